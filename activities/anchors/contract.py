@@ -1,0 +1,137 @@
+"""The place where it is written what a target's module MUST offer; `activities.anchors` maps schemes to such modules."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import JsonValue
+
+from vaultmesh.domain.anchors_config import CommonSettings
+from vaultmesh.domain.steps import (
+    Broadcasted,
+    Bumped,
+    PenSettings,
+    Reservation,
+    RoundView,
+    SignedCandidate,
+    Terms,
+    WatchedRound,
+)
+from vaultmesh.domain.target import Target
+
+
+class StaleCaller(Exception):  # noqa: N818 - not an error: the caller is behind and recovers
+    """The ledger shows reservations of ours that the caller does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an included round's receipts carry of the ledger."""
+
+    scheme: Mapping[str, JsonValue]
+    """The scheme's own part of a receipt's evidence."""
+    tx_ref: str
+    tx_hash: str | None
+    block_number: int
+    anchor_ts: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of a verification: what was looked at, and whether it holds."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a receipt claims, for `verify`."""
+
+    commitment: bytes
+    tx_ref: str
+    block_number: int
+    anchor_ts: datetime
+    required_depth: int
+    evidence: Mapping[str, JsonValue]
+
+
+class Anchoring(Protocol):
+    """One configured target. Errors are `AnchorError`s; every call to the outside has a time-out.
+
+    One object lives per process and target and is used concurrently.
+    """
+
+    @property
+    def pen_settings(self) -> PenSettings:
+        """Collection window and size of rounds."""
+        ...
+
+    @property
+    def aggregation(self) -> str:
+        """`auto`, `always` or `off`."""
+        ...
+
+    @property
+    def confirmations(self) -> int:
+        """Least required depth on this target."""
+        ...
+
+    @property
+    def poll_seconds(self) -> float:
+        """Time between two looks at the ledger."""
+        ...
+
+    async def reserve(
+        self, commitment: bytes, label: str, *, last: Reservation | None, stored_sequence: int | None
+    ) -> tuple[Reservation, Terms]:
+        """Decide everything the signature will cover. `stored_sequence`: the highest that the storage knows.
+
+        MUST check that the ledger is the one configured before it returns (E1), and that nobody else used the account.
+
+        Raises:
+            StaleCaller: the ledger's count is explained by reservations in the storage that `last` does not cover.
+        """
+        ...
+
+    def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
+        """Sign; pure: the same record gives the same bytes."""
+        ...
+
+    async def broadcast(self, reservation: Reservation, candidate: SignedCandidate) -> Broadcasted:
+        """Send the bytes; may be repeated at will. Unknown outcomes are looked up, else raised (X4)."""
+        ...
+
+    async def bump(self, reservation: Reservation, highest: Terms) -> Bumped:
+        """Decide a higher bid on the same reservation (E2, E3)."""
+        ...
+
+    async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
+        """Look once at every round, in order."""
+        ...
+
+    async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
+        """Collect what the receipts carry; raises `NetworkFailure` when the block is not canonical any more."""
+        ...
+
+    async def verify(self, claim: Claim) -> list[Check]:
+        """Check a receipt's claim against the live ledger, a line per check."""
+        ...
+
+    async def close(self) -> None:
+        """Close connections."""
+        ...
+
+
+class SchemeModule(Protocol):
+    """What the module of one scheme offers."""
+
+    Settings: type[CommonSettings]
+    """The keys of its section in anchors.yaml."""
+
+    def open_target(self, target: Target, settings: Any, root: Path) -> Anchoring:  # noqa: ANN401 - an instance of Settings
+        """Return a configured target; paths in the settings are relative to `root`."""
+        ...

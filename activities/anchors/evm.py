@@ -1,0 +1,262 @@
+"""The place where an EVM chain becomes a target: roots are logged by the anchor contract."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
+from pydantic import JsonValue
+from typing_extensions import override
+
+from activities.anchors.contract import Anchoring, Check, Claim, Evidence
+from activities.anchors.evm_contract import batch_id_of
+from activities.anchors.evm_evidence import collect
+from activities.anchors.evm_fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_bid
+from activities.anchors.evm_horizon import Horizon, Rules
+from activities.anchors.evm_observe import Sight, look_from
+from activities.anchors.evm_quorum import agreed_view
+from activities.anchors.evm_reserve import (
+    Call,
+    decide,
+    read_market,
+    require_current_caller,
+    require_same_account,
+)
+from activities.anchors.evm_rpc import CALL_SECONDS, Provider, Providers
+from activities.anchors.evm_send import send
+from activities.anchors.evm_settings import EvmSettings
+from activities.anchors.evm_verify import verify_claim
+from vaultmesh.domain.failures import AuthFailure, ValidationFailure
+from vaultmesh.domain.steps import (
+    Broadcasted,
+    Bumped,
+    PenSettings,
+    Reservation,
+    RoundView,
+    SignedCandidate,
+    Terms,
+    WatchedRound,
+)
+from vaultmesh.domain.target import Target
+
+STANDSTILL_SECONDS = 60.0
+"""A newest block older than that may mean that the provider is stuck: the others are asked as well."""
+MAINNETS = frozenset({1, 10, 56, 100, 137, 250, 324, 8453, 42161, 43114, 59144, 534352})
+"""Chain ids where a false inclusion costs somebody something."""
+FASTEST_POLL_SECONDS, SLOWEST_POLL_SECONDS = 1.0, 12.0
+"""Between two looks: about one block, but neither a burden for the provider nor slower than Ethereum's own rhythm."""
+
+Settings = EvmSettings
+"""The keys of a chain's section in anchors.yaml."""
+_log = logging.getLogger(__name__)
+
+
+def open_target(target: Target, settings: EvmSettings, root: Path) -> "EvmAnchoring":
+    """Return the target; connects with the first call. `keyFile` is relative to `root`.
+
+    Raises:
+        ValidationFailure: target and settings disagree.
+    """
+    problems = settings.disagreements(target)
+    if problems:
+        raise ValidationFailure("; ".join(f"{key} {text}" for key, text in problems.items()))
+    if not target.reference.isdecimal():
+        message = f"{target} is not an EVM chain: write eip155 and the chain id in decimal"
+        raise ValidationFailure(message)
+    if settings.quorum == 1 and int(target.reference) in MAINNETS:
+        _log.warning("one provider alone decides what is included", extra={"target": str(target)})
+    return EvmAnchoring(target, settings, root)
+
+
+class EvmAnchoring(Anchoring):
+    """One EVM chain and the account that anchors on it."""
+
+    def __init__(
+        self,
+        target: Target,
+        settings: EvmSettings,
+        root: Path,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
+        """Use `open_target`, which also checks the settings."""
+        self._settings = settings
+        self._root = root
+        self._rules = Rules(
+            chain_id=int(target.reference),
+            contract=settings.contract.lower(),
+            finality=settings.finality,
+            confirmations=settings.confirmations,
+            bump_after_blocks=settings.bump_after_blocks,
+            quorum=settings.quorum,
+        )
+        urls = [url.get_secret_value() for url in settings.endpoints]
+        self._providers = Providers(urls, settings.quorum, call_seconds)
+        self._poll_seconds = FASTEST_POLL_SECONDS
+        self._seen: Horizon | None = None
+
+    @override
+    def __repr__(self) -> str:
+        """Name the chain; settings hold secrets."""
+        return f"EvmAnchoring(eip155:{self._rules.chain_id})"
+
+    @property
+    @override
+    def pen_settings(self) -> PenSettings:
+        return PenSettings(
+            window_seconds=self._settings.window.total_seconds(),
+            window_max_seconds=self._settings.window_max.total_seconds(),
+            max_leaves=self._settings.max_leaves,
+        )
+
+    @property
+    @override
+    def aggregation(self) -> str:
+        return self._settings.aggregation.value
+
+    @property
+    @override
+    def confirmations(self) -> int:
+        return self._settings.confirmations
+
+    @property
+    @override
+    def poll_seconds(self) -> float:
+        """About the time of one block, as the looks so far have shown."""
+        return self._poll_seconds
+
+    @override
+    async def reserve(
+        self,
+        commitment: bytes,
+        label: str,
+        *,
+        last: Reservation | None,
+        stored_sequence: int | None,
+    ) -> tuple[Reservation, Terms]:
+        require_current_caller(last, stored_sequence)
+        account = self._account().address
+        require_same_account(account, last)
+        contract = to_checksum_address(self._settings.contract)
+        call = Call(account, contract, commitment, label, self._settings.persist)
+        reservation, bid = await decide(self._providers, self._rules, self._caps, call, last)
+        return reservation, bid.terms
+
+    @override
+    def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
+        account = self._account()
+        if account.address != reservation.account:
+            message = (
+                f"the key changed: the reservation is by {reservation.account}, the key is of {account.address}; "
+                "restore the former key until the round is included"
+            )
+            raise AuthFailure(message)
+        if reservation.fields.get("chainId") != self._rules.chain_id:
+            message = f"the reservation is not for eip155:{self._rules.chain_id}"
+            raise ValidationFailure(message)
+        bid = Bid.from_terms(terms)
+        signed = account.sign_transaction(_transaction(reservation.fields, bid))
+        return SignedCandidate(
+            n=n,
+            tx_ref="0x" + signed.hash.hex(),
+            raw="0x" + signed.raw_transaction.hex(),
+            terms=bid.terms,
+        )
+
+    @override
+    async def broadcast(self, reservation: Reservation, candidate: SignedCandidate) -> Broadcasted:
+        return await send(self._providers, reservation, candidate)
+
+    @override
+    async def bump(self, reservation: Reservation, highest: Terms) -> Bumped:
+        del reservation  # the same one, whatever is bid on it
+        market, _ = await read_market(self._providers)
+        before = Bid.from_terms(highest)
+        caps = Caps.of(*self._caps, market)
+        bid = next_bid(before, market, caps)
+        if bid is None:
+            message = (
+                f"fee cap reached: the bid stays at {gwei(before.max_fee_wei)} gwei with a tip of "
+                f"{gwei(before.tip_wei)}; caps are {gwei(caps.max_fee_wei)} and {gwei(caps.tip_wei)}, "
+                f"the base fee is {gwei(market.base_fee_wei)}"
+            )
+            return Bumped(message=message)
+        return Bumped(terms=bid.terms)
+
+    @override
+    async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
+        if not rounds:
+            return []
+        seen = await self._looks(rounds)
+        self._adapt_poll(seen[0][0])
+        return [
+            agreed_view(watched, [sights[position] for _, sights in seen], self._rules)
+            for position, watched in enumerate(rounds)
+        ]
+
+    @override
+    async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
+        wanted = None
+        if watched is not None:
+            commitment = bytes.fromhex(watched.commitment.removeprefix("0x"))
+            wanted = (commitment, batch_id_of(watched.label))
+        return await collect(self._providers, self._rules, view, raw, wanted)
+
+    @override
+    async def verify(self, claim: Claim) -> list[Check]:
+        return await verify_claim(self._providers, self._rules, claim)
+
+    @override
+    async def close(self) -> None:
+        await self._providers.close()
+
+    @property
+    def _caps(self) -> tuple[int | None, int | None]:
+        return self._settings.max_fee_per_gas_wei, self._settings.max_priority_fee_wei
+
+    def _account(self) -> LocalAccount:
+        """Load the key each time: it is kept nowhere but in the settings or its file."""
+        key = self._settings.signing_key(self._root)
+        try:
+            account: LocalAccount = Account.from_key(key.get_secret_value())
+        except ValueError:
+            message = "the key is not a valid private key of this curve"
+            raise AuthFailure(message) from None
+        return account
+
+    async def _looks(self, rounds: Sequence[WatchedRound]) -> list[tuple[Horizon, list[Sight]]]:
+        """Look through as many providers as must agree; past one that stands still, through all."""
+
+        async def look(provider: Provider) -> tuple[Horizon, list[Sight]]:
+            return await look_from(provider, self._rules, rounds)
+
+        if self._rules.quorum > 1:
+            return await self._providers.every(look)
+        seen = await self._providers.first(look)
+        age = time.time() - seen[0].head.timestamp
+        if age < STANDSTILL_SECONDS or len(self._providers.all) == 1:
+            return [seen]
+        return [max(await self._providers.every(look), key=lambda one: one[0].height)]
+
+    def _adapt_poll(self, horizon: Horizon) -> None:
+        before, self._seen = self._seen, horizon
+        if before is None or horizon.height <= before.height:
+            return
+        seconds = (horizon.head.timestamp - before.head.timestamp) / (
+            horizon.height - before.height
+        )
+        self._poll_seconds = min(max(seconds, FASTEST_POLL_SECONDS), SLOWEST_POLL_SECONDS)
+
+
+def _transaction(fields: Mapping[str, JsonValue], bid: Bid) -> dict[str, Any]:
+    """Return what is signed: nothing but the record decides it."""
+    covered = ("type", "chainId", "nonce", "to", "value", "gas", "data")
+    missing = [name for name in covered if name not in fields]
+    if missing:
+        message = f"the recorded reservation lacks {', '.join(missing)}"
+        raise ValidationFailure(message)
+    fees = {MAX_FEE: bid.max_fee_wei, MAX_TIP: bid.tip_wei}
+    return {name: fields[name] for name in covered} | fees

@@ -1,0 +1,122 @@
+"""The place where an included round's receipts get what they carry of an EVM chain."""
+
+import asyncio
+from dataclasses import dataclass
+
+from eth_utils.crypto import keccak
+from pydantic import JsonValue
+
+from activities.anchors.contract import Evidence
+from activities.anchors.evm_contract import anchored_logs
+from activities.anchors.evm_errors import NodeError
+from activities.anchors.evm_horizon import Horizon, Rules, read_horizon
+from activities.anchors.evm_observe import SUCCESS
+from activities.anchors.evm_reads import Block, TxReceipt, block_at, raw_transaction, tx_receipt
+from activities.anchors.evm_rpc import Provider, Providers, supported_by
+from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
+from vaultmesh.domain.steps import BlockRef, RoundView
+
+
+@dataclass(frozen=True, slots=True)
+class _Exhibit:
+    receipt: TxReceipt
+    block: Block
+    horizon: Horizon
+
+
+async def collect(
+    providers: Providers,
+    rules: Rules,
+    view: RoundView,
+    raw: str,
+    wanted: tuple[bytes, bytes] | None,
+) -> Evidence:
+    """Collect what `quorum` providers show now; `wanted` is commitment and batch id where the caller knows them.
+
+    Raises:
+        NetworkFailure: the block is not canonical any more, or too few providers show it.
+        ValidationFailure: the transaction is not what the round wants.
+    """
+    if view.block is None:
+        message = f"round {view.round_id} is in no block"
+        raise NetworkFailure(message)
+    seen_in = view.block
+    shown = await providers.every(lambda one: _exhibit(one, rules, view.tx_ref, seen_in))
+    agreeing = [one for one in shown if one is not None]
+    if len(agreeing) < providers.quorum:
+        message = (
+            f"block {seen_in.number} with {view.tx_ref} is not canonical any more at "
+            f"{len(shown) - len(agreeing)} of {len(shown)} providers; looking again"
+        )
+        raise NetworkFailure(message)
+    exhibit = agreeing[0]
+    batch_id = _batch_id(exhibit.receipt, rules, wanted)
+    raw = raw or await _raw_from_chain(providers, view.tx_ref)
+    if raw:
+        require_bytes_of(raw, view.tx_ref)
+    # The header and the receipt's proof (E15) join `scheme` here once `view.final`.
+    scheme: dict[str, JsonValue] = {
+        "contract": rules.contract,
+        "batchId": "0x" + batch_id.hex(),
+        "blockHash": exhibit.block.hash,
+        "rawTransaction": raw,
+        "finality": _finality(rules, [one.horizon for one in agreeing]),
+        "quorum": rules.quorum,
+    }
+    ref = exhibit.block.ref
+    return Evidence(scheme, view.tx_ref, view.tx_ref, ref.number, ref.time)
+
+
+def require_bytes_of(raw: str, tx_ref: str) -> None:
+    """Raise `ValidationFailure` unless the signed bytes are those of the transaction."""
+    if hash_of(raw) != tx_ref:
+        message = f"the stored bytes are not those of {tx_ref}"
+        raise ValidationFailure(message)
+
+
+def hash_of(raw: str) -> str:
+    """Return the transaction hash of signed bytes; empty when they are no hex."""
+    try:
+        return "0x" + keccak(bytes.fromhex(raw.removeprefix("0x"))).hex()
+    except ValueError:
+        return ""
+
+
+async def _exhibit(
+    provider: Provider, rules: Rules, tx_ref: str, seen_in: BlockRef
+) -> _Exhibit | None:
+    horizon, receipt, block = await asyncio.gather(
+        read_horizon(provider, rules),
+        tx_receipt(provider, tx_ref),
+        block_at(provider, hex(seen_in.number)),
+    )
+    if receipt is None or block is None:
+        return None
+    if not block.hash == receipt.block_hash == seen_in.hash:
+        return None
+    return _Exhibit(receipt, block, horizon)
+
+
+def _batch_id(receipt: TxReceipt, rules: Rules, wanted: tuple[bytes, bytes] | None) -> bytes:
+    logged = anchored_logs(receipt.logs, rules.contract)
+    found = next((pair for pair in logged if wanted is None or pair == wanted), None)
+    if receipt.status != SUCCESS or receipt.to != rules.contract or found is None:
+        message = f"{receipt.tx_hash} does not anchor this round at {rules.contract}"
+        raise ValidationFailure(message)
+    return found[1]
+
+
+def _finality(rules: Rules, horizons: list[Horizon]) -> dict[str, JsonValue]:
+    tag_block: JsonValue = None
+    settled = [one.settled_number for one in horizons if one.settled_number is not None]
+    if rules.tag is not None and len(settled) >= rules.quorum:
+        tag_block = supported_by(settled, rules.quorum)
+    return {"rule": rules.finality.value, "tag": rules.tag, "tagBlock": tag_block}
+
+
+async def _raw_from_chain(providers: Providers, tx_ref: str) -> str:
+    """Read the bytes back when the storage has lost them; not every node offers that."""
+    try:
+        return await providers.first(lambda provider: raw_transaction(provider, tx_ref))
+    except (NodeError, NetworkFailure):
+        return ""

@@ -1,0 +1,95 @@
+"""The place where it is decided how far one provider's chain reaches, and what of it can't be undone any more (E9)."""
+
+import asyncio
+from dataclasses import dataclass
+
+from activities.anchors.evm_errors import NodeError
+from activities.anchors.evm_reads import Block, block_at, count_at, latest_block, quantity
+from activities.anchors.evm_rpc import Provider
+from activities.anchors.evm_settings import EvmFinality
+from vaultmesh.domain.failures import ValidationFailure
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a target's configuration says about a transaction that counts."""
+
+    chain_id: int
+    contract: str
+    """Lower case."""
+    finality: EvmFinality
+    confirmations: int
+    bump_after_blocks: int
+    quorum: int
+
+    @property
+    def tag(self) -> str | None:
+        """The block tag that the finality rule reads; None when only depth counts."""
+        return None if self.finality is EvmFinality.DEPTH else self.finality.value
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """One provider's newest block and the newest one that its finality rule covers."""
+
+    head: Block
+    settled_number: int | None
+    """None while the chain names none: a stall of finality delays, and never fails."""
+
+    @property
+    def height(self) -> int:
+        """Number of the newest block."""
+        return self.head.number
+
+    def settles(self, number: int) -> bool:
+        """Say whether a block of that number can't be undone any more."""
+        return self.settled_number is not None and number <= self.settled_number
+
+    def depth_of(self, number: int) -> int:
+        """Count the blocks on top of one."""
+        return max(self.height - number, 0)
+
+
+async def read_horizon(provider: Provider, rules: Rules) -> Horizon:
+    """Read both, and check that the provider serves the configured chain.
+
+    Raises:
+        ValidationFailure: it serves another chain (E1).
+    """
+    chain_id, head, tagged = await asyncio.gather(
+        quantity(provider, "eth_chainId"), latest_block(provider), _tagged(provider, rules.tag)
+    )
+    require_chain(provider, chain_id, rules)
+    if rules.tag is None:
+        settled = head.number - rules.confirmations
+        return Horizon(head, settled if settled >= 0 else None)
+    return Horizon(head, tagged.number if tagged is not None else None)
+
+
+def require_chain(provider: Provider, chain_id: int, rules: Rules) -> None:
+    """Raise `ValidationFailure` unless the chain id is the target's."""
+    if chain_id != rules.chain_id:
+        message = (
+            f"{provider.label} serves chain {chain_id}, not eip155:{rules.chain_id}: "
+            "nothing is signed or believed; correct rpcUrl or the target"
+        )
+        raise ValidationFailure(message)
+
+
+async def settled_count(provider: Provider, account: str, horizon: Horizon) -> int:
+    """Read how many transactions of the account can't be undone any more; 0 when the node can't tell."""
+    if horizon.settled_number is None:
+        return 0
+    try:
+        return await count_at(provider, account, hex(horizon.settled_number))
+    except NodeError:  # state that old is pruned on some nodes while finality stalls
+        return 0
+
+
+async def _tagged(provider: Provider, tag: str | None) -> Block | None:
+    if tag is None:
+        return None
+    try:
+        return await block_at(provider, tag)
+    except NodeError:  # "finalized block not found": the chain has none yet
+        return None

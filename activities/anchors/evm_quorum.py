@@ -1,0 +1,98 @@
+"""The place where several providers' sights of a round become one view; a lying minority decides nothing (E12).
+
+1. Inclusion, displacement and loss need `quorum` providers that show the same transaction in the same block.
+2. Height, depth and finality are what `quorum` of those reach.
+3. Whatever is not agreed upon leaves the round pending: bytes that are sent again do no harm.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+from activities.anchors.evm_horizon import Rules
+from activities.anchors.evm_observe import Sight
+from activities.anchors.evm_rpc import supported_by
+from activities.anchors.evm_settings import EvmFinality
+from vaultmesh.domain.steps import RoundState, RoundView, WatchedRound
+
+_CONSUMED = frozenset({RoundState.DISPLACED, RoundState.LOST})
+
+
+def agreed_view(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) -> RoundView:
+    """Return what at least `rules.quorum` of the sights support; there MUST be that many."""
+    included = _largest([one for one in sights if one.state is RoundState.INCLUDED])
+    if len(included) >= rules.quorum:
+        return _included(watched, included, rules)
+    consumed = _largest([one for one in sights if one.state in _CONSUMED])
+    if len(consumed) >= rules.quorum:
+        return _consumed(watched, consumed, rules)
+    return _unmined(watched, sights, rules)
+
+
+def _included(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) -> RoundView:
+    seen = sights[0]
+    height = supported_by([one.height for one in sights], rules.quorum)
+    depth = max(height - seen.block.number, 0) if seen.block is not None else 0
+    settled = _support(sights, settled=True) >= rules.quorum
+    irrevocable = settled or rules.finality is EvmFinality.DEPTH
+    required = max([*watched.depths, rules.confirmations])
+    return RoundView(
+        round_id=watched.round_id,
+        state=RoundState.INCLUDED,
+        tx_ref=seen.tx_ref,
+        block=seen.block,
+        depth=depth,
+        irrevocable=irrevocable,
+        final=irrevocable and depth >= required,
+        height=height,
+        message=next((one.message for one in sights if one.message), ""),
+    )
+
+
+def _consumed(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) -> RoundView:
+    seen = sights[0]
+    lost = _support(sights, settled=True) >= rules.quorum
+    return RoundView(
+        round_id=watched.round_id,
+        state=RoundState.LOST if lost else RoundState.DISPLACED,
+        tx_ref=seen.tx_ref,
+        block=seen.block,
+        irrevocable=lost,
+        foreign=seen.foreign,
+        height=supported_by([one.height for one in sights], rules.quorum),
+        message=seen.message,
+    )
+
+
+def _unmined(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) -> RoundView:
+    height = supported_by([one.height for one in sights], rules.quorum)
+    states = Counter(one.state for one in sights)
+    message = ""
+    if states.keys() <= {RoundState.PENDING, RoundState.MISSING}:
+        missing = states[RoundState.MISSING] >= rules.quorum
+    else:
+        missing = False
+        shown = ", ".join(f"{count} {state.value}" for state, count in sorted(states.items()))
+        message = f"the providers do not agree: {shown}"
+    state = RoundState.MISSING if missing else _waiting(watched, height, rules)
+    known = next((one.tx_ref for one in sights if one.state is RoundState.PENDING), "")
+    return RoundView(
+        round_id=watched.round_id, state=state, tx_ref=known, height=height, message=message
+    )
+
+
+def _waiting(watched: WatchedRound, height: int, rules: Rules) -> RoundState:
+    since = watched.first_seen_block
+    overdue = since is not None and height - since >= rules.bump_after_blocks
+    return RoundState.STUCK if overdue else RoundState.PENDING
+
+
+def _largest(sights: Sequence[Sight]) -> list[Sight]:
+    """Return the largest group that shows the same transaction in the same block."""
+    groups: dict[Hashable, list[Sight]] = {}
+    for one in sights:
+        groups.setdefault((one.tx_ref, one.block, one.foreign), []).append(one)
+    return max(groups.values(), key=len, default=[])
+
+
+def _support(sights: Sequence[Sight], *, settled: bool) -> int:
+    return sum(one.settled is settled for one in sights)

@@ -1,0 +1,238 @@
+"""The place where it is decided what an EVM signature will cover: chain, nonce, contract, call, gas, fees (E1, E2, E4).
+
+1. No nonce is given out before every provider that answers serves the configured chain, from the same genesis.
+2. The next nonce is one above the highest ever reserved; the chain's count only checks it.
+3. A call that would revert, that we cannot pay, or that is above our fee cap gets no nonce.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from activities.anchors.contract import StaleCaller
+from activities.anchors.evm_contract import anchor_call, batch_id_of, calldata_floor
+from activities.anchors.evm_errors import Meaning, NodeError
+from activities.anchors.evm_fees import Bid, Caps, Market, gwei, opening_bid
+from activities.anchors.evm_horizon import (
+    Rules,
+    read_horizon,
+    require_chain,
+    settled_count,
+)
+from activities.anchors.evm_reads import (
+    block_at,
+    code_of,
+    count_at,
+    latest_block,
+    quantity,
+)
+from activities.anchors.evm_rpc import Provider, Providers, supported_by
+from vaultmesh.domain.failures import AuthFailure, NetworkFailure, ValidationFailure
+from vaultmesh.domain.steps import Reservation, Terms
+
+MOST_GAS = 2**24
+"""EIP-7825: no transaction may have a higher gas limit."""
+_GAS_MARGIN_NUMERATOR, _GAS_MARGIN_DENOMINATOR = 6, 5
+"""+20 %: on rollups the part for L1 data moves between estimate and inclusion; unused gas is not paid."""
+_TX_TYPE = 2
+_WEI_PER_ETHER = 10**18
+_GENESIS = "0x0"
+_NO_CODE = "0x"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a round wants from the chain, and from which account."""
+
+    account: str
+    contract: str
+    commitment: bytes
+    label: str
+    persist: bool
+
+    @property
+    def data(self) -> bytes:
+        """The calldata."""
+        return anchor_call(self.commitment, batch_id_of(self.label), persist=self.persist)
+
+
+def require_current_caller(last: Reservation | None, stored_sequence: int | None) -> None:
+    """Raise `StaleCaller` when the storage knows reservations that the caller does not."""
+    known = last.sequence if last is not None and last.sequence is not None else -1
+    if stored_sequence is not None and stored_sequence > known:
+        message = f"the storage holds nonce {stored_sequence}, the caller knows {known}"
+        raise StaleCaller(message)
+
+
+def require_same_account(account: str, last: Reservation | None) -> None:
+    """Raise `AuthFailure` when the reservations were made by another key."""
+    if last is not None and last.account != account:
+        message = f"the key changed: reservations are by {last.account}, the key is of {account}; restore the former key"
+        raise AuthFailure(message)
+
+
+async def check_ledger(providers: Providers, rules: Rules, last: Reservation | None) -> str:
+    """Return the genesis hash, once every provider that answers has shown the configured chain (E1)."""
+    pinned = last.fields.get("genesis") if last is not None else None
+
+    async def identity(provider: Provider) -> tuple[Provider, int, str]:
+        chain_id, genesis = await asyncio.gather(
+            quantity(provider, "eth_chainId"), block_at(provider, _GENESIS)
+        )
+        if genesis is None:
+            message = f"{provider.label} has no genesis block"
+            raise NetworkFailure(message)
+        return provider, chain_id, genesis.hash
+
+    seen = await providers.every(identity)
+    for provider, chain_id, _ in seen:
+        require_chain(provider, chain_id, rules)
+    expected = pinned if isinstance(pinned, str) else seen[0][2]
+    for provider, _, genesis in seen:
+        if genesis != expected:
+            message = (
+                f"{provider.label} serves another ledger with chain id {rules.chain_id}: its genesis block is {genesis}, "
+                f"not {expected}"
+            )
+            raise ValidationFailure(message)
+    return expected
+
+
+async def choose_nonce(
+    providers: Providers, rules: Rules, account: str, last: Reservation | None
+) -> int:
+    """Return the next nonce (E4).
+
+    Raises:
+        AuthFailure: somebody else used the account, and that can still be undone.
+        NetworkFailure: the chain knows fewer transactions than were included.
+    """
+    counts = await providers.every(lambda provider: count_at(provider, account, "latest"))
+    count = supported_by(counts, providers.quorum)
+    if last is None or last.sequence is None:
+        return count
+    following = last.sequence + 1
+    if count < following:
+        message = (
+            f"the providers count {count} transactions of {account}, but nonce {last.sequence} was included: "
+            "a stale node, or a reorganisation; waiting"
+        )
+        raise NetworkFailure(message)
+    if count > following:
+        await _require_settled(providers, rules, account, count)
+        _log.warning(
+            "foreign use of the key accepted once final",
+            extra={"account": account, "expected_nonce": following, "nonce": count},
+        )
+    return count
+
+
+async def _require_settled(providers: Providers, rules: Rules, account: str, count: int) -> None:
+    async def settled(provider: Provider) -> int:
+        return await settled_count(provider, account, await read_horizon(provider, rules))
+
+    if supported_by(await providers.every(settled), providers.quorum) < count:
+        message = (
+            f"foreign use of the key of {account}: {count} transactions, more than were reserved here; "
+            "waiting until that is final. Keep this key for this service alone"
+        )
+        raise AuthFailure(message)
+
+
+async def require_contract(providers: Providers, contract: str) -> None:
+    """Raise `ValidationFailure` unless there is code at the contract's address."""
+    if await providers.first(lambda provider: code_of(provider, contract)) == _NO_CODE:
+        message = f"no contract at {contract}: correct `contract`, or deploy it with `starter.py contract deploy`"
+        raise ValidationFailure(message)
+
+
+async def gas_limit_for(providers: Providers, call: Call) -> int:
+    """Return the gas limit: the estimate and the calldata floor, with a margin (E13)."""
+    data = call.data
+    wanted = {"from": call.account, "to": call.contract, "data": "0x" + data.hex(), "value": "0x0"}
+    try:
+        estimate = await providers.first(lambda one: quantity(one, "eth_estimateGas", dict(wanted)))
+    except NodeError as error:
+        if error.meaning is not Meaning.REVERTED:
+            raise
+        message = f"the contract {call.contract} refuses the call, nothing was sent: {error}"
+        raise ValidationFailure(message) from error
+    needed = max(estimate, calldata_floor(data))
+    if needed > MOST_GAS:
+        message = f"the call needs {needed} gas, more than a transaction may have ({MOST_GAS})"
+        raise ValidationFailure(message)
+    return min(-(-needed * _GAS_MARGIN_NUMERATOR // _GAS_MARGIN_DENOMINATOR), MOST_GAS)
+
+
+async def read_market(providers: Providers) -> tuple[Market, int]:
+    """Return what the chain asks now, and the height at which it was read."""
+
+    async def ask(provider: Provider) -> tuple[Market, int]:
+        block, tip = await asyncio.gather(latest_block(provider), _tip(provider))
+        if block.base_fee_wei is None:
+            message = (
+                f"{provider.label} serves a chain without base fee: type-2 transactions are needed"
+            )
+            raise ValidationFailure(message)
+        return Market(block.base_fee_wei, tip), block.number
+
+    return await providers.first(ask)
+
+
+async def _tip(provider: Provider) -> int:
+    try:
+        return await quantity(provider, "eth_maxPriorityFeePerGas")
+    except NodeError as error:
+        if error.meaning is Meaning.UNKNOWN:  # method not offered: the least tip, raised by bumps
+            return 0
+        raise
+
+
+async def require_funds(providers: Providers, account: str, gas: int, bid: Bid) -> None:
+    """Raise `AuthFailure` when the account cannot pay the bid."""
+    balance = await providers.first(lambda one: quantity(one, "eth_getBalance", account, "latest"))
+    needed = gas * bid.max_fee_wei
+    if balance < needed:
+        message = (
+            f"insufficient funds: {account} holds {_ether(balance)} ether, an anchor may need {_ether(needed)} "
+            f"({gas} gas at {gwei(bid.max_fee_wei)} gwei); top it up"
+        )
+        raise AuthFailure(message)
+
+
+async def decide(
+    providers: Providers,
+    rules: Rules,
+    caps: tuple[int | None, int | None],
+    call: Call,
+    last: Reservation | None,
+) -> tuple[Reservation, Bid]:
+    """Decide everything but the key's part; each check raises before a nonce is given out."""
+    genesis = await check_ledger(providers, rules, last)
+    nonce, _, gas, (market, height) = await asyncio.gather(
+        choose_nonce(providers, rules, call.account, last),
+        require_contract(providers, call.contract),
+        gas_limit_for(providers, call),
+        read_market(providers),
+    )
+    bid = opening_bid(market, Caps.of(*caps, market))
+    await require_funds(providers, call.account, gas, bid)
+    fields: Terms = {
+        "type": _TX_TYPE,
+        "chainId": rules.chain_id,
+        "genesis": genesis,
+        "nonce": nonce,
+        "to": call.contract,
+        "value": 0,
+        "gas": gas,
+        "data": "0x" + call.data.hex(),
+        "blockNumber": height,
+    }
+    return Reservation(account=call.account, sequence=nonce, fields=fields), bid
+
+
+def _ether(wei: int) -> str:
+    whole, rest = divmod(wei, _WEI_PER_ETHER)
+    return f"{whole}.{rest:018d}".rstrip("0").rstrip(".")

@@ -1,0 +1,42 @@
+"""The place where a domain error becomes Temporal's ApplicationError: kind as its type, delay from the golden ladder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import AnchorError, Backoff, FailureKind
+from vaultmesh.domain.messages import BackoffSettings
+
+
+def ladder(settings: BackoffSettings) -> Backoff:
+    """Return the ladder that the settings describe."""
+    return Backoff(base=timedelta(seconds=settings.base_seconds), cap=settings.cap)
+
+
+def kind_of(error: AnchorError | InvalidValue) -> FailureKind:
+    """Return the kind of a domain error; a value that means nothing is a validation failure."""
+    return error.kind if isinstance(error, AnchorError) else FailureKind.VALIDATION
+
+
+@contextmanager
+def decided_by_the_pen() -> Iterator[None]:
+    """Report a failed step once; the pen decides what comes next, so the server must not retry it."""
+    try:
+        yield
+    except (AnchorError, InvalidValue) as error:
+        raise ApplicationError(str(error), type=kind_of(error).value, non_retryable=True) from error
+
+
+@contextmanager
+def retried(settings: BackoffSettings | None = None) -> Iterator[None]:
+    """Report a failed attempt with its place on the ladder; the server tries again for ever."""
+    try:
+        yield
+    except (AnchorError, InvalidValue) as error:
+        kind = kind_of(error)
+        delay = ladder(settings or BackoffSettings()).delay(activity.info().attempt, kind)
+        raise ApplicationError(str(error), type=kind.value, next_retry_delay=delay) from error

@@ -1,0 +1,59 @@
+"""The place where a process keeps its views of the files under the root: batches, rounds, receipts, Remembrancer."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from activities.anchors.contract import StaleCaller
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.steps import KnownRound
+from vaultmesh.domain.target import Target
+from vaultmesh.runtime.batch_index import DEFAULT_FOLDER, BatchIndex, BatchRef
+from vaultmesh.runtime.receipt_store import ReceiptStore, Uncovered
+from vaultmesh.runtime.remembrancer import DATABASE, Remembrancer
+from vaultmesh.runtime.round_store import RoundStore
+from vaultmesh.runtime.storage import LocalStore, Store
+
+
+class Files:
+    """One process's files; every method of what it holds blocks and belongs into a thread."""
+
+    def __init__(self, root: Path) -> None:
+        """Open the files below a root."""
+        self.store: Store = LocalStore(root)
+        self.batches = BatchIndex(self.store)
+        self.receipts = ReceiptStore(self.store)
+        self.remembrancer = Remembrancer(root / DATABASE)
+        self._rounds: dict[Target, RoundStore] = {}
+
+    def rounds(self, target: Target) -> RoundStore:
+        """Return the rounds of a target."""
+        if target not in self._rounds:
+            self._rounds[target] = RoundStore(self.store, target)
+        return self._rounds[target]
+
+    def owned(self, namespace: str, folder: str) -> Sequence[BatchRef]:
+        """Return a namespace's batches, oldest first; an empty folder means the default one."""
+        return self.batches.owned(namespace, folder or DEFAULT_FOLDER).batches
+
+    def owed(self, namespace: str, target: Target, folder: str) -> Uncovered:
+        """Return a namespace's batches without an anchor on a target, and those that can't be anchored."""
+        owned = self.batches.owned(namespace, folder or DEFAULT_FOLDER)
+        found = self.receipts.uncovered(namespace, owned.batches, target)
+        return Uncovered(found.owed, [*owned.refused, *found.refused])
+
+    def require_known(self, target: Target, known: Sequence[KnownRound]) -> None:
+        """Check that a caller knows every open round and candidate of a target (X11).
+
+        Raises:
+            StaleCaller: it does not, and must recover before anything is signed.
+            InvalidValue: an open round can't be read: it may be on its way into the ledger.
+        """
+        rounds = self.rounds(target)
+        unreadable = rounds.unreadable()
+        if unreadable:
+            message = f"an open round can't be read, and nothing is signed beside it: {unreadable[0]}"
+            raise InvalidValue(message)
+        unknown = rounds.unknown_to({one.round_id: one.candidates for one in known})
+        if unknown:
+            message = f"{target} has open rounds that the caller does not know: {', '.join(unknown[:3])}"
+            raise StaleCaller(message)

@@ -1,0 +1,213 @@
+"""The place where receipts follow what the ledger shows of a round, and where the waiting clocks are answered.
+
+1. A receipt is written at inclusion, never before; each change of state carries a higher revision (X9).
+2. One anchor receipt per namespace, batch and target: for the requests that the manifest names, and for riders.
+3. A round is closed once every receipt of it is final, or once another round holds all its leaves.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from temporalio import activity
+
+from activities.anchors.contract import Evidence
+from activities.answers import Answers
+from activities.failures import retried
+from activities.files import Files
+from activities.outcomes import anchored
+from activities.receipts import Entry, anchor_receipt, reorged
+from activities.targets import Targets
+from vaultmesh.domain.aggregation import Leaf
+from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatus
+from vaultmesh.domain.receipt import AnchorReceipt
+from vaultmesh.domain.rounds import Closed, Manifest, RoundOutcome, RoundRequest
+from vaultmesh.domain.steps import Record, Recorded, RecordState, RoundState, RoundView
+from vaultmesh.runtime.receipt_store import Written
+
+
+class Recording:
+    """Adapter of the port `record`."""
+
+    def __init__(self, files: Files, targets: Targets, answers: Answers) -> None:
+        """Write through the files; collect evidence through the opened targets."""
+        self._files = files
+        self._targets = targets
+        self._answers = answers
+
+    @activity.defn(name="record")
+    async def record(self, order: Record) -> Recorded:
+        """Write a round's receipts and answer who waits; idempotent by round, state and revision."""
+        with retried(order.backoff):
+            match order.state:
+                case RecordState.LOST:
+                    return await asyncio.to_thread(self._close_lost, order)
+                case RecordState.REORGED:
+                    return await asyncio.to_thread(self._write_reorged, order)
+                case RecordState.INCLUDED | RecordState.CLOSED:
+                    return await self._write_included(order)
+
+    # --- included --------------------------------------------------------------------------------------------------
+
+    async def _write_included(self, order: Record) -> Recorded:
+        anchoring = await self._targets.open(order.target)
+        manifest = await asyncio.to_thread(self._files.rounds(order.target).read_manifest, order.round_id)
+        view = order.view or await self._view_of_closed(order)
+        raw = await asyncio.to_thread(self._raw, order, view.tx_ref)
+        evidence = await anchoring.evidence(None, view, raw)
+        least = anchoring.confirmations
+        done = await asyncio.to_thread(self._write_all, order, manifest, view, evidence, least)
+        if done.newer and order.state is not RecordState.CLOSED:
+            return Recorded(newer=True)
+        if view.final and order.state is RecordState.INCLUDED:
+            await asyncio.to_thread(self._close_final, order, view)
+        await self._answers.complete(order.target, done.answers(order.waiting))
+        return Recorded(receipts=len(done.receipts))
+
+    async def _view_of_closed(self, order: Record) -> RoundView:
+        """Look at a closed round's ledger entry again: its receipts are to be rebuilt."""
+        anchoring = await self._targets.open(order.target)
+        watched = await asyncio.to_thread(self._files.rounds(order.target).watched, order.round_id)
+        (view,) = await anchoring.look([watched])
+        if view.state is not RoundState.INCLUDED:
+            message = (
+                f"round {order.round_id} was closed as final, but its transaction is {view.state} now on "
+                f"{order.target}: {view.message or 'see the ledger'}"
+            )
+            raise NetworkFailure(message)
+        return view
+
+    def _raw(self, order: Record, tx_ref: str) -> str:
+        for candidate in self._files.rounds(order.target).candidates(order.round_id):
+            if candidate.tx_ref == tx_ref:
+                return candidate.raw
+        message = f"no stored candidate of round {order.round_id} has hash {tx_ref}; restore out/rounds"
+        raise NetworkFailure(message)
+
+    def _write_all(
+        self, order: Record, manifest: Manifest, view: RoundView, evidence: Evidence, least_depth: int
+    ) -> "_Done":
+        done = _Done()
+        revision = order.revision
+        if order.state is RecordState.CLOSED:
+            revision = self._files.rounds(order.target).closed_revision(order.round_id) or order.revision
+        for entry in self._entries(order, manifest, least_depth):
+            receipt = anchor_receipt(entry, order, view, evidence, now=datetime.now(UTC), revision=revision)
+            if self._files.receipts.write(receipt) is Written.NEWER_EXISTS:
+                done.newer = True
+                if order.state is not RecordState.CLOSED:
+                    return done
+            done.receipts.append(receipt)
+        self._derive(done.receipts)
+        return done
+
+    def _derive(self, receipts: Sequence[AnchorReceipt]) -> None:
+        """Bring event receipts and the Remembrancer up to date."""
+        direct = {(one.metadata.batch_id, one.root) for one in receipts if one.is_direct}
+        for batch_id, root in sorted(direct):
+            self._files.receipts.derive_event_receipts(batch_id, root)
+        self._files.remembrancer.append(*(one for one in receipts if one.is_final))
+
+    # --- whose receipts --------------------------------------------------------------------------------------------
+
+    def _entries(self, order: Record, manifest: Manifest, least_depth: int = 0) -> Iterator[Entry]:
+        """Yield every receipt that the round gives: those the manifest names, then the riders'."""
+        seen: set[tuple[str, str]] = set()
+        for index, leaf in enumerate(manifest.leaves):
+            for request in leaf.requests:
+                if (request.namespace, leaf.batch_id) not in seen:
+                    seen.add((request.namespace, leaf.batch_id))
+                    yield Entry(manifest=manifest, index=index, leaf=leaf.leaf, request=request)
+        for rider in _unique((*order.riders, *order.waiting)):
+            for index, leaf in self._ridden(rider, manifest):
+                if (rider.namespace, leaf.batch_id) not in seen:
+                    seen.add((rider.namespace, leaf.batch_id))
+                    yield Entry(manifest=manifest, index=index, leaf=leaf, request=_named(rider, least_depth))
+
+    def _ridden(self, rider: AnchorRequest, manifest: Manifest) -> Iterator[tuple[int, Leaf]]:
+        """Yield the batches of a rider's namespace that the round commits to."""
+        for ref in self._files.owned(rider.namespace, rider.batches):
+            leaf = Leaf(ref.leaf_namespace, ref.batch_id, ref.root)
+            if leaf in manifest.positions:
+                yield manifest.positions[leaf], leaf
+            elif manifest.aggregation is None and leaf.root == manifest.commitment:
+                yield 0, leaf
+
+    # --- other states ----------------------------------------------------------------------------------------------
+
+    def _write_reorged(self, order: Record) -> Recorded:
+        """Say of every receipt of the round that its block left the chain."""
+        manifest = self._files.rounds(order.target).read_manifest(order.round_id)
+        count = 0
+        for entry in self._entries(order, manifest):
+            old = self._files.receipts.read(entry.request.namespace, entry.leaf.batch_id, order.target)
+            if old is None or old.metadata.round != order.round_id:
+                continue
+            written = self._files.receipts.write(reorged(old, order.revision, datetime.now(UTC)))
+            if written is Written.NEWER_EXISTS:
+                return Recorded(newer=True)
+            self._derive([old])
+            count += 1
+        return Recorded(receipts=count)
+
+    def _close_lost(self, order: Record) -> Recorded:
+        self._close(order, RoundOutcome.LOST, "", 0)
+        return Recorded()
+
+    def _close_final(self, order: Record, view: RoundView) -> None:
+        self._close(order, RoundOutcome.FINAL, view.tx_ref, view.block.number if view.block else 0)
+
+    def _close(self, order: Record, outcome: RoundOutcome, tx_ref: str, block: int) -> None:
+        rounds = self._files.rounds(order.target)
+        rounds.close(
+            order.round_id,
+            Closed(
+                outcome=outcome,
+                tx_ref=tx_ref,
+                block=block,
+                revision=order.revision,
+                sequence=order.reservation.sequence if order.reservation else None,
+                closed_at=datetime.now(UTC),
+            ),
+        )
+
+
+@dataclass(slots=True)
+class _Done:
+    """What a recorder wrote."""
+
+    receipts: list[AnchorReceipt]
+    newer: bool = False
+
+    def __init__(self) -> None:
+        self.receipts = []
+        self.newer = False
+
+    def answers(self, waiting: Iterable[AnchorRequest]) -> list[tuple[AnchorRequest, AnchorOutcome]]:
+        """Return each waiting request's outcome."""
+        by_namespace: dict[str, list[AnchorReceipt]] = {}
+        for receipt in self.receipts:
+            by_namespace.setdefault(receipt.metadata.namespace, []).append(receipt)
+        return [(one, _outcome(one, by_namespace.get(one.namespace, []))) for one in waiting]
+
+
+def _outcome(request: AnchorRequest, receipts: list[AnchorReceipt]) -> AnchorOutcome:
+    own = [one for one in receipts if (one.metadata.cadence, one.metadata.slot) == (request.cadence, request.slot)]
+    if own or receipts:
+        return anchored(own or receipts)
+    return AnchorOutcome(status=OutcomeStatus.NOTHING_OWED)
+
+
+def _unique(requests: Iterable[AnchorRequest]) -> list[AnchorRequest]:
+    return list({request.id: request for request in requests}.values())
+
+
+def _named(request: AnchorRequest, least_depth: int) -> RoundRequest:
+    return RoundRequest(
+        namespace=request.namespace,
+        cadence=request.cadence,
+        slot=request.slot,
+        required_depth=max(request.required_depth, least_depth),
+    )

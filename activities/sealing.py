@@ -1,0 +1,192 @@
+"""The place where it is decided what goes into a round: every owed batch of every request, once, and nothing twice.
+
+1. A leaf that an open round holds rides with it; one that a closed round holds gets its receipt from there (X11).
+2. A root that our own direct commitment holds is not committed again.
+3. Leaves of lost rounds come first, then the oldest batches.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from temporalio import activity
+
+from activities.anchors.contract import Anchoring, StaleCaller
+from activities.failures import decided_by_the_pen
+from activities.files import Files
+from activities.targets import Targets
+from vaultmesh.domain.aggregation import SALT_BYTES, Leaf
+from vaultmesh.domain.messages import AnchorRequest
+from vaultmesh.domain.rounds import Manifest, OwedLeaf, RoundRequest, compose
+from vaultmesh.domain.steps import Refusal, RoundRequests, Seal, Sealed, SealedRound
+from vaultmesh.runtime.batch_index import BatchRef
+from vaultmesh.runtime.round_store import RoundStore
+
+
+class Sealing:
+    """Adapter of the port `seal`."""
+
+    def __init__(self, files: Files, targets: Targets) -> None:
+        """Seal what the files owe."""
+        self._files = files
+        self._targets = targets
+
+    @activity.defn(name="seal")
+    async def seal(self, order: Seal) -> Sealed:
+        """Decide one round and write its manifest; a manifest that a lost result left behind means nothing."""
+        with decided_by_the_pen():
+            anchoring = await self._targets.open(order.target)
+            return await asyncio.to_thread(_Sealer(self._files, anchoring, order).seal)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was found out about the requests of one order."""
+
+    owed: dict[Leaf, OwedLeaf] = field(default_factory=dict)
+    owing: dict[Leaf, set[int]] = field(default_factory=dict)
+    """Positions of the requests that owe a leaf."""
+    riders: dict[str, set[int]] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+
+    def concerned(self) -> set[int]:
+        """Return the requests that owe or ride."""
+        positions: set[int] = set()
+        return positions.union(*self.owing.values(), *self.riders.values())
+
+
+class _Sealer:
+    """Seals one order; blocks."""
+
+    def __init__(self, files: Files, anchoring: Anchoring, order: Seal) -> None:
+        self._files = files
+        self._anchoring = anchoring
+        self._order = order
+        self._rounds: RoundStore = files.rounds(order.target)
+        self._found = _Found()
+
+    def seal(self) -> Sealed:
+        """Return what the pen is to do with each request."""
+        try:
+            self._files.require_known(self._order.target, self._order.rounds)
+        except StaleCaller as stale:
+            activity.logger.warning("caller is behind the storage", extra={"reason": str(stale)})
+            return Sealed(stale=True)
+        self._take_lost()
+        for position, request in enumerate(self._order.requests):
+            self._take(position, request)
+        if not self._found.owed:
+            return self._result(None)
+        return self._result(self._write())
+
+    # --- what is owed ----------------------------------------------------------------------------------------------
+
+    def _take_lost(self) -> None:
+        """Owe the leaves of lost rounds again, for the requests that their manifests name."""
+        for lost in self._order.reseal:
+            for leaf in self._rounds.read_manifest(lost).leaves:
+                if self._holder(leaf.leaf) is None:
+                    self._owe(leaf.leaf, leaf.requests)
+
+    def _take(self, position: int, request: AnchorRequest) -> None:
+        found = self._files.owed(request.namespace, self._order.target, request.batches)
+        for ref in found.owed:
+            self._take_batch(position, request, ref)
+        if found.refused and not found.owed:
+            self._found.refused[position] = "; ".join(str(refused) for refused in found.refused[:3])
+
+    def _take_batch(self, position: int, request: AnchorRequest, ref: BatchRef) -> None:
+        leaf = Leaf(ref.leaf_namespace, ref.batch_id, ref.root)
+        if leaf not in self._found.owed:
+            holder = self._holder(leaf)
+            if holder is not None:
+                self._found.riders.setdefault(holder, set()).add(position)
+                return
+        depth = max(request.required_depth, self._anchoring.confirmations)
+        own = RoundRequest(
+            namespace=request.namespace, cadence=request.cadence, slot=request.slot, required_depth=depth
+        )
+        self._owe(leaf, (own,))
+        self._found.owing.setdefault(leaf, set()).add(position)
+
+    def _owe(self, leaf: Leaf, requests: Sequence[RoundRequest]) -> None:
+        known = self._found.owed.get(leaf)
+        mine = {one.namespace for one in requests}
+        others = [one for one in known.requests if one.namespace not in mine] if known else []
+        self._found.owed[leaf] = OwedLeaf(
+            namespace=leaf.namespace, batch_id=leaf.batch_id, root=leaf.root, requests=(*others, *requests)
+        )
+
+    def _holder(self, leaf: Leaf) -> str | None:
+        """Return the round, not a lost one, that commits to a leaf or directly to its root."""
+        holder = self._rounds.find_leaf(leaf, besides=self._order.reseal) or self._rounds.find_root(leaf.root)
+        return None if holder in self._order.reseal else holder
+
+    # --- the round -------------------------------------------------------------------------------------------------
+
+    def _write(self) -> Manifest:
+        """Compose the round and write its manifest, exclusively and durably."""
+        most = self._anchoring.pen_settings.max_leaves
+        owed = list(self._found.owed.values())[:most]
+        manifest = compose(
+            self._order.target,
+            owed,
+            self._anchoring.aggregation,
+            lambda: secrets.token_bytes(SALT_BYTES),
+        )
+        if self._rounds.create_manifest(manifest):
+            return manifest
+        return self._rounds.read_manifest(manifest.round_id)
+
+    def _result(self, manifest: Manifest | None) -> Sealed:
+        found = self._found
+        held = self._held_by(manifest)
+        mine = {position for leaf in held for position in found.owing.get(leaf, ())}
+        partial = {
+            position for leaf, positions in found.owing.items() if leaf not in held for position in positions
+        }
+        everybody = set(range(len(self._order.requests)))
+        return Sealed(
+            round=self._sealed_round(manifest) if manifest else None,
+            requests=sorted(mine),
+            partial=sorted(partial),
+            riders=[
+                RoundRequests(round_id=holder, requests=sorted(positions - mine))
+                for holder, positions in found.riders.items()
+                if positions - mine
+            ],
+            covered=sorted(everybody - found.concerned() - set(found.refused)),
+            refused=[Refusal(request=position, reason=reason) for position, reason in found.refused.items()],
+            resealed=self._resealed(held),
+            settings=self._anchoring.pen_settings,
+        )
+
+    def _held_by(self, manifest: Manifest | None) -> set[Leaf]:
+        """Return the owed leaves that the new round commits to; a direct one holds every leaf of its root."""
+        if manifest is None:
+            return set()
+        if manifest.aggregation is None:
+            return {leaf for leaf in self._found.owed if leaf.root == manifest.commitment}
+        return set(manifest.positions)
+
+    def _resealed(self, held: set[Leaf]) -> list[str]:
+        def is_safe(leaf: Leaf) -> bool:
+            return leaf in held or self._holder(leaf) is not None
+
+        return [
+            lost
+            for lost in self._order.reseal
+            if all(is_safe(leaf.leaf) for leaf in self._rounds.read_manifest(lost).leaves)
+        ]
+
+    def _sealed_round(self, manifest: Manifest) -> SealedRound:
+        depths = {one.required_depth for leaf in self._found.owed.values() for one in leaf.requests}
+        return SealedRound(
+            round_id=manifest.round_id,
+            commitment=manifest.commitment.receipt_form,
+            label=manifest.label,
+            leaves=len(manifest.leaves),
+            required_depths=sorted({*manifest.required_depths, *depths}),
+            candidates=len(self._rounds.candidates(manifest.round_id)),
+        )

@@ -1,0 +1,53 @@
+"""The place where a target's open rounds are watched: looks at the ledger until something differs from what is known."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from temporalio import activity
+
+from activities.failures import decided_by_the_pen, retried
+from activities.targets import Targets
+from vaultmesh.domain.steps import Observe, Observed, RoundState, RoundView, WatchedRound
+
+LONGEST_WATCH_SECONDS = 3_600.0
+"""An hour: then the watch ends without news and is started again, three events later."""
+
+
+class Watching:
+    """Adapter of the port `observe`."""
+
+    def __init__(self, targets: Targets) -> None:
+        """Look through the opened targets."""
+        self._targets = targets
+
+    @activity.defn(name="observe")
+    async def observe(self, order: Observe) -> Observed:
+        """Return the views that differ from what the order says; idempotent, since it only looks."""
+        waited_for = any(row.state is not RoundState.INCLUDED for row in order.rounds)
+        with decided_by_the_pen() if waited_for else retried():
+            anchoring = await self._targets.open(order.target)
+            started = time.monotonic()
+            while time.monotonic() - started < LONGEST_WATCH_SECONDS:
+                news = differing(order.rounds, await anchoring.look(order.rounds))
+                if news:
+                    return Observed(views=news)
+                await asyncio.sleep(anchoring.poll_seconds)
+        return Observed()
+
+
+def differing(known: Sequence[WatchedRound], views: Sequence[RoundView]) -> list[RoundView]:
+    """Return the views that say something new."""
+    return [view for row, view in zip(known, views, strict=True) if _differs(row, view)]
+
+
+def _differs(row: WatchedRound, view: RoundView) -> bool:
+    if view.state is not RoundState.INCLUDED:
+        first_height = row.first_seen_block is None and view.height > 0
+        return view.state is not row.state or (first_height and view.state is RoundState.PENDING)
+    if row.state is not RoundState.INCLUDED or row.block is None or view.block is None:
+        return True
+    if (view.tx_ref, view.block.hash) != (row.tx_ref, row.block.hash):
+        return True
+    deeper = view.irrevocable and any(depth <= view.depth for depth in row.depths)
+    return deeper or view.final

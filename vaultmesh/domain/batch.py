@@ -1,0 +1,156 @@
+"""The place where a batch file is read and written.
+
+1. A batch says its id, root, leaves and time, and optionally its namespace and the event ids
+   of its leaves.
+2. `leaves` and `createdAt` may be missing in hand-made files; what is there MUST be consistent.
+3. Keys we don't know are left alone: the file is never rewritten.
+"""
+
+import json
+from dataclasses import dataclass
+
+from vaultmesh.domain import legacy_tree
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.roots import MerkleRoot
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """An ordered set of event hashes with one root."""
+
+    id: str
+    root: MerkleRoot
+    leaves: tuple[MerkleRoot, ...] = ()
+    """In tree order; none where the file says none."""
+    created_at: int | None = None
+    """Unix seconds."""
+    namespace: str = ""
+    """The namespace it belongs to alone; empty: it belongs to every one."""
+    events: tuple[str, ...] = ()
+    """Event ids in leaf order; none where the file says none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that can't be used as it is."""
+
+    path: str
+    reason: str
+    """What is wrong with it and how to mend it."""
+
+    def __str__(self) -> str:
+        """Return one line for an operator."""
+        return f"{self.path}: {self.reason}"
+
+
+def parse_batch(text: str | bytes, *, name: str) -> Batch:
+    """Read a batch; `name` is its file name without `.json`.
+
+    Raises:
+        InvalidValue: says what is wrong with the file and how to mend it.
+    """
+    document = _object(text)
+    if document.get("id") != name:
+        message = (
+            f"id is {document.get('id')!r}, but the file is named {name!r}; they must be the same"
+        )
+        raise InvalidValue(message)
+    root = _hash(document.get("root"), "root")
+    leaves = _leaves(document, root)
+    return Batch(
+        id=name,
+        root=root,
+        leaves=leaves,
+        created_at=_created_at(document),
+        namespace=_namespace(document),
+        events=_events(document, len(leaves)),
+    )
+
+
+def batch_document(batch: Batch) -> str:
+    """Return the file's text: two-space indentation, no final newline."""
+    document: dict[str, object] = {"id": batch.id}
+    if batch.created_at is not None:
+        document["createdAt"] = batch.created_at
+    document["root"] = batch.root.batch_form
+    if batch.leaves:
+        document["leaves"] = [leaf.batch_form for leaf in batch.leaves]
+    if batch.namespace:
+        document["namespace"] = batch.namespace
+    if batch.events:
+        document["events"] = list(batch.events)
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def named_namespace(text: str | bytes) -> str:
+    """Return the namespace that a file names, also if the rest of it can't be used; else empty."""
+    try:
+        return _namespace(_object(text))
+    except InvalidValue:
+        return ""
+
+
+def _object(text: str | bytes) -> dict[str, object]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        message = f"not JSON ({error}); write it anew or remove it"
+        raise InvalidValue(message) from error
+    if not isinstance(document, dict):
+        message = f"holds {type(document).__name__}, not a JSON object; write it anew or remove it"
+        raise InvalidValue(message)
+    return document
+
+
+def _hash(value: object, key: str) -> MerkleRoot:
+    try:
+        return MerkleRoot.parse_batch_form(value)
+    except InvalidValue as error:
+        message = f"{key}: {error}"
+        raise InvalidValue(message) from error
+
+
+def _leaves(document: dict[str, object], root: MerkleRoot) -> tuple[MerkleRoot, ...]:
+    if "leaves" not in document:
+        return ()
+    values = document["leaves"]
+    if not isinstance(values, list) or not values:
+        message = "leaves is not a list of at least one hash; leave the key out if they are unknown"
+        raise InvalidValue(message)
+    leaves = tuple(_hash(value, f"leaves[{i}]") for i, value in enumerate(values))
+    actual = MerkleRoot(legacy_tree.root([leaf.digest for leaf in leaves]))
+    if actual != root:
+        message = f"root {root} does not match its leaves, whose root is {actual}; restore the file"
+        raise InvalidValue(message)
+    return leaves
+
+
+def _created_at(document: dict[str, object]) -> int | None:
+    value = document.get("createdAt")
+    if value is None and "createdAt" not in document:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        message = f"createdAt is {value!r}; write Unix seconds as an integer, or leave the key out"
+        raise InvalidValue(message)
+    return value
+
+
+def _namespace(document: dict[str, object]) -> str:
+    value = document.get("namespace", "")
+    if not isinstance(value, str):
+        message = f"namespace is {value!r}; write a name such as dao:example, or leave the key out"
+        raise InvalidValue(message)
+    return value
+
+
+def _events(document: dict[str, object], leaves: int) -> tuple[str, ...]:
+    if "events" not in document:
+        return ()
+    values = document["events"]
+    if not isinstance(values, list) or not all(isinstance(v, str) and v for v in values):
+        message = "events is not a list of event ids; leave the key out if they are unknown"
+        raise InvalidValue(message)
+    if len(values) != leaves:
+        message = f"events names {len(values)} events, but there are {leaves} leaves; one id each"
+        raise InvalidValue(message)
+    return tuple(values)

@@ -1,0 +1,300 @@
+"""The place where a namespace's clock keeps its book: what is due, in flight, paused, and how each slot ended.
+
+1. Each due slot ends in exactly one outcome (S4); requests at registration (`r…`) and forced ones (`f…`) are not slots.
+2. Slots missed while nothing ran, or while the cadence's previous request is unanswered, are coalesced.
+3. The book is workflow state: it has no clock of its own and does no I/O; `now` is always an argument.
+"""
+
+from datetime import datetime
+
+from vaultmesh.domain.cadence import last_slot, next_slot, slots_due
+from vaultmesh.domain.clock import CadenceBook, CadenceConfig, ClockInput, ClockState, Configuration, InFlight
+from vaultmesh.domain.messages import (
+    LONGEST_MESSAGE,
+    AnchorOutcome,
+    AnchorRequest,
+    FailureNote,
+    OutcomeStatus,
+    Owed,
+    Wire,
+)
+from vaultmesh.domain.status import (
+    CadenceMemo,
+    CadenceView,
+    FailureView,
+    InFlightView,
+    LastAnchorView,
+    NamespaceMemo,
+    NamespaceState,
+    NamespaceView,
+    PausedView,
+    RejectedView,
+    SlotOutcome,
+)
+
+
+class Due(Wire):
+    """What a cadence's wake-up found."""
+
+    slots: int
+    """Due slots that were not dealt with yet."""
+    last: datetime
+    """The last of them."""
+
+
+class Clock:
+    """The book of one namespace, with every rule about slots."""
+
+    def __init__(self, given: ClockInput, now: datetime) -> None:
+        """Open the book, empty or as carried over."""
+        self.configuration = given.configuration
+        self.state = given.carried.model_copy(deep=True) if given.carried else ClockState()
+        self._fresh = given.carried is None
+        self._imported = given.imported
+        self._adopt(now)
+
+    def _adopt(self, now: datetime) -> None:
+        """Have a book for every cadence; drop those of removed cadences once nothing of theirs is in flight."""
+        self.periods = self.configuration.periods()
+        self.phases = self.configuration.phases()
+        for label in self.configuration.cadences:
+            if label not in self.state.books:
+                book = CadenceBook(served=now)
+                if (at := self._imported.get(label)) is not None:
+                    book.last_anchor = LastAnchorView(slot="", at=at, anchored_at=at, finality="imported")
+                self.state.books[label] = book
+        self.drop_removed()
+
+    def drop_removed(self) -> None:
+        """Forget cadences that are configured no more and have nothing in flight."""
+        for label in list(self.state.books):
+            if label not in self.configuration.cadences and self.state.books[label].in_flight is None:
+                del self.state.books[label]
+
+    def book(self, label: str) -> CadenceBook:
+        """Return one cadence's book."""
+        return self.state.books[label]
+
+    # --- configuration -----------------------------------------------------------------------------------------
+
+    def configure(self, configuration: Configuration, now: datetime) -> tuple[bool, list[str]]:
+        """Apply a file's configuration; returns whether anything changed, and whose `set_cadence` it undid.
+
+        A file with the content that was applied last changes nothing, also if `set_cadence` came after it.
+        """
+        same_file = bool(configuration.config_hash) and (
+            configuration.config_hash == self.configuration.config_hash
+        )
+        if same_file:
+            configuration = configuration.model_copy(update={"cadences": self.configuration.cadences})
+        if configuration == self.configuration:
+            return False, []
+        undone = [] if same_file else list(self.state.overridden)
+        if not same_file:
+            self.state.overridden = []
+        self._switch(configuration, now)
+        return True, undone
+
+    def set_cadences(self, cadences: dict[str, CadenceConfig], now: datetime) -> list[str]:
+        """Apply a governance change; returns the cadences that changed."""
+        before = self.configuration.cadences
+        changed = [label for label in cadences if cadences[label] != before.get(label)]
+        self.state.overridden = sorted({*self.state.overridden, *changed})
+        self._switch(self.configuration.model_copy(update={"cadences": cadences}), now)
+        return changed
+
+    def _switch(self, configuration: Configuration, now: datetime) -> None:
+        periods, phases = self.periods, self.phases
+        self.configuration = configuration
+        self._adopt(now)
+        for label, book in self.state.books.items():
+            changed = (self.periods.get(label), self.phases.get(label)) != (periods.get(label), phases.get(label))
+            if changed and label in periods:
+                book.served = now
+
+    # --- slots -------------------------------------------------------------------------------------------------
+
+    def next_due(self, label: str) -> datetime:
+        """Return the first slot that was not dealt with yet."""
+        return next_slot(self.book(label).served, self.periods[label], phase=self.phases[label])
+
+    def take_due(self, label: str, now: datetime) -> Due:
+        """Deal with every slot up to now: all but the last are coalesced, unless paused or in flight.
+
+        Returns the slots whose outcome is still open: one, or none.
+        """
+        book, period, phase = self.book(label), self.periods[label], self.phases[label]
+        slots = slots_due(book.served, now, period, phase=phase)
+        last = last_slot(now, period, phase=phase)
+        if slots:
+            book.served = last
+        if book.paused is not None:
+            book.count(SlotOutcome.PAUSED, slots)
+        elif book.in_flight is not None:
+            book.count(SlotOutcome.COALESCED, slots)
+        elif slots:
+            book.count(SlotOutcome.COALESCED, slots - 1)
+            return Due(slots=1, last=last)
+        return Due(slots=0, last=last)
+
+    def note_owed(self, label: str, owed: Owed) -> None:
+        """Remember what is owed, and what can't be anchored."""
+        book = self.book(label)
+        book.unanchored = owed.batches
+        book.problems = list(owed.refused)
+
+    def begin(self, label: str, slot: str, now: datetime, *, is_slot: bool) -> InFlight:
+        """Open a request."""
+        cadence, book = self.configuration.cadences[label], self.book(label)
+        book.in_flight = InFlight(
+            request=AnchorRequest(
+                namespace=self.configuration.namespace,
+                cadence=label,
+                slot=slot,
+                required_depth=cadence.required_depth,
+                failures=book.failures,
+                batches=self.configuration.batches,
+            ),
+            target=cadence.target,
+            since=now,
+            is_slot=is_slot,
+        )
+        return book.in_flight
+
+    def note_failure(self, note: FailureNote) -> bool:
+        """Remember a reported failure of the request in flight; returns whether it was that request's."""
+        book = self.state.books.get(note.cadence)
+        if book is None or book.in_flight is None or book.in_flight.request.slot != note.slot:
+            return False
+        book.failures = max(note.failures, book.failures)
+        flight = book.in_flight
+        flight.request = flight.request.model_copy(update={"failures": book.failures})
+        flight.last_failure = FailureView(kind=note.kind, message=note.message[:LONGEST_MESSAGE])
+        flight.next_retry = note.next_retry
+        return True
+
+    def finish(self, label: str, outcome: AnchorOutcome, now: datetime) -> None:
+        """Close the request in flight and give its slot its outcome."""
+        book = self.book(label)
+        flight, book.in_flight = book.in_flight, None
+        if flight is None:
+            return
+        if flight.is_slot:
+            book.count(_SLOT_OUTCOME[outcome.status])
+        if outcome.status is OutcomeStatus.WITHDRAWN:
+            return
+        book.failures = 0
+        if outcome.status is OutcomeStatus.ANCHORED:
+            book.unanchored = max(0, book.unanchored - outcome.batch_count)
+            book.last_anchor = LastAnchorView(
+                slot=flight.request.slot,
+                batch_ids=outcome.batch_ids,
+                batch_count=outcome.batch_count,
+                tx_ref=outcome.tx_ref,
+                block=outcome.block,
+                at=outcome.at,
+                anchored_at=now,
+                finality=outcome.finality,
+            )
+        else:
+            book.unanchored = 0
+
+    # --- operators ---------------------------------------------------------------------------------------------
+
+    def pause(self, label: str, reason: str, now: datetime) -> None:
+        """Let no new slot of a cadence start."""
+        self.book(label).paused = PausedView(reason=reason, since=now)
+
+    def resume(self, label: str) -> None:
+        """Let slots start again."""
+        self.book(label).paused = None
+
+    def reject(self, name: str, reason: str, now: datetime) -> None:
+        """Remember the last message that was refused."""
+        self.state.last_rejected = RejectedView(name=name[:100], at=now, reason=reason[:LONGEST_MESSAGE])
+
+    # --- views -------------------------------------------------------------------------------------------------
+
+    def namespace_state(self) -> NamespaceState:
+        """Return the state of the namespace as a whole."""
+        books = [self.state.books[label] for label in self.configuration.cadences]
+        if any(book.failures for book in books):
+            return NamespaceState.BACKING_OFF
+        if books and all(book.paused is not None for book in books):
+            return NamespaceState.PAUSED
+        return NamespaceState.RUNNING
+
+    def view(self, workflow_id: str, run_id: str) -> NamespaceView:
+        """Return what `status` shows."""
+        cadences = self.configuration.cadences
+        return NamespaceView(
+            namespace=self.configuration.namespace,
+            state=self.namespace_state(),
+            workflow_id=workflow_id,
+            run_id=run_id,
+            paused={
+                label: book.paused
+                for label, book in self.state.books.items()
+                if book.paused is not None and label in cadences
+            },
+            cadences={label: self._cadence_view(label, cadence) for label, cadence in cadences.items()},
+            last_rejected=self.state.last_rejected,
+            config_hash=self.configuration.config_hash,
+        )
+
+    def _cadence_view(self, label: str, cadence: CadenceConfig) -> CadenceView:
+        book = self.book(label)
+        flight = book.in_flight
+        return CadenceView(
+            target=str(cadence.target),
+            every=cadence.every,
+            next_due=self.next_due(label),
+            unanchored=book.unanchored,
+            in_flight=flight
+            and InFlightView(
+                slot=flight.request.slot,
+                since=flight.since,
+                failures=book.failures,
+                last_failure=flight.last_failure,
+                next_retry=flight.next_retry,
+            ),
+            last_anchor=book.last_anchor,
+            outcomes={outcome: book.outcomes.get(outcome, 0) for outcome in SlotOutcome},
+            problems=book.problems,
+        )
+
+    def memo(self) -> NamespaceMemo:
+        """Return what metrics and health read."""
+        return NamespaceMemo(
+            namespace=self.configuration.namespace,
+            cadences={
+                label: CadenceMemo(
+                    target=str(cadence.target),
+                    failures=self.book(label).failures,
+                    last_anchor=_unix(self.book(label).last_anchor),
+                    outcomes=dict(self.book(label).outcomes),
+                )
+                for label, cadence in self.configuration.cadences.items()
+            },
+            paused=[label for label in self.configuration.cadences if self.book(label).paused is not None],
+        )
+
+    def newest_anchor(self) -> datetime | None:
+        """Return when the newest anchor was learnt of."""
+        instants = [
+            book.last_anchor.anchored_at
+            for book in self.state.books.values()
+            if book.last_anchor is not None and book.last_anchor.anchored_at is not None
+        ]
+        return max(instants, default=None)
+
+
+_SLOT_OUTCOME = {
+    OutcomeStatus.ANCHORED: SlotOutcome.ANCHORED,
+    OutcomeStatus.NOTHING_OWED: SlotOutcome.NOTHING_NEW,
+    OutcomeStatus.WITHDRAWN: SlotOutcome.PAUSED,
+}
+
+
+def _unix(anchor: LastAnchorView | None) -> int | None:
+    return int(anchor.anchored_at.timestamp()) if anchor is not None and anchor.anchored_at is not None else None

@@ -1,0 +1,214 @@
+"""The place where a target's pen keeps its state: requests that wait, open rounds, the highest reservation.
+
+1. One new transaction at a time: nothing is reserved while any round is un-included.
+2. Rounds are kept in order of reservation; only the lowest un-included one is bumped.
+3. A lost round stays open until a new round that holds all its leaves is signed.
+"""
+
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+
+from vaultmesh.domain.messages import AnchorRequest, BackoffSettings, Wire
+from vaultmesh.domain.status import (
+    AggregatorView,
+    FailureView,
+    HoldView,
+    PausedView,
+    RejectedView,
+    RoundStatus,
+)
+from vaultmesh.domain.steps import (
+    KnownRound,
+    PenSettings,
+    RecordState,
+    Reservation,
+    RoundState,
+    RoundView,
+    SealedRound,
+    SignedCandidate,
+    WatchedRound,
+)
+from vaultmesh.domain.target import Target
+
+MOST_WAITING = 4_000
+"""Requests that may wait; beyond it they are told to come back, so that the carried state stays below 1.5 MB."""
+MOST_REMEMBERED_FAILURES = 5_000
+
+_UNINCLUDED = (RoundState.PENDING, RoundState.MISSING, RoundState.STUCK, RoundState.DISPLACED)
+
+
+class PenRound(BaseModel):
+    """One open round."""
+
+    sealed: SealedRound
+    reservation: Reservation
+    candidates: list[SignedCandidate]
+    """Of the current reservation, oldest first."""
+    since: datetime
+    signed_at: datetime
+    state: RoundState = RoundState.PENDING
+    view: RoundView | None = None
+    """The last look that found it in a block."""
+    first_seen_block: int | None = None
+    waiting: list[AnchorRequest] = Field(default_factory=list)
+    riders: list[AnchorRequest] = Field(default_factory=list)
+    """Requests that its manifest does not name, and that share its fate: they get receipts too."""
+    needs_broadcast: bool = True
+    broadcasts: int = 0
+    not_before: datetime | None = None
+    """Earliest instant of the next broadcast: a node that forgets what it accepts is not asked at every look."""
+    bump_due: bool = False
+    sent: bool = False
+    """Whether the ledger may know it: false only before the first broadcast."""
+    recorded: bool = False
+    wanted: RecordState | None = None
+    """What the receipts are to say and don't say yet."""
+    open_depths: list[int] = Field(default_factory=list)
+    """Required depths that no look has found final yet, ascending."""
+
+    @property
+    def round_id(self) -> str:
+        """Return the round's id."""
+        return self.sealed.round_id
+
+    @property
+    def blocks_others(self) -> bool:
+        """Whether it holds up new rounds."""
+        return self.state in _UNINCLUDED
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the ledger is to be looked at for it: not before it was sent, nor once it is final or lost."""
+        is_final = self.state is RoundState.INCLUDED and not self.open_depths
+        return self.sent and not is_final and self.state is not RoundState.LOST
+
+    def watch(self) -> WatchedRound:
+        """Return what `observe` is told."""
+        return WatchedRound(
+            round_id=self.round_id,
+            commitment=self.sealed.commitment,
+            label=self.sealed.label,
+            reservation=self.reservation,
+            tx_refs=[candidate.tx_ref for candidate in self.candidates],
+            signed_at=self.signed_at,
+            first_seen_block=self.first_seen_block,
+            state=self.state,
+            tx_ref=self.view.tx_ref if self.view and self.state is RoundState.INCLUDED else "",
+            block=self.view.block if self.view and self.state is RoundState.INCLUDED else None,
+            depths=self.open_depths,
+        )
+
+    def known(self) -> KnownRound:
+        """Return what the steps are told of it."""
+        total = self.sealed.candidates + len(self.candidates)
+        return KnownRound(round_id=self.round_id, candidates=total, recorded=self.recorded)
+
+
+class PenState(BaseModel):
+    """What a pen carries into its next run."""
+
+    queue: dict[str, AnchorRequest] = Field(default_factory=dict)
+    failures: dict[str, int] = Field(default_factory=dict)
+    """Consecutive reported failures by request id."""
+    rounds: list[PenRound] = Field(default_factory=list)
+    last: Reservation | None = None
+    revision: int = 0
+    settings: PenSettings = PenSettings()
+    recovered: bool = False
+    paused: PausedView | None = None
+    held: HoldView | None = None
+    step_failures: int = 0
+    last_failure: FailureView | None = None
+    not_before: datetime | None = None
+    """Earliest instant of the pen's next own step after a failure."""
+    reverts: int = 0
+    """Own calls that were reverted, in a row."""
+    last_rejected: RejectedView | None = None
+
+    def unincluded(self) -> list[PenRound]:
+        """Return the rounds that hold up new ones, in order of reservation."""
+        return [one for one in self.rounds if one.blocks_others]
+
+    def lost(self) -> list[PenRound]:
+        """Return the rounds whose leaves are owed again."""
+        return [one for one in self.rounds if one.state is RoundState.LOST]
+
+    def find(self, round_id: str) -> PenRound | None:
+        """Return an open round by its id."""
+        return next((one for one in self.rounds if one.round_id == round_id), None)
+
+    def in_a_round(self, request_id: str) -> bool:
+        """Whether a request waits for an open round."""
+        return any(one.id == request_id for row in self.rounds for one in row.waiting)
+
+    def enqueue(self, request: AnchorRequest) -> bool:
+        """Let a request wait; returns false when too many do. Asking twice changes nothing (X1)."""
+        if self.in_a_round(request.id):
+            return True
+        if request.id not in self.queue and len(self.queue) >= MOST_WAITING:
+            return False
+        failures = max(request.failures, self.failures.get(request.id, 0))
+        self.queue[request.id] = request.model_copy(update={"failures": failures})
+        return True
+
+    def failed(self, request: AnchorRequest) -> AnchorRequest:
+        """Count a failure of a request; returns it with the new count."""
+        failures = max(request.failures, self.failures.get(request.id, 0)) + 1
+        if request.id in self.failures or len(self.failures) < MOST_REMEMBERED_FAILURES:
+            self.failures[request.id] = failures
+        return request.model_copy(update={"failures": failures})
+
+    def ended(self, request_id: str) -> None:
+        """Forget a request that was answered."""
+        self.queue.pop(request_id, None)
+        self.failures.pop(request_id, None)
+
+    def reserved(self, reservation: Reservation) -> None:
+        """Remember the highest reservation."""
+        highest = self.last.sequence if self.last else None
+        if highest is None or reservation.sequence is None or reservation.sequence >= highest:
+            self.last = reservation
+
+    def view(self, target: Target, run_id: str) -> AggregatorView:
+        """Return what `status` shows."""
+        return AggregatorView(
+            target=str(target),
+            run_id=run_id,
+            paused=self.paused,
+            waiting=len(self.queue),
+            rounds=[_round_status(one) for one in self.rounds],
+            held=self.held,
+            failures=self.step_failures,
+            last_failure=self.last_failure,
+            last_sequence=self.last.sequence if self.last else None,
+            last_rejected=self.last_rejected,
+            revision=self.revision,
+        )
+
+
+def _round_status(one: PenRound) -> RoundStatus:
+    view = one.view if one.state is RoundState.INCLUDED else None
+    return RoundStatus(
+        round_id=one.round_id,
+        state=one.state,
+        account=one.reservation.account,
+        sequence=one.reservation.sequence,
+        candidates=len(one.candidates),
+        tx_ref=view.tx_ref if view else one.candidates[-1].tx_ref,
+        block=view.block.number if view and view.block else None,
+        depth=view.depth if view else 0,
+        final=bool(view and view.final),
+        recorded=one.recorded,
+        leaves=one.sealed.leaves,
+        since=one.since,
+    )
+
+
+class PenInput(Wire):
+    """Input of a target's workflow."""
+
+    target: Target
+    backoff: BackoffSettings = BackoffSettings()
+    continue_after_events: int = 4_000
+    carried: PenState | None = None

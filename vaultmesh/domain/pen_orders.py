@@ -1,0 +1,96 @@
+"""The place where the signals of a target's pen are read from JSON."""
+
+from dataclasses import dataclass
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.messages import AnchorRequest
+from vaultmesh.domain.names import BUMP_FEE, ENQUEUE, PAUSE, RESUME, WITHDRAW
+
+_REQUESTS: TypeAdapter[list[AnchorRequest]] = TypeAdapter(list[AnchorRequest])
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """Requests that are due."""
+
+    requests: list[AnchorRequest]
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Requests to take back, where they are in no round."""
+
+    requests: list[AnchorRequest]
+
+
+@dataclass(frozen=True, slots=True)
+class PausePen:
+    """Seal no new round; open rounds go on, requests wait."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePen:
+    """Seal rounds again."""
+
+
+@dataclass(frozen=True, slots=True)
+class BumpFee:
+    """Bid more for the lowest un-included round."""
+
+
+PenOrder = Enqueue | Withdraw | PausePen | ResumePen | BumpFee
+
+
+def read(name: str, values: list[JsonValue]) -> PenOrder:
+    """Return what a signal orders.
+
+    Raises:
+        InvalidValue: unknown name, or arguments of another form.
+    """
+    match name:
+        case "enqueue" | "withdraw":
+            requests = _requests(name, values)
+            return Enqueue(requests) if name == ENQUEUE else Withdraw(requests)
+        case "pause":
+            return PausePen(_reason(values))
+        case "resume":
+            if values and values != [None]:
+                message = "resume of an aggregator takes no argument"
+                raise InvalidValue(message)
+            return ResumePen()
+        case "bump_fee":
+            return BumpFee()
+        case _:
+            known = ", ".join((ENQUEUE, WITHDRAW, PAUSE, RESUME, BUMP_FEE))
+            message = f"an aggregator knows no signal {name!r}; there are: {known}"
+            raise InvalidValue(message)
+
+
+def _requests(name: str, values: list[JsonValue]) -> list[AnchorRequest]:
+    if len(values) != 1:
+        message = f"{name} takes one argument, a list of requests"
+        raise InvalidValue(message)
+    try:
+        return _REQUESTS.validate_python(values[0])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = f"{name}: {where or 'argument'}: {first['msg']}"
+        raise InvalidValue(message) from error
+
+
+def _reason(values: list[JsonValue]) -> str:
+    match values:
+        case [] | [None]:
+            return ""
+        case [str(reason)]:
+            return reason[:500]
+        case [{"reason": str(reason), **rest}] if not rest:
+            return reason[:500]
+        case _:
+            message = 'pause of an aggregator takes nothing, "reason" or {"reason": "…"}'
+            raise InvalidValue(message)

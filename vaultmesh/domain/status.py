@@ -1,0 +1,191 @@
+"""The place where the state that operators see is defined: the `status` query, the memo and `starter.py status --json`."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from vaultmesh.domain.failures import FailureKind
+
+STALE_AFTER_SECONDS = 3_600
+"""A namespace whose newest anchor is older is `stale`."""
+BACKING_OFF_ABOVE = 3
+"""Health calls a namespace `backing_off` above this many consecutive failures; `status` from the first on."""
+
+
+def _aware(value: object) -> object:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+
+
+def rfc3339(instant: datetime) -> str:
+    """Return an instant in UTC as RFC 3339 with seconds, `2026-01-15T10:00:00Z`."""
+    return instant.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+
+
+Instant = Annotated[datetime, BeforeValidator(_aware), PlainSerializer(rfc3339, when_used="json")]
+
+
+class View(BaseModel):
+    """Base of what is shown."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class NamespaceState(StrEnum):
+    """State of a namespace as a whole."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    """Every cadence is paused."""
+    BACKING_OFF = "backing_off"
+    """A cadence has failures."""
+    MISSING = "missing"
+    """Configured, but no workflow runs."""
+
+
+class SlotOutcome(StrEnum):
+    """The one outcome of each due slot (S4)."""
+
+    ANCHORED = "anchored"
+    NOTHING_NEW = "nothing_new"
+    COALESCED = "coalesced"
+    PAUSED = "paused"
+
+
+class PausedView(View):
+    """Why and since when a cadence is paused."""
+
+    reason: str = ""
+    since: Instant
+
+
+class FailureView(View):
+    """The last failure of a request in flight."""
+
+    kind: FailureKind
+    message: str
+
+
+class InFlightView(View):
+    """A request that is not answered yet."""
+
+    slot: str
+    since: Instant
+    failures: int = 0
+    last_failure: FailureView | None = None
+    next_retry: Instant | None = None
+
+
+class LastAnchorView(View):
+    """The newest anchor of a cadence."""
+
+    slot: str
+    batch_ids: list[str] = Field(default_factory=list)
+    batch_count: int = 0
+    tx_ref: str = ""
+    block: int = 0
+    at: Instant | None = None
+    anchored_at: Instant | None = None
+    """When the namespace learnt of it."""
+    finality: str = "observed"
+    depth: int | None = None
+    """Filled in by readers from the receipts."""
+    required_depth: int | None = None
+
+
+class CadenceView(View):
+    """One cadence."""
+
+    target: str
+    every: str
+    next_due: Instant | None = None
+    unanchored: int = 0
+    in_flight: InFlightView | None = None
+    last_anchor: LastAnchorView | None = None
+    outcomes: dict[SlotOutcome, int] = Field(default_factory=dict)
+    problems: list[str] = Field(default_factory=list)
+    """Batches that can't be anchored, one line each."""
+
+
+class RejectedView(View):
+    """The last message that was refused."""
+
+    name: str
+    at: Instant
+    reason: str
+
+
+class NamespaceView(View):
+    """One namespace: the answer of its workflow's `status` query."""
+
+    namespace: str
+    state: NamespaceState = NamespaceState.RUNNING
+    workflow_id: str = ""
+    run_id: str = ""
+    paused: dict[str, PausedView] = Field(default_factory=dict)
+    cadences: dict[str, CadenceView] = Field(default_factory=dict)
+    last_rejected: RejectedView | None = None
+    config_hash: str = ""
+    """Hash of the configuration that was applied last."""
+
+
+class RoundStatus(View):
+    """One open round as a pen shows it."""
+
+    round_id: str
+    state: str
+    account: str
+    sequence: int | None = None
+    candidates: int = 0
+    tx_ref: str = ""
+    block: int | None = None
+    depth: int = 0
+    final: bool = False
+    recorded: bool = False
+    leaves: int = 0
+    since: Instant
+
+
+class HoldView(View):
+    """Why a pen rests."""
+
+    kind: FailureKind
+    message: str
+    since: Instant
+    next_look: Instant
+
+
+class AggregatorView(View):
+    """The answer of an aggregator's `status` query."""
+
+    target: str
+    run_id: str = ""
+    paused: PausedView | None = None
+    waiting: int = 0
+    """Requests that are in no round."""
+    rounds: list[RoundStatus] = Field(default_factory=list)
+    held: HoldView | None = None
+    failures: int = 0
+    last_failure: FailureView | None = None
+    last_sequence: int | None = None
+    last_rejected: RejectedView | None = None
+    revision: int = 0
+
+
+class NamespaceMemo(View):
+    """What a namespace's memo carries for metrics and health: one visibility list shows it for all."""
+
+    namespace: str
+    cadences: dict[str, "CadenceMemo"] = Field(default_factory=dict)
+    paused: list[str] = Field(default_factory=list)
+
+
+class CadenceMemo(View):
+    """One cadence in the memo."""
+
+    target: str
+    failures: int = 0
+    last_anchor: int | None = None
+    """Unix seconds at which the last successful anchor was learnt of."""
+    outcomes: dict[SlotOutcome, int] = Field(default_factory=dict)

@@ -1,0 +1,260 @@
+"""The place where batch files are found: each folder is indexed once per process, then refreshed.
+
+1. A folder is listed again only when its names changed, and only new files are parsed.
+2. Every refresh looks at a few known files again, in turn, so that a changed one is noticed also
+   when its name is not new; `reload` notices at once.
+3. A file that can't be used is reported beside the others and never stops them.
+"""
+
+import sys
+import threading
+import time
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import filterfalse
+from operator import attrgetter
+
+from vaultmesh.domain.batch import Batch, Refused, named_namespace, parse_batch
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.runtime.storage import FileStamp, Store
+
+DEFAULT_FOLDER = "out/batches"
+LOOKED_AT_AGAIN = 64
+"""Known files that each refresh looks at again: 0.2 ms of system calls."""
+LISTED_AGAIN_SECONDS = 60.0
+"""After which a folder is listed again in any case: not every file system keeps good time."""
+SUFFIX = ".json"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRef:
+    """A sealed batch, as far as anchoring it needs."""
+
+    batch_id: str
+    root: MerkleRoot
+    leaf_namespace: str
+    """The namespace that its file names; empty if it names none."""
+    created_at: int
+    """Unix seconds: what the file says, else when it was last changed."""
+    folder: str
+
+    @property
+    def path(self) -> str:
+        """Where the file lies, below the root."""
+        return f"{self.folder}/{self.batch_id}{SUFFIX}"
+
+    @property
+    def age_order(self) -> tuple[int, str]:
+        """What batches are sorted by: oldest first."""
+        return self.created_at, self.batch_id
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedBatches:
+    """What belongs to a namespace, and what would if it could be used."""
+
+    batches: Sequence[BatchRef]
+    """Oldest first."""
+    refused: Sequence[Refused]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is remembered of a file."""
+
+    stamp: int
+    """Hash of the file's stamp: a hundred thousand of them are kept."""
+    ref: BatchRef | None
+    refused: Refused | None = None
+    namespace: str = ""
+
+
+_UNREAD = hash(FileStamp(-1, 0))
+_AGE_ORDER = attrgetter("age_order")
+
+
+@dataclass(slots=True)
+class _Folder:
+    """One folder's index."""
+
+    path: str
+    version: str | None = None
+    list_again_at: float = 0.0
+    names: set[str] = field(default_factory=set)
+    known: dict[str, _Known] = field(default_factory=dict)
+    refused: dict[str, _Known] = field(default_factory=dict)
+    by_namespace: dict[str, list[BatchRef]] = field(default_factory=dict)
+    """Usable batches by the namespace that their files name."""
+    views: dict[str, tuple[BatchRef, ...]] = field(default_factory=dict)
+    """What was answered last, by namespace; emptied when a batch comes or goes."""
+    turn: list[str] = field(default_factory=list)
+    """Names whose turn to be looked at again is still to come."""
+
+    def add(self, name: str, known: _Known) -> None:
+        self.drop(name)
+        self.known[name] = known
+        if known.ref is None:
+            self.refused[name] = known
+            return
+        insort(self.by_namespace.setdefault(known.namespace, []), known.ref, key=_AGE_ORDER)
+        self.views.clear()
+
+    def drop(self, name: str) -> None:
+        known = self.known.pop(name, None)
+        self.refused.pop(name, None)
+        if known is not None and known.ref is not None:
+            refs = self.by_namespace[known.namespace]
+            del refs[bisect_left(refs, known.ref.age_order, key=_AGE_ORDER)]
+            self.views.clear()
+
+    def fill(self, found: dict[str, _Known]) -> None:
+        """Take many files at once."""
+        for name, known in found.items():
+            self.known[name] = known
+            if known.ref is None:
+                self.refused[name] = known
+            else:
+                self.by_namespace.setdefault(known.namespace, []).append(known.ref)
+        for refs in self.by_namespace.values():
+            refs.sort(key=_AGE_ORDER)
+        self.views.clear()
+
+    def view(self, namespace: str) -> tuple[BatchRef, ...]:
+        if namespace not in self.views:
+            shared, own = self.by_namespace.get("", []), self.by_namespace.get(namespace, [])
+            if own and shared and namespace:
+                self.views[namespace] = tuple(sorted([*shared, *own], key=_AGE_ORDER))
+            elif own and namespace:
+                self.views[namespace] = tuple(own)
+            else:
+                if "" not in self.views:
+                    self.views[""] = tuple(shared)
+                self.views[namespace] = self.views[""]
+        return self.views[namespace]
+
+
+class BatchIndex:
+    """Every batch file of one store; one per process, used by any thread."""
+
+    def __init__(self, store: Store) -> None:
+        """Index nothing before it is asked for."""
+        self._store = store
+        self._folders: dict[str, _Folder] = {}
+        self._lock = threading.Lock()
+
+    def owned(self, namespace: str, folder: str = DEFAULT_FOLDER) -> OwnedBatches:
+        """Return a namespace's batches, oldest first: those that name it or none.
+
+        Raises:
+            NetworkFailure: the folder can't be listed.
+        """
+        with self._lock:
+            index = self._refreshed(folder or DEFAULT_FOLDER)
+            refused = [
+                known.refused
+                for known in index.refused.values()
+                if known.refused and known.namespace in ("", namespace)
+            ]
+            return OwnedBatches(index.view(namespace), refused)
+
+    def reload(self, ref: BatchRef) -> BatchRef | Refused:
+        """Look at a batch's file again; returns what it says now."""
+        name = ref.batch_id + SUFFIX
+        with self._lock:
+            index = self._folders.setdefault(ref.folder, _Folder(ref.folder))
+            self._look_again(index, name)
+            known = index.known.get(name)
+        if known is None:
+            return Refused(ref.path, "the file is gone; restore it")
+        return known.ref or known.refused or ref
+
+    def read(self, ref: BatchRef) -> Batch:
+        """Return the whole batch.
+
+        Raises:
+            InvalidValue: it is gone, can't be used, or has another root or namespace than `ref`.
+        """
+        content = self._store.read(ref.path)
+        if content is None:
+            message = f"{ref.path}: the file is gone; restore it"
+            raise InvalidValue(message)
+        try:
+            batch = parse_batch(content, name=ref.batch_id)
+        except InvalidValue as error:
+            message = f"{ref.path}: {error}"
+            raise InvalidValue(message) from error
+        if (batch.root, batch.namespace) != (ref.root, ref.leaf_namespace):
+            message = f"{ref.path}: root or namespace changed since it was read; restore the file"
+            raise InvalidValue(message)
+        return batch
+
+    def _refreshed(self, path: str) -> _Folder:
+        index = self._folders.setdefault(path, _Folder(path))
+        version, now = self._store.version(path), time.monotonic()
+        if version is None or version != index.version or now >= index.list_again_at:
+            self._list(index)
+            index.version, index.list_again_at = version, now + LISTED_AGAIN_SECONDS
+        self._look_at_some(index)
+        return index
+
+    def _list(self, index: _Folder) -> None:
+        names = self._store.names(index.path)
+        fresh = list(filterfalse(index.names.__contains__, names))
+        if len(names) != len(index.names) + len(fresh):
+            gone = index.names.difference(names)
+            index.names -= gone
+            for name in gone:
+                index.drop(name)
+        index.names.update(fresh)
+        files = [name for name in fresh if name.endswith(SUFFIX)]
+        if len(files) > LOOKED_AT_AGAIN:
+            found = {name: self._parse(index.path, name) for name in files}
+            index.fill({name: known for name, known in found.items() if known})
+            return
+        for name in files:
+            self._look_again(index, name)
+
+    def _look_at_some(self, index: _Folder) -> None:
+        """Look at the refused files and at the next few of the others."""
+        if not index.turn:
+            index.turn = list(index.known)
+        share = [index.turn.pop() for _ in range(min(LOOKED_AT_AGAIN, len(index.turn)))]
+        for name in {*share, *list(index.refused)[:LOOKED_AT_AGAIN]}:
+            self._look_again(index, name)
+
+    def _look_again(self, index: _Folder, name: str) -> None:
+        known = index.known.get(name)
+        stamp = self._store.stamp(f"{index.path}/{name}")
+        if stamp is not None and known is not None and known.stamp == hash(stamp):
+            return
+        found = self._parse(index.path, name) if stamp is not None else None
+        if found is None:
+            index.drop(name)
+        else:
+            index.add(name, found)
+
+    def _parse(self, folder: str, name: str) -> _Known | None:
+        path, batch_id = f"{folder}/{name}", name.removesuffix(SUFFIX)
+        stamp = self._store.stamp(path)
+        if stamp is None:
+            return None
+        try:
+            content = self._store.read(path)
+        except NetworkFailure as failure:
+            return _Known(_UNREAD, None, Refused(path, str(failure)))
+        if content is None:
+            return None
+        try:
+            batch = parse_batch(content, name=batch_id)
+        except InvalidValue as error:
+            named = named_namespace(content)
+            return _Known(hash(stamp), None, Refused(path, str(error)), named)
+        created_at = batch.created_at
+        if created_at is None:
+            created_at = stamp.modified_ns // 1_000_000_000
+        namespace = sys.intern(batch.namespace)
+        ref = BatchRef(batch_id, batch.root, namespace, created_at, sys.intern(folder))
+        return _Known(hash(stamp), ref, None, namespace)

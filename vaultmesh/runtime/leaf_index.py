@@ -1,0 +1,109 @@
+"""The place where a leaf finds the rounds that may hold it, over all manifests of a target.
+
+1. It is built at the first question and then grows with the rounds that are noted.
+2. It takes 12 bytes a leaf and says "may": the reader checks the manifest.
+"""
+
+import json
+import threading
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+
+from vaultmesh.domain.aggregation import Leaf
+from vaultmesh.domain.batch import Refused
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.runtime.storage import Store
+
+MOST_RECENT = 4_096
+"""Leaves kept beside the sorted part before they are merged into it."""
+_KEY_BYTES = 8
+
+
+class LeafIndex:
+    """Leaves of one target's manifests; used by any thread."""
+
+    def __init__(self, store: Store, folder: str, manifest_name: str) -> None:
+        """Read nothing before the first question."""
+        self._store = store
+        self._folder = folder
+        self._manifest_name = manifest_name
+        self._lock = threading.Lock()
+        self._waiting: set[str] = set()
+        self._refused: dict[str, Refused] = {}
+        self._rounds: list[str] = []
+        self._keys = array("Q")
+        self._places = array("L")
+        self._recent: dict[int, list[int]] = {}
+
+    def note(self, identities: Iterable[str]) -> None:
+        """Take rounds in at the next question."""
+        with self._lock:
+            self._waiting.update(identities)
+
+    def rounds_with(self, leaf: Leaf) -> list[str]:
+        """Return the rounds that may hold a leaf."""
+        key = _key(leaf)
+        with self._lock:
+            self._read_waiting()
+            places = list(self._recent.get(key, ()))
+            position = bisect_left(self._keys, key)
+            while position < len(self._keys) and self._keys[position] == key:
+                places.append(self._places[position])
+                position += 1
+            return [self._rounds[place] for place in places]
+
+    def refused(self) -> list[Refused]:
+        """Return the manifests that can't be read; each is tried again at every question."""
+        with self._lock:
+            return list(self._refused.values())
+
+    def _read_waiting(self) -> None:
+        fresh: list[tuple[int, int]] = []
+        for identity in list(self._waiting):
+            path = f"{self._folder}/{identity}/{self._manifest_name}"
+            content = self._store.read(path)
+            if content is None:
+                continue
+            try:
+                keys = [_key(leaf) for leaf in _leaves(content)]
+            except InvalidValue as error:
+                self._refused[identity] = Refused(path, str(error))
+                continue
+            self._refused.pop(identity, None)
+            self._waiting.discard(identity)
+            fresh.extend((key, len(self._rounds)) for key in keys)
+            self._rounds.append(identity)
+        for key, place in fresh:
+            self._recent.setdefault(key, []).append(place)
+        if len(self._recent) > MOST_RECENT:
+            self._merge()
+
+    def _merge(self) -> None:
+        pairs = list(zip(self._keys, self._places, strict=True))
+        pairs += [(key, place) for key, places in self._recent.items() for place in places]
+        pairs.sort()
+        self._keys = array("Q", [key for key, _ in pairs])
+        self._places = array("L", [place for _, place in pairs])
+        self._recent.clear()
+
+
+def _key(leaf: Leaf) -> int:
+    parts = (leaf.namespace.encode(), leaf.batch_id.encode(), leaf.root.digest)
+    digest = blake2b(digest_size=_KEY_BYTES)
+    for part in parts:
+        digest.update(len(part).to_bytes(4, "big") + part)
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _leaves(content: bytes) -> Iterator[Leaf]:
+    """Read the leaves only: to check every manifest wholly would take minutes at first."""
+    try:
+        for leaf in json.loads(content)["leaves"]:
+            root = MerkleRoot.parse_receipt_form(leaf["root"])
+            yield Leaf(str(leaf["namespace"]), str(leaf["batchId"]), root)
+    except (ValueError, TypeError, KeyError, LookupError) as error:
+        message = f"not a manifest ({error!r}); restore it from a backup"
+        raise InvalidValue(message) from error

@@ -1,0 +1,162 @@
+"""The place where one round's files are read and written: `out/rounds/<target>/<round id>/`.
+
+1. A manifest is created exclusively and durably, and never changed; without a candidate beside it
+   it means nothing.
+2. Candidates are created exclusively, numbered from 0; the same bytes again are the same candidate.
+3. `closed.json` says that nobody needs to watch the round any more. A lost round is open again once
+   it has a candidate that its end did not count: a direct commitment that is sealed again.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from functools import partial
+from typing import TypeVar
+
+from vaultmesh.domain.aggregation import read_document
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.rounds import Candidate, Closed, Manifest, RoundOutcome, parse_manifest
+from vaultmesh.domain.target import Target
+from vaultmesh.runtime.storage import FileStamp, Store
+
+ROUNDS_FOLDER = "out/rounds"
+MANIFEST = "manifest.json"
+MOST_LEAVES_KEPT = 4_000
+"""Leaves of the manifests that are kept in memory, about 3 kB each."""
+
+_CLOSED, _CANDIDATE, _SUFFIX = "closed.json", "candidate-", ".json"
+_parse_candidate = partial(read_document, Candidate)
+_parse_closed = partial(read_document, Closed)
+Document = TypeVar("Document")
+
+
+class Added(StrEnum):
+    """What became of a candidate that was to be stored."""
+
+    CREATED = "created"
+    SAME = "same"
+    """It was stored before, with these bytes."""
+    CONFLICT = "conflict"
+    """Its number is taken by other bytes: the caller is behind."""
+
+
+class RoundFiles:
+    """The files of one target's rounds; used by any thread."""
+
+    def __init__(self, store: Store, target: Target) -> None:
+        """Read nothing before it is asked for."""
+        self.target = target
+        self.folder = f"{ROUNDS_FOLDER}/{target.path}"
+        self._store = store
+        self._lock = threading.RLock()
+        self._manifests: OrderedDict[str, Manifest] = OrderedDict()
+
+    def create_manifest(self, manifest: Manifest) -> bool:
+        """Store a manifest; False: a seal that was lost left one behind.
+
+        That one is of the same commitment; under a direct one its leaves and requests may be others.
+        """
+        content = manifest.document().encode()
+        return self._store.create(f"{self.folder}/{manifest.round_id}/{MANIFEST}", content)
+
+    def read_manifest(self, round_id: str) -> Manifest:
+        """Return a round's manifest.
+
+        Raises:
+            InvalidValue: it is missing or malformed, or is not this round's.
+        """
+        with self._lock:
+            if round_id in self._manifests:
+                self._manifests.move_to_end(round_id)
+                return self._manifests[round_id]
+        path = f"{self.folder}/{round_id}/{MANIFEST}"
+        content = self._store.read(path)
+        if content is None:
+            message = f"{path} is missing; restore it from a backup"
+            raise InvalidValue(message)
+        manifest = _read(path, content, parse_manifest)
+        if (manifest.target, manifest.round_id) != (self.target, round_id):
+            message = f"{path}: it is round {manifest.round_id} of {manifest.target}; restore it"
+            raise InvalidValue(message)
+        with self._lock:
+            self._manifests[round_id] = manifest
+            while sum(len(kept.leaves) for kept in self._manifests.values()) > MOST_LEAVES_KEPT:
+                self._manifests.popitem(last=False)
+        return manifest
+
+    def candidates(self, round_id: str) -> list[Candidate]:
+        """Return a round's candidates, in order of their numbers.
+
+        Raises:
+            InvalidValue: one of them is malformed.
+        """
+        found: list[Candidate] = []
+        for n in self._numbers(round_id):
+            path = self._candidate_path(round_id, n)
+            content = self._store.read(path)
+            if content is not None:
+                found.append(_read(path, content, _parse_candidate))
+        return found
+
+    def count(self, round_id: str) -> int:
+        """Return how many candidates a round has; the next one's number."""
+        return max(self._numbers(round_id), default=-1) + 1
+
+    def candidate_stamp(self, round_id: str, n: int) -> FileStamp | None:
+        """Return when a candidate was stored; None if it is not."""
+        return self._store.stamp(self._candidate_path(round_id, n))
+
+    def add_candidate(self, round_id: str, candidate: Candidate) -> Added:
+        """Store a candidate durably, before its first broadcast (X3).
+
+        Raises:
+            InvalidValue: the stored one with its number can't be read.
+        """
+        path = self._candidate_path(round_id, candidate.n)
+        if self._store.create(path, candidate.document().encode()):
+            return Added.CREATED
+        stored = self._store.read(path)
+        same = stored is not None and _read(path, stored, _parse_candidate).raw == candidate.raw
+        return Added.SAME if same else Added.CONFLICT
+
+    def close(self, round_id: str, closed: Closed) -> None:
+        """Store a round's end; its `candidates` are counted here."""
+        counted = closed.model_copy(update={"candidates": self.count(round_id)})
+        path = f"{self.folder}/{round_id}/{_CLOSED}"
+        self._store.write(path, counted.document().encode())
+
+    def closed(self, round_id: str) -> Closed | None:
+        """Return a round's end; None while it is open.
+
+        Raises:
+            InvalidValue: it is malformed.
+        """
+        path = f"{self.folder}/{round_id}/{_CLOSED}"
+        content = self._store.read(path)
+        if content is None:
+            return None
+        closed = _read(path, content, _parse_closed)
+        is_lost = closed.outcome is RoundOutcome.LOST
+        return None if is_lost and self.count(round_id) > closed.candidates else closed
+
+    def _numbers(self, round_id: str) -> list[int]:
+        return sorted(_candidate_numbers(self._store.names(f"{self.folder}/{round_id}")))
+
+    def _candidate_path(self, round_id: str, n: int) -> str:
+        return f"{self.folder}/{round_id}/{_CANDIDATE}{n}{_SUFFIX}"
+
+
+def _read(path: str, content: bytes, parse: Callable[[bytes], Document]) -> Document:
+    try:
+        return parse(content)
+    except InvalidValue as error:
+        message = f"{path}: {error}; restore it from a backup"
+        raise InvalidValue(message) from error
+
+
+def _candidate_numbers(names: Iterable[str]) -> Iterator[int]:
+    for name in names:
+        number = name.removeprefix(_CANDIDATE).removesuffix(_SUFFIX)
+        if name == f"{_CANDIDATE}{number}{_SUFFIX}" and number.isascii() and number.isdigit():
+            yield int(number)

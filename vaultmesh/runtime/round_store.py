@@ -1,0 +1,243 @@
+"""The place where a target's rounds are looked up: the open ones, a leaf's, the last one.
+
+1. A round that is final is looked at once; an unfinished one each time.
+2. Folders are listed only when rounds came, so that a hundred thousand old rounds cost nothing.
+3. A malformed file is reported by name and never stops the others.
+"""
+
+from collections.abc import Container, Iterable, Mapping
+from datetime import UTC, datetime
+from itertools import filterfalse
+
+from pydantic import JsonValue
+from typing_extensions import override
+
+from vaultmesh.domain.aggregation import Leaf
+from vaultmesh.domain.batch import Refused
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.rounds import Candidate, Closed, Manifest, RoundOutcome, round_id
+from vaultmesh.domain.steps import Reservation, WatchedRound
+from vaultmesh.domain.target import Target
+from vaultmesh.runtime.leaf_index import LeafIndex
+from vaultmesh.runtime.round_files import MANIFEST, Added, RoundFiles
+from vaultmesh.runtime.storage import Store
+
+__all__ = ["Added", "RoundStore"]
+
+Rank = tuple[int, bool, int]
+"""What reservations are compared by: sequence, whether the round is open, Unix ns."""
+
+
+class RoundStore(RoundFiles):
+    """The rounds of one target; one per process and target, used by any thread."""
+
+    def __init__(self, store: Store, target: Target) -> None:
+        """Read nothing before it is asked for."""
+        super().__init__(store, target)
+        self._known: set[str] = set()
+        self._unfinished: set[str] = set()
+        self._version: str | None = None
+        self._refused: list[Refused] = []
+        self._revision = 0
+        self._newest: tuple[Rank, str] | None = None
+        """The final round whose reservation is the highest."""
+        self._leaves = LeafIndex(store, self.folder, MANIFEST)
+
+    @override
+    def create_manifest(self, manifest: Manifest) -> bool:
+        created = super().create_manifest(manifest)
+        self._note([manifest.round_id])
+        return created
+
+    @override
+    def add_candidate(self, round_id: str, candidate: Candidate) -> Added:
+        added = super().add_candidate(round_id, candidate)
+        self._note([round_id])
+        return added
+
+    def open_rounds(self) -> list[str]:
+        """Return the ids of all rounds that have candidates and no end.
+
+        Costs as much as there are unfinished rounds, and a listing when rounds came.
+        """
+        return [one for one, closed in self._look().items() if closed is None]
+
+    def problems(self) -> list[str]:
+        """Return what could not be read, a line each."""
+        self._look()
+        with self._lock:
+            return [str(refused) for refused in (*self._refused, *self._leaves.refused())]
+
+    def unreadable(self) -> list[str]:
+        """Return the signed rounds without an end that can't be read, a line each."""
+        self._look()
+        with self._lock:
+            return [str(refused) for refused in self._refused]
+
+    def unknown_to(self, known: Mapping[str, int]) -> list[str]:
+        """Return open rounds with more candidates than a caller knows, given its count by round."""
+        return [one for one in self.open_rounds() if self.count(one) > known.get(one, 0)]
+
+    def highest_sequence(self) -> int | None:
+        """Return the highest sequence ever reserved on this target, as far as it is stored.
+
+        Raises:
+            InvalidValue: a candidate is malformed.
+        """
+        ranks = [rank for rank, _ in self._ranked()]
+        highest = max((sequence for sequence, _, _ in ranks), default=-1)
+        return highest if highest >= 0 else None
+
+    def newest_reservation(self) -> dict[str, JsonValue] | None:
+        """Return the reservation of the highest sequence, or without sequences the last one made.
+
+        Raises:
+            InvalidValue: a candidate is malformed.
+        """
+        ranked = self._ranked()
+        if not ranked:
+            return None
+        _, newest = max(ranked)
+        candidates = self.candidates(newest)
+        return max(candidates, key=_sequence_then_number).reservation if candidates else None
+
+    def highest_revision(self) -> int:
+        """Return the highest revision that the ends of rounds tell."""
+        looked_at = self._look()
+        lost = [closed.revision for closed in looked_at.values() if closed is not None]
+        with self._lock:
+            return max([self._revision, *lost])
+
+    def closed_revision(self, round_id: str) -> int | None:
+        """Return the revision with which a round was closed; None while it is open."""
+        closed = self.closed(round_id)
+        return None if closed is None else closed.revision
+
+    def watched(self, round_id: str) -> WatchedRound:
+        """Return a stored round as one to look at in the ledger: its winner, else its newest.
+
+        Raises:
+            InvalidValue: it has no candidates, or a file of it is malformed.
+        """
+        manifest, closed = self.read_manifest(round_id), self.closed(round_id)
+        candidates = self.candidates(round_id)
+        if not candidates:
+            message = f"{self.folder}/{round_id} has no candidate; nothing was ever signed for it"
+            raise InvalidValue(message)
+        winner = closed.tx_ref if closed is not None else ""
+        chosen = next((one for one in candidates if one.tx_ref == winner), candidates[-1])
+        current = [one for one in candidates if one.reservation == chosen.reservation]
+        stamp = self.candidate_stamp(round_id, current[-1].n)
+        return WatchedRound(
+            round_id=round_id,
+            commitment=manifest.commitment.receipt_form,
+            label=manifest.label,
+            reservation=Reservation.model_validate(chosen.reservation),
+            tx_refs=[one.tx_ref for one in current],
+            signed_at=datetime.fromtimestamp(stamp.modified_ns / 1e9 if stamp else 0, UTC),
+            depths=manifest.required_depths,
+        )
+
+    def find_root(self, root: MerkleRoot) -> str | None:
+        """Return the round whose direct commitment is this root, if it is signed and not lost.
+
+        Raises:
+            InvalidValue: a file of it is malformed.
+        """
+        return self.holding_directly(round_id(self.target, root.digest))
+
+    def holding_directly(self, round_id: str) -> str | None:
+        """Return a round's id if it is signed and not lost."""
+        if self.count(round_id) == 0:
+            return None
+        closed = self.closed(round_id)
+        is_lost = closed is not None and closed.outcome is RoundOutcome.LOST
+        return None if is_lost else round_id
+
+    def find_leaf(self, leaf: Leaf, *, besides: Container[str] = ()) -> str | None:
+        """Return the newest round that holds a leaf, is signed and not lost, and none of `besides`.
+
+        Raises:
+            InvalidValue: a file of such a round is malformed.
+        """
+        self._refresh()
+        for found in reversed(self._leaves.rounds_with(leaf)):
+            if found in besides or self.holding_directly(found) is None:
+                continue
+            if leaf in self.read_manifest(found).positions:
+                return found
+        return None
+
+    def _look(self) -> dict[str, Closed | None]:
+        """Return every unfinished round that has candidates, with its end if it was lost."""
+        self._refresh()
+        with self._lock:
+            unfinished = sorted(self._unfinished)
+        found: dict[str, Closed | None] = {}
+        refused: list[Refused] = []
+        for one in unfinished:
+            try:
+                closed = self.closed(one)
+                if closed is not None and closed.outcome is RoundOutcome.FINAL:
+                    self._finish(one, closed)
+                elif self.count(one):
+                    self.read_manifest(one)
+                    found[one] = closed
+            except InvalidValue as error:
+                refused.append(Refused(f"{self.folder}/{one}", str(error)))
+        with self._lock:
+            self._refused = refused
+        return found
+
+    def _finish(self, one: str, closed: Closed) -> None:
+        """Remember of a final round what must not be forgotten, and look at it no more."""
+        closed_ns = int(closed.closed_at.timestamp() * 1e9) if closed.closed_at else 0
+        rank = (-1 if closed.sequence is None else closed.sequence), False, closed_ns
+        with self._lock:
+            self._unfinished.discard(one)
+            self._revision = max(self._revision, closed.revision)
+            self._newest = max(self._newest or (rank, one), (rank, one))
+
+    def _ranked(self) -> list[tuple[Rank, str]]:
+        """Return the unfinished rounds and the highest final one, with what they are compared by.
+
+        A malformed candidate is not passed over: its reservation might be taken a second time.
+        """
+        ranked: list[tuple[Rank, str]] = []
+        looked_at = self._look()
+        with self._lock:
+            unfinished = sorted(self._unfinished)
+        for one in unfinished:
+            is_open = looked_at.get(one) is None
+            for candidate in self.candidates(one):
+                stamp = self.candidate_stamp(one, candidate.n)
+                stored_ns = stamp.modified_ns if stamp else 0
+                ranked.append(((_sequence(candidate), is_open, stored_ns), one))
+        with self._lock:
+            return [*ranked, self._newest] if self._newest else ranked
+
+    def _refresh(self) -> None:
+        """Learn the names of rounds that came."""
+        with self._lock:
+            version = self._store.version(self.folder)
+            if version is None or version != self._version:
+                names = self._store.names(self.folder)
+                self._note(list(filterfalse(self._known.__contains__, names)))
+                self._version = version
+
+    def _note(self, round_ids: Iterable[str]) -> None:
+        with self._lock:
+            fresh = [one for one in round_ids if one not in self._known]
+            self._known.update(fresh)
+            self._unfinished.update(round_ids)
+            self._leaves.note(fresh)
+
+
+def _sequence(candidate: Candidate) -> int:
+    sequence = candidate.reservation.get("sequence")
+    return sequence if isinstance(sequence, int) else -1
+
+
+def _sequence_then_number(candidate: Candidate) -> tuple[int, int]:
+    return _sequence(candidate), candidate.n

@@ -1,0 +1,221 @@
+"""The place where every file below the root is read and written, through one port.
+
+1. A final name only ever shows a whole file: content is written under a name that starts with a
+   dot, made durable, and then moved or linked there.
+2. What `write` and `create` answer for is durable before they return, its folder included.
+3. Paths are relative and posix; a path that leaves the root is refused.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol, TypeVar
+
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import NetworkFailure
+
+SETTLED_NS = 100_000_000
+"""Age, in ns, at which a folder's time of change tells it from any later one: a kernel's clock for
+files moves in steps of up to 10 ms, and two changes may share a step."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What tells a file from the same file after a change."""
+
+    size: int
+    modified_ns: int
+    """Unix time in nanoseconds."""
+    identity: int = 0
+    """Number of the file in its file system; 0 where there is none."""
+
+
+class Store(Protocol):
+    """Files below one root; every method may be called from any thread.
+
+    Raises, from every method: `NetworkFailure` when the storage fails, `InvalidValue` for a path
+    that leaves the root.
+    """
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's content; None if there is none."""
+        ...
+
+    def write(self, path: str, content: bytes) -> None:
+        """Put a file there durably, at once and as a whole, over whatever was there."""
+        ...
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Put a file there if there is none, durably; tells whether this call did.
+
+        At most one of any callers does.
+        """
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is a file or folder."""
+        ...
+
+    def stamp(self, path: str) -> FileStamp | None:
+        """Return what changes when the file does; None if there is none."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder in no order; none if it is absent.
+
+        Temporary files, whose names start with a dot, are left out.
+        """
+        ...
+
+    def version(self, folder: str) -> str | None:
+        """Return a token that changes when names come or go; None: not known at the moment.
+
+        MUST be read before `names` to be compared later.
+        """
+        ...
+
+    def delete(self, path: str) -> None:
+        """Remove a file durably; nothing happens if there is none."""
+        ...
+
+
+class LocalStore:
+    """Files of a folder on this machine, or on a volume that is mounted here."""
+
+    def __init__(self, root: Path) -> None:
+        """Keep everything below `root`."""
+        self.root = root
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's content; None if there is none."""
+        return self._unless_absent(path, "read", lambda place: place.read_bytes())
+
+    def write(self, path: str, content: bytes) -> None:
+        """Put a file there, at once and as a whole, over whatever was there."""
+        place = self._place(path)
+        with self._reported("write", path):
+            self._make_folder(place.parent)
+            temporary = _temporary(place)
+            try:
+                _fill(temporary, content)
+                temporary.replace(place)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
+            _settle(place.parent)
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Put a file there if there is none, durably; tells whether this call did."""
+        place = self._place(path)
+        with self._reported("create", path):
+            self._make_folder(place.parent)
+            created = not place.exists() and _link(place, content)
+            _settle(place.parent)
+        return created
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is a file or folder."""
+        return self.stamp(path) is not None
+
+    def stamp(self, path: str) -> FileStamp | None:
+        """Return what changes when the file does; None if there is none."""
+        seen = self._unless_absent(path, "look at", os.stat)
+        return None if seen is None else FileStamp(seen.st_size, seen.st_mtime_ns, seen.st_ino)
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder in no order; none if it is absent."""
+        found = self._unless_absent(folder, "list", os.listdir)
+        return [name for name in found or () if name[0] != "."]
+
+    def version(self, folder: str) -> str | None:
+        """Return a token that changes with the names; None: they changed too recently to say."""
+        seen = self._unless_absent(folder, "look at", os.stat)
+        if seen is None:
+            return "absent"
+        age = time.time_ns() - seen.st_mtime_ns
+        return f"{seen.st_ino}-{seen.st_mtime_ns}" if age > SETTLED_NS else None
+
+    def delete(self, path: str) -> None:
+        """Remove a file durably; nothing happens if there is none."""
+        place = self._place(path)
+        with self._reported("delete", path):
+            try:
+                place.unlink()
+            except FileNotFoundError:
+                return
+            _settle(place.parent)
+
+    def _place(self, path: str) -> Path:
+        pure = PurePosixPath(path)
+        if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\0" in path:
+            message = f"path {path!r} leaves the root; use a relative one"
+            raise InvalidValue(message)
+        return self.root / pure
+
+    def _unless_absent(self, path: str, verb: str, act: Callable[[Path], Result]) -> Result | None:
+        place = self._place(path)
+        with self._reported(verb, path):
+            try:
+                return act(place)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    @contextmanager
+    def _reported(self, verb: str, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            message = (
+                f"could not {verb} {path} below {self.root}: {error.strerror or error}; "
+                "check the storage, its space and its permissions"
+            )
+            raise NetworkFailure(message) from error
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder and those above it, durably from the first one that was there."""
+        missing: list[Path] = []
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for place in reversed(missing):
+            place.mkdir(exist_ok=True)
+            _settle(place.parent)
+
+
+def _temporary(place: Path) -> Path:
+    """Return a name in the same folder that no other writer uses, on whatever machine."""
+    return place.with_name(f".{secrets.token_hex(8)}.new")
+
+
+def _fill(place: Path, content: bytes) -> None:
+    with place.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link(place: Path, content: bytes) -> bool:
+    temporary = _temporary(place)
+    try:
+        _fill(temporary, content)
+        os.link(temporary, place)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _settle(folder: Path) -> None:
+    """Make the names of a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

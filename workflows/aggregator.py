@@ -1,0 +1,119 @@
+"""The place where a target's pen runs: it takes requests, and lives through as many runs as its rounds take.
+
+What it writes is decided in `workflows.pen`, what it sees and records in `workflows.watch`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from temporalio import workflow
+from temporalio.common import RawValue
+
+from vaultmesh.domain import pen_orders
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.messages import AnchorRequest
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, BUMP_FEE, STATUS
+from vaultmesh.domain.pen import PenInput, PenState
+from vaultmesh.domain.status import AggregatorView, PausedView, RejectedView
+from vaultmesh.domain.summary import aggregator_details
+from workflows.calls import StepFailed
+from workflows.messages import decoded
+from workflows.pen import Pen
+from workflows.telling import Teller
+from workflows.watch import Watch
+
+
+@workflow.defn(name=AGGREGATOR_WORKFLOW)
+class AggregatorWorkflow:
+    """One target's pen. Runs for ever; whoever needs it starts it."""
+
+    @workflow.init
+    def __init__(self, given: PenInput) -> None:
+        """Take up the state before any message arrives."""
+        self._given = given
+        self._state = given.carried.model_copy(deep=True) if given.carried else PenState()
+        self._teller = Teller(given, self._state)
+        self._watch = Watch(given, self._state, self._teller, self._show)
+        self._pen = Pen(given, self._state, self._teller, self._watch)
+
+    @workflow.run
+    async def run(self, given: PenInput) -> None:
+        """Write, watch and record; continue as a new run at a safe point when the history has grown."""
+        del given
+        watching = asyncio.create_task(self._watch.run(self._should_leave))
+        self._watch.record_wanted()
+        while not self._should_leave():
+            self._show()
+            await self._pen.wait_and_step(self._should_leave)
+        await watching
+        await workflow.wait_condition(lambda: not self._teller.busy)
+        workflow.continue_as_new(self._given.model_copy(update={"carried": self._state}))
+
+    def _show(self) -> None:
+        """Bring the Web UI's details up to date."""
+        workflow.set_current_details(aggregator_details(self.status()))
+
+    def _should_leave(self) -> bool:
+        info = workflow.info()
+        return (
+            info.is_continue_as_new_suggested()
+            or info.get_current_history_length() >= self._given.continue_after_events
+        )
+
+    # --- messages --------------------------------------------------------------------------------------------------
+
+    @workflow.signal(dynamic=True)
+    def on_signal(self, name: str, arguments: Sequence[RawValue]) -> None:
+        """Take any signal: what is malformed is remembered, never raised."""
+        try:
+            self._carry_out(pen_orders.read(name, decoded(arguments)))
+        except InvalidValue as refusal:
+            self._state.last_rejected = RejectedView(name=name[:100], at=workflow.now(), reason=str(refusal)[:500])
+            workflow.logger.warning("signal rejected", extra={"signal": name})
+
+    def _carry_out(self, order: pen_orders.PenOrder) -> None:
+        match order:
+            case pen_orders.Enqueue(requests=requests):
+                self._enqueue(requests)
+            case pen_orders.Withdraw(requests=requests):
+                self._withdraw(requests)
+            case pen_orders.PausePen(reason=reason):
+                self._state.paused = PausedView(reason=reason, since=workflow.now())
+            case pen_orders.ResumePen():
+                self._state.paused = None
+            case pen_orders.BumpFee():
+                for one in self._state.unincluded()[:1]:
+                    one.bump_due = True
+                    self._state.not_before = None
+
+    def _enqueue(self, requests: list[AnchorRequest]) -> None:
+        refused = [request for request in requests if not self._state.enqueue(request)]
+        if refused:
+            message = f"{len(self._state.queue)} requests wait for this target already; this one comes back later"
+            self._teller.fail(refused, StepFailed(FailureKind.NETWORK, message))
+
+    def _withdraw(self, requests: list[AnchorRequest]) -> None:
+        """Take requests back that are in no round; those in a signed round finish."""
+        withdrawn = [request for request in requests if not self._state.in_a_round(request.id)]
+        self._teller.answer(withdrawn, withdrawn=True)
+
+    @workflow.update(name=BUMP_FEE)
+    def bump_fee(self) -> AggregatorView:
+        """Bid more for the lowest un-included round now."""
+        self._carry_out(pen_orders.BumpFee())
+        return self.status()
+
+    @bump_fee.validator
+    def check_bump_fee(self) -> None:
+        """Refuse when nothing is un-included."""
+        if not self._state.unincluded():
+            message = "no round is un-included; there is nothing to bump"
+            raise InvalidValue(message)
+
+    @workflow.query(name=STATUS)
+    def status(self) -> AggregatorView:
+        """Return the state of the pen."""
+        return self._state.view(self._given.target, workflow.info().run_id)
+
+

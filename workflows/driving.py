@@ -1,0 +1,122 @@
+"""The place where a pen drives its signed rounds until the ledger has them: the same bytes again, or a higher bid.
+
+Only the newest candidate is sent; any candidate may win. Only the lowest un-included round is bumped (E4, E8).
+"""
+
+from datetime import datetime
+
+from temporalio import workflow
+
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.pen import PenInput, PenRound, PenState
+from vaultmesh.domain.steps import Broadcast, Bump, RoundState, Sign, Terms, Verdict
+from workflows import options, ports
+from workflows.calls import StepFailed, call
+from workflows.telling import Teller
+
+
+class Driving:
+    """Broadcasts and bumps the un-included rounds of one pen."""
+
+    def __init__(self, given: PenInput, state: PenState, teller: Teller) -> None:
+        """Drive the rounds in a pen's state."""
+        self._target = given.target
+        self._state = state
+        self._teller = teller
+
+    def broadcast_due(self, now: datetime) -> bool:
+        """Whether a round's bytes are to be sent now."""
+        return any(_ready(one, now) for one in self._state.unincluded())
+
+    def bump_due(self) -> bool:
+        """Whether the lowest un-included round wants a higher bid."""
+        unincluded = self._state.unincluded()
+        return bool(unincluded) and unincluded[0].bump_due
+
+    def next_broadcast(self, now: datetime) -> datetime | None:
+        """Return when a round that rests may be sent again."""
+        instants = [one.not_before for one in self._state.unincluded() if one.needs_broadcast]
+        return min((instant for instant in instants if instant is not None and instant > now), default=None)
+
+    async def broadcast_all(self) -> None:
+        """Send the newest bytes of every round that wants it, in order of reservation.
+
+        Raises:
+            StepFailed: a ledger did not take or answer; the later rounds wait for the earlier one.
+        """
+        now = workflow.now()
+        for one in self._state.unincluded():
+            if _ready(one, now):
+                one.sent = True
+                await self._broadcast(one)
+
+    async def _broadcast(self, one: PenRound) -> None:
+        candidate = one.candidates[-1]
+        order = Broadcast(
+            target=self._target, round_id=one.round_id, reservation=one.reservation, candidate=candidate
+        )
+        answer = await call(ports.BROADCAST, order, options.BROADCAST, f"{candidate.tx_ref[:18]}…")
+        one.broadcasts += 1
+        one.not_before = self._teller.later(one.broadcasts, FailureKind.NETWORK)
+        one.needs_broadcast = False
+        match answer.verdict:
+            case Verdict.ACCEPTED:
+                one.state = RoundState.PENDING
+                self._teller.succeeded()
+            case Verdict.CONSUMED:
+                """The next look tells by whom."""
+            case Verdict.FEE_TOO_LOW:
+                one.bump_due = True
+                one.needs_broadcast = True
+            case Verdict.GAP:
+                self._close_gap(one)
+
+    def _close_gap(self, one: PenRound) -> None:
+        """Send every earlier round again; a root never moves to another reservation (E4)."""
+        one.needs_broadcast = True
+        for lower in self._state.unincluded():
+            if lower is one:
+                return
+            lower.needs_broadcast = True
+
+    async def bump_lowest(self) -> None:
+        """Bid more on the lowest un-included round's reservation, if the caps allow (E3).
+
+        Raises:
+            StepFailed: the cap is reached, or a step failed; the same bytes stay broadcast.
+        """
+        one = self._state.unincluded()[0]
+        order = Bump(
+            target=self._target,
+            round_id=one.round_id,
+            reservation=one.reservation,
+            highest=one.candidates[-1].terms,
+        )
+        bumped = await call(ports.BUMP, order, options.BUMP, f"round {one.round_id[:12]}")
+        if bumped.terms is None:
+            one.needs_broadcast = True
+            one.not_before = None
+            message = bumped.message or "the fee cap is reached; raise it in anchors.yaml"
+            raise StepFailed(FailureKind.AUTH, message)
+        await self._sign(one, bumped.terms)
+
+    async def _sign(self, one: PenRound, terms: Terms) -> None:
+        n = one.sealed.candidates + len(one.candidates)
+        order = Sign(
+            target=self._target, round_id=one.round_id, n=n, reservation=one.reservation, terms=terms
+        )
+        signed = await call(ports.SIGN, order, options.SIGN, f"candidate {n}")
+        if signed.stale or signed.candidate is None:
+            self._state.recovered = False
+            return
+        one.candidates.append(signed.candidate)
+        one.signed_at = workflow.now()
+        one.state = RoundState.PENDING
+        one.first_seen_block = None
+        one.bump_due = False
+        one.needs_broadcast = True
+        one.not_before = None
+
+
+def _ready(one: PenRound, now: datetime) -> bool:
+    return one.needs_broadcast and (one.not_before is None or one.not_before <= now)

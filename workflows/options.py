@@ -1,0 +1,127 @@
+"""The place where every activity call gets its time-outs and retry policy, each with its reason."""
+
+from datetime import timedelta
+from typing import TypedDict
+
+from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType
+
+from vaultmesh.domain.failures import GOLDEN_RATIO
+from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
+
+
+class ActivityOptions(TypedDict, total=False):
+    """Keyword arguments of an activity call."""
+
+    task_queue: str
+    start_to_close_timeout: timedelta
+    schedule_to_close_timeout: timedelta
+    heartbeat_timeout: timedelta
+    retry_policy: RetryPolicy
+    cancellation_type: ActivityCancellationType
+
+
+class LocalOptions(TypedDict, total=False):
+    """Keyword arguments of a local activity call."""
+
+    start_to_close_timeout: timedelta
+    schedule_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+HEARTBEAT = timedelta(seconds=10)
+"""A worker that died is noticed within this; workers beat every 2 s."""
+
+GOLDEN = RetryPolicy(
+    initial_interval=timedelta(seconds=8.09),
+    backoff_coefficient=GOLDEN_RATIO,
+    maximum_interval=timedelta(seconds=145.2),
+)
+"""The ladder for base 5 s and cap 7, as the fallback where a failure brings no delay of its own; never gives up."""
+
+ONLY_TIMEOUTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10))
+"""For steps that report failures as non-retryable: only a lost worker makes the server try again."""
+
+COUNT_OWED: LocalOptions = {
+    "start_to_close_timeout": timedelta(seconds=20),
+    "retry_policy": RetryPolicy(maximum_attempts=2),
+}
+"""A local activity keeps the workflow task open: when the storage hangs, `anchor` is asked and reports it instead."""
+
+SEAL: ActivityOptions = {
+    "task_queue": ANCHORS_QUEUE,
+    "start_to_close_timeout": timedelta(minutes=5),
+    "heartbeat_timeout": HEARTBEAT,
+    "retry_policy": ONLY_TIMEOUTS,
+}
+"""Long enough to index a folder of 100,000 batches once."""
+
+RESERVE: ActivityOptions = {
+    "task_queue": ANCHORS_QUEUE,
+    "start_to_close_timeout": timedelta(minutes=1),
+    "heartbeat_timeout": HEARTBEAT,
+    "retry_policy": ONLY_TIMEOUTS,
+}
+SIGN: ActivityOptions = RESERVE
+BUMP: ActivityOptions = RESERVE
+BROADCAST: ActivityOptions = RESERVE
+
+OBSERVE_WITH_WAITERS: ActivityOptions = {
+    "task_queue": ANCHORS_QUEUE,
+    "start_to_close_timeout": timedelta(minutes=65),
+    "heartbeat_timeout": HEARTBEAT,
+    "retry_policy": ONLY_TIMEOUTS,
+    "cancellation_type": ActivityCancellationType.TRY_CANCEL,
+}
+"""While somebody waits for inclusion, a failure comes back to the pen, which reports it."""
+
+OBSERVE_ALONE: ActivityOptions = {
+    "task_queue": ANCHORS_QUEUE,
+    "start_to_close_timeout": timedelta(minutes=65),
+    "heartbeat_timeout": HEARTBEAT,
+    "retry_policy": GOLDEN,
+    "cancellation_type": ActivityCancellationType.TRY_CANCEL,
+}
+"""Nobody waits: retries stay with the server and cost no history, however long finality takes."""
+
+RECORD: ActivityOptions = {
+    "task_queue": ANCHORS_QUEUE,
+    "start_to_close_timeout": timedelta(minutes=5),
+    "heartbeat_timeout": HEARTBEAT,
+    "retry_policy": GOLDEN,
+}
+"""Retried for ever: a receipt store that fails never stops the pen."""
+
+RECOVER: ActivityOptions = {
+    "task_queue": ANCHORS_QUEUE,
+    "start_to_close_timeout": timedelta(minutes=15),
+    "heartbeat_timeout": HEARTBEAT,
+    "retry_policy": ONLY_TIMEOUTS,
+}
+"""Nothing is reserved before it has succeeded; the pen tries again on its ladder."""
+
+TELL: ActivityOptions = {
+    "task_queue": ANCHORS_QUEUE,
+    "start_to_close_timeout": timedelta(minutes=1),
+    "heartbeat_timeout": HEARTBEAT,
+    "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
+}
+"""Answers and failure reports: whoever is not reached asks again by itself."""
+
+ASK_AGAIN: ActivityOptions = {
+    "task_queue": SCHEDULER_QUEUE,
+    "start_to_close_timeout": timedelta(seconds=20),
+    "schedule_to_close_timeout": timedelta(minutes=2),
+    "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10)),
+}
+"""Sends a signal on behalf of a clock; given up after two minutes, since the request itself is retried anyway."""
+
+
+def anchor(timeout_seconds: float) -> ActivityOptions:
+    """Options of `anchor`: no schedule-to-close, no heartbeat; each attempt is bounded, and the next one asks again."""
+    return {
+        "task_queue": SCHEDULER_QUEUE,
+        "start_to_close_timeout": timedelta(seconds=timeout_seconds),
+        "retry_policy": GOLDEN,
+        "cancellation_type": ActivityCancellationType.ABANDON,
+    }

@@ -1,0 +1,271 @@
+"""The place where a target's pen decides what to do next: recover, drive what is signed, or write a new round.
+
+1. Everything a signature covers is decided in `reserve` and in history before `sign` runs (X2, X3).
+2. Before anything is signed, a failed step fails every waiting request; after that the pen drives the round alone.
+3. A step that answers `stale` knows of rounds that this run does not: it recovers before it goes on (X11).
+"""
+
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+
+from temporalio import workflow
+
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.messages import AnchorRequest
+from vaultmesh.domain.pen import PenInput, PenRound, PenState
+from vaultmesh.domain.steps import (
+    RecordState,
+    Recover,
+    RecoveredRound,
+    Reservation,
+    Reserve,
+    Seal,
+    Sealed,
+    SealedRound,
+    Sign,
+    SignedCandidate,
+)
+from workflows import options, ports
+from workflows.calls import StepFailed, call
+from workflows.driving import Driving
+from workflows.telling import Teller
+from workflows.watch import Watch
+
+Step = Callable[[], Coroutine[None, None, None]]
+
+
+class Pen:
+    """One target's pen."""
+
+    def __init__(self, given: PenInput, state: PenState, teller: Teller, watch: Watch) -> None:
+        """Go on with the state that was carried, or start anew."""
+        self._target = given.target
+        self._state = state
+        self._teller = teller
+        self._watch = watch
+        self._driving = Driving(given, state, teller)
+
+    # --- what comes next -------------------------------------------------------------------------------------------
+
+    async def wait_and_step(self, leaving: Callable[[], bool]) -> None:
+        """Wait until a step can be taken, and take it."""
+        rest = self._rest()
+        try:
+            await workflow.wait_condition(
+                lambda: leaving() or self._next_step() is not None,
+                timeout=rest,
+                timeout_summary="rest before the next try" if rest else None,
+            )
+        except TimeoutError:
+            return
+        step = self._next_step()
+        if step is not None and not leaving():
+            await step()
+
+    def _rest(self) -> timedelta | None:
+        """Return the time until something that rests may be tried again."""
+        now = workflow.now()
+        instants = [self._driving.next_broadcast(now), self._state.not_before]
+        return min((instant - now for instant in instants if instant is not None and instant > now), default=None)
+
+    def _next_step(self) -> Step | None:
+        state = self._state
+        resting = state.not_before is not None and state.not_before > workflow.now()
+        if not state.recovered:
+            return None if resting else self._recover
+        if state.unincluded():
+            return None if resting else self._drive_step()
+        if state.paused is not None or (state.lost() and resting):
+            return None
+        return self._new_round if state.queue or state.lost() else None
+
+    def _drive_step(self) -> Step | None:
+        if self._driving.bump_due():
+            return self._bump
+        return self._broadcast if self._driving.broadcast_due(workflow.now()) else None
+
+    async def _broadcast(self) -> None:
+        await self._drive(self._driving.broadcast_all)
+
+    async def _bump(self) -> None:
+        await self._drive(self._driving.bump_lowest)
+
+    async def _drive(self, step: Step) -> None:
+        try:
+            await step()
+        except StepFailed as failure:
+            self._teller.round_step_failed(failure)
+        self._watch.changed()
+
+    # --- recovery --------------------------------------------------------------------------------------------------
+
+    async def _recover(self) -> None:
+        """Adopt what the storage knows of this target; nothing is reserved before this has succeeded."""
+        state = self._state
+        try:
+            found = await call(ports.RECOVER, Recover(target=self._target), options.RECOVER, "read open rounds")
+        except StepFailed as failure:
+            self._teller.fail_all_waiting(failure)
+            return
+        for one in state.rounds:
+            for request in one.waiting:
+                state.enqueue(request)
+        state.rounds = [self._adopted(one) for one in found.rounds]
+        state.last = found.last
+        state.revision = max(state.revision, found.revision)
+        state.settings = found.settings
+        state.recovered = True
+        self._watch.changed()
+
+    def _adopted(self, one: RecoveredRound) -> PenRound:
+        """Take up a round that may be anywhere on its way: the ledger is looked at before any bytes are sent."""
+        now = workflow.now()
+        return PenRound(
+            sealed=one.sealed,
+            reservation=one.reservation,
+            candidates=one.candidates,
+            since=now,
+            signed_at=now,
+            riders=one.riders,
+            needs_broadcast=False,
+            sent=True,
+            open_depths=one.sealed.required_depths,
+        )
+
+    # --- a new round -----------------------------------------------------------------------------------------------
+
+    async def _new_round(self) -> None:
+        try:
+            await self._collect()
+            requests = list(self._state.queue.values())[: self._state.settings.max_leaves]
+            sealed = await self._seal(requests)
+            if sealed.round is not None:
+                await self._write(sealed, sealed.round, requests)
+        except StepFailed as failure:
+            self._teller.fail_all_waiting(failure)
+
+    async def _collect(self) -> None:
+        """Keep the collection window open while requests arrive."""
+        state = self._state
+        settings = state.settings
+        closes = workflow.now() + timedelta(seconds=settings.window_max_seconds)
+        while 0 < len(state.queue) < settings.max_leaves:
+            left = min(timedelta(seconds=settings.window_seconds), closes - workflow.now())
+            if left <= timedelta(0):
+                return
+            try:
+                await self._more_than(len(state.queue), left)
+            except TimeoutError:
+                return
+
+    async def _more_than(self, waiting: int, left: timedelta) -> None:
+        await workflow.wait_condition(
+            lambda: len(self._state.queue) != waiting, timeout=left, timeout_summary="collection window"
+        )
+
+    async def _seal(self, requests: list[AnchorRequest]) -> Sealed:
+        state = self._state
+        order = Seal(
+            target=self._target,
+            requests=requests,
+            rounds=[one.known() for one in state.rounds],
+            reseal=[one.round_id for one in state.lost()],
+        )
+        sealed = await call(ports.SEAL, order, options.SEAL, f"{len(requests)} requests")
+        if sealed.stale:
+            state.recovered = False
+            return Sealed()
+        state.settings = sealed.settings
+        self._teller.answer([requests[position] for position in sealed.covered])
+        for refusal in sealed.refused:
+            self._teller.fail([requests[refusal.request]], StepFailed(FailureKind.VALIDATION, refusal.reason))
+        partial = {requests[position].id for position in sealed.partial}
+        for riders in sealed.riders:
+            whole = [requests[position] for position in riders.requests]
+            self._board(riders.round_id, [one for one in whole if one.id not in partial])
+        return sealed
+
+    def _board(self, round_id: str, riders: list[AnchorRequest]) -> None:
+        """Let requests share the fate of a round that holds their batches already."""
+        boarding = [one for one in riders if self._state.queue.pop(one.id, None) is not None]
+        row = self._state.find(round_id)
+        if row is None:
+            self._watch.record_closed(round_id, boarding)
+            return
+        row.waiting.extend(boarding)
+        row.riders.extend(boarding)
+        row.open_depths = sorted({*row.open_depths, *(one.required_depth for one in boarding)})
+        if row.view is not None:
+            row.wanted = row.wanted or RecordState.INCLUDED
+        self._watch.changed()
+
+    async def _write(self, sealed: Sealed, new: SealedRound, requests: list[AnchorRequest]) -> None:
+        """Reserve, sign, and hand the round over to be driven."""
+        state = self._state
+        known = [one.known() for one in state.rounds]
+        reserved = await call(
+            ports.RESERVE,
+            Reserve(
+                target=self._target,
+                round_id=new.round_id,
+                commitment=new.commitment,
+                label=new.label,
+                rounds=known,
+                last=state.last,
+            ),
+            options.RESERVE,
+            f"round {new.round_id[:12]}",
+        )
+        if reserved.reservation is None:
+            state.recovered = False
+            return
+        signed = await call(
+            ports.SIGN,
+            Sign(
+                target=self._target,
+                round_id=new.round_id,
+                n=new.candidates,
+                reservation=reserved.reservation,
+                terms=reserved.terms,
+            ),
+            options.SIGN,
+            f"round {new.round_id[:12]}",
+        )
+        if signed.candidate is None:
+            state.recovered = False
+            return
+        self._teller.succeeded()
+        self._open(sealed, new, reserved.reservation, signed.candidate, requests)
+
+    def _open(
+        self,
+        sealed: Sealed,
+        new: SealedRound,
+        reservation: Reservation,
+        candidate: SignedCandidate,
+        requests: list[AnchorRequest],
+    ) -> None:
+        """Add the signed round; the lost rounds whose leaves it holds are closed."""
+        state, now = self._state, workflow.now()
+        partial = {requests[position].id for position in sealed.partial}
+        mine = [requests[position] for position in sealed.requests]
+        waiting = [one for one in mine if one.id not in partial and state.queue.pop(one.id, None) is not None]
+        again = state.find(new.round_id)
+        state.rounds = [one for one in state.rounds if one is not again]
+        for one in state.rounds:
+            if one.round_id in sealed.resealed:
+                one.wanted = RecordState.LOST
+        state.rounds.append(
+            PenRound(
+                sealed=new,
+                reservation=reservation,
+                candidates=[candidate],
+                since=now,
+                signed_at=now,
+                waiting=waiting,
+                riders=again.riders if again else [],
+                open_depths=new.required_depths,
+            )
+        )
+        state.reserved(reservation)
+        self._watch.changed()

@@ -1,0 +1,40 @@
+"""The place where workflows name the activities they call: name, input and result, and nothing of how it is done."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from vaultmesh.domain import messages, steps
+
+TakesT = TypeVar("TakesT")
+GivesT = TypeVar("GivesT")
+
+
+@dataclass(frozen=True, slots=True)
+class Port(Generic[TakesT, GivesT]):
+    """A typed name of an activity; `activities.registry` builds the adapter behind it."""
+
+    name: str
+    takes: type[TakesT]
+    gives: type[GivesT]
+
+
+COUNT_OWED = Port("count_owed", messages.CountOwed, messages.Owed)
+ANCHOR = Port("anchor", messages.AnchorAsk, messages.AnchorOutcome)
+ASK_AGAIN = Port("ask_again", messages.AnchorAsk, messages.Nothing)
+WITHDRAW = Port("withdraw", messages.AnchorAsk, messages.Nothing)
+
+RECOVER = Port("recover", steps.Recover, steps.Recovered)
+SEAL = Port("seal", steps.Seal, steps.Sealed)
+RESERVE = Port("reserve", steps.Reserve, steps.Reserved)
+SIGN = Port("sign", steps.Sign, steps.Signed)
+BROADCAST = Port("broadcast", steps.Broadcast, steps.Broadcasted)
+BUMP = Port("bump", steps.Bump, steps.Bumped)
+OBSERVE = Port("observe", steps.Observe, steps.Observed)
+RECORD = Port("record", steps.Record, steps.Recorded)
+ANSWER = Port("answer", messages.Answer, messages.Nothing)
+REPORT_FAILURE = Port("report_failure", messages.ReportFailure, messages.Nothing)
+
+EVERY = (
+    COUNT_OWED, ANCHOR, ASK_AGAIN, WITHDRAW,
+    RECOVER, SEAL, RESERVE, SIGN, BROADCAST, BUMP, OBSERVE, RECORD, ANSWER, REPORT_FAILURE,
+)  # fmt: skip
