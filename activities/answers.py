@@ -41,14 +41,22 @@ class Answers:
 
     def _waiting(self, request: AnchorRequest) -> AsyncActivityHandle:
         return self._client.get_async_activity_handle(
-            workflow_id=namespace_workflow_id(request.namespace), run_id=None, activity_id=request.id
+            workflow_id=namespace_workflow_id(request.namespace),
+            run_id=None,
+            activity_id=request.id,
         )
 
-    async def complete(self, target: Target, answers: Sequence[tuple[AnchorRequest, AnchorOutcome]]) -> None:
+    async def complete(
+        self, target: Target, answers: Sequence[tuple[AnchorRequest, AnchorOutcome]]
+    ) -> None:
         """End each request with its outcome; who does not wait any more is left alone."""
-        await asyncio.gather(*(self._complete(target, request, outcome) for request, outcome in answers))
+        await asyncio.gather(
+            *(self._complete(target, request, outcome) for request, outcome in answers)
+        )
 
-    async def _complete(self, target: Target, request: AnchorRequest, outcome: AnchorOutcome) -> None:
+    async def _complete(
+        self, target: Target, request: AnchorRequest, outcome: AnchorOutcome
+    ) -> None:
         async with self._at_once:
             try:
                 await self._waiting(request).complete(outcome)
@@ -77,13 +85,20 @@ class Answers:
             await self.note(request, request.failures, report.kind, report.message, report.backoff)
 
     async def note(
-        self, request: AnchorRequest, failures: int, kind: FailureKind, message: str, backoff: BackoffSettings
+        self,
+        request: AnchorRequest,
+        failures: int,
+        kind: FailureKind,
+        message: str,
+        backoff: BackoffSettings,
     ) -> None:
         """Tell a request's clock of a failure; a clock that is gone needs no telling."""
         delay = ladder(backoff).delay(failures, kind)
         note = failure_note(request, failures, kind, message, at=datetime.now(UTC), delay=delay)
         try:
-            await self._client.get_workflow_handle(namespace_workflow_id(request.namespace)).signal(NOTE_FAILURE, note)
+            await self._client.get_workflow_handle(namespace_workflow_id(request.namespace)).signal(
+                NOTE_FAILURE, note
+            )
         except RPCError as error:
             if error.status not in _GONE:
                 raise

@@ -111,7 +111,9 @@ class Collector:
         finally:
             del self._flushing[target]
 
-    async def _signal(self, target: Target, taken: list[tuple[AnchorAsk, asyncio.Future[None]]]) -> None:
+    async def _signal(
+        self, target: Target, taken: list[tuple[AnchorAsk, asyncio.Future[None]]]
+    ) -> None:
         first = taken[0][0]
         try:
             await call_pen(

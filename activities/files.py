@@ -51,9 +51,13 @@ class Files:
         rounds = self.rounds(target)
         unreadable = rounds.unreadable()
         if unreadable:
-            message = f"an open round can't be read, and nothing is signed beside it: {unreadable[0]}"
+            message = (
+                f"an open round can't be read, and nothing is signed beside it: {unreadable[0]}"
+            )
             raise InvalidValue(message)
         unknown = rounds.unknown_to({one.round_id: one.candidates for one in known})
         if unknown:
-            message = f"{target} has open rounds that the caller does not know: {', '.join(unknown[:3])}"
+            message = (
+                f"{target} has open rounds that the caller does not know: {', '.join(unknown[:3])}"
+            )
             raise StaleCaller(message)

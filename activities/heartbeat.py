@@ -5,6 +5,7 @@ from typing import Any
 
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+from typing_extensions import override
 
 BEAT_SECONDS = 2.0
 """A fifth of the time after which the server gives an activity to another worker."""
@@ -13,13 +14,15 @@ BEAT_SECONDS = 2.0
 class Heartbeats(Interceptor):
     """Beats for every activity that has a heartbeat time-out."""
 
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 - the SDK's name
+    @override
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Wrap the activity."""
         return _Beating(next)
 
 
 class _Beating(ActivityInboundInterceptor):
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
+    @override
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         if activity.info().heartbeat_timeout is None:
             return await super().execute_activity(input)
         beating = asyncio.create_task(_beat())

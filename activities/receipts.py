@@ -31,7 +31,13 @@ class Entry:
 
 
 def anchor_receipt(
-    entry: Entry, order: Record, view: RoundView, evidence: Evidence, *, now: datetime, revision: int
+    entry: Entry,
+    order: Record,
+    view: RoundView,
+    evidence: Evidence,
+    *,
+    now: datetime,
+    revision: int,
 ) -> AnchorReceipt:
     """Return the receipt of one batch for one namespace."""
     form = SCHEMES[order.target.scheme]
@@ -76,7 +82,9 @@ def reorged(receipt: AnchorReceipt, revision: int, now: datetime) -> AnchorRecei
     return receipt.model_copy(
         update={
             "status": Status.REORGED,
-            "finality": receipt.finality.model_copy(update={"state": Finality.REORGED, "observed_depth": 0}),
+            "finality": receipt.finality.model_copy(
+                update={"state": Finality.REORGED, "observed_depth": 0}
+            ),
             "observed_at": now,
             "metadata": receipt.metadata.model_copy(update={"revision": revision}),
         }

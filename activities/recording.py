@@ -53,10 +53,13 @@ class Recording:
 
     async def _write_included(self, order: Record) -> Recorded:
         anchoring = await self._targets.open(order.target)
-        manifest = await asyncio.to_thread(self._files.rounds(order.target).read_manifest, order.round_id)
+        manifest = await asyncio.to_thread(
+            self._files.rounds(order.target).read_manifest, order.round_id
+        )
         view = order.view or await self._view_of_closed(order)
         raw = await asyncio.to_thread(self._raw, order, view.tx_ref)
-        evidence = await anchoring.evidence(None, view, raw)
+        watched = await asyncio.to_thread(self._files.rounds(order.target).watched, order.round_id)
+        evidence = await anchoring.evidence(watched, view, raw)
         least = anchoring.confirmations
         done = await asyncio.to_thread(self._write_all, order, manifest, view, evidence, least)
         if done.newer and order.state is not RecordState.CLOSED:
@@ -83,18 +86,29 @@ class Recording:
         for candidate in self._files.rounds(order.target).candidates(order.round_id):
             if candidate.tx_ref == tx_ref:
                 return candidate.raw
-        message = f"no stored candidate of round {order.round_id} has hash {tx_ref}; restore out/rounds"
+        message = (
+            f"no stored candidate of round {order.round_id} has hash {tx_ref}; restore out/rounds"
+        )
         raise NetworkFailure(message)
 
     def _write_all(
-        self, order: Record, manifest: Manifest, view: RoundView, evidence: Evidence, least_depth: int
+        self,
+        order: Record,
+        manifest: Manifest,
+        view: RoundView,
+        evidence: Evidence,
+        least_depth: int,
     ) -> "_Done":
         done = _Done()
         revision = order.revision
         if order.state is RecordState.CLOSED:
-            revision = self._files.rounds(order.target).closed_revision(order.round_id) or order.revision
+            revision = (
+                self._files.rounds(order.target).closed_revision(order.round_id) or order.revision
+            )
         for entry in self._entries(order, manifest, least_depth):
-            receipt = anchor_receipt(entry, order, view, evidence, now=datetime.now(UTC), revision=revision)
+            receipt = anchor_receipt(
+                entry, order, view, evidence, now=datetime.now(UTC), revision=revision
+            )
             if self._files.receipts.write(receipt) is Written.NEWER_EXISTS:
                 done.newer = True
                 if order.state is not RecordState.CLOSED:
@@ -115,16 +129,21 @@ class Recording:
     def _entries(self, order: Record, manifest: Manifest, least_depth: int = 0) -> Iterator[Entry]:
         """Yield every receipt that the round gives: those the manifest names, then the riders'."""
         seen: set[tuple[str, str]] = set()
-        for index, leaf in enumerate(manifest.leaves):
-            for request in leaf.requests:
-                if (request.namespace, leaf.batch_id) not in seen:
-                    seen.add((request.namespace, leaf.batch_id))
-                    yield Entry(manifest=manifest, index=index, leaf=leaf.leaf, request=request)
+        for index, named in enumerate(manifest.leaves):
+            for request in named.requests:
+                if (request.namespace, named.batch_id) not in seen:
+                    seen.add((request.namespace, named.batch_id))
+                    yield Entry(manifest=manifest, index=index, leaf=named.leaf, request=request)
         for rider in _unique((*order.riders, *order.waiting)):
             for index, leaf in self._ridden(rider, manifest):
                 if (rider.namespace, leaf.batch_id) not in seen:
                     seen.add((rider.namespace, leaf.batch_id))
-                    yield Entry(manifest=manifest, index=index, leaf=leaf, request=_named(rider, least_depth))
+                    yield Entry(
+                        manifest=manifest,
+                        index=index,
+                        leaf=leaf,
+                        request=_named(rider, least_depth),
+                    )
 
     def _ridden(self, rider: AnchorRequest, manifest: Manifest) -> Iterator[tuple[int, Leaf]]:
         """Yield the batches of a rider's namespace that the round commits to."""
@@ -142,7 +161,9 @@ class Recording:
         manifest = self._files.rounds(order.target).read_manifest(order.round_id)
         count = 0
         for entry in self._entries(order, manifest):
-            old = self._files.receipts.read(entry.request.namespace, entry.leaf.batch_id, order.target)
+            old = self._files.receipts.read(
+                entry.request.namespace, entry.leaf.batch_id, order.target
+            )
             if old is None or old.metadata.round != order.round_id:
                 continue
             written = self._files.receipts.write(reorged(old, order.revision, datetime.now(UTC)))
@@ -185,7 +206,9 @@ class _Done:
         self.receipts = []
         self.newer = False
 
-    def answers(self, waiting: Iterable[AnchorRequest]) -> list[tuple[AnchorRequest, AnchorOutcome]]:
+    def answers(
+        self, waiting: Iterable[AnchorRequest]
+    ) -> list[tuple[AnchorRequest, AnchorOutcome]]:
         """Return each waiting request's outcome."""
         by_namespace: dict[str, list[AnchorReceipt]] = {}
         for receipt in self.receipts:
@@ -194,7 +217,11 @@ class _Done:
 
 
 def _outcome(request: AnchorRequest, receipts: list[AnchorReceipt]) -> AnchorOutcome:
-    own = [one for one in receipts if (one.metadata.cadence, one.metadata.slot) == (request.cadence, request.slot)]
+    own = [
+        one
+        for one in receipts
+        if (one.metadata.cadence, one.metadata.slot) == (request.cadence, request.slot)
+    ]
     if own or receipts:
         return anchored(own or receipts)
     return AnchorOutcome(status=OutcomeStatus.NOTHING_OWED)

@@ -45,7 +45,9 @@ class Recovery:
         rounds = self._files.rounds(target)
         unreadable = rounds.unreadable()
         if unreadable:
-            message = f"an open round can't be read, and nothing is signed beside it: {unreadable[0]}"
+            message = (
+                f"an open round can't be read, and nothing is signed beside it: {unreadable[0]}"
+            )
             raise InvalidValue(message)
         recovered = [self._round(target, round_id) for round_id in rounds.open_rounds()]
         newest = rounds.newest_reservation()
@@ -77,7 +79,9 @@ class Recovery:
 
     def _riders(self, target: Target, manifest: Manifest) -> list[AnchorRequest]:
         """Return the requests that have receipts of this round without being named in its manifest."""
-        named = {(leaf.batch_id, one.namespace) for leaf in manifest.leaves for one in leaf.requests}
+        named = {
+            (leaf.batch_id, one.namespace) for leaf in manifest.leaves for one in leaf.requests
+        }
         riders: dict[str, AnchorRequest] = {}
         for leaf in manifest.leaves:
             for receipt in self._files.receipts.of_batch(leaf.batch_id, target):
@@ -94,9 +98,13 @@ class Recovery:
 
     def _receipt_revision(self, target: Target, recovered: Sequence[RecoveredRound]) -> int:
         """Return the highest revision that the receipts of open rounds carry."""
-        manifests = [self._files.rounds(target).read_manifest(one.sealed.round_id) for one in recovered]
+        manifests = [
+            self._files.rounds(target).read_manifest(one.sealed.round_id) for one in recovered
+        ]
         batches = {leaf.batch_id for manifest in manifests for leaf in manifest.leaves}
-        receipts = (one for batch_id in batches for one in self._files.receipts.of_batch(batch_id, target))
+        receipts = (
+            one for batch_id in batches for one in self._files.receipts.of_batch(batch_id, target)
+        )
         return max((one.metadata.revision for one in receipts), default=0)
 
 
@@ -105,4 +113,6 @@ def _sequence(one: RecoveredRound) -> tuple[int, str]:
 
 
 def _signed(candidate: Candidate) -> SignedCandidate:
-    return SignedCandidate(n=candidate.n, tx_ref=candidate.tx_ref, raw=candidate.raw, terms=candidate.terms)
+    return SignedCandidate(
+        n=candidate.n, tx_ref=candidate.tx_ref, raw=candidate.raw, terms=candidate.terms
+    )

@@ -43,7 +43,12 @@ def build(client: Client, root: Path, anchors: AnchorsSource) -> Adapters:
     writing = Writing(files, targets)
     return Adapters(
         by_queue={
-            SCHEDULER_QUEUE: [requests.count_owed, requests.anchor, requests.ask_again, requests.withdraw],
+            SCHEDULER_QUEUE: [
+                requests.count_owed,
+                requests.anchor,
+                requests.ask_again,
+                requests.withdraw,
+            ],
             ANCHORS_QUEUE: [
                 sealing.seal,
                 writing.reserve,

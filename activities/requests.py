@@ -27,7 +27,9 @@ MOST_REFUSALS_SHOWN = 5
 class Requests:
     """Adapters of the ports `count_owed`, `anchor`, `ask_again` and `withdraw`."""
 
-    def __init__(self, files: Files, collector: Collector, answers: Answers, client: Client) -> None:
+    def __init__(
+        self, files: Files, collector: Collector, answers: Answers, client: Client
+    ) -> None:
         """Ask through a collector, look into the files."""
         self._files = files
         self._collector = collector
@@ -38,7 +40,9 @@ class Requests:
     async def count_owed(self, question: CountOwed) -> Owed:
         """Count a namespace's batches without an anchor on a target; only reads."""
         with decided_by_the_pen():
-            return await asyncio.to_thread(self._owed, question.namespace, question.target, question.batches)
+            return await asyncio.to_thread(
+                self._owed, question.namespace, question.target, question.batches
+            )
 
     def _owed(self, namespace: str, target: Target, folder: str) -> Owed:
         found = self._files.owed(namespace, target, folder)
@@ -49,7 +53,7 @@ class Requests:
         )
 
     @activity.defn(name="anchor")
-    async def anchor(self, ask: AnchorAsk) -> AnchorOutcome:
+    async def anchor(self, ask: AnchorAsk) -> AnchorOutcome:  # noqa: RET503 - ends by raising
         """Have a target's pen told that a cadence is due; idempotent by the request id (X1).
 
         Ends with what the receipts say if nothing is owed any more: the answer to an earlier attempt was lost then.
@@ -59,7 +63,9 @@ class Requests:
             metrics.anchor_attempted(request, ask.target)
         failures = max(request.failures, _failures_so_far())
         try:
-            owed = await asyncio.to_thread(self._owed, request.namespace, ask.target, request.batches)
+            owed = await asyncio.to_thread(
+                self._owed, request.namespace, ask.target, request.batches
+            )
             if not owed.batches and not owed.refused_count:
                 outcome = await asyncio.to_thread(outcome_of, self._files, request, ask.target)
                 metrics.anchor_ended(request, ask.target, outcome)
@@ -68,9 +74,11 @@ class Requests:
             await self._collector.send(ask.model_copy(update={"request": asked}))
         except (AnchorError, InvalidValue) as error:
             await self._report(ask, failures + 1, error)
-        activity.raise_complete_async()
+        activity.raise_complete_async()  # never returns: the pen answers by ids
 
-    async def _report(self, ask: AnchorAsk, failures: int, error: AnchorError | InvalidValue) -> None:
+    async def _report(
+        self, ask: AnchorAsk, failures: int, error: AnchorError | InvalidValue
+    ) -> None:
         """Fail this attempt with its place on the ladder."""
         kind = kind_of(error)
         activity.heartbeat(failures)

@@ -105,7 +105,10 @@ class _Sealer:
                 return
         depth = max(request.required_depth, self._anchoring.confirmations)
         own = RoundRequest(
-            namespace=request.namespace, cadence=request.cadence, slot=request.slot, required_depth=depth
+            namespace=request.namespace,
+            cadence=request.cadence,
+            slot=request.slot,
+            required_depth=depth,
         )
         self._owe(leaf, (own,))
         self._found.owing.setdefault(leaf, set()).add(position)
@@ -115,12 +118,17 @@ class _Sealer:
         mine = {one.namespace for one in requests}
         others = [one for one in known.requests if one.namespace not in mine] if known else []
         self._found.owed[leaf] = OwedLeaf(
-            namespace=leaf.namespace, batch_id=leaf.batch_id, root=leaf.root, requests=(*others, *requests)
+            namespace=leaf.namespace,
+            batch_id=leaf.batch_id,
+            root=leaf.root,
+            requests=(*others, *requests),
         )
 
     def _holder(self, leaf: Leaf) -> str | None:
         """Return the round, not a lost one, that commits to a leaf or directly to its root."""
-        holder = self._rounds.find_leaf(leaf, besides=self._order.reseal) or self._rounds.find_root(leaf.root)
+        holder = self._rounds.find_leaf(leaf, besides=self._order.reseal) or self._rounds.find_root(
+            leaf.root
+        )
         return None if holder in self._order.reseal else holder
 
     # --- the round -------------------------------------------------------------------------------------------------
@@ -144,7 +152,10 @@ class _Sealer:
         held = self._held_by(manifest)
         mine = {position for leaf in held for position in found.owing.get(leaf, ())}
         partial = {
-            position for leaf, positions in found.owing.items() if leaf not in held for position in positions
+            position
+            for leaf, positions in found.owing.items()
+            if leaf not in held
+            for position in positions
         }
         everybody = set(range(len(self._order.requests)))
         return Sealed(
@@ -157,7 +168,10 @@ class _Sealer:
                 if positions - mine
             ],
             covered=sorted(everybody - found.concerned() - set(found.refused)),
-            refused=[Refusal(request=position, reason=reason) for position, reason in found.refused.items()],
+            refused=[
+                Refusal(request=position, reason=reason)
+                for position, reason in found.refused.items()
+            ],
             resealed=self._resealed(held),
             settings=self._anchoring.pen_settings,
         )

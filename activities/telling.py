@@ -8,7 +8,14 @@ from activities.answers import Answers
 from activities.failures import retried
 from activities.files import Files
 from activities.outcomes import outcome_of
-from vaultmesh.domain.messages import Answer, AnchorOutcome, AnchorRequest, Nothing, OutcomeStatus, ReportFailure
+from vaultmesh.domain.messages import (
+    AnchorOutcome,
+    AnchorRequest,
+    Answer,
+    Nothing,
+    OutcomeStatus,
+    ReportFailure,
+)
 
 
 class Telling:

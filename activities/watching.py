@@ -26,9 +26,9 @@ class Watching:
         """Return the views that differ from what the order says; idempotent, since it only looks."""
         waited_for = any(row.state is not RoundState.INCLUDED for row in order.rounds)
         with decided_by_the_pen() if waited_for else retried():
-            anchoring = await self._targets.open(order.target)
             started = time.monotonic()
             while time.monotonic() - started < LONGEST_WATCH_SECONDS:
+                anchoring = await self._targets.open(order.target)
                 news = differing(order.rounds, await anchoring.look(order.rounds))
                 if news:
                     return Observed(views=news)

@@ -51,7 +51,9 @@ class Writing:
                     stored_sequence=stored,
                 )
             except StaleCaller as stale:
-                activity.logger.warning("caller is behind the storage", extra={"reason": str(stale)})
+                activity.logger.warning(
+                    "caller is behind the storage", extra={"reason": str(stale)}
+                )
                 return Reserved(stale=True)
         return Reserved(reservation=reservation, terms=terms)
 
@@ -60,7 +62,9 @@ class Writing:
         """Sign, and store the candidate before anything is broadcast (X3); the same order gives the same bytes."""
         with decided_by_the_pen():
             anchoring = await self._targets.open(order.target)
-            candidate = await asyncio.to_thread(anchoring.sign, order.reservation, order.terms, order.n)
+            candidate = await asyncio.to_thread(
+                anchoring.sign, order.reservation, order.terms, order.n
+            )
             stored = await asyncio.to_thread(self._store, order, candidate)
         return Signed(candidate=candidate) if stored else Signed(stale=True)
 
@@ -84,7 +88,9 @@ class Writing:
         """Send a stored candidate's bytes; may be repeated at will (X4)."""
         with decided_by_the_pen():
             anchoring = await self._targets.open(order.target)
-            stored = await asyncio.to_thread(self._files.rounds(order.target).candidates, order.round_id)
+            stored = await asyncio.to_thread(
+                self._files.rounds(order.target).candidates, order.round_id
+            )
             if not any(one.tx_ref == order.candidate.tx_ref for one in stored):
                 message = (
                     f"candidate {order.candidate.n} of round {order.round_id} is not in the storage; "

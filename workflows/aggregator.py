@@ -69,7 +69,9 @@ class AggregatorWorkflow:
         try:
             self._carry_out(pen_orders.read(name, decoded(arguments)))
         except InvalidValue as refusal:
-            self._state.last_rejected = RejectedView(name=name[:100], at=workflow.now(), reason=str(refusal)[:500])
+            self._state.last_rejected = RejectedView(
+                name=name[:100], at=workflow.now(), reason=str(refusal)[:500]
+            )
             workflow.logger.warning("signal rejected", extra={"signal": name})
 
     def _carry_out(self, order: pen_orders.PenOrder) -> None:
@@ -115,5 +117,3 @@ class AggregatorWorkflow:
     def status(self) -> AggregatorView:
         """Return the state of the pen."""
         return self._state.view(self._given.target, workflow.info().run_id)
-
-

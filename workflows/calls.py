@@ -29,18 +29,23 @@ def failure_of(error: ActivityError, name: str) -> StepFailed:
     """Return what an activity's failure means."""
     cause = error.cause
     if isinstance(cause, ApplicationError):
-        known = cause.type in {kind.value for kind in FailureKind}
-        return StepFailed(FailureKind(cause.type) if known else FailureKind.UNKNOWN, cause.message)
+        kinds = {kind.value: kind for kind in FailureKind}
+        return StepFailed(kinds.get(cause.type or "", FailureKind.UNKNOWN), cause.message)
     return StepFailed(FailureKind.NETWORK, f"no worker finished {name} in time: {cause}")
 
 
-async def call(port: Port[TakesT, GivesT], given: TakesT, policy: ActivityOptions, summary: str) -> GivesT:
+async def call(
+    port: Port[TakesT, GivesT], given: TakesT, policy: ActivityOptions, summary: str
+) -> GivesT:
     """Run an activity of the pen.
 
     Raises:
         StepFailed: it reported a failure, or no worker finished it in time.
     """
     try:
-        return await workflow.execute_activity(port.name, given, result_type=port.gives, summary=summary, **policy)
+        given_back: GivesT = await workflow.execute_activity(
+            port.name, given, result_type=port.gives, summary=summary, **policy
+        )
     except ActivityError as error:
         raise failure_of(error, port.name) from error
+    return given_back

@@ -36,7 +36,9 @@ class Driving:
     def next_broadcast(self, now: datetime) -> datetime | None:
         """Return when a round that rests may be sent again."""
         instants = [one.not_before for one in self._state.unincluded() if one.needs_broadcast]
-        return min((instant for instant in instants if instant is not None and instant > now), default=None)
+        return min(
+            (instant for instant in instants if instant is not None and instant > now), default=None
+        )
 
     async def broadcast_all(self) -> None:
         """Send the newest bytes of every round that wants it, in order of reservation.
@@ -53,7 +55,10 @@ class Driving:
     async def _broadcast(self, one: PenRound) -> None:
         candidate = one.candidates[-1]
         order = Broadcast(
-            target=self._target, round_id=one.round_id, reservation=one.reservation, candidate=candidate
+            target=self._target,
+            round_id=one.round_id,
+            reservation=one.reservation,
+            candidate=candidate,
         )
         answer = await call(ports.BROADCAST, order, options.BROADCAST, f"{candidate.tx_ref[:18]}…")
         one.broadcasts += 1
@@ -103,7 +108,11 @@ class Driving:
     async def _sign(self, one: PenRound, terms: Terms) -> None:
         n = one.sealed.candidates + len(one.candidates)
         order = Sign(
-            target=self._target, round_id=one.round_id, n=n, reservation=one.reservation, terms=terms
+            target=self._target,
+            round_id=one.round_id,
+            n=n,
+            reservation=one.reservation,
+            terms=terms,
         )
         signed = await call(ports.SIGN, order, options.SIGN, f"candidate {n}")
         if signed.stale or signed.candidate is None:

@@ -24,7 +24,9 @@ def _decoded(position: int, argument: RawValue) -> JsonValue:
     payload = argument.payload
     encoding = payload.metadata.get("encoding", b"")
     if encoding not in _ENCODINGS:
-        message = f"argument {position} is not JSON but {encoding.decode(errors='replace')!r}; send JSON"
+        message = (
+            f"argument {position} is not JSON but {encoding.decode(errors='replace')!r}; send JSON"
+        )
         raise InvalidValue(message)
     if encoding == b"binary/null":
         return None

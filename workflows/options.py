@@ -39,7 +39,9 @@ GOLDEN = RetryPolicy(
 )
 """The ladder for base 5 s and cap 7, as the fallback where a failure brings no delay of its own; never gives up."""
 
-ONLY_TIMEOUTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10))
+ONLY_TIMEOUTS = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10)
+)
 """For steps that report failures as non-retryable: only a lost worker makes the server try again."""
 
 COUNT_OWED: LocalOptions = {
@@ -112,7 +114,9 @@ ASK_AGAIN: ActivityOptions = {
     "task_queue": SCHEDULER_QUEUE,
     "start_to_close_timeout": timedelta(seconds=20),
     "schedule_to_close_timeout": timedelta(minutes=2),
-    "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10)),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10)
+    ),
 }
 """Sends a signal on behalf of a clock; given up after two minutes, since the request itself is retried anyway."""
 

@@ -66,7 +66,10 @@ class Pen:
         """Return the time until something that rests may be tried again."""
         now = workflow.now()
         instants = [self._driving.next_broadcast(now), self._state.not_before]
-        return min((instant - now for instant in instants if instant is not None and instant > now), default=None)
+        return min(
+            (instant - now for instant in instants if instant is not None and instant > now),
+            default=None,
+        )
 
     def _next_step(self) -> Step | None:
         state = self._state
@@ -103,7 +106,9 @@ class Pen:
         """Adopt what the storage knows of this target; nothing is reserved before this has succeeded."""
         state = self._state
         try:
-            found = await call(ports.RECOVER, Recover(target=self._target), options.RECOVER, "read open rounds")
+            found = await call(
+                ports.RECOVER, Recover(target=self._target), options.RECOVER, "read open rounds"
+            )
         except StepFailed as failure:
             self._teller.fail_all_waiting(failure)
             return
@@ -160,7 +165,9 @@ class Pen:
 
     async def _more_than(self, waiting: int, left: timedelta) -> None:
         await workflow.wait_condition(
-            lambda: len(self._state.queue) != waiting, timeout=left, timeout_summary="collection window"
+            lambda: len(self._state.queue) != waiting,
+            timeout=left,
+            timeout_summary="collection window",
         )
 
     async def _seal(self, requests: list[AnchorRequest]) -> Sealed:
@@ -178,7 +185,9 @@ class Pen:
         state.settings = sealed.settings
         self._teller.answer([requests[position] for position in sealed.covered])
         for refusal in sealed.refused:
-            self._teller.fail([requests[refusal.request]], StepFailed(FailureKind.VALIDATION, refusal.reason))
+            self._teller.fail(
+                [requests[refusal.request]], StepFailed(FailureKind.VALIDATION, refusal.reason)
+            )
         partial = {requests[position].id for position in sealed.partial}
         for riders in sealed.riders:
             whole = [requests[position] for position in riders.requests]
@@ -249,7 +258,11 @@ class Pen:
         state, now = self._state, workflow.now()
         partial = {requests[position].id for position in sealed.partial}
         mine = [requests[position] for position in sealed.requests]
-        waiting = [one for one in mine if one.id not in partial and state.queue.pop(one.id, None) is not None]
+        waiting = [
+            one
+            for one in mine
+            if one.id not in partial and state.queue.pop(one.id, None) is not None
+        ]
         again = state.find(new.round_id)
         state.rounds = [one for one in state.rounds if one is not again]
         for one in state.rounds:

@@ -20,7 +20,9 @@ class Teller:
         """Tell on behalf of a pen."""
         self._given = given
         self._state = state
-        self._backoff = Backoff(base=timedelta(seconds=given.backoff.base_seconds), cap=given.backoff.cap)
+        self._backoff = Backoff(
+            base=timedelta(seconds=given.backoff.base_seconds), cap=given.backoff.cap
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -55,7 +57,9 @@ class Teller:
         now = workflow.now()
         since = self._state.held.since if self._state.held else now
         next_look = self._state.not_before or now
-        self._state.held = HoldView(kind=kind, message=message[:LONGEST_MESSAGE], since=since, next_look=next_look)
+        self._state.held = HoldView(
+            kind=kind, message=message[:LONGEST_MESSAGE], since=since, next_look=next_look
+        )
 
     def round_step_failed(self, failure: StepFailed) -> None:
         """Rest after a failed step of a signed round, and let the waiting clocks' pages show it."""

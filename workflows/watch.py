@@ -36,7 +36,9 @@ REVERTS_THAT_HOLD = 2
 class Watch:
     """Watches the rounds of one pen and keeps their receipts true."""
 
-    def __init__(self, given: PenInput, state: PenState, teller: Teller, show: Callable[[], None]) -> None:
+    def __init__(
+        self, given: PenInput, state: PenState, teller: Teller, show: Callable[[], None]
+    ) -> None:
         """Watch for a pen; it calls `changed` when the list of rounds differs. `show` tells operators."""
         self._show = show
         self._given = given
@@ -67,7 +69,9 @@ class Watch:
     async def run(self, leaving: Callable[[], bool]) -> None:
         """Watch until the run is left."""
         while True:
-            await workflow.wait_condition(lambda: leaving() or (self._state.recovered and bool(self._watched())))
+            await workflow.wait_condition(
+                lambda: leaving() or (self._state.recovered and bool(self._watched()))
+            )
             if leaving():
                 return
             await self._watch_once(leaving)
@@ -83,7 +87,9 @@ class Watch:
             summary=f"{len(rows)} rounds",
             **(options.OBSERVE_WITH_WAITERS if waited_for else options.OBSERVE_ALONE),
         )
-        await workflow.wait_condition(lambda: watching.done() or self._generation != generation or leaving())
+        await workflow.wait_condition(
+            lambda: watching.done() or self._generation != generation or leaving()
+        )
         if not watching.done():
             watching.cancel()
         await self._take(watching, generation)
@@ -201,7 +207,9 @@ class Watch:
             backoff=self._given.backoff,
         )
         try:
-            done = await call(ports.RECORD, order, options.RECORD, f"{wanted}, {row.sealed.leaves} leaves")
+            done = await call(
+                ports.RECORD, order, options.RECORD, f"{wanted}, {row.sealed.leaves} leaves"
+            )
         except StepFailed:
             return False
         if done.newer:
@@ -214,7 +222,11 @@ class Watch:
         return True
 
     def _recorded(
-        self, row: PenRound, wanted: RecordState, view: RoundView | None, waiting: list[AnchorRequest]
+        self,
+        row: PenRound,
+        wanted: RecordState,
+        view: RoundView | None,
+        waiting: list[AnchorRequest],
     ) -> None:
         if wanted is RecordState.LOST:
             self._forget(row)
@@ -226,7 +238,13 @@ class Watch:
             self._state.ended(request_id)
         if wanted is not RecordState.INCLUDED or view is None:
             return
-        if view.final and not row.open_depths and row.wanted is None and not row.waiting and row.state is RoundState.INCLUDED:
+        if (
+            view.final
+            and not row.open_depths
+            and row.wanted is None
+            and not row.waiting
+            and row.state is RoundState.INCLUDED
+        ):
             self._forget(row)
 
     def _forget(self, row: PenRound) -> None:
@@ -248,7 +266,9 @@ class Watch:
                 )
                 done: Recorded | None = None
                 try:
-                    done = await call(ports.RECORD, order, options.RECORD, f"closed round {round_id[:12]}")
+                    done = await call(
+                        ports.RECORD, order, options.RECORD, f"closed round {round_id[:12]}"
+                    )
                 except StepFailed:
                     workflow.logger.warning("receipts of a closed round not written")
                 if done is not None:

@@ -25,7 +25,7 @@ def _module(target: Target) -> SchemeModule:
     if name is None:
         message = f"target {target} has an unknown scheme; there are: {', '.join(sorted(SCHEMES))}"
         raise ValidationFailure(message)
-    module: SchemeModule = import_module(name)  # type: ignore[assignment]
+    module: SchemeModule = import_module(name)
     return module
 
 
@@ -38,7 +38,9 @@ def settings_model(target: Target) -> type[CommonSettings]:
     return _module(target).Settings
 
 
-def open_target(target: Target, anchors: AnchorsFile, root: Path, *, signing: bool = True) -> Anchoring:
+def open_target(
+    target: Target, anchors: AnchorsFile, root: Path, *, signing: bool = True
+) -> Anchoring:
     """Return a configured target; `signing=False` does without keys.
 
     Raises:

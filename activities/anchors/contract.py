@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from pydantic import JsonValue
 
 from vaultmesh.domain.anchors_config import CommonSettings
+from vaultmesh.domain.rounds import Mode
 from vaultmesh.domain.steps import (
     Broadcasted,
     Bumped,
@@ -71,8 +72,8 @@ class Anchoring(Protocol):
         ...
 
     @property
-    def aggregation(self) -> str:
-        """`auto`, `always` or `off`."""
+    def aggregation(self) -> Mode:
+        """Whether several roots share a transaction."""
         ...
 
     @property
@@ -86,7 +87,12 @@ class Anchoring(Protocol):
         ...
 
     async def reserve(
-        self, commitment: bytes, label: str, *, last: Reservation | None, stored_sequence: int | None
+        self,
+        commitment: bytes,
+        label: str,
+        *,
+        last: Reservation | None,
+        stored_sequence: int | None,
     ) -> tuple[Reservation, Terms]:
         """Decide everything the signature will cover. `stored_sequence`: the highest that the storage knows.
 

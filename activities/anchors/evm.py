@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from activities.anchors.contract import Anchoring, Check, Claim, Evidence
 from activities.anchors.evm_contract import batch_id_of
+from activities.anchors.evm_errors import shown
 from activities.anchors.evm_evidence import collect
 from activities.anchors.evm_fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_bid
 from activities.anchors.evm_horizon import Horizon, Rules
@@ -31,6 +32,7 @@ from activities.anchors.evm_send import send
 from activities.anchors.evm_settings import EvmSettings
 from activities.anchors.evm_verify import verify_claim
 from vaultmesh.domain.failures import AuthFailure, ValidationFailure
+from vaultmesh.domain.rounds import Mode
 from vaultmesh.domain.steps import (
     Broadcasted,
     Bumped,
@@ -114,7 +116,7 @@ class EvmAnchoring(Anchoring):
 
     @property
     @override
-    def aggregation(self) -> str:
+    def aggregation(self) -> Mode:
         return self._settings.aggregation.value
 
     @property
@@ -158,7 +160,11 @@ class EvmAnchoring(Anchoring):
             message = f"the reservation is not for eip155:{self._rules.chain_id}"
             raise ValidationFailure(message)
         bid = Bid.from_terms(terms)
-        signed = account.sign_transaction(_transaction(reservation.fields, bid))
+        try:
+            signed = account.sign_transaction(_transaction(reservation.fields, bid))
+        except (TypeError, ValueError) as error:
+            message = f"the recorded reservation can't be signed: {shown(str(error))}"
+            raise ValidationFailure(message) from None
         return SignedCandidate(
             n=n,
             tx_ref="0x" + signed.hash.hex(),

@@ -63,8 +63,7 @@ async def collect(
         "finality": _finality(rules, [one.horizon for one in agreeing]),
         "quorum": rules.quorum,
     }
-    ref = exhibit.block.ref
-    return Evidence(scheme, view.tx_ref, view.tx_ref, ref.number, ref.time)
+    return Evidence(scheme, view.tx_ref, view.tx_ref, seen_in.number, exhibit.block.ref.time)
 
 
 def require_bytes_of(raw: str, tx_ref: str) -> None:

@@ -8,6 +8,7 @@ import pytest_asyncio
 from pydantic import JsonValue
 
 from tests.activities.evm_chain import Chain, Pen, open_pen
+from tests.simulators.evm import LyingProvider
 
 MakePen = Callable[..., Awaitable[Pen]]
 
@@ -16,6 +17,13 @@ MakePen = Callable[..., Awaitable[Pen]]
 async def chain() -> AsyncIterator[Chain]:
     """Return a fresh anvil with the contract on it."""
     async with Chain() as started:
+        yield started
+
+
+@pytest_asyncio.fixture
+async def proxy(chain: Chain) -> AsyncIterator[LyingProvider]:
+    """Return a provider that misbehaves on request."""
+    async with LyingProvider(chain.url) as started:
         yield started
 
 

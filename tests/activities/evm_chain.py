@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from aiohttp import ClientError, ClientSession
 from eth_account import Account
+from eth_utils.address import to_checksum_address
 from pydantic import JsonValue
 
 from activities.anchors.evm import EvmAnchoring
@@ -41,6 +42,8 @@ MUTE_CODE = (
 `contract Mute { bool public deaf; function hush(bool d) external { deaf = d; }
 fallback() external { require(!deaf, "deaf"); } }`, solc 0.8.30, paris, 200 runs, without metadata."""
 HUSH = "0x1ea9bf1f" + "1".zfill(64)
+SECRETS = ("hunter2", "secretpath", "user:")
+"""What `with_credentials` puts into a URL and no text may show."""
 _READY_SECONDS = 10
 _PAUSE_SECONDS = 0.02
 _RICH = "0x56bc75e2d63100000"  # 100 ether
@@ -74,18 +77,24 @@ class Chain:
         self.chain_id = chain_id
         self.contract = ""
         self._arguments = arguments
+        self._anvil: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
         """Start anvil and deploy the contract."""
         self._session = ClientSession()
-        await self.start()
-        self.dev = str((await self.rpc("eth_accounts"))[0])
-        self.contract = await self.deploy(contract_code())
+        try:
+            await self.start()
+            self.dev = str((await self.rpc("eth_accounts"))[0])
+            self.contract = await self.deploy(contract_code())
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *details: object) -> None:
         """Kill anvil."""
-        await self.end(signal.SIGKILL)
+        if self._anvil is not None:
+            await self.end(signal.SIGKILL)
         await self._session.close()
 
     async def start(self) -> None:
@@ -96,17 +105,18 @@ class Chain:
             anvil_binary(), *fixed, *named, *self._arguments
         )
         async with asyncio.timeout(_READY_SECONDS):
-            while not await self._answers():
-                await asyncio.sleep(_PAUSE_SECONDS)  # noqa: ASYNC110 - another process, no event
+            while not await self._answers():  # noqa: ASYNC110 - another process: no event to wait for
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def end(self, number: signal.Signals) -> None:
         """Send a signal to anvil and wait until it has ended."""
         self.signal(number)
-        await self._anvil.wait()
+        if self._anvil is not None:
+            await self._anvil.wait()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to anvil, unless it has ended."""
-        if self._anvil.returncode is None:
+        if self._anvil is not None and self._anvil.returncode is None:
             self._anvil.send_signal(number)
 
     async def rpc(self, method: str, *params: JsonValue) -> Any:  # noqa: ANN401 - whatever anvil says
@@ -236,3 +246,26 @@ def open_pen(
     parsed = EvmSettings.model_validate(document | settings)
     target = Target("eip155", str(chain_id))
     return Pen(EvmAnchoring(target, parsed, Path(), call_seconds))
+
+
+def foreign_transfer(chain: Chain, key: str, nonce: int) -> str:
+    """Sign a transaction of the same account that is none of ours."""
+    account = Account.from_key(key)
+    signed = account.sign_transaction(
+        {
+            "type": 2,
+            "chainId": chain.chain_id,
+            "nonce": nonce,
+            "to": to_checksum_address(chain.dev),
+            "value": 1,
+            "gas": 21_000,
+            "maxFeePerGas": 50 * 10**9,
+            "maxPriorityFeePerGas": 20 * 10**9,
+        }
+    )
+    return f"0x{signed.raw_transaction.hex()}"
+
+
+def with_credentials(url: str) -> str:
+    """Return the URL with a user, a password and a secret path."""
+    return url.replace("http://", "http://user:hunter2@") + "/v3/secretpath"

@@ -8,10 +8,9 @@ import pytest
 from activities.anchors.contract import StaleCaller
 from activities.anchors.evm_contract import batch_id_of
 from tests.activities.conftest import MakePen
-from tests.activities.evm_chain import Chain, Pen, open_pen
-from tests.activities.test_evm_rounds import foreign_transfer
+from tests.activities.evm_chain import Chain, Pen, foreign_transfer, open_pen
 from vaultmesh.domain.failures import AuthFailure, NetworkFailure, ValidationFailure
-from vaultmesh.domain.steps import Broadcasted, RoundState, Verdict
+from vaultmesh.domain.steps import RoundState
 
 pytestmark = pytest.mark.evm
 
@@ -121,7 +120,7 @@ async def test_foreign_use_of_the_key_holds_until_it_is_final(
 ) -> None:
     await pen.anchor()
     await chain.mine()
-    await chain.rpc("eth_sendRawTransaction", await foreign_transfer(chain, key, 1))
+    await chain.rpc("eth_sendRawTransaction", foreign_transfer(chain, key, 1))
     await chain.mine()
     with pytest.raises(AuthFailure, match="foreign use of the key"):
         await pen.sign()
@@ -147,17 +146,16 @@ async def test_a_changed_key_neither_reserves_nor_signs(
     await other.target.close()
 
 
-async def test_a_gap_in_the_pool_is_a_verdict(chain: Chain, pen: Pen) -> None:
+async def test_bytes_ahead_of_the_accounts_count_wait_in_the_pool(chain: Chain, pen: Pen) -> None:
     watched = await pen.sign()
-    later = watched.reservation.model_copy(
-        update={"fields": watched.reservation.fields | {"nonce": 7}, "sequence": 7}
-    )
+    fields = watched.reservation.fields | {"nonce": 7}
+    later = watched.reservation.model_copy(update={"fields": fields, "sequence": 7})
     candidate = pen.target.sign(later, pen.candidates[watched.round_id][0].terms, 0)
-    sent: Broadcasted = await pen.target.broadcast(later, candidate)
-    assert sent.verdict in (Verdict.GAP, Verdict.ACCEPTED)
-    view = await pen.look(watched.model_copy(update={"tx_refs": [candidate.tx_ref]}))
-    assert view.state in (RoundState.PENDING, RoundState.MISSING)
-    del chain
+    await pen.target.broadcast(later, candidate)
+    await chain.mine()
+    update = {"tx_refs": [candidate.tx_ref], "reservation": later}
+    view = await pen.look(watched.model_copy(update=update))
+    assert view.state is RoundState.PENDING
 
 
 async def test_bytes_signed_for_another_chain_are_never_taken(chain: Chain, key: str) -> None:

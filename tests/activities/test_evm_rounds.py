@@ -5,11 +5,17 @@ import signal
 from pathlib import Path
 
 import pytest
-from eth_account import Account
-from eth_utils.address import to_checksum_address
 
 from tests.activities.conftest import MakePen
-from tests.activities.evm_chain import HUSH, MUTE_CODE, Chain, Pen, open_pen, remembered
+from tests.activities.evm_chain import (
+    HUSH,
+    MUTE_CODE,
+    Chain,
+    Pen,
+    foreign_transfer,
+    open_pen,
+    remembered,
+)
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.domain.steps import RoundState, Verdict, WatchedRound
@@ -24,24 +30,6 @@ async def included(chain: Chain, pen: Pen) -> WatchedRound:
     view = await pen.look(watched)
     assert view.state is RoundState.INCLUDED
     return remembered(watched, view)
-
-
-async def foreign_transfer(chain: Chain, key: str, nonce: int) -> str:
-    """Sign a transaction of the same account that is none of ours."""
-    account = Account.from_key(key)
-    signed = account.sign_transaction(
-        {
-            "type": 2,
-            "chainId": chain.chain_id,
-            "nonce": nonce,
-            "to": to_checksum_address(chain.dev),
-            "value": 1,
-            "gas": 21_000,
-            "maxFeePerGas": 50 * 10**9,
-            "maxPriorityFeePerGas": 20 * 10**9,
-        }
-    )
-    return f"0x{signed.raw_transaction.hex()}"
 
 
 async def test_a_round_is_pending_then_included_then_final(chain: Chain, pen: Pen) -> None:
@@ -197,7 +185,7 @@ async def test_a_foreign_transaction_displaces_a_round_and_once_final_loses_it(
     chain: Chain, pen: Pen, key: str
 ) -> None:
     watched = await included(chain, pen)
-    conflict = await foreign_transfer(chain, key, watched.reservation.sequence or 0)
+    conflict = foreign_transfer(chain, key, watched.reservation.sequence or 0)
     await chain.reorganise(1, [[conflict, 0]])
     view = await pen.look(watched)
     assert (view.state, view.foreign) == (RoundState.DISPLACED, True)

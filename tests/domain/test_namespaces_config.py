@@ -75,6 +75,12 @@ PATH = "namespaces.dao:example.cadence"
         (with_cadence(fast=fast("89S")), f"{PATH}.fast.every", "lower case: '89s'"),
         (with_cadence(fast=fast("2*fast")), f"{PATH}.fast.every", "circle"),
         (with_cadence(fast=fast("0s")), f"{PATH}.fast.every", "out of range"),
+        (with_cadence(fast=fast("")), f"{PATH}.fast.every", "is not <n>s"),
+        (
+            with_cadence(fast=fast(), cold=fast("2*slow")),
+            f"{PATH}.cold.every",
+            "there are: cold, fast",
+        ),
         (with_cadence(fast=fast(89)), f"{PATH}.fast.every", "in quotes"),
         (with_cadence(fast=fast("\u0663s")), f"{PATH}.fast.every", "ASCII"),
         (with_cadence(fast=fast(), strong=fast("34*FAST")), f"{PATH}.strong.every", "lower case"),
@@ -122,6 +128,10 @@ def test_every_mistake_is_reported_at_once() -> None:
         "namespaces": {
             "a:b": {"cadence": {"fast": fast("89S"), "warm": {"x": 1}}},
             "c:d": {"cadence": {"fast": fast(), "owner": 1}, "color": "red"},
+            "e:f": {"cadence": {"fast": fast("2*cold", target="evm:1"), "cold": fast("3*fast")}},
+            "g:h": {
+                "cadence": {"fast": fast("1S"), "cold": fast("3*fast"), "strong": fast("5*slow")}
+            },
         }
     }
     places = [line.split(": ")[0] for line in refusals(content)]
@@ -130,6 +140,10 @@ def test_every_mistake_is_reported_at_once() -> None:
         "namespaces.a:b.cadence.warm",
         "namespaces.c:d.cadence.owner",
         "namespaces.c:d.color",
+        "namespaces.e:f.cadence.fast.every",
+        "namespaces.e:f.cadence.fast.target",
+        "namespaces.g:h.cadence.fast.every",
+        "namespaces.g:h.cadence.strong.every",
     ]
 
 

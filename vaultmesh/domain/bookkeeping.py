@@ -8,7 +8,14 @@
 from datetime import datetime
 
 from vaultmesh.domain.cadence import last_slot, next_slot, slots_due
-from vaultmesh.domain.clock import CadenceBook, CadenceConfig, ClockInput, ClockState, Configuration, InFlight
+from vaultmesh.domain.clock import (
+    CadenceBook,
+    CadenceConfig,
+    ClockInput,
+    ClockState,
+    Configuration,
+    InFlight,
+)
 from vaultmesh.domain.messages import (
     LONGEST_MESSAGE,
     AnchorOutcome,
@@ -61,14 +68,19 @@ class Clock:
             if label not in self.state.books:
                 book = CadenceBook(served=now)
                 if (at := self._imported.get(label)) is not None:
-                    book.last_anchor = LastAnchorView(slot="", at=at, anchored_at=at, finality="imported")
+                    book.last_anchor = LastAnchorView(
+                        slot="", at=at, anchored_at=at, finality="imported"
+                    )
                 self.state.books[label] = book
         self.drop_removed()
 
     def drop_removed(self) -> None:
         """Forget cadences that are configured no more and have nothing in flight."""
         for label in list(self.state.books):
-            if label not in self.configuration.cadences and self.state.books[label].in_flight is None:
+            if (
+                label not in self.configuration.cadences
+                and self.state.books[label].in_flight is None
+            ):
                 del self.state.books[label]
 
     def book(self, label: str) -> CadenceBook:
@@ -86,7 +98,9 @@ class Clock:
             configuration.config_hash == self.configuration.config_hash
         )
         if same_file:
-            configuration = configuration.model_copy(update={"cadences": self.configuration.cadences})
+            configuration = configuration.model_copy(
+                update={"cadences": self.configuration.cadences}
+            )
         if configuration == self.configuration:
             return False, []
         undone = [] if same_file else list(self.state.overridden)
@@ -108,7 +122,10 @@ class Clock:
         self.configuration = configuration
         self._adopt(now)
         for label, book in self.state.books.items():
-            changed = (self.periods.get(label), self.phases.get(label)) != (periods.get(label), phases.get(label))
+            changed = (self.periods.get(label), self.phases.get(label)) != (
+                periods.get(label),
+                phases.get(label),
+            )
             if changed and label in periods:
                 book.served = now
 
@@ -211,7 +228,9 @@ class Clock:
 
     def reject(self, name: str, reason: str, now: datetime) -> None:
         """Remember the last message that was refused."""
-        self.state.last_rejected = RejectedView(name=name[:100], at=now, reason=reason[:LONGEST_MESSAGE])
+        self.state.last_rejected = RejectedView(
+            name=name[:100], at=now, reason=reason[:LONGEST_MESSAGE]
+        )
 
     # --- views -------------------------------------------------------------------------------------------------
 
@@ -237,7 +256,9 @@ class Clock:
                 for label, book in self.state.books.items()
                 if book.paused is not None and label in cadences
             },
-            cadences={label: self._cadence_view(label, cadence) for label, cadence in cadences.items()},
+            cadences={
+                label: self._cadence_view(label, cadence) for label, cadence in cadences.items()
+            },
             last_rejected=self.state.last_rejected,
             config_hash=self.configuration.config_hash,
         )
@@ -276,7 +297,11 @@ class Clock:
                 )
                 for label, cadence in self.configuration.cadences.items()
             },
-            paused=[label for label in self.configuration.cadences if self.book(label).paused is not None],
+            paused=[
+                label
+                for label in self.configuration.cadences
+                if self.book(label).paused is not None
+            ],
         )
 
     def newest_anchor(self) -> datetime | None:
@@ -297,4 +322,8 @@ _SLOT_OUTCOME = {
 
 
 def _unix(anchor: LastAnchorView | None) -> int | None:
-    return int(anchor.anchored_at.timestamp()) if anchor is not None and anchor.anchored_at is not None else None
+    return (
+        int(anchor.anchored_at.timestamp())
+        if anchor is not None and anchor.anchored_at is not None
+        else None
+    )

@@ -16,8 +16,8 @@ UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 LONGEST_PERIOD = timedelta(days=3_660)
 """Ten years: a longer period is a slip of the pen, and timers above it overflow."""
 
-_DURATION = re.compile(r"(\d{1,9})([smhdw])")
-_MULTIPLE = re.compile(r"(\d{1,9})\*([A-Za-z0-9_-]+)")
+_DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
+_MULTIPLE = re.compile(r"([0-9]{1,9})\*([A-Za-z0-9_-]+)")
 
 
 def parse_duration(text: str, *, least: timedelta = timedelta(0)) -> timedelta:
@@ -51,7 +51,9 @@ def _resolve(cadence: str, every: Mapping[str, str], above: tuple[str, ...]) -> 
     multiple = _MULTIPLE.fullmatch(text)
     if multiple is None:
         if "*" in text or not _DURATION.fullmatch(text):
-            message = f"every {text!r} of cadence {cadence!r} is not <n>s|m|h|d|w or <n>*<other cadence>"
+            message = (
+                f"every {text!r} of cadence {cadence!r} is not <n>s|m|h|d|w or <n>*<other cadence>"
+            )
             raise InvalidValue(message)
         return parse_duration(text, least=timedelta(seconds=1))
     factor, other = int(multiple[1]), multiple[2]
@@ -76,7 +78,9 @@ def next_slot(served: datetime, every: timedelta, *, phase: timedelta = timedelt
     return EPOCH + phase + periods * every
 
 
-def slots_due(served: datetime, now: datetime, every: timedelta, *, phase: timedelta = timedelta(0)) -> int:
+def slots_due(
+    served: datetime, now: datetime, every: timedelta, *, phase: timedelta = timedelta(0)
+) -> int:
     """Return how many slots lie after `served` and not after `now`."""
     return max(0, (now - EPOCH - phase) // every - (served - EPOCH - phase) // every)
 

@@ -6,7 +6,13 @@ from pydantic import BaseModel, Field
 
 from vaultmesh.domain.cadence import parse_duration, resolve_periods
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.messages import LONGEST_MESSAGE, AnchorRequest, BackoffSettings, FailureNote, Wire
+from vaultmesh.domain.messages import (
+    LONGEST_MESSAGE,
+    AnchorRequest,
+    BackoffSettings,
+    FailureNote,
+    Wire,
+)
 from vaultmesh.domain.status import (
     FailureView,
     LastAnchorView,
@@ -114,7 +120,13 @@ class ConfigureAnswer(NamespaceView):
 
 
 def failure_note(
-    request: AnchorRequest, failures: int, kind: FailureKind, message: str, *, at: datetime, delay: timedelta
+    request: AnchorRequest,
+    failures: int,
+    kind: FailureKind,
+    message: str,
+    *,
+    at: datetime,
+    delay: timedelta,
 ) -> FailureNote:
     """Return the signal that tells a namespace of a failure."""
     return FailureNote(

@@ -10,5 +10,5 @@ class DomainError(Exception):
     """Anything this product refuses or fails at, in words an operator can act on."""
 
 
-class InvalidValue(DomainError, ValueError):
+class InvalidValue(DomainError, ValueError):  # noqa: N818 - reads as what it says
     """A value from outside that has no meaning here; also a ValueError, so that pydantic reports it."""

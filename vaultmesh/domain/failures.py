@@ -67,19 +67,19 @@ class AnchorError(DomainError):
             self.kind = kind
 
 
-class NetworkFailure(AnchorError):
+class NetworkFailure(AnchorError):  # noqa: N818 - a failure, by its kind
     """The other side, or the storage, could not be reached or did not answer in time."""
 
     kind = FailureKind.NETWORK
 
 
-class AuthFailure(AnchorError):
+class AuthFailure(AnchorError):  # noqa: N818 - a failure, by its kind
     """We are not allowed to, or cannot pay."""
 
     kind = FailureKind.AUTH
 
 
-class ValidationFailure(AnchorError):
+class ValidationFailure(AnchorError):  # noqa: N818 - a failure, by its kind
     """The other side, or the input, is not what it must be."""
 
     kind = FailureKind.VALIDATION

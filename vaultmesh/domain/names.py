@@ -19,7 +19,11 @@ NOTE_FAILURE = "note_failure"
 ENQUEUE, WITHDRAW, BUMP_FEE = "enqueue", "withdraw", "bump_fee"
 STATUS = "status"
 
-ATTRIBUTE_NAMESPACE, ATTRIBUTE_STATUS, ATTRIBUTE_TARGET = "VmshNamespace", "VmshStatus", "VmshTarget"
+ATTRIBUTE_NAMESPACE, ATTRIBUTE_STATUS, ATTRIBUTE_TARGET = (
+    "VmshNamespace",
+    "VmshStatus",
+    "VmshTarget",
+)
 MEMO_STATUS = "status"
 """Memo key of a namespace's workflow: what metrics and health read without a query."""
 

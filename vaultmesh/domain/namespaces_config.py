@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, TypeGuard
 
 import rfc8785
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -27,6 +27,7 @@ from vaultmesh.domain.namespace_values import (
     Every,
     ObjectId,
     Phase,
+    check_every,
     unknown_scheme,
 )
 from vaultmesh.domain.problems import InvalidDocument, KeyPath, Problem, problems_of
@@ -36,6 +37,8 @@ DEFAULT_BATCHES = "out/batches"
 """Folder below the root that holds a namespace's batches unless it names another."""
 _LONGEST_NAME = 200
 """Bytes of a namespace's name: it is part of every request, which must stay small."""
+_SOME_PERIOD = "1s"
+"""Stands for a cadence that is reported elsewhere or does not matter."""
 _LABEL_AT = 3
 """Place of a cadence's label in a key path."""
 _WITHOUT_MEANING = re.compile(r"[\s/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -96,6 +99,17 @@ class _Namespace(_Strict):
     schema_policy: _SchemaPolicy | None = None
     batches: Annotated[str, AfterValidator(_check_folder)] = ""
     cadence: dict[str, CadenceEntry]
+
+    def spec(self, name: str) -> "NamespaceSpec":
+        """Return it as the clock is told it."""
+        return NamespaceSpec(
+            name=name,
+            description=self.description,
+            batches=self.batches,
+            cadences={
+                label: self.cadence[label].config() for label in LABELS if label in self.cadence
+            },
+        )
 
 
 class _Document(_Strict):
@@ -164,32 +178,15 @@ def parse_namespaces(document: object, known_schemes: Collection[str]) -> Parsed
     Raises:
         InvalidDocument: with everything that is wrong, not only the first.
     """
-    problems = [*_wrong_names(document), *_wrong_labels(document)]
+    problems = [*_wrong_names(document), *_wrong_cadences(document, known_schemes)]
     try:
         parsed = _Document.model_validate(document)
     except ValidationError as error:
         found = [p for p in problems_of(error, _Document) if not _about_wrong_label(p.path)]
         raise InvalidDocument([*found, *problems]) from None
-    specs: dict[str, NamespaceSpec] = {}
-    for name, namespace in parsed.namespaces.items():
-        above = ("namespaces", name, "cadence")
-        problems += _wrong_periods(
-            above, {label: c.every for label, c in namespace.cadence.items()}
-        )
-        problems += _unknown_schemes(above, namespace.cadence, known_schemes)
-        ordered = {
-            label: namespace.cadence[label].config()
-            for label in LABELS
-            if label in namespace.cadence
-        }
-        specs[name] = NamespaceSpec(
-            name=name,
-            description=namespace.description,
-            batches=namespace.batches,
-            cadences=ordered,
-        )
     if problems:
         raise InvalidDocument(problems)
+    specs = {name: namespace.spec(name) for name, namespace in parsed.namespaces.items()}
     return ParsedNamespaces(specs, tuple(_warnings(parsed)))
 
 
@@ -213,22 +210,32 @@ def _wrong_names(document: object) -> list[Problem]:
     return problems
 
 
-def _wrong_labels(document: object) -> list[Problem]:
-    problems = []
+def _wrong_cadences(document: object, known_schemes: Collection[str]) -> list[Problem]:
+    """Return what is wrong with cadences beyond their form, also where the form is wrong elsewhere."""
+    problems: list[Problem] = []
     for name in _entries(document, "namespaces"):
         above = ("namespaces", name, "cadence")
         cadences = _entries(document, *above)
-        for label in cadences:
-            if label not in LABELS:
-                message = (
-                    "is no cadence (an earlier scheduler dropped it in silence)"
-                    f" - remove it, or use one of: {', '.join(LABELS)}"
-                )
-                problems.append(Problem((*above, label), message))
-        if cadences and LABELS[0] not in cadences:
-            problems.append(
-                Problem(above, f"has no {LABELS[0]} - add it, every namespace needs one")
-            )
+        problems += _wrong_labels(above, cadences)
+        known = {label: _entries(cadences, label) for label in LABELS if label in cadences}
+        problems += _wrong_periods(
+            above, {label: entry.get("every") for label, entry in known.items()}
+        )
+        for label, entry in known.items():
+            message = _unknown_scheme(entry.get("target"), known_schemes)
+            if message:
+                problems.append(Problem((*above, label, "target"), message))
+    return problems
+
+
+def _wrong_labels(above: KeyPath, cadences: Collection[str]) -> list[Problem]:
+    message = (
+        "is no cadence (an earlier scheduler dropped it in silence)"
+        f" - remove it, or use one of: {', '.join(LABELS)}"
+    )
+    problems = [Problem((*above, label), message) for label in cadences if label not in LABELS]
+    if LABELS[0] not in cadences and cadences:
+        problems.append(Problem(above, f"has no {LABELS[0]} - add it, every namespace needs one"))
     return problems
 
 
@@ -237,15 +244,25 @@ def _about_wrong_label(path: KeyPath) -> bool:
     return path[2:3] == ("cadence",) and len(path) > _LABEL_AT and path[_LABEL_AT] not in LABELS
 
 
-def _wrong_periods(above: KeyPath, every: Mapping[str, str]) -> list[Problem]:
+def _wrong_periods(above: KeyPath, written: Mapping[str, object]) -> list[Problem]:
     """Check each cadence by itself, multiples last, so that a mistake is reported where it is."""
+    every = {label: text for label, text in written.items() if _has_form(text)}
     problems: dict[str, Problem] = {}
     for label in sorted(every, key=lambda label: every[label].count("*")):
+        reached = _reachable(label, every)
+        others = {other: reached.get(other, _SOME_PERIOD) for other in written}
         try:
-            resolve_periods(_reachable(label, every))
+            resolve_periods(others)
         except InvalidValue as error:
             problems.setdefault(str(error), Problem((*above, label, "every"), str(error)))
     return list(problems.values())
+
+
+def _has_form(every: object) -> TypeGuard[str]:
+    try:
+        return isinstance(every, str) and check_every(every) == every
+    except InvalidValue:
+        return False
 
 
 def _reachable(label: str, every: Mapping[str, str]) -> dict[str, str]:
@@ -258,14 +275,15 @@ def _reachable(label: str, every: Mapping[str, str]) -> dict[str, str]:
     return reached
 
 
-def _unknown_schemes(
-    above: KeyPath, cadences: Mapping[str, CadenceEntry], known_schemes: Collection[str]
-) -> list[Problem]:
-    return [
-        Problem((*above, label, "target"), unknown_scheme(cadence.target, known_schemes))
-        for label, cadence in cadences.items()
-        if cadence.target.scheme not in known_schemes
-    ]
+def _unknown_scheme(target: object, known_schemes: Collection[str]) -> str:
+    """Return the refusal of a target's scheme; nothing if it is known, or if it is no target at all."""
+    try:
+        parsed = Target.parse(target) if isinstance(target, str) else None
+    except InvalidValue:
+        return ""
+    if parsed is None or parsed.scheme in known_schemes:
+        return ""
+    return unknown_scheme(parsed, known_schemes)
 
 
 def _warnings(parsed: _Document) -> list[Problem]:

@@ -8,7 +8,15 @@ from pydantic import JsonValue
 from vaultmesh.domain.clock import CadenceConfig, Configuration
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import FailureNote
-from vaultmesh.domain.names import CONFIGURE, FORCE_ANCHOR, NOTE_FAILURE, PAUSE, RESUME, SET_CADENCE, STOP
+from vaultmesh.domain.names import (
+    CONFIGURE,
+    FORCE_ANCHOR,
+    NOTE_FAILURE,
+    PAUSE,
+    RESUME,
+    SET_CADENCE,
+    STOP,
+)
 from vaultmesh.domain.operator import (
     parse_force_anchor,
     parse_model,
@@ -93,7 +101,9 @@ def read(name: str, values: list[JsonValue], configuration: Configuration, now: 
             raise InvalidValue(message)
 
 
-def read_update(name: str, values: list[JsonValue], configuration: Configuration, now: datetime) -> Order:
+def read_update(
+    name: str, values: list[JsonValue], configuration: Configuration, now: datetime
+) -> Order:
     """Return what an update orders: the verbs of the signals, and `stop`.
 
     Raises:
@@ -104,7 +114,9 @@ def read_update(name: str, values: list[JsonValue], configuration: Configuration
         return Stop()
     if name in VERBS:
         return read(name, values, configuration, now)
-    message = f"a namespace knows no update {name!r}; there are: {', '.join((*VERBS, CONFIGURE, STOP))}"
+    message = (
+        f"a namespace knows no update {name!r}; there are: {', '.join((*VERBS, CONFIGURE, STOP))}"
+    )
     raise InvalidValue(message)
 
 

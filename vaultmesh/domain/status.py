@@ -15,7 +15,9 @@ BACKING_OFF_ABOVE = 3
 
 
 def _aware(value: object) -> object:
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+    return (
+        value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+    )
 
 
 def rfc3339(instant: datetime) -> str:

@@ -41,7 +41,9 @@ def namespace_details(view: NamespaceView) -> str:
     if view.last_rejected is not None:
         rejected = view.last_rejected
         lines.append("")
-        lines.append(f"Last rejected: `{rejected.name}` at {rfc3339(rejected.at)}: {_cell(rejected.reason)}")
+        lines.append(
+            f"Last rejected: `{rejected.name}` at {rfc3339(rejected.at)}: {_cell(rejected.reason)}"
+        )
     return "\n".join(lines)
 
 
@@ -70,16 +72,26 @@ def _wrong(view: NamespaceView, label: str, cadence: CadenceView) -> str:
 
 def aggregator_details(view: AggregatorView) -> str:
     """Return markdown: what waits, every open round, and what is wrong."""
-    lines = [f"{view.waiting} requests wait. Highest reservation: {_or_dash(view.last_sequence)}.", ""]
+    lines = [
+        f"{view.waiting} requests wait. Highest reservation: {_or_dash(view.last_sequence)}.",
+        "",
+    ]
     if view.paused is not None:
         lines.append(f"Paused since {rfc3339(view.paused.since)}: {_cell(view.paused.reason)}")
     if view.held is not None:
-        lines.append(f"**Held** ({view.held.kind}) since {rfc3339(view.held.since)}: {_cell(view.held.message)}")
+        lines.append(
+            f"**Held** ({view.held.kind}) since {rfc3339(view.held.since)}: {_cell(view.held.message)}"
+        )
     if view.last_failure is not None and view.failures:
         failure = view.last_failure
         lines.append(f"Failed {view.failures} times ({failure.kind}): {_cell(failure.message)}")
     if view.rounds:
-        lines.extend(["", "| round | state | reservation | candidates | transaction | block | depth | batches |"])
+        lines.extend(
+            [
+                "",
+                "| round | state | reservation | candidates | transaction | block | depth | batches |",
+            ]
+        )
         lines.append("|---|---|---|---|---|---|---|---|")
     for row in view.rounds[:30]:
         lines.append(

@@ -6,11 +6,14 @@ from typing import Any, Self
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
+from typing_extensions import override
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.names import path_form
 
-_FORM = re.compile(r"(?P<scheme>[a-z][a-z0-9]{1,15}):(?P<reference>[A-Za-z0-9][-._A-Za-z0-9]{0,63})")
+_FORM = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9]{1,15}):(?P<reference>[A-Za-z0-9][-._A-Za-z0-9]{0,63})"
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,6 +36,7 @@ class Target:
             raise InvalidValue(message)
         return cls(match["scheme"], match["reference"])
 
+    @override
     def __str__(self) -> str:
         """Return `scheme:reference`."""
         return f"{self.scheme}:{self.reference}"
@@ -43,7 +47,9 @@ class Target:
         return f"{self.scheme}_{path_form(self.reference)}"
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        cls, source: type, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         """Let pydantic read a target from text and write it as text."""
         del source, handler
 

@@ -38,10 +38,7 @@ def interpolate(text: str, environment: Mapping[str, str]) -> str:
     pieces.append(_plain(text[end:]))
     if unset:
         names = ", ".join(unset)
-        message = (
-            f"needs the environment variable {names}, which is not set"
-            f" - set it, or write ${{{unset[0]}:-default}}"
-        )
+        message = f"needs the environment variable {names}, which is not set - set it"
         raise InvalidValue(message)
     return "".join(pieces)
 

@@ -55,7 +55,7 @@ class RoundFiles:
     def create_manifest(self, manifest: Manifest) -> bool:
         """Store a manifest; False: a seal that was lost left one behind.
 
-        That one is of the same commitment; under a direct one its leaves and requests may be others.
+        That one has the same commitment; under a direct one its leaves and requests may differ.
         """
         content = manifest.document().encode()
         return self._store.create(f"{self.folder}/{manifest.round_id}/{MANIFEST}", content)

@@ -69,7 +69,7 @@ def seal_files(
     Asked again after a crash with the same files it finishes that batch and returns it.
 
     Raises:
-        InvalidValue: no file, one that can't be read, two equal ones, or one that is sealed already.
+        InvalidValue: no file, an unreadable one, two equal ones, or one that is sealed already.
         NetworkFailure: the storage failed; ask again.
     """
     if not files:
@@ -109,7 +109,7 @@ def seal_pending(
 
 
 def finish_seals(store: Store, *, now: int) -> list[SealedBatch]:
-    """Finish what earlier seals left undone after their batch file was there; returns those batches.
+    """Finish what earlier seals left undone beside their batch file; returns those batches.
 
     Raises:
         NetworkFailure: the storage failed; ask again.

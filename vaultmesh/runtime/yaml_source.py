@@ -20,7 +20,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_NODES = 1_000_000
 """Far above any configuration; aliases could otherwise multiply a small file beyond memory."""
 _DEEPEST = 50
-"""Far above any configuration; reading takes stack for each level."""
+"""Levels; far above any configuration. Composing a document takes stack for each."""
 _NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"true", "True", "TRUE"})
 _FALSE = frozenset({"false", "False", "FALSE"})
@@ -92,7 +92,7 @@ def parse_yaml(path: Path, data: bytes) -> YamlSource:
     reader = _Reader()
     try:
         text = data.decode("utf-8-sig")
-        if _depth(text) > _DEEPEST:
+        if _too_deep(text):
             message = f"{path}:1 is nested too deeply - write it flat"
             raise ConfigurationError([message])
         root = yaml.compose(text, Loader=_LOADER)
@@ -118,16 +118,16 @@ def parse_yaml(path: Path, data: bytes) -> YamlSource:
     return source
 
 
-def _depth(text: str) -> int:
-    """Return how deep the document is nested; composing it takes that much of the stack."""
-    depth = deepest = 0
+def _too_deep(text: str) -> bool:
+    depth = 0
     for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
-            deepest = max(deepest, depth)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-    return deepest
+        if depth > _DEEPEST:
+            return True
+    return False
 
 
 class _Reader:

@@ -1,0 +1,57 @@
+# Every command that people and CI use. ARGS="…" is passed on.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.locked
+
+.PHONY: setup demo dev test check lint format scheduler scheduler-test bench fault vectors histories image contract
+.DEFAULT_GOAL := test
+
+$(STAMP): requirements.lock
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $(STAMP)
+
+setup: $(STAMP)
+
+demo: setup
+	@$(PY) starter.py demo $(ARGS)
+
+dev: setup
+	@$(PY) starter.py dev $(ARGS)
+
+scheduler: setup
+	@$(PY) worker.py $(ARGS)
+
+test: setup
+	@$(PY) -m pytest $(ARGS)
+
+scheduler-test: test
+
+lint: setup
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+format: setup
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+check:
+	@bash .ci/run
+
+fault: setup
+	@$(PY) -m pytest -m fault $(ARGS)
+
+bench: setup
+	@$(PY) -m bench $(ARGS)
+
+histories: setup
+	@$(PY) -m tests.histories.save $(ARGS)
+
+contract: setup
+	@$(PY) -m contracts.build
+
+image:
+	docker build -t vaultmesh-scheduler:local .

@@ -1,0 +1,5 @@
+"""The place where what goes wrong with local parts gets its one clear line."""
+
+
+class PartError(Exception):
+    """A local part can't be had, started or reached; the message says how to mend it."""

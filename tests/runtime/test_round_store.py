@@ -1,0 +1,241 @@
+"""Rounds on disk (X3, X11)."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from vaultmesh.domain.aggregation import Leaf
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.rounds import (
+    Candidate,
+    Closed,
+    Manifest,
+    OwedLeaf,
+    RoundOutcome,
+    RoundRequest,
+    compose,
+)
+from vaultmesh.domain.target import Target
+from vaultmesh.runtime.round_store import Added, RoundStore
+from vaultmesh.runtime.storage import LocalStore
+
+TARGET = Target.parse("eip155:31337")
+REQUEST = RoundRequest(namespace="dao:x", cadence="fast", slot="89", required_depth=3)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
+
+
+@pytest.fixture
+def rounds(store: LocalStore) -> RoundStore:
+    return RoundStore(store, TARGET)
+
+
+def manifest_of(*batch_ids: str) -> Manifest:
+    leaves = [
+        OwedLeaf(
+            namespace="dao:x",
+            batch_id=batch_id,
+            root=MerkleRoot(sha256(batch_id.encode()).digest()),
+            requests=(REQUEST,),
+        )
+        for batch_id in batch_ids
+    ]
+    return compose(TARGET, leaves, "auto", lambda: sha256(batch_ids[0].encode()).digest())
+
+
+def leaf_of(batch_id: str) -> Leaf:
+    return Leaf("dao:x", batch_id, MerkleRoot(sha256(batch_id.encode()).digest()))
+
+
+def candidate(n: int, raw: str = "0x00", sequence: int | None = 7) -> Candidate:
+    reservation = {"account": "a", "sequence": sequence, "fields": {}}
+    document = {"n": n, "reservation": reservation, "raw": raw, "hash": f"0x{n}"}
+    return Candidate.model_validate(document)
+
+
+def closed(outcome: RoundOutcome, **fields: int) -> Closed:
+    return Closed(outcome=outcome, tx_ref="0x0", **fields)
+
+
+def signed(rounds: RoundStore, *batch_ids: str, sequence: int | None = 7) -> str:
+    manifest = manifest_of(*batch_ids)
+    rounds.create_manifest(manifest)
+    rounds.add_candidate(manifest.round_id, candidate(0, sequence=sequence))
+    return manifest.round_id
+
+
+def test_a_manifest_is_created_once_and_read_back(rounds: RoundStore, store: LocalStore) -> None:
+    manifest = manifest_of("1", "2")
+    assert rounds.create_manifest(manifest)
+    assert not rounds.create_manifest(manifest)
+    assert rounds.read_manifest(manifest.round_id) == manifest
+    assert RoundStore(store, TARGET).read_manifest(manifest.round_id) == manifest
+    path = f"out/rounds/eip155_31337/{manifest.round_id}/manifest.json"
+    assert store.read(path) == manifest.document().encode()
+
+
+def test_a_manifest_without_candidate_means_nothing(rounds: RoundStore) -> None:
+    manifest = manifest_of("1")
+    rounds.create_manifest(manifest)
+    assert rounds.open_rounds() == []
+    assert rounds.find_leaf(leaf_of("1")) is None
+    assert rounds.find_root(manifest.commitment) is None
+    assert rounds.problems() == []
+
+
+def test_a_candidate_is_stored_once_for_its_number(rounds: RoundStore) -> None:
+    identity = signed(rounds, "1")
+    assert rounds.add_candidate(identity, candidate(0)) is Added.SAME
+    assert rounds.add_candidate(identity, candidate(0, raw="0x01")) is Added.CONFLICT
+    assert rounds.add_candidate(identity, candidate(1, raw="0x01")) is Added.CREATED
+    assert [one.raw for one in rounds.candidates(identity)] == ["0x00", "0x01"]
+    assert rounds.count(identity) == 2
+
+
+def test_an_open_round_is_found_by_leaf_and_by_root(rounds: RoundStore, store: LocalStore) -> None:
+    direct, tree = signed(rounds, "1"), signed(rounds, "2", "3")
+    for view in (rounds, RoundStore(store, TARGET)):
+        assert sorted(view.open_rounds()) == sorted([direct, tree])
+        assert view.find_root(leaf_of("1").root) == direct
+        assert view.find_leaf(leaf_of("1")) == direct
+        assert view.find_leaf(leaf_of("2")) == view.find_leaf(leaf_of("3")) == tree
+        assert view.find_leaf(leaf_of("2"), besides=[tree]) is None
+        assert view.find_root(leaf_of("2").root) is None
+        assert view.find_leaf(Leaf("", "2", leaf_of("2").root)) is None
+
+
+def test_a_round_of_another_process_is_noticed(rounds: RoundStore, store: LocalStore) -> None:
+    assert rounds.open_rounds() == []
+    assert rounds.find_leaf(leaf_of("1")) is None
+    identity = signed(RoundStore(store, TARGET), "1")
+    assert rounds.open_rounds() == [identity]
+    assert rounds.find_leaf(leaf_of("1")) == identity
+
+
+def test_a_final_round_is_open_no_more_and_still_holds_its_leaves(
+    rounds: RoundStore, store: LocalStore
+) -> None:
+    identity = signed(rounds, "1")
+    rounds.close(identity, closed(RoundOutcome.FINAL, revision=4, sequence=7))
+    for view in (rounds, RoundStore(store, TARGET)):
+        assert view.open_rounds() == []
+        assert view.find_leaf(leaf_of("1")) == identity
+        assert view.highest_revision() == 4
+        assert view.closed_revision(identity) == 4
+
+
+def test_a_lost_round_holds_nothing_until_it_is_signed_again(
+    rounds: RoundStore, store: LocalStore
+) -> None:
+    identity = signed(rounds, "1")
+    rounds.close(identity, closed(RoundOutcome.LOST, revision=2))
+    other = RoundStore(store, TARGET)
+    for view in (rounds, other):
+        assert view.open_rounds() == []
+        assert view.find_leaf(leaf_of("1")) is view.find_root(leaf_of("1").root) is None
+    assert not rounds.create_manifest(manifest_of("1"))
+    rounds.add_candidate(identity, candidate(1, sequence=8))
+    for view in (rounds, other):
+        assert view.open_rounds() == [identity]
+        assert view.find_leaf(leaf_of("1")) == identity
+        assert view.closed_revision(identity) is None
+        assert view.highest_sequence() == 8
+
+
+def test_the_highest_reservation_counts_open_final_and_lost_rounds(
+    rounds: RoundStore, store: LocalStore
+) -> None:
+    assert rounds.highest_sequence() is None
+    assert rounds.newest_reservation() is None
+    signed(rounds, "1", sequence=3)
+    final, lost = signed(rounds, "2", sequence=9), signed(rounds, "3", sequence=5)
+    rounds.close(final, closed(RoundOutcome.FINAL, sequence=9))
+    rounds.close(lost, closed(RoundOutcome.LOST, sequence=5))
+    for view in (rounds, RoundStore(store, TARGET)):
+        assert view.highest_sequence() == 9
+        newest = view.newest_reservation()
+        assert newest is not None
+        assert newest["sequence"] == 9
+
+
+def test_without_sequences_there_is_still_a_newest_reservation(rounds: RoundStore) -> None:
+    signed(rounds, "1", sequence=None)
+    assert rounds.highest_sequence() is None
+    assert rounds.newest_reservation() == {"account": "a", "sequence": None, "fields": {}}
+
+
+def test_rounds_and_candidates_that_a_caller_does_not_name_are_told(rounds: RoundStore) -> None:
+    one, two = signed(rounds, "1"), signed(rounds, "2")
+    assert sorted(rounds.unknown_to({})) == sorted([one, two])
+    assert rounds.unknown_to({one: 1}) == [two]
+    assert rounds.unknown_to({one: 1, two: 1}) == []
+    rounds.add_candidate(one, candidate(1, raw="0x01"))
+    assert rounds.unknown_to({one: 1, two: 1}) == [one]
+
+
+def test_a_malformed_file_is_reported_and_stops_no_other_round(
+    rounds: RoundStore, store: LocalStore
+) -> None:
+    good, bad = signed(rounds, "1"), signed(rounds, "2")
+    store.write(f"{rounds.folder}/{bad}/manifest.json", b"{")
+    fresh = RoundStore(store, TARGET)
+    assert fresh.open_rounds() == [good]
+    assert fresh.find_leaf(leaf_of("1")) == good
+    assert all(bad in problem for problem in fresh.problems())
+    assert fresh.problems()
+    with pytest.raises(InvalidValue, match=bad):
+        fresh.read_manifest(bad)
+
+
+def test_a_malformed_candidate_is_not_passed_over_for_the_next_reservation(
+    rounds: RoundStore, store: LocalStore
+) -> None:
+    identity = signed(rounds, "1")
+    store.write(f"{rounds.folder}/{identity}/candidate-1.json", b"{")
+    with pytest.raises(InvalidValue, match="candidate-1"):
+        rounds.highest_sequence()
+
+
+def test_a_manifest_that_lies_in_another_round_s_folder_is_refused(
+    rounds: RoundStore, store: LocalStore
+) -> None:
+    content = manifest_of("1").document().encode()
+    store.write(f"{rounds.folder}/{'ab' * 16}/manifest.json", content)
+    with pytest.raises(InvalidValue, match="it is round"):
+        rounds.read_manifest("ab" * 16)
+
+
+def test_a_stored_round_can_be_watched_again(rounds: RoundStore) -> None:
+    identity = signed(rounds, "1", "2")
+    rounds.add_candidate(identity, candidate(1, raw="0x01"))
+    rounds.add_candidate(identity, candidate(2, raw="0x02", sequence=8))
+    watched = rounds.watched(identity)
+    assert (watched.tx_refs, watched.reservation.sequence) == (["0x2"], 8)
+    assert watched.depths == [3]
+    rounds.close(identity, closed(RoundOutcome.FINAL))
+    watched = rounds.watched(identity)
+    assert (watched.tx_refs, watched.reservation.sequence) == (["0x0", "0x1"], 7)
+
+
+def test_the_index_of_leaves_survives_many_rounds(rounds: RoundStore, store: LocalStore) -> None:
+    wide = manifest_of(*(f"w{n}" for n in range(4_200)))
+    rounds.create_manifest(wide)
+    rounds.add_candidate(wide.round_id, candidate(0))
+    assert rounds.find_leaf(leaf_of("w4199")) == wide.round_id
+    later = signed(rounds, "later")
+    for view in (rounds, RoundStore(store, TARGET)):
+        assert view.find_leaf(leaf_of("w0")) == wide.round_id
+        assert view.find_leaf(leaf_of("later")) == later
+        assert view.find_leaf(leaf_of("none")) is None
+
+
+def test_candidate_files_have_the_documented_keys(rounds: RoundStore, store: LocalStore) -> None:
+    identity = signed(rounds, "1")
+    content = store.read(f"{rounds.folder}/{identity}/candidate-0.json")
+    assert set(json.loads(content or b"")) == {"n", "reservation", "terms", "raw", "hash"}

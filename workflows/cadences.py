@@ -1,0 +1,225 @@
+"""The place where a namespace's cadences run: each sleeps until it is due, looks what is owed, and asks for an anchor.
+
+Every rule about slots is in `vaultmesh.domain.bookkeeping`; here is only the deterministic order of things.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+from vaultmesh.domain.bookkeeping import Clock
+from vaultmesh.domain.clock import InFlight
+from vaultmesh.domain.messages import AnchorAsk, AnchorOutcome, CountOwed, Owed
+from vaultmesh.domain.status import SlotOutcome
+from workflows import options, ports
+
+RETRY_PAUSE = timedelta(seconds=8)
+"""Rest after an `anchor` that somebody ended by hand, before the same request is sent again."""
+
+
+class Cadences:
+    """Runs the cadences in a clock's book. `changed` is told of every change that operators should see."""
+
+    def __init__(
+        self, clock: Clock, changed: Callable[[], None], slot_passed: Callable[[], None]
+    ) -> None:
+        """Run nothing before `start`."""
+        self._clock = clock
+        self._changed = changed
+        self._slot_passed = slot_passed
+        self._generation = 0
+        self._running: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._short_work = 0
+        self.stopping = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether short work is under way that the run must not be left during."""
+        return self._short_work > 0
+
+    def reconfigured(self) -> None:
+        """Wake every cadence, so that it sleeps until its new slot; start the new ones."""
+        self._generation += 1
+        self.start()
+
+    def resume_requests(self) -> None:
+        """Wait again for the requests that an earlier run left in flight."""
+        for label in self._clock.state.books:
+            self._follow(label)
+
+    def start(self) -> None:
+        """Run every configured cadence that does not run yet."""
+        for label in self._clock.configuration.cadences:
+            if label not in self._running and not self.stopping:
+                self._running.add(label)
+                self._spawn(self._run(label))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Start work beside the rest; the set keeps it from being collected."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _errand(self, work: Coroutine[None, None, None]) -> None:
+        """Start short work that the run is not left during."""
+
+        async def counted() -> None:
+            try:
+                await work
+            finally:
+                self._short_work -= 1
+
+        self._short_work += 1
+        self._spawn(counted())
+
+    # --- one cadence -----------------------------------------------------------------------------------------------
+
+    def _configured(self, label: str) -> bool:
+        return not self.stopping and label in self._clock.configuration.cadences
+
+    async def _run(self, label: str) -> None:
+        """Serve one cadence: at registration once, then slot by slot."""
+        book = self._clock.book(label)
+        if not book.registered:
+            book.registered = True
+            if book.in_flight is None and book.paused is None:
+                await self._serve(label, f"r{_unix(workflow.now())}", is_slot=False)
+        while self._configured(label):
+            if await self._slept_until_due(label) and self._configured(label):
+                await self._serve_due(label)
+        self._running.discard(label)
+        self.start()
+
+    async def _slept_until_due(self, label: str) -> bool:
+        """Sleep until the next slot; returns false when the cadences changed meanwhile."""
+        generation = self._generation
+        due = self._clock.next_due(label)
+        wait = due - workflow.now()
+        if wait <= timedelta(0):
+            return True
+        try:
+            await workflow.wait_condition(
+                lambda: self._generation != generation,
+                timeout=wait,
+                timeout_summary=f"{label} due {due:%Y-%m-%d %H:%M:%S} UTC",
+            )
+        except TimeoutError:
+            return True
+        return False
+
+    async def _serve_due(self, label: str) -> None:
+        due = self._clock.take_due(label, workflow.now())
+        if due.slots:
+            await self._serve(label, str(_unix(due.last)), is_slot=True)
+        self._slot_passed()
+
+    async def _serve(self, label: str, slot: str, *, is_slot: bool) -> None:
+        """Look whether anything is owed, and ask for an anchor if so."""
+        owed = await self._count_owed(label)
+        book = self._clock.state.books.get(label)
+        if book is None or label not in self._clock.configuration.cadences:
+            return
+        if owed is not None:
+            self._clock.note_owed(label, owed)
+        if book.in_flight is not None or (is_slot and book.paused is not None):
+            if is_slot:
+                book.count(SlotOutcome.PAUSED if book.paused is not None else SlotOutcome.COALESCED)
+        elif owed is not None and not owed.batches and not owed.refused_count:
+            if is_slot:
+                book.count(SlotOutcome.NOTHING_NEW)
+        else:
+            self._clock.begin(label, slot, workflow.now(), is_slot=is_slot)
+            self._follow(label)
+
+    async def _count_owed(self, label: str) -> Owed | None:
+        """Return what is owed, or None when the storage does not say: `anchor` will then find out and report."""
+        configuration = self._clock.configuration
+        question = CountOwed(
+            namespace=configuration.namespace,
+            target=configuration.cadences[label].target,
+            batches=configuration.batches,
+        )
+        self._short_work += 1
+        try:
+            owed: Owed = await workflow.execute_local_activity(
+                ports.COUNT_OWED.name, question, result_type=Owed, **options.COUNT_OWED
+            )
+        except ActivityError:
+            workflow.logger.warning("owed batches not counted")
+            return None
+        finally:
+            self._short_work -= 1
+        return owed
+
+    # --- requests --------------------------------------------------------------------------------------------------
+
+    def _follow(self, label: str) -> None:
+        flight = self._clock.book(label).in_flight
+        if flight is not None:
+            self._spawn(self._await_answer(label, flight))
+
+    async def _await_answer(self, label: str, flight: InFlight) -> None:
+        """Wait for the answer to a request, however long it takes."""
+        outcome: AnchorOutcome | None = None
+        while outcome is None:
+            try:
+                outcome = await workflow.execute_activity(
+                    ports.ANCHOR.name,
+                    self._ask(flight),
+                    result_type=AnchorOutcome,
+                    activity_id=flight.request.id,
+                    summary=f"{label} slot {flight.request.slot} to {flight.target}",
+                    **options.anchor(self._clock.configuration.anchor_timeout_seconds),
+                )
+            except ActivityError:
+                workflow.logger.warning(
+                    "anchor ended by somebody else; the same request is sent again"
+                )
+                await workflow.sleep(RETRY_PAUSE)
+        self._clock.finish(label, outcome, workflow.now())
+        self._clock.drop_removed()
+        self._changed()
+
+    def _ask(self, flight: InFlight) -> AnchorAsk:
+        configuration = self._clock.configuration
+        return AnchorAsk(
+            target=flight.target,
+            request=flight.request,
+            backoff=configuration.backoff,
+            continue_after_events=configuration.continue_after_events,
+        )
+
+    def withdraw(self, label: str) -> None:
+        """Ask for the cadence's request back, unless it is in a round."""
+        flight = self._clock.book(label).in_flight
+        if flight is not None:
+            self._errand(self._send(ports.WITHDRAW.name, flight))
+
+    def force(self, label: str) -> None:
+        """Anchor now: a request in flight is asked again at once, else a new one is made if anything is owed."""
+        flight = self._clock.book(label).in_flight
+        if flight is not None:
+            self._errand(self._send(ports.ASK_AGAIN.name, flight))
+        else:
+            self._errand(self._forced(label))
+
+    async def _forced(self, label: str) -> None:
+        await self._serve(label, f"f{_unix(workflow.now())}", is_slot=False)
+        self._changed()
+
+    async def _send(self, port_name: str, flight: InFlight) -> None:
+        """Have a worker signal the target's pen about a request."""
+        try:
+            await workflow.execute_activity(port_name, self._ask(flight), **options.ASK_AGAIN)
+        except ActivityError:
+            workflow.logger.warning(
+                "the target's pen was not reached; the request itself is retried anyway"
+            )
+
+
+def _unix(instant: datetime) -> int:
+    return int(instant.timestamp())
