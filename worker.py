@@ -5,19 +5,152 @@ Usage: python worker.py [--roles workflows,anchors]
 
 import argparse
 import asyncio
+import logging
 import os
+import signal
 import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
 
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.anchors import SCHEMES
+from activities.heartbeat import BEAT_SECONDS, Heartbeats
+from activities.lookout import Lookout
+from activities.registry import Adapters, build
+from activities.reload import Reload
 from vaultmesh.domain.errors import DomainError
-from vaultmesh.runtime.process import ALL_ROLES, Roles, run_until_stopped
+from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
+from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.runtime import logs, search_attributes
+from vaultmesh.runtime.client import connect
+from vaultmesh.runtime.configuration import AnchorsSource, anchors_path
+from vaultmesh.runtime.http import HealthServer
+from vaultmesh.runtime.metrics import Metrics
+from vaultmesh.runtime.settings import Settings
+from vaultmesh.runtime.visibility import Visibility
+from workflows.aggregator import AggregatorWorkflow
+from workflows.namespace import NamespaceWorkflow
+
+ROLES = ("workflows", "anchors")
+PASSED_THROUGH = ("vaultmesh.domain", "pydantic", "pydantic_core", "rfc8785", "typing_extensions")
+"""Pure modules that the sandbox does not import anew for every workflow."""
+DRAIN = timedelta(seconds=20)
+"""Running activities get this long to end after SIGTERM; what does not is tried again elsewhere."""
+_LOG = logging.getLogger("worker")
 
 
-def main() -> int:
-    """Run a worker until SIGTERM or Ctrl-C; exit 2 for a configuration that stops the start."""
-    parser = argparse.ArgumentParser(prog="worker.py", description="Run VaultMesh's anchor scheduler worker.")
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; exit 2 if it means nothing."""
+    parser = argparse.ArgumentParser(
+        prog="worker.py", description="Run a worker until SIGTERM or Ctrl-C."
+    )
     parser.add_argument(
         "--roles",
-        default=",".join(ALL_ROLES),
-        help="comma list of workflows (needs no keys), anchors (needs keys); default: all",
+        default=",".join(ROLES),
+        help="comma list of workflows (needs no keys) and anchors",
     )
-    arguments = parser.parse_args()
+    parsed = parser.parse_args(arguments)
+    parsed.roles = [role.strip() for role in parsed.roles.split(",") if role.strip()]
+    unknown = sorted(set(parsed.roles) - set(ROLES))
+    if unknown or not parsed.roles:
+        parser.error(f"unknown role {', '.join(unknown) or 'none'}; there are: {', '.join(ROLES)}")
+    return parsed
+
+
+def workers(client: Client, adapters: Adapters, roles: Sequence[str]) -> list[Worker]:
+    """Return the workers of these roles, one per task queue."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
+    found = []
+    if "workflows" in roles:
+        found.append(
+            Worker(
+                client,
+                task_queue=SCHEDULER_QUEUE,
+                workflows=[NamespaceWorkflow, AggregatorWorkflow],
+                activities=adapters.by_queue[SCHEDULER_QUEUE],
+                workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+                max_cached_workflows=1_500,
+                max_concurrent_activities=500,
+                graceful_shutdown_timeout=DRAIN,
+            )
+        )
+    if "anchors" in roles:
+        found.append(
+            Worker(
+                client,
+                task_queue=ANCHORS_QUEUE,
+                activities=adapters.by_queue[ANCHORS_QUEUE],
+                interceptors=[Heartbeats()],
+                max_concurrent_activities=100,
+                max_heartbeat_throttle_interval=timedelta(seconds=BEAT_SECONDS),
+                graceful_shutdown_timeout=timedelta(seconds=5),
+            )
+        )
+    return found
+
+
+async def run(roles: Sequence[str], settings: Settings) -> None:
+    """Run until SIGTERM or Ctrl-C, then drain."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for caught in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(caught, stopped.set)
+    metrics = Metrics(settings.metrics_prefix)
+    client = await connect()
+    await search_attributes.ensure(client)
+    anchors = AnchorsSource(anchors_path(settings), known_schemes=SCHEMES)
+    adapters = build(client, settings.root, anchors, metrics)
+    visibility = Visibility(client, metrics)
+    running = workers(client, adapters, roles)
+    server = HealthServer(
+        settings.metrics_port, metrics, visibility, lambda: all(one.is_running for one in running)
+    )
+    await server.start()
+    beside = [visibility.run()]
+    if "anchors" in roles:
+        beside.append(Lookout(client, adapters.files, settings).run())
+    if "workflows" in roles:
+        beside.append(Reload(client, settings, SCHEMES).run())
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(server.stop)
+        stack.push_async_callback(adapters.targets.close)
+        for worker in running:
+            await stack.enter_async_context(worker)
+        tasks = [asyncio.create_task(work) for work in beside]
+        _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
+        done = asyncio.create_task(stopped.wait())
+        await asyncio.wait([done, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in (done, *tasks):
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in ended:
+        if isinstance(outcome, Exception) and not isinstance(outcome, asyncio.CancelledError):
+            raise outcome
+    _LOG.info("scheduler stopped")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a worker; exit 2 for a configuration that stops the start, 1 for a failure, 0 after SIGTERM."""
+    parsed = parse_arguments(arguments)
+    try:
+        settings = Settings.from_environment(os.environ)
+        logs.set_up(settings.log_level)
+        for warning in settings.warnings:
+            _LOG.warning("setting no longer needed", extra={"detail": warning})
+        asyncio.run(run(parsed.roles, settings))
+    except DomainError as error:
+        print(f"worker.py: {error}", file=sys.stderr)
+        return (
+            2
+            if isinstance(error, ConfigurationError | search_attributes.SearchAttributesMissing)
+            else 1
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

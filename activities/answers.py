@@ -24,7 +24,7 @@ from vaultmesh.domain.messages import (
 )
 from vaultmesh.domain.names import NOTE_FAILURE, namespace_workflow_id
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime import metrics
+from vaultmesh.runtime.metrics import Metrics
 
 AT_ONCE = 32
 """Answers under way at the same time: the server takes about 1,000 a second."""
@@ -34,9 +34,10 @@ _GONE = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.
 class Answers:
     """Answers requests through a client."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, metrics: Metrics) -> None:
         """Answer through a client."""
         self._client = client
+        self.metrics = metrics
         self._at_once = asyncio.Semaphore(AT_ONCE)
 
     def _waiting(self, request: AnchorRequest) -> AsyncActivityHandle:
@@ -64,14 +65,14 @@ class Answers:
                 if error.status not in _GONE:
                     raise
                 return
-        metrics.anchor_ended(request, target, outcome)
+        self.metrics.ended(request, target, outcome)
 
     async def fail(self, report: ReportFailure) -> None:
         """Fail each request with its own place on the ladder, and tell its clock."""
         await asyncio.gather(*(self._fail(report, request) for request in report.requests))
 
     async def _fail(self, report: ReportFailure, request: AnchorRequest) -> None:
-        metrics.anchor_failed(request, report.target, report.kind)
+        self.metrics.failed(request, report.target, report.kind)
         delay = ladder(report.backoff).delay(request.failures, report.kind)
         error = ApplicationError(report.message, type=report.kind.value, next_retry_delay=delay)
         async with self._at_once:

@@ -1,17 +1,24 @@
 """The place where a process keeps its views of the files under the root: batches, rounds, receipts, Remembrancer."""
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 from activities.anchors.contract import StaleCaller
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.rounds import parse_manifest
 from vaultmesh.domain.steps import KnownRound
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.batch_index import DEFAULT_FOLDER, BatchIndex, BatchRef
 from vaultmesh.runtime.receipt_store import ReceiptStore, Uncovered
 from vaultmesh.runtime.remembrancer import DATABASE, Remembrancer
+from vaultmesh.runtime.round_files import MANIFEST
 from vaultmesh.runtime.round_store import RoundStore
 from vaultmesh.runtime.storage import LocalStore, Store
+
+
+ROOT_ID = "out/root-id"
+"""Marker file of a root, made once."""
 
 
 class Files:
@@ -24,6 +31,7 @@ class Files:
         self.receipts = ReceiptStore(self.store)
         self.remembrancer = Remembrancer(root / DATABASE)
         self._rounds: dict[Target, RoundStore] = {}
+        self._root_id = ""
 
     def rounds(self, target: Target) -> RoundStore:
         """Return the rounds of a target."""
@@ -61,3 +69,18 @@ class Files:
                 f"{target} has open rounds that the caller does not know: {', '.join(unknown[:3])}"
             )
             raise StaleCaller(message)
+
+    def target_of(self, round_folder: str) -> Target | None:
+        """Return the target that a round's manifest names; None if it can't be read."""
+        content = self.store.read(f"{round_folder}/{MANIFEST}")
+        try:
+            return parse_manifest(content).target if content is not None else None
+        except InvalidValue:
+            return None
+
+    def root_id(self) -> str:
+        """Return what tells this root from any other: workers of both queues must see the same one."""
+        if not self._root_id:
+            self.store.create(ROOT_ID, secrets.token_hex(8).encode())
+            self._root_id = (self.store.read(ROOT_ID) or b"").decode(errors="replace").strip()
+        return self._root_id

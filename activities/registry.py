@@ -20,6 +20,7 @@ from activities.watching import Watching
 from activities.writing import Writing
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.runtime.configuration import AnchorsSource
+from vaultmesh.runtime.metrics import Metrics
 
 Activity = Callable[..., Any]
 
@@ -33,11 +34,11 @@ class Adapters:
     targets: Targets
 
 
-def build(client: Client, root: Path, anchors: AnchorsSource) -> Adapters:
+def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) -> Adapters:
     """Build the adapters of one process; nothing is opened before it is used."""
     files = Files(root)
     targets = Targets(anchors, root)
-    answers = Answers(client)
+    answers = Answers(client, metrics)
     requests = Requests(files, Collector(client), answers, client)
     sealing = Sealing(files, targets)
     writing = Writing(files, targets)

@@ -19,7 +19,6 @@ from vaultmesh.domain.failures import AnchorError
 from vaultmesh.domain.messages import AnchorAsk, AnchorOutcome, CountOwed, Nothing, Owed
 from vaultmesh.domain.names import WITHDRAW
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime import metrics
 
 MOST_REFUSALS_SHOWN = 5
 
@@ -60,7 +59,7 @@ class Requests:
         """
         request = ask.request
         if activity.info().attempt == 1:
-            metrics.anchor_attempted(request, ask.target)
+            self._answers.metrics.attempted(request, ask.target)
         failures = max(request.failures, _failures_so_far())
         try:
             owed = await asyncio.to_thread(
@@ -68,9 +67,10 @@ class Requests:
             )
             if not owed.batches and not owed.refused_count:
                 outcome = await asyncio.to_thread(outcome_of, self._files, request, ask.target)
-                metrics.anchor_ended(request, ask.target, outcome)
+                self._answers.metrics.ended(request, ask.target, outcome)
                 return outcome
-            asked = request.model_copy(update={"failures": failures})
+            root_id = await asyncio.to_thread(self._files.root_id)
+            asked = request.model_copy(update={"failures": failures, "root_id": root_id})
             await self._collector.send(ask.model_copy(update={"request": asked}))
         except (AnchorError, InvalidValue) as error:
             await self._report(ask, failures + 1, error)
@@ -82,7 +82,7 @@ class Requests:
         """Fail this attempt with its place on the ladder."""
         kind = kind_of(error)
         activity.heartbeat(failures)
-        metrics.anchor_failed(ask.request, ask.target, kind)
+        self._answers.metrics.failed(ask.request, ask.target, kind)
         await self._answers.note(ask.request, failures, kind, str(error), ask.backoff)
         delay = ladder(ask.backoff).delay(failures, kind)
         raise ApplicationError(str(error), type=kind.value, next_retry_delay=delay) from error

@@ -23,6 +23,8 @@ from vaultmesh.domain.steps import Refusal, RoundRequests, Seal, Sealed, SealedR
 from vaultmesh.runtime.batch_index import BatchRef
 from vaultmesh.runtime.round_store import RoundStore
 
+OTHER_ROOT = "the workers of task queues scheduler and anchors see different roots; give both the same VMSH_ROOT"
+
 
 class Sealing:
     """Adapter of the port `seal`."""
@@ -90,6 +92,9 @@ class _Sealer:
                     self._owe(leaf.leaf, leaf.requests)
 
     def _take(self, position: int, request: AnchorRequest) -> None:
+        if request.root_id and request.root_id != self._files.root_id():
+            self._found.refused[position] = OTHER_ROOT
+            return
         found = self._files.owed(request.namespace, self._order.target, request.batches)
         for ref in found.owed:
             self._take_batch(position, request, ref)

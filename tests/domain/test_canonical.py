@@ -13,7 +13,9 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def test_keys_are_sorted_and_nothing_is_padded() -> None:
-    assert canonical_json({"b": 1, "a": ["é", None, True]}) == '{"a":["é",null,true],"b":1}'.encode()
+    assert (
+        canonical_json({"b": 1, "a": ["é", None, True]}) == '{"a":["é",null,true],"b":1}'.encode()
+    )
 
 
 @given(st.dictionaries(TEXTS, TEXTS))

@@ -70,9 +70,7 @@ def test_a_receipt_belongs_to_its_batch_by_prefix_and_root() -> None:
 
 @given(st.text("ab-", min_size=1), st.text("ab-", min_size=1))
 def test_dashes_in_batch_and_event_ids_are_no_obstacle(batch_id: str, event_id: str) -> None:
-    receipt = parse_event_receipt(
-        json.dumps({**FILE, "integrity": integrity(batch_id, event_id)})
-    )
+    receipt = parse_event_receipt(json.dumps({**FILE, "integrity": integrity(batch_id, event_id)}))
     assert receipt.event_id_in(Batch(batch_id, BATCH.root)) == event_id
 
 

@@ -1,6 +1,7 @@
 """Aggregation trees and inclusion proofs (M1, M2, M3)."""
 
 import json
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -79,10 +80,8 @@ def test_another_index_or_size_never_gives_the_root(size: int, data: st.DataObje
     index = data.draw(st.integers(0, size - 1))
     other = data.draw(st.integers(0, size - 1).filter(lambda n: n != index))
     path = merkle.inclusion_path(index, own)
-    try:
+    with suppress(InvalidValue):
         assert merkle.root_from_path(own[index], other, size, path) != merkle.root_of_hashes(own)
-    except InvalidValue:
-        pass
 
 
 @given(st.integers(1, 70), st.data())

@@ -49,7 +49,7 @@ def composed(*leaves: OwedLeaf, mode: Mode = "auto") -> Manifest:
 def test_a_round_id_hashes_tag_target_and_commitment_each_after_its_length() -> None:
     commitment = bytes(range(32))
     hashed = sha256(
-        b"\x00\x00\x00\x09anchor/v1" + b"\x00\x00\x00\x0ceip155:31337" + b"\x00\x00\x00\x20" + commitment
+        b"\x00\x00\x00\x09anchor/v1\x00\x00\x00\x0ceip155:31337\x00\x00\x00\x20" + commitment
     )
     assert round_id(TARGET, commitment) == hashed.hexdigest()[:32]
     assert round_id(TARGET, commitment) == "f500403371b8e65da6a470a0b7632ea8"
@@ -175,9 +175,7 @@ def test_any_flipped_bit_of_a_proof_fails(size: int, data: st.DataObject) -> Non
     chosen = data.draw(st.integers(0, len(nodes) - 1))
     bit = data.draw(st.integers(0, 255))
     nodes[chosen] = f"0x{int(nodes[chosen], 16) ^ 1 << bit:064x}"
-    leaf = evidence.leaf.model_copy(
-        update={"root": MerkleRoot.parse(nodes[0]), "salt": nodes[1]}
-    )
+    leaf = evidence.leaf.model_copy(update={"root": MerkleRoot.parse(nodes[0]), "salt": nodes[1]})
     changed = evidence.model_copy(update={"leaf": leaf, "path": tuple(nodes[2:])})
     with pytest.raises(InvalidValue, match="leads to"):
         changed.proven_root()

@@ -35,8 +35,10 @@ def receipts(store: LocalStore) -> ReceiptStore:
     return ReceiptStore(store)
 
 
-def receipt(revision: int = 3, document: dict[str, Any] = BTC, **changes: Any) -> AnchorReceipt:
-    metadata = {**BTC["metadata"], "revision": revision, **changes.pop("metadata", {})}
+def receipt(revision: int = 3, document: dict[str, Any] = BTC, **changes: object) -> AnchorReceipt:
+    own = changes.pop("metadata", {})
+    assert isinstance(own, dict)
+    metadata = {**BTC["metadata"], "revision": revision, **own}
     return read(document, metadata=metadata, **changes)
 
 
@@ -44,7 +46,7 @@ def ref(batch_id: str, root: MerkleRoot = BATCH_ROOT) -> BatchRef:
     return BatchRef(batch_id, root, "", 0, "out/batches")
 
 
-def put_event(store: LocalStore, event_id: str = "evt-0001", **changes: Any) -> str:
+def put_event(store: LocalStore, event_id: str = "evt-0001", **changes: object) -> str:
     path = f"out/receipts/{event_id}.json"
     integrity = f"vmr1-{BATCH}-{event_id}"
     document = {**FILE, "anchor": PLACEHOLDER, "integrity": integrity, **changes}
@@ -116,6 +118,25 @@ def test_the_same_question_notices_receipts_that_came(receipts: ReceiptStore) ->
     assert len(receipts.uncovered(NAMESPACE, batches, TARGET).owed) == 2
     receipts.write(receipt())
     assert [one.batch_id for one in receipts.uncovered(NAMESPACE, batches, TARGET).owed] == ["2"]
+
+
+def test_questions_that_grow_shrink_or_change_get_the_right_answers(receipts: ReceiptStore) -> None:
+    one, two, three = ref("1"), ref("2"), ref("3")
+    receipts.write(receipt(metadata={"batchId": "2"}))
+    for asked, owed in (
+        ((one,), [one]),
+        ((one, two), [one]),
+        ((one, two, three), [one, three]),
+        ((two, three), [three]),
+        ((), []),
+        ((three, one), [three, one]),
+    ):
+        assert list(receipts.uncovered(NAMESPACE, asked, TARGET).owed) == owed
+    asked = (one, two, three)
+    receipts.uncovered(NAMESPACE, asked, TARGET)
+    failed = receipt(9, metadata={"batchId": "2"}, status="failed", finality=OBSERVED)
+    receipts.write(failed)
+    assert list(receipts.uncovered(NAMESPACE, asked, TARGET).owed) == [one, two, three]
 
 
 def test_receipts_of_another_process_are_noticed(receipts: ReceiptStore, store: LocalStore) -> None:

@@ -69,12 +69,8 @@ def test_a_table_of_the_remembrancer_is_kept_as_it_is(tmp_path: Path) -> None:
 
 def test_several_writers_wait_for_each_other(tmp_path: Path) -> None:
     path = tmp_path / DATABASE
-    documents = [
-        read(BTC, metadata={**BTC["metadata"], "batchId": str(n)}) for n in range(8)
-    ]
-    threads = [
-        threading.Thread(target=Remembrancer(path).append, args=documents) for _ in range(4)
-    ]
+    documents = [read(BTC, metadata={**BTC["metadata"], "batchId": str(n)}) for n in range(8)]
+    threads = [threading.Thread(target=Remembrancer(path).append, args=documents) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

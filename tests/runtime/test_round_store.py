@@ -54,13 +54,13 @@ def leaf_of(batch_id: str) -> Leaf:
 
 
 def candidate(n: int, raw: str = "0x00", sequence: int | None = 7) -> Candidate:
-    reservation = {"account": "a", "sequence": sequence, "fields": {}}
+    reservation: dict[str, object] = {"account": "a", "sequence": sequence, "fields": {}}
     document = {"n": n, "reservation": reservation, "raw": raw, "hash": f"0x{n}"}
     return Candidate.model_validate(document)
 
 
-def closed(outcome: RoundOutcome, **fields: int) -> Closed:
-    return Closed(outcome=outcome, tx_ref="0x0", **fields)
+def closed(outcome: RoundOutcome, revision: int = 0, sequence: int | None = None) -> Closed:
+    return Closed(outcome=outcome, tx_ref="0x0", revision=revision, sequence=sequence)
 
 
 def signed(rounds: RoundStore, *batch_ids: str, sequence: int | None = 7) -> str:

@@ -3,10 +3,9 @@
 import json
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
-from typing_extensions import override
 
 import pytest
+from typing_extensions import override
 
 from vaultmesh.domain import legacy_tree
 from vaultmesh.domain.batch import parse_batch
@@ -61,7 +60,7 @@ def files(tmp_path: Path) -> list[Path]:
     return made
 
 
-def put_pending(store: LocalStore, event_id: str, *, at: int = 0, **changes: Any) -> str:
+def put_pending(store: LocalStore, event_id: str, *, at: int = 0, **changes: object) -> str:
     event_hash = "sha256:" + sha256(event_id.encode()).hexdigest()
     entry = {"eventHash": event_hash, "eventId": event_id, "status": "pending", "receivedAt": at}
     entry = {key: value for key, value in {**entry, **changes}.items() if value is not ...}

@@ -9,6 +9,8 @@
 import json
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from vaultmesh.domain import legacy_tree
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.roots import MerkleRoot
@@ -38,6 +40,7 @@ class Refused:
     reason: str
     """What is wrong with it and how to mend it."""
 
+    @override
     def __str__(self) -> str:
         """Return one line for an operator."""
         return f"{self.path}: {self.reason}"

@@ -36,6 +36,8 @@ class AnchorRequest(Wire):
     """Consecutive reported failures of this cadence before this request was sent."""
     batches: str = ""
     """Folder of the namespace's batches below the root; empty for the default one."""
+    root_id: str = ""
+    """Marker of the root that the asking worker sees."""
 
     @property
     def id(self) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, GetCoreSchemaHandler, PlainSerializer
 from pydantic_core import CoreSchema, core_schema
+from typing_extensions import override
 
 from vaultmesh.domain.errors import InvalidValue
 
@@ -80,6 +81,7 @@ class MerkleRoot:
         """`0x<hex>`, as anchor receipts and manifests write it."""
         return f"0x{self.digest.hex()}"
 
+    @override
     def __str__(self) -> str:
         """Return the form of batches."""
         return self.batch_form

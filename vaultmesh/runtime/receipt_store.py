@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice
+from operator import is_
 
 from vaultmesh.domain.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
@@ -107,7 +107,8 @@ class ReceiptStore:
                 return Written.SAME
             self._store.write(receipt.path, receipt_document(receipt).encode())
             known = self._covered.setdefault((metadata.namespace, receipt.network), _Covered())
-            known.asked = ()
+            if receipt.status is Status.FAILED or known.answer.refused:
+                known.asked, known.answer = (), Uncovered((), ())
             if receipt.status is Status.FAILED:
                 known.roots.pop(metadata.batch_id, None)
             else:
@@ -116,21 +117,30 @@ class ReceiptStore:
 
     def covered(self, namespace: str, batch_ids: Iterable[str], target: Target) -> set[str]:
         """Return those of the batches that have a receipt in any state but failed."""
+        asked = set(batch_ids)
         with self._lock:
             known = self._looked_at_some(namespace, target)
-            return {batch for batch in batch_ids if self._root(known, namespace, batch, target)}
+            covered = asked & known.roots.keys()
+            covered.update(
+                one for one in asked - covered if self._root(known, namespace, one, target)
+            )
+        return covered
 
     def uncovered(self, namespace: str, batches: Sequence[BatchRef], target: Target) -> Uncovered:
-        """Return what is owed; cheap when asked again with the same sequence."""
+        """Return what is owed; cheap when asked again with the same batches, or with more at the end."""
         with self._lock:
             known = self._looked_at_some(namespace, target)
-            repeated = batches is known.asked
+            is_longer = all(map(is_, known.asked, batches)) and len(known.asked) <= len(batches)
+            before = known.answer if is_longer else Uncovered((), ())
+            fresh = batches[len(known.asked) :] if is_longer else batches
             owed: list[BatchRef] = []
-            refused = list(known.answer.refused) if repeated else []
-            for ref in known.answer.owed if repeated else batches:
-                root = known.roots.get(ref.batch_id) or self._root(
-                    known, namespace, ref.batch_id, target
-                )
+            refused = list(before.refused)
+            roots = known.roots
+            to_look_at = [
+                ref for ref in (*before.owed, *fresh) if roots.get(ref.batch_id) != ref.root.digest
+            ]
+            for ref in to_look_at:
+                root = self._root(known, namespace, ref.batch_id, target)
                 if root is None:
                     owed.append(ref)
                 elif root != ref.root.digest:
@@ -186,7 +196,7 @@ class ReceiptStore:
         key = namespace, target
         known = self._covered.setdefault(key, _Covered())
         if not known.turn:
-            known.turn = list(islice(known.roots, len(known.roots)))
+            known.turn = list(known.roots)
         for _ in range(min(LOOKED_AT_AGAIN, len(known.turn))):
             path = receipt_path(namespace, known.turn.pop(), target)
             if not self._store.exists(path):

@@ -1,0 +1,68 @@
+"""The place where it is made sure that open rounds are watched: a pen that does not run is started.
+
+Receipts become final also when no batch is owed, and after somebody terminated the pen.
+"""
+
+import asyncio
+import logging
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from activities.collector import start_pen
+from activities.files import Files
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.target import Target
+from vaultmesh.runtime.round_files import ROUNDS_FOLDER
+from vaultmesh.runtime.settings import Settings
+
+PERIOD_SECONDS = 30.0
+_LOG = logging.getLogger(__name__)
+
+
+class Lookout:
+    """Looks for targets with open rounds, at start and every 30 seconds."""
+
+    def __init__(self, client: Client, files: Files, settings: Settings) -> None:
+        """Start pens through a client."""
+        self._client = client
+        self._files = files
+        self._settings = settings
+        self._targets: dict[str, Target] = {}
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            try:
+                for target in await asyncio.to_thread(self.targets_with_open_rounds):
+                    await start_pen(
+                        self._client,
+                        target,
+                        backoff=self._settings.backoff,
+                        continue_after_events=self._settings.continue_after_events,
+                    )
+            except (NetworkFailure, InvalidValue) as failure:
+                _LOG.warning("open rounds not looked for", extra={"err": str(failure)})
+            except RPCError as error:
+                _LOG.warning("pen not started", extra={"err": error.message})
+            await asyncio.sleep(PERIOD_SECONDS)
+
+    def targets_with_open_rounds(self) -> list[Target]:
+        """Return every target with a round that is signed and has no end."""
+        found = []
+        for folder in sorted(self._files.store.names(ROUNDS_FOLDER)):
+            target = self._target(folder)
+            if target is not None and self._files.rounds(target).open_rounds():
+                found.append(target)
+        return found
+
+    def _target(self, folder: str) -> Target | None:
+        """Return whose rounds a folder holds: as its first readable manifest says."""
+        if folder not in self._targets:
+            for round_id in sorted(self._files.store.names(f"{ROUNDS_FOLDER}/{folder}")):
+                target = self._files.target_of(f"{ROUNDS_FOLDER}/{folder}/{round_id}")
+                if target is not None and target.path == folder:
+                    self._targets[folder] = target
+                    break
+        return self._targets.get(folder)

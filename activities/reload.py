@@ -1,0 +1,64 @@
+"""The place where a change of namespaces.yaml reaches the running clocks without a restart."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.runtime.configuration import load_namespaces, namespaces_path
+from vaultmesh.runtime.registration import Change, register
+from vaultmesh.runtime.settings import Settings
+
+PERIOD_SECONDS = 10.0
+_LOG = logging.getLogger(__name__)
+
+
+class Reload:
+    """Watches namespaces.yaml; what it said when the worker started is left to `register`."""
+
+    def __init__(self, client: Client, settings: Settings, known_schemes: Collection[str]) -> None:
+        """Watch the file that the settings name."""
+        self._client = client
+        self._settings = settings
+        self._known_schemes = known_schemes
+
+    async def run(self) -> None:
+        """Look every ten seconds until cancelled; a broken file changes nothing and is reported once."""
+        seen = await asyncio.to_thread(self._content)
+        while True:
+            await asyncio.sleep(PERIOD_SECONDS)
+            content = await asyncio.to_thread(self._content)
+            if content == seen or content is None:
+                continue
+            seen = content
+            try:
+                await self._apply()
+            except ConfigurationError as error:
+                _LOG.error("namespaces file not applied", extra={"err": str(error)})
+            except (DomainError, RPCError) as error:
+                seen = None
+                _LOG.warning("namespaces file not applied yet", extra={"err": str(error)})
+
+    def _content(self) -> bytes | None:
+        try:
+            return namespaces_path(self._settings).read_bytes()
+        except OSError:
+            return None
+
+    async def _apply(self) -> None:
+        path = namespaces_path(self._settings)
+        file = await asyncio.to_thread(load_namespaces, path, self._known_schemes)
+        async for one in register(self._client, file.specs, self._settings):
+            if one.change is not Change.UNCHANGED:
+                _LOG.info(
+                    "namespace reloaded",
+                    extra={
+                        "ns": one.namespace,
+                        "change": one.change.value,
+                        "undone": list(one.undone),
+                    },
+                )

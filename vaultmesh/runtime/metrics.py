@@ -1,0 +1,140 @@
+"""The place where every metric is defined: name, labels, help, and when it changes.
+
+Counters of attempts change in activities, which run once; everything about slots and backoff is read from the memos of
+the namespaces' workflows, so that no replica shows what another one has moved on from.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatus
+from vaultmesh.domain.status import NamespaceMemo
+from vaultmesh.domain.target import Target
+
+DEFAULT_PREFIX = "scheduler"
+BUCKETS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_200, 3_600, 7_200, 21_600)
+"""Seconds: an anchor takes from a second (a fast chain) to hours (Bitcoin)."""
+_LABELS = ("namespace", "cadence", "target")
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchors:
+    """Metrics that change in activities."""
+
+    attempted: Counter
+    succeeded: Counter
+    failed: Counter
+    duration: Histogram
+    last_tick: Gauge
+
+
+class Metrics:
+    """All metrics of one process."""
+
+    def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
+        """Define them under a prefix."""
+        self.registry = CollectorRegistry()
+        self._prefix = prefix
+        self.memos: Mapping[str, NamespaceMemo] = {}
+        """By namespace, as the last visibility list showed them."""
+
+        def counter(name: str, text: str, labels: Iterable[str]) -> Counter:
+            return Counter(f"{prefix}_{name}", text, tuple(labels), registry=self.registry)
+
+        self._anchors = _Anchors(
+            attempted=counter(
+                "anchors_attempted", "Anchor requests sent to a target's pen.", _LABELS
+            ),
+            succeeded=counter(
+                "anchors_succeeded", "Anchor requests answered with an included anchor.", _LABELS
+            ),
+            failed=counter(
+                "anchors_failed", "Failures reported to anchor requests.", (*_LABELS, "kind")
+            ),
+            duration=Histogram(
+                f"{prefix}_anchor_duration_seconds",
+                "Time from an anchor's slot to its answer.",
+                (*_LABELS, "status"),
+                registry=self.registry,
+                buckets=BUCKETS,
+            ),
+            last_tick=Gauge(
+                f"{prefix}_last_tick_timestamp_seconds",
+                "Unix time at which this worker last proved that it talks to Temporal.",
+                registry=self.registry,
+            ),
+        )
+        self.registry.register(_FromMemos(self, prefix))
+
+    def attempted(self, request: AnchorRequest, target: Target) -> None:
+        """Count a request that is sent for the first time."""
+        self._anchors.attempted.labels(*_values(request, target)).inc()
+
+    def failed(self, request: AnchorRequest, target: Target, kind: FailureKind) -> None:
+        """Count a reported failure."""
+        self._anchors.failed.labels(*_values(request, target), kind.value).inc()
+        self._observe(request, target, "failure")
+
+    def ended(self, request: AnchorRequest, target: Target, outcome: AnchorOutcome) -> None:
+        """Count an answer."""
+        if outcome.status is OutcomeStatus.ANCHORED:
+            self._anchors.succeeded.labels(*_values(request, target)).inc()
+            self._observe(request, target, "success")
+
+    def _observe(self, request: AnchorRequest, target: Target, status: str) -> None:
+        since = request.slot.lstrip("rf")
+        if since.isdecimal():
+            seconds = max(0.0, time.time() - int(since))
+            self._anchors.duration.labels(*_values(request, target), status).observe(seconds)
+
+    def talked_to_temporal(self, at: float) -> None:
+        """Remember when Temporal last answered."""
+        self._anchors.last_tick.set(at)
+
+    def page(self) -> bytes:
+        """Return the page in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+
+class _FromMemos(Collector):
+    """Slots and backoff of every namespace, from the last visibility list."""
+
+    def __init__(self, metrics: Metrics, prefix: str) -> None:
+        self._metrics = metrics
+        self._prefix = prefix
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        """Yield the series."""
+        slots = CounterMetricFamily(
+            f"{self._prefix}_slots",
+            "Due slots by outcome.",
+            labels=("namespace", "cadence", "outcome"),
+        )
+        backoff = GaugeMetricFamily(
+            f"{self._prefix}_backoff_state",
+            "Highest backoff level, 0 to 7, over the namespace's cadences.",
+            labels=("namespace",),
+        )
+        for name, memo in sorted(self._metrics.memos.items()):
+            level = max((cadence.failures for cadence in memo.cadences.values()), default=0)
+            backoff.add_metric((name,), min(level, HIGHEST_LEVEL))
+            for label, cadence in memo.cadences.items():
+                for outcome, count in cadence.outcomes.items():
+                    slots.add_metric((name, label, outcome.value), count)
+        yield slots
+        yield backoff
+
+
+HIGHEST_LEVEL = 7
+
+
+def _values(request: AnchorRequest, target: Target) -> tuple[str, str, str]:
+    return request.namespace, request.cadence, str(target)
