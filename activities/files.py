@@ -16,7 +16,6 @@ from vaultmesh.runtime.round_files import MANIFEST
 from vaultmesh.runtime.round_store import RoundStore
 from vaultmesh.runtime.storage import LocalStore, Store
 
-
 ROOT_ID = "out/root-id"
 """Marker file of a root, made once."""
 

@@ -130,7 +130,7 @@ class Recording:
         """Yield every receipt that the round gives: those the manifest names, then the riders'."""
         seen: set[tuple[str, str]] = set()
         for index, named in enumerate(manifest.leaves):
-            for request in named.requests:
+            for request in _one_per_namespace(named.requests):
                 if (request.namespace, named.batch_id) not in seen:
                     seen.add((request.namespace, named.batch_id))
                     yield Entry(manifest=manifest, index=index, leaf=named.leaf, request=request)
@@ -225,6 +225,16 @@ def _outcome(request: AnchorRequest, receipts: list[AnchorReceipt]) -> AnchorOut
     if own or receipts:
         return anchored(own or receipts)
     return AnchorOutcome(status=OutcomeStatus.NOTHING_OWED)
+
+
+def _one_per_namespace(requests: Iterable[RoundRequest]) -> list[RoundRequest]:
+    """Return one request for each namespace: its newest, with the largest depth that any of them requires."""
+    chosen: dict[str, RoundRequest] = {}
+    for request in requests:
+        known = chosen.get(request.namespace)
+        depth = max(request.required_depth, known.required_depth if known else 0)
+        chosen[request.namespace] = request.model_copy(update={"required_depth": depth})
+    return list(chosen.values())
 
 
 def _unique(requests: Iterable[AnchorRequest]) -> list[AnchorRequest]:

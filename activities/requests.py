@@ -52,7 +52,7 @@ class Requests:
         )
 
     @activity.defn(name="anchor")
-    async def anchor(self, ask: AnchorAsk) -> AnchorOutcome:  # noqa: RET503 - ends by raising
+    async def anchor(self, ask: AnchorAsk) -> AnchorOutcome:
         """Have a target's pen told that a cadence is due; idempotent by the request id (X1).
 
         Ends with what the receipts say if nothing is owed any more: the answer to an earlier attempt was lost then.

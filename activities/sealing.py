@@ -119,14 +119,11 @@ class _Sealer:
         self._found.owing.setdefault(leaf, set()).add(position)
 
     def _owe(self, leaf: Leaf, requests: Sequence[RoundRequest]) -> None:
+        """Owe a leaf for these requests, and for those that owe it already."""
         known = self._found.owed.get(leaf)
-        mine = {one.namespace for one in requests}
-        others = [one for one in known.requests if one.namespace not in mine] if known else []
+        merged = dict.fromkeys((*(known.requests if known else ()), *requests))
         self._found.owed[leaf] = OwedLeaf(
-            namespace=leaf.namespace,
-            batch_id=leaf.batch_id,
-            root=leaf.root,
-            requests=(*others, *requests),
+            namespace=leaf.namespace, batch_id=leaf.batch_id, root=leaf.root, requests=tuple(merged)
         )
 
     def _holder(self, leaf: Leaf) -> str | None:

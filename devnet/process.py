@@ -1,31 +1,30 @@
 """The place where a local part runs as its own process, and ends with us.
 
-1. A part is a session of its own, so that Ctrl-C in a terminal reaches us first and it can be stopped in order.
-2. The kernel kills it when we die, however we die (Linux: parent-death signal); elsewhere it is stopped by pid.
-3. It is stopped by pid, never by name: SIGTERM, then SIGKILL after a grace.
+1. A part leads a session of its own: Ctrl-C in a terminal reaches us alone, and we stop parts in order.
+2. When we die, however we die, the kernel ends it (Linux; see `devnet.lifeline`).
+3. It is stopped by process id, never by name: SIGTERM, then SIGKILL after a grace.
+4. Its output goes to its log, of which the last lines are shown when it fails to start.
 """
 
-import ctypes
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from devnet.errors import PartError
 
 READY_SECONDS = 30.0
 GRACE_SECONDS = 10.0
-_PR_SET_PDEATHSIG = 1
+PAUSE_SECONDS = 0.05
 _TAIL_LINES = 15
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+_LIFELINE = str(Path(__file__).with_name("lifeline.py"))
 
 
 @dataclass
@@ -36,13 +35,19 @@ class Part:
     command: Sequence[str]
     log: Path
     is_ready: Callable[[], bool]
+    """Whether it can be used; may take seconds, and may be asked from another thread."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    """Set on top of ours."""
     folder: Path | None = None
+    """Where it runs; here by default."""
     ready_seconds: float = READY_SECONDS
+    grace_seconds: float = GRACE_SECONDS
+    death_signal: signal.Signals = signal.SIGKILL
+    """What it gets when we die."""
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the program and wait until it is ready.
+        """Start the program and wait until it is ready; must be called on the main thread.
 
         Raises:
             PartError: it ended, or was not ready in time; with the last lines of its log.
@@ -51,32 +56,36 @@ class Part:
         self.wait_ready()
 
     def launch(self) -> None:
-        """Start the program without waiting."""
+        """Start the program without waiting; must be called on the main thread.
+
+        The kernel ends a part with the thread that started it, and only the main thread lasts as long as we do.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            message = "parts are started on the main thread"
+            raise RuntimeError(message)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                list(self.command),
+                [*self._lifeline(), *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
                 env={**os.environ, **self.environment},
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - set before threads start
             )
 
     def wait_ready(self) -> None:
-        """Wait until the program is ready; raises PartError as `start` does."""
+        """Wait until the program is ready; raises `PartError` as `start` does."""
         deadline = time.monotonic() + self.ready_seconds
-        while not self.is_ready():
-            if not self.alive:
-                message = f"{self.name} ended while starting; its last lines ({self.log}):\n{self.last_lines()}"
-                raise PartError(message)
-            if time.monotonic() > deadline:
-                self.kill()
-                message = f"{self.name} was not ready after {self.ready_seconds:g} s; see {self.log}\n{self.last_lines()}"
-                raise PartError(message)
-            time.sleep(0.05)
+        while not self._ready_by(deadline):
+            time.sleep(PAUSE_SECONDS)
+
+    async def until_ready(self) -> None:
+        """Do as `wait_ready`, and let other tasks run meanwhile."""
+        deadline = time.monotonic() + self.ready_seconds
+        while not await asyncio.to_thread(self._ready_by, deadline):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(PAUSE_SECONDS)
 
     def last_lines(self) -> str:
         """Return the end of the log."""
@@ -94,13 +103,13 @@ class Part:
         """Whether the program runs."""
         return self.process is not None and self.process.poll() is None
 
-    def stop(self, grace: float = GRACE_SECONDS) -> None:
+    def stop(self) -> None:
         """Let the program end in order, and make it end after a grace."""
         if self.process is None or not self.alive:
             return
         self.process.terminate()
         try:
-            self.process.wait(grace)
+            self.process.wait(self.grace_seconds)
         except subprocess.TimeoutExpired:
             self.kill()
 
@@ -110,7 +119,7 @@ class Part:
             self.process.kill()
             self.process.wait()
 
-    def __enter__(self) -> "Part":
+    def __enter__(self) -> Self:
         """Start."""
         self.start()
         return self
@@ -118,3 +127,25 @@ class Part:
     def __exit__(self, *exception: object) -> None:
         """Stop."""
         self.stop()
+
+    def _lifeline(self) -> list[str]:
+        if sys.platform != "linux":
+            return []
+        number = str(int(self.death_signal))
+        return [sys.executable, "-I", "-S", _LIFELINE, number, str(os.getpid())]
+
+    def _ready_by(self, deadline: float) -> bool:
+        """Tell whether the program is ready, and complain when it never will be."""
+        if not self.alive:
+            message = f"{self.name} ended while starting; see {self.log}\n{self.last_lines()}"
+            raise PartError(message)
+        if self.is_ready():
+            return True
+        if time.monotonic() > deadline:
+            self.kill()
+            message = (
+                f"{self.name} was not ready after {self.ready_seconds:g} s; see {self.log}\n"
+                f"{self.last_lines()}"
+            )
+            raise PartError(message)
+        return False

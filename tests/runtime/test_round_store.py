@@ -148,6 +148,14 @@ def test_a_lost_round_holds_nothing_until_it_is_signed_again(
         assert view.highest_sequence() == 8
 
 
+def test_a_loss_that_is_recorded_late_does_not_close_the_next_seal(rounds: RoundStore) -> None:
+    identity = signed(rounds, "1")
+    rounds.add_candidate(identity, candidate(1, sequence=8))
+    lost = closed(RoundOutcome.LOST).model_copy(update={"candidates": 1})
+    rounds.close(identity, lost)
+    assert rounds.open_rounds() == [identity]
+
+
 def test_the_highest_reservation_counts_open_final_and_lost_rounds(
     rounds: RoundStore, store: LocalStore
 ) -> None:

@@ -130,7 +130,9 @@ class ReceiptStore:
         """Return what is owed; cheap when asked again with the same batches, or with more at the end."""
         with self._lock:
             known = self._looked_at_some(namespace, target)
-            is_longer = all(map(is_, known.asked, batches)) and len(known.asked) <= len(batches)
+            is_longer = batches is known.asked or (
+                len(known.asked) <= len(batches) and all(map(is_, known.asked, batches))
+            )
             before = known.answer if is_longer else Uncovered((), ())
             fresh = batches[len(known.asked) :] if is_longer else batches
             owed: list[BatchRef] = []

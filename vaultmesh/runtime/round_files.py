@@ -121,8 +121,12 @@ class RoundFiles:
         return Added.SAME if same else Added.CONFLICT
 
     def close(self, round_id: str, closed: Closed) -> None:
-        """Store a round's end; its `candidates` are counted here."""
-        counted = closed.model_copy(update={"candidates": self.count(round_id)})
+        """Store a round's end; `candidates` is counted here if it is 0.
+
+        Who closes a lost round beside its next seal MUST say it: the count may include a new one.
+        """
+        count = closed.candidates or self.count(round_id)
+        counted = closed.model_copy(update={"candidates": count})
         path = f"{self.folder}/{round_id}/{_CLOSED}"
         self._store.write(path, counted.document().encode())
 

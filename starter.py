@@ -1,0 +1,50 @@
+"""The place where operator commands are dispatched; each group of them is a module of `vaultmesh.cli`.
+
+Usage: python starter.py COMMAND --help
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from devnet.errors import PartError
+from vaultmesh.cli import contract, operating, output, registering, sealing, status, verifying
+from vaultmesh.domain.errors import DomainError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command; each sets `run`, which takes the arguments and returns the exit code."""
+    from vaultmesh.cli import demo, dev  # noqa: PLC0415 - local parts are no concern of the others
+
+    parser = argparse.ArgumentParser(
+        prog="starter.py",
+        description="Operate VaultMesh's scheduler. Exit codes: 0 success, 1 failure, 2 bad usage or configuration.",
+        epilog="example: python starter.py status",
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in (dev, demo, registering, status, operating, sealing, verifying, contract):
+        module.add_parser(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; what goes wrong is one clear line on standard error."""
+    parsed = build_parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except (DomainError, PartError) as error:
+        output.complain(error)
+        return output.exit_code(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,258 @@
+"""The place where workflow tests run workflows: one time-skipping server, workers with scripted adapters."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.testservice.v1 import LockTimeSkippingRequest, UnlockTimeSkippingRequest
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+from temporalio.service import RPCError
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.messages import BackoffSettings
+from vaultmesh.domain.names import (
+    AGGREGATOR_WORKFLOW,
+    ANCHORS_QUEUE,
+    NAMESPACE_WORKFLOW,
+    SCHEDULER_QUEUE,
+    STATUS,
+    aggregator_workflow_id,
+    namespace_workflow_id,
+)
+from vaultmesh.domain.pen import PenInput
+from vaultmesh.domain.status import AggregatorView, NamespaceView
+from vaultmesh.domain.target import Target
+from worker import PASSED_THROUGH
+from workflows.aggregator import AggregatorWorkflow
+from workflows.namespace import NamespaceWorkflow
+
+TARGET = Target.parse("eip155:31337")
+FAST_LADDER = BackoffSettings(base_seconds=0.02, cap=3)
+"""Timers pass in real time while an activity runs, so the ladder is short."""
+DEADLINE_SECONDS = 20.0
+_NUMBERS = itertools.count(1)
+
+Adapter = Callable[..., Awaitable[Any]]
+
+
+def runner() -> SandboxedWorkflowRunner:
+    """Return the runner that worker.py uses."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
+    return SandboxedWorkflowRunner(restrictions=restrictions)
+
+
+def cadences(**every: str) -> dict[str, CadenceConfig]:
+    """Return cadences on one target."""
+    return {label: CadenceConfig(target=TARGET, every=text) for label, text in every.items()}
+
+
+async def until(
+    fact: Callable[[], bool | Awaitable[bool]],
+    what: str = "",
+    *,
+    seconds: float = DEADLINE_SECONDS,
+) -> None:
+    """Wait until something is so.
+
+    Raises:
+        AssertionError: it was not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        held = fact()
+        if await held if isinstance(held, Awaitable) else held:
+            return
+        if time.monotonic() > deadline:
+            raise AssertionError(what or "not so in time")
+        await asyncio.sleep(0.02)
+
+
+@dataclass
+class Clocked:
+    """One namespace's workflow."""
+
+    handle: WorkflowHandle[Any, Any]
+    namespace: str
+
+    async def status(self) -> NamespaceView:
+        """Ask for the state."""
+        return await self.handle.query(STATUS, result_type=NamespaceView)
+
+    async def update(self, name: str, *arguments: object, view: type[Any] = NamespaceView) -> Any:  # noqa: ANN401
+        """Send an update."""
+        return await self.handle.execute_update(name, args=list(arguments), result_type=view)
+
+    async def shows(self, fact: Callable[[NamespaceView], bool], what: str = "") -> NamespaceView:
+        """Wait until the state shows something."""
+        return await _shows(self.status, fact, what)
+
+
+@dataclass
+class Writing:
+    """One target's workflow."""
+
+    handle: WorkflowHandle[Any, Any]
+
+    async def status(self) -> AggregatorView:
+        """Ask for the state."""
+        return await self.handle.query(STATUS, result_type=AggregatorView)
+
+    async def shows(self, fact: Callable[[AggregatorView], bool], what: str = "") -> AggregatorView:
+        """Wait until the state shows something."""
+        return await _shows(self.status, fact, what)
+
+
+async def _shows(
+    ask: Callable[[], Awaitable[Any]], fact: Callable[[Any], bool], what: str
+) -> Any:  # noqa: ANN401
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        view = await ask()
+        if fact(view):
+            return view
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what or 'not shown in time'}: {view!r}")
+        await asyncio.sleep(0.02)
+
+
+@dataclass
+class Stage:
+    """A server whose time can be skipped, and workers of one cache size."""
+
+    env: WorkflowEnvironment
+    cached: int
+    started: list[WorkflowHandle[Any, Any]] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def working(
+        self,
+        adapters: Sequence[Adapter] = (),
+        pen: Sequence[Adapter] = (),
+        workflows: Sequence[type] = (NamespaceWorkflow, AggregatorWorkflow),
+    ) -> AsyncIterator[None]:
+        """Run workers with these adapters."""
+        scheduler = Worker(
+            self.env.client,
+            task_queue=SCHEDULER_QUEUE,
+            workflows=list(workflows),
+            activities=list(adapters),
+            workflow_runner=runner(),
+            max_cached_workflows=self.cached,
+            max_heartbeat_throttle_interval=timedelta(seconds=0.1),
+        )
+        async with scheduler:
+            if not pen:
+                yield
+                return
+            async with Worker(
+                self.env.client,
+                task_queue=ANCHORS_QUEUE,
+                activities=list(pen),
+                max_heartbeat_throttle_interval=timedelta(seconds=0.1),
+            ):
+                yield
+
+    async def now(self) -> datetime:
+        """Return the server's time."""
+        return await self.env.get_current_time()
+
+    async def skip(self, **span: float) -> None:
+        """Let time pass at once."""
+        await self.env.sleep(timedelta(**span))
+
+    async def skip_without_workers(self, **span: float) -> None:
+        """Let time pass while a workflow's task waits for a worker, which else makes the server wait too."""
+        service, unlocked = self.env.client.test_service, 0
+        before = await self.now()
+        sleeping = asyncio.create_task(self.skip(**span))
+        await until(lambda: self._passed(before))
+        while not (await asyncio.wait([sleeping], timeout=0.3))[0]:
+            await service.unlock_time_skipping(UnlockTimeSkippingRequest())
+            unlocked += 1
+        for _ in range(unlocked):
+            await service.lock_time_skipping(LockTimeSkippingRequest())
+
+    async def _passed(self, before: datetime) -> bool:
+        return await self.now() - before > timedelta(seconds=30)
+
+    async def clock(
+        self,
+        given: dict[str, CadenceConfig],
+        *,
+        continue_after_events: int = 4_000,
+        **more: Any,  # noqa: ANN401
+    ) -> Clocked:
+        """Start a namespace's workflow."""
+        namespace = f"dao:stage{next(_NUMBERS)}"
+        configuration = Configuration(
+            namespace=namespace,
+            cadences=given,
+            config_hash="one",
+            continue_after_events=continue_after_events,
+        )
+        handle = await self.env.client.start_workflow(
+            NAMESPACE_WORKFLOW,
+            ClockInput(configuration=configuration, **more),
+            id=namespace_workflow_id(namespace),
+            task_queue=SCHEDULER_QUEUE,
+        )
+        self.started.append(handle)
+        return Clocked(handle, namespace)
+
+    async def pen(self, *, continue_after_events: int = 4_000, **more: Any) -> Writing:  # noqa: ANN401
+        """Start a target's workflow."""
+        target = Target.parse(f"eip155:{next(_NUMBERS)}")
+        given = PenInput(
+            target=target, backoff=FAST_LADDER, continue_after_events=continue_after_events, **more
+        )
+        handle = await self.env.client.start_workflow(
+            AGGREGATOR_WORKFLOW,
+            given,
+            id=aggregator_workflow_id(str(target)),
+            task_queue=SCHEDULER_QUEUE,
+        )
+        self.started.append(handle)
+        return Writing(handle)
+
+    async def runs(self, handle: WorkflowHandle[Any, Any]) -> list[list[HistoryEvent]]:
+        """Return the events of every run, the first one first."""
+        found, run_id = [], handle.first_execution_run_id
+        while run_id:
+            history = await self.env.client.get_workflow_handle(
+                handle.id, run_id=run_id
+            ).fetch_history()
+            events = list(history.events)
+            found.append(events)
+            last = events[-1]
+            run_id = last.workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+        return found
+
+    async def close(self) -> None:
+        """End what a test left running."""
+        for handle in self.started:
+            current = self.env.client.get_workflow_handle(handle.id)
+            try:
+                if (await current.describe()).status is WorkflowExecutionStatus.RUNNING:
+                    await current.terminate("end of the test")
+            except RPCError as error:
+                if "completed" not in str(error):
+                    raise
+
+
+def counted(events: Iterable[HistoryEvent], *kinds: str) -> int:
+    """Return how many events are of these kinds."""
+    wanted = {EventType.Value(f"EVENT_TYPE_{kind}") for kind in kinds}
+    return sum(event.event_type in wanted for event in events)
+
+
+FAILED_TASKS = ("WORKFLOW_TASK_FAILED", "WORKFLOW_TASK_TIMED_OUT")

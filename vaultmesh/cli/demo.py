@@ -1,0 +1,184 @@
+"""The place where `starter.py demo` shows the main job: batches are sealed, anchored, and watched until they are final."""
+
+import argparse
+import asyncio
+import hashlib
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from vaultmesh.cli.dev import Subparsers, System, chosen_root, running
+from vaultmesh.cli.live import Row, demo_table, plain_line
+from vaultmesh.domain.names import STATUS, namespace_workflow_id
+from vaultmesh.domain.receipt import AnchorReceipt
+from vaultmesh.domain.status import CadenceView, NamespaceView
+from vaultmesh.domain.target import Target
+from vaultmesh.runtime.configuration import load_namespaces, namespaces_path
+from vaultmesh.runtime.receipt_store import ReceiptStore
+from vaultmesh.runtime.sealing import seal_files
+from vaultmesh.runtime.storage import LocalStore
+
+SEAL_EVERY_SECONDS = 12.0
+LOOK_SECONDS = 0.5
+ONCE_WITHIN_SECONDS = 240.0
+"""`--once` gives up after this; a warm run takes less than a quarter of a minute."""
+SAMPLES_PER_BATCH = 3
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command `demo`."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="run `dev`, seal sample batches, and show how they are anchored",
+        epilog="example: python starter.py demo --once",
+    )
+    parser.add_argument(
+        "--root", type=Path, help="folder of the system; default: a new temporary one"
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="end when every cadence has a final, verified anchor"
+    )
+    parser.set_defaults(run=demo)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Run until Ctrl-C, or with `--once` until everything is final; 0 then, 1 if it did not become final in time."""
+    return asyncio.run(_demo(chosen_root(arguments), once=arguments.once))
+
+
+async def _demo(root: Path, *, once: bool) -> int:
+    started = time.monotonic()
+    async with running(root, registered=False) as system:
+        shown = Demo(system)
+        await asyncio.to_thread(shown.seal_samples)
+        await system.register()
+        shown.introduce()
+        if once:
+            return await shown.until_final(started)
+        await shown.show_until_stopped()
+    return 0
+
+
+class Demo:
+    """What the demonstration seals and shows."""
+
+    def __init__(self, system: System) -> None:
+        """Demonstrate on a running system."""
+        assert system.settings is not None  # noqa: S101 - it was started
+        self._system = system
+        self._console = Console()
+        self._receipts = ReceiptStore(LocalStore(system.root))
+        from activities.anchors import SCHEMES  # noqa: PLC0415 - only here
+
+        file = load_namespaces(namespaces_path(system.settings), SCHEMES)
+        self._namespaces = list(file.specs)
+        self._sealed = 0
+
+    def introduce(self) -> None:
+        """Say where to look."""
+        playground = self._system.playground
+        print(f"root     {self._system.root}")
+        print(f"Web UI   {playground.temporal.ui}/namespaces/default/workflows")
+        print(f"metrics  {playground.metrics_url}/metrics", flush=True)
+
+    def seal_samples(self) -> None:
+        """Seal one small batch of fresh files for every namespace."""
+        folder = self._system.root / "samples"
+        folder.mkdir(exist_ok=True)
+        store = LocalStore(self._system.root)
+        for namespace in self._namespaces:
+            files = []
+            for index in range(SAMPLES_PER_BATCH):
+                name = hashlib.sha256(f"{namespace}/{time.time_ns()}/{index}".encode()).hexdigest()[
+                    :12
+                ]
+                files.append(folder / f"sample-{name}.txt")
+                files[-1].write_text(f"sample {index} of {namespace}, made at {time.time_ns()}\n")
+            seal_files(store, namespace, files, now=int(time.time()))
+            self._sealed += 1
+
+    # --- what is shown -------------------------------------------------------------------------
+
+    async def rows(self) -> list[Row]:
+        """Return one row per cadence."""
+        views = await asyncio.gather(*(self._view(namespace) for namespace in self._namespaces))
+        return await asyncio.to_thread(self._rows, [view for view in views if view is not None])
+
+    async def _view(self, namespace: str) -> NamespaceView | None:
+        assert self._system.client is not None  # noqa: S101 - it was started
+        handle = self._system.client.get_workflow_handle(namespace_workflow_id(namespace))
+        from temporalio.client import WorkflowQueryFailedError  # noqa: PLC0415
+        from temporalio.service import RPCError  # noqa: PLC0415
+
+        try:
+            view: NamespaceView = await handle.query(STATUS, result_type=NamespaceView)
+        except (RPCError, WorkflowQueryFailedError):
+            return None
+        return view
+
+    def _rows(self, views: Sequence[NamespaceView]) -> list[Row]:
+        return [
+            Row(view.namespace, label, cadence, self._receipt(view.namespace, cadence))
+            for view in views
+            for label, cadence in view.cadences.items()
+        ]
+
+    def _receipt(self, namespace: str, cadence: CadenceView) -> AnchorReceipt | None:
+        anchor = cadence.last_anchor
+        if anchor is None or not anchor.batch_ids:
+            return None
+        return self._receipts.read(namespace, anchor.batch_ids[0], Target.parse(cadence.target))
+
+    async def show_until_stopped(self) -> None:
+        """Show a live table and seal more samples until told to end."""
+        stopped = self._system.stopped
+        next_seal = time.monotonic() + SEAL_EVERY_SECONDS
+        with Live(console=self._console, auto_refresh=False, transient=False) as live:
+            while not stopped.is_set():
+                live.update(demo_table(await self.rows(), self._sealed), refresh=True)
+                if time.monotonic() >= next_seal:
+                    next_seal += SEAL_EVERY_SECONDS
+                    await asyncio.to_thread(self.seal_samples)
+                try:
+                    await asyncio.wait_for(stopped.wait(), LOOK_SECONDS)
+                except TimeoutError:
+                    continue
+
+    async def until_final(self, started: float) -> int:
+        """Wait until every cadence has a final anchor, verify each against the chain, and say so."""
+        deadline = time.monotonic() + ONCE_WITHIN_SECONDS
+        rows: list[Row] = []
+        while time.monotonic() < deadline and not self._system.stopped.is_set():
+            rows = await self.rows()
+            if rows and all(row.is_final for row in rows):
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        self._console.print(demo_table(rows, self._sealed))
+        failed = [row for row in rows if not row.is_final]
+        failed += [row for row in rows if row.is_final and not await self._verified(row)]
+        for row in rows:
+            print(plain_line(row))
+        seconds = time.monotonic() - started
+        if failed or not rows:
+            print(
+                f"not every cadence has a final, verified anchor after {seconds:.0f} s",
+                file=sys.stderr,
+            )
+            return 1
+        print(f"every cadence has a final, verified anchor after {seconds:.0f} s")
+        return 0
+
+    async def _verified(self, row: Row) -> bool:
+        from vaultmesh.cli.verifying import checks_of  # noqa: PLC0415 - loads client libraries
+
+        assert self._system.settings is not None  # noqa: S101
+        assert row.receipt is not None  # noqa: S101 - it is final
+        checks = await checks_of(self._system.root / row.receipt.path, self._system.settings)
+        for check in checks:
+            if not check.passed:
+                print(f"{row.receipt.path}: {check.name}: {check.detail}", file=sys.stderr)
+        return bool(checks) and all(check.passed for check in checks)

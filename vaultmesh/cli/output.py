@@ -1,0 +1,56 @@
+"""The place where commands print: data on standard output, everything else on standard error.
+
+Colours and progress are for terminals only; a failure is one clear line, or one for each problem of a file.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+
+from pydantic import JsonValue
+from rich.console import Console
+
+from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.runtime.logs import without_secrets
+
+SUCCESS, FAILURE, BAD_USAGE = 0, 1, 2
+_PLAIN_WIDTH = 240
+"""Columns of a table that goes to a file or another program: nothing is folded."""
+
+
+class Usage(DomainError):  # noqa: N818 - reads as what it says
+    """What was asked for means nothing here."""
+
+
+class Refusal(DomainError):  # noqa: N818 - reads as what it says
+    """What was asked for can't be done as things are."""
+
+
+def exit_code(error: Exception) -> int:
+    """Return 2 for bad usage or configuration, 1 for everything else."""
+    return BAD_USAGE if isinstance(error, Usage | ConfigurationError) else FAILURE
+
+
+def complain(problem: object) -> None:
+    """Say what went wrong, on standard error."""
+    print(f"starter.py: {without_secrets(str(problem))}", file=sys.stderr, flush=True)
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Say what deserves a look, on standard error."""
+    for line in lines:
+        print(f"warning: {without_secrets(line)}", file=sys.stderr, flush=True)
+
+
+def print_json(document: JsonValue) -> None:
+    """Print data for a program."""
+    print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return where tables and progress go; without a terminal there are no colours and no folding."""
+    found = Console(stderr=stderr, highlight=False)
+    return (
+        found if found.is_terminal else Console(stderr=stderr, highlight=False, width=_PLAIN_WIDTH)
+    )

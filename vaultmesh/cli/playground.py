@@ -1,0 +1,226 @@
+"""The place where `dev` puts a whole system together below one folder: parts, keys, configuration, namespaces.
+
+A folder that was made once is gone on with: same chain, keys, contract and Temporal database. If one of them is
+missing, it is refused: a chain without its keys, or keys without their chain, would only look like the old one.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.check import load_artifact
+from devnet.anvil import CHAIN_ID, Anvil
+from devnet.keys import create_chain_key
+from devnet.ports import LOOPBACK, free_port, is_free
+from devnet.process import Part
+from devnet.supervisor import Supervisor
+from devnet.temporal import TemporalServer
+from vaultmesh.domain.errors import DomainError
+from vaultmesh.runtime.settings import REPOSITORY
+
+TEMPORAL_NAMESPACE = "default"
+ANCHOR_TIMEOUT = "15s"
+
+NAMESPACES = """# Example namespaces with short cadences; edit and save, and the running clocks follow.
+namespaces:
+  dao:vaultmesh:
+    description: sub-ledger of the example organisation
+    cadence:
+      fast:   {{ target: "eip155:{chain}", every: "5s", confirmations: 2 }}
+      strong: {{ target: "eip155:{chain}", every: "3*fast", confirmations: 3 }}
+  fin:clearing:
+    description: a second sub-ledger on the same target, so that one transaction carries several roots
+    cadence:
+      fast:   {{ target: "eip155:{chain}", every: "5s", confirmations: 2 }}
+      strong: {{ target: "eip155:{chain}", every: "3*fast", confirmations: 3 }}
+"""
+ANCHORS = """# Written by `starter.py dev` at each start.
+eip155:
+  {chain}:
+    rpcUrl: "{rpc}"
+    contract: "{contract}"
+    keyFile: keys/evm.key
+    confirmations: 2
+"""
+
+
+class NotTheSame(DomainError):  # noqa: N818 - a state of the folder, told to the operator
+    """A folder holds only part of what an earlier `dev` made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Ports that are kept from one start to the next while they are free."""
+
+    temporal: int
+    ui: int
+    evm: int
+    metrics: int
+
+
+class Playground:
+    """One `dev` system below a folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Prepare to run below `root`; nothing is made yet."""
+        self.root = root
+        self._state = root / "devnet"
+        self._marker = self._state / "made.json"
+        self.key_file = root / "keys" / "evm.key"
+        self._chain_file = self._state / "anvil.json"
+        self._database = self._state / "temporal.db"
+        self.supervisor = Supervisor(self._rewrite)
+        self.contract = ""
+        self._ready = False
+
+    # --- what was made before ------------------------------------------------------------------
+
+    def _remembered(self) -> dict[str, object]:
+        if not self._marker.exists():
+            return {}
+        for place in (self.key_file, self._chain_file, self._database):
+            if not place.exists():
+                message = (
+                    f"{self.root} was made by an earlier dev, but {place.relative_to(self.root)} is missing; "
+                    "restore it, or start in a new folder"
+                )
+                raise NotTheSame(message)
+        remembered: dict[str, object] = json.loads(self._marker.read_text())
+        return remembered
+
+    def _choose_ports(self, remembered: dict[str, object]) -> Ports:
+        kept = remembered.get("ports")
+        ports = kept if isinstance(kept, dict) else {}
+
+        def choose(name: str) -> int:
+            port = ports.get(name)
+            return port if isinstance(port, int) and is_free(port) else free_port()
+
+        given = os.environ.get("METRICS_PORT", "")
+        metrics = int(given) if given.isdecimal() else choose("metrics")
+        return Ports(choose("temporal"), choose("ui"), choose("evm"), metrics)
+
+    # --- starting ------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start everything but the worker, write the configuration, deploy the contract once.
+
+        Raises:
+            NotTheSame: the folder holds only part of an earlier system.
+            PartError: a part did not start.
+        """
+        remembered = self._remembered()
+        (self.root / "devnet.json").unlink(missing_ok=True)
+        self.ports = self._choose_ports(remembered)
+        for folder in ("out/batches", "vmsh/config", "keys", "devnet"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        (self.root / "keys").chmod(0o700)
+        self.temporal = TemporalServer(
+            self.root, port=self.ports.temporal, ui_port=self.ports.ui, database=self._database
+        )
+        self.anvil = Anvil(
+            self.root,
+            port=self.ports.evm,
+            block_seconds=1,
+            slots_in_an_epoch=1,
+            state=self._chain_file,
+        )
+        await self.supervisor.start(self.temporal.part)
+        await self.supervisor.start(self.anvil.part)
+        if remembered:
+            self.contract = str(remembered["contract"])
+        else:
+            await self._make_chain()
+        self._write_configuration()
+        self._remember()
+
+    async def _make_chain(self) -> None:
+        """Make a fresh key, give it money, deploy the contract, and wait until all of it is on disk."""
+        self.anvil.fund(create_chain_key(self.key_file).address)
+        self.contract = await asyncio.to_thread(self.anvil.deploy, str(load_artifact()["bytecode"]))
+        await asyncio.to_thread(self.anvil.save)
+
+    def _write_configuration(self) -> None:
+        config = self.root / "vmsh" / "config"
+        namespaces = config / "namespaces.yaml"
+        if not namespaces.exists():
+            namespaces.write_text(NAMESPACES.format(chain=CHAIN_ID))
+        anchors = ANCHORS.format(chain=CHAIN_ID, rpc=self.anvil.url, contract=self.contract)
+        (config / "anchors.yaml").write_text(anchors)
+
+    def _remember(self) -> None:
+        """Mark the folder as made."""
+        ports = {"temporal": self.ports.temporal, "ui": self.ports.ui, "evm": self.ports.evm}
+        marker = {"contract": self.contract, "ports": {**ports, "metrics": self.ports.metrics}}
+        self._marker.write_text(json.dumps(marker, indent=2))
+
+    def environment(self) -> dict[str, str]:
+        """Return what every command of this system needs in its environment."""
+        return {
+            "TEMPORAL_ADDRESS": self.temporal.address,
+            "TEMPORAL_NAMESPACE": TEMPORAL_NAMESPACE,
+            "VMSH_ROOT": str(self.root),
+            "METRICS_PORT": str(self.ports.metrics),
+            "VMSH_ANCHOR_TIMEOUT": os.environ.get("VMSH_ANCHOR_TIMEOUT", ANCHOR_TIMEOUT),
+        }
+
+    async def start_worker(self) -> None:
+        """Start a worker as its own process."""
+        worker = Part(
+            "worker",
+            [sys.executable, str(REPOSITORY / "worker.py")],
+            self.root / "logs" / "worker.log",
+            self._worker_is_ready,
+            environment=self.environment(),
+            folder=REPOSITORY,
+        )
+        await self.supervisor.start(worker)
+
+    def _worker_is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.metrics_url}/readyz", timeout=1) as answer:  # noqa: S310 - our own
+                return bool(answer.status == 200)  # noqa: PLR2004 - OK
+        except (urllib.error.URLError, OSError):
+            return False
+
+    @property
+    def metrics_url(self) -> str:
+        """Return where the worker answers."""
+        return f"http://{LOOPBACK}:{self.ports.metrics}"
+
+    # --- devnet.json ---------------------------------------------------------------------------
+
+    def announce(self) -> None:
+        """Write devnet.json: everything in it is ready."""
+        self._ready = True
+        self._write_announcement()
+
+    def _rewrite(self, part: Part) -> None:
+        del part
+        if self._ready:
+            self._write_announcement()
+
+    def _write_announcement(self) -> None:
+        document = {
+            "temporal": {
+                "address": self.temporal.address,
+                "namespace": TEMPORAL_NAMESPACE,
+                "ui": self.temporal.ui,
+            },
+            "evm": {"rpc": self.anvil.url, "chain_id": CHAIN_ID, "contract": self.contract},
+            "http": {"url": self.metrics_url},
+            "pids": self.supervisor.pids(),
+        }
+        temporary = self.root / ".devnet.json.new"
+        temporary.write_text(json.dumps(document, indent=2))
+        temporary.replace(self.root / "devnet.json")
+
+    def stop(self) -> None:
+        """Stop every part."""
+        (self.root / "devnet.json").unlink(missing_ok=True)
+        self.supervisor.stop()
