@@ -7,6 +7,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 from devnet.errors import PartError
 from vaultmesh.cli import contract, operating, output, registering, sealing, status, verifying
@@ -46,5 +48,13 @@ def main(arguments: Sequence[str]) -> int:
         return 1
 
 
+def leave(code: int) -> NoReturn:
+    """End the process at once: threads of Temporal's SDK may crash an interpreter that is being taken down."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError):
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

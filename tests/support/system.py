@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from eth_account import Account
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
 
 from contracts.check import load_artifact
 from devnet.anvil import CHAIN_ID, Anvil
@@ -200,7 +201,7 @@ class System:
         """Look until something is found."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            with suppress(urllib.error.URLError, OSError, ValueError, KeyError):
+            with suppress(urllib.error.URLError, OSError, ValueError, KeyError, RPCError):
                 found = look()
                 if found:
                     return found

@@ -92,6 +92,16 @@ class Clocked:
         """Send an update."""
         return await self.handle.execute_update(name, args=list(arguments), result_type=view)
 
+    async def registered(self, label: str = "fast") -> datetime:
+        """Wait until the anchor at registration is answered; returns when the first slot is due."""
+        view = await self.shows(
+            lambda view: view.cadences[label].last_anchor is not None
+            and view.cadences[label].in_flight is None
+        )
+        due = view.cadences[label].next_due
+        assert due is not None
+        return due
+
     async def shows(self, fact: Callable[[NamespaceView], bool], what: str = "") -> NamespaceView:
         """Wait until the state shows something."""
         return await _shows(self.status, fact, what)
@@ -139,15 +149,20 @@ class Stage:
         adapters: Sequence[Adapter] = (),
         pen: Sequence[Adapter] = (),
         workflows: Sequence[type] = (NamespaceWorkflow, AggregatorWorkflow),
+        *,
+        cached: int | None = None,
     ) -> AsyncIterator[None]:
-        """Run workers with these adapters."""
+        """Run workers with these adapters; one that another is to follow keeps no workflow cached.
+
+        The server gives tasks to a worker that kept the workflow, also after that worker is gone.
+        """
         scheduler = Worker(
             self.env.client,
             task_queue=SCHEDULER_QUEUE,
             workflows=list(workflows),
             activities=list(adapters),
             workflow_runner=runner(),
-            max_cached_workflows=self.cached,
+            max_cached_workflows=self.cached if cached is None else cached,
             max_heartbeat_throttle_interval=timedelta(seconds=0.1),
         )
         async with scheduler:
@@ -256,3 +271,27 @@ def counted(events: Iterable[HistoryEvent], *kinds: str) -> int:
 
 
 FAILED_TASKS = ("WORKFLOW_TASK_FAILED", "WORKFLOW_TASK_TIMED_OUT")
+
+
+def slots_between(view: NamespaceView, first_due: datetime, label: str = "fast") -> int:
+    """Return how many slots became due since `first_due` was the next one."""
+    cadence = view.cadences[label]
+    next_due = cadence.next_due
+    if next_due is None:
+        return 0
+    period = Configuration(
+        namespace=view.namespace,
+        cadences={
+            name: CadenceConfig(target=TARGET, every=one.every)
+            for name, one in view.cadences.items()
+        },
+    ).periods()[label]
+    return (next_due - first_due) // period
+
+
+def settled(view: NamespaceView, first_due: datetime, label: str = "fast") -> bool:
+    """Whether every slot that became due has its outcome."""
+    cadence = view.cadences[label]
+    return cadence.in_flight is None and sum(cadence.outcomes.values()) == slots_between(
+        view, first_due, label
+    )

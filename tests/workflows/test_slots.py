@@ -1,11 +1,10 @@
-"""Slots of a namespace's clock on skipped time."""
-
-from datetime import timedelta
+"""Slots of a namespace's clock on skipped time: each gets one outcome, whatever happens."""
 
 import pytest
 
 from tests.workflows.scripted_clock import ScriptedWorker
-from tests.workflows.stage import FAILED_TASKS, Stage, cadences, counted, until
+from tests.workflows.stage import FAILED_TASKS, Stage, cadences, counted, settled, until
+from vaultmesh.domain.messages import Owed
 from vaultmesh.domain.status import SlotOutcome
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -15,7 +14,8 @@ async def test_registration_anchors_each_cadence_once(stage: Stage) -> None:
     behind = ScriptedWorker()
     async with stage.working(behind.adapters()):
         clock = await stage.clock(cadences(fast="1h", strong="1d"))
-        await until(lambda: len(behind.asked) == 2)
+        await clock.registered("fast")
+        await clock.registered("strong")
     assert sorted(request.cadence for request in behind.asked) == ["fast", "strong"]
     assert all(slot.startswith("r") for slot in behind.slots)
 
@@ -24,17 +24,141 @@ async def test_a_week_of_downtime_gives_one_anchor_and_every_missed_slot_is_coal
     stage: Stage,
 ) -> None:
     behind = ScriptedWorker()
-    async with stage.working(behind.adapters()):
+    async with stage.working(behind.adapters(), cached=0):
         clock = await stage.clock(cadences(fast="1h"))
-        await clock.shows(lambda view: view.cadences["fast"].last_anchor is not None)
-        before = await stage.now()
+        first_due = await clock.registered()
     await stage.skip_without_workers(days=7)
-    after = await stage.now()
+    due = (await stage.now() - first_due).total_seconds() // 3600 + 1
     behind.asked.clear()
     async with stage.working(behind.adapters()):
-        view = await clock.shows(lambda view: view.cadences["fast"].outcomes[SlotOutcome.ANCHORED] == 1)
-    due = int(after.timestamp()) // 3600 - int(before.timestamp()) // 3600
-    assert due in (168, 169)
+        await until(lambda: bool(behind.asked))
+        view = await clock.shows(lambda view: settled(view, first_due))
+    outcomes = view.cadences["fast"].outcomes
+    assert due in (167, 168, 169)
     assert len(behind.asked) == 1
-    assert sum(view.cadences["fast"].outcomes.values()) == due
-    assert view.cadences["fast"].outcomes[SlotOutcome.COALESCED] == due - 1
+    assert sum(outcomes.values()) == due
+    assert (outcomes[SlotOutcome.ANCHORED], outcomes[SlotOutcome.COALESCED]) == (1, due - 1)
+
+
+async def test_slots_are_multiples_of_the_period_and_do_not_drift(stage: Stage) -> None:
+    behind = ScriptedWorker()
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="89s"))
+        first_due = await clock.registered()
+        await stage.skip(minutes=20)
+        view = await clock.shows(lambda view: settled(view, first_due))
+    slots = [int(slot) for slot in behind.slots if slot.isdigit()]
+    assert slots == list(range(slots[0], slots[-1] + 1, 89))
+    assert slots[0] % 89 == 0
+    assert len(slots) == view.cadences["fast"].outcomes[SlotOutcome.ANCHORED] >= 13
+
+
+async def test_a_slot_with_nothing_owed_asks_for_no_anchor(stage: Stage) -> None:
+    behind = ScriptedWorker(owed=0)
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1h"))
+        first_due = (await clock.status()).cadences["fast"].next_due
+        assert first_due is not None
+        await stage.skip(hours=3)
+        view = await clock.shows(lambda view: settled(view, first_due))
+    assert behind.asked == []
+    assert view.cadences["fast"].outcomes[SlotOutcome.NOTHING_NEW] >= 3
+
+
+async def test_a_storage_that_does_not_say_what_is_owed_lets_the_anchor_find_out(
+    stage: Stage,
+) -> None:
+    def silent(_: object) -> Owed:
+        raise OSError("the storage hangs")
+
+    behind = ScriptedWorker()
+    behind.owed = silent
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1h"))
+        await clock.registered()
+    assert len(behind.asked) == 1
+
+
+async def test_batches_that_cannot_be_anchored_are_shown_and_still_asked_about(
+    stage: Stage,
+) -> None:
+    behind = ScriptedWorker()
+    behind.owed = lambda _: Owed(refused=["b9: its root does not fit"], refused_count=1)
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1h"))
+        await clock.registered()
+        view = await clock.status()
+    assert view.cadences["fast"].problems == ["b9: its root does not fit"]
+    assert len(behind.asked) == 1
+
+
+async def test_slots_that_pass_while_a_request_is_unanswered_are_coalesced(stage: Stage) -> None:
+    behind = ScriptedWorker()
+    behind.may_answer.clear()
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1s", strong="1d"))
+        view = await clock.shows(
+            lambda view: view.cadences["fast"].outcomes[SlotOutcome.COALESCED] >= 2
+        )
+        assert [request.cadence for request in behind.asked].count("fast") == 1
+        behind.may_answer.set()
+        view = await clock.shows(
+            lambda view: view.cadences["fast"].outcomes[SlotOutcome.ANCHORED] >= 1
+        )
+    assert view.cadences["fast"].outcomes[SlotOutcome.COALESCED] >= 2
+
+
+async def test_an_anchor_that_somebody_ended_by_hand_is_asked_for_again_with_the_same_request(
+    stage: Stage,
+) -> None:
+    behind = ScriptedWorker()
+    behind.fail_first = 2
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1h"))
+        await until(lambda: len(behind.asked) == 1)
+        await stage.skip(minutes=1)
+        await clock.registered()
+    assert len(behind.asked) == 3
+    assert len({request.id for request in behind.asked}) == 1
+
+
+async def test_days_of_slots_pass_through_many_runs_with_none_lost_or_doubled(
+    stage: Stage,
+) -> None:
+    hours = 48 if stage.cached else 9
+    behind = ScriptedWorker()
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="89s", strong="34*fast"), continue_after_events=150)
+        first_due = await clock.registered()
+        for _ in range(hours // 3):
+            await stage.skip(hours=3)
+        view = await clock.shows(lambda view: settled(view, first_due))
+        runs = await stage.runs(clock.handle)
+    fast = [request.slot for request in behind.asked if request.cadence == "fast"]
+    assert len(fast) == len(set(fast))
+    assert sum(slot.startswith("r") for slot in fast) == 1
+    assert view.cadences["fast"].outcomes[SlotOutcome.ANCHORED] == len(fast) - 1
+    assert len(fast) - 1 >= hours * 3600 // 89 - 1
+    assert len(runs) >= 3
+    assert max(len(events) for events in runs) < 250
+    assert not any(counted(events, *FAILED_TASKS) for events in runs)
+
+
+async def test_an_anchor_costs_at_most_15_events_and_an_idle_slot_6(stage: Stage) -> None:
+    behind = ScriptedWorker()
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1h"))
+        first_due = await clock.registered()
+        [before] = await stage.runs(clock.handle)
+        await stage.skip(hours=10)
+        await clock.shows(lambda view: settled(view, first_due))
+        [anchored] = await stage.runs(clock.handle)
+        behind.owed = lambda _: Owed()
+        await stage.skip(hours=32)
+        await clock.shows(lambda view: settled(view, first_due))
+        [idle] = await stage.runs(clock.handle)
+    asked = len(behind.asked) - 1
+    quiet = counted(idle, "TIMER_FIRED") - counted(anchored, "TIMER_FIRED")
+    memos = quiet // 16 + 1
+    assert len(anchored) - len(before) <= 15 * asked
+    assert len(idle) - len(anchored) <= 6 * quiet + memos

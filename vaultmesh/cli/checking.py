@@ -5,6 +5,7 @@
 3. An anchor that its receipt calls observed need not be deep enough yet: that is information.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -81,12 +82,14 @@ class Verifier:
         every = sorted(self._store.names(ANCHORS_FOLDER))
         folders = [path_form(namespace)] if namespace else every
         places = [f"{ANCHORS_FOLDER}/{folder}/{path_form(batch_id)}" for folder in folders]
-        return [root / place / name for place in places for name in sorted(self._store.names(place))]
+        return [
+            root / place / name for place in places for name in sorted(self._store.names(place))
+        ]
 
     async def verdict(self, path: Path) -> Verdict:
         """Check one receipt, an anchor's or an event's."""
         try:
-            content = path.read_bytes()
+            content = await asyncio.to_thread(path.read_bytes)
         except OSError as error:
             return _unreadable(path, f"can't be read: {error.strerror or error}")
         try:
@@ -158,7 +161,11 @@ class Verifier:
         checks += await self._event_anchor_checks(event, batch_id)
         anchor = event.anchor
         when = datetime.fromtimestamp(anchor.ts, UTC).isoformat().replace("+00:00", "Z")
-        where = f"in {anchor.chain} by {when}" if anchor.chain != INTERNAL_CHAIN else "anchored with its batch"
+        where = (
+            f"in {anchor.chain} by {when}"
+            if anchor.chain != INTERNAL_CHAIN
+            else "anchored with its batch"
+        )
         return Verdict(str(path), checks, f"event {event.event_hash} is {where} (legacy path)")
 
     def _batch_of(self, event: EventReceipt) -> tuple[str, Batch | str]:
@@ -238,9 +245,7 @@ class Verifier:
 
         if target not in self._opened:
             anchors = load_anchors(anchors_path(self._settings), known_schemes=SCHEMES)
-            self._opened[target] = open_target(
-                target, anchors, self._settings.root, signing=False
-            )
+            self._opened[target] = open_target(target, anchors, self._settings.root, signing=False)
         return self._opened[target]
 
     def _batch(self, batch_id: str, namespace: str) -> Batch | str:

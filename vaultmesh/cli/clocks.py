@@ -30,8 +30,10 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.client import Unreachable
-from vaultmesh.runtime.registration import ANSWER_WITHIN, NoWorker
+from vaultmesh.runtime.registration import NoWorker
 
+ANSWER_WITHIN = timedelta(seconds=6)
+"""A worker answers in milliseconds; with start and connection, the operator learns within ten seconds of none."""
 _RUNNING = f"WorkflowType = '{NAMESPACE_WORKFLOW}' AND ExecutionStatus = 'Running'"
 _PREFIX = namespace_workflow_id("")
 _NO_ANSWER = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)

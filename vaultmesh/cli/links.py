@@ -138,5 +138,7 @@ def membership_checks(event: EventReceipt, batch: Batch) -> "list[Check]":
 def derived_check(anchor: LegacyAnchor, derived: LegacyAnchor) -> "Check":
     """Check that an event receipt says what the anchor receipts of its batch do."""
     same = anchor == derived
-    detail = f"{derived.chain} {derived.tx}" + ("" if same else f", but it says {anchor.chain} {anchor.tx}")
+    detail = f"{derived.chain} {derived.tx}" + (
+        "" if same else f", but it says {anchor.chain} {anchor.tx}"
+    )
     return check("event anchor", detail, passed=same)

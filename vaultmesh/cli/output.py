@@ -37,6 +37,11 @@ def complain(problem: object) -> None:
     print(f"starter.py: {without_secrets(str(problem))}", file=sys.stderr, flush=True)
 
 
+def note(text: str) -> None:
+    """Say what is being done, on standard error."""
+    print(without_secrets(text), file=sys.stderr, flush=True)
+
+
 def warn(lines: Iterable[str]) -> None:
     """Say what deserves a look, on standard error."""
     for line in lines:

@@ -2,12 +2,11 @@
 
 import argparse
 import asyncio
-import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,9 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from vaultmesh.cli import clocks, output
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.cli.earlier_state import read_state
 from vaultmesh.domain.names import STOP
-from vaultmesh.domain.namespace_values import LABELS
 from vaultmesh.domain.namespaces_config import NamespaceSpec
-from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.runtime.client import connect
 from vaultmesh.runtime.configuration import (
     NamespacesFile,
@@ -35,12 +32,8 @@ from vaultmesh.runtime.settings import Settings
 
 SHORTEST_RETENTION = timedelta(days=1)
 """Below it, an aggregator's last run may be gone before anybody has looked at what went wrong."""
-WORKER_WITHIN_SECONDS = 8.0
-"""From the start of a registration; with the connection the operator is told within ten."""
 _LOOK_SECONDS = 0.2
 _SHORTEST_LOOK = timedelta(seconds=1)
-_LATEST_SECONDS = 300
-"""How far another machine's clock may be ahead of ours."""
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
@@ -170,9 +163,9 @@ def _check_targets(settings: Settings, specs: Mapping[str, NamespaceSpec]) -> No
 async def _register(plan: _Plan) -> int:
     client = await connect()
     await ensure(client)
-    deadline = time.monotonic() + WORKER_WITHIN_SECONDS
+    deadline = time.monotonic() + clocks.ANSWER_WITHIN.total_seconds()
     done: list[Registered] = []
-    async for one in register(client, plan.specs, plan.settings, plan.imported):
+    async for one in _promptly(register(client, plan.specs, plan.settings, plan.imported)):
         done.append(one)
         if not plan.as_json:
             _say(one, plan)
@@ -183,6 +176,23 @@ async def _register(plan: _Plan) -> int:
     if created:
         await _require_worker(client, created[0], deadline)
     return output.SUCCESS
+
+
+async def _promptly(registering: AsyncIterator[Registered]) -> AsyncIterator[Registered]:
+    """Pass on what comes while a worker answers.
+
+    Raises:
+        NoWorker: the next one did not come in time.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(clocks.ANSWER_WITHIN.total_seconds()):
+                one = await anext(registering)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise NoWorker from error
+        yield one
 
 
 def _say(one: Registered, plan: _Plan) -> None:
@@ -227,64 +237,6 @@ async def _require_worker(client: Client, namespace: str, deadline: float) -> No
         await asyncio.sleep(_LOOK_SECONDS)
     left = timedelta(seconds=deadline - time.monotonic())
     await clocks.namespace_status(client, namespace, max(left, _SHORTEST_LOOK))
-
-
-# --- state of an earlier scheduler -------------------------------------------------------------
-
-
-def read_state(path: Path, now: float) -> dict[str, dict[str, datetime]]:
-    """Return the last anchors of each namespace by cadence, from the state file of an earlier scheduler.
-
-    Raises:
-        ConfigurationError: it can't be read; every problem at once.
-    """
-    try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        message = (
-            f"{path}: can't be read: {error.strerror} - name the earlier scheduler's state file"
-        )
-        raise ConfigurationError([message]) from error
-    except (ValueError, RecursionError) as error:
-        message = f"{path}: is not JSON ({error}) - restore it, or register without --import-state"
-        raise ConfigurationError([message]) from error
-    if not isinstance(document, dict):
-        message = f"{path}: holds no object of namespaces - name the earlier scheduler's state file"
-        raise ConfigurationError([message])
-    found: dict[str, dict[str, datetime]] = {}
-    problems: list[str] = []
-    for name, entry in document.items():
-        try:
-            found[name] = _last_anchors(entry, now)
-        except InvalidValue as error:
-            problems.append(f"{path}: {name}: {error}")
-    if problems:
-        raise ConfigurationError(problems)
-    return {name: last for name, last in found.items() if last}
-
-
-def _last_anchors(entry: object, now: float) -> dict[str, datetime]:
-    last = entry.get("last", {}) if isinstance(entry, dict) else None
-    if not isinstance(last, dict):
-        message = 'is not of the form {"last": {"fast": <Unix seconds>}} - correct or remove it'
-        raise InvalidValue(message)
-    return {label: _instant(label, seconds, now) for label, seconds in last.items()}
-
-
-def _instant(label: str, seconds: object, now: float) -> datetime:
-    if label not in LABELS:
-        message = f"last.{label} is no cadence - remove it, or use one of: {', '.join(LABELS)}"
-        raise InvalidValue(message)
-    if (
-        not isinstance(seconds, int | float)
-        or isinstance(seconds, bool)
-        or not 0 <= seconds <= now + _LATEST_SECONDS
-    ):
-        message = (
-            f"last.{label} is not an instant of the past in Unix seconds - correct or remove it"
-        )
-        raise InvalidValue(message)
-    return datetime.fromtimestamp(int(seconds), UTC)
 
 
 def _import_warnings(plan: _Plan) -> list[str]:

@@ -54,7 +54,7 @@ def _say(sealed: SealedBatch | NothingPending, *, as_json: bool) -> None:
         if as_json:
             output.print_json({"batch": None, "left": [*left]})
         else:
-            output.complain("nothing is pending; no batch was made")
+            output.note("nothing is pending; no batch was made")
         return
     if as_json:
         batch = sealed.batch

@@ -27,11 +27,15 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has
         "Exit 0 only if every check passed.",
         epilog="example: python starter.py verify --batch 1761300000",
     )
-    parser.add_argument("receipts", nargs="*", type=Path, metavar="RECEIPT", help="anchor or event receipts")
+    parser.add_argument(
+        "receipts", nargs="*", type=Path, metavar="RECEIPT", help="anchor or event receipts"
+    )
     parser.add_argument("--batch", metavar="ID", help="every anchor receipt of this batch")
     parser.add_argument("--namespace", metavar="N", help="with --batch: only this namespace's")
     parser.add_argument("--event", metavar="ID", help="this event, its batch and its anchors")
-    parser.add_argument("--offline", action="store_true", help="without a ledger; not available yet")
+    parser.add_argument(
+        "--offline", action="store_true", help="without a ledger; not available yet"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run_verify)
 
@@ -40,7 +44,9 @@ def run_verify(arguments: argparse.Namespace) -> int:
     """Check, and say what came of it; 0 only if every check passed."""
     chosen = [bool(arguments.receipts), arguments.batch is not None, arguments.event is not None]
     if arguments.offline:
-        message = "verify --offline is not available yet; leave it out to check against the live ledger"
+        message = (
+            "verify --offline is not available yet; leave it out to check against the live ledger"
+        )
         raise output.Usage(message)
     if sum(chosen) != 1:
         message = "name receipts, or --batch, or --event: one of them"
@@ -109,7 +115,10 @@ def _print(verdicts: Sequence[Verdict]) -> None:
         for check in verdict.checks:
             print(f"{'✓' if check.passed else '✗'} {check.name}: {check.detail}")
         failed = sum(not check.passed for check in verdict.checks)
-        print(verdict.proven if verdict.passed else f"not verified: {failed} checks failed", flush=True)
+        print(
+            verdict.proven if verdict.passed else f"not verified: {failed} checks failed",
+            flush=True,
+        )
 
 
 def _document(verdicts: Sequence[Verdict]) -> JsonValue:

@@ -1,0 +1,194 @@
+"""The place where the tables of the README come from: each is made from the code that it describes.
+
+`python -m docs.tables` writes them between their markers, `python -m docs.tables --check` only compares.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic.alias_generators import to_camel
+from typing_extensions import override
+
+from activities.anchors import SCHEMES, settings_model
+from devnet.parts import SUPPLIES
+from devnet.supply import CACHE_VARIABLE
+from vaultmesh.domain.failures import ADVICE, WEIGHT, Backoff, FailureKind
+from vaultmesh.domain.target import Target
+from vaultmesh.runtime.settings import Settings
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+COVERS = {
+    FailureKind.NETWORK: "transport, time-outs, 408/429/5xx, rate limits, storage, a node that is still syncing",
+    FailureKind.AUTH: "401/403, wallet locked, no funds, fee above the node's or our cap",
+    FailureKind.VALIDATION: "revert, wrong chain id, contract or network, refused reply, bad batch",
+    FailureKind.UNKNOWN: "everything else",
+}
+MEANING = {
+    "VMSH_ROOT": ("the repository", "folder of batches, rounds, receipts and the Remembrancer"),
+    "VMSH_NAMESPACES": (
+        "`vmsh/config/namespaces.yaml`",
+        "below the root if present there, else in the repository",
+    ),
+    "VMSH_ANCHORS": ("`vmsh/config/anchors.yaml`", "likewise"),
+    "VMSH_STATE": (
+        "`out/state/scheduler.json`",
+        "state file of the earlier scheduler; only read, for `register --import-state`",
+    ),
+    "VMSH_BASE_BACKOFF": ("", "seconds; the ladder's base"),
+    "VMSH_MAX_BACKOFF": ("", "level at which the ladder ends"),
+    "METRICS_PORT": ("", "port of `/metrics`, `/health`, `/livez`, `/readyz`"),
+    "API_PORT": ("", "reserved for the job API; nothing listens there yet"),
+    "METRICS_PREFIX": ("", "first part of every metric's name; `vmsh` gives the earlier names"),
+    "LOG_LEVEL": ("", "`trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`"),
+    "VMSH_ANCHOR_TIMEOUT": ("", "one attempt of `anchor`; `1s` to `1d`"),
+    "VMSH_CONTINUE_AFTER_EVENTS": ("", "length at which a workflow's history is begun anew"),
+    "VMSH_TICK_MS": ("–", "accepted and reported as no longer needed"),
+}
+"""Default (where it is no number or word of `Settings`) and meaning of what a process reads."""
+PLACE: Mapping[str, Callable[[Settings], object]] = {
+    "VMSH_BASE_BACKOFF": lambda settings: settings.backoff.base_seconds,
+    "VMSH_MAX_BACKOFF": lambda settings: settings.backoff.cap,
+    "METRICS_PORT": lambda settings: settings.metrics_port,
+    "API_PORT": lambda settings: settings.api_port,
+    "METRICS_PREFIX": lambda settings: settings.metrics_prefix,
+    "LOG_LEVEL": lambda settings: settings.log_level,
+    "VMSH_ANCHOR_TIMEOUT": lambda settings: settings.anchor_timeout,
+    "VMSH_CONTINUE_AFTER_EVENTS": lambda settings: settings.continue_after_events,
+}
+TEMPORAL = {
+    "TEMPORAL_ADDRESS": ("`localhost:7233`", "host and port of Temporal's frontend"),
+    "TEMPORAL_NAMESPACE": ("`default`", "Temporal namespace, not one of ours"),
+    "TEMPORAL_API_KEY, TEMPORAL_TLS_*, TEMPORAL_PROFILE": (
+        "–",
+        "as for every Temporal tool",
+    ),
+}
+
+
+class Recorder(dict[str, str]):
+    """An environment without variables that remembers which were asked for."""
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        super().__init__()
+        self.asked: list[str] = []
+
+    @override
+    def get(self, key: str, default: object = None) -> None:  # type: ignore[override] # never holds anything
+        """Return nothing, and remember the name."""
+        del default
+        if key not in self.asked:
+            self.asked.append(key)
+
+
+def variables_read() -> list[str]:
+    """Return the name of every variable that `Settings` reads, in its order."""
+    recorder = Recorder()
+    Settings.from_environment(recorder)
+    return recorder.asked
+
+
+def failure_table() -> str:
+    """Return the table of failures: what they cover, how long they wait, what an operator does."""
+    rows = (
+        (kind.value, f"{WEIGHT[kind]:g}", _ladder(kind), COVERS[kind], ADVICE[kind])
+        for kind in FailureKind
+    )
+    return _table(("kind", "weight", "waits, in seconds", "covers", "what to do"), rows)
+
+
+def environment_table() -> str:
+    """Return the table of environment variables."""
+    return _table(("variable", "default", "meaning"), _environment_rows())
+
+
+def _ladder(kind: FailureKind) -> str:
+    backoff = Backoff()
+    delays = (backoff.delay(failures, kind) for failures in range(1, backoff.cap + 1))
+    return ", ".join(f"{delay / timedelta(seconds=1):.0f}" for delay in delays)
+
+
+def _environment_rows() -> Iterator[tuple[str, ...]]:
+    defaults = Settings.from_environment({})
+    for name in variables_read():
+        default, meaning = MEANING[name]
+        shown = default or f"`{_as_written(PLACE[name](defaults))}`"
+        yield f"`{name}`", shown, meaning
+    for name, (default, meaning) in TEMPORAL.items():
+        yield ", ".join(f"`{one}`" for one in name.split(", ")), default, meaning
+    for scheme in SCHEMES:
+        model = settings_model(Target(scheme, "default"))
+        for key, name in model.ENVIRONMENT.items():
+            yield f"`{name}`", "–", f"overrides `{scheme}.default.{to_camel(key)}` of anchors.yaml"
+    yield (
+        f"`{CACHE_VARIABLE}`",
+        "`~/.cache/vaultmesh-scheduler`",
+        "where programs of local parts are kept",
+    )
+    for supply in SUPPLIES.values():
+        what = "folder `node_modules` with" if supply.product == "node_modules" else "program of"
+        yield f"`{supply.variable}`", "–", f"{what} {supply.name}, instead of a fetched one"
+
+
+def _as_written(value: object) -> str:
+    """Return a setting as its variable would say it."""
+    match value:
+        case timedelta():
+            seconds = int(value.total_seconds())
+            return f"{seconds // 60}m" if seconds % 60 == 0 else f"{seconds}s"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "failures": failure_table,
+    "environment": environment_table,
+}
+
+
+def with_tables(text: str) -> str:
+    """Return a document with every table as the code has it now.
+
+    Raises:
+        LookupError: the markers of a table are missing.
+    """
+    for name, build in TABLES.items():
+        begin, end = f"<!-- {name}: written by docs/tables.py -->", f"<!-- {name}: end -->"
+        block = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        if not block.search(text):
+            message = f"the markers of the table {name} are missing"
+            raise LookupError(message)
+        replacement = f"{begin}\n{build()}\n{end}"
+        text = block.sub(lambda _, new=replacement: new, text)  # type: ignore[misc] # the default binds the loop's value
+    return text
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the tables into the README, or compare them."""
+    parser = argparse.ArgumentParser(prog="python -m docs.tables", description=main.__doc__)
+    parser.add_argument("--check", action="store_true", help="compare; exit 1 if one differs")
+    wanted = parser.parse_args(arguments)
+    text = README.read_text(encoding="utf-8")
+    current = with_tables(text)
+    if not wanted.check:
+        README.write_text(current, encoding="utf-8")
+    elif current != text:
+        sys.stderr.write("README.md: a table is behind the code; run python -m docs.tables\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

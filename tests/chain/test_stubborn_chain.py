@@ -1,0 +1,176 @@
+"""Fees that rise, pools that forget, keys that others use, calls that revert, nodes that are away (E2, E3, E6, X6)."""
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from eth_account import Account
+
+from tests.support.system import System
+
+pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow]
+
+NAMESPACE = "dao:stubborn"
+GWEI = 10**9
+
+
+@pytest.fixture
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with System(
+        tmp_path_factory.mktemp("stubborn"), block_seconds=None, settings={"bumpAfterBlocks": 3}
+    ) as running:
+        running.start_worker()
+        running.register(NAMESPACE, fast="2s")
+        yield running
+
+
+def pending(system: System) -> list[dict[str, object]]:
+    pool = system.rpc("txpool_content")["pending"]
+    return [transaction for account in pool.values() for transaction in account.values()]
+
+
+def mine_until_final(system: System, *batches: str, seconds: float = 90.0) -> None:
+    def mined() -> bool:
+        system.anvil.mine()
+        time.sleep(0.3)
+        return all(system.is_final(NAMESPACE, batch) for batch in batches)
+
+    system.wait(mined, "final anchors", seconds)
+
+
+def test_a_stuck_transaction_is_replaced_on_the_same_nonce(system: System) -> None:
+    batch = system.seal(NAMESPACE)
+    (stuck,) = system.wait(lambda: pending(system), "the transaction")
+    system.rpc("evm_setBlockGasLimit", hex(22_000))
+
+    def blocks_go_on() -> bool:
+        system.anvil.mine()
+        time.sleep(0.5)
+        pen = system.pen()["rounds"]
+        return bool(pen) and pen[0]["state"] == "stuck"
+
+    system.wait(blocks_go_on, "the stuck round")
+    system.rpc("evm_setBlockGasLimit", hex(30_000_000))
+    replaced = system.wait(
+        lambda: [one for one in pending(system) if one["hash"] != stuck["hash"]], "the replacement"
+    )
+    assert replaced[0]["nonce"] == stuck["nonce"]
+    assert int(str(replaced[0]["maxFeePerGas"]), 16) * 100 >= int(str(stuck["maxFeePerGas"]), 16) * 110
+    assert int(str(replaced[0]["maxPriorityFeePerGas"]), 16) > int(str(stuck["maxPriorityFeePerGas"]), 16)
+    mine_until_final(system, batch)
+    system.assert_paid_once({NAMESPACE: [batch]})
+
+
+def test_a_dropped_transaction_is_broadcast_again_with_the_same_bytes(system: System) -> None:
+    batch = system.seal(NAMESPACE)
+    (dropped,) = system.wait(lambda: pending(system), "the transaction")
+    system.anvil.drop(str(dropped["hash"]))
+    (again,) = system.wait(lambda: pending(system), "the transaction again")
+    assert again["hash"] == dropped["hash"]
+    mine_until_final(system, batch)
+    system.assert_paid_once({NAMESPACE: [batch]})
+
+
+def test_a_nonce_used_by_somebody_else_is_replaced_only_after_that_is_final(system: System) -> None:
+    batch = system.seal(NAMESPACE)
+    (ours,) = system.wait(lambda: pending(system), "the transaction")
+    system.anvil.drop(str(ours["hash"]))
+    foreign = _sign(system, nonce=int(str(ours["nonce"]), 16))
+    system.rpc("eth_sendRawTransaction", foreign)
+    system.anvil.mine()
+    system.wait(lambda: system.pen()["rounds"][0]["state"] == "displaced", "the displaced round")
+    held = system.pen()["held"]
+    assert held["kind"] == "auth"
+    assert not pending(system)
+    mine_until_final(system, batch)
+    commitments = system.commitments()
+    assert all(count == 1 for count in commitments.values())
+    receipt = system.receipt(NAMESPACE, batch)
+    assert receipt is not None
+    assert receipt["txRef"] != ours["hash"]
+
+
+def test_a_foreign_transaction_before_the_first_is_waited_out(system: System) -> None:
+    first = system.seal(NAMESPACE)
+    mine_until_final(system, first)
+    system.rpc("eth_sendRawTransaction", _sign(system, nonce=int(system.rpc("eth_getTransactionCount", system.account, "latest"), 16)))
+    system.anvil.mine()
+    second = system.seal(NAMESPACE)
+    mine_until_final(system, second)
+    assert all(count == 1 for count in system.commitments().values())
+
+
+def test_a_node_that_is_away_shows_as_failures_and_goes_on_by_itself(system: System) -> None:
+    import os
+
+    os.kill(system.anvil.part.pid, signal.SIGSTOP)
+    try:
+        batch = system.seal(NAMESPACE)
+
+        def failures() -> int:
+            flight = system.status(NAMESPACE)["cadences"]["fast"]["in_flight"]
+            return flight["failures"] if flight else 0
+
+        system.wait(lambda: failures() >= 2, "two reported failures", 90)
+        view = system.status(NAMESPACE)
+        assert view["state"] == "backing_off"
+        assert view["cadences"]["fast"]["in_flight"]["last_failure"]["kind"] == "network"
+        assert view["cadences"]["fast"]["in_flight"]["next_retry"]
+    finally:
+        os.kill(system.anvil.part.pid, signal.SIGCONT)
+    mine_until_final(system, batch)
+    assert system.status(NAMESPACE)["state"] == "running"
+    system.assert_paid_once({NAMESPACE: [batch]})
+
+
+def test_a_wrong_chain_id_signs_nothing_and_is_mended_in_the_file(system: System) -> None:
+    right = system.anvil.url
+    with System(system.folder / "other", block_seconds=None) as other:
+        pass
+    from devnet.anvil import Anvil
+
+    with Anvil(system.folder / "wrong", chain_id=999) as wrong:
+        system.write_anchors(rpcUrl=wrong.url)
+        batch = system.seal(NAMESPACE)
+
+        def failure() -> dict[str, str] | None:
+            flight = system.status(NAMESPACE)["cadences"]["fast"]["in_flight"]
+            return flight["last_failure"] if flight else None
+
+        failed = system.wait(failure, "the failure")
+        assert failed["kind"] == "validation"
+        assert "999" in failed["message"]
+        assert not wrong.rpc("txpool_content")["pending"]
+    system.write_anchors(rpcUrl=right)
+    mine_until_final(system, batch)
+    system.assert_paid_once({NAMESPACE: [batch]})
+    del other
+
+
+def test_an_empty_account_holds_the_pen_until_it_is_funded(system: System) -> None:
+    system.anvil.fund(system.account, 0)
+    batch = system.seal(NAMESPACE)
+    held = system.wait(lambda: system.pen()["held"], "the held pen")
+    assert held["kind"] == "auth"
+    assert system.account in held["message"]
+    system.anvil.fund(system.account)
+    mine_until_final(system, batch)
+    assert system.pen()["held"] is None
+
+
+def _sign(system: System, nonce: int) -> str:
+    signed = Account.sign_transaction(
+        {
+            "type": 2,
+            "chainId": 31337,
+            "nonce": nonce,
+            "to": "0x000000000000000000000000000000000000dEaD",
+            "value": 1,
+            "gas": 21_000,
+            "maxFeePerGas": 100 * GWEI,
+            "maxPriorityFeePerGas": 10 * GWEI,
+        },
+        system.key,
+    )
+    return "0x" + signed.raw_transaction.hex().removeprefix("0x")

@@ -1,0 +1,102 @@
+"""The place where what `status` found out becomes JSON for programs and a table for people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+from rich.table import Table
+
+from vaultmesh.domain.status import (
+    AggregatorView,
+    CadenceView,
+    LastAnchorView,
+    NamespaceState,
+    NamespaceView,
+    rfc3339,
+)
+
+_DASH = "–"
+_COLUMNS = (
+    "namespace", "cadence", "state", "next due", "last anchor", "transaction", "depth", "failures", "problems",
+)  # fmt: skip
+_STYLES = {
+    NamespaceState.RUNNING: "green",
+    NamespaceState.PAUSED: "yellow",
+    NamespaceState.BACKING_OFF: "red",
+    NamespaceState.MISSING: "red",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything that one look showed."""
+
+    namespaces: Sequence[NamespaceView]
+    pens: Sequence[AggregatorView]
+    silent: Sequence[str] = ()
+    """Namespaces whose clock runs, but did not answer: no worker."""
+
+    def document(self) -> JsonValue:
+        """Return it as `--json` prints it."""
+        return {
+            "namespaces": [view.model_dump(mode="json") for view in self.namespaces],
+            "targets": [pen.model_dump(mode="json") for pen in self.pens],
+        }
+
+
+def status_table(overview: Overview) -> Table:
+    """Return the table for people."""
+    table = Table()
+    for column in _COLUMNS:
+        table.add_column(column, overflow="fold")
+    held = {pen.target: f"held: {pen.held.message}" for pen in overview.pens if pen.held}
+    for view in overview.namespaces:
+        for label, cadence in view.cadences.items():
+            table.add_row(*_cells(view, label, cadence, held.get(cadence.target, "")))
+    return table
+
+
+def _cells(view: NamespaceView, label: str, cadence: CadenceView, held: str) -> list[str]:
+    state = NamespaceState.PAUSED if label in view.paused else view.state
+    anchor = cadence.last_anchor
+    due = rfc3339(cadence.next_due) if cadence.next_due else _DASH
+    at = rfc3339(anchor.at) if anchor and anchor.at else _DASH
+    tx_ref = f"{anchor.tx_ref[:18]}…" if anchor and anchor.tx_ref else _DASH
+    flight = cadence.in_flight
+    failures = str(flight.failures) if flight and flight.failures else _DASH
+    problems = [*_wrong(view, label, cadence), *([held] if held else [])]
+    return [
+        _plain(view.namespace),
+        f"{label} {cadence.every}",
+        f"[{_STYLES[state]}]{state.value}[/]",
+        due,
+        at,
+        tx_ref,
+        _depth(anchor),
+        failures,
+        _plain("\n".join(problems)) or _DASH,
+    ]
+
+
+def _depth(anchor: LastAnchorView | None) -> str:
+    if anchor is None:
+        return _DASH
+    depth = f"{anchor.depth}/{anchor.required_depth} " if anchor.depth is not None else ""
+    return f"{depth}{anchor.finality}"
+
+
+def _wrong(view: NamespaceView, label: str, cadence: CadenceView) -> list[str]:
+    found: list[str] = []
+    if label in view.paused and view.paused[label].reason:
+        found.append(f"paused: {view.paused[label].reason}")
+    flight = cadence.in_flight
+    if flight is not None and flight.last_failure is not None:
+        found.append(f"{flight.last_failure.kind}: {flight.last_failure.message}")
+    if cadence.unanchored:
+        found.append(f"{cadence.unanchored} unanchored")
+    return [*found, *cadence.problems]
+
+
+def _plain(text: str) -> str:
+    """Return a text in which rich finds no markup."""
+    return text.replace("[", "\\[")
