@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from pydantic import JsonValue
 
 from activities.anchors.evm import EvmAnchoring
 from activities.anchors.evm_settings import EvmSettings
+from devnet import anvil
 from vaultmesh.domain.steps import (
     Reservation,
     RoundState,
@@ -50,12 +50,8 @@ _RICH = "0x56bc75e2d63100000"  # 100 ether
 
 
 def anvil_binary() -> str:
-    """Return the platform's anvil: `ANVIL_BIN`, else from `PATH`."""
-    found = os.environ.get("ANVIL_BIN") or shutil.which("anvil")
-    if not found:
-        message = "no anvil: set ANVIL_BIN to its binary, or put it on PATH"
-        raise RuntimeError(message)
-    return found
+    """Return anvil's program, fetched if need be."""
+    return str(anvil.anvil_binary())
 
 
 def contract_code() -> str:

@@ -157,7 +157,8 @@ class Demo:
             if rows and all(row.is_final for row in rows):
                 break
             await asyncio.sleep(LOOK_SECONDS)
-        self._console.print(demo_table(rows, self._sealed))
+        if self._console.is_terminal:
+            self._console.print(demo_table(rows, self._sealed))
         failed = [row for row in rows if not row.is_final]
         failed += [row for row in rows if row.is_final and not await self._verified(row)]
         for row in rows:
