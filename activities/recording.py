@@ -190,6 +190,8 @@ class Recording:
                 block=block,
                 revision=order.revision,
                 sequence=order.reservation.sequence if order.reservation else None,
+                account=order.reservation.account if order.reservation else "",
+                candidates=order.candidates if outcome is RoundOutcome.LOST else 0,
                 closed_at=datetime.now(UTC),
             ),
         )

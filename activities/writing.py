@@ -43,12 +43,11 @@ class Writing:
             anchoring = await self._targets.open(order.target)
             try:
                 await asyncio.to_thread(self._files.require_known, order.target, order.rounds)
-                stored = await asyncio.to_thread(self._files.rounds(order.target).highest_sequence)
                 reservation, terms = await anchoring.reserve(
                     MerkleRoot.parse_receipt_form(order.commitment).digest,
                     order.label,
                     last=order.last,
-                    stored_sequence=stored,
+                    highest_stored=self._files.rounds(order.target).highest_sequence,
                 )
             except StaleCaller as stale:
                 activity.logger.warning(

@@ -1,7 +1,7 @@
 """The place where the contract is compiled, always to the same bytes.
 
 1. The compiler is pinned, and so is all that enters the code: EVM version, optimizer, no metadata at its end.
-2. `paris` knows no PUSH0, so that the code deploys on every chain.
+2. Nothing is written that `contracts.check` finds a problem with.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pydantic import JsonValue, TypeAdapter
 from contracts.check import (
     ARTIFACT_FILE,
     CONTRACT,
+    SETTINGS,
     SOURCE_FILE,
     Artifact,
     load_source,
@@ -24,11 +25,6 @@ from contracts.check import (
 from devnet.errors import PartError
 from devnet.solc import SOLC_VERSION, solc_js
 
-SETTINGS: dict[str, JsonValue] = {
-    "evmVersion": "paris",
-    "optimizer": {"enabled": True, "runs": 200},
-    "metadata": {"bytecodeHash": "none", "appendCBOR": False},
-}
 OUTPUTS: list[JsonValue] = [
     "abi",
     "evm.bytecode.object",

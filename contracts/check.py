@@ -4,6 +4,7 @@
 2. Its selectors are those of its ABI, and the entry point and log entry are the ones that receipts and verifiers know.
 3. What is deployed is what the deploying code returns: `bytecode` ends with `deployedBytecode`, which holds
    the selectors and the topic.
+4. It is made by the pinned compiler with the settings below.
 
 An edit of the code itself shows when it is compiled again: `python -m contracts.build --check`.
 """
@@ -17,6 +18,8 @@ from typing import TypeAlias
 from eth_utils.crypto import keccak
 from pydantic import JsonValue, TypeAdapter
 
+from devnet.solc import SOLC_VERSION
+
 CONTRACT = "RemembrancerAnchor"
 SOURCE_FILE = Path(__file__).with_name(f"{CONTRACT}.sol")
 ARTIFACT_FILE = Path(__file__).with_name(f"{CONTRACT}.json")
@@ -24,6 +27,12 @@ ANCHOR_SIGNATURE = "anchor(bytes32,bytes32,string,bool)"
 ANCHOR_SELECTOR = "131b5b07"
 EVENT_SIGNATURE = "BatchAnchored(bytes32,bytes32,string)"
 TOPIC0 = "422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2"
+SETTINGS: dict[str, JsonValue] = {
+    "evmVersion": "paris",
+    "optimizer": {"enabled": True, "runs": 200},
+    "metadata": {"bytecodeHash": "none", "appendCBOR": False},
+}
+"""All that enters the code besides its source; `paris` knows no PUSH0, so that it deploys on every chain."""
 KEYS = frozenset(
     {
         "contractName",
@@ -63,6 +72,7 @@ def problems(artifact: Artifact, source: str) -> list[str]:
         return [f"the artifact lacks {', '.join(absent)}"]
     return [
         *_source_problems(artifact, source),
+        *_compiler_problems(artifact),
         *_abi_problems(artifact),
         *_code_problems(artifact),
     ]
@@ -74,8 +84,17 @@ def source_sha256(source: str) -> str:
 
 
 def _source_problems(artifact: Artifact, source: str) -> Iterator[str]:
+    if (artifact["contractName"], artifact["source"]) != (CONTRACT, SOURCE_FILE.name):
+        yield f"the artifact is not of {CONTRACT} in {SOURCE_FILE.name}"
     if artifact["sourceSha256"] != source_sha256(source):
         yield f"{SOURCE_FILE.name} is not the source of the artifact: run python -m contracts.build"
+
+
+def _compiler_problems(artifact: Artifact) -> Iterator[str]:
+    if not str(artifact["compiler"]).startswith(f"{SOLC_VERSION}+"):
+        yield f"the artifact is made by another compiler than {SOLC_VERSION}"
+    if artifact["settings"] != SETTINGS:
+        yield "the artifact is made with other settings of the compiler"
 
 
 def _abi_problems(artifact: Artifact) -> Iterator[str]:

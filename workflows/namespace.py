@@ -45,8 +45,8 @@ class NamespaceWorkflow:
         self._shown_status = ""
         self._shown_memo: NamespaceMemo | None = None
 
-    @workflow.run
-    async def run(self, given: ClockInput) -> NamespaceView:  # noqa: RET503 - ends by raising
+    @workflow.run  # noqa: RET503 - it ends by raising
+    async def run(self, given: ClockInput) -> NamespaceView:
         """Serve every cadence until stopped, through as many runs as that takes."""
         del given
         self._cadences.resume_requests()

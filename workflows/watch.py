@@ -202,6 +202,7 @@ class Watch:
             revision=self._state.revision,
             view=view,
             reservation=row.reservation,
+            candidates=row.known().candidates,
             waiting=waiting,
             riders=row.riders,
             backoff=self._given.backoff,

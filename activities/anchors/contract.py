@@ -1,6 +1,6 @@
 """The place where it is written what a target's module MUST offer; `activities.anchors` maps schemes to such modules."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -92,9 +92,10 @@ class Anchoring(Protocol):
         label: str,
         *,
         last: Reservation | None,
-        stored_sequence: int | None,
+        highest_stored: Callable[[str], int | None],
     ) -> tuple[Reservation, Terms]:
-        """Decide everything the signature will cover. `stored_sequence`: the highest that the storage knows.
+        """Decide everything the signature will cover. `highest_stored`: the highest sequence that the storage
+        knows of an account; it blocks.
 
         MUST check that the ledger is the one configured before it returns (E1), and that nobody else used the account.
 

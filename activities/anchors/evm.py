@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from activities.anchors.evm_reserve import (
     decide,
     read_market,
     require_current_caller,
-    require_same_account,
 )
 from activities.anchors.evm_rpc import CALL_SECONDS, Provider, Providers
 from activities.anchors.evm_send import send
@@ -137,11 +137,11 @@ class EvmAnchoring(Anchoring):
         label: str,
         *,
         last: Reservation | None,
-        stored_sequence: int | None,
+        highest_stored: Callable[[str], int | None],
     ) -> tuple[Reservation, Terms]:
-        require_current_caller(last, stored_sequence)
         account = self._account().address
-        require_same_account(account, last)
+        stored = await asyncio.to_thread(highest_stored, account)
+        require_current_caller(account, last, stored)
         contract = to_checksum_address(self._settings.contract)
         call = Call(account, contract, commitment, label, self._settings.persist)
         reservation, bid = await decide(self._providers, self._rules, self._caps, call, last)

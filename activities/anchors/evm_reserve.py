@@ -58,19 +58,21 @@ class Call:
         return anchor_call(self.commitment, batch_id_of(self.label), persist=self.persist)
 
 
-def require_current_caller(last: Reservation | None, stored_sequence: int | None) -> None:
-    """Raise `StaleCaller` when the storage knows reservations that the caller does not."""
+def require_current_caller(
+    account: str, last: Reservation | None, stored_sequence: int | None
+) -> None:
+    """Raise `StaleCaller` when the storage knows reservations of the account that the caller does not.
+
+    A caller whose last reservation is by another account knows none of this one's: the key was changed. That is
+    taken, since nothing is reserved while a round of the former key is un-included, and it is logged.
+    """
+    if last is not None and last.account != account:
+        _log.warning("key changed", extra={"account": account, "former": last.account})
+        return
     known = last.sequence if last is not None and last.sequence is not None else -1
     if stored_sequence is not None and stored_sequence > known:
         message = f"the storage holds nonce {stored_sequence}, the caller knows {known}"
         raise StaleCaller(message)
-
-
-def require_same_account(account: str, last: Reservation | None) -> None:
-    """Raise `AuthFailure` when the reservations were made by another key."""
-    if last is not None and last.account != account:
-        message = f"the key changed: reservations are by {last.account}, the key is of {account}; restore the former key"
-        raise AuthFailure(message)
 
 
 async def check_ledger(providers: Providers, rules: Rules, last: Reservation | None) -> str:
@@ -111,7 +113,7 @@ async def choose_nonce(
     """
     counts = await providers.every(lambda provider: count_at(provider, account, "latest"))
     count = supported_by(counts, providers.quorum)
-    if last is None or last.sequence is None:
+    if last is None or last.sequence is None or last.account != account:
         return count
     following = last.sequence + 1
     if count < following:

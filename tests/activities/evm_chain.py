@@ -171,7 +171,7 @@ class Pen:
         """Reserve and sign a round."""
         commitment = root or secrets.token_bytes(32)
         reservation, terms = await self.target.reserve(
-            commitment, label, last=self.last, stored_sequence=self.stored
+            commitment, label, last=self.last, highest_stored=lambda _: self.stored
         )
         self.last, self.stored = reservation, reservation.sequence
         candidate = self.target.sign(reservation, terms, 0)

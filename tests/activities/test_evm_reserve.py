@@ -131,15 +131,16 @@ async def test_foreign_use_of_the_key_holds_until_it_is_final(
     assert "foreign use" in caplog.text
 
 
-async def test_a_changed_key_neither_reserves_nor_signs(
+async def test_a_changed_key_starts_at_its_own_count_and_signs_nothing_of_the_former(
     chain: Chain, pen: Pen, make_pen: MakePen
 ) -> None:
     watched = await pen.anchor()
     await chain.mine()
-    other = open_pen([chain.url], chain.contract, "0x" + secrets.token_hex(32))
+    key = "0x" + secrets.token_hex(32)
+    await chain.fund(key)
+    other = open_pen([chain.url], chain.contract, key)
     other.last = pen.last
-    with pytest.raises(AuthFailure, match="the key changed"):
-        await other.sign()
+    assert (await other.sign()).reservation.sequence == 0
     terms = pen.candidates[watched.round_id][0].terms
     with pytest.raises(AuthFailure, match="the key changed"):
         other.target.sign(watched.reservation, terms, 1)

@@ -15,7 +15,10 @@ NAMESPACE = "dao:reorg"
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     with System(
-        tmp_path_factory.mktemp("reorg"), block_seconds=None, slots_in_an_epoch=70, settings={"finality": "finalized"}
+        tmp_path_factory.mktemp("reorg"),
+        block_seconds=None,
+        slots_in_an_epoch=70,
+        settings={"finality": "finalized"},
     ) as running:
         running.start_worker()
         running.register(NAMESPACE, fast="2s")
@@ -63,8 +66,15 @@ def test_several_reorganised_rounds_come_back_in_order(system: System) -> None:
         mine_until(system, lambda: state(system, batches[-1]) == "observed", "inclusion")
     blocks = [system.receipt(NAMESPACE, batch)["blockNumber"] for batch in batches]  # type: ignore[index]
     system.anvil.reorg(system.anvil.height() - min(blocks) + 1)
-    system.wait(lambda: all(state(system, batch) == "reorged" for batch in batches), "three reorganised receipts")
-    mine_until(system, lambda: all(state(system, batch) == "observed" for batch in batches), "three inclusions")
+    system.wait(
+        lambda: all(state(system, batch) == "reorged" for batch in batches),
+        "three reorganised receipts",
+    )
+    mine_until(
+        system,
+        lambda: all(state(system, batch) == "observed" for batch in batches),
+        "three inclusions",
+    )
     system.assert_paid_once({NAMESPACE: batches})
 
 

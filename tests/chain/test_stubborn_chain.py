@@ -56,8 +56,12 @@ def test_a_stuck_transaction_is_replaced_on_the_same_nonce(system: System) -> No
         lambda: [one for one in pending(system) if one["hash"] != stuck["hash"]], "the replacement"
     )
     assert replaced[0]["nonce"] == stuck["nonce"]
-    assert int(str(replaced[0]["maxFeePerGas"]), 16) * 100 >= int(str(stuck["maxFeePerGas"]), 16) * 110
-    assert int(str(replaced[0]["maxPriorityFeePerGas"]), 16) > int(str(stuck["maxPriorityFeePerGas"]), 16)
+    assert (
+        int(str(replaced[0]["maxFeePerGas"]), 16) * 100 >= int(str(stuck["maxFeePerGas"]), 16) * 110
+    )
+    assert int(str(replaced[0]["maxPriorityFeePerGas"]), 16) > int(
+        str(stuck["maxPriorityFeePerGas"]), 16
+    )
     mine_until_final(system, batch)
     system.assert_paid_once({NAMESPACE: [batch]})
 
@@ -94,7 +98,12 @@ def test_a_nonce_used_by_somebody_else_is_replaced_only_after_that_is_final(syst
 def test_a_foreign_transaction_before_the_first_is_waited_out(system: System) -> None:
     first = system.seal(NAMESPACE)
     mine_until_final(system, first)
-    system.rpc("eth_sendRawTransaction", _sign(system, nonce=int(system.rpc("eth_getTransactionCount", system.account, "latest"), 16)))
+    system.rpc(
+        "eth_sendRawTransaction",
+        _sign(
+            system, nonce=int(system.rpc("eth_getTransactionCount", system.account, "latest"), 16)
+        ),
+    )
     system.anvil.mine()
     second = system.seal(NAMESPACE)
     mine_until_final(system, second)

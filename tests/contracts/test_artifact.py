@@ -72,6 +72,10 @@ def test_a_source_with_an_error_is_told_with_its_line() -> None:
     [
         (lambda one: one.pop("deployedBytecode"), "lacks deployedBytecode"),
         (lambda one: one.update(sourceSha256="0" * 64), "not the source"),
+        (lambda one: one.update(contractName="Another"), "not of RemembrancerAnchor"),
+        (lambda one: one.update(source="Another.sol"), "not of RemembrancerAnchor"),
+        (lambda one: one.update(compiler="0.8.29+commit.ab55807c"), "another compiler"),
+        (lambda one: one["settings"].update(evmVersion="cancun"), "other settings"),
         (_rename_event, "no event BatchAnchored"),
         (_widen_argument, "selectors are not those of the ABI"),
         (lambda one: one.update(methodIdentifiers={}), "selectors are not those of the ABI"),
@@ -94,11 +98,13 @@ def test_a_chain_runs_the_contract_as_the_formats_say(tmp_path: Path) -> None:
     with Anvil(tmp_path) as chain:
         artifact = load_artifact()
         contract = chain.deploy(str(artifact["bytecode"]))
+        first_block = chain.rpc("eth_getBlockByNumber", "0x1", False)
         assert chain.rpc("eth_getCode", contract, "latest") == artifact["deployedBytecode"]
         gas = [_anchor(chain, contract, root, batch, persist=persist) for persist in (False, True)]
         logs = chain.rpc("eth_getLogs", {"fromBlock": "0x0", "address": contract})
         known = chain.rpc("eth_call", {"to": contract, "data": _known_roots(root)}, "latest")
-    assert gas == [ANCHOR_GAS, PERSIST_GAS]
+    assert int(first_block["gasUsed"], 16) == pytest.approx(DEPLOY_GAS, rel=0.02)
+    assert gas == [pytest.approx(one, rel=0.01) for one in (ANCHOR_GAS, PERSIST_GAS)]
     assert [one["topics"] for one in logs] == [["0x" + TOPIC0, "0x" + root, "0x" + batch]] * 2
     assert int(known, 16) == 1
 

@@ -52,7 +52,9 @@ def test_a_terminated_pen_is_recovered_from_the_rounds(system: System) -> None:
     system.assert_paid_once({NAMESPACE: batches})
 
 
-def test_a_pen_that_is_reset_to_before_its_reservation_signs_nothing_beside_it(system: System) -> None:
+def test_a_pen_that_is_reset_to_before_its_reservation_signs_nothing_beside_it(
+    system: System,
+) -> None:
     system.start_worker()
     batches = broadcast(system)
     system.ask(_reset_to_the_start)
@@ -123,7 +125,9 @@ async def _reset_to_the_start(client: Client) -> None:
     handle = client.get_workflow_handle(PEN)
     history = await handle.fetch_history()
     first = next(
-        event.event_id for event in history.events if event.HasField("workflow_task_completed_event_attributes")
+        event.event_id
+        for event in history.events
+        if event.HasField("workflow_task_completed_event_attributes")
     )
     described = await handle.describe()
     await client.workflow_service.reset_workflow_execution(

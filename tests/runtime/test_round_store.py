@@ -145,7 +145,7 @@ def test_a_lost_round_holds_nothing_until_it_is_signed_again(
         assert view.open_rounds() == [identity]
         assert view.find_leaf(leaf_of("1")) == identity
         assert view.closed_revision(identity) is None
-        assert view.highest_sequence() == 8
+        assert view.highest_sequence("a") == 8
 
 
 def test_a_loss_that_is_recorded_late_does_not_close_the_next_seal(rounds: RoundStore) -> None:
@@ -159,14 +159,14 @@ def test_a_loss_that_is_recorded_late_does_not_close_the_next_seal(rounds: Round
 def test_the_highest_reservation_counts_open_final_and_lost_rounds(
     rounds: RoundStore, store: LocalStore
 ) -> None:
-    assert rounds.highest_sequence() is None
+    assert rounds.highest_sequence("a") is None
     assert rounds.newest_reservation() is None
     signed(rounds, "1", sequence=3)
     final, lost = signed(rounds, "2", sequence=9), signed(rounds, "3", sequence=5)
     rounds.close(final, closed(RoundOutcome.FINAL, sequence=9))
     rounds.close(lost, closed(RoundOutcome.LOST, sequence=5))
     for view in (rounds, RoundStore(store, TARGET)):
-        assert view.highest_sequence() == 9
+        assert view.highest_sequence("a") == 9
         newest = view.newest_reservation()
         assert newest is not None
         assert newest["sequence"] == 9
@@ -174,7 +174,7 @@ def test_the_highest_reservation_counts_open_final_and_lost_rounds(
 
 def test_without_sequences_there_is_still_a_newest_reservation(rounds: RoundStore) -> None:
     signed(rounds, "1", sequence=None)
-    assert rounds.highest_sequence() is None
+    assert rounds.highest_sequence("a") is None
     assert rounds.newest_reservation() == {"account": "a", "sequence": None, "fields": {}}
 
 
@@ -207,7 +207,7 @@ def test_a_malformed_candidate_is_not_passed_over_for_the_next_reservation(
     identity = signed(rounds, "1")
     store.write(f"{rounds.folder}/{identity}/candidate-1.json", b"{")
     with pytest.raises(InvalidValue, match="candidate-1"):
-        rounds.highest_sequence()
+        rounds.highest_sequence("a")
 
 
 def test_a_manifest_that_lies_in_another_round_s_folder_is_refused(

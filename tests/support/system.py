@@ -158,7 +158,9 @@ class System:
         configuration = Configuration(
             namespace=namespace,
             cadences={
-                label: CadenceConfig(target=Target.parse(TARGET), every=every, required_depth=self.confirmations)
+                label: CadenceConfig(
+                    target=Target.parse(TARGET), every=every, required_depth=self.confirmations
+                )
                 for label, every in (cadences or {"fast": "2s"}).items()
             },
             backoff=BackoffSettings(base_seconds=0.5),
@@ -187,14 +189,24 @@ class System:
 
     def status(self, namespace: str) -> dict[str, Any]:
         """Return a namespace's `status`."""
-        return self.ask(lambda client: client.get_workflow_handle(namespace_workflow_id(namespace)).query("status"))
+        return self.ask(
+            lambda client: client.get_workflow_handle(namespace_workflow_id(namespace)).query(
+                "status"
+            )
+        )
 
     def pen(self) -> dict[str, Any]:
         """Return the aggregator's `status`."""
-        return self.ask(lambda client: client.get_workflow_handle(aggregator_workflow_id(TARGET)).query("status"))
+        return self.ask(
+            lambda client: client.get_workflow_handle(aggregator_workflow_id(TARGET)).query(
+                "status"
+            )
+        )
 
     def signal(self, workflow_id: str, name: str, *arguments: object) -> None:
-        self.ask(lambda client: client.get_workflow_handle(workflow_id).signal(name, args=arguments))
+        self.ask(
+            lambda client: client.get_workflow_handle(workflow_id).signal(name, args=arguments)
+        )
 
     @staticmethod
     def wait(look: Callable[[], Found], what: str, seconds: float = 60.0) -> Found:
@@ -212,7 +224,13 @@ class System:
     # --- what files and chain say ----------------------------------------------------------------
 
     def receipt(self, namespace: str, batch_id: str) -> dict[str, Any] | None:
-        place = self.root / "out/anchors" / path_form(namespace) / path_form(batch_id) / f"eip155_{CHAIN_ID}.json"
+        place = (
+            self.root
+            / "out/anchors"
+            / path_form(namespace)
+            / path_form(batch_id)
+            / f"eip155_{CHAIN_ID}.json"
+        )
         return json.loads(place.read_text()) if place.exists() else None
 
     def is_final(self, namespace: str, batch_id: str) -> bool:
@@ -228,7 +246,12 @@ class System:
 
     def logs(self) -> list[dict[str, Any]]:
         """Return the contract's events over all blocks."""
-        query = {"fromBlock": "0x0", "toBlock": "latest", "address": self.contract, "topics": [TOPIC0]}
+        query = {
+            "fromBlock": "0x0",
+            "toBlock": "latest",
+            "address": self.contract,
+            "topics": [TOPIC0],
+        }
         return list(self.rpc("eth_getLogs", query))
 
     def commitments(self) -> Counter[str]:
@@ -246,7 +269,9 @@ class System:
         return found
 
     def all_receipts(self) -> list[dict[str, Any]]:
-        return [json.loads(place.read_text()) for place in (self.root / "out/anchors").rglob("*.json")]
+        return [
+            json.loads(place.read_text()) for place in (self.root / "out/anchors").rglob("*.json")
+        ]
 
     def assert_paid_once(self, owed: Mapping[str, Sequence[str]]) -> None:
         """Judge by chain and files: each batch anchored, each root committed once, every transaction known."""

@@ -76,14 +76,17 @@ async def namespace_status(
     """
     handle = client.get_workflow_handle(namespace_workflow_id(namespace))
     try:
-        view: NamespaceView = await handle.query(
-            STATUS,
-            result_type=NamespaceView,
-            reject_condition=QueryRejectCondition.NOT_OPEN,
-            rpc_timeout=within,
-        )
+        async with asyncio.timeout(within.total_seconds()):  # the SDK repeats a call that timed out
+            view: NamespaceView = await handle.query(
+                STATUS,
+                result_type=NamespaceView,
+                reject_condition=QueryRejectCondition.NOT_OPEN,
+                rpc_timeout=within,
+            )
     except WorkflowQueryRejectedError:
         return None
+    except TimeoutError as error:
+        raise NoWorker from error
     except WorkflowQueryFailedError as error:
         message = f"namespace {namespace!r} could not say its state: {error}"
         raise Refusal(message) from error
@@ -100,13 +103,14 @@ async def pen_status(client: Client, target: Target, within: timedelta) -> Aggre
     """Return the state of a target's pen; None if there is none, or it does not answer in time."""
     handle = client.get_workflow_handle(aggregator_workflow_id(str(target)))
     try:
-        view: AggregatorView = await handle.query(
-            STATUS,
-            result_type=AggregatorView,
-            reject_condition=QueryRejectCondition.NOT_OPEN,
-            rpc_timeout=within,
-        )
-    except (WorkflowQueryRejectedError, WorkflowQueryFailedError, RPCError):
+        async with asyncio.timeout(within.total_seconds()):
+            view: AggregatorView = await handle.query(
+                STATUS,
+                result_type=AggregatorView,
+                reject_condition=QueryRejectCondition.NOT_OPEN,
+                rpc_timeout=within,
+            )
+    except (WorkflowQueryRejectedError, WorkflowQueryFailedError, RPCError, TimeoutError):
         return None
     return view
 
@@ -122,14 +126,15 @@ async def order(
     """
     handle = client.get_workflow_handle(namespace_workflow_id(namespace))
     try:
-        view: NamespaceView = await handle.execute_update(
-            verb, argument, result_type=NamespaceView, rpc_timeout=ANSWER_WITHIN
-        )
+        async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
+            view: NamespaceView = await handle.execute_update(
+                verb, argument, result_type=NamespaceView, rpc_timeout=ANSWER_WITHIN
+            )
     except WorkflowUpdateFailedError as error:
         reason = error.cause.message if isinstance(error.cause, ApplicationError) else error.cause
         message = f"{namespace} refused {verb}: {reason}"
         raise Refusal(message) from error
-    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+    except (WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
         raise NoWorker from error
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:

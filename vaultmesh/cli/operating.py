@@ -158,7 +158,7 @@ async def _until_anchored(
 ) -> NamespaceView:
     """Poll until the cadences have nothing in flight and nothing unanchored."""
     console = output.console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     started = time.monotonic()
     shown = ""
     with Progress(

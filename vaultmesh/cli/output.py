@@ -54,8 +54,13 @@ def print_json(document: JsonValue) -> None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return where tables and progress go; without a terminal there are no colours and no folding."""
-    found = Console(stderr=stderr, highlight=False)
+    """Return where tables and progress go; without a terminal there are no colours and no folding.
+
+    Names hold colons, so nothing is taken for an emoji.
+    """
+    found = Console(stderr=stderr, highlight=False, emoji=False)
     return (
-        found if found.is_terminal else Console(stderr=stderr, highlight=False, width=_PLAIN_WIDTH)
+        found
+        if found.is_terminal
+        else Console(stderr=stderr, highlight=False, emoji=False, width=_PLAIN_WIDTH)
     )

@@ -166,8 +166,8 @@ class PenState(BaseModel):
 
     def reserved(self, reservation: Reservation) -> None:
         """Remember the highest reservation."""
-        highest = self.last.sequence if self.last else None
-        if highest is None or reservation.sequence is None or reservation.sequence >= highest:
+        last = self.last
+        if last is None or last.account != reservation.account or (reservation.sequence or 0) >= (last.sequence or 0):
             self.last = reservation
 
     def view(self, target: Target, run_id: str) -> AggregatorView:

@@ -285,6 +285,8 @@ class Closed(Document):
     """Revision of the last receipts written for it."""
     sequence: int | None = None
     """Place of its last reservation in the account's order, where the ledger has one."""
+    account: str = ""
+    """Whose reservation it was; empty in ends that were written before this was kept."""
     candidates: int = Field(default=0, ge=0)
     """Candidates it had when it was closed: a later one opens a lost round again."""
     closed_at: datetime | None = None

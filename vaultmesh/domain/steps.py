@@ -296,6 +296,8 @@ class Record(Wire):
     revision: int
     view: RoundView | None = None
     reservation: Reservation | None = None
+    candidates: int = 0
+    """How many candidates the round had when this was decided."""
     waiting: list[AnchorRequest] = Field(default_factory=list)
     """Requests to be answered once the receipts are written."""
     riders: list[AnchorRequest] = Field(default_factory=list)

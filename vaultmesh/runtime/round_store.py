@@ -40,6 +40,8 @@ class RoundStore(RoundFiles):
         self._version: str | None = None
         self._refused: list[Refused] = []
         self._revision = 0
+        self._highest: dict[str, int] = {}
+        """Highest sequence of each account, over the final rounds."""
         self._newest: tuple[Rank, str] | None = None
         """The final round whose reservation is the highest."""
         self._leaves = LeafIndex(store, self.folder, MANIFEST)
@@ -79,14 +81,20 @@ class RoundStore(RoundFiles):
         """Return open rounds with more candidates than a caller knows, given its count by round."""
         return [one for one in self.open_rounds() if self.count(one) > known.get(one, 0)]
 
-    def highest_sequence(self) -> int | None:
-        """Return the highest sequence ever reserved on this target, as far as it is stored.
+    def highest_sequence(self, account: str) -> int | None:
+        """Return the highest sequence that an account ever reserved here, as far as it is stored.
 
         Raises:
             InvalidValue: a candidate is malformed.
         """
-        ranks = [rank for rank, _ in self._ranked()]
-        highest = max((sequence for sequence, _, _ in ranks), default=-1)
+        self._look()
+        with self._lock:
+            unfinished = sorted(self._unfinished)
+            highest = self._highest.get(account, -1)
+        for one in unfinished:
+            for candidate in self.candidates(one):
+                if candidate.reservation.get("account") == account:
+                    highest = max(highest, _sequence(candidate))
         return highest if highest >= 0 else None
 
     def newest_reservation(self) -> dict[str, JsonValue] | None:
@@ -194,7 +202,12 @@ class RoundStore(RoundFiles):
         """Remember of a final round what must not be forgotten, and look at it no more."""
         closed_ns = int(closed.closed_at.timestamp() * 1e9) if closed.closed_at else 0
         rank = (-1 if closed.sequence is None else closed.sequence), False, closed_ns
+        candidates = () if closed.account else self.candidates(one)
+        account = closed.account or (
+            candidates[-1].reservation.get("account") if candidates else ""
+        )
         with self._lock:
+            self._highest[str(account)] = max(self._highest.get(str(account), -1), rank[0])
             self._unfinished.discard(one)
             self._revision = max(self._revision, closed.revision)
             self._newest = max(self._newest or (rank, one), (rank, one))

@@ -1,0 +1,87 @@
+"""One real system for all tests of commands: Temporal, anvil, the contract, and a worker process."""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import starter
+from tests.support.system import TARGET, System
+
+NAMESPACES = ("dao:one", "fin:two")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:  # noqa: ANN401 - whatever was printed
+        return json.loads(self.out)
+
+
+Command = Callable[..., Outcome]
+
+
+def cadences(**every: str) -> dict[str, dict[str, object]]:
+    return {
+        label: {"target": TARGET, "every": period, "confirmations": 2}
+        for label, period in (every or {"fast": "1h", "strong": "2*fast"}).items()
+    }
+
+
+def write_namespaces(
+    place: Path, namespaces: Mapping[str, Mapping[str, Mapping[str, object]]]
+) -> Path:
+    """Write a namespaces.yaml: JSON is YAML."""
+    content = {name: {"cadence": each} for name, each in namespaces.items()}
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps({"namespaces": content}))
+    return place
+
+
+@pytest.fixture(scope="session")
+def system() -> Iterator[System]:
+    with (
+        tempfile.TemporaryDirectory(prefix="vaultmesh-cli-") as folder,
+        System(Path(folder), database=False) as running,
+    ):
+        write_namespaces(
+            running.root / "vmsh/config/namespaces.yaml",
+            {name: cadences() for name in NAMESPACES},
+        )
+        running.start_worker()
+        yield running
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command in this process, as `python starter.py` does."""
+
+    def command(*arguments: object, **environment: str) -> Outcome:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        try:
+            code = starter.main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            code = int(str(ended.code or 0))
+        printed = capsys.readouterr()
+        return Outcome(code, printed.out, printed.err)
+
+    return command
+
+
+@pytest.fixture
+def operate(run: Command, system: System, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run a command on the system, with just the two variables that every command needs."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", system.temporal.address)
+    monkeypatch.setenv("VMSH_ROOT", str(system.root))
+    return run

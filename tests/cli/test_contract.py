@@ -1,0 +1,68 @@
+"""`contract deploy` on a real chain."""
+
+import json
+import secrets
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+
+from contracts.check import load_artifact
+from tests.cli.conftest import Command
+from tests.support.system import CHAIN_ID, TARGET, System
+
+pytestmark = [pytest.mark.server, pytest.mark.evm]
+
+
+@pytest.fixture
+def deploy(operate: Command, system: System, tmp_path: Path) -> Command:
+    """Deploy with a section that names no contract; `chain` and `key` may differ from the real ones."""
+
+    def command(chain: int = CHAIN_ID, key: str = "", *more: str) -> object:
+        place = tmp_path / "anchors.yaml"
+        section = {"rpcUrl": system.anvil.url, "contract": "${NOT_SET_YET}", "key": "${DEPLOY_KEY}"}
+        place.write_text(json.dumps({"eip155": {str(chain): section}}))
+        environment = {"VMSH_ANCHORS": str(place), **({"DEPLOY_KEY": key} if key else {})}
+        return operate("contract", "deploy", "--target", f"eip155:{chain}", *more, **environment)
+
+    return command  # type: ignore[return-value]
+
+
+def _funded(system: System) -> str:
+    key = "0x" + secrets.token_hex(32)
+    system.anvil.fund(Account.from_key(key).address)
+    return key
+
+
+def test_deploy_prints_the_address_of_the_contract_alone(deploy: Command, system: System) -> None:
+    told = deploy(key=_funded(system))
+    assert told.code == 0
+    address = told.out.removesuffix("\n")
+    code = system.rpc("eth_getCode", address, "latest")
+    assert code == load_artifact()["deployedBytecode"]
+
+
+def test_deploy_json_names_transaction_and_block(deploy: Command, system: System) -> None:
+    document = deploy(CHAIN_ID, _funded(system), "--json").json()
+    receipt = system.rpc("eth_getTransactionReceipt", document["tx_ref"])
+    assert document["target"] == TARGET
+    assert document["address"] == receipt["contractAddress"].lower()
+    assert document["block"] == int(receipt["blockNumber"], 16)
+
+
+def test_an_account_without_funds_is_told_so(deploy: Command) -> None:
+    told = deploy(key="0x" + secrets.token_hex(32))
+    assert (told.code, told.out) == (1, "")
+    assert "funds" in told.err
+
+
+def test_another_chain_than_the_one_named_is_refused(deploy: Command, system: System) -> None:
+    told = deploy(chain=4242, key=_funded(system))
+    assert (told.code, told.out) == (1, "")
+    assert f"eip155:{CHAIN_ID}, not eip155:4242" in told.err
+
+
+def test_a_missing_key_is_bad_configuration(deploy: Command) -> None:
+    told = deploy()
+    assert (told.code, told.out) == (2, "")
+    assert "DEPLOY_KEY" in told.err

@@ -1,0 +1,108 @@
+"""`pause`, `resume`, `force` and `unregister`, against a real Temporal server and a worker process."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from devnet.temporal import TemporalServer
+from tests.cli.conftest import Command, cadences, write_namespaces
+from tests.support.system import REPOSITORY, System
+
+pytestmark = [pytest.mark.server, pytest.mark.evm]
+
+
+@pytest.fixture
+def namespace(operate: Command, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """Return a registered namespace of this test's own."""
+    name = f"op:{abs(hash(request.node.name)):x}"
+    place = write_namespaces(tmp_path / "namespaces.yaml", {name: cadences()})
+    assert operate("register", "--config", place).code == 0
+    return name
+
+
+def test_pause_of_one_cadence_shows_its_reason_and_resume_ends_it(
+    operate: Command, namespace: str
+) -> None:
+    told = operate("pause", namespace, "--cadence", "fast", "--reason", "upgrade")
+    assert (told.code, told.out) == (0, f"{namespace} fast: paused (upgrade)\n")
+    (view,) = operate("status", namespace, "--json").json()["namespaces"]
+    assert view["paused"]["fast"]["reason"] == "upgrade"
+    assert set(view["paused"]) == {"fast"}
+    resumed = operate("resume", namespace, "--cadence", "fast", "--json")
+    assert (resumed.code, resumed.json()["paused"]) == (0, {})
+
+
+def test_pause_without_cadence_pauses_all_of_them(operate: Command, namespace: str) -> None:
+    document = operate("pause", namespace, "--json").json()
+    assert (document["state"], set(document["paused"])) == ("paused", {"fast", "strong"})
+    assert operate("resume", namespace, "--json").json()["state"] == "running"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("pause", "--cadence", "hourly"), ("resume", "--cadence", "cold"), ("force", "cold")],
+)
+def test_a_cadence_that_it_does_not_have_is_bad_usage(
+    command: tuple[str, ...], operate: Command, namespace: str
+) -> None:
+    verb, *rest = command
+    told = operate(verb, namespace, *rest)
+    assert (told.code, told.out) == (2, "")
+    assert "fast, strong" in told.err
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "force", "unregister"])
+def test_an_unknown_namespace_is_a_clear_failure(verb: str, operate: Command) -> None:
+    told = operate(verb, "no:body")
+    assert (told.code, told.out) == (1, "")
+    assert "'no:body'" in told.err
+
+
+def test_force_wait_ends_when_everything_owed_is_in_the_ledger(
+    operate: Command, system: System, namespace: str
+) -> None:
+    batch_id = system.seal(namespace)
+    told = operate("force", namespace, "strong", "--wait")
+    assert told.code == 0
+    receipt = system.receipt(namespace, batch_id)
+    assert receipt is not None
+    assert receipt["txRef"] in told.out
+    assert "in flight" in told.err
+
+
+def test_force_wait_ends_when_nothing_is_owed(operate: Command, namespace: str) -> None:
+    assert operate("force", namespace, "--wait").code == 0
+
+
+def test_unregister_ends_the_workflow(operate: Command, system: System, namespace: str) -> None:
+    assert operate("unregister", namespace).code == 0
+    system.wait(lambda: operate("status", namespace).code == 1, "the end of the workflow")
+
+
+async def _start_unanswered(address: str, namespace: str) -> None:
+    """Start a namespace's workflow where no worker is."""
+    client = await Client.connect(address, data_converter=pydantic_data_converter)
+    await client.start_workflow(
+        "NamespaceWorkflow", id=f"namespace:{namespace}", task_queue="scheduler"
+    )
+
+
+def test_within_ten_seconds_each_says_that_no_worker_answers(run: Command, tmp_path: Path) -> None:
+    server = TemporalServer(tmp_path, headless=True)
+    server.part.start()
+    place = {"TEMPORAL_ADDRESS": server.address, "VMSH_ROOT": str(REPOSITORY)}
+    try:
+        run("setup", **place)
+        asyncio.run(_start_unanswered(server.address, "op:lonely"))
+        for command in (("pause", "op:lonely"), ("status", "op:lonely")):
+            started = time.monotonic()
+            told = run(*command, **place)
+            assert time.monotonic() - started < 10
+            assert told.code == 1
+            assert "no worker answers" in told.err
+    finally:
+        server.part.kill()

@@ -1,0 +1,72 @@
+"""`seal`: files and pending events become batches, whatever runs."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command, cadences, write_namespaces
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VMSH_ROOT", str(tmp_path))
+    write_namespaces(tmp_path / "vmsh/config/namespaces.yaml", {"dao:one": cadences()})
+    return tmp_path
+
+
+def _files(folder: Path, *contents: str) -> list[Path]:
+    places = [folder / f"file-{position}.txt" for position in range(len(contents))]
+    for place, content in zip(places, contents, strict=True):
+        place.write_text(content)
+    return places
+
+
+def test_seal_prints_the_batch_id_alone(run: Command, root: Path) -> None:
+    told = run("seal", "dao:one", *_files(root, "a", "b", "c"))
+    assert (told.code, told.err) == (0, "")
+    batch_id = told.out.removesuffix("\n")
+    batch = json.loads((root / "out/batches" / f"{batch_id}.json").read_text())
+    assert (batch["id"], batch["namespace"]) == (batch_id, "dao:one")
+    assert batch["leaves"] == [
+        f"sha256:{hashlib.sha256(c).hexdigest()}" for c in (b"a", b"b", b"c")
+    ]
+
+
+def test_seal_of_a_sealed_file_names_its_batch(run: Command, root: Path) -> None:
+    files = _files(root, "a")
+    batch_id = run("seal", "dao:one", *files).out.strip()
+    told = run("seal", "dao:one", *files)
+    assert (told.code, told.out) == (1, "")
+    assert batch_id in told.err
+
+
+def test_seal_of_equal_or_absent_files_fails_clearly(run: Command, root: Path) -> None:
+    assert run("seal", "dao:one", *_files(root, "a", "a")).code == 1
+    told = run("seal", "dao:one", root / "absent.txt")
+    assert told.code == 1
+    assert "absent.txt" in told.err
+
+
+def test_seal_pending_takes_what_waits_and_is_content_with_nothing(
+    run: Command, root: Path
+) -> None:
+    told = run("seal", "dao:one", "--pending")
+    assert (told.code, told.out) == (0, "")
+    assert run("seal", "dao:one", "--pending", "--json").json()["batch"] is None
+
+
+def test_seal_json_names_root_and_events(run: Command, root: Path) -> None:
+    document = run("seal", "dao:one", *_files(root, "a", "b"), "--json").json()
+    assert document["root"].startswith("sha256:")
+    assert len(document["events"]) == document["leaves"] == 2
+
+
+def test_seal_for_a_namespace_that_is_not_configured_says_that_its_batch_waits(
+    run: Command, root: Path
+) -> None:
+    told = run("seal", "dao:later", *_files(root, "a"))
+    assert told.code == 0
+    assert told.out.strip().isdecimal()
+    assert "dao:later" in told.err

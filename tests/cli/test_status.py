@@ -1,0 +1,137 @@
+"""`status`: the exact shape that other programs read, and what people see."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import NAMESPACES, Command, cadences, write_namespaces
+from tests.support.system import TARGET, System
+
+pytestmark = [pytest.mark.server, pytest.mark.evm]
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_OUTCOMES = {"anchored", "nothing_new", "coalesced", "paused"}
+
+
+@pytest.fixture(scope="module")
+def anchored(system: System) -> str:
+    """Return a batch of the first namespace that is in the ledger for good."""
+    batch_id = system.seal(NAMESPACES[0])
+    system.register(NAMESPACES[0], fast="2s")
+    system.wait_final(NAMESPACES[0], batch_id)
+    return batch_id
+
+
+def _shown(operate: Command, namespace: str) -> dict[str, Any]:
+    told = operate("status", namespace, "--json")
+    assert told.code == 0
+    (view,) = told.json()["namespaces"]
+    assert isinstance(view, dict)
+    return view
+
+
+def test_json_has_every_key_of_the_interface(operate: Command, anchored: str) -> None:
+    view = _shown(operate, NAMESPACES[0])
+    assert view["namespace"] == NAMESPACES[0]
+    assert view["workflow_id"] == f"namespace:{NAMESPACES[0]}"
+    assert (view["state"], view["paused"], view["last_rejected"]) == ("running", {}, None)
+    assert view["run_id"]
+    fast = view["cadences"]["fast"]
+    assert (fast["target"], fast["every"], fast["unanchored"]) == (TARGET, "2s", 0)
+    assert _TIME.fullmatch(fast["next_due"])
+    assert fast["in_flight"] is None
+    assert set(fast["outcomes"]) == _OUTCOMES
+    assert all(isinstance(count, int) for count in fast["outcomes"].values())
+
+
+def test_the_last_anchor_is_joined_with_what_the_receipt_says(
+    operate: Command, system: System, anchored: str
+) -> None:
+    receipt = system.receipt(NAMESPACES[0], anchored)
+    assert receipt is not None
+    anchor = _shown(operate, NAMESPACES[0])["cadences"]["fast"]["last_anchor"]
+    assert anchor["batch_ids"] == [anchored]
+    assert (anchor["tx_ref"], anchor["block"]) == (receipt["txRef"], receipt["blockNumber"])
+    assert (anchor["at"], anchor["finality"]) == (receipt["anchorTs"], "finalized")
+    assert anchor["depth"] >= anchor["required_depth"] == 2
+    assert anchor["slot"]
+
+
+def test_a_request_in_flight_shows_its_failures_and_its_next_retry(
+    operate: Command, system: System
+) -> None:
+    system.signal(f"aggregator:{TARGET}", "pause", "held for a test")
+    system.seal("fly:one")
+    system.register("fly:one", fast="1h")
+
+    def in_flight() -> dict[str, Any] | None:
+        found: dict[str, Any] | None = _shown(operate, "fly:one")["cadences"]["fast"]["in_flight"]
+        return found
+
+    flight = system.wait(in_flight, "the request")
+    assert set(flight) == {"slot", "since", "failures", "last_failure", "next_retry"}
+    assert _TIME.fullmatch(flight["since"])
+    system.signal(f"aggregator:{TARGET}", "resume")
+    system.wait(lambda: in_flight() is None, "the anchor")
+
+
+def test_a_rejected_signal_shows(operate: Command, system: System, anchored: str) -> None:
+    system.signal(f"namespace:{NAMESPACES[0]}", "pause", {"cadence": "hourly"})
+    rejected = system.wait(
+        lambda: _shown(operate, NAMESPACES[0])["last_rejected"], "the rejected signal"
+    )
+    assert rejected["name"] == "pause"
+    assert _TIME.fullmatch(rejected["at"])
+    assert "hourly" in rejected["reason"]
+    operate("resume", NAMESPACES[0])
+
+
+def test_a_configured_namespace_without_workflow_is_missing(operate: Command) -> None:
+    view = _shown(operate, NAMESPACES[1])
+    assert (view["state"], view["run_id"]) == ("missing", "")
+    assert view["cadences"]["strong"]["every"] == "2*fast"
+    assert view["cadences"]["strong"]["last_anchor"] is None
+
+
+def test_a_namespace_that_runs_but_is_not_configured_is_shown_too(
+    operate: Command, system: System
+) -> None:
+    system.register("run:only", fast="1h")
+
+    def names() -> bool:
+        shown = operate("status", "--json").json()["namespaces"]
+        return {*NAMESPACES, "run:only"} <= {view["namespace"] for view in shown}
+
+    system.wait(names, "the namespace in visibility")
+
+
+def test_an_unknown_namespace_is_a_clear_failure(operate: Command) -> None:
+    told = operate("status", "no:body")
+    assert (told.code, told.out) == (1, "")
+    assert "'no:body'" in told.err
+    assert "register" in told.err
+
+
+def test_the_table_names_every_cadence_and_holds_no_colours_off_a_terminal(
+    operate: Command, anchored: str
+) -> None:
+    told = operate("status")
+    assert told.code == 0
+    for expected in (*NAMESPACES, "strong 2*fast", "missing", "finalized"):
+        assert expected in told.out
+    assert "\x1b" not in told.out
+
+
+def test_a_name_that_looks_like_markup_is_shown_as_written(
+    operate: Command, system: System
+) -> None:
+    write_namespaces(
+        system.root / "vmsh/config/namespaces.yaml",
+        {**{name: cadences() for name in NAMESPACES}, "a:one:[b]": cadences()},
+    )
+    try:
+        assert "a:one:[b]" in operate("status").out
+    finally:
+        write_namespaces(
+            system.root / "vmsh/config/namespaces.yaml", {name: cadences() for name in NAMESPACES}
+        )

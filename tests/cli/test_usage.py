@@ -1,0 +1,94 @@
+"""What every command has in common: help with an example that means something, and exit codes."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import starter
+from devnet.ports import LOOPBACK, free_port
+from tests.cli.conftest import Command
+from tests.support.system import REPOSITORY
+
+COMMANDS = (
+    ("dev",), ("demo",), ("setup",), ("register",), ("status",), ("pause",), ("resume",), ("force",),
+    ("unregister",), ("seal",), ("verify",), ("contract",), ("contract", "deploy"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_ends_with_an_example_that_can_be_parsed(
+    command: tuple[str, ...], run: Command
+) -> None:
+    shown = run(*command, "--help")
+    assert shown.code == 0
+    example = " ".join(shown.out.split("example: ")[1].split())
+    assert f"python starter.py {' '.join(command)}" in example
+    words = shlex.split(example.split("python starter.py ")[1])
+    assert starter.build_parser().parse_args(words).run is not None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("fly",),
+        ("status", "--nonsense"),
+        ("seal", "dao:one"),
+        ("seal", "dao:one", "file", "--pending"),
+        ("verify",),
+        ("verify", "receipt.json", "--batch", "1"),
+        ("verify", "receipt.json", "--namespace", "dao:one"),
+        ("verify", "receipt.json", "--offline"),
+        ("contract",),
+        ("contract", "deploy", "--target", "btc:regtest"),
+        ("contract", "deploy", "--target", "nonsense"),
+        ("register", "--prune", "--namespace", "dao:one"),
+    ],
+    ids=" ".join,
+)
+def test_bad_usage_is_told_on_standard_error_with_exit_code_2(
+    arguments: tuple[str, ...], run: Command, tmp_path: Path
+) -> None:
+    told = run(*arguments, VMSH_ROOT=str(tmp_path))
+    assert (told.code, told.out) == (2, "")
+    assert told.err
+    assert "Traceback" not in told.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("pause", "dao:one"), ("register",)], ids=" ".join
+)
+def test_a_bad_setting_stops_a_command_with_exit_code_2_and_its_name(
+    arguments: tuple[str, ...], run: Command
+) -> None:
+    told = run(*arguments, VMSH_BASE_BACKOFF="-1")
+    assert told.code == 2
+    assert "VMSH_BASE_BACKOFF" in told.err
+
+
+def test_a_broken_namespaces_file_is_named_with_line_and_key(run: Command, tmp_path: Path) -> None:
+    place = tmp_path / "namespaces.yaml"
+    place.write_text("namespaces:\n  dao:one:\n    cadences: {}\n")
+    told = run("register", "--config", place)
+    assert told.code == 2
+    assert f"{place}:" in told.err
+    assert "cadences" in told.err
+
+
+def test_temporal_that_is_down_is_one_clear_line_with_exit_code_1() -> None:
+    address = f"{LOOPBACK}:{free_port()}"
+    ended = subprocess.run(
+        [sys.executable, "starter.py", "pause", "dao:one"],
+        cwd=REPOSITORY,
+        env={"TEMPORAL_ADDRESS": address, "PATH": "/usr/bin"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert address in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

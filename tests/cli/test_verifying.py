@@ -1,0 +1,370 @@
+"""`verify` on receipts of a real run, and on copies that were changed in every way that must be told apart."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.check import load_artifact
+from tests.cli.conftest import Command
+from tests.support.system import CHAIN_ID, System
+
+pytestmark = [pytest.mark.server, pytest.mark.evm]
+STRANGER = "0x00000000000000000000000000000000000de911"
+"""Account without a key; the local chain lends it."""
+NAMESPACE, SHARING = "ver:one", "ver:two"
+Receipt = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def direct(system: System) -> Path:
+    """Return the final receipt of a batch that was sealed from files and committed directly."""
+    from vaultmesh.runtime.sealing import seal_files
+    from vaultmesh.runtime.storage import LocalStore
+
+    system.root.mkdir(exist_ok=True)
+    files = []
+    for position in range(3):
+        files.append(system.folder / f"minutes-{position}.txt")
+        files[-1].write_text(f"minutes {position}")
+    batch = seal_files(LocalStore(system.root), NAMESPACE, files, now=1_761_200_000).batch
+    system.register(NAMESPACE, fast="1h")
+    system.wait_final(NAMESPACE, batch.id)
+    return _place(system, NAMESPACE, batch.id)
+
+
+@pytest.fixture(scope="module")
+def in_a_tree(system: System, direct: Path) -> Path:
+    """Return the final receipt of a batch that shares its transaction with another."""
+    batch_ids = [system.seal(SHARING), system.seal(SHARING)]
+    system.register(SHARING, fast="1h")
+    system.wait_final(SHARING, *batch_ids)
+    return _place(system, SHARING, batch_ids[0])
+
+
+def _place(system: System, namespace: str, batch_id: str) -> Path:
+    folder = system.root / "out/anchors" / namespace.replace(":", "_") / batch_id
+    return folder / f"eip155_{CHAIN_ID}.json"
+
+
+def _failed(operate: Command, *what: object) -> dict[str, str]:
+    """Return name and detail of each check that failed."""
+    told = operate("verify", *what, "--json")
+    document = told.json()
+    failed = {
+        check["name"]: check["detail"]
+        for receipt in document["receipts"]
+        for check in receipt["checks"]
+        if not check["passed"]
+    }
+    assert told.code == (1 if failed else 0)
+    assert document["verified"] is not bool(failed)
+    return failed
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Callable[[Path, Callable[[Receipt], object]], Path]:
+    """Return a copy of a receipt with a change."""
+
+    def change(original: Path, edit: Callable[[Receipt], object]) -> Path:
+        document = json.loads(original.read_text())
+        before = copy.deepcopy(document)
+        edit(document)
+        assert document != before
+        place = tmp_path / "changed.json"
+        place.write_text(json.dumps(document))
+        return place
+
+    return change
+
+
+Changed = Callable[[Path, Callable[[Receipt], object]], Path]
+
+
+def test_a_receipt_of_a_real_run_verifies_with_a_line_per_check(
+    operate: Command, direct: Path
+) -> None:
+    told = operate("verify", direct)
+    assert told.code == 0
+    path, *lines, conclusion = told.out.splitlines()
+    assert path == str(direct)
+    assert all(line.startswith("✓ ") and ": " in line for line in lines)
+    assert "(finalized)" in conclusion
+
+
+def test_a_receipt_of_a_tree_verifies_through_its_inclusion_proof(
+    operate: Command, in_a_tree: Path
+) -> None:
+    assert json.loads(in_a_tree.read_text())["evidence"]["aggregation"]["treeSize"] == 2
+    told = operate("verify", in_a_tree)
+    assert (told.code, "of 2 leads to" in told.out) == (0, True)
+
+
+def test_every_receipt_of_a_batch_is_found_by_its_id(operate: Command, direct: Path) -> None:
+    batch_id = direct.parent.name
+    assert _failed(operate, "--batch", batch_id) == {}
+    assert _failed(operate, "--batch", batch_id, "--namespace", NAMESPACE) == {}
+    assert operate("verify", "--batch", batch_id, "--namespace", SHARING).code == 1
+    assert operate("verify", "--batch", "none").code == 1
+
+
+def _set(*keys: str, to: object) -> Callable[[Receipt], object]:
+    def edit(document: Receipt) -> None:
+        for key in keys[:-1]:
+            document = document[key]
+        document[keys[-1]] = to
+
+    return edit
+
+
+ZEROS, ONES = "0x" + "00" * 32, "0x" + "11" * 32
+
+
+@pytest.mark.parametrize(
+    ("edit", "names"),
+    [
+        (_set("root", to=ONES), {"batch root", "root", "batch id", "round"}),
+        (_set("blockNumber", to=1), {"block", "canonical", "timestamp"}),
+        (_set("anchorTs", to="2020-01-01T00:00:00Z"), {"timestamp"}),
+        (
+            _set("evidence", "evm", "blockHash", to=ONES),
+            {"block", "canonical", "depth", "finality"},
+        ),
+        (_set("evidence", "evm", "contract", to="0x" + "12" * 20), {"contract"}),
+        (_set("evidence", "evm", "batchId", to=ONES), {"batch id"}),
+        (_set("evidence", "evm", "rawTransaction", to="0x02"), {"raw transaction"}),
+        (_set("metadata", "round", to="0" * 32), {"round"}),
+        (_set("metadata", "batchId", to="1761299999"), {"batch file"}),
+        (_set("metadata", "namespace", to="ver:thief"), {"batch namespace"}),
+        (_set("finality", "requiredDepth", to=1_000_000), {"receipt"}),
+        (_set("network", to="eip155:1"), {"round", "ledger"}),
+        (_set("surplus", to=1), {"receipt"}),
+    ],
+)
+def test_each_change_of_a_receipt_is_told_apart(
+    edit: Callable[[Receipt], object],
+    names: set[str],
+    operate: Command,
+    direct: Path,
+    changed: Changed,
+) -> None:
+    assert set(_failed(operate, changed(direct, edit))) == names
+
+
+def test_a_block_that_is_not_of_the_chain_is_called_reorganised(
+    operate: Command, direct: Path, changed: Changed
+) -> None:
+    failed = _failed(operate, changed(direct, _set("evidence", "evm", "blockHash", to=ONES)))
+    assert "reorganised" in failed["canonical"]
+
+
+def test_a_wrong_leaf_of_a_tree_fails_at_the_inclusion_proof(
+    operate: Command, in_a_tree: Path, changed: Changed
+) -> None:
+    for key, value in (("root", ONES), ("salt", ZEROS), ("batchId", "1"), ("namespace", "x")):
+        edit = _set("evidence", "aggregation", "leaf", key, to=value)
+        assert "inclusion proof" in _failed(operate, changed(in_a_tree, edit))
+    assert "inclusion proof" in _failed(
+        operate, changed(in_a_tree, _set("evidence", "aggregation", "path", to=[ONES]))
+    )
+    assert "inclusion proof" in _failed(
+        operate, changed(in_a_tree, _set("evidence", "aggregation", "root", to=ONES))
+    )
+
+
+def _sent(system: System, transaction: dict[str, str]) -> Receipt:
+    system.anvil.fund(STRANGER)
+    system.rpc("anvil_impersonateAccount", STRANGER)
+    sent = system.rpc("eth_sendTransaction", {"from": STRANGER, "gas": hex(100_000), **transaction})
+    found: Receipt = system.wait(lambda: system.rpc("eth_getTransactionReceipt", sent), "a block")
+    return found
+
+
+def _as_if_in(found: Receipt) -> Callable[[Receipt], object]:
+    def edit(document: Receipt) -> None:
+        document["txRef"] = document["txHash"] = found["transactionHash"]
+        document["blockNumber"] = int(found["blockNumber"], 16)
+        document["evidence"]["evm"]["blockHash"] = found["blockHash"]
+
+    return edit
+
+
+def test_a_reverted_transaction_is_called_reverted(
+    operate: Command, system: System, direct: Path, changed: Changed
+) -> None:
+    found = _sent(system, {"to": system.contract, "data": "0xdeadbeef"})
+    failed = _failed(operate, changed(direct, _as_if_in(found)))
+    assert "reverted" in failed["status"]
+    assert "contract" not in failed
+
+
+def test_the_same_log_by_another_contract_is_called_the_wrong_contract(
+    operate: Command, system: System, direct: Path, changed: Changed
+) -> None:
+    original = json.loads(direct.read_text())
+    call = system.rpc("eth_getTransactionByHash", original["txRef"])["input"]
+    other = system.anvil.deploy(str(load_artifact()["bytecode"])).lower()
+    failed = _failed(
+        operate, changed(direct, _as_if_in(_sent(system, {"to": other, "data": call})))
+    )
+    assert other in failed["contract"]
+    assert "status" not in failed
+
+
+def test_an_unknown_transaction_is_in_no_block(
+    operate: Command, direct: Path, changed: Changed
+) -> None:
+    def edit(document: Receipt) -> None:
+        document["txRef"] = document["txHash"] = ONES
+
+    assert "in no block" in _failed(operate, changed(direct, edit))["transaction"]
+
+
+def test_what_is_not_deep_enough_yet_is_information_when_the_receipt_says_observed(
+    operate: Command, direct: Path, changed: Changed
+) -> None:
+    def edit(document: Receipt) -> None:
+        document["finality"] |= {"state": "observed", "requiredDepth": 1_000_000}
+
+    told = operate("verify", changed(direct, edit))
+    assert told.code == 0
+    assert "of 1000000 (not final yet" in told.out
+
+
+def test_a_receipt_that_says_reorged_is_not_verified(
+    operate: Command, direct: Path, changed: Changed
+) -> None:
+    def edit(document: Receipt) -> None:
+        document["status"] = document["finality"]["state"] = "reorged"
+
+    assert set(_failed(operate, changed(direct, edit))) == {"receipt status"}
+
+
+def test_a_changed_batch_file_is_told_from_a_changed_receipt(
+    operate: Command, system: System, direct: Path
+) -> None:
+    place = system.root / "out/batches" / f"{direct.parent.name}.json"
+    original = place.read_text()
+    batch = json.loads(original)
+    other = "sha256:" + hashlib.sha256(b"other").hexdigest()
+    try:
+        place.write_text(json.dumps({**batch, "leaves": [other, *batch["leaves"][1:]]}))
+        assert set(_failed(operate, direct)) == {"batch file"}
+        bare = {key: batch[key] for key in ("id", "createdAt", "namespace")}
+        place.write_text(json.dumps({**bare, "root": other}))
+        assert set(_failed(operate, direct)) == {"batch root"}
+        place.unlink()
+        assert "missing" in _failed(operate, direct)["batch file"]
+    finally:
+        place.write_text(original)
+
+
+def test_files_that_are_no_receipts_fail_each_by_itself(
+    operate: Command, direct: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "nonsense.json"
+    place.write_text("{")
+    told = operate("verify", direct, place, tmp_path / "absent.json", "--json")
+    assert told.code == 1
+    assert [receipt["passed"] for receipt in told.json()["receipts"]] == [True, False, False]
+
+
+# --- events ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def event(system: System, direct: Path) -> Path:
+    """Return the event receipt of a leaf of the direct batch, once it has its anchor."""
+    (place,) = (system.root / "out/receipts").glob("minutes-1*.json")
+    system.wait(
+        lambda: json.loads(place.read_text())["anchor"]["chain"] != "vm:internal", "its anchor"
+    )
+    return place
+
+
+def test_an_event_verifies_by_id_and_by_file_with_a_word_on_its_legacy_path(
+    operate: Command, event: Path
+) -> None:
+    assert _failed(operate, event) == {}
+    told = operate("verify", "--event", event.stem)
+    assert told.code == 0
+    assert "legacy" in told.out
+
+
+def test_an_unknown_event_is_a_clear_failure(operate: Command) -> None:
+    told = operate("verify", "--event", "nothing")
+    assert (told.code, told.out) == (1, "")
+    assert "'nothing'" in told.err
+
+
+OTHER = "sha256:" + "22" * 32
+
+
+@pytest.mark.parametrize(
+    ("edit", "names"),
+    [
+        (_set("eventHash", to=OTHER), {"event path", "event leaf"}),
+        (_set("path", to=[OTHER]), {"event path"}),
+        (_set("path", to=[OTHER] * 21), {"event path"}),
+        (_set("anchor", "tx", to=ONES), {"transaction", "event anchor"}),
+        (_set("anchor", "ts", to=1), {"timestamp", "event anchor"}),
+        (_set("anchor", "block", to=1), {"block", "event anchor"}),
+        (_set("anchor", "contract", to="0x" + "12" * 20), {"contract", "event anchor"}),
+        (_set("integrity", to="vmr1-1761200000-other"), {"event id"}),
+    ],
+)
+def test_each_change_of_an_event_receipt_is_told_apart(
+    edit: Callable[[Receipt], object],
+    names: set[str],
+    operate: Command,
+    event: Path,
+    changed: Changed,
+) -> None:
+    assert names <= set(_failed(operate, changed(event, edit)))
+
+
+def test_a_legacy_receipt_without_anchor_receipts_is_checked_against_the_ledger_alone(
+    operate: Command, direct: Path, event: Path, tmp_path: Path
+) -> None:
+    aside = tmp_path / "aside.json"
+    direct.rename(aside)
+    try:
+        assert _failed(operate, event) == {}
+    finally:
+        aside.rename(direct)
+
+
+def test_an_event_of_a_batch_in_a_tree_is_verified_by_the_batch_s_anchors(
+    operate: Command, system: System, in_a_tree: Path, tmp_path: Path
+) -> None:
+    batch_id = in_a_tree.parent.name
+    batch = json.loads((system.root / "out/batches" / f"{batch_id}.json").read_text())
+    first, second, third = (bytes.fromhex(leaf[7:]) for leaf in batch["leaves"])
+    sibling = hashlib.sha256(third + third).hexdigest()
+    place = tmp_path / "event.json"
+    receipt = {
+        "eventHash": batch["leaves"][0],
+        "batchRoot": batch["root"],
+        "path": [f"sha256:{second.hex()}", f"sha256:{sibling}"],
+        "anchor": {"chain": "vm:internal", "tx": f"batch:{batch_id}", "block": 0, "ts": 1},
+        "verifier": "did:vm:arbiter:local-sealer",
+        "integrity": f"vmr1-{batch_id}-event-{first.hex()[:4]}",
+    }
+    place.write_text(json.dumps(receipt))
+    told = operate("verify", place)
+    assert told.code == 0
+    assert "of 2 leads to" in told.out
+
+
+def test_an_event_of_a_batch_that_is_only_sealed_is_not_verified(
+    operate: Command, system: System, tmp_path: Path
+) -> None:
+    file = tmp_path / "fresh.txt"
+    file.write_text("fresh")
+    assert operate("seal", "ver:nobody", file).code == 0
+    (place,) = (system.root / "out/receipts").glob("fresh*.json")
+    assert "not anchored" in _failed(operate, place)["anchor"]

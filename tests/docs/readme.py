@@ -1,0 +1,27 @@
+"""The place where tests take the README apart: its commands, its examples, its paths."""
+
+import re
+import shlex
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str, text: str = TEXT) -> list[str]:
+    """Return the fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(program: str) -> list[list[str]]:
+    """Return the arguments of every command line that begins with a program."""
+    lines = [
+        line for block in blocks("sh") for line in block.splitlines() if line.startswith(program)
+    ]
+    return [shlex.split(line.removeprefix(program), comments=True) for line in lines]
+
+
+def rows(head: str) -> list[list[str]]:
+    """Return the cells of the table whose head line begins so."""
+    lines = TEXT[TEXT.index(f"\n{head}") + 1 :].split("\n\n", 1)[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]

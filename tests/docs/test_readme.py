@@ -1,0 +1,96 @@
+"""What the README says is what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import worker
+from activities.anchors import SCHEMES, settings_model
+from docs.tables import MEANING, README, TABLES, variables_read, with_tables
+from starter import build_parser
+from tests.docs.readme import REPOSITORY, TEXT, blocks, commands, rows
+from vaultmesh.domain.failures import ADVICE, FailureKind
+from vaultmesh.domain.target import Target
+from vaultmesh.runtime.configuration import load_anchors, load_namespaces
+
+
+def test_every_table_is_as_the_code_has_it() -> None:
+    assert with_tables(TEXT) == TEXT, "run python -m docs.tables"
+
+
+def test_a_table_that_is_behind_the_code_shows() -> None:
+    behind = TEXT.replace(ADVICE[FailureKind.AUTH], "ask somebody")
+    assert behind != TEXT
+    assert with_tables(behind) == TEXT
+
+
+def test_a_readme_without_markers_is_refused() -> None:
+    for name in TABLES:
+        with pytest.raises(LookupError, match=name):
+            with_tables(TEXT.replace(f"<!-- {name}: end -->", ""))
+
+
+def test_every_variable_that_is_read_is_described_and_no_other() -> None:
+    assert list(MEANING) == variables_read()
+
+
+@pytest.mark.parametrize("given", commands("python starter.py "), ids=" ".join)
+def test_every_command_that_is_shown_is_one(given: list[str]) -> None:
+    assert callable(build_parser().parse_args(given).run)
+
+
+@pytest.mark.parametrize("given", commands("python worker.py "), ids=" ".join)
+def test_every_start_of_a_worker_that_is_shown_is_one(given: list[str]) -> None:
+    assert worker.parse_arguments(given).roles == list(worker.ROLES)
+
+
+def test_every_target_of_make_that_is_shown_exists() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    named = set(
+        re.findall(
+            r"\bmake (?!what )([a-z][a-z-]+)",
+            " ".join([*blocks("sh"), *re.findall("`[^`\n]+`", TEXT)]),
+        )
+    )
+    assert {"demo", "test", "check"} <= named
+    assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+def test_both_examples_of_configuration_are_ones_that_a_worker_takes(tmp_path: Path) -> None:
+    namespaces, anchors = blocks("yaml")
+    (tmp_path / "namespaces.yaml").write_text(namespaces)
+    (tmp_path / "anchors.yaml").write_text(anchors)
+    assert load_namespaces(tmp_path / "namespaces.yaml", SCHEMES).warnings == ()
+    given = dict.fromkeys(re.findall(r"\$\{(\w+)", anchors), "http://127.0.0.1:1")
+    given["BASE_CONTRACT"] = f"0x{'ab' * 20}"
+    target = Target("eip155", "8453")
+    model = settings_model(target)
+    settings = load_anchors(tmp_path / "anchors.yaml", given, SCHEMES).settings(target, model)
+    named = yaml.safe_load(anchors)["eip155"]
+    written = {*named["default"], *named["8453"]}
+    assert {model.model_fields[name].alias for name in settings.model_fields_set} == written
+
+
+def test_the_tree_names_every_folder_of_code_and_nothing_else() -> None:
+    (tree,) = blocks("text")
+    named = [line.split()[0] for line in tree.splitlines()]
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
+    packages = {path.parent.name for path in REPOSITORY.glob("*/__init__.py")}
+    assert packages <= {name.split("/")[0] for name in named}
+
+
+def test_every_place_to_change_something_exists() -> None:
+    for what, place in rows("| to change | go to |"):
+        *names, path = re.findall(r"`([^`]+)`", place.split(", then")[0].split("; no code")[0])[:2]
+        if path == "namespaces.yaml":
+            path = "vmsh/config/namespaces.yaml"
+        assert (REPOSITORY / path).exists() or "SCHEMES" in place, what
+        for name in names:
+            if not (REPOSITORY / name).exists():
+                assert name in (REPOSITORY / path).read_text(encoding="utf-8"), what
+
+
+def test_the_readme_is_the_file_that_the_tables_are_written_into() -> None:
+    assert README.read_text(encoding="utf-8") == TEXT
