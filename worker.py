@@ -17,7 +17,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities.anchors import SCHEMES
+from activities.anchors import SCHEMES, settings_model
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.lookout import Lookout
 from activities.registry import Adapters, build
@@ -25,9 +25,16 @@ from activities.reload import Reload
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.receipt import SCHEMES as RECEIPT_SCHEMES
 from vaultmesh.runtime import logs, search_attributes
 from vaultmesh.runtime.client import connect
-from vaultmesh.runtime.configuration import AnchorsSource, anchors_path
+from vaultmesh.runtime.configuration import (
+    AnchorsSource,
+    anchors_path,
+    load_anchors,
+    load_namespaces,
+    namespaces_path,
+)
 from vaultmesh.runtime.http import HealthServer
 from vaultmesh.runtime.metrics import Metrics
 from vaultmesh.runtime.settings import Settings
@@ -93,6 +100,21 @@ def workers(client: Client, adapters: Adapters, roles: Sequence[str]) -> list[Wo
     return found
 
 
+def check_configuration(settings: Settings, roles: Sequence[str]) -> None:
+    """Look at the configuration before any work is taken.
+
+    Raises:
+        ConfigurationError: with every problem; keys are looked at only where the role needs them.
+    """
+    namespaces = load_namespaces(namespaces_path(settings), SCHEMES)
+    for warning in namespaces.warnings:
+        _LOG.warning("namespaces file has a warning", extra={"detail": warning})
+    targets = {one.target for spec in namespaces.specs.values() for one in spec.cadences.values()}
+    anchors = load_anchors(anchors_path(settings), known_schemes=RECEIPT_SCHEMES)
+    models = {target: settings_model(target) for target in sorted(targets)}
+    anchors.check(models, signing="anchors" in roles)
+
+
 async def run(roles: Sequence[str], settings: Settings) -> None:
     """Run until SIGTERM or Ctrl-C, then drain."""
     stopped = asyncio.Event()
@@ -102,7 +124,7 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
     metrics = Metrics(settings.metrics_prefix)
     client = await connect()
     await search_attributes.ensure(client)
-    anchors = AnchorsSource(anchors_path(settings), known_schemes=SCHEMES)
+    anchors = AnchorsSource(anchors_path(settings), known_schemes=RECEIPT_SCHEMES)
     adapters = build(client, settings.root, anchors, metrics)
     visibility = Visibility(client, metrics)
     running = workers(client, adapters, roles)
@@ -141,6 +163,7 @@ def main(arguments: Sequence[str]) -> int:
         logs.set_up(settings.log_level)
         for warning in settings.warnings:
             _LOG.warning("setting no longer needed", extra={"detail": warning})
+        check_configuration(settings, parsed.roles)
         asyncio.run(run(parsed.roles, settings))
     except DomainError as error:
         print(f"worker.py: {error}", file=sys.stderr)

@@ -34,6 +34,8 @@ class Cadences:
         self._running: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._short_work = 0
+        self._counting = asyncio.Lock()
+        """Held by the one local activity that runs: two at once resolve apart, but together in a replay."""
         self.stopping = False
 
     @property
@@ -145,9 +147,10 @@ class Cadences:
         )
         self._short_work += 1
         try:
-            owed: Owed = await workflow.execute_local_activity(
-                ports.COUNT_OWED.name, question, result_type=Owed, **options.COUNT_OWED
-            )
+            async with self._counting:
+                owed: Owed = await workflow.execute_local_activity(
+                    ports.COUNT_OWED.name, question, result_type=Owed, **options.COUNT_OWED
+                )
         except FailureError:
             # a local activity's own failure comes without the ActivityError around it
             workflow.logger.warning("owed batches not counted")

@@ -94,9 +94,9 @@ class Anchoring(Protocol):
         last: Reservation | None,
         highest_stored: Callable[[str], int | None],
     ) -> tuple[Reservation, Terms]:
-        """Decide everything the signature will cover. `highest_stored`: the highest sequence that the storage
-        knows of an account; it blocks.
+        """Decide everything the signature will cover.
 
+        `highest_stored` tells the highest sequence that the storage knows of an account; it blocks.
         MUST check that the ledger is the one configured before it returns (E1), and that nobody else used the account.
 
         Raises:

@@ -1,8 +1,8 @@
 """The place where an EVM chain becomes a target: roots are logged by the anchor contract."""
 
+import asyncio
 import logging
 import time
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -6,13 +6,13 @@
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from pydantic import JsonValue
+from pydantic_core import from_json
 from typing_extensions import override
 from web3.providers.async_base import AsyncJSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
@@ -120,7 +120,7 @@ class Provider(AsyncJSONBaseProvider):
             )
             raise NetworkFailure(message)
         try:
-            reply = json.loads(body)
+            reply = from_json(body)
         except ValueError:
             reply = None
         if isinstance(reply, dict) and ("error" in reply or "result" in reply):

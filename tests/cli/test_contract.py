@@ -8,8 +8,9 @@ import pytest
 from eth_account import Account
 
 from contracts.check import load_artifact
+from devnet.anvil import CHAIN_ID
 from tests.cli.conftest import Command
-from tests.support.system import CHAIN_ID, TARGET, System
+from tests.support.system import TARGET, System
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
 

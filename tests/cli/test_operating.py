@@ -10,7 +10,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from devnet.temporal import TemporalServer
 from tests.cli.conftest import Command, cadences, write_namespaces
-from tests.support.system import REPOSITORY, System
+from tests.support.system import System
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
 
@@ -94,7 +94,8 @@ async def _start_unanswered(address: str, namespace: str) -> None:
 def test_within_ten_seconds_each_says_that_no_worker_answers(run: Command, tmp_path: Path) -> None:
     server = TemporalServer(tmp_path, headless=True)
     server.part.start()
-    place = {"TEMPORAL_ADDRESS": server.address, "VMSH_ROOT": str(REPOSITORY)}
+    write_namespaces(tmp_path / "vmsh/config/namespaces.yaml", {"op:lonely": cadences()})
+    place = {"TEMPORAL_ADDRESS": server.address, "VMSH_ROOT": str(tmp_path)}
     try:
         run("setup", **place)
         asyncio.run(_start_unanswered(server.address, "op:lonely"))

@@ -57,6 +57,27 @@ def test_seal_pending_takes_what_waits_and_is_content_with_nothing(
     assert run("seal", "dao:one", "--pending", "--json").json()["batch"] is None
 
 
+def test_seal_pending_makes_a_batch_of_what_waits_and_names_what_it_left(
+    run: Command, root: Path
+) -> None:
+    folder = root / "out/provisional"
+    folder.mkdir(parents=True)
+    event = {
+        "eventId": "evt-1",
+        "status": "pending",
+        "namespace": "dao:one",
+        "eventHash": "sha256:" + "ab" * 32,
+        "receivedAt": 1_768_471_200,
+    }
+    (folder / "evt-1.json").write_text(json.dumps(event))
+    (folder / "broken.json").write_text("{")
+    told = run("seal", "dao:one", "--pending")
+    assert told.code == 0
+    batch = json.loads((root / f"out/batches/{told.out.strip()}.json").read_text())
+    assert batch["leaves"] == [event["eventHash"]]
+    assert "broken.json" in told.err
+
+
 def test_seal_json_names_root_and_events(run: Command, root: Path) -> None:
     document = run("seal", "dao:one", *_files(root, "a", "b"), "--json").json()
     assert document["root"].startswith("sha256:")

@@ -1,6 +1,7 @@
 """`status`: the exact shape that other programs read, and what people see."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,7 +69,7 @@ def test_a_request_in_flight_shows_its_failures_and_its_next_retry(
         found: dict[str, Any] | None = _shown(operate, "fly:one")["cadences"]["fast"]["in_flight"]
         return found
 
-    flight = system.wait(in_flight, "the request")
+    flight = system.wait(in_flight, "the request") or {}
     assert set(flight) == {"slot", "since", "failures", "last_failure", "next_retry"}
     assert _TIME.fullmatch(flight["since"])
     system.signal(f"aggregator:{TARGET}", "resume")
@@ -135,3 +136,22 @@ def test_a_name_that_looks_like_markup_is_shown_as_written(
         write_namespaces(
             system.root / "vmsh/config/namespaces.yaml", {name: cadences() for name in NAMESPACES}
         )
+
+
+def test_a_broken_file_is_complained_of_beside_what_runs(
+    operate: Command, system: System, tmp_path: Path
+) -> None:
+    system.register("run:beside", fast="1h")
+    system.wait(lambda: system.status("run:beside"), "the namespace")
+    place = tmp_path / "namespaces.yaml"
+    place.write_text("namespaces: nonsense\n")
+
+    def shown() -> bool:
+        told = operate("status", VMSH_NAMESPACES=str(place))
+        assert told.code == 2
+        assert str(place) in told.err
+        return "run:beside" in told.out
+
+    system.wait(shown, "the namespace in visibility")
+    assert operate("status", "run:beside").code == 0
+    assert operate("status", "run:nowhere").code == 2

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from contracts.check import load_artifact
+from devnet.anvil import CHAIN_ID
 from tests.cli.conftest import Command
-from tests.support.system import CHAIN_ID, System
+from tests.support.system import System
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
 STRANGER = "0x00000000000000000000000000000000000de911"
@@ -128,7 +129,10 @@ ZEROS, ONES = "0x" + "00" * 32, "0x" + "11" * 32
     ("edit", "names"),
     [
         (_set("root", to=ONES), {"batch root", "root", "batch id", "round"}),
-        (_set("blockNumber", to=1), {"block", "canonical", "timestamp"}),
+        (
+            _set("blockNumber", to=1),
+            {"block", "canonical", "timestamp", "depth", "finality"},
+        ),
         (_set("anchorTs", to="2020-01-01T00:00:00Z"), {"timestamp"}),
         (
             _set("evidence", "evm", "blockHash", to=ONES),

@@ -202,11 +202,11 @@ def test_the_shipped_namespaces_are_read() -> None:
     assert {
         name: [str(c.target) for c in spec.cadences.values()] for name, spec in file.specs.items()
     } == {
-        "dao:vaultmesh": ["eip155:8453", "btc:mainnet", "rfc3161:tsa"],
-        "fin:clearing": ["eip155:1", "btc:mainnet", "rfc3161:tsa"],
+        "dao:vaultmesh": ["eip155:8453", "eip155:1"],
+        "fin:clearing": ["eip155:1"],
     }
     assert file.specs["dao:vaultmesh"].periods["strong"] == timedelta(seconds=34 * 89)
-    assert file.specs["fin:clearing"].periods["cold"] == timedelta(hours=12)
+    assert file.specs["fin:clearing"].periods["fast"] == timedelta(minutes=2)
     assert file.warnings == ()
 
 

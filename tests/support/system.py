@@ -104,6 +104,8 @@ class System:
             del section["rpcUrl"]
         config = self.root / "vmsh" / "config"
         config.mkdir(parents=True, exist_ok=True)
+        if not (config / "namespaces.yaml").exists():
+            (config / "namespaces.yaml").write_text("namespaces: {}\n")
         (config / "anchors.yaml").write_text(json.dumps({"eip155": {str(CHAIN_ID): section}}))
 
     async def client(self) -> Client:

@@ -13,11 +13,8 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from devnet.test_server import test_server as time_skipping_server
-from tests.workflows.stage import Stage
+from tests.workflows.stage import KEPT, Stage
 from vaultmesh.runtime.search_attributes import NEEDED
-
-KEPT = 1_500
-"""Workflows that worker.py keeps in memory; with none kept, every workflow task replays the whole history."""
 
 
 async def _started() -> WorkflowEnvironment:

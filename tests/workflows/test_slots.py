@@ -5,7 +5,15 @@ import itertools
 import pytest
 
 from tests.workflows.scripted_clock import ScriptedWorker
-from tests.workflows.stage import FAILED_TASKS, Stage, cadences, counted, settled, until
+from tests.workflows.stage import (
+    FAILED_TASKS,
+    KEPT,
+    Stage,
+    cadences,
+    counted,
+    settled,
+    until,
+)
 from vaultmesh.domain.messages import Owed
 from vaultmesh.domain.status import SlotOutcome
 
@@ -124,10 +132,11 @@ async def test_an_anchor_that_somebody_ended_by_hand_is_asked_for_again_with_the
     assert len({request.id for request in behind.asked}) == 1
 
 
-async def test_days_of_slots_pass_through_many_runs_with_none_lost_or_doubled(
+@pytest.mark.parametrize("tempo", [KEPT], indirect=True)
+async def test_half_a_day_of_slots_passes_through_many_runs_with_none_lost_or_doubled(
     stage: Stage,
 ) -> None:
-    hours = 24 if stage.cached else 4
+    hours = 12
     behind = ScriptedWorker()
     turns = itertools.count()
     behind.owed = lambda _: Owed(batches=next(turns) % 4 == 0)
@@ -144,10 +153,28 @@ async def test_days_of_slots_pass_through_many_runs_with_none_lost_or_doubled(
     outcomes = view.cadences["fast"].outcomes
     assert outcomes[SlotOutcome.ANCHORED] == len([slot for slot in fast if slot.isdigit()])
     assert outcomes[SlotOutcome.NOTHING_NEW] > outcomes[SlotOutcome.ANCHORED]
-    assert outcomes[SlotOutcome.COALESCED] == 0
     assert sum(outcomes.values()) >= hours * 3600 // 89 - 1
     assert len(runs) >= 3
     assert max(len(events) for events in runs) < 250
+    assert not any(counted(events, *FAILED_TASKS) for events in runs)
+
+
+async def test_a_slot_every_second_passes_through_many_runs_with_none_lost_or_doubled(
+    stage: Stage,
+) -> None:
+    behind = ScriptedWorker()
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1s"), continue_after_events=40)
+        first_due = await clock.registered()
+        await until(lambda: len(behind.asked) >= 8, seconds=20)
+        view = await clock.shows(lambda view: settled(view, first_due))
+        runs = await stage.runs(clock.handle)
+    slots = [slot for slot in behind.slots if slot.isdigit()]
+    outcomes = view.cadences["fast"].outcomes
+    assert outcomes[SlotOutcome.ANCHORED] in (len(set(slots)), len(set(slots)) - 1)
+    assert sum(slot.startswith("r") for slot in set(behind.slots)) == 1
+    assert len(runs) >= 3
+    assert max(len(events) for events in runs) < 80
     assert not any(counted(events, *FAILED_TASKS) for events in runs)
 
 

@@ -29,6 +29,7 @@ from vaultmesh.domain.failures import AnchorError
 from vaultmesh.domain.names import path_form
 from vaultmesh.domain.namespaces_config import DEFAULT_BATCHES, NamespaceSpec
 from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.receipt import SCHEMES as RECEIPT_SCHEMES
 from vaultmesh.domain.receipt import AnchorReceipt, Finality, parse_receipt
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.configuration import (
@@ -241,10 +242,10 @@ class Verifier:
     # --- what is looked things up in -----------------------------------------------------------
 
     def _target(self, target: Target) -> "Anchoring":
-        from activities.anchors import SCHEMES, open_target  # noqa: PLC0415 - loads client libraries
+        from activities.anchors import open_target  # noqa: PLC0415 - loads client libraries
 
         if target not in self._opened:
-            anchors = load_anchors(anchors_path(self._settings), known_schemes=SCHEMES)
+            anchors = load_anchors(anchors_path(self._settings), known_schemes=RECEIPT_SCHEMES)
             self._opened[target] = open_target(target, anchors, self._settings.root, signing=False)
         return self._opened[target]
 

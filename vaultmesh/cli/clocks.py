@@ -46,9 +46,13 @@ def run(work: Coroutine[None, None, Result]) -> Result:
 
     Raises:
         Unreachable: Temporal went away, or refused a call.
+        Refusal: a clock refused an update.
     """
     try:
         return asyncio.run(work)
+    except WorkflowUpdateFailedError as error:
+        message = f"refused: {_reason(error)}"
+        raise Refusal(message) from error
     except RPCError as error:
         message = (
             f"Temporal did not do what was asked: {error.message} ({error.status.name.lower()})"
@@ -131,8 +135,7 @@ async def order(
                 verb, argument, result_type=NamespaceView, rpc_timeout=ANSWER_WITHIN
             )
     except WorkflowUpdateFailedError as error:
-        reason = error.cause.message if isinstance(error.cause, ApplicationError) else error.cause
-        message = f"{namespace} refused {verb}: {reason}"
+        message = f"{namespace} refused {verb}: {_reason(error)}"
         raise Refusal(message) from error
     except (WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
         raise NoWorker from error
@@ -155,3 +158,8 @@ def unknown_namespace(namespace: str) -> Refusal:
 
 def _lacks_poller(error: RPCError) -> bool:
     return error.status is RPCStatusCode.FAILED_PRECONDITION and "poller" in error.message
+
+
+def _reason(error: WorkflowUpdateFailedError) -> str:
+    cause = error.cause
+    return cause.message if isinstance(cause, ApplicationError) else str(cause)

@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from vaultmesh.cli import clocks, output
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.receipt import SCHEMES as RECEIPT_SCHEMES
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.configuration import (
     anchors_path,
@@ -140,7 +141,6 @@ async def _deploy(target: Target, settings: Settings) -> Deployed:
 
 def _section(target: Target, settings: Settings) -> "EvmSettings":
     """Return the target's settings; whatever they say of a contract is not needed yet."""
-    from activities.anchors import SCHEMES  # noqa: PLC0415 - loads client libraries
     from activities.anchors.evm_settings import EvmSettings  # noqa: PLC0415
 
     class BeforeContract(EvmSettings):
@@ -148,7 +148,7 @@ def _section(target: Target, settings: Settings) -> "EvmSettings":
 
         contract: str = ""
 
-    anchors = load_anchors(anchors_path(settings), known_schemes=SCHEMES)
+    anchors = load_anchors(anchors_path(settings), known_schemes=RECEIPT_SCHEMES)
     return anchors.settings(target, BeforeContract, signing=False)
 
 

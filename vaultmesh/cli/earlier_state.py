@@ -4,9 +4,10 @@ It is an object: namespace -> `last` (cadence -> Unix seconds of the last succes
 behind: a fresh start tries at once.
 """
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
+
+from pydantic_core import from_json
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.namespace_values import LABELS
@@ -23,7 +24,7 @@ def read_state(path: Path, now: float) -> dict[str, dict[str, datetime]]:
         ConfigurationError: it can't be read; every problem at once.
     """
     try:
-        document = json.loads(path.read_bytes())
+        document = from_json(path.read_bytes())
     except OSError as error:
         message = (
             f"{path}: can't be read: {error.strerror} - name the earlier scheduler's state file"

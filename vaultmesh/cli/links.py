@@ -1,8 +1,9 @@
 """The place where the links between event, batch, inclusion proof and round are checked, without a ledger."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from pydantic_core import from_json
 
 from vaultmesh.domain import legacy_tree
 from vaultmesh.domain.batch import Batch
@@ -103,7 +104,7 @@ def proven(receipt: AnchorReceipt) -> str:
 def is_event_receipt(content: bytes) -> bool:
     """Tell VaultMesh's event receipts from anchor receipts."""
     try:
-        document = json.loads(content)
+        document = from_json(content)
     except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and "eventHash" in document

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pydantic import JsonValue
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from vaultmesh.domain.status import (
@@ -19,6 +21,8 @@ _DASH = "–"
 _COLUMNS = (
     "namespace", "cadence", "state", "next due", "last anchor", "transaction", "depth", "failures", "problems",
 )  # fmt: skip
+_WHOLE = ("namespace", "cadence", "state", "next due", "last anchor")
+"""Columns that are never folded."""
 _STYLES = {
     NamespaceState.RUNNING: "green",
     NamespaceState.PAUSED: "yellow",
@@ -35,6 +39,8 @@ class Overview:
     pens: Sequence[AggregatorView]
     silent: Sequence[str] = ()
     """Namespaces whose clock runs, but did not answer: no worker."""
+    misconfigured: str = ""
+    """What is wrong with namespaces.yaml, so that what it holds is not known."""
 
     def document(self) -> JsonValue:
         """Return it as `--json` prints it."""
@@ -46,9 +52,9 @@ class Overview:
 
 def status_table(overview: Overview) -> Table:
     """Return the table for people."""
-    table = Table()
+    table = Table(box=SIMPLE_HEAD)
     for column in _COLUMNS:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
     held = {pen.target: f"held: {pen.held.message}" for pen in overview.pens if pen.held}
     for view in overview.namespaces:
         for label, cadence in view.cadences.items():
@@ -59,9 +65,9 @@ def status_table(overview: Overview) -> Table:
 def _cells(view: NamespaceView, label: str, cadence: CadenceView, held: str) -> list[str]:
     state = NamespaceState.PAUSED if label in view.paused else view.state
     anchor = cadence.last_anchor
-    due = rfc3339(cadence.next_due) if cadence.next_due else _DASH
-    at = rfc3339(anchor.at) if anchor and anchor.at else _DASH
-    tx_ref = f"{anchor.tx_ref[:18]}…" if anchor and anchor.tx_ref else _DASH
+    due = _short_time(cadence.next_due)
+    at = _short_time(anchor.at if anchor else None)
+    tx_ref = f"{anchor.tx_ref[:12]}…" if anchor and anchor.tx_ref else _DASH
     flight = cadence.in_flight
     failures = str(flight.failures) if flight and flight.failures else _DASH
     problems = [*_wrong(view, label, cadence), *([held] if held else [])]
@@ -76,6 +82,11 @@ def _cells(view: NamespaceView, label: str, cadence: CadenceView, held: str) -> 
         failures,
         _plain("\n".join(problems)) or _DASH,
     ]
+
+
+def _short_time(instant: datetime | None) -> str:
+    """Return an instant in UTC without its year."""
+    return rfc3339(instant)[5:].replace("T", " ") if instant is not None else _DASH
 
 
 def _depth(anchor: LastAnchorView | None) -> str:

@@ -13,6 +13,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic_core import from_json
+
 from contracts.check import load_artifact
 from devnet.anvil import CHAIN_ID, Anvil
 from devnet.keys import create_chain_key
@@ -90,7 +92,7 @@ class Playground:
                     "restore it, or start in a new folder"
                 )
                 raise NotTheSame(message)
-        remembered: dict[str, object] = json.loads(self._marker.read_text())
+        remembered: dict[str, object] = from_json(self._marker.read_text())
         return remembered
 
     def _choose_ports(self, remembered: dict[str, object]) -> Ports:

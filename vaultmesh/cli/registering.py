@@ -18,6 +18,7 @@ from vaultmesh.cli import clocks, output
 from vaultmesh.cli.earlier_state import read_state
 from vaultmesh.domain.names import STOP
 from vaultmesh.domain.namespaces_config import NamespaceSpec
+from vaultmesh.domain.receipt import SCHEMES as RECEIPT_SCHEMES
 from vaultmesh.runtime.client import connect
 from vaultmesh.runtime.configuration import (
     NamespacesFile,
@@ -152,11 +153,11 @@ def _plan(arguments: argparse.Namespace, settings: Settings) -> _Plan:
 
 def _check_targets(settings: Settings, specs: Mapping[str, NamespaceSpec]) -> None:
     """Look at the settings of every target before anything is registered: all problems at once."""
-    from activities.anchors import SCHEMES, settings_model  # noqa: PLC0415 - loads client libraries
+    from activities.anchors import settings_model  # noqa: PLC0415 - loads client libraries
 
     targets = {cadence.target for spec in specs.values() for cadence in spec.cadences.values()}
     if targets:
-        anchors = load_anchors(anchors_path(settings), known_schemes=SCHEMES)
+        anchors = load_anchors(anchors_path(settings), known_schemes=RECEIPT_SCHEMES)
         anchors.check({target: settings_model(target) for target in sorted(targets)}, signing=False)
 
 

@@ -20,6 +20,7 @@ from vaultmesh.cli.overview import Overview, status_table
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces_config import NamespaceSpec
+from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.receipt import AnchorReceipt
 from vaultmesh.domain.status import (
     AggregatorView,
@@ -64,7 +65,12 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has
 def run_status(arguments: argparse.Namespace) -> int:
     """Show the state; 0 if every clock answered."""
     settings = Settings.from_environment(os.environ)
-    return clocks.run(_status(settings, arguments))
+    try:
+        return clocks.run(_status(settings, arguments))
+    except KeyboardInterrupt:
+        if arguments.watch:
+            return output.SUCCESS
+        raise
 
 
 async def _status(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -78,6 +84,9 @@ async def _status(settings: Settings, arguments: argparse.Namespace) -> int:
     if overview.silent:
         output.complain(f"{NoWorker()}; no answer from {', '.join(overview.silent)}")
         return output.FAILURE
+    if overview.misconfigured:
+        output.complain(overview.misconfigured)
+        return output.BAD_USAGE
     return output.SUCCESS
 
 
@@ -124,8 +133,9 @@ class Look:
 
         Raises:
             Refusal: the one namespace asked for is neither configured nor running.
+            ConfigurationError: it does not run, and what is configured can't be read.
         """
-        configured = await asyncio.to_thread(self._configured)
+        configured, wrong = await asyncio.to_thread(self._configured)
         names = [self._only] if self._only else await self._all_names(configured)
         found = await asyncio.gather(*(self._namespace(name) for name in names))
         views: list[NamespaceView] = []
@@ -138,17 +148,22 @@ class Look:
             elif name in configured:
                 views.append(_missing(configured[name]))
             elif self._only:
-                raise clocks.unknown_namespace(name)
+                raise wrong or clocks.unknown_namespace(name)
         pens = await self._pens(views) if not silent else []
         joined = await asyncio.to_thread(
             lambda: [joined_with(view, self._receipts, pens) for view in views]
         )
-        return Overview(joined, pens, silent)
+        misconfigured = str(wrong) if wrong is not None and not self._only else ""
+        return Overview(joined, pens, silent, misconfigured)
 
-    def _configured(self) -> Mapping[str, NamespaceSpec]:
+    def _configured(self) -> tuple[Mapping[str, NamespaceSpec], ConfigurationError | None]:
+        """Return what is configured, and what is wrong with it: a broken file hides nothing that runs."""
         from activities.anchors import SCHEMES  # noqa: PLC0415 - the registry of targets
 
-        return load_namespaces(namespaces_path(self._settings), SCHEMES).specs
+        try:
+            return load_namespaces(namespaces_path(self._settings), SCHEMES).specs, None
+        except ConfigurationError as error:
+            return {}, error
 
     async def _all_names(self, configured: Mapping[str, NamespaceSpec]) -> list[str]:
         running = await clocks.running_namespaces(self._client)

@@ -9,6 +9,7 @@
 import json
 from dataclasses import dataclass
 
+from pydantic_core import from_json
 from typing_extensions import override
 
 from vaultmesh.domain import legacy_tree
@@ -95,7 +96,7 @@ def named_namespace(text: str | bytes) -> str:
 
 def _object(text: str | bytes) -> dict[str, object]:
     try:
-        document = json.loads(text)
+        document = from_json(text)
     except (ValueError, RecursionError) as error:
         message = f"not JSON ({error}); write it anew or remove it"
         raise InvalidValue(message) from error

@@ -13,6 +13,7 @@ from vaultmesh.domain.status import (
 )
 
 _DASH = "–"
+MOST_ROUNDS_SHOWN = 30
 
 
 def namespace_status(clock: Clock, now: datetime) -> str:
@@ -93,11 +94,11 @@ def aggregator_details(view: AggregatorView) -> str:
             ]
         )
         lines.append("|---|---|---|---|---|---|---|---|")
-    for row in view.rounds[:30]:
-        lines.append(
-            f"| `{row.round_id[:12]}…` | {row.state} | {_or_dash(row.sequence)} | {row.candidates} | "
-            f"`{row.tx_ref[:18]}` | {_or_dash(row.block)} | {row.depth} | {row.leaves} |"
-        )
+    lines.extend(
+        f"| `{row.round_id[:12]}…` | {row.state} | {_or_dash(row.sequence)} | {row.candidates} | "
+        f"`{row.tx_ref[:18]}` | {_or_dash(row.block)} | {row.depth} | {row.leaves} |"
+        for row in view.rounds[:MOST_ROUNDS_SHOWN]
+    )
     return "\n".join(lines)
 
 

@@ -5,10 +5,11 @@
    writers need no lock.
 """
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import filterfalse
+
+from pydantic_core import from_json
 
 from vaultmesh.domain.batch import Batch, Refused, parse_batch
 from vaultmesh.domain.errors import InvalidValue
@@ -149,6 +150,6 @@ def batch_of(receipt: EventReceipt, event_id: str) -> str:
 def _batch_root(content: bytes) -> Iterator[MerkleRoot]:
     """Read the root only; what can't be read is looked at again when the folder changes."""
     try:
-        yield MerkleRoot.parse_batch_form(json.loads(content)["batchRoot"])
+        yield MerkleRoot.parse_batch_form(from_json(content)["batchRoot"])
     except (ValueError, TypeError, KeyError):
         return

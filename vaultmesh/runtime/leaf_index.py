@@ -4,12 +4,13 @@
 2. It takes 12 bytes a leaf and says "may": the reader checks the manifest.
 """
 
-import json
 import threading
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
+
+from pydantic_core import from_json
 
 from vaultmesh.domain.aggregation import Leaf
 from vaultmesh.domain.batch import Refused
@@ -101,7 +102,7 @@ def _key(leaf: Leaf) -> int:
 def _leaves(content: bytes) -> Iterator[Leaf]:
     """Read the leaves only: to check every manifest wholly would take minutes at first."""
     try:
-        for leaf in json.loads(content)["leaves"]:
+        for leaf in from_json(content)["leaves"]:
             root = MerkleRoot.parse_receipt_form(leaf["root"])
             yield Leaf(str(leaf["namespace"]), str(leaf["batchId"]), root)
     except (ValueError, TypeError, KeyError, LookupError) as error:

@@ -5,9 +5,10 @@
 2. Whatever is not plainly a pending event of the namespace is left alone, with the reason.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from pydantic_core import from_json
 
 from vaultmesh.domain.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
@@ -54,7 +55,7 @@ def read_pending(store: Store, namespace: str) -> tuple[list[Event], list[Refuse
 
 def _event(store: Store, namespace: str, path: str, content: bytes) -> Event:
     try:
-        entry = json.loads(content)
+        entry = from_json(content)
     except ValueError as error:
         message = f"not JSON: {error}"
         raise InvalidValue(message) from error
@@ -90,7 +91,7 @@ def _envelope(store: Store, event_id: str) -> dict[str, object]:
     for name in event_file_names(event_id):
         content = store.read(f"{EVENTS_FOLDER}/{name}")
         try:
-            envelope = json.loads(content) if content is not None else None
+            envelope = from_json(content) if content is not None else None
         except ValueError:
             continue
         if isinstance(envelope, dict):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 
+from pydantic_core import from_json
+
 from vaultmesh.domain import legacy_tree
 from vaultmesh.domain.batch import Batch, Refused, batch_document, parse_batch
 from vaultmesh.domain.errors import InvalidValue
@@ -208,7 +210,7 @@ def _note(path: str, batch: Batch, pending: Sequence[str]) -> bytes:
 
 def _read_note(path: str, content: bytes) -> tuple[str, Batch, list[str]]:
     try:
-        note = json.loads(content)
+        note = from_json(content)
         batch_path = str(note["batch"])
         batch = parse_batch(str(note["content"]), name=Path(batch_path).stem)
         return batch_path, batch, [str(pending) for pending in note["pending"]]
