@@ -52,7 +52,7 @@ class Reload:
     async def _apply(self) -> None:
         path = namespaces_path(self._settings)
         file = await asyncio.to_thread(load_namespaces, path, self._known_schemes)
-        async for one in register(self._client, file.specs, self._settings):
+        async for one in register(self._client, file.specs, self._settings, self._known_schemes):
             if one.change is not Change.UNCHANGED:
                 _LOG.info(
                     "namespace reloaded",

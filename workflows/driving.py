@@ -66,8 +66,7 @@ class Driving:
         one.needs_broadcast = False
         match answer.verdict:
             case Verdict.ACCEPTED:
-                one.state = RoundState.PENDING
-                self._teller.succeeded()
+                self._accepted(one)
             case Verdict.CONSUMED:
                 """The next look tells by whom."""
             case Verdict.FEE_TOO_LOW:
@@ -75,6 +74,12 @@ class Driving:
                 one.needs_broadcast = True
             case Verdict.GAP:
                 self._close_gap(one)
+
+    def _accepted(self, one: PenRound) -> None:
+        """Leave the ladder, unless a higher bid is still owed: at the fee cap the same bytes are only kept alive."""
+        if not one.bump_due:
+            one.state = RoundState.PENDING
+            self._teller.succeeded()
 
     def _close_gap(self, one: PenRound) -> None:
         """Send every earlier round again; a root never moves to another reservation (E4)."""

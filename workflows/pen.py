@@ -78,14 +78,14 @@ class Pen:
             return None if resting else self._recover
         if state.unincluded():
             return None if resting else self._drive_step()
-        if state.paused is not None or (state.lost() and resting):
+        if state.paused is not None or (state.owes_again() and resting):
             return None
-        return self._new_round if state.queue or state.lost() else None
+        return self._new_round if state.queue or state.owes_again() else None
 
     def _drive_step(self) -> Step | None:
-        if self._driving.bump_due():
-            return self._bump
-        return self._broadcast if self._driving.broadcast_due(workflow.now()) else None
+        if self._driving.broadcast_due(workflow.now()):
+            return self._broadcast
+        return self._bump if self._driving.bump_due() else None
 
     async def _broadcast(self) -> None:
         await self._drive(self._driving.broadcast_all)
@@ -112,10 +112,10 @@ class Pen:
         except StepFailed as failure:
             self._teller.fail_all_waiting(failure)
             return
-        for one in state.rounds:
-            for request in one.waiting:
-                state.enqueue(request)
+        waiting = [request for one in state.rounds for request in one.waiting]
         state.rounds = [self._adopted(one) for one in found.rounds]
+        for request in waiting:
+            state.enqueue(request)
         state.last = found.last
         state.revision = max(state.revision, found.revision)
         state.settings = found.settings
@@ -146,8 +146,20 @@ class Pen:
             sealed = await self._seal(requests)
             if sealed.round is not None:
                 await self._write(sealed, sealed.round, requests)
+            else:
+                self._close_lost(sealed)
         except StepFailed as failure:
             self._teller.fail_all_waiting(failure)
+
+    def _close_lost(self, sealed: Sealed) -> None:
+        """Close the lost rounds whose leaves other rounds hold by now; rest if one is left that nothing holds."""
+        for one in self._state.lost():
+            if one.round_id in sealed.resealed:
+                one.wanted = RecordState.LOST
+        if any(one.wanted is None for one in self._state.lost()) and self._state.recovered:
+            message = "a lost round's leaves could not be sealed again yet"
+            self._teller.climb(StepFailed(FailureKind.UNKNOWN, message))
+        self._watch.changed()
 
     async def _collect(self) -> None:
         """Keep the collection window open while requests arrive."""
@@ -176,7 +188,7 @@ class Pen:
             target=self._target,
             requests=requests,
             rounds=[one.known() for one in state.rounds],
-            reseal=[one.round_id for one in state.lost()],
+            reseal=[one.round_id for one in state.lost() if one.wanted is None],
         )
         sealed = await call(ports.SEAL, order, options.SEAL, f"{len(requests)} requests")
         if sealed.stale:
@@ -265,7 +277,7 @@ class Pen:
         ]
         again = state.find(new.round_id)
         state.rounds = [one for one in state.rounds if one is not again]
-        for one in state.rounds:
+        for one in state.lost():
             if one.round_id in sealed.resealed:
                 one.wanted = RecordState.LOST
         state.rounds.append(

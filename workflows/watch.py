@@ -92,15 +92,20 @@ class Watch:
         )
         if not watching.done():
             watching.cancel()
-        await self._take(watching, generation)
+        await self._take(watching, generation, leaving)
 
-    async def _take(self, watching: "workflow.ActivityHandle[Observed]", generation: int) -> None:
+    async def _take(
+        self,
+        watching: "workflow.ActivityHandle[Observed]",
+        generation: int,
+        leaving: Callable[[], bool],
+    ) -> None:
         try:
             seen = await watching
         except ActivityError as error:
             if not is_cancelled_exception(error):
                 self._teller.round_step_failed(failure_of(error, ports.OBSERVE.name))
-                await self._rest(generation)
+                await self._rest(generation, leaving)
             return
         except (CancelledError, asyncio.CancelledError):
             return
@@ -110,12 +115,12 @@ class Watch:
                 self._apply(row, view)
         self.changed()
 
-    async def _rest(self, generation: int) -> None:
+    async def _rest(self, generation: int, leaving: Callable[[], bool]) -> None:
         """Rest after a look that failed, unless the list of rounds changes."""
         pause = self._state.not_before - workflow.now() if self._state.not_before else timedelta(0)
         try:
             await workflow.wait_condition(
-                lambda: self._generation != generation,
+                lambda: self._generation != generation or leaving(),
                 timeout=max(pause, timedelta(seconds=1)),
                 timeout_summary="rest after the ledger could not be looked at",
             )
@@ -164,9 +169,9 @@ class Watch:
 
     def _lost(self, row: PenRound, view: RoundView) -> None:
         """Owe the leaves again; the requests that waited are sealed again with them (X6)."""
-        for request in row.waiting:
+        waiting, row.waiting = row.waiting, []
+        for request in waiting:
             self._state.enqueue(request)
-        row.waiting = []
         self._state.held = None
         if view.foreign:
             return

@@ -41,7 +41,7 @@ KEPT = 1_500
 """Workflows that worker.py keeps in memory; with none kept, every workflow task replays the whole history."""
 FAST_LADDER = BackoffSettings(base_seconds=0.02, cap=3)
 """Timers pass in real time while an activity runs, so the ladder is short."""
-DEADLINE_SECONDS = 8.0
+DEADLINE_SECONDS = 15.0
 _NUMBERS = itertools.count(1)
 
 Adapter = Callable[..., Awaitable[Any]]

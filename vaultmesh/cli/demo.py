@@ -6,24 +6,28 @@ import hashlib
 import sys
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
-from rich.console import Console
 from rich.live import Live
+from temporalio.service import RPCError
 
-from vaultmesh.cli.dev import Subparsers, System, chosen_root, running
+from vaultmesh.cli import clocks, output
+from vaultmesh.cli.dev import Subparsers, System, run_in, running
 from vaultmesh.cli.live import Row, demo_table, plain_line
-from vaultmesh.domain.names import STATUS, namespace_workflow_id
 from vaultmesh.domain.receipt import AnchorReceipt
 from vaultmesh.domain.status import CadenceView, NamespaceView
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.configuration import load_namespaces, namespaces_path
 from vaultmesh.runtime.receipt_store import ReceiptStore
+from vaultmesh.runtime.registration import NoWorker
 from vaultmesh.runtime.sealing import seal_files
 from vaultmesh.runtime.storage import LocalStore
 
 SEAL_EVERY_SECONDS = 12.0
 LOOK_SECONDS = 0.5
+ANSWER_WITHIN = timedelta(seconds=3)
+"""A silent namespace is shown as it was."""
 ONCE_WITHIN_SECONDS = 240.0
 """`--once` gives up after this; a warm run takes less than a quarter of a minute."""
 SAMPLES_PER_BATCH = 3
@@ -34,6 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "demo",
         help="run `dev`, seal sample batches, and show how they are anchored",
+        description="Run what `dev` runs, seal sample batches, and show how they are anchored and become final.",
         epilog="example: python starter.py demo --once",
     )
     parser.add_argument(
@@ -47,7 +52,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Run until Ctrl-C, or with `--once` until everything is final; 0 then, 1 if it did not become final in time."""
-    return asyncio.run(_demo(chosen_root(arguments), once=arguments.once))
+    return run_in(
+        arguments.root,
+        lambda root: _demo(root, once=arguments.once),
+        if_starting=1 if arguments.once else 0,
+    )
 
 
 async def _demo(root: Path, *, once: bool) -> int:
@@ -70,13 +79,17 @@ class Demo:
         """Demonstrate on a running system."""
         assert system.settings is not None  # noqa: S101 - it was started
         self._system = system
-        self._console = Console()
+        self._console = output.console()
         self._receipts = ReceiptStore(LocalStore(system.root))
         from activities.anchors import SCHEMES  # noqa: PLC0415 - only here
 
         file = load_namespaces(namespaces_path(system.settings), SCHEMES)
         self._namespaces = list(file.specs)
-        self._sealed = 0
+        self._sealed: list[tuple[str, str]] = []
+        """Namespace and id of every batch that this process sealed."""
+        self._views: dict[str, NamespaceView] = {}
+        """As the namespaces answered last."""
+        self._printed: set[str] = set()
 
     def introduce(self) -> None:
         """Say where to look."""
@@ -98,33 +111,44 @@ class Demo:
                 ]
                 files.append(folder / f"sample-{name}.txt")
                 files[-1].write_text(f"sample {index} of {namespace}, made at {time.time_ns()}\n")
-            seal_files(store, namespace, files, now=int(time.time()))
-            self._sealed += 1
+            sealed = seal_files(store, namespace, files, now=int(time.time()))
+            self._sealed.append((namespace, sealed.batch.id))
 
     # --- what is shown -------------------------------------------------------------------------
 
     async def rows(self) -> list[Row]:
-        """Return one row per cadence."""
-        views = await asyncio.gather(*(self._view(namespace) for namespace in self._namespaces))
-        return await asyncio.to_thread(self._rows, [view for view in views if view is not None])
+        """Return one row per cadence; of a namespace that is silent, as it answered last."""
+        await asyncio.gather(*(self._look(namespace) for namespace in self._namespaces))
+        return await asyncio.to_thread(self._rows, list(self._views.values()))
 
-    async def _view(self, namespace: str) -> NamespaceView | None:
+    async def _look(self, namespace: str) -> None:
         assert self._system.client is not None  # noqa: S101 - it was started
-        handle = self._system.client.get_workflow_handle(namespace_workflow_id(namespace))
-        from temporalio.client import WorkflowQueryFailedError  # noqa: PLC0415
-        from temporalio.service import RPCError  # noqa: PLC0415
-
         try:
-            view: NamespaceView = await handle.query(STATUS, result_type=NamespaceView)
-        except (RPCError, WorkflowQueryFailedError):
-            return None
-        return view
+            view = await clocks.namespace_status(self._system.client, namespace, ANSWER_WITHIN)
+        except (NoWorker, output.Refusal, RPCError):  # a part is being started again
+            return
+        if view is not None:
+            self._views[namespace] = view
 
     def _rows(self, views: Sequence[NamespaceView]) -> list[Row]:
         return [
             Row(view.namespace, label, cadence, self._receipt(view.namespace, cadence))
             for view in views
             for label, cadence in view.cadences.items()
+        ]
+
+    def _all_final(self, rows: Sequence[Row]) -> bool:
+        """Whether every cadence has a final anchor, and every batch that was sealed here one on each target."""
+        if len(self._views) < len(self._namespaces) or not all(row.is_final for row in rows):
+            return False
+        receipts = self._receipts_of_samples()
+        return all(one is not None and one.is_final for one in receipts)
+
+    def _receipts_of_samples(self) -> list[AnchorReceipt | None]:
+        return [
+            self._receipts.read(namespace, batch_id, Target.parse(target))
+            for namespace, batch_id in self._sealed
+            for target in {cadence.target for cadence in self._views[namespace].cadences.values()}
         ]
 
     def _receipt(self, namespace: str, cadence: CadenceView) -> AnchorReceipt | None:
@@ -139,7 +163,11 @@ class Demo:
         next_seal = time.monotonic() + SEAL_EVERY_SECONDS
         with Live(console=self._console, auto_refresh=False, transient=False) as live:
             while not stopped.is_set():
-                live.update(demo_table(await self.rows(), self._sealed), refresh=True)
+                rows = await self.rows()
+                if self._console.is_terminal:
+                    live.update(demo_table(rows, len(self._sealed)), refresh=True)
+                else:
+                    self._print_news(rows)
                 if time.monotonic() >= next_seal:
                     next_seal += SEAL_EVERY_SECONDS
                     await asyncio.to_thread(self.seal_samples)
@@ -148,23 +176,28 @@ class Demo:
                 except TimeoutError:
                     continue
 
+    def _print_news(self, rows: Sequence[Row]) -> None:
+        """Print, for a program that reads on, the lines that were not printed yet."""
+        for line in map(plain_line, rows):
+            if line not in self._printed:
+                print(line, flush=True)
+                self._printed.add(line)
+
     async def until_final(self, started: float) -> int:
         """Wait until every cadence has a final anchor, verify each against the chain, and say so."""
         deadline = time.monotonic() + ONCE_WITHIN_SECONDS
         rows: list[Row] = []
         while time.monotonic() < deadline and not self._system.stopped.is_set():
             rows = await self.rows()
-            if rows and all(row.is_final for row in rows):
+            if self._all_final(rows):
                 break
             await asyncio.sleep(LOOK_SECONDS)
         if self._console.is_terminal:
-            self._console.print(demo_table(rows, self._sealed))
-        failed = [row for row in rows if not row.is_final]
-        failed += [row for row in rows if row.is_final and not await self._verified(row)]
+            self._console.print(demo_table(rows, len(self._sealed)))
         for row in rows:
             print(plain_line(row))
         seconds = time.monotonic() - started
-        if failed or not rows:
+        if not self._all_final(rows) or not await self._all_verified(rows):
             print(
                 f"not every cadence has a final, verified anchor after {seconds:.0f} s",
                 file=sys.stderr,
@@ -173,13 +206,18 @@ class Demo:
         print(f"every cadence has a final, verified anchor after {seconds:.0f} s")
         return 0
 
-    async def _verified(self, row: Row) -> bool:
+    async def _all_verified(self, rows: Sequence[Row]) -> bool:
+        """Verify what is shown and what was sealed, as `verify` does; say what did not pass."""
+        receipts = [row.receipt for row in rows] + self._receipts_of_samples()
+        paths = dict.fromkeys(one.path for one in receipts if one is not None)
+        return all([await self._verified(path) for path in paths])
+
+    async def _verified(self, path: str) -> bool:
         from vaultmesh.cli.verifying import checks_of  # noqa: PLC0415 - loads client libraries
 
         assert self._system.settings is not None  # noqa: S101
-        assert row.receipt is not None  # noqa: S101 - it is final
-        checks = await checks_of(self._system.root / row.receipt.path, self._system.settings)
+        checks = await checks_of(self._system.root / path, self._system.settings)
         for check in checks:
             if not check.passed:
-                print(f"{row.receipt.path}: {check.name}: {check.detail}", file=sys.stderr)
+                print(f"{path}: {check.name}: {check.detail}", file=sys.stderr)
         return bool(checks) and all(check.passed for check in checks)

@@ -3,10 +3,11 @@
 import argparse
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "dev",
         help="run a whole local system: Temporal, a chain, a worker, example namespaces",
+        description="Run Temporal, a chain and a worker, with example namespaces, until SIGTERM or Ctrl-C. With the same "
+        "folder again it goes on with the same chain, keys and workflows.",
         epilog="example: python starter.py dev --root /var/tmp/vaultmesh",
     )
     parser.add_argument(
@@ -36,18 +39,36 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.set_defaults(run=dev)
 
 
-def chosen_root(arguments: argparse.Namespace) -> Path:
-    """Return the folder to run in, made if it does not exist."""
-    given = arguments.root or os.environ.get("VMSH_DEV_ROOT")
-    root = Path(given) if given else Path(tempfile.mkdtemp(prefix="vaultmesh-"))
-    root = root.absolute()
-    root.mkdir(parents=True, exist_ok=True)
-    return root
+def run_in(
+    root: Path | None, work: Callable[[Path], Coroutine[None, None, int]], *, if_starting: int = 0
+) -> int:
+    """Run work in a folder, made if it does not exist; without one in a temporary one, which is kept after a failure.
+
+    Returns:
+        The exit code of the work; `if_starting` if it was told to end before it had started.
+    """
+
+    def run(place: Path) -> int:
+        try:
+            return asyncio.run(work(place))
+        except asyncio.CancelledError:
+            return if_starting
+
+    if root is not None:
+        root.mkdir(parents=True, exist_ok=True)
+        return run(root.absolute())
+    temporary = Path(tempfile.mkdtemp(prefix="vaultmesh-"))
+    code = run(temporary)
+    if code == 0:
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        print(f"logs and files are kept in {temporary}", file=sys.stderr)
+    return code
 
 
 def dev(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or Ctrl-C; 0 then."""
-    return asyncio.run(_dev(chosen_root(arguments)))
+    return run_in(arguments.root, _dev)
 
 
 async def _dev(root: Path) -> int:
@@ -80,7 +101,7 @@ class System:
     async def start(self) -> None:
         """Start the parts and the worker."""
         await self.playground.start()
-        os.environ.update(self.playground.environment())
+        self.playground.adopt_environment()
         self.settings = Settings.from_environment(os.environ)
         self.client = await connect()
         await ensure(self.client)
@@ -93,14 +114,19 @@ class System:
         assert self.client is not None  # noqa: S101 - started before
         assert self.settings is not None  # noqa: S101
         file = load_namespaces(namespaces_path(self.settings), SCHEMES)
-        async for _ in register(self.client, file.specs, self.settings):
+        async for _ in register(self.client, file.specs, self.settings, SCHEMES):
             pass
         self.playground.announce()
 
 
 @asynccontextmanager
 async def running(root: Path, *, registered: bool = True) -> AsyncIterator[System]:
-    """Run a system; it is stopped, and no process of it left, however this ends."""
+    """Run a system; it is stopped, and no process of it left, however this ends.
+
+    Raises:
+        PartError: a part did not start, or could not be brought back.
+        NotTheSame: the folder holds only part of an earlier system, or another one runs in it.
+    """
     system = System(root)
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -117,13 +143,16 @@ async def running(root: Path, *, registered: bool = True) -> AsyncIterator[Syste
     try:
         await system.start()
         watching = asyncio.create_task(system.playground.supervisor.run())
+        watching.add_done_callback(lambda _: system.stopped.set())
         if registered:
             await system.register()
         starting = False
         yield system
     finally:
-        if watching is not None:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
-        system.playground.stop()
+        try:
+            if watching is not None:
+                watching.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watching
+        finally:
+            system.playground.stop()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 from vaultmesh.domain.receipt import AnchorReceipt
@@ -76,7 +77,7 @@ def demo_table(rows: list[Row], sealed: int) -> Table:
     ):
         table.add_column(column)
     for row in rows:
-        table.add_row(*row.cells())
+        table.add_row(*map(escape, row.cells()))
     return table
 
 

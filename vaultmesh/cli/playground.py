@@ -5,6 +5,7 @@ missing, it is refused: a chain without its keys, or keys without their chain, w
 """
 
 import asyncio
+import fcntl
 import json
 import os
 import sys
@@ -12,20 +13,23 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from pydantic_core import from_json
 
 from contracts.check import load_artifact
 from devnet.anvil import CHAIN_ID, Anvil
-from devnet.keys import create_chain_key
+from devnet.keys import create_chain_key, load_chain_key
 from devnet.ports import LOOPBACK, free_port, is_free
 from devnet.process import Part
 from devnet.supervisor import Supervisor
-from devnet.temporal import TemporalServer
+from devnet.temporal import TEMPORAL, TemporalServer
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.runtime.settings import REPOSITORY
 
 TEMPORAL_NAMESPACE = "default"
+FOREIGN = ("VMSH_NAMESPACES", "VMSH_ANCHORS", "VMSH_STATE")
+"""Variables that would bring the configuration of another system in."""
 ANCHOR_TIMEOUT = "15s"
 
 NAMESPACES = """# Example namespaces with short cadences; edit and save, and the running clocks follow.
@@ -52,7 +56,7 @@ eip155:
 
 
 class NotTheSame(DomainError):  # noqa: N818 - a state of the folder, told to the operator
-    """A folder holds only part of what an earlier `dev` made."""
+    """A folder holds only part of what an earlier `dev` made, or another one runs in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +83,13 @@ class Playground:
         self.supervisor = Supervisor(self._rewrite)
         self.contract = ""
         self._ready = False
+        self._lock: TextIO | None = None
 
     # --- what was made before ------------------------------------------------------------------
 
     def _remembered(self) -> dict[str, object]:
         if not self._marker.exists():
+            self._require_unused()
             return {}
         for place in (self.key_file, self._chain_file, self._database):
             if not place.exists():
@@ -94,6 +100,28 @@ class Playground:
                 raise NotTheSame(message)
         remembered: dict[str, object] = from_json(self._marker.read_text())
         return remembered
+
+    def _require_unused(self) -> None:
+        """Refuse a folder with anchors of a chain that is not known; what a start that was broken off left is used."""
+        for place in (self.root / "out" / "rounds", self.root / "out" / "anchors"):
+            if place.is_dir() and any(place.iterdir()):
+                message = (
+                    f"{self.root} holds {place.relative_to(self.root)}, but {self._marker.relative_to(self.root)} "
+                    "is missing; restore it, or start in a new folder"
+                )
+                raise NotTheSame(message)
+
+    def _lock_folder(self) -> None:
+        """Keep others out of the folder for as long as this process lives."""
+        self._state.mkdir(parents=True, exist_ok=True)
+        lock = (self._state / "lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            message = f"another dev runs in {self.root}; stop it, or start in another folder"
+            raise NotTheSame(message) from error
+        self._lock = lock
 
     def _choose_ports(self, remembered: dict[str, object]) -> Ports:
         kept = remembered.get("ports")
@@ -113,9 +141,10 @@ class Playground:
         """Start everything but the worker, write the configuration, deploy the contract once.
 
         Raises:
-            NotTheSame: the folder holds only part of an earlier system.
+            NotTheSame: the folder holds only part of an earlier system, or another one runs in it.
             PartError: a part did not start.
         """
+        self._lock_folder()
         remembered = self._remembered()
         (self.root / "devnet.json").unlink(missing_ok=True)
         self.ports = self._choose_ports(remembered)
@@ -142,8 +171,12 @@ class Playground:
         self._remember()
 
     async def _make_chain(self) -> None:
-        """Make a fresh key, give it money, deploy the contract, and wait until all of it is on disk."""
-        self.anvil.fund(create_chain_key(self.key_file).address)
+        """Make a fresh key, give it money, deploy the contract, and wait until all of it is on disk.
+
+        A start that was broken off may have left a key: nothing was anchored with it yet.
+        """
+        make = load_chain_key if self.key_file.exists() else create_chain_key
+        self.anvil.fund(make(self.key_file).address)
         self.contract = await asyncio.to_thread(self.anvil.deploy, str(load_artifact()["bytecode"]))
         await asyncio.to_thread(self.anvil.save)
 
@@ -159,13 +192,24 @@ class Playground:
         """Mark the folder as made."""
         ports = {"temporal": self.ports.temporal, "ui": self.ports.ui, "evm": self.ports.evm}
         marker = {"contract": self.contract, "ports": {**ports, "metrics": self.ports.metrics}}
-        self._marker.write_text(json.dumps(marker, indent=2))
+        temporary = self._marker.with_name(".made.json.new")
+        temporary.write_text(json.dumps(marker, indent=2))
+        temporary.replace(self._marker)
+
+    def adopt_environment(self) -> None:
+        """Make this process and all it starts belong to this system, whatever the shell was set up for."""
+        for name in [*FOREIGN, *(name for name in os.environ if name.startswith("TEMPORAL_"))]:
+            if name != TEMPORAL.variable:
+                os.environ.pop(name, None)
+        os.environ.update(self.environment())
 
     def environment(self) -> dict[str, str]:
         """Return what every command of this system needs in its environment."""
         return {
             "TEMPORAL_ADDRESS": self.temporal.address,
             "TEMPORAL_NAMESPACE": TEMPORAL_NAMESPACE,
+            # it does not exist: profiles of the user's home are no concern of this system
+            "TEMPORAL_CONFIG_FILE": str(self._state / "temporal.toml"),
             "VMSH_ROOT": str(self.root),
             "METRICS_PORT": str(self.ports.metrics),
             "VMSH_ANCHOR_TIMEOUT": os.environ.get("VMSH_ANCHOR_TIMEOUT", ANCHOR_TIMEOUT),
@@ -223,6 +267,10 @@ class Playground:
         temporary.replace(self.root / "devnet.json")
 
     def stop(self) -> None:
-        """Stop every part."""
+        """Stop every part, if this process has the folder."""
+        if self._lock is None:
+            return
         (self.root / "devnet.json").unlink(missing_ok=True)
         self.supervisor.stop()
+        self._lock.close()
+        self._lock = None

@@ -162,11 +162,13 @@ def _check_targets(settings: Settings, specs: Mapping[str, NamespaceSpec]) -> No
 
 
 async def _register(plan: _Plan) -> int:
+    from activities.anchors import SCHEMES  # noqa: PLC0415 - the registry of targets
+
     client = await connect()
     await ensure(client)
     deadline = time.monotonic() + clocks.ANSWER_WITHIN.total_seconds()
     done: list[Registered] = []
-    async for one in _promptly(register(client, plan.specs, plan.settings, plan.imported)):
+    async for one in _promptly(register(client, plan.specs, plan.settings, SCHEMES, plan.imported)):
         done.append(one)
         if not plan.as_json:
             _say(one, plan)

@@ -47,6 +47,8 @@ class Configuration(Wire):
     anchor_timeout_seconds: float = 300.0
     """Start-to-close of one attempt of `anchor`: after it the same request is sent again."""
     continue_after_events: int = 4_000
+    schemes: list[str] = Field(default_factory=list)
+    """Schemes that a target may have, for `set_cadence`; not checked if empty."""
     config_hash: str = ""
     """Hash of the file's part that this came from: unchanged content changes nothing."""
 

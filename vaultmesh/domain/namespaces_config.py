@@ -145,6 +145,7 @@ class NamespaceSpec(Wire):
         backoff: BackoffSettings,
         anchor_timeout: timedelta,
         continue_after_events: int,
+        schemes: Collection[str] = (),
     ) -> Configuration:
         """Return what this namespace's clock is told."""
         return Configuration(
@@ -154,6 +155,7 @@ class NamespaceSpec(Wire):
             backoff=backoff,
             anchor_timeout_seconds=anchor_timeout.total_seconds(),
             continue_after_events=continue_after_events,
+            schemes=sorted(schemes),
             config_hash=self.content_hash,
         )
 

@@ -91,7 +91,11 @@ def read(name: str, values: list[JsonValue], configuration: Configuration, now: 
             return Force(_meant(parse_force_anchor(values, cadences).cadence, cadences))
         case "set_cadence":
             change = parse_set_cadence(
-                values, namespace=configuration.namespace, current=configuration.cadences, now=now
+                values,
+                namespace=configuration.namespace,
+                current=configuration.cadences,
+                now=now,
+                known_schemes=configuration.schemes or None,
             )
             return SetCadence(change.cadences)
         case "note_failure":

@@ -134,6 +134,10 @@ class PenState(BaseModel):
         """Return the rounds whose leaves are owed again."""
         return [one for one in self.rounds if one.state is RoundState.LOST]
 
+    def owes_again(self) -> bool:
+        """Whether leaves of a lost round are to be sealed again; not while its end is being written."""
+        return any(one.wanted is None for one in self.lost())
+
     def find(self, round_id: str) -> PenRound | None:
         """Return an open round by its id."""
         return next((one for one in self.rounds if one.round_id == round_id), None)
@@ -167,7 +171,11 @@ class PenState(BaseModel):
     def reserved(self, reservation: Reservation) -> None:
         """Remember the highest reservation."""
         last = self.last
-        if last is None or last.account != reservation.account or (reservation.sequence or 0) >= (last.sequence or 0):
+        if (
+            last is None
+            or last.account != reservation.account
+            or (reservation.sequence or 0) >= (last.sequence or 0)
+        ):
             self.last = reservation
 
     def view(self, target: Target, run_id: str) -> AggregatorView:

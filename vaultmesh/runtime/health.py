@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from vaultmesh.domain.status import BACKING_OFF_ABOVE, STALE_AFTER_SECONDS, NamespaceMemo
+from vaultmesh.runtime.metrics import HIGHEST_LEVEL
 from vaultmesh.runtime.visibility import Snapshot
 
 SILENT_AFTER_SECONDS = 60.0
@@ -31,7 +32,7 @@ def namespace_health(memo: NamespaceMemo, now: float) -> dict[str, JsonValue]:
         status = "stale"
     else:
         status = "ok"
-    return {"lastAnchor": dict(last), "backoff": min(backoff, 7), "status": status}
+    return {"lastAnchor": dict(last), "backoff": min(backoff, HIGHEST_LEVEL), "status": status}
 
 
 def health(snapshot: Snapshot, *, started: float, now: float) -> dict[str, JsonValue]:

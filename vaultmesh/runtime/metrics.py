@@ -8,7 +8,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
@@ -21,6 +28,8 @@ from vaultmesh.domain.target import Target
 DEFAULT_PREFIX = "scheduler"
 BUCKETS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_200, 3_600, 7_200, 21_600)
 """Seconds: an anchor takes from a second (a fast chain) to hours (Bitcoin)."""
+HIGHEST_LEVEL = 7
+"""Backoff levels above it are shown as it."""
 _LABELS = ("namespace", "cadence", "target")
 
 
@@ -31,6 +40,7 @@ class _Anchors:
     attempted: Counter
     succeeded: Counter
     failed: Counter
+    failures: Counter
     duration: Histogram
     last_tick: Gauge
 
@@ -40,6 +50,7 @@ class Metrics:
 
     def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
         """Define them under a prefix."""
+        disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no annotation here
         self.registry = CollectorRegistry()
         self._prefix = prefix
         self.memos: Mapping[str, NamespaceMemo] = {}
@@ -55,8 +66,11 @@ class Metrics:
             succeeded=counter(
                 "anchors_succeeded", "Anchor requests answered with an included anchor.", _LABELS
             ),
-            failed=counter(
-                "anchors_failed", "Failures reported to anchor requests.", (*_LABELS, "kind")
+            failed=counter("anchors_failed", "Failures reported to anchor requests.", _LABELS),
+            failures=counter(
+                "anchor_failures",
+                "Failures reported to anchor requests, by kind.",
+                (*_LABELS, "kind"),
             ),
             duration=Histogram(
                 f"{prefix}_anchor_duration_seconds",
@@ -78,8 +92,12 @@ class Metrics:
         self._anchors.attempted.labels(*_values(request, target)).inc()
 
     def failed(self, request: AnchorRequest, target: Target, kind: FailureKind) -> None:
-        """Count a reported failure."""
-        self._anchors.failed.labels(*_values(request, target), kind.value).inc()
+        """Count a reported failure.
+
+        The kind has a counter of its own: alerts divide failed by attempted requests, and both need the same labels.
+        """
+        self._anchors.failed.labels(*_values(request, target)).inc()
+        self._anchors.failures.labels(*_values(request, target), kind.value).inc()
         self._observe(request, target, "failure")
 
     def ended(self, request: AnchorRequest, target: Target, outcome: AnchorOutcome) -> None:
@@ -123,17 +141,20 @@ class _FromMemos(Collector):
             "Highest backoff level, 0 to 7, over the namespace's cadences.",
             labels=("namespace",),
         )
+        last = GaugeMetricFamily(
+            f"{self._prefix}_last_anchor_timestamp_seconds",
+            "Unix time of a cadence's last successful anchor.",
+            labels=("namespace", "cadence"),
+        )
         for name, memo in sorted(self._metrics.memos.items()):
             level = max((cadence.failures for cadence in memo.cadences.values()), default=0)
             backoff.add_metric((name,), min(level, HIGHEST_LEVEL))
             for label, cadence in memo.cadences.items():
+                if cadence.last_anchor is not None:
+                    last.add_metric((name, label), cadence.last_anchor)
                 for outcome, count in cadence.outcomes.items():
                     slots.add_metric((name, label, outcome.value), count)
-        yield slots
-        yield backoff
-
-
-HIGHEST_LEVEL = 7
+        yield from (slots, backoff, last)
 
 
 def _values(request: AnchorRequest, target: Target) -> tuple[str, str, str]:

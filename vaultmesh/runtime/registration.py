@@ -1,7 +1,7 @@
 """The place where namespaces get their workflows: one each, created, updated, or left as it is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,7 +27,7 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.namespaces_config import NamespaceSpec
 from vaultmesh.runtime.settings import Settings
 
-ANSWER_WITHIN = timedelta(seconds=8)
+ANSWER_WITHIN = timedelta(seconds=6)
 """A worker answers an update in milliseconds; without one, the operator is told within ten seconds."""
 AT_ONCE = 16
 
@@ -67,6 +67,7 @@ async def register(
     client: Client,
     specs: Mapping[str, NamespaceSpec],
     settings: Settings,
+    schemes: Collection[str],
     imported: Mapping[str, Mapping[str, datetime]] | None = None,
 ) -> AsyncIterator[Registered]:
     """Bring the workflows of these namespaces up to date, a few at a time, and yield what changed.
@@ -82,6 +83,7 @@ async def register(
             backoff=settings.backoff,
             anchor_timeout=settings.anchor_timeout,
             continue_after_events=settings.continue_after_events,
+            schemes=schemes,
         )
         async with at_once:
             return await _register_one(client, configuration, past.get(spec.name, {}))

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from pydantic import ValidationError
 from temporalio.client import Client
@@ -17,6 +18,8 @@ from vaultmesh.runtime.metrics import Metrics
 PERIOD_SECONDS = 15.0
 RETRY_SECONDS = 2.0
 """After a list that failed, and until the first one succeeds."""
+ANSWER_WITHIN = timedelta(seconds=10)
+"""A server that hangs is one that does not answer."""
 _QUERY = f"WorkflowType = '{NAMESPACE_WORKFLOW}' AND ExecutionStatus = 'Running'"
 _LOG = logging.getLogger(__name__)
 
@@ -56,7 +59,7 @@ class Visibility:
             RPCError: Temporal did not answer.
         """
         found: dict[str, NamespaceMemo] = {}
-        async for execution in self._client.list_workflows(_QUERY):
+        async for execution in self._client.list_workflows(_QUERY, rpc_timeout=ANSWER_WITHIN):
             content = await execution.memo_value(MEMO_STATUS, default=None)
             if content is None:
                 continue

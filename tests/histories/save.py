@@ -1,0 +1,130 @@
+"""The place where histories are saved for ever: `python -m tests.histories.save`.
+
+Each scenario runs on the time-skipping server; each of its runs becomes one file,
+`<workflow>/<version>-<scenario>-<number>.json`. A file that exists is never written again.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from tests.workflows.conftest import Server
+from tests.workflows.scripted_clock import ScriptedWorker
+from tests.workflows.scripted_pen import ScriptedPen, failure, request
+from tests.workflows.stage import KEPT, Clocked, Stage, Writing, cadences, until
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
+from vaultmesh.domain.steps import RoundState
+from vaultmesh.runtime.version import VERSION
+
+FOLDER = Path(__file__).parent
+
+
+async def slots(stage: Stage) -> Clocked:
+    """Anchor, find nothing, be paused, and be asked for more."""
+    behind = ScriptedWorker()
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1h", strong="2*fast"))
+        await clock.registered("strong")
+        await stage.skip(hours=3)
+        await clock.update("pause", {"cadence": "fast", "reason": "a test"})
+        await stage.skip(hours=2)
+        await clock.handle.signal("resume")
+        await clock.handle.signal("force_anchor", "fast")
+        await clock.handle.signal("pause", 7)
+        await clock.shows(lambda view: view.last_rejected is not None)
+        await clock.update("stop")
+        await clock.handle.result()
+    return clock
+
+
+async def continued(stage: Stage) -> Clocked:
+    """Go through several runs."""
+    behind = ScriptedWorker()
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1s"), continue_after_events=40)
+        await until(lambda: len(behind.asked) >= 7)
+    return clock
+
+
+async def reorganised(stage: Stage) -> Writing:
+    """Write, fail, bump, be reorganised, be lost, and end well."""
+    desk = ScriptedPen()
+    desk.plan("reserve", failure(FailureKind.NETWORK))
+    desk.plan("broadcast", failure(FailureKind.NETWORK))
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        await pen.handle.signal("enqueue", [request(1), request(2)])
+        await until(lambda: bool(desk.asked("report_failure")))
+        await pen.handle.signal("enqueue", [request(1), request(2)])
+        await until(lambda: len(desk.asked("broadcast")) == 2)
+        first = desk.asked("broadcast")[-1].round_id
+        desk.show(first, RoundState.STUCK)
+        await until(lambda: len(desk.asked("sign")) == 2)
+        desk.include(first, final=False)
+        await until(lambda: len(desk.asked("record")) == 1)
+        sent = len(desk.asked("broadcast"))
+        desk.show(first, RoundState.MISSING)
+        await until(lambda: len(desk.asked("broadcast")) > sent)
+        desk.show(first, RoundState.LOST, foreign=True)
+        await until(lambda: desk.asked("broadcast")[-1].round_id != first)
+        desk.include(desk.asked("broadcast")[-1].round_id)
+        await pen.shows(lambda view: not view.rounds)
+    return pen
+
+
+async def rewritten(stage: Stage) -> Writing:
+    """Go through several runs."""
+    desk = ScriptedPen()
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen(continue_after_events=25)
+        for number in range(1, 4):
+            await pen.handle.signal("enqueue", [request(number)])
+            await until(lambda n=number: len(desk.asked("broadcast")) == n)  # type: ignore[misc]
+            desk.include(desk.asked("broadcast")[-1].round_id)
+            await until(lambda n=number: len(desk.asked("record")) >= n)  # type: ignore[misc]
+    return pen
+
+
+SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[Clocked | Writing]]], ...] = (
+    (NAMESPACE_WORKFLOW, slots),
+    (NAMESPACE_WORKFLOW, continued),
+    (AGGREGATOR_WORKFLOW, reorganised),
+    (AGGREGATOR_WORKFLOW, rewritten),
+)
+
+
+async def save_all() -> int:
+    """Run every scenario whose histories are not saved yet; returns how many files were written."""
+    server, written = Server(), 0
+    for workflow, scenario in SCENARIOS:
+        stem = f"{VERSION}-{scenario.__name__}"
+        folder = FOLDER / workflow
+        if any(folder.glob(f"{stem}-*.json")):
+            continue
+        stage = Stage(await server.usable(), KEPT)
+        written += await _save(stage, (await scenario(stage)), folder, stem)
+        await stage.close()
+    await server.close()
+    return written
+
+
+async def _save(stage: Stage, ran: Clocked | Writing, folder: Path, stem: str) -> int:
+    folder.mkdir(exist_ok=True)
+    run_id, number = ran.handle.first_execution_run_id, 0
+    while run_id:
+        handle = stage.env.client.get_workflow_handle(ran.handle.id, run_id=run_id)
+        history = await handle.fetch_history()
+        number += 1
+        content = {"workflowId": ran.handle.id, "history": json.loads(history.to_json())}
+        text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+        (folder / f"{stem}-{number}.json").write_text(text, encoding="utf-8")
+        last = history.events[-1]
+        run_id = last.workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+    return number
+
+
+if __name__ == "__main__":
+    print(f"{asyncio.run(save_all())} histories saved", file=sys.stderr)

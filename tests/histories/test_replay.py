@@ -1,0 +1,85 @@
+"""Every history that was ever saved replays, and a workflow that decides otherwise is caught."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from temporalio import workflow
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+from temporalio.workflow import NondeterminismError
+
+from tests.workflows.stage import runner
+from vaultmesh.domain.clock import ClockInput
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
+from vaultmesh.domain.pen import PenInput
+from vaultmesh.domain.status import NamespaceView
+from workflows.aggregator import AggregatorWorkflow
+from workflows.namespace import NamespaceWorkflow
+
+FOLDER = Path(__file__).parent
+SAVED = sorted(FOLDER.glob("*/*.json"))
+
+
+def read(path: Path) -> WorkflowHistory:
+    """Return a saved history."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return WorkflowHistory.from_json(content["workflowId"], content["history"])
+
+
+def replayer(*workflows: type) -> Replayer:
+    """Return a replayer with the sandbox of worker.py."""
+    return Replayer(
+        workflows=list(workflows),
+        workflow_runner=runner(),
+        data_converter=pydantic_data_converter,
+    )
+
+
+def test_histories_of_both_workflows_are_saved() -> None:
+    assert {path.parent.name for path in SAVED} == {NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW}
+
+
+@pytest.mark.parametrize("path", SAVED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+async def test_a_saved_history_replays(path: Path) -> None:
+    await replayer(NamespaceWorkflow, AggregatorWorkflow).replay_workflow(read(path))
+
+
+@workflow.defn(name=NAMESPACE_WORKFLOW)
+class RestingClock(NamespaceWorkflow):
+    """A clock that somebody changed: it rests before it starts."""
+
+    @workflow.init
+    def __init__(self, given: ClockInput) -> None:
+        super().__init__(given)
+
+    @workflow.run
+    async def run(self, given: ClockInput) -> NamespaceView:
+        await workflow.sleep(1)
+        return await super().run(given)
+
+
+@workflow.defn(name=AGGREGATOR_WORKFLOW)
+class RestingPen(AggregatorWorkflow):
+    """A pen that somebody changed: it rests before it starts."""
+
+    @workflow.init
+    def __init__(self, given: PenInput) -> None:
+        super().__init__(given)
+
+    @workflow.run
+    async def run(self, given: PenInput) -> None:
+        await asyncio.sleep(1)
+        await super().run(given)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [(NAMESPACE_WORKFLOW, RestingClock), (AGGREGATOR_WORKFLOW, RestingPen)],
+)
+async def test_a_workflow_with_one_more_timer_is_caught(kind: str, changed: type) -> None:
+    path = next(path for path in SAVED if path.parent.name == kind)
+    with pytest.raises(NondeterminismError):
+        await replayer(changed).replay_workflow(read(path))

@@ -1,0 +1,204 @@
+"""The place where the pen's ten activities are scripted: they answer as told and note every call in order."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from tests.workflows.stage import Adapter
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.messages import AnchorRequest, Answer, Nothing, ReportFailure, Wire
+from vaultmesh.domain.steps import (
+    BlockRef,
+    Broadcast,
+    Broadcasted,
+    Bump,
+    Bumped,
+    Observe,
+    Observed,
+    PenSettings,
+    Record,
+    Recorded,
+    Recover,
+    Recovered,
+    Reservation,
+    Reserve,
+    Reserved,
+    RoundState,
+    RoundView,
+    Seal,
+    Sealed,
+    SealedRound,
+    Sign,
+    Signed,
+    SignedCandidate,
+    Verdict,
+    WatchedRound,
+)
+
+SETTINGS = PenSettings(window_seconds=0.05, window_max_seconds=1.0, max_leaves=1_000)
+GENESIS = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def failure(kind: FailureKind, message: str = "as the test says") -> ApplicationError:
+    """Return the failure of a step."""
+    return ApplicationError(message, type=kind.value, non_retryable=True)
+
+
+def request(number: int = 1, **more: Any) -> AnchorRequest:  # noqa: ANN401
+    """Return a request of its own namespace."""
+    return AnchorRequest(namespace=f"dao:n{number}", cadence="fast", slot="1000", **more)
+
+
+class ScriptedPen:
+    """What stands behind a pen: a storage, a key, and a ledger."""
+
+    def __init__(self) -> None:
+        """Take everything, and include nothing before the test says so."""
+        self.calls: list[tuple[str, Any]] = []
+        self.planned: dict[str, list[Any]] = {}
+        """Answers, or failures, of the next calls by name; a function gets what was asked."""
+        self.views: dict[str, RoundView] = {}
+        self.recovered = Recovered(settings=SETTINGS)
+        self.records: Callable[[Record], Recorded] = lambda _: Recorded(receipts=1)
+        self._sealed = 0
+
+    def adapters(self) -> list[Adapter]:
+        """Return the activities."""
+        return [
+            self.recover, self.seal, self.reserve, self.sign, self.broadcast, self.bump,
+            self.observe, self.record, self.answer, self.report_failure,
+        ]  # fmt: skip
+
+    # --- what the test says ----------------------------------------------------------------------------------------
+
+    def plan(self, name: str, *answers: Any) -> None:  # noqa: ANN401
+        """Have the next calls of a step answered, or failed, like this."""
+        self.planned.setdefault(name, []).extend(answers)
+
+    def include(self, round_id: str, *, depth: int = 0, block: int = 5, final: bool = True) -> None:
+        """Put a round's newest candidate into a block."""
+        signed = [one for name, one in self.calls if name == "broadcast"]
+        newest = [one.candidate.tx_ref for one in signed if one.round_id == round_id][-1]
+        ref = BlockRef(number=block, hash=f"0x{block:064x}", time=GENESIS)
+        self.show(
+            round_id, RoundState.INCLUDED, tx_ref=newest, block=ref, depth=depth,
+            irrevocable=final, final=final,
+        )  # fmt: skip
+
+    def show(self, round_id: str, state: RoundState, **more: Any) -> None:  # noqa: ANN401
+        """Have the ledger show a round like this."""
+        self.views[round_id] = RoundView(round_id=round_id, state=state, height=9, **more)
+
+    def asked(self, name: str) -> list[Any]:
+        """Return what a step was asked, in order."""
+        return [asked for called, asked in self.calls if called == name]
+
+    @property
+    def names(self) -> list[str]:
+        """Return the steps in order, without looks at the ledger."""
+        return [name for name, _ in self.calls if name != "observe"]
+
+    def _planned(self, name: str, asked: Wire) -> Any:  # noqa: ANN401
+        self.calls.append((name, asked))
+        queue = self.planned.get(name)
+        if not queue:
+            return None
+        answer = queue.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(asked) if callable(answer) else answer
+
+    # --- the steps -------------------------------------------------------------------------------------------------
+
+    @activity.defn(name="recover")
+    async def recover(self, order: Recover) -> Recovered:
+        return self._planned("recover", order) or self.recovered
+
+    @activity.defn(name="seal")
+    async def seal(self, order: Seal) -> Sealed:
+        return self._planned("seal", order) or self.sealed(order)
+
+    def sealed(self, order: Seal, **more: Any) -> Sealed:  # noqa: ANN401
+        """Return a new round with everything that is asked for."""
+        self._sealed += 1
+        commitment = "0x" + hashlib.sha256(str(self._sealed).encode()).hexdigest()
+        sealed = SealedRound(
+            round_id=commitment[2:34],
+            commitment=commitment,
+            label="b1",
+            leaves=max(1, len(order.requests)),
+            required_depths=sorted({one.required_depth for one in order.requests} or {0}),
+        )
+        everybody = list(range(len(order.requests)))
+        content = {"round": sealed, "requests": everybody, "resealed": order.reseal}
+        return Sealed.model_validate({**content, "settings": SETTINGS, **more})
+
+    @activity.defn(name="reserve")
+    async def reserve(self, order: Reserve) -> Reserved:
+        planned = self._planned("reserve", order)
+        last = order.last.sequence if order.last and order.last.sequence is not None else -1
+        made = Reservation(account="0xpen", sequence=last + 1, fields={"nonce": last + 1})
+        return planned or Reserved(reservation=made, terms={"bid": 1})
+
+    @activity.defn(name="sign")
+    async def sign(self, order: Sign) -> Signed:
+        name = f"0x{order.round_id}{order.n:02d}"
+        made = SignedCandidate(n=order.n, tx_ref=name, raw=name + "raw", terms=order.terms)
+        return self._planned("sign", order) or Signed(candidate=made)
+
+    @activity.defn(name="broadcast")
+    async def broadcast(self, order: Broadcast) -> Broadcasted:
+        planned = self._planned("broadcast", order)
+        if planned is None or planned.verdict is Verdict.ACCEPTED:
+            now = self.views.get(order.round_id)
+            if now is None or now.state in (RoundState.MISSING, RoundState.STUCK):
+                self.show(order.round_id, RoundState.PENDING)
+        return planned or Broadcasted(verdict=Verdict.ACCEPTED)
+
+    @activity.defn(name="bump")
+    async def bump(self, order: Bump) -> Bumped:
+        bid = order.highest["bid"]
+        assert isinstance(bid, int)
+        return self._planned("bump", order) or Bumped(terms={"bid": bid + 1})
+
+    @activity.defn(name="observe")
+    async def observe(self, order: Observe) -> Observed:
+        self._planned("observe", order)
+        while True:
+            activity.heartbeat()
+            news = [
+                view
+                for row in order.rounds
+                if (view := self.views.get(row.round_id)) is not None and _differs(row, view)
+            ]
+            if news:
+                return Observed(views=news)
+            await asyncio.sleep(0.05)
+
+    @activity.defn(name="record")
+    async def record(self, order: Record) -> Recorded:
+        return self._planned("record", order) or self.records(order)
+
+    @activity.defn(name="answer")
+    async def answer(self, order: Answer) -> Nothing:
+        self._planned("answer", order)
+        return Nothing()
+
+    @activity.defn(name="report_failure")
+    async def report_failure(self, order: ReportFailure) -> Nothing:
+        self._planned("report_failure", order)
+        return Nothing()
+
+
+def _differs(row: WatchedRound, view: RoundView) -> bool:
+    if view.state is not row.state:
+        return True
+    if view.state is not RoundState.INCLUDED:
+        return False
+    reached = view.irrevocable and any(depth <= view.depth for depth in row.depths)
+    return (view.tx_ref, view.block) != (row.tx_ref, row.block) or reached
