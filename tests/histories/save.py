@@ -1,6 +1,6 @@
 """The place where histories are saved for ever: `python -m tests.histories.save`.
 
-Each scenario runs on the time-skipping server; each of its runs becomes one file,
+Clocks run on the time-skipping server, pens on the real one; each of its runs becomes one file,
 `<workflow>/<version>-<scenario>-<number>.json`. A file that exists is never written again.
 """
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.workflows.conftest import Server
+from tests.workflows.conftest import Server, start_real
 from tests.workflows.scripted_clock import ScriptedWorker
 from tests.workflows.scripted_pen import ScriptedPen, failure, request
 from tests.workflows.stage import KEPT, Clocked, Stage, Writing, cadences, until
@@ -98,16 +98,17 @@ SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[Clocked | Writing]]], ..
 
 async def save_all() -> int:
     """Run every scenario whose histories are not saved yet; returns how many files were written."""
-    server, written = Server(), 0
+    server, real, written = Server(), await start_real(), 0
     for workflow, scenario in SCENARIOS:
         stem = f"{VERSION}-{scenario.__name__}"
         folder = FOLDER / workflow
         if any(folder.glob(f"{stem}-*.json")):
             continue
-        stage = Stage(await server.usable(), KEPT)
+        stage = Stage(await server.usable() if workflow == NAMESPACE_WORKFLOW else real, KEPT)
         written += await _save(stage, (await scenario(stage)), folder, stem)
         await stage.close()
     await server.close()
+    await real.shutdown()
     return written
 
 

@@ -8,10 +8,12 @@ import pytest
 import pytest_asyncio
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
+from devnet.temporal import temporal_cli
 from devnet.test_server import test_server as time_skipping_server
 from tests.workflows.stage import KEPT, Stage
 from vaultmesh.runtime.search_attributes import NEEDED
@@ -81,5 +83,30 @@ def tempo(request: pytest.FixtureRequest) -> int:
 async def stage(server: Server, tempo: int) -> AsyncIterator[Stage]:
     """Return the stage of one test; what it started is ended."""
     one = Stage(await server.usable(), tempo)
+    yield one
+    await one.close()
+
+
+async def start_real() -> WorkflowEnvironment:
+    """Start the real server, in memory; its time passes as it does."""
+    return await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(temporal_cli()),
+        data_converter=pydantic_data_converter,
+        dev_server_log_level="error",
+        search_attributes=[SearchAttributeKey.for_keyword(name) for name in NEEDED],
+    )
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def real_server() -> AsyncIterator[WorkflowEnvironment]:
+    """Return the session's real server, for what the time-skipping one does wrongly: cancelled activities."""
+    async with await start_real() as env:
+        yield env
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def real_stage(real_server: WorkflowEnvironment, tempo: int) -> AsyncIterator[Stage]:
+    """Return a stage on the real server."""
+    one = Stage(real_server, tempo)
     yield one
     await one.close()

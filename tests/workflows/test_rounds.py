@@ -27,6 +27,12 @@ from vaultmesh.domain.steps import (
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+@pytest.fixture
+def stage(real_stage: Stage) -> Stage:
+    """Run on the real server: the time-skipping one wedges a run that cancels an activity."""
+    return real_stage
+
+
 async def enqueue(pen: Writing, *requests: AnchorRequest) -> None:
     """Let requests become due."""
     await pen.handle.signal("enqueue", list(requests))

@@ -15,6 +15,7 @@ from temporalio.service import RPCError
 from vaultmesh.cli import clocks, output
 from vaultmesh.cli.dev import Subparsers, System, run_in, running
 from vaultmesh.cli.live import Row, demo_table, plain_line
+from vaultmesh.domain.namespaces_config import DEFAULT_BATCHES
 from vaultmesh.domain.receipt import AnchorReceipt
 from vaultmesh.domain.status import CadenceView, NamespaceView
 from vaultmesh.domain.target import Target
@@ -84,7 +85,10 @@ class Demo:
         from activities.anchors import SCHEMES  # noqa: PLC0415 - only here
 
         file = load_namespaces(namespaces_path(system.settings), SCHEMES)
-        self._namespaces = list(file.specs)
+        self._namespaces = {
+            name: spec.batches or DEFAULT_BATCHES for name, spec in file.specs.items()
+        }
+        """Where the batches of each lie."""
         self._sealed: list[tuple[str, str]] = []
         """Namespace and id of every batch that this process sealed."""
         self._views: dict[str, NamespaceView] = {}
@@ -103,7 +107,7 @@ class Demo:
         folder = self._system.root / "samples"
         folder.mkdir(exist_ok=True)
         store = LocalStore(self._system.root)
-        for namespace in self._namespaces:
+        for namespace, batches in self._namespaces.items():
             files = []
             for index in range(SAMPLES_PER_BATCH):
                 name = hashlib.sha256(f"{namespace}/{time.time_ns()}/{index}".encode()).hexdigest()[
@@ -111,7 +115,7 @@ class Demo:
                 ]
                 files.append(folder / f"sample-{name}.txt")
                 files[-1].write_text(f"sample {index} of {namespace}, made at {time.time_ns()}\n")
-            sealed = seal_files(store, namespace, files, now=int(time.time()))
+            sealed = seal_files(store, namespace, files, now=int(time.time()), folder=batches)
             self._sealed.append((namespace, sealed.batch.id))
 
     # --- what is shown -------------------------------------------------------------------------
@@ -119,7 +123,8 @@ class Demo:
     async def rows(self) -> list[Row]:
         """Return one row per cadence; of a namespace that is silent, as it answered last."""
         await asyncio.gather(*(self._look(namespace) for namespace in self._namespaces))
-        return await asyncio.to_thread(self._rows, list(self._views.values()))
+        known = [self._views[name] for name in self._namespaces if name in self._views]
+        return await asyncio.to_thread(self._rows, known)
 
     async def _look(self, namespace: str) -> None:
         assert self._system.client is not None  # noqa: S101 - it was started

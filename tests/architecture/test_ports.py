@@ -1,0 +1,73 @@
+"""Ports are checked, not trusted: each against the activity of its name, both ways."""
+
+import inspect
+import typing
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from temporalio import activity
+from temporalio.client import Client
+
+from activities.anchors import SCHEMES
+from activities.registry import Activity, build
+from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
+from vaultmesh.runtime.configuration import AnchorsSource
+from vaultmesh.runtime.metrics import Metrics
+from workflows import options, ports
+from workflows.ports import Port
+
+
+@pytest.fixture
+def by_queue(tmp_path: Path) -> dict[str, list[Activity]]:
+    """Return what a worker offers; nothing is opened before it is used, so no server is needed."""
+    anchors = AnchorsSource(tmp_path / "anchors.yaml", known_schemes=SCHEMES)
+    nobody = cast("Client", object())
+    return build(nobody, tmp_path, anchors, Metrics("vmsh")).by_queue
+
+
+def name_of(adapter: Activity) -> str:
+    """Return the name that an activity is registered under."""
+    definition = activity._Definition.must_from_callable(adapter)
+    assert definition.name is not None
+    return definition.name
+
+
+def test_every_port_has_an_adapter_and_every_adapter_a_port(
+    by_queue: dict[str, list[Activity]],
+) -> None:
+    offered = [name_of(adapter) for adapters in by_queue.values() for adapter in adapters]
+    assert sorted(offered) == sorted(port.name for port in ports.EVERY)
+
+
+def test_every_port_of_the_module_is_listed() -> None:
+    declared = [one for one in vars(ports).values() if isinstance(one, Port)]
+    assert sorted(one.name for one in declared) == sorted(one.name for one in ports.EVERY)
+
+
+@pytest.mark.parametrize("port", ports.EVERY, ids=lambda port: port.name)
+def test_a_port_takes_and_gives_what_its_adapter_does(
+    port: Port[Any, Any], by_queue: dict[str, list[Activity]]
+) -> None:
+    adapters = {name_of(one): one for adapters in by_queue.values() for one in adapters}
+    adapter = adapters[port.name]
+    hints = typing.get_type_hints(adapter)
+    parameters = list(inspect.signature(adapter).parameters)
+    assert [hints[name] for name in parameters] == [port.takes]
+    assert hints["return"] is port.gives
+
+
+def test_a_ports_options_name_the_queue_that_offers_it(
+    by_queue: dict[str, list[Activity]],
+) -> None:
+    policies = {
+        "seal": options.SEAL, "reserve": options.RESERVE, "sign": options.SIGN,
+        "broadcast": options.BROADCAST, "bump": options.BUMP, "record": options.RECORD,
+        "recover": options.RECOVER, "answer": options.TELL, "report_failure": options.TELL,
+        "observe": options.OBSERVE_ALONE, "ask_again": options.ASK_AGAIN,
+        "withdraw": options.ASK_AGAIN, "anchor": options.anchor(1),
+    }  # fmt: skip
+    queues = {name: policy["task_queue"] for name, policy in policies.items()}
+    for queue in (SCHEDULER_QUEUE, ANCHORS_QUEUE):
+        offered = {name_of(one) for one in by_queue[queue]} - {"count_owed"}
+        assert offered == {name for name, named in queues.items() if named == queue}

@@ -1,0 +1,75 @@
+"""Names that we define keep to the glossary; a finding names its row."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.test_layers import REPOSITORY, modules
+
+GLOSSARY = {
+    "tenant": "namespace", "tick": "cadence", "freq": "every", "period_str": "every",
+    "should_run": "due", "lane": "reservation", "super_batch": "round", "superbatch": "round",
+    "chain_str": "target", "dest": "target", "bundle": "batch", "merkle_path": "inclusion_proof",
+    "notarize": "anchor", "notarise": "anchor", "confs": "depth", "rollback": "reorg",
+    "resend": "rebroadcast", "error_type": "failure kind", "retry_count": "failures",
+    "misfire": "overlap policy", "wf": "workflow", "tq": "task queue", "manager": "port, adapter",
+    "utils": "a word for what it is", "util": "a word for what it is",
+    "helper": "a word for what it is", "helpers": "a word for what it is",
+}  # fmt: skip
+"""What is not written, and the word for it."""
+
+
+def names(path: Path) -> Iterator[str]:
+    """Return the names that a module defines: itself, classes, functions, arguments, variables, fields."""
+    yield path.stem
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case (
+                ast.ClassDef(name=name)
+                | ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+            ):
+                yield name
+            case ast.arg(arg=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield name
+            case _:
+                pass
+
+
+def words(name: str) -> str:
+    """Return a name as lower-case words between underscores."""
+    return "_" + re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("_") + "_"
+
+
+def breaches(name: str) -> list[str]:
+    """Return the glossary rows that a name breaks."""
+    return [
+        f"{name}: not {wrong!r}, the glossary says {right!r}"
+        for wrong, right in GLOSSARY.items()
+        if f"_{wrong}_" in words(name)
+    ]
+
+
+def test_no_name_of_ours_is_in_the_glossarys_right_column() -> None:
+    found = [
+        f"{path.relative_to(REPOSITORY)}: {breach}"
+        for path in modules()
+        for name in sorted(set(names(path)))
+        for breach in breaches(name)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("planted", ["on_tick", "TenantManager", "super_batch_id", "chain_str"])
+def test_a_planted_name_is_caught(planted: str) -> None:
+    assert breaches(planted)
+
+
+@pytest.mark.parametrize("fine", ["ticket", "destination_port", "plane", "retries"])
+def test_a_word_that_only_contains_another_is_fine(fine: str) -> None:
+    assert not breaches(fine)
