@@ -5,6 +5,7 @@ from datetime import datetime
 
 from activities.anchors.contract import Evidence
 from vaultmesh.domain.aggregation import Leaf
+from vaultmesh.domain.ledger import RoundView
 from vaultmesh.domain.receipt import (
     SCHEMES,
     AnchorReceipt,
@@ -14,7 +15,7 @@ from vaultmesh.domain.receipt import (
     Status,
 )
 from vaultmesh.domain.rounds import Manifest, RoundRequest, aggregation_evidence
-from vaultmesh.domain.steps import Record, RoundView
+from vaultmesh.domain.steps import Record
 from vaultmesh.runtime.version import VERIFIER
 
 

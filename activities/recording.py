@@ -21,10 +21,11 @@ from activities.receipts import Entry, anchor_receipt, reorged
 from activities.targets import Targets
 from vaultmesh.domain.aggregation import Leaf
 from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.ledger import RoundState, RoundView
 from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatus
 from vaultmesh.domain.receipt import AnchorReceipt
 from vaultmesh.domain.rounds import Closed, Manifest, RoundOutcome, RoundRequest
-from vaultmesh.domain.steps import Record, Recorded, RecordState, RoundState, RoundView
+from vaultmesh.domain.steps import Record, Recorded, RecordState
 from vaultmesh.runtime.receipt_store import Written
 
 

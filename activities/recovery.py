@@ -12,16 +12,10 @@ from activities.failures import decided_by_the_pen
 from activities.files import Files
 from activities.targets import Targets
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.ledger import Reservation, SignedCandidate
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.rounds import Candidate, Manifest
-from vaultmesh.domain.steps import (
-    Recover,
-    Recovered,
-    RecoveredRound,
-    Reservation,
-    SealedRound,
-    SignedCandidate,
-)
+from vaultmesh.domain.steps import Recover, Recovered, RecoveredRound, SealedRound
 from vaultmesh.domain.target import Target
 
 

@@ -8,7 +8,8 @@ from temporalio import activity
 
 from activities.failures import decided_by_the_pen, retried
 from activities.targets import Targets
-from vaultmesh.domain.steps import Observe, Observed, RoundState, RoundView, WatchedRound
+from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound
+from vaultmesh.domain.steps import Observe, Observed
 
 LONGEST_WATCH_SECONDS = 3_600.0
 """An hour: then the watch ends without news and is started again, three events later."""

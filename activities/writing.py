@@ -12,19 +12,10 @@ from activities.failures import decided_by_the_pen
 from activities.files import Files
 from activities.targets import Targets
 from vaultmesh.domain.failures import ValidationFailure
+from vaultmesh.domain.ledger import Broadcasted, Bumped, SignedCandidate
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds import Candidate
-from vaultmesh.domain.steps import (
-    Broadcast,
-    Broadcasted,
-    Bump,
-    Bumped,
-    Reserve,
-    Reserved,
-    Sign,
-    Signed,
-    SignedCandidate,
-)
+from vaultmesh.domain.steps import Broadcast, Bump, Reserve, Reserved, Sign, Signed
 from vaultmesh.runtime.round_store import Added
 
 

@@ -8,8 +8,9 @@ from datetime import datetime
 from temporalio import workflow
 
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.ledger import RoundState, Terms, Verdict
 from vaultmesh.domain.pen import PenInput, PenRound, PenState
-from vaultmesh.domain.steps import Broadcast, Bump, RoundState, Sign, Terms, Verdict
+from vaultmesh.domain.steps import Broadcast, Bump, Sign
 from workflows import options, ports
 from workflows.calls import StepFailed, call
 from workflows.telling import Teller

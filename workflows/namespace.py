@@ -12,6 +12,7 @@ from temporalio.common import RawValue, SearchAttributeKey
 from vaultmesh.domain import orders
 from vaultmesh.domain.bookkeeping import Clock
 from vaultmesh.domain.clock import ClockInput, ConfigureAnswer
+from vaultmesh.domain.clock_views import namespace_memo, namespace_view
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.names import (
     ATTRIBUTE_STATUS,
@@ -158,7 +159,7 @@ class NamespaceWorkflow:
     def status(self) -> NamespaceView:
         """Return the state of the namespace."""
         info = workflow.info()
-        return self._clock.view(info.workflow_id, info.run_id)
+        return namespace_view(self._clock, info.workflow_id, info.run_id)
 
     # --- what the Web UI, metrics and visibility show --------------------------------------------------------------
 
@@ -168,12 +169,12 @@ class NamespaceWorkflow:
 
     def _show(self, *, memo: bool = True) -> None:
         """Bring details, search attribute and memo up to date, where they changed."""
-        workflow.set_current_details(namespace_details(self._clock.view("", "")))
+        workflow.set_current_details(namespace_details(namespace_view(self._clock, "", "")))
         state = namespace_status(self._clock, workflow.now())
         if state != self._shown_status:
             self._shown_status = state
             workflow.upsert_search_attributes([_STATUS.value_set(state)])
-        content = self._clock.memo()
+        content = namespace_memo(self._clock)
         if memo and content != self._shown_memo:
             self._shown_memo = content
             self._slots_since_memo = 0

@@ -11,19 +11,18 @@ from datetime import timedelta
 from temporalio import workflow
 
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.ledger import Reservation, SignedCandidate
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.pen import PenInput, PenRound, PenState
 from vaultmesh.domain.steps import (
     RecordState,
     Recover,
     RecoveredRound,
-    Reservation,
     Reserve,
     Seal,
     Sealed,
     SealedRound,
     Sign,
-    SignedCandidate,
 )
 from workflows import options, ports
 from workflows.calls import StepFailed, call

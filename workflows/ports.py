@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from vaultmesh.domain import messages, steps
+from vaultmesh.domain import ledger, messages, steps
 
 TakesT = TypeVar("TakesT")
 GivesT = TypeVar("GivesT")
@@ -27,8 +27,8 @@ RECOVER = Port("recover", steps.Recover, steps.Recovered)
 SEAL = Port("seal", steps.Seal, steps.Sealed)
 RESERVE = Port("reserve", steps.Reserve, steps.Reserved)
 SIGN = Port("sign", steps.Sign, steps.Signed)
-BROADCAST = Port("broadcast", steps.Broadcast, steps.Broadcasted)
-BUMP = Port("bump", steps.Bump, steps.Bumped)
+BROADCAST = Port("broadcast", steps.Broadcast, ledger.Broadcasted)
+BUMP = Port("bump", steps.Bump, ledger.Bumped)
 OBSERVE = Port("observe", steps.Observe, steps.Observed)
 RECORD = Port("record", steps.Record, steps.Recorded)
 ANSWER = Port("answer", messages.Answer, messages.Nothing)

@@ -12,17 +12,10 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, CancelledError, is_cancelled_exception
 
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.ledger import RoundState, RoundView
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.pen import PenInput, PenRound, PenState
-from vaultmesh.domain.steps import (
-    Observe,
-    Observed,
-    Record,
-    Recorded,
-    RecordState,
-    RoundState,
-    RoundView,
-)
+from vaultmesh.domain.steps import Observe, Observed, Record, Recorded, RecordState
 from workflows import options, ports
 from workflows.calls import StepFailed, call, failure_of
 from workflows.telling import Teller

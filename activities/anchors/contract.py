@@ -9,8 +9,7 @@ from typing import Any, Protocol
 from pydantic import JsonValue
 
 from vaultmesh.domain.anchors_config import CommonSettings
-from vaultmesh.domain.rounds import Mode
-from vaultmesh.domain.steps import (
+from vaultmesh.domain.ledger import (
     Broadcasted,
     Bumped,
     PenSettings,
@@ -20,6 +19,7 @@ from vaultmesh.domain.steps import (
     Terms,
     WatchedRound,
 )
+from vaultmesh.domain.rounds import Mode
 from vaultmesh.domain.target import Target
 
 

@@ -32,8 +32,7 @@ from activities.anchors.evm_send import send
 from activities.anchors.evm_settings import EvmSettings
 from activities.anchors.evm_verify import verify_claim
 from vaultmesh.domain.failures import AuthFailure, ValidationFailure
-from vaultmesh.domain.rounds import Mode
-from vaultmesh.domain.steps import (
+from vaultmesh.domain.ledger import (
     Broadcasted,
     Bumped,
     PenSettings,
@@ -43,6 +42,7 @@ from vaultmesh.domain.steps import (
     Terms,
     WatchedRound,
 )
+from vaultmesh.domain.rounds import Mode
 from vaultmesh.domain.target import Target
 
 STANDSTILL_SECONDS = 60.0

@@ -14,7 +14,7 @@ from activities.anchors.evm_observe import SUCCESS
 from activities.anchors.evm_reads import Block, TxReceipt, block_at, raw_transaction, tx_receipt
 from activities.anchors.evm_rpc import Provider, Providers, supported_by
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
-from vaultmesh.domain.steps import BlockRef, RoundView
+from vaultmesh.domain.ledger import BlockRef, RoundView
 
 
 @dataclass(frozen=True, slots=True)

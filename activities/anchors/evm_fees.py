@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from vaultmesh.domain.failures import AuthFailure, ValidationFailure
-from vaultmesh.domain.steps import Terms
+from vaultmesh.domain.ledger import Terms
 
 LEAST_TIP_WEI = 1
 """A tip of 0 cannot be raised by a share of itself."""

@@ -13,7 +13,7 @@ from activities.anchors.evm_contract import anchored_logs, batch_id_of
 from activities.anchors.evm_horizon import Horizon, Rules, read_horizon, settled_count
 from activities.anchors.evm_reads import Block, TxReceipt, block_at, count_at, is_known, tx_receipt
 from activities.anchors.evm_rpc import Provider
-from vaultmesh.domain.steps import BlockRef, RoundState, WatchedRound
+from vaultmesh.domain.ledger import BlockRef, RoundState, WatchedRound
 
 SUCCESS = 1
 

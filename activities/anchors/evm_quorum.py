@@ -12,7 +12,7 @@ from activities.anchors.evm_horizon import Rules
 from activities.anchors.evm_observe import Sight
 from activities.anchors.evm_rpc import supported_by
 from activities.anchors.evm_settings import EvmFinality
-from vaultmesh.domain.steps import RoundState, RoundView, WatchedRound
+from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound
 
 _CONSUMED = frozenset({RoundState.DISPLACED, RoundState.LOST})
 

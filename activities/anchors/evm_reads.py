@@ -17,7 +17,7 @@ from pydantic import (
 
 from activities.anchors.evm_rpc import Provider
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.domain.steps import BlockRef
+from vaultmesh.domain.ledger import BlockRef
 
 HEX = 16
 _LONGEST_QUANTITY = 66

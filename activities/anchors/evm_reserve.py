@@ -28,7 +28,7 @@ from activities.anchors.evm_reads import (
 )
 from activities.anchors.evm_rpc import Provider, Providers, supported_by
 from vaultmesh.domain.failures import AuthFailure, NetworkFailure, ValidationFailure
-from vaultmesh.domain.steps import Reservation, Terms
+from vaultmesh.domain.ledger import Reservation, Terms
 
 MOST_GAS = 2**24
 """EIP-7825: no transaction may have a higher gas limit."""

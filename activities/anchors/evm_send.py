@@ -10,7 +10,7 @@ from activities.anchors.evm_errors import Meaning, NodeError, failure_of
 from activities.anchors.evm_reads import is_known, tx_receipt
 from activities.anchors.evm_rpc import Provider, Providers
 from vaultmesh.domain.failures import AnchorError, FailureKind
-from vaultmesh.domain.steps import Broadcasted, Reservation, SignedCandidate, Verdict
+from vaultmesh.domain.ledger import Broadcasted, Reservation, SignedCandidate, Verdict
 
 NO_ERROR_CODE = 0
 """Of an answer that is no error, but cannot be believed either."""

@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from activities.anchors.evm import EvmAnchoring
 from activities.anchors.evm_settings import EvmSettings
 from devnet import anvil
-from vaultmesh.domain.steps import (
+from vaultmesh.domain.ledger import (
     Reservation,
     RoundState,
     RoundView,

@@ -12,7 +12,7 @@ from vaultmesh.domain.failures import (
     NetworkFailure,
     ValidationFailure,
 )
-from vaultmesh.domain.steps import RoundState, Verdict
+from vaultmesh.domain.ledger import RoundState, Verdict
 
 pytestmark = pytest.mark.evm
 

@@ -10,7 +10,7 @@ from activities.anchors.evm_contract import batch_id_of
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import Chain, Pen, foreign_transfer, open_pen
 from vaultmesh.domain.failures import AuthFailure, NetworkFailure, ValidationFailure
-from vaultmesh.domain.steps import RoundState
+from vaultmesh.domain.ledger import RoundState
 
 pytestmark = pytest.mark.evm
 

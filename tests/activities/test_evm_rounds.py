@@ -18,7 +18,7 @@ from tests.activities.evm_chain import (
 )
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
-from vaultmesh.domain.steps import RoundState, Verdict, WatchedRound
+from vaultmesh.domain.ledger import RoundState, Verdict, WatchedRound
 
 pytestmark = pytest.mark.evm
 

@@ -150,7 +150,7 @@ def tracked() -> list[Path]:
 
 MACHINE = re.compile(
     rb"/(?:root|work|home)/[a-z.]"
-    rb"|registry\.npm" rb"js|pypi\.o" rb"rg|pythonhosted\.o" rb"rg|repo1?\.maven|proxy\.gol" rb"ang"
+    rb"|registry\.npmjs|pypi\.org|pythonhosted\.org|repo1?\.maven|proxy\.golang"
 )  # fmt: skip
 
 

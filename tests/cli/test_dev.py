@@ -1,131 +1,290 @@
-"""`starter.py dev` and `demo` as their users run them: processes, ports, keys, restarts, and nothing left behind."""
+"""`dev` and `demo` as processes: what they announce, keep alive, go on with, refuse, and leave behind."""
 
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from devnet.jsonrpc import JsonRpc
+from devnet.ports import LOOPBACK, free_port, is_free
 from tests.support.system import REPOSITORY, System
 
 pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow]
-
-ENVIRONMENT = {
-    name: value
-    for name, value in os.environ.items()
-    if not name.startswith(("TEMPORAL", "VMSH", "METRICS"))
-}
+FOREIGN = {"TEMPORAL_ADDRESS": "192.0.2.1:7233", "VMSH_NAMESPACES": "/no/such/namespaces.yaml"}
+"""Of a shell that is set up for another system."""
+SPREADS_WITHIN_SECONDS = 2.0
+"""devnet.json says so soon what was started again."""
 
 
-@contextmanager
-def dev(root: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "starter.py", "dev", "--root", str(root)]
-    process = subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+@dataclass
+class Running:
+    """`starter.py dev` or `demo` as a process."""
+
+    root: Path
+    arguments: tuple[str, ...] = ("dev",)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        log = self.root.with_suffix(".log")
+        self.log = log
+        with log.open("ab") as opened:
+            self.process = subprocess.Popen(
+                [sys.executable, "starter.py", *self.arguments, "--root", str(self.root)],
+                cwd=REPOSITORY,
+                env={**os.environ, **self.environment},
+                stdout=opened,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def place(self) -> Path:
+        return self.root / "devnet.json"
+
+    def announced(self) -> dict[str, Any]:
+        """Return devnet.json as soon as it is there."""
+
+        def look() -> dict[str, Any] | None:
+            assert self.process.poll() is None, self.said()
+            return json.loads(self.place.read_text()) if self.place.exists() else None
+
+        found: dict[str, Any] | None = System.wait(look, "devnet.json")
+        assert found is not None
+        return found
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(30)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every process of the system, by what it has in its command or environment."""
+        found = []
+        for one in psutil.process_iter():
+            with suppress(psutil.Error):
+                ours = str(self.root) in " ".join(one.cmdline()) or one.environ().get(
+                    "VMSH_ROOT"
+                ) == str(self.root)
+                if ours and one.status() != psutil.STATUS_ZOMBIE:
+                    found.append(one)
+        return found
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    port = free_port()
+    running = Running(
+        tmp_path_factory.mktemp("dev") / "root", environment={**FOREIGN, "METRICS_PORT": str(port)}
     )
-    try:
-        System.wait(
-            lambda: (root / "devnet.json").exists() or process.poll() is not None, "devnet.json"
-        )
-        yield process
-    finally:
-        children = (
-            psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        )
-        process.terminate()
-        process.wait(30)
-        assert process.stdout is not None
-        process.stdout.close()
-        _, alive = psutil.wait_procs(children, timeout=10)
-        assert not alive, alive
+    running.announced()
+    yield running
+    if running.process.poll() is None:
+        running.end()
 
 
-def announced(root: Path) -> dict[str, Any]:
-    return json.loads((root / "devnet.json").read_text())
-
-
-def test_dev_announces_what_runs_and_comes_back_with_its_data(tmp_path: Path) -> None:
-    root = tmp_path / "dev"
-    with dev(root) as process:
-        first = announced(root)
-        assert set(first) == {"temporal", "evm", "http", "pids"}
-        assert set(first["pids"]) == {"worker", "temporal", "anvil"}
-        assert all(psutil.pid_exists(pid) for pid in first["pids"].values())
-        _keys_are_private(root)
-        for part in ("worker", "anvil", "temporal"):
-            _killed_part_is_announced_anew(root, part)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
-    with dev(root):
-        second = announced(root)
-        assert second["evm"] == first["evm"]
-        assert second["temporal"] == first["temporal"]
-
-
-def _keys_are_private(root: Path) -> None:
-    keys = list((root / "keys").iterdir())
-    assert [stat.S_IMODE(key.stat().st_mode) for key in keys] == [0o600]
-    key = keys[0].read_text().strip().removeprefix("0x")
-    elsewhere = [place for place in root.rglob("*") if place.is_file() and place not in keys]
-    for place in elsewhere:
-        with suppress(FileNotFoundError):
-            assert key.encode() not in place.read_bytes(), place
-
-
-def _killed_part_is_announced_anew(root: Path, part: str) -> None:
-    pid = announced(root)["pids"][part]
-    os.kill(pid, signal.SIGKILL)
-    System.wait(lambda: announced(root)["pids"][part] != pid, f"a new {part}", 20)
-    restarted = time.time() - psutil.Process(announced(root)["pids"][part]).create_time()
-    assert restarted < 20
-
-
-def test_dev_refuses_a_folder_that_lost_its_key(tmp_path: Path) -> None:
-    root = tmp_path / "dev"
-    with dev(root):
-        pass
-    (root / "keys" / "evm.key").unlink()
-    with dev(root) as process:
-        assert process.wait(30) == 1
-        assert process.stdout is not None
-        assert "keys/evm.key is missing" in process.stdout.read()
-
-
-def test_nothing_is_left_when_dev_is_killed(tmp_path: Path) -> None:
-    root = tmp_path / "dev"
-    with dev(root) as process:
-        children = psutil.Process(process.pid).children(recursive=True)
-        assert children
-        process.kill()
-        _, alive = psutil.wait_procs(children, timeout=15)
-        assert not alive, alive
-
-
-def test_demo_once_ends_with_final_verified_anchors(tmp_path: Path) -> None:
-    command = [sys.executable, "starter.py", "demo", "--once", "--root", str(tmp_path / "demo")]
-    done = subprocess.run(
-        command,
+def _status(running: Running) -> list[dict[str, Any]]:
+    """Return what `status --json` shows, with just the two variables that every command needs."""
+    shown = subprocess.run(
+        [sys.executable, "starter.py", "status", "--json"],
         cwd=REPOSITORY,
-        env=ENVIRONMENT,
+        env={
+            "PATH": os.environ["PATH"],
+            "TEMPORAL_ADDRESS": running.announced()["temporal"]["address"],
+            "VMSH_ROOT": str(running.root),
+        },
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=30,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert "every cadence has a final, verified anchor" in done.stdout
-    assert done.stdout.count("finalized") == 4
+    assert shown.returncode == 0, shown.stderr
+    found: list[dict[str, Any]] = json.loads(shown.stdout)["namespaces"]
+    return found
+
+
+def _rpc(running: Running) -> JsonRpc:
+    return JsonRpc(running.announced()["evm"]["rpc"])
+
+
+# --- what runs ---------------------------------------------------------------------------------
+
+
+def test_everything_announced_is_ready(dev: Running) -> None:
+    document = dev.announced()
+    assert document["temporal"]["namespace"] == "default"
+    with urllib.request.urlopen(document["temporal"]["ui"], timeout=5) as page:
+        assert page.status == 200
+    rpc, evm = _rpc(dev), document["evm"]
+    assert int(rpc("eth_chainId"), 16) == evm["chain_id"] == 31337
+    assert len(rpc("eth_getCode", evm["contract"], "latest")) > 2
+    with urllib.request.urlopen(f"{document['http']['url']}/health", timeout=5) as page:
+        assert json.load(page)["status"] in {"healthy", "degraded"}
+    assert set(document["pids"]) == {"worker", "temporal", "anvil"}
+    assert all(psutil.pid_exists(pid) for pid in document["pids"].values())
+
+
+def test_ports_that_are_given_are_used(dev: Running) -> None:
+    assert dev.announced()["http"]["url"].endswith(f":{dev.environment['METRICS_PORT']}")
+
+
+def test_namespaces_of_its_own_are_registered_whatever_the_shell_was_set_up_for(
+    dev: Running,
+) -> None:
+    views = _status(dev)
+    assert len(views) >= 2
+    assert {view["state"] for view in views} <= {"running", "backing_off"}
+    targets = [one["target"] for view in views for one in view["cadences"].values()]
+    assert len(targets) > len(set(targets))
+    assert any("*fast" in one["every"] for view in views for one in view["cadences"].values())
+
+
+def test_keys_are_readable_by_their_owner_only_and_lie_nowhere_else(dev: Running) -> None:
+    keys = [path for path in (dev.root / "keys").rglob("*") if path.is_file()]
+    assert keys
+    for path in keys:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        key = path.read_bytes().strip().removeprefix(b"0x")
+        for other in dev.root.rglob("*"):
+            if other.is_file() and other not in keys:
+                assert key not in other.read_bytes().lower(), other
+
+
+@pytest.mark.parametrize("name", ["worker", "temporal", "anvil"])
+def test_a_part_that_is_killed_is_started_again_and_its_new_process_announced(
+    dev: Running, name: str
+) -> None:
+    killed = dev.announced()["pids"][name]
+    os.kill(killed, signal.SIGKILL)
+    System.wait(
+        lambda: dev.announced()["pids"][name] != killed,
+        f"the announcement of a new {name}",
+        SPREADS_WITHIN_SECONDS,
+    )
+    address = dev.announced()["temporal"]["address"]
+    System.wait(lambda: not is_free(int(address.split(":")[1])), "Temporal")
+    health = f"{dev.announced()['http']['url']}/readyz"
+    System.wait(lambda: urllib.request.urlopen(health, timeout=2).status == 200, "a ready worker")
+    assert int(_rpc(dev)("eth_chainId"), 16) == 31337
+
+
+def test_another_one_in_the_same_folder_is_refused_and_disturbs_nothing(dev: Running) -> None:
+    before = dev.announced()
+    other = Running(dev.root)
+    assert other.process.wait(30) == 1
+    assert "another dev runs" in dev.said()
+    assert dev.announced() == before
+    assert all(psutil.pid_exists(pid) for pid in before["pids"].values())
+
+
+# --- how it ends -------------------------------------------------------------------------------
+
+
+def test_killed_it_leaves_no_process_behind_and_another_goes_on_with_what_it_had(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "root"
+    first = Running(root)
+    made = first.announced()
+    block = _rpc(first)("eth_getBlockByNumber", "0x1", False)["hash"]
+    key = (root / "keys" / "evm.key").read_text()
+    runs = {view["namespace"]: view["run_id"] for view in _status(first)}
+    first.end(signal.SIGKILL)
+    System.wait(lambda: not first.processes(), "the end of every part", 20)
+    first.place.unlink()
+    second = Running(root)
+    try:
+        again = second.announced()
+        assert again["evm"]["contract"] == made["evm"]["contract"]
+        assert _rpc(second)("eth_getBlockByNumber", "0x1", False)["hash"] == block
+        assert (root / "keys" / "evm.key").read_text() == key
+        assert {view["namespace"]: view["run_id"] for view in _status(second)} == runs
+    finally:
+        code = second.end(signal.SIGINT)
+    assert code == 0
+    assert second.processes() == []
+    assert "Traceback" not in second.said()
+    _assert_refused_without_each_part(root)
+
+
+def _assert_refused_without_each_part(root: Path) -> None:
+    """Take away one thing at a time that only the first start could have made."""
+    for part in ("keys/evm.key", "devnet/anvil.json", "devnet/temporal.db", "devnet/made.json"):
+        place, aside = root / part, root.parent / "aside"
+        (root / "out" / "rounds" / "eip155_31337").mkdir(parents=True, exist_ok=True)
+        place.rename(aside)
+        refused = Running(root)
+        assert refused.process.wait(30) == 1
+        line = refused.said().splitlines()[-1]
+        assert part in line
+        assert "is missing" in line
+        aside.rename(place)
+
+
+def test_told_to_end_while_it_starts_it_leaves_no_process_and_a_folder_of_use(
+    tmp_path: Path,
+) -> None:
+    first = Running(tmp_path / "root")
+    System.wait(lambda: (first.root / "keys" / "evm.key").exists(), "the key")
+    assert first.end() == 0
+    assert first.processes() == []
+    assert first.said() == ""
+    second = Running(tmp_path / "root")
+    second.announced()
+    assert second.end() == 0
+
+
+def test_a_part_that_cannot_be_brought_back_ends_it_with_a_clear_line(tmp_path: Path) -> None:
+    running = Running(tmp_path / "root")
+    document = running.announced()
+    port = int(document["evm"]["rpc"].rsplit(":", 1)[1])
+    running.process.send_signal(signal.SIGSTOP)
+    os.kill(document["pids"]["anvil"], signal.SIGKILL)
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        System.wait(lambda: taken.bind((LOOPBACK, port)) is None, "the port")
+        taken.listen()
+        running.process.send_signal(signal.SIGCONT)
+        assert running.process.wait(30) == 1
+    assert f"port {port}" in running.said().splitlines()[-1]
+    assert running.processes() == []
+
+
+# --- demo --------------------------------------------------------------------------------------
+
+
+def test_demo_once_ends_when_every_cadence_has_a_final_verified_anchor(tmp_path: Path) -> None:
+    started = time.monotonic()
+    running = Running(tmp_path / "root", ("demo", "--once"))
+    assert running.process.wait(110) == 0, running.said()
+    assert time.monotonic() - started < 110
+    *_, last = running.said().splitlines()
+    assert last.startswith("every cadence has a final, verified anchor")
+    lines = [line for line in running.said().splitlines() if line.endswith(" finalized")]
+    assert len(lines) == 4
+    assert "\x1b" not in running.said()
+    assert running.processes() == []
+
+
+def test_demo_seals_and_shows_until_it_is_told_to_end(tmp_path: Path) -> None:
+    running = Running(tmp_path / "root", ("demo",))
+    System.wait(lambda: " finalized" in running.said(), "a final anchor", 90)
+    System.wait(
+        lambda: len(list((running.root / "out/batches").glob("*.json"))) > 2, "more samples", 60
+    )
+    assert running.end() == 0
+    assert running.processes() == []
+    assert "Traceback" not in running.said()

@@ -11,33 +11,35 @@ from temporalio.exceptions import ApplicationError
 
 from tests.workflows.stage import Adapter
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.ledger import (
+    BlockRef,
+    Broadcasted,
+    Bumped,
+    PenSettings,
+    Reservation,
+    RoundState,
+    RoundView,
+    SignedCandidate,
+    Verdict,
+    WatchedRound,
+)
 from vaultmesh.domain.messages import AnchorRequest, Answer, Nothing, ReportFailure, Wire
 from vaultmesh.domain.steps import (
-    BlockRef,
     Broadcast,
-    Broadcasted,
     Bump,
-    Bumped,
     Observe,
     Observed,
-    PenSettings,
     Record,
     Recorded,
     Recover,
     Recovered,
-    Reservation,
     Reserve,
     Reserved,
-    RoundState,
-    RoundView,
     Seal,
     Sealed,
     SealedRound,
     Sign,
     Signed,
-    SignedCandidate,
-    Verdict,
-    WatchedRound,
 )
 
 SETTINGS = PenSettings(window_seconds=0.05, window_max_seconds=1.0, max_leaves=1_000)

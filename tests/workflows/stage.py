@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.testservice.v1 import LockTimeSkippingRequest, UnlockTimeSkippingRequest
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
@@ -297,7 +297,17 @@ def counted(events: Iterable[HistoryEvent], *kinds: str) -> int:
     return sum(event.event_type in wanted for event in events)
 
 
-FAILED_TASKS = ("WORKFLOW_TASK_FAILED", "WORKFLOW_TASK_TIMED_OUT")
+def failed_tasks(events: Iterable[HistoryEvent]) -> int:
+    """Return how many workflow tasks failed, apart from those that a message overtook."""
+    overtaken = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+    return sum(
+        event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT
+        or (
+            event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+            and event.workflow_task_failed_event_attributes.cause != overtaken
+        )
+        for event in events
+    )
 
 
 def slots_between(view: NamespaceView, first_due: datetime, label: str = "fast") -> int:

@@ -223,7 +223,7 @@ class Verifier:
         self, opened: "Anchoring", event: EventReceipt, batch_id: str
     ) -> Mapping[str, JsonValue]:
         """Return what the ledger itself shows of the transaction: a legacy anchor carries no evidence."""
-        from vaultmesh.domain.steps import Reservation, RoundState, WatchedRound  # noqa: PLC0415
+        from vaultmesh.domain.ledger import Reservation, RoundState, WatchedRound
 
         anchor = event.anchor
         watched = WatchedRound(

@@ -26,14 +26,8 @@ from vaultmesh.domain.messages import (
     Wire,
 )
 from vaultmesh.domain.status import (
-    CadenceMemo,
-    CadenceView,
     FailureView,
-    InFlightView,
     LastAnchorView,
-    NamespaceMemo,
-    NamespaceState,
-    NamespaceView,
     PausedView,
     RejectedView,
     SlotOutcome,
@@ -232,98 +226,9 @@ class Clock:
             name=name[:100], at=now, reason=reason[:LONGEST_MESSAGE]
         )
 
-    # --- views -------------------------------------------------------------------------------------------------
-
-    def namespace_state(self) -> NamespaceState:
-        """Return the state of the namespace as a whole."""
-        books = [self.state.books[label] for label in self.configuration.cadences]
-        if any(book.failures for book in books):
-            return NamespaceState.BACKING_OFF
-        if books and all(book.paused is not None for book in books):
-            return NamespaceState.PAUSED
-        return NamespaceState.RUNNING
-
-    def view(self, workflow_id: str, run_id: str) -> NamespaceView:
-        """Return what `status` shows."""
-        cadences = self.configuration.cadences
-        return NamespaceView(
-            namespace=self.configuration.namespace,
-            state=self.namespace_state(),
-            workflow_id=workflow_id,
-            run_id=run_id,
-            paused={
-                label: book.paused
-                for label, book in self.state.books.items()
-                if book.paused is not None and label in cadences
-            },
-            cadences={
-                label: self._cadence_view(label, cadence) for label, cadence in cadences.items()
-            },
-            last_rejected=self.state.last_rejected,
-            config_hash=self.configuration.config_hash,
-        )
-
-    def _cadence_view(self, label: str, cadence: CadenceConfig) -> CadenceView:
-        book = self.book(label)
-        flight = book.in_flight
-        return CadenceView(
-            target=str(cadence.target),
-            every=cadence.every,
-            next_due=self.next_due(label),
-            unanchored=book.unanchored,
-            in_flight=flight
-            and InFlightView(
-                slot=flight.request.slot,
-                since=flight.since,
-                failures=book.failures,
-                last_failure=flight.last_failure,
-                next_retry=flight.next_retry,
-            ),
-            last_anchor=book.last_anchor,
-            outcomes={outcome: book.outcomes.get(outcome, 0) for outcome in SlotOutcome},
-            problems=book.problems,
-        )
-
-    def memo(self) -> NamespaceMemo:
-        """Return what metrics and health read."""
-        return NamespaceMemo(
-            namespace=self.configuration.namespace,
-            cadences={
-                label: CadenceMemo(
-                    target=str(cadence.target),
-                    failures=self.book(label).failures,
-                    last_anchor=_unix(self.book(label).last_anchor),
-                    outcomes=dict(self.book(label).outcomes),
-                )
-                for label, cadence in self.configuration.cadences.items()
-            },
-            paused=[
-                label
-                for label in self.configuration.cadences
-                if self.book(label).paused is not None
-            ],
-        )
-
-    def newest_anchor(self) -> datetime | None:
-        """Return when the newest anchor was learnt of."""
-        instants = [
-            book.last_anchor.anchored_at
-            for book in self.state.books.values()
-            if book.last_anchor is not None and book.last_anchor.anchored_at is not None
-        ]
-        return max(instants, default=None)
-
 
 _SLOT_OUTCOME = {
     OutcomeStatus.ANCHORED: SlotOutcome.ANCHORED,
     OutcomeStatus.NOTHING_OWED: SlotOutcome.NOTHING_NEW,
     OutcomeStatus.WITHDRAWN: SlotOutcome.PAUSED,
 }
-
-
-def _unix(anchor: LastAnchorView | None) -> int | None:
-    return (
-        int(anchor.anchored_at.timestamp())
-        if anchor is not None and anchor.anchored_at is not None
-        else None
-    )

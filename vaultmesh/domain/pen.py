@@ -9,6 +9,14 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from vaultmesh.domain.ledger import (
+    PenSettings,
+    Reservation,
+    RoundState,
+    RoundView,
+    SignedCandidate,
+    WatchedRound,
+)
 from vaultmesh.domain.messages import AnchorRequest, BackoffSettings, Wire
 from vaultmesh.domain.status import (
     AggregatorView,
@@ -18,17 +26,7 @@ from vaultmesh.domain.status import (
     RejectedView,
     RoundStatus,
 )
-from vaultmesh.domain.steps import (
-    KnownRound,
-    PenSettings,
-    RecordState,
-    Reservation,
-    RoundState,
-    RoundView,
-    SealedRound,
-    SignedCandidate,
-    WatchedRound,
-)
+from vaultmesh.domain.steps import KnownRound, RecordState, SealedRound
 from vaultmesh.domain.target import Target
 
 MOST_WAITING = 4_000

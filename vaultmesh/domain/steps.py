@@ -1,29 +1,23 @@
 """The place where the inputs and results of the pen's steps are defined: seal, reserve, sign, broadcast, observe, record.
 
-1. What a target decides about a reservation or a fee is opaque here (`Terms`): only the target's module reads it.
-2. Every step names the rounds and candidates its caller knows. A step that finds others in the storage does nothing
-   and answers `stale`; the caller then runs `recover` (a reset run cannot tell otherwise that it was reset).
+Every step names the rounds and candidates its caller knows. A step that finds others in the storage does nothing
+and answers `stale`; the caller then runs `recover` (a reset run cannot tell otherwise that it was reset).
 """
 
-from datetime import datetime
 from enum import StrEnum
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
-from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.ledger import (
+    PenSettings,
+    Reservation,
+    RoundView,
+    SignedCandidate,
+    Terms,
+    WatchedRound,
+)
 from vaultmesh.domain.messages import AnchorRequest, BackoffSettings, Wire
 from vaultmesh.domain.target import Target
-
-Terms = dict[str, JsonValue]
-"""What one target's module decided, as a JSON object; read by that module only."""
-
-
-class PenSettings(Wire):
-    """Settings of a target that the pen's workflow needs; read from the configuration at the start of each round."""
-
-    window_seconds: float = 0.25
-    window_max_seconds: float = 10.0
-    max_leaves: int = 1_000
 
 
 class KnownRound(Wire):
@@ -94,17 +88,6 @@ class Sealed(Wire):
     settings: PenSettings = PenSettings()
 
 
-class Reservation(Wire):
-    """The one consumable thing that makes a round's transaction unique on its ledger (X2)."""
-
-    account: str
-    """Address, wallet or authority that pays; recorded so that a changed key is noticed."""
-    sequence: int | None = None
-    """Place in the account's order, where the ledger has one (a nonce)."""
-    fields: Terms
-    """Everything but the fee that the signature will cover."""
-
-
 class Reserve(Wire):
     """Input of `reserve`."""
 
@@ -135,16 +118,6 @@ class Sign(Wire):
     terms: Terms
 
 
-class SignedCandidate(Wire):
-    """One signed version of a round's transaction."""
-
-    n: int
-    tx_ref: str
-    raw: str
-    """The signed bytes, in the ledger's usual text form."""
-    terms: Terms = Field(default_factory=dict)
-
-
 class Signed(Wire):
     """Result of `sign`."""
 
@@ -161,26 +134,6 @@ class Broadcast(Wire):
     candidate: SignedCandidate
 
 
-class Verdict(StrEnum):
-    """What the ledger said to a broadcast; an unknown outcome is an error, never a verdict (X4)."""
-
-    ACCEPTED = "accepted"
-    """In the pool, or known already."""
-    CONSUMED = "consumed"
-    """The reservation is used up: by one of our candidates or by somebody else; `observe` tells."""
-    FEE_TOO_LOW = "fee_too_low"
-    """Not taken at this price; a higher bid may be."""
-    GAP = "gap"
-    """An earlier reservation of ours is missing in the pool."""
-
-
-class Broadcasted(Wire):
-    """Result of `broadcast`."""
-
-    verdict: Verdict
-    message: str = ""
-
-
 class Bump(Wire):
     """Input of `bump`: decide a higher bid on the same reservation."""
 
@@ -189,78 +142,6 @@ class Bump(Wire):
     reservation: Reservation
     highest: Terms
     """Terms of the highest-paying candidate that is stored."""
-
-
-class Bumped(Wire):
-    """Result of `bump`; no terms when the cap is reached."""
-
-    terms: Terms | None = None
-    message: str = ""
-
-
-class BlockRef(Wire):
-    """A block, or for an authority its token's place: number 0."""
-
-    number: int
-    hash: str
-    time: datetime
-
-
-class RoundState(StrEnum):
-    """What a look at the ledger says of one round."""
-
-    PENDING = "pending"
-    """A candidate is in the pool."""
-    MISSING = "missing"
-    """No candidate is in the pool or in a block; the reservation is free: broadcast again."""
-    STUCK = "stuck"
-    """In the pool for so long that a higher bid is due."""
-    INCLUDED = "included"
-    """A candidate is in a canonical block and says what it must (E7)."""
-    DISPLACED = "displaced"
-    """The reservation was consumed without our commitment; that can still be undone."""
-    LOST = "lost"
-    """The same, and it can't be undone any more (X6)."""
-
-
-class WatchedRound(Wire):
-    """One open round, as its workflow knows it."""
-
-    round_id: str
-    commitment: str
-    label: str
-    reservation: Reservation
-    tx_refs: list[str]
-    """Every candidate of the current reservation, oldest first; any may win (X5)."""
-    signed_at: datetime
-    """When the newest candidate was signed."""
-    first_seen_block: int | None = None
-    """Height at which the newest candidate was first watched; what `STUCK` counts from."""
-    state: RoundState = RoundState.PENDING
-    tx_ref: str = ""
-    block: BlockRef | None = None
-    depths: list[int] = Field(default_factory=list)
-    """Required depths that are not final yet, ascending."""
-
-
-class RoundView(Wire):
-    """What one look at the ledger says of one round."""
-
-    round_id: str
-    state: RoundState
-    tx_ref: str = ""
-    block: BlockRef | None = None
-    depth: int = 0
-    """As VaultMesh's verifiers count it."""
-    irrevocable: bool = False
-    """Whether the target's finality rule, apart from depth, is met."""
-    final: bool = False
-    """Whether the rule and every required depth are met."""
-    foreign: bool = False
-    """A displaced or lost reservation: consumed by a transaction that is none of ours, not by our own reverted call."""
-    height: int = 0
-    """The ledger's height at this look."""
-    message: str = ""
 
 
 class Observe(Wire):
@@ -339,12 +220,3 @@ class Recovered(Wire):
     revision: int = 0
     settings: PenSettings = PenSettings()
     problems: list[str] = Field(default_factory=list)
-
-
-class Hold(Wire):
-    """Why a pen rests, and when it looks again."""
-
-    kind: FailureKind
-    message: str
-    since: datetime
-    next_look: datetime

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from vaultmesh.domain.bookkeeping import Clock
+from vaultmesh.domain.clock_views import namespace_state, newest_anchor
 from vaultmesh.domain.status import (
     STALE_AFTER_SECONDS,
     AggregatorView,
@@ -18,10 +19,10 @@ MOST_ROUNDS_SHOWN = 30
 
 def namespace_status(clock: Clock, now: datetime) -> str:
     """Return `paused`, `backing_off`, `stale` or `ok`, the value of the search attribute."""
-    state = clock.namespace_state()
+    state = namespace_state(clock)
     if state in (NamespaceState.PAUSED, NamespaceState.BACKING_OFF):
         return state.value
-    newest = clock.newest_anchor()
+    newest = newest_anchor(clock)
     if newest is not None and now - newest > timedelta(seconds=STALE_AFTER_SECONDS):
         return "stale"
     return "ok"

@@ -15,9 +15,9 @@ from typing_extensions import override
 from vaultmesh.domain.aggregation import Leaf
 from vaultmesh.domain.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.ledger import Reservation, WatchedRound
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds import Candidate, Closed, Manifest, RoundOutcome, round_id
-from vaultmesh.domain.steps import Reservation, WatchedRound
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.leaf_index import LeafIndex
 from vaultmesh.runtime.round_files import MANIFEST, Added, RoundFiles

@@ -1,0 +1,25 @@
+"""One Temporal server for all tests of how a process talks to it."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devnet.temporal import TemporalServer
+
+
+@pytest.fixture(scope="session")
+def temporal() -> Iterator[TemporalServer]:
+    with tempfile.TemporaryDirectory(prefix="vaultmesh-runtime-") as folder:
+        server = TemporalServer(Path(folder), headless=True)
+        server.part.start()
+        yield server
+        server.part.kill()
+
+
+@pytest.fixture
+def address(temporal: TemporalServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the server's address, which is in the environment too."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal.address)
+    return temporal.address

@@ -1,0 +1,87 @@
+"""Health: what is unhealthy, degraded or healthy, by the ages and levels that are documented."""
+
+from typing import cast
+
+import pytest
+
+from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
+from vaultmesh.runtime.health import health, namespace_health
+from vaultmesh.runtime.visibility import Snapshot
+
+NOW = 1_768_471_205.123
+
+
+def _memo(failures: int = 0, age: float | None = 100.0) -> NamespaceMemo:
+    last = None if age is None else int(NOW - age)
+    cadence = CadenceMemo(target="eip155:31337", failures=failures, last_anchor=last)
+    return NamespaceMemo(namespace="dao:one", cadences={"fast": cadence})
+
+
+def _status(*memos: NamespaceMemo, heard: float = 1.0) -> object:
+    named = {f"dao:n{number}": memo for number, memo in enumerate(memos)}
+    return health(Snapshot(NOW - heard, named), started=NOW - 10, now=NOW)["status"]
+
+
+def test_the_document_has_the_documented_shape() -> None:
+    snapshot = Snapshot(NOW - 5, {"dao:one": _memo(failures=4)})
+    assert health(snapshot, started=NOW - 4_210.52, now=NOW) == {
+        "status": "degraded",
+        "uptime": 4_210.52,
+        "lastTick": int((NOW - 5) * 1_000),
+        "namespaces": {
+            "dao:one": {
+                "lastAnchor": {"fast": int(NOW - 100)},
+                "backoff": 4,
+                "status": "backing_off",
+            }
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("failures", "age", "status"),
+    [
+        (0, 100.0, "ok"),
+        (3, 100.0, "ok"),
+        (4, 100.0, "backing_off"),
+        (0, 3_600.0, "ok"),
+        (0, 3_602.0, "stale"),
+        (0, None, "stale"),
+        (4, None, "backing_off"),
+    ],
+)
+def test_a_namespace_is_ok_unless_it_backs_off_or_is_stale(
+    failures: int, age: float | None, status: str
+) -> None:
+    assert namespace_health(_memo(failures, age), int(NOW))["status"] == status
+
+
+def test_the_newest_anchor_and_the_worst_cadence_count() -> None:
+    cadences = {
+        "fast": CadenceMemo(target="eip155:1", failures=1, last_anchor=int(NOW - 90_000)),
+        "cold": CadenceMemo(target="rfc3161:tsa", failures=9, last_anchor=int(NOW - 5)),
+    }
+    shown = namespace_health(NamespaceMemo(namespace="dao:one", cadences=cadences), NOW)
+    assert (shown["backoff"], shown["status"]) == (7, "backing_off")
+    assert set(cast("dict[str, int]", shown["lastAnchor"])) == {"fast", "cold"}
+
+
+def test_without_namespaces_a_worker_that_hears_of_temporal_is_healthy() -> None:
+    assert _status() == "healthy"
+
+
+def test_one_namespace_that_is_not_ok_degrades() -> None:
+    assert _status(_memo()) == "healthy"
+    assert _status(_memo(), _memo(age=None)) == "degraded"
+
+
+@pytest.mark.parametrize(("heard", "status"), [(60.0, "healthy"), (60.5, "unhealthy")])
+def test_a_worker_that_has_not_heard_of_temporal_for_a_minute_is_unhealthy(
+    heard: float, status: str
+) -> None:
+    assert _status(_memo(), heard=heard) == status
+
+
+def test_before_the_first_answer_of_temporal_it_is_unhealthy() -> None:
+    document = health(Snapshot(), started=NOW, now=NOW)
+    assert (document["status"], document["lastTick"]) == ("unhealthy", 0)

@@ -1,0 +1,172 @@
+"""Log lines: one JSON object each, in the form that earlier tools read, and never with a secret."""
+
+import json
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from io import StringIO
+
+import pytest
+
+from tests.support.system import REPOSITORY
+from vaultmesh.runtime import logs
+from vaultmesh.runtime.settings import LogLevel
+from vaultmesh.runtime.version import VERSION
+
+WORDS = ["debug", "info", "warn", "error", "fatal"]
+
+
+class Written:
+    """A logger whose lines are read again."""
+
+    def __init__(self) -> None:
+        self._stream = StringIO()
+        lines = logging.StreamHandler(self._stream)
+        lines.setFormatter(logs.JsonLines())
+        self.logger = logging.getLogger(f"written.{id(self)}")
+        self.logger.propagate = False
+        self.logger.setLevel(logging.DEBUG)
+        self.logger.addHandler(lines)
+
+    @property
+    def text(self) -> str:
+        return self._stream.getvalue()
+
+    def line(self) -> dict[str, object]:
+        (line,) = self.text.splitlines()
+        found = json.loads(line)
+        assert isinstance(found, dict)
+        return found
+
+
+@pytest.fixture
+def written() -> Written:
+    return Written()
+
+
+@pytest.fixture
+def no_secrets() -> Iterator[None]:
+    """Forget the secrets that a test registered."""
+    before = set(logs._SECRETS)
+    yield
+    logs._SECRETS.clear()
+    logs._SECRETS.update(before)
+
+
+def _program(code: str) -> subprocess.CompletedProcess[str]:
+    start = "import logging, warnings\nfrom vaultmesh.runtime import logs\n"
+    return subprocess.run(
+        [sys.executable, "-c", start + code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_a_line_has_the_documented_fields_in_their_order(written: Written) -> None:
+    written.logger.info("anchor success", extra={"ns": "dao:one", "label": "fast"})
+    line = written.line()
+    assert list(line) == ["level", "time", "service", "version", "ns", "label", "msg"]
+    assert (line["level"], line["service"], line["version"]) == ("info", "vmsh-scheduler", VERSION)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(line["time"]))
+    assert (line["ns"], line["label"], line["msg"]) == ("dao:one", "fast", "anchor success")
+
+
+def test_levels_are_words(written: Written) -> None:
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
+        written.logger.log(level, "said")
+    assert [json.loads(line)["level"] for line in written.text.splitlines()] == WORDS
+
+
+def test_a_field_of_the_caller_never_replaces_one_of_ours(written: Written) -> None:
+    written.logger.info("said", extra={"service": "other", "version": "0", "level": "none"})
+    line = written.line()
+    assert (line["service"], line["version"], line["level"]) == ("vmsh-scheduler", VERSION, "info")
+
+
+def test_line_breaks_and_objects_stay_in_one_line(written: Written) -> None:
+    written.logger.info("first\nsecond", extra={"place": REPOSITORY, "many": {"a": [1, None]}})
+    line = written.line()
+    assert line["msg"] == "first\nsecond"
+    assert (line["place"], line["many"]) == (str(REPOSITORY), {"a": [1, None]})
+
+
+@pytest.mark.usefixtures("no_secrets")
+@pytest.mark.parametrize("secret", ["0x" + "ab12" * 16, 'pass"word\\with\nall', "pässwörd"])
+def test_a_secret_is_in_no_line_wherever_it_was(written: Written, secret: str) -> None:
+    logs.register_secret(secret)
+    try:
+        raise ValueError(secret)
+    except ValueError:
+        written.logger.exception(
+            "signed with %s", secret, extra={"key": secret, "all": {"keys": [secret]}}
+        )
+    line = written.line()
+    assert line["msg"] == f"signed with {logs.REDACTED}"
+    assert line["all"] == {"keys": [logs.REDACTED]}
+    assert f"ValueError: {logs.REDACTED}" in str(line["err"])
+    assert secret not in json.loads(written.text).values()
+    assert secret.removeprefix("0x") not in written.text
+
+
+@pytest.mark.usefixtures("no_secrets")
+def test_a_key_is_found_without_its_leading_0x() -> None:
+    logs.register_secret("0x" + "cd34" * 16)
+    assert logs.without_secrets("key " + "cd34" * 16) == f"key {logs.REDACTED}"
+
+
+@pytest.mark.usefixtures("no_secrets")
+def test_a_secret_within_another_does_not_uncover_the_rest() -> None:
+    logs.register_secret("hunter22")
+    logs.register_secret("http://user:hunter22@node.example/path-key")
+    told = logs.without_secrets("asked http://user:hunter22@node.example/path-key twice")
+    assert told == f"asked {logs.REDACTED} twice"
+
+
+@pytest.mark.usefixtures("no_secrets")
+def test_a_text_that_is_found_everywhere_is_no_secret() -> None:
+    for text in ("", "a", "0xab"):
+        logs.register_secret(text)
+    assert logs.without_secrets("a 0xab ab") == "a 0xab ab"
+
+
+@pytest.mark.parametrize("level", LogLevel)
+def test_each_level_of_the_settings_logs_itself_and_what_is_graver(level: LogLevel) -> None:
+    names = ["debug", "info", "warning", "error", "critical"]
+    calls = "\n".join(f"logging.getLogger('any').{name}('said')" for name in names)
+    ended = _program(f"logs.set_up('{level.value}')\n{calls}")
+    lowest = {"trace": 0, "silent": len(WORDS)}.get(level.value)
+    expected = WORDS[WORDS.index(level.value) if lowest is None else lowest :]
+    assert [json.loads(line)["level"] for line in ended.stdout.splitlines()] == expected
+    assert ended.stderr == ""
+
+
+def test_what_ends_the_process_is_a_line_of_the_same_form() -> None:
+    ended = _program(
+        "logs.set_up('info')\nlogs.register_secret('hunter22')\nraise OSError('hunter22')"
+    )
+    assert (ended.returncode, ended.stderr) == (1, "")
+    line = json.loads(ended.stdout)
+    assert (line["level"], line["msg"]) == ("fatal", "scheduler fatal")
+    assert line["err"].endswith(f"OSError: {logs.REDACTED}")
+
+
+def test_warnings_are_lines_of_the_same_form() -> None:
+    ended = _program("logs.set_up('info')\nwarnings.warn('careful')")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    line = json.loads(ended.stdout)
+    assert line["level"] == "warn"
+    assert "careful" in line["msg"]
+
+
+def test_lines_of_the_sdk_have_the_same_form() -> None:
+    ended = _program(
+        "logs.set_up('info')\nlogging.getLogger('temporalio.core').warning('[sdk_core] said', "
+        "extra={'temporal_log': object()})"
+    )
+    line = json.loads(ended.stdout)
+    assert (line["msg"], "temporal_log" in line) == ("[sdk_core] said", False)

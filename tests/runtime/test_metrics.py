@@ -1,0 +1,159 @@
+"""The metrics page: names, labels and types that dashboards and alerts rely on, and nothing stale."""
+
+import shutil
+import subprocess
+import time
+
+import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatus
+from vaultmesh.domain.status import CadenceMemo, NamespaceMemo, SlotOutcome
+from vaultmesh.domain.target import Target
+from vaultmesh.runtime.metrics import Metrics
+
+TARGET = Target.parse("eip155:31337")
+LABELS = {"namespace": "dao:one", "cadence": "fast", "target": "eip155:31337"}
+PREFIXED = {
+    "anchors_attempted": ("counter", {"namespace", "cadence", "target"}),
+    "anchors_succeeded": ("counter", {"namespace", "cadence", "target"}),
+    "anchors_failed": ("counter", {"namespace", "cadence", "target"}),
+    "anchor_failures": ("counter", {"namespace", "cadence", "target", "kind"}),
+    "anchor_duration_seconds": ("histogram", {"namespace", "cadence", "target", "status"}),
+    "slots": ("counter", {"namespace", "cadence", "outcome"}),
+    "backoff_state": ("gauge", {"namespace"}),
+    "last_anchor_timestamp_seconds": ("gauge", {"namespace", "cadence"}),
+    "last_tick_timestamp_seconds": ("gauge", set()),
+}
+
+
+def _request(seconds_ago: float = 3.0, kind: str = "") -> AnchorRequest:
+    slot = f"{kind}{int(time.time() - seconds_ago)}"
+    return AnchorRequest(namespace="dao:one", cadence="fast", slot=slot)
+
+
+def _memo(failures: int = 0) -> NamespaceMemo:
+    cadence = CadenceMemo(
+        target=str(TARGET),
+        failures=failures,
+        last_anchor=1_761_300_097,
+        outcomes={SlotOutcome.ANCHORED: 12, SlotOutcome.NOTHING_NEW: 3},
+    )
+    return NamespaceMemo(namespace="dao:one", cadences={"fast": cadence})
+
+
+def _used(prefix: str = "scheduler") -> Metrics:
+    """Return metrics of which each has a series."""
+    metrics = Metrics(prefix)
+    metrics.attempted(_request(), TARGET)
+    metrics.failed(_request(), TARGET, FailureKind.AUTH)
+    metrics.ended(_request(), TARGET, AnchorOutcome(status=OutcomeStatus.ANCHORED))
+    metrics.memos = {"dao:one": _memo()}
+    metrics.talked_to_temporal(1_761_300_100.0)
+    return metrics
+
+
+def _families(metrics: Metrics) -> dict[str, Metric]:
+    return {one.name: one for one in text_string_to_metric_families(metrics.page().decode())}
+
+
+def _value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    found = [
+        sample.value
+        for family in _families(metrics).values()
+        for sample in family.samples
+        if sample.name == name and sample.labels == labels
+    ]
+    return found[0] if found else None
+
+
+def test_promtool_accepts_the_page() -> None:
+    promtool = shutil.which("promtool")
+    assert promtool is not None, "promtool is missing: apt-get install prometheus"
+    checked = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=_used().page(),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("prefix", ["scheduler", "vmsh"])
+def test_names_types_and_labels_are_the_documented_ones(prefix: str) -> None:
+    families = _families(_used(prefix))
+    shown = {
+        name: (
+            family.type,
+            set().union(*(sample.labels for sample in family.samples)) - {"le"},
+        )
+        for name, family in families.items()
+    }
+    assert shown == {f"{prefix}_{name}": form for name, form in PREFIXED.items()}
+    assert all(family.documentation.endswith(".") for family in families.values())
+
+
+def test_failed_and_attempted_have_the_same_labels_so_that_an_alert_can_divide_them() -> None:
+    metrics = _used()
+    assert _value(metrics, "scheduler_anchors_failed_total", **LABELS) == 1
+    assert _value(metrics, "scheduler_anchors_attempted_total", **LABELS) == 1
+    assert _value(metrics, "scheduler_anchor_failures_total", kind="auth", **LABELS) == 1
+
+
+@pytest.mark.parametrize("status", [one for one in OutcomeStatus if one != "anchored"])
+def test_only_an_anchor_counts_as_success(status: OutcomeStatus) -> None:
+    metrics = Metrics()
+    metrics.ended(_request(), TARGET, AnchorOutcome(status=status))
+    assert _value(metrics, "scheduler_anchors_succeeded_total", **LABELS) is None
+    assert (
+        _value(metrics, "scheduler_anchor_duration_seconds_count", status="success", **LABELS)
+        is None
+    )
+
+
+@pytest.mark.parametrize("kind", ["", "r", "f"])
+def test_a_duration_runs_from_the_slot_also_of_a_registered_or_forced_one(kind: str) -> None:
+    metrics = Metrics()
+    anchored = AnchorOutcome(status=OutcomeStatus.ANCHORED)
+    metrics.ended(_request(90.0, kind), TARGET, anchored)
+    name = "scheduler_anchor_duration_seconds_bucket"
+    assert _value(metrics, name, le="60.0", status="success", **LABELS) == 0
+    assert _value(metrics, name, le="120.0", status="success", **LABELS) == 1
+
+
+def test_buckets_reach_from_a_second_to_hours() -> None:
+    shown = _families(_used())["scheduler_anchor_duration_seconds"].samples
+    bounds = sorted({float(sample.labels["le"]) for sample in shown if "le" in sample.labels})
+    assert (bounds[0], bounds[-2]) == (1.0, 6 * 3_600.0)
+
+
+def test_slots_backoff_and_last_anchor_are_those_of_the_last_list() -> None:
+    metrics = Metrics()
+    metrics.memos = {"dao:one": _memo(failures=5)}
+    slots = {"namespace": "dao:one", "cadence": "fast", "outcome": "anchored"}
+    assert _value(metrics, "scheduler_slots_total", **slots) == 12
+    assert _value(metrics, "scheduler_backoff_state", namespace="dao:one") == 5
+    last = _value(
+        metrics, "scheduler_last_anchor_timestamp_seconds", namespace="dao:one", cadence="fast"
+    )
+    assert last == 1_761_300_097
+    metrics.memos = {"dao:one": _memo(failures=0)}
+    assert _value(metrics, "scheduler_backoff_state", namespace="dao:one") == 0
+    metrics.memos = {}
+    assert _value(metrics, "scheduler_backoff_state", namespace="dao:one") is None
+    assert _value(metrics, "scheduler_slots_total", **slots) is None
+
+
+def test_backoff_never_shows_more_than_level_7() -> None:
+    metrics = Metrics()
+    metrics.memos = {"dao:one": _memo(failures=40)}
+    assert _value(metrics, "scheduler_backoff_state", namespace="dao:one") == 7
+
+
+def test_two_of_them_do_not_share_a_registry() -> None:
+    first, second = Metrics(), Metrics()
+    first.attempted(_request(), TARGET)
+    assert _value(second, "scheduler_anchors_attempted_total", **LABELS) is None
