@@ -33,6 +33,7 @@ class AggregatorWorkflow:
         """Take up the state before any message arrives."""
         self._given = given
         self._state = given.carried.model_copy(deep=True) if given.carried else PenState()
+        self._watching: asyncio.Task[None] | None = None
         self._teller = Teller(given, self._state)
         self._watch = Watch(given, self._state, self._teller, self._show)
         self._pen = Pen(given, self._state, self._teller, self._watch)
@@ -41,12 +42,12 @@ class AggregatorWorkflow:
     async def run(self, given: PenInput) -> None:
         """Write, watch and record; continue as a new run at a safe point when the history has grown."""
         del given
-        watching = asyncio.create_task(self._watch.run(self._should_leave))
+        self._watching = asyncio.create_task(self._watch.run(self._should_leave))
         self._watch.record_wanted()
         while not self._should_leave():
             self._show()
             await self._pen.wait_and_step(self._should_leave)
-        await watching
+        await self._watching
         await workflow.wait_condition(lambda: not self._teller.busy)
         workflow.continue_as_new(self._given.model_copy(update={"carried": self._state}))
 
@@ -55,6 +56,9 @@ class AggregatorWorkflow:
         workflow.set_current_details(aggregator_details(self.status()))
 
     def _should_leave(self) -> bool:
+        watching = self._watching
+        if watching is not None and watching.done() and not watching.cancelled():
+            watching.result()  # raises what ended it unexpectedly: the workflow task fails in sight of all
         info = workflow.info()
         return (
             info.is_continue_as_new_suggested()

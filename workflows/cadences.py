@@ -33,6 +33,7 @@ class Cadences:
         self._generation = 0
         self._running: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._broken: BaseException | None = None
         self._short_work = 0
         self._counting = asyncio.Lock()
         """Held by the one local activity that runs: two at once resolve apart, but together in a replay."""
@@ -64,7 +65,17 @@ class Cadences:
         """Start work beside the rest; the set keeps it from being collected."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._broken = task.exception()
+
+    def raise_broken(self) -> None:
+        """Raise what ended a cadence unexpectedly: the workflow task fails in sight of all, and is tried again."""
+        if self._broken is not None:
+            raise self._broken
 
     def _errand(self, work: Coroutine[None, None, None]) -> None:
         """Start short work that the run is not left during."""

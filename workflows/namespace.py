@@ -43,6 +43,7 @@ class NamespaceWorkflow:
         self._clock = Clock(given, workflow.now())
         self._cadences = Cadences(self._clock, self._show, self._slot_passed)
         self._slots_since_memo = 0
+        self._leaving = False
         self._shown_status = ""
         self._shown_memo: NamespaceMemo | None = None
 
@@ -56,11 +57,13 @@ class NamespaceWorkflow:
         await workflow.wait_condition(self._may_leave)
         if self._cadences.stopping:
             return self.status()
+        self._leaving = True
         workflow.continue_as_new(
             ClockInput(configuration=self._clock.configuration, carried=self._clock.state)
         )
 
     def _may_leave(self) -> bool:
+        self._cadences.raise_broken()
         if self._cadences.busy:
             return False
         if self._cadences.stopping:
@@ -168,7 +171,9 @@ class NamespaceWorkflow:
         self._show(memo=self._slots_since_memo >= SLOTS_PER_MEMO)
 
     def _show(self, *, memo: bool = True) -> None:
-        """Bring details, search attribute and memo up to date, where they changed."""
+        """Bring details, search attribute and memo up to date where they changed, unless the run is left."""
+        if self._leaving:
+            return
         workflow.set_current_details(namespace_details(namespace_view(self._clock, "", "")))
         state = namespace_status(self._clock, workflow.now())
         if state != self._shown_status:

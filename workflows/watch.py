@@ -5,7 +5,7 @@
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
 from temporalio import workflow
@@ -39,6 +39,7 @@ class Watch:
         self._teller = teller
         self._generation = 0
         self._recording: dict[str, asyncio.Task[None]] = {}
+        self._broken: BaseException | None = None
         self._closed: dict[str, list[AnchorRequest]] = {}
         """Requests for closed rounds whose receipts are to be written again."""
 
@@ -52,19 +53,22 @@ class Watch:
         """Have the receipts of a closed round written again, for requests that miss theirs."""
         self._closed.setdefault(round_id, []).extend(requests)
         if round_id not in self._recording:
-            self._recording[round_id] = asyncio.create_task(self._record_closed(round_id))
+            self._start_recording(round_id, self._record_closed(round_id))
 
     # --- watching --------------------------------------------------------------------------------------------------
 
     def _watched(self) -> list[PenRound]:
         return [one for one in self._state.rounds if one.is_watched]
 
+    def _can_watch(self) -> bool:
+        if self._broken is not None:
+            raise self._broken
+        return self._state.recovered and bool(self._watched())
+
     async def run(self, leaving: Callable[[], bool]) -> None:
         """Watch until the run is left."""
         while True:
-            await workflow.wait_condition(
-                lambda: leaving() or (self._state.recovered and bool(self._watched()))
-            )
+            await workflow.wait_condition(lambda: leaving() or self._can_watch())
             if leaving():
                 return
             await self._watch_once(leaving)
@@ -179,7 +183,16 @@ class Watch:
         """Start writing receipts for every round that asks for it."""
         for row in self._state.rounds:
             if row.wanted is not None and row.round_id not in self._recording:
-                self._recording[row.round_id] = asyncio.create_task(self._record(row.round_id))
+                self._start_recording(row.round_id, self._record(row.round_id))
+
+    def _start_recording(self, round_id: str, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._recording[round_id] = task
+        task.add_done_callback(self._recording_ended)
+
+    def _recording_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._broken = task.exception()
 
     async def _record(self, round_id: str) -> None:
         """Write a round's receipts until nothing is asked for any more."""

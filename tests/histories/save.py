@@ -103,7 +103,7 @@ async def save_all() -> int:
     server, real, written = Server(), await start_real(), 0
     for workflow, scenario in SCENARIOS:
         stem = f"{VERSION}-{scenario.__name__}"
-        folder = FOLDER / workflow
+        folder = _folder(workflow)
         if any(folder.glob(f"{stem}-*.json")):
             continue
         stage = Stage(await server.usable() if workflow == NAMESPACE_WORKFLOW else real, KEPT)
@@ -114,8 +114,13 @@ async def save_all() -> int:
     return written
 
 
-async def _save(stage: Stage, ran: Clocked | Writing, folder: Path, stem: str) -> int:
+def _folder(kind: str) -> Path:
+    folder = FOLDER / kind
     folder.mkdir(exist_ok=True)
+    return folder
+
+
+async def _save(stage: Stage, ran: Clocked | Writing, folder: Path, stem: str) -> int:
     run_id, number = ran.handle.first_execution_run_id, 0
     while run_id:
         handle = stage.env.client.get_workflow_handle(ran.handle.id, run_id=run_id)
@@ -147,4 +152,4 @@ def _impersonal(content: JsonValue) -> JsonValue:
 
 
 if __name__ == "__main__":
-    print(f"{asyncio.run(save_all())} histories saved", file=sys.stderr)
+    sys.stderr.write(f"{asyncio.run(save_all())} histories saved\n")

@@ -1,21 +1,17 @@
 """Every history that was ever saved replays, and a workflow that decides otherwise is caught."""
 
-import asyncio
 import json
 from pathlib import Path
 
 import pytest
-from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
+from tests.histories.changed import RestingClock, RestingPen
 from tests.workflows.stage import runner
-from vaultmesh.domain.clock import ClockInput
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
-from vaultmesh.domain.pen import PenInput
-from vaultmesh.domain.status import NamespaceView
 from workflows.aggregator import AggregatorWorkflow
 from workflows.namespace import NamespaceWorkflow
 
@@ -45,34 +41,6 @@ def test_histories_of_both_workflows_are_saved() -> None:
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: f"{path.parent.name}-{path.stem}")
 async def test_a_saved_history_replays(path: Path) -> None:
     await replayer(NamespaceWorkflow, AggregatorWorkflow).replay_workflow(read(path))
-
-
-@workflow.defn(name=NAMESPACE_WORKFLOW)
-class RestingClock(NamespaceWorkflow):
-    """A clock that somebody changed: it rests before it starts."""
-
-    @workflow.init
-    def __init__(self, given: ClockInput) -> None:
-        super().__init__(given)
-
-    @workflow.run
-    async def run(self, given: ClockInput) -> NamespaceView:
-        await workflow.sleep(1)
-        return await super().run(given)
-
-
-@workflow.defn(name=AGGREGATOR_WORKFLOW)
-class RestingPen(AggregatorWorkflow):
-    """A pen that somebody changed: it rests before it starts."""
-
-    @workflow.init
-    def __init__(self, given: PenInput) -> None:
-        super().__init__(given)
-
-    @workflow.run
-    async def run(self, given: PenInput) -> None:
-        await asyncio.sleep(1)
-        await super().run(given)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from devnet.ports import LOOPBACK, free_port
 from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.runtime import client
 from vaultmesh.runtime.client import Unreachable, connect
+from vaultmesh.runtime.logs import REDACTED, without_secrets
 
 
 class _Wire(BaseModel):
@@ -96,6 +97,16 @@ async def test_configuration_that_means_nothing_is_told_as_such(
         await connect()
     (problem,) = caught.value.problems
     assert problem.startswith("TEMPORAL_")
+
+
+async def test_an_api_key_appears_in_no_message_from_then_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", f"{LOOPBACK}:{free_port()}")
+    monkeypatch.setenv("TEMPORAL_API_KEY", "key-of-this-test-alone")
+    with pytest.raises(Unreachable):
+        await connect()
+    assert without_secrets("sent key-of-this-test-alone") == f"sent {REDACTED}"
 
 
 async def test_a_broken_profile_is_told_without_the_key_in_it(

@@ -26,6 +26,7 @@ from vaultmesh.domain.event_receipt import (
     parse_event_receipt,
 )
 from vaultmesh.domain.failures import AnchorError
+from vaultmesh.domain.ledger import Reservation, RoundState, WatchedRound
 from vaultmesh.domain.names import path_form
 from vaultmesh.domain.namespaces_config import DEFAULT_BATCHES, NamespaceSpec
 from vaultmesh.domain.problems import ConfigurationError
@@ -223,8 +224,6 @@ class Verifier:
         self, opened: "Anchoring", event: EventReceipt, batch_id: str
     ) -> Mapping[str, JsonValue]:
         """Return what the ledger itself shows of the transaction: a legacy anchor carries no evidence."""
-        from vaultmesh.domain.ledger import Reservation, RoundState, WatchedRound
-
         anchor = event.anchor
         watched = WatchedRound(
             round_id=batch_id,

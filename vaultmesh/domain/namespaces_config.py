@@ -283,9 +283,8 @@ def _unknown_scheme(target: object, known_schemes: Collection[str]) -> str:
         parsed = Target.parse(target) if isinstance(target, str) else None
     except InvalidValue:
         return ""
-    if parsed is None or parsed.scheme in known_schemes:
-        return ""
-    return unknown_scheme(parsed, known_schemes)
+    known = parsed is None or parsed.scheme in known_schemes
+    return "" if known or parsed is None else unknown_scheme(parsed, known_schemes)
 
 
 def _warnings(parsed: _Document) -> list[Problem]:

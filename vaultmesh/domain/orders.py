@@ -70,6 +70,8 @@ class Note:
 
 Order = Pause | Resume | Force | SetCadence | Stop | Note
 
+EARLIEST_YEAR, LATEST_YEAR = 1970, 9_000
+"""Instants beyond them overflow when they are shown in UTC."""
 VERBS = (PAUSE, RESUME, FORCE_ANCHOR, SET_CADENCE)
 """What operators send, as signals and as updates."""
 
@@ -99,7 +101,7 @@ def read(name: str, values: list[JsonValue], configuration: Configuration, now: 
             )
             return SetCadence(change.cadences)
         case "note_failure":
-            return Note(parse_model(values, FailureNote))
+            return Note(_note(values))
         case _:
             message = f"a namespace knows no message {name!r}; there are: {', '.join(VERBS)}"
             raise InvalidValue(message)
@@ -142,6 +144,17 @@ def read_configuration(values: list[JsonValue], namespace: str) -> Configuration
 def is_report(name: str) -> bool:
     """Whether a message comes from the product itself, and is taken also while a clock drains."""
     return name == NOTE_FAILURE
+
+
+def _note(values: list[JsonValue]) -> FailureNote:
+    note = parse_model(values, FailureNote)
+    for instant in (note.at, note.next_retry):
+        if instant.tzinfo is None or not EARLIEST_YEAR <= instant.year <= LATEST_YEAR:
+            message = (
+                f"{instant} is no instant of a failure; it has a time zone and a year of our time"
+            )
+            raise InvalidValue(message)
+    return note
 
 
 def _meant(cadence: str | None, cadences: list[str]) -> list[str]:

@@ -23,6 +23,7 @@ from temporalio.service import RPCError
 
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.runtime.logs import register_secret
 
 CONNECT_SECONDS = 10.0
 DEFAULT_ADDRESS = "localhost:7233"
@@ -72,6 +73,8 @@ def _configuration() -> ClientConnectConfig:
     if "://" in config["target_host"]:
         message = "TEMPORAL_ADDRESS: has a scheme - write host:port, and switch TLS on with TEMPORAL_TLS=true"
         raise ConfigurationError([message])
+    if config.get("api_key"):
+        register_secret(str(config["api_key"]))
     return config
 
 

@@ -42,7 +42,7 @@ class _Anchors:
     failed: Counter
     failures: Counter
     duration: Histogram
-    last_tick: Gauge
+    heard_of_temporal: Gauge
 
 
 class Metrics:
@@ -79,7 +79,7 @@ class Metrics:
                 registry=self.registry,
                 buckets=BUCKETS,
             ),
-            last_tick=Gauge(
+            heard_of_temporal=Gauge(
                 f"{prefix}_last_tick_timestamp_seconds",
                 "Unix time at which this worker last proved that it talks to Temporal.",
                 registry=self.registry,
@@ -114,7 +114,7 @@ class Metrics:
 
     def talked_to_temporal(self, at: float) -> None:
         """Remember when Temporal last answered."""
-        self._anchors.last_tick.set(at)
+        self._anchors.heard_of_temporal.set(at)
 
     def page(self) -> bytes:
         """Return the page in Prometheus's text format."""

@@ -32,7 +32,7 @@ HIGHEST_BACKOFF_LEVEL = 20
 """From a base of 5 s this is 21 hours; above it the delay means never."""
 LONGEST_BACKOFF_BASE_SECONDS = 3_600.0
 
-_TICK_VARIABLE = "VMSH_TICK_MS"
+_NOT_NEEDED = "VMSH_TICK_MS"
 _PREFIX = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -165,9 +165,9 @@ class Settings:
             lines = [f"{p.path[0].upper()}: {p.message}" for p in problems_of(error, _Variables)]
             raise ConfigurationError(lines) from None
         warnings = []
-        if environment.get(_TICK_VARIABLE):
+        if environment.get(_NOT_NEEDED):
             warnings.append(
-                f"{_TICK_VARIABLE} is no longer needed: cadences wake on their own time - remove it"
+                f"{_NOT_NEEDED} is no longer needed: cadences wake on their own time - remove it"
             )
         return cls(
             root=read.vmsh_root,

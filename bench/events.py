@@ -1,0 +1,73 @@
+"""The place where histories say what happened when: their times are the server's, not ours."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client
+
+from bench.place import for_each
+from vaultmesh.domain.names import namespace_workflow_id
+
+_ANCHOR = "anchor"
+
+
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """One answered request, in Unix seconds."""
+
+    due: float
+    scheduled: float
+    started: float
+    """When the attempt that was answered began."""
+    answered: float
+    attempts: int
+
+
+async def history(client: Client, workflow_id: str) -> list[HistoryEvent]:
+    """Return the events of a workflow's newest run."""
+    handle = client.get_workflow_handle(workflow_id)
+    return [event async for event in handle.fetch_history_events()]
+
+
+def at(event: HistoryEvent) -> float:
+    """Return when an event happened."""
+    return event.event_time.ToNanoseconds() / 1e9
+
+
+def is_anchor(event: HistoryEvent) -> bool:
+    """Tell whether an event schedules `anchor`."""
+    return (
+        event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+        and event.activity_task_scheduled_event_attributes.activity_type.name == _ANCHOR
+    )
+
+
+def anchors(events: Sequence[HistoryEvent]) -> list[Anchored]:
+    """Return the answered requests of due slots, oldest first."""
+    started, answered = {}, {}
+    for event in events:
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
+            started[event.activity_task_started_event_attributes.scheduled_event_id] = event
+        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+            number = event.activity_task_completed_event_attributes.scheduled_event_id
+            answered[number] = event
+    found = []
+    for event in filter(is_anchor, events):
+        slot = event.activity_task_scheduled_event_attributes.activity_id.rpartition("/")[2]
+        if slot.isdigit() and event.event_id in answered:
+            start = started[event.event_id]
+            attempts = start.activity_task_started_event_attributes.attempt
+            times = (at(event), at(start), at(answered[event.event_id]))
+            found.append(Anchored(float(slot), *times, attempts))
+    return found
+
+
+async def anchors_of(client: Client, names: Sequence[str]) -> list[Anchored]:
+    """Return the answered requests of many namespaces."""
+
+    async def ask(name: str) -> list[Anchored]:
+        return anchors(await history(client, namespace_workflow_id(name)))
+
+    return [one for found in await for_each(names, ask) for one in found]
