@@ -5,6 +5,7 @@ receipt remains the answer.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -26,6 +27,7 @@ from vaultmesh.domain.names import NOTE_FAILURE, namespace_workflow_id
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.metrics import Metrics
 
+_LOG = logging.getLogger(__name__)
 AT_ONCE = 32
 """Answers under way at the same time: the server takes about 1,000 a second."""
 _GONE = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION)
@@ -66,13 +68,22 @@ class Answers:
                     raise
                 return
         self.metrics.ended(request, target, outcome)
+        _LOG.info(
+            "anchor success" if outcome.batch_count else "anchor ended",
+            extra={
+                "ns": request.namespace,
+                "label": request.cadence,
+                "target": str(target),
+                "batches": outcome.batch_count,
+                "tx": outcome.tx_ref,
+            },
+        )
 
     async def fail(self, report: ReportFailure) -> None:
         """Fail each request with its own place on the ladder, and tell its clock."""
         await asyncio.gather(*(self._fail(report, request) for request in report.requests))
 
     async def _fail(self, report: ReportFailure, request: AnchorRequest) -> None:
-        self.metrics.failed(request, report.target, report.kind)
         delay = ladder(report.backoff).delay(request.failures, report.kind)
         error = ApplicationError(report.message, type=report.kind.value, next_retry_delay=delay)
         async with self._at_once:
@@ -84,6 +95,18 @@ class Answers:
                 if refused.status not in _GONE:
                     raise
             await self.note(request, request.failures, report.kind, report.message, report.backoff)
+        self.metrics.failed(request, report.target, report.kind)
+        _LOG.warning(
+            "anchor failed",
+            extra={
+                "err": report.message,
+                "ns": request.namespace,
+                "label": request.cadence,
+                "target": str(report.target),
+                "backoff": request.failures,
+                "retry_in": round(delay.total_seconds()),
+            },
+        )
 
     async def note(
         self,

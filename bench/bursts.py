@@ -3,17 +3,19 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from temporalio.client import Client
 
 from bench.events import Anchored, anchors_of
 from bench.place import BenchError, Place, sleep_until, until
-from vaultmesh.domain.names import path_form
 
 _QUIET_SECONDS = 2.0
 """From the writing of the batches until they are due, at the least."""
 _LOOK_FROM = 0.5
 """From the due instant until we look for receipts, and disturb."""
+_WRITTEN_PER_SECOND = 500
+"""Batches that are written to disk in a second, at the least."""
 ANSWERED_WITHIN = 120.0
 
 
@@ -30,6 +32,8 @@ class Burst:
     """Requests that took more than one attempt."""
     cpu_seconds: float
     """What server and workers used, from before the due instant until all were answered."""
+    receipt_bytes: int
+    """Size of the largest receipt."""
 
     @property
     def rate(self) -> float:
@@ -37,24 +41,20 @@ class Burst:
         return self.namespaces / self.last_answered
 
 
-def next_due(every: int, *, least: float = _QUIET_SECONDS) -> int:
-    """Return the first slot of a period that is not too near."""
-    return int(time.time() + least) // every * every + every
-
-
 async def burst(place: Place, client: Client, wanted: Sequence[str], every: int) -> Burst:
     """Seal a batch for each registered namespace, and wait until the next slot has anchored all."""
-    due = next_due(every, least=_QUIET_SECONDS + len(wanted) / 500)
+    quiet = _QUIET_SECONDS + len(wanted) / _WRITTEN_PER_SECOND
+    due = next_due(every, least=quiet)
     before = place.transactions()
-    await sleep_until(due - every + 1)  # the slot before this one finds nothing
-    place.seal(wanted)
+    await sleep_until(due - quiet)  # so that the slot before this one finds nothing
+    receipts = place.seal(wanted)
     if time.time() > due - _QUIET_SECONDS / 2:
         message = f"writing {len(wanted)} batches took too long"
         raise BenchError(message)
-    await sleep_until(due - 0.5)
+    await sleep_until(due - _QUIET_SECONDS / 2)
     cpu = place.cpu_seconds()
     await sleep_until(due + _LOOK_FROM)
-    done = await _answers(place, client, wanted, due)
+    done = await answers(client, wanted, receipts, due, due)
     used = place.cpu_seconds() - cpu
     return Burst(
         namespaces=len(wanted),
@@ -63,28 +63,34 @@ async def burst(place: Place, client: Client, wanted: Sequence[str], every: int)
         transactions=place.transactions() - before,
         repeated=sum(one.attempts > 1 for one in done),
         cpu_seconds=used,
+        receipt_bytes=max(one.stat().st_size for one in receipts),
     )
 
 
-async def _answers(
-    place: Place, client: Client, wanted: Sequence[str], due: int
+def next_due(every: int, *, least: float) -> int:
+    """Return the first slot of a period that is at least so many seconds away."""
+    return int(time.time() + least) // every * every + every
+
+
+async def answers(
+    client: Client, wanted: Sequence[str], receipts: Sequence[Path], first: int, last: int
 ) -> list[Anchored]:
-    """Wait for receipts, which costs nobody anything; then ask the server until it knows all answers."""
-    folders = {path_form(name) for name in wanted}
-    anchors = place.root / "out" / "anchors"
-    have = len(list(anchors.glob("*/*/*.json"))) if len(wanted) <= 200 else 0
+    """Return each namespace's answer to the slots from `first` to `last`, one each.
+
+    Waits for the receipts, which costs the parts nothing, and then asks the server until it knows all.
+    """
     done: list[Anchored] = []
+    missing = list(receipts)
 
     async def recorded() -> bool:
-        if not anchors.exists():
-            return False
-        return {one.name for one in anchors.iterdir()} >= folders
+        while missing and missing[-1].exists():
+            missing.pop()
+        return not missing
 
     async def answered() -> bool:
-        done[:] = [one for one in await anchors_of(client, wanted) if one.due == due]
-        return len(done) == len(wanted)
+        done[:] = [one for one in await anchors_of(client, wanted) if first <= one.due <= last]
+        return len(done) >= len(wanted)
 
-    del have
-    await until(recorded, "receipts", ANSWERED_WITHIN)
+    await until(recorded, f"{len(receipts)} receipts", ANSWERED_WITHIN + last - first)
     await until(answered, f"the answers of {len(wanted)} namespaces", ANSWERED_WITHIN)
     return done

@@ -51,9 +51,7 @@ def spread(values: Sequence[float], form: str) -> str:
     """Return the range of several runs, as an addition to their median."""
     if len(values) == 1:
         return " (1 run)"
-    return (
-        f" (median of {len(values)}: {form.format(min(values))} to {form.format(max(values))})"
-    )
+    return f" (median of {len(values)}: {form.format(min(values))} to {form.format(max(values))})"
 
 
 def median(values: Sequence[float]) -> float:

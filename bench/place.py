@@ -30,8 +30,8 @@ from vaultmesh.domain.names import (
     STATUS,
     aggregator_workflow_id,
     namespace_workflow_id,
-    path_form,
 )
+from vaultmesh.domain.receipt import receipt_path
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.search_attributes import ensure
@@ -165,14 +165,16 @@ class Place:
 
         async def ask(name: str) -> NamespaceView:
             clock = client.get_workflow_handle(namespace_workflow_id(name))
-            return await clock.query(STATUS, result_type=NamespaceView)
+            view: NamespaceView = await clock.query(STATUS, result_type=NamespaceView)
+            return view
 
         return await for_each(names, ask)
 
     async def pen(self, client: Client) -> AggregatorView:
         """Return the `status` of the target's pen."""
         pen = client.get_workflow_handle(aggregator_workflow_id(str(TARGET)))
-        return await pen.query(STATUS, result_type=AggregatorView)
+        view: AggregatorView = await pen.query(STATUS, result_type=AggregatorView)
+        return view
 
     async def until_final(self, client: Client) -> None:
         """Wait until no round is watched any more."""
@@ -183,13 +185,16 @@ class Place:
 
         await until(done, "every round to become final", 60.0)
 
-    def seal(self, names: Sequence[str]) -> None:
-        """Write one batch for each namespace, which it alone owns."""
+    def seal(self, names: Sequence[str]) -> list[Path]:
+        """Write one batch for each namespace, which it alone owns; returns where the receipts will lie."""
         folder = self.root / "out" / "batches"
         folder.mkdir(parents=True, exist_ok=True)
+        receipts = []
         for name in names:
             self._next_batch += 1
             write_batch(folder, self._next_batch, name)
+            receipts.append(self.root / receipt_path(name, str(self._next_batch), TARGET))
+        return receipts
 
     # --- what came of it ---------------------------------------------------------------------------------------
 
@@ -197,10 +202,6 @@ class Place:
         """Return how many commitments the contract has taken: each one is a transaction."""
         wanted = {"fromBlock": "0x0", "address": self._contract, "topics": [_EVENT]}
         return len(list(self.anvil.rpc("eth_getLogs", {**wanted, "toBlock": "latest"})))
-
-    def receipts(self, name: str) -> list[Path]:
-        """Return the anchor receipts of a namespace."""
-        return list((self.root / "out" / "anchors" / path_form(name)).glob("*/*.json"))
 
 
 def names(count: int) -> list[str]:

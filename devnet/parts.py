@@ -15,7 +15,7 @@ from devnet.temporal import TEMPORAL
 from devnet.test_server import TEST_SERVER
 
 SUPPLIES: dict[str, Supply] = {
-    supply.name: supply for supply in (ANVIL, TEMPORAL, TEST_SERVER, TCTL, SOLC)
+    supply.name: supply for supply in (ANVIL, TEMPORAL, TEST_SERVER, TCTL, SOLC, PROMTOOL)
 }
 
 

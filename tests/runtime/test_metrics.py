@@ -1,6 +1,5 @@
 """The metrics page: names, labels and types that dashboards and alerts rely on, and nothing stale."""
 
-import shutil
 import subprocess
 import time
 
@@ -8,6 +7,7 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from devnet.promtool import promtool
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatus
 from vaultmesh.domain.status import CadenceMemo, NamespaceMemo, SlotOutcome
@@ -70,10 +70,8 @@ def _value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def test_promtool_accepts_the_page() -> None:
-    promtool = shutil.which("promtool")
-    assert promtool is not None, "promtool is missing: apt-get install prometheus"
     checked = subprocess.run(
-        [promtool, "check", "metrics"],
+        [str(promtool()), "check", "metrics"],
         input=_used().page(),
         capture_output=True,
         timeout=30,

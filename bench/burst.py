@@ -1,0 +1,49 @@
+"""The place where it is measured how long many namespaces that are due in the same instant take."""
+
+import asyncio
+
+from bench.bursts import Burst, burst
+from bench.figures import Row, at_most, median, shown, spread
+from bench.place import Place, names
+
+NEEDS = "server, chain and worker; about 8 minutes"
+_ANSWERED, _TRANSACTIONS, _RECEIPT_KB, _CPU_SECONDS = 20.0, 2, 12.0, 0.05
+
+
+def measure(*, quick: bool) -> list[Row]:
+    """Measure the burst; quickly, of 50 namespaces."""
+    count, every, runs = (50, 5, 1) if quick else (1_000, 60, 5)
+    with Place() as place:
+        place.start_worker()
+        return asyncio.run(_measure(place, count, every, runs, warm=not quick))
+
+
+async def _measure(place: Place, count: int, every: int, runs: int, *, warm: bool) -> list[Row]:
+    client, wanted = await place.client(), names(count)
+    await place.register(client, wanted, f"{every}s")
+    if warm:
+        await burst(place, client, wanted, every)
+    return _rows([await burst(place, client, wanted, every) for _ in range(runs)])
+
+
+def _rows(bursts: list[Burst]) -> list[Row]:
+    count = bursts[0].namespaces
+    answered = [one.last_answered for one in bursts]
+    started = [one.last_started for one in bursts]
+    transactions = [one.transactions for one in bursts]
+    cpu = [one.cpu_seconds / count for one in bursts]
+    size = max(one.receipt_bytes for one in bursts) / 1_000
+    return [
+        at_most(
+            f"{count} namespaces due in the same instant: all anchored",
+            median(answered),
+            _ANSWERED,
+            "{:.1f} s",
+            more=spread(answered, "{:.1f}"),
+        ),
+        shown("  last anchor started", f"{median(started):.1f} s{spread(started, '{:.1f}')}"),
+        shown("  requests asked more than once", str(sum(one.repeated for one in bursts))),
+        at_most("  transactions, the most", max(transactions), _TRANSACTIONS, "{}"),
+        at_most("  CPU of server and worker per anchor", median(cpu), _CPU_SECONDS, "{:.3f} s"),
+        at_most("  largest receipt with its proof", size, _RECEIPT_KB, "{:.1f} kB"),
+    ]

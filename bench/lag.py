@@ -1,0 +1,81 @@
+"""The place where it is measured how late anchors start: spread over the period, and all in the same instant."""
+
+import asyncio
+from collections.abc import Sequence
+
+from temporalio.client import Client
+
+from bench.bursts import answers, burst, next_due
+from bench.figures import Row, at_most, median, quantile, shown, spread
+from bench.place import Place, names, sleep_until
+
+NEEDS = "server, chain and worker; about 12 minutes"
+_LAG_FEW, _LAG_MANY, _LAST_STARTED = 250.0, 1_000.0, 2.5
+
+
+def measure(*, quick: bool) -> list[Row]:
+    """Measure lags; quickly, of fewer namespaces with a shorter period."""
+    if quick:
+        with Place() as place:
+            place.start_worker()
+            return asyncio.run(_spread(place, 10, every=5, cycles=1, limit=_LAG_FEW))
+    with Place() as place:
+        place.start_worker()
+        rows = asyncio.run(_spread(place, 100, every=89, cycles=3, limit=_LAG_FEW))
+    with Place() as place:
+        place.start_worker()
+        rows += asyncio.run(_same_instant(place, 100, every=20, runs=5))
+    with Place() as place:
+        place.start_worker()
+        rows += asyncio.run(_spread(place, 1_000, every=89, cycles=2, limit=_LAG_MANY))
+    return rows
+
+
+async def _spread(place: Place, count: int, *, every: int, cycles: int, limit: float) -> list[Row]:
+    """Anchor every namespace once in each period, each at its own phase."""
+    client, wanted = await place.client(), names(count)
+    await place.register(client, wanted, f"{every}s", range(every))
+    lags: list[float] = []
+    used = 0.0
+    for cycle in range(1 + cycles):
+        found, cpu = await _cycle(place, client, wanted, every)
+        if cycle > 0 or cycles == 1:  # the first one warms up, where there are others
+            lags += found
+            used += cpu
+    title = f"{count} namespaces every {every} s, phases spread: due to start of the anchor"
+    return [
+        at_most(f"{title}, p99", quantile(lags, 0.99), limit, "{:.0f} ms"),
+        shown("  p50, largest", f"{quantile(lags, 0.5):.0f} ms, {max(lags):.0f} ms"),
+        shown("  CPU of server and worker per anchor", f"{used / len(lags):.3f} s"),
+    ]
+
+
+async def _cycle(
+    place: Place, client: Client, wanted: Sequence[str], every: int
+) -> tuple[list[float], float]:
+    """Serve one period; returns each anchor's lag in milliseconds, and the seconds of CPU it took."""
+    first = next_due(every, least=2.0)
+    await sleep_until(first - 1.0)
+    receipts = place.seal(wanted)
+    cpu = place.cpu_seconds()
+    await sleep_until(first + every)
+    used = place.cpu_seconds() - cpu
+    # a phase of this period may just have passed when the batches were written
+    done = await answers(client, wanted, receipts, first - 1, first + every)
+    return [1_000 * (one.started - one.due) for one in done], used
+
+
+async def _same_instant(place: Place, count: int, *, every: int, runs: int) -> list[Row]:
+    client, wanted = await place.client(), names(count)
+    await place.register(client, wanted, f"{every}s")
+    await burst(place, client, wanted, every)
+    last = [(await burst(place, client, wanted, every)).last_started for _ in range(runs)]
+    return [
+        at_most(
+            f"{count} namespaces due in the same instant: last anchor started",
+            median(last),
+            _LAST_STARTED,
+            "{:.2f} s",
+            more=spread(last, "{:.2f}"),
+        )
+    ]
