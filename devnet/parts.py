@@ -8,6 +8,7 @@ import sys
 
 from devnet.anvil import ANVIL
 from devnet.errors import PartError
+from devnet.promtool import PROMTOOL
 from devnet.solc import SOLC
 from devnet.supply import Supply
 from devnet.tctl import TCTL

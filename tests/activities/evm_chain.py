@@ -115,7 +115,7 @@ class Chain:
         if self._anvil is not None and self._anvil.returncode is None:
             self._anvil.send_signal(number)
 
-    async def rpc(self, method: str, *params: JsonValue) -> Any:  # noqa: ANN401 - whatever anvil says
+    async def rpc(self, method: str, *params: JsonValue) -> Any:
         """Call anvil and return its result."""
         call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
         async with self._session.post(self.url, json=call) as reply:

@@ -23,7 +23,7 @@ class Outcome:
     out: str
     err: str
 
-    def json(self) -> Any:  # noqa: ANN401 - whatever was printed
+    def json(self) -> Any:
         return json.loads(self.out)
 
 

@@ -27,7 +27,7 @@ class Crashing(Interceptor):
 
 
 class _Crash(ActivityInboundInterceptor):
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
         mine = activity.info().activity_type == STEP
         if mine and WHEN == "before":
             crash()

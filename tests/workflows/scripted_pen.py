@@ -51,7 +51,7 @@ def failure(kind: FailureKind, message: str = "as the test says") -> Application
     return ApplicationError(message, type=kind.value, non_retryable=True)
 
 
-def request(number: int = 1, **more: Any) -> AnchorRequest:  # noqa: ANN401
+def request(number: int = 1, **more: Any) -> AnchorRequest:
     """Return a request of its own namespace."""
     return AnchorRequest(namespace=f"dao:n{number}", cadence="fast", slot="1000", **more)
 
@@ -78,7 +78,7 @@ class ScriptedPen:
 
     # --- what the test says ----------------------------------------------------------------------------------------
 
-    def plan(self, name: str, *answers: Any) -> None:  # noqa: ANN401
+    def plan(self, name: str, *answers: Any) -> None:
         """Have the next calls of a step answered, or failed, like this."""
         self.planned.setdefault(name, []).extend(answers)
 
@@ -92,7 +92,7 @@ class ScriptedPen:
             irrevocable=final, final=final,
         )  # fmt: skip
 
-    def show(self, round_id: str, state: RoundState, **more: Any) -> None:  # noqa: ANN401
+    def show(self, round_id: str, state: RoundState, **more: Any) -> None:
         """Have the ledger show a round like this."""
         self.views[round_id] = RoundView(round_id=round_id, state=state, height=9, **more)
 
@@ -105,7 +105,7 @@ class ScriptedPen:
         """Return the steps in order, without looks at the ledger."""
         return [name for name, _ in self.calls if name != "observe"]
 
-    def _planned(self, name: str, asked: Wire) -> Any:  # noqa: ANN401
+    def _planned(self, name: str, asked: Wire) -> Any:
         self.calls.append((name, asked))
         queue = self.planned.get(name)
         if not queue:
@@ -125,7 +125,7 @@ class ScriptedPen:
     async def seal(self, order: Seal) -> Sealed:
         return self._planned("seal", order) or self.sealed(order)
 
-    def sealed(self, order: Seal, **more: Any) -> Sealed:  # noqa: ANN401
+    def sealed(self, order: Seal, **more: Any) -> Sealed:
         """Return a new round with everything that is asked for."""
         self._sealed += 1
         commitment = "0x" + hashlib.sha256(str(self._sealed).encode()).hexdigest()

@@ -90,7 +90,7 @@ class Clocked:
         """Ask for the state."""
         return await self.handle.query(STATUS, result_type=NamespaceView)
 
-    async def update(self, name: str, *arguments: object, view: type[Any] = NamespaceView) -> Any:  # noqa: ANN401
+    async def update(self, name: str, *arguments: object, view: type[Any] = NamespaceView) -> Any:
         """Send an update."""
         return await self.handle.execute_update(name, args=list(arguments), result_type=view)
 
@@ -126,7 +126,7 @@ class Writing:
         return await _shows(self.status, fact, what)
 
 
-async def _shows(ask: Callable[[], Awaitable[Any]], fact: Callable[[Any], bool], what: str) -> Any:  # noqa: ANN401
+async def _shows(ask: Callable[[], Awaitable[Any]], fact: Callable[[Any], bool], what: str) -> Any:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while True:
         view = await ask()
@@ -231,7 +231,7 @@ class Stage:
         given: dict[str, CadenceConfig],
         *,
         continue_after_events: int = 4_000,
-        **more: Any,  # noqa: ANN401
+        **more: Any,
     ) -> Clocked:
         """Start a namespace's workflow."""
         self.leaves_runs = continue_after_events < 4_000
@@ -251,7 +251,7 @@ class Stage:
         self.started.append(handle)
         return Clocked(handle, namespace)
 
-    async def pen(self, *, continue_after_events: int = 4_000, **more: Any) -> Writing:  # noqa: ANN401
+    async def pen(self, *, continue_after_events: int = 4_000, **more: Any) -> Writing:
         """Start a target's workflow."""
         target = Target.parse(f"eip155:{next(_NUMBERS)}")
         given = PenInput(
