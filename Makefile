@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.locked
 
-.PHONY: setup demo dev test check lint format scheduler scheduler-test bench fault vectors histories image contract
+.PHONY: setup parts demo dev test check lint format scheduler scheduler-test bench fault vectors histories image contract
 .DEFAULT_GOAL := test
 
 $(STAMP): requirements.lock
@@ -23,7 +23,11 @@ dev: setup
 scheduler: setup
 	@$(PY) worker.py $(ARGS)
 
-test: setup
+# Programs that the tests run are fetched first, so that no test's time is spent on building them.
+parts: setup
+	@$(PY) -m devnet.parts fetch > /dev/null
+
+test: parts
 	@$(PY) -m pytest $(ARGS)
 
 scheduler-test: test
@@ -41,7 +45,7 @@ format: setup
 check:
 	@bash .ci/run
 
-fault: setup
+fault: parts
 	@$(PY) -m pytest -m fault $(ARGS)
 
 bench: setup
