@@ -166,7 +166,7 @@ def main(arguments: Sequence[str]) -> int:
         check_configuration(settings, parsed.roles)
         asyncio.run(run(parsed.roles, settings))
     except DomainError as error:
-        print(f"worker.py: {error}", file=sys.stderr)
+        print(f"worker.py: {logs.without_secrets(str(error))}", file=sys.stderr)
         return (
             2
             if isinstance(error, ConfigurationError | search_attributes.SearchAttributesMissing)

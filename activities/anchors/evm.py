@@ -44,6 +44,7 @@ from vaultmesh.domain.ledger import (
 )
 from vaultmesh.domain.rounds import Mode
 from vaultmesh.domain.target import Target
+from vaultmesh.runtime.logs import register_secret
 
 STANDSTILL_SECONDS = 60.0
 """A newest block older than that may mean that the provider is stuck: the others are asked as well."""
@@ -226,6 +227,7 @@ class EvmAnchoring(Anchoring):
     def _account(self) -> LocalAccount:
         """Load the key each time: it is kept nowhere but in the settings or its file."""
         key = self._settings.signing_key(self._root)
+        register_secret(key.get_secret_value())
         try:
             account: LocalAccount = Account.from_key(key.get_secret_value())
         except ValueError:
