@@ -72,8 +72,8 @@ def main(arguments: Sequence[str]) -> int:
             failed = True
             continue
         took = f"{under}; took {time.monotonic() - started:.0f} s"
-        title = f"{name} (quick: says nothing)" if parsed.quick else name
-        print_table(title, rows, took)
+        title = f"{name}, quick: too little to judge by" if parsed.quick else name
+        print_table(title, rows, took, judged=not parsed.quick)
     return 1 if failed else 0
 
 

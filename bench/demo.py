@@ -7,7 +7,7 @@ import time
 from bench.figures import Row, at_most, median, spread
 from bench.place import REPOSITORY, BenchError
 
-NEEDS = "everything `starter.py demo` needs; about 2 minutes"
+NEEDS = "server, chain and worker; about 2 minutes"
 _LIMIT_SECONDS = 60.0
 _GIVE_UP_SECONDS = 600.0
 

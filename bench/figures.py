@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 _WIDTH = 120
+_MARKS = {None: "", True: "ok", False: "MISSED"}
 _BYTES_PER_MB = 1e6
 
 
@@ -24,7 +25,7 @@ class Row:
     """What it must reach; empty where it is shown for comparison only."""
     measured: str
     met: bool | None = None
-    """Whether it was reached; None where there is nothing to reach, or too little was measured."""
+    """Whether it was reached; None where there is nothing to reach."""
 
 
 def at_most(what: str, value: float, limit: float, form: str, *, more: str = "") -> Row:
@@ -73,14 +74,14 @@ def machine() -> str:
     )
 
 
-def print_table(title: str, rows: Sequence[Row], under: str) -> None:
-    """Print the rows, with a mark where one was missed."""
+def print_table(title: str, rows: Sequence[Row], under: str, *, judged: bool) -> None:
+    """Print the rows; `judged` ones show whether they reach what they must."""
     table = Table(title=title, caption=under, title_justify="left", caption_justify="left")
     table.add_column("what", overflow="fold")
     table.add_column("reach", overflow="fold")
     table.add_column("measured", overflow="fold")
     table.add_column("", width=6)
     for row in rows:
-        mark = "" if row.met is None else "ok" if row.met else "MISSED"
+        mark = _MARKS[row.met] if judged else ""
         table.add_row(row.what, row.reach, row.measured, mark)
     Console(width=_WIDTH, highlight=False).print(table)

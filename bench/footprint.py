@@ -18,7 +18,7 @@ _ANCHORED_WITHIN = 180.0
 
 def measure(*, quick: bool) -> list[Row]:
     """Measure both sizes; quickly, 10 and 50 namespaces."""
-    few, many, idle_seconds = (10, 50, 2.0) if quick else (100, 1_000, 30.0)
+    few, many, idle_seconds = (10, 50, 1.0) if quick else (100, 1_000, 30.0)
     with Place() as place:
         worker = place.start_worker()
         rows = asyncio.run(_all_roles(place, worker, few, many, idle_seconds))

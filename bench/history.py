@@ -21,7 +21,7 @@ _BUSY, _IDLE = "dao:busy", "dao:idle"
 
 def measure(*, quick: bool) -> list[Row]:
     """Count events in steady state; quickly, of fewer slots."""
-    rounds, every, idle = (2, 4, 8) if quick else (10, 10, 96)
+    rounds, every, idle = (1, 3, 4) if quick else (10, 10, 96)
     with Place() as place:
         place.start_worker()
         return asyncio.run(_measure(place, rounds, every, idle))
