@@ -135,6 +135,9 @@ class Watch:
             return
         if was_included:
             row.wanted = RecordState.REORGED
+            row.first_seen_block = (
+                view.height or None
+            )  # blocks without it count anew, so the same bytes go first
             workflow.logger.warning("round left the chain", extra={"round": row.round_id})
         row.state = view.state
         match view.state:
