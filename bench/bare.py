@@ -21,7 +21,7 @@ _WITHIN_SECONDS = 120.0
 
 def measure(*, quick: bool) -> list[Row]:
     """Measure both rates in turn, each with its own namespaces; quickly, of 50."""
-    count, every, runs = (50, 3, 1) if quick else (1_000, 60, 3)
+    count, every, runs = (50, 5, 1) if quick else (1_000, 60, 3)
     with Place() as place:
         place.start_worker()
         ours = asyncio.run(_ours(place, count, every, runs, warm=not quick))

@@ -12,7 +12,7 @@ _ANSWERED, _TRANSACTIONS, _RECEIPT_KB, _CPU_SECONDS = 20.0, 2, 12.0, 0.05
 
 def measure(*, quick: bool) -> list[Row]:
     """Measure the burst; quickly, of 50 namespaces."""
-    count, every, runs = (50, 3, 1) if quick else (1_000, 60, 5)
+    count, every, runs = (50, 5, 1) if quick else (1_000, 60, 5)
     with Place() as place:
         place.start_worker()
         return asyncio.run(_measure(place, count, every, runs, warm=not quick))
