@@ -38,6 +38,7 @@ class Requests:
     @activity.defn(name="count_owed")
     async def count_owed(self, question: CountOwed) -> Owed:
         """Count a namespace's batches without an anchor on a target; only reads."""
+        self._answers.metrics.slots_ended(question.namespace, question.cadence, question.outcomes)
         with decided_by_the_pen():
             return await asyncio.to_thread(
                 self._owed, question.namespace, question.target, question.batches

@@ -155,6 +155,8 @@ class Cadences:
             namespace=configuration.namespace,
             target=configuration.cadences[label].target,
             batches=configuration.batches,
+            cadence=label,
+            outcomes=self._clock.book(label).outcomes,
         )
         self._short_work += 1
         try:

@@ -28,7 +28,9 @@ from workflows.cadences import Cadences
 from workflows.messages import decoded
 
 SLOTS_PER_MEMO = 16
-"""A slot without an anchor changes only a counter: the memo follows up to this many of them late, for no event each."""
+"""Slots without an anchor after which runs before `LEAN_SLOTS` brought their memo up to date."""
+LEAN_SLOTS = "idle slots change no memo"
+"""Since this change the memo follows such slots at the next other change, or with the next run: no event each."""
 
 _STATUS = SearchAttributeKey.for_keyword(ATTRIBUTE_STATUS)
 
@@ -43,6 +45,7 @@ class NamespaceWorkflow:
         self._clock = Clock(given, workflow.now())
         self._cadences = Cadences(self._clock, self._show, self._slot_passed)
         self._slots_since_memo = 0
+        self._lean_slots = False
         self._leaving = False
         self._shown_status = ""
         self._shown_memo: NamespaceMemo | None = None
@@ -51,6 +54,7 @@ class NamespaceWorkflow:
     async def run(self, given: ClockInput) -> NamespaceView:
         """Serve every cadence until stopped, through as many runs as that takes."""
         del given
+        self._lean_slots = workflow.patched(LEAN_SLOTS)
         self._cadences.resume_requests()
         self._cadences.start()
         self._show()
@@ -59,7 +63,8 @@ class NamespaceWorkflow:
             return self.status()
         self._leaving = True
         workflow.continue_as_new(
-            ClockInput(configuration=self._clock.configuration, carried=self._clock.state)
+            ClockInput(configuration=self._clock.configuration, carried=self._clock.state),
+            memo={MEMO_STATUS: namespace_memo(self._clock)},
         )
 
     def _may_leave(self) -> bool:
@@ -168,7 +173,7 @@ class NamespaceWorkflow:
 
     def _slot_passed(self) -> None:
         self._slots_since_memo += 1
-        self._show(memo=self._slots_since_memo >= SLOTS_PER_MEMO)
+        self._show(memo=not self._lean_slots and self._slots_since_memo >= SLOTS_PER_MEMO)
 
     def _show(self, *, memo: bool = True) -> None:
         """Bring details, search attribute and memo up to date where they changed, unless the run is left."""

@@ -51,6 +51,17 @@ async def continued(stage: Stage) -> Clocked:
     return clock
 
 
+async def idle_lean(stage: Stage) -> Clocked:
+    """Find nothing owed for many slots."""
+    behind = ScriptedWorker(owed=0)
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1h"))
+        await stage.skip(hours=40)
+        await clock.update("stop")
+        await clock.handle.result()
+    return clock
+
+
 async def reorganised(stage: Stage) -> Writing:
     """Write, fail, bump, be reorganised, be lost, and end well."""
     desk = ScriptedPen()
@@ -93,6 +104,7 @@ async def rewritten(stage: Stage) -> Writing:
 SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[Clocked | Writing]]], ...] = (
     (NAMESPACE_WORKFLOW, slots),
     (NAMESPACE_WORKFLOW, continued),
+    (NAMESPACE_WORKFLOW, idle_lean),
     (AGGREGATOR_WORKFLOW, reorganised),
     (AGGREGATOR_WORKFLOW, rewritten),
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from vaultmesh.domain.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.runtime.batch_index import BatchIndex, BatchRef
+from vaultmesh.runtime.batch_index import LOOK_AGAIN_SECONDS, BatchIndex, BatchRef
 from vaultmesh.runtime.storage import LocalStore
 
 
@@ -133,11 +134,12 @@ def test_a_changed_file_is_noticed(index: BatchIndex, root: Path) -> None:
         index.read(ref)
 
 
-def test_a_changed_file_is_noticed_by_the_next_question_of_a_small_folder(
+def test_a_changed_file_is_noticed_after_a_short_rest_in_a_small_folder(
     index: BatchIndex, root: Path
 ) -> None:
     path = put(root, "1")
     index.owned("dao:x")
+    time.sleep(LOOK_AGAIN_SECONDS)
     path.write_text(json.dumps({"id": "1", "root": "sha256:" + "ab" * 32}))
     (ref,) = index.owned("dao:x").batches
     assert ref.root.digest == b"\xab" * 32

@@ -50,7 +50,7 @@ def _used(prefix: str = "scheduler") -> Metrics:
     metrics.attempted(_request(), TARGET)
     metrics.failed(_request(), TARGET, FailureKind.AUTH)
     metrics.ended(_request(), TARGET, AnchorOutcome(status=OutcomeStatus.ANCHORED))
-    metrics.memos = {"dao:one": _memo()}
+    metrics.listed({"dao:one": _memo()})
     metrics.talked_to_temporal(1_761_300_100.0)
     return metrics
 
@@ -94,6 +94,18 @@ def test_names_types_and_labels_are_the_documented_ones(prefix: str) -> None:
     assert all(family.documentation.endswith(".") for family in families.values())
 
 
+def test_idle_slots_show_before_the_memo_says_so_and_go_with_their_namespace() -> None:
+    metrics, idle = _used(), {"namespace": "dao:one", "cadence": "fast", "outcome": "nothing_new"}
+    metrics.slots_ended("dao:one", "fast", {SlotOutcome.ANCHORED: 12, SlotOutcome.NOTHING_NEW: 9})
+    assert _value(metrics, "scheduler_slots_total", **idle) == 9
+    metrics.slots_ended("dao:one", "fast", {SlotOutcome.NOTHING_NEW: 1})
+    assert _value(metrics, "scheduler_slots_total", **idle) == 3
+    metrics.slots_ended("dao:one", "fast", {SlotOutcome.NOTHING_NEW: 90})
+    metrics.listed({})
+    metrics.listed({"dao:one": _memo()})
+    assert _value(metrics, "scheduler_slots_total", **idle) == 3
+
+
 def test_failed_and_attempted_have_the_same_labels_so_that_an_alert_can_divide_them() -> None:
     metrics = _used()
     assert _value(metrics, "scheduler_anchors_failed_total", **LABELS) == 1
@@ -130,7 +142,7 @@ def test_buckets_reach_from_a_second_to_hours() -> None:
 
 def test_slots_backoff_and_last_anchor_are_those_of_the_last_list() -> None:
     metrics = Metrics()
-    metrics.memos = {"dao:one": _memo(failures=5)}
+    metrics.listed({"dao:one": _memo(failures=5)})
     slots = {"namespace": "dao:one", "cadence": "fast", "outcome": "anchored"}
     assert _value(metrics, "scheduler_slots_total", **slots) == 12
     assert _value(metrics, "scheduler_backoff_state", namespace="dao:one") == 5
@@ -138,16 +150,16 @@ def test_slots_backoff_and_last_anchor_are_those_of_the_last_list() -> None:
         metrics, "scheduler_last_anchor_timestamp_seconds", namespace="dao:one", cadence="fast"
     )
     assert last == 1_761_300_097
-    metrics.memos = {"dao:one": _memo(failures=0)}
+    metrics.listed({"dao:one": _memo(failures=0)})
     assert _value(metrics, "scheduler_backoff_state", namespace="dao:one") == 0
-    metrics.memos = {}
+    metrics.listed({})
     assert _value(metrics, "scheduler_backoff_state", namespace="dao:one") is None
     assert _value(metrics, "scheduler_slots_total", **slots) is None
 
 
 def test_backoff_never_shows_more_than_level_7() -> None:
     metrics = Metrics()
-    metrics.memos = {"dao:one": _memo(failures=40)}
+    metrics.listed({"dao:one": _memo(failures=40)})
     assert _value(metrics, "scheduler_backoff_state", namespace="dao:one") == 7
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.status import SlotOutcome
 from vaultmesh.domain.target import Target
 
 MOST_BATCH_IDS_SHOWN = 100
@@ -92,6 +93,9 @@ class CountOwed(Wire):
     namespace: str
     target: Target
     batches: str = ""
+    cadence: str = ""
+    outcomes: dict[SlotOutcome, int] = Field(default_factory=dict)
+    """How the cadence's slots ended so far: the worker that answers shows it in its metrics."""
 
 
 class Owed(Wire):

@@ -1,8 +1,8 @@
 """The place where batch files are found: each folder is indexed once per process, then refreshed.
 
 1. A folder is listed again only when its names changed, and only new files are parsed.
-2. Every refresh looks at a few known files again, in turn, so that a changed one is noticed also
-   when its name is not new; `reload` notices at once.
+2. Refused files are looked at again each time; of the others a few in turn after a short rest, so that
+   a changed one is noticed also when its name is not new; `reload` notices at once.
 3. A file that can't be used is reported beside the others and never stops them.
 """
 
@@ -23,7 +23,9 @@ from vaultmesh.runtime.storage import FileStamp, Store
 
 DEFAULT_FOLDER = "out/batches"
 LOOKED_AT_AGAIN = 64
-"""Known files that each refresh looks at again: 0.2 ms of system calls."""
+"""Known files that are looked at again at once: 0.2 ms of system calls."""
+LOOK_AGAIN_SECONDS = 0.25
+"""Rest between two such looks at a folder: a thousand namespaces ask in the same second."""
 LISTED_AGAIN_SECONDS = 60.0
 """After which a folder is listed again in any case: not every file system keeps good time."""
 SUFFIX = ".json"
@@ -83,6 +85,7 @@ class _Folder:
     path: str
     version: str | None = None
     list_again_at: float = 0.0
+    look_again_at: float = 0.0
     names: set[str] = field(default_factory=set)
     known: dict[str, _Known] = field(default_factory=dict)
     refused: dict[str, _Known] = field(default_factory=dict)
@@ -197,7 +200,10 @@ class BatchIndex:
         if version is None or version != index.version or now >= index.list_again_at:
             self._list(index)
             index.version, index.list_again_at = version, now + LISTED_AGAIN_SECONDS
-        self._look_at_some(index)
+        self._look_at_refused(index)
+        if now >= index.look_again_at:
+            self._look_at_some(index)
+            index.look_again_at = now + LOOK_AGAIN_SECONDS
         return index
 
     def _list(self, index: _Folder) -> None:
@@ -218,11 +224,15 @@ class BatchIndex:
             self._look_again(index, name)
 
     def _look_at_some(self, index: _Folder) -> None:
-        """Look at the refused files and at the next few of the others."""
+        """Look at the next few known files."""
         if not index.turn:
             index.turn = list(index.known)
-        share = [index.turn.pop() for _ in range(min(LOOKED_AT_AGAIN, len(index.turn)))]
-        for name in {*share, *list(index.refused)[:LOOKED_AT_AGAIN]}:
+        for _ in range(min(LOOKED_AT_AGAIN, len(index.turn))):
+            self._look_again(index, index.turn.pop())
+
+    def _look_at_refused(self, index: _Folder) -> None:
+        """Look whether a refused file was mended."""
+        for name in list(index.refused)[:LOOKED_AT_AGAIN]:
             self._look_again(index, name)
 
     def _look_again(self, index: _Folder, name: str) -> None:

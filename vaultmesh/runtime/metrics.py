@@ -1,7 +1,8 @@
 """The place where every metric is defined: name, labels, help, and when it changes.
 
 Counters of attempts change in activities, which run once; everything about slots and backoff is read from the memos of
-the namespaces' workflows, so that no replica shows what another one has moved on from.
+the namespaces' workflows, so that no replica shows what another one has moved on from. A slot without an anchor changes
+no memo: what `count_owed` brings of such slots is shown by the worker that was asked, if it is more than the memo says.
 """
 
 import time
@@ -22,7 +23,7 @@ from typing_extensions import override
 
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatus
-from vaultmesh.domain.status import NamespaceMemo
+from vaultmesh.domain.status import NamespaceMemo, SlotOutcome
 from vaultmesh.domain.target import Target
 
 DEFAULT_PREFIX = "scheduler"
@@ -55,6 +56,7 @@ class Metrics:
         self._prefix = prefix
         self.memos: Mapping[str, NamespaceMemo] = {}
         """By namespace, as the last visibility list showed them."""
+        self._slots: dict[tuple[str, str], Mapping[SlotOutcome, int]] = {}
 
         def counter(name: str, text: str, labels: Iterable[str]) -> Counter:
             return Counter(f"{prefix}_{name}", text, tuple(labels), registry=self.registry)
@@ -86,6 +88,23 @@ class Metrics:
             ),
         )
         self.registry.register(_FromMemos(self, prefix))
+
+    def slots_ended(
+        self, namespace: str, cadence: str, outcomes: Mapping[SlotOutcome, int]
+    ) -> None:
+        """Remember how a cadence's slots ended so far, as its workflow says."""
+        self._slots[namespace, cadence] = outcomes
+
+    def slots(self, namespace: str, cadence: str) -> Mapping[SlotOutcome, int]:
+        """Return how a cadence's slots ended: what the memo or the workflow said, whichever counts more."""
+        memo = self.memos[namespace].cadences[cadence].outcomes
+        heard = self._slots.get((namespace, cadence), {})
+        return max(memo, heard, key=lambda outcomes: sum(outcomes.values()))
+
+    def listed(self, memos: Mapping[str, NamespaceMemo]) -> None:
+        """Take what a visibility list showed; namespaces that are gone are forgotten."""
+        self.memos = memos
+        self._slots = {key: heard for key, heard in self._slots.items() if key[0] in memos}
 
     def attempted(self, request: AnchorRequest, target: Target) -> None:
         """Count a request that is sent for the first time."""
@@ -152,7 +171,7 @@ class _FromMemos(Collector):
             for label, cadence in memo.cadences.items():
                 if cadence.last_anchor is not None:
                     last.add_metric((name, label), cadence.last_anchor)
-                for outcome, count in cadence.outcomes.items():
+                for outcome, count in self._metrics.slots(name, label).items():
                     slots.add_metric((name, label, outcome.value), count)
         yield from (slots, backoff, last)
 

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from operator import is_
 
 from vaultmesh.domain.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
@@ -130,11 +129,10 @@ class ReceiptStore:
         """Return what is owed; cheap when asked again with the same batches, or with more at the end."""
         with self._lock:
             known = self._looked_at_some(namespace, target)
-            is_longer = batches is known.asked or (
-                len(known.asked) <= len(batches) and all(map(is_, known.asked, batches))
-            )
+            asked = len(known.asked)
+            is_longer = batches is known.asked or tuple(batches[:asked]) == tuple(known.asked)
             before = known.answer if is_longer else Uncovered((), ())
-            fresh = batches[len(known.asked) :] if is_longer else batches
+            fresh = batches[asked:] if is_longer else batches
             owed: list[BatchRef] = []
             refused = list(before.refused)
             roots = known.roots

@@ -71,5 +71,5 @@ class Visibility:
             found[memo.namespace] = memo
         now = time.time()
         self.snapshot = Snapshot(now, found)
-        self._metrics.memos = found
+        self._metrics.listed(found)
         self._metrics.talked_to_temporal(now)
