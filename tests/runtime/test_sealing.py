@@ -1,7 +1,10 @@
 """Sealing files and pending events, with a power cut at every step."""
 
 import json
+import sys
 from hashlib import sha256
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -130,6 +133,34 @@ def test_a_file_that_is_sealed_already_is_refused_naming_its_batch(
         with pytest.raises(InvalidValue, match=f"B ü.md is sealed in batch {NOW}"):
             seal_files(store, namespace, files[1:], now=NOW + 5)
     assert store.names("out/batches") == [f"{NOW}.json"]
+
+
+AT_ONCE = 4
+
+
+def seal_in_another_process(root: Path, file: Path, ready: Barrier) -> None:
+    ready.wait(timeout=20)
+    try:
+        seal_files(LocalStore(root), NAMESPACE, [file], now=NOW)
+    except InvalidValue as error:
+        sys.exit(str(error))
+
+
+def test_the_same_file_sealed_by_several_processes_at_once_is_in_one_batch(
+    store: LocalStore, files: list[Path]
+) -> None:
+    spawning = get_context("spawn")
+    ready = spawning.Barrier(AT_ONCE)
+    processes = [
+        spawning.Process(target=seal_in_another_process, args=(store.root, files[0], ready))
+        for _ in range(AT_ONCE)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=30)
+    assert sorted(bool(process.exitcode) for process in processes) == [False] + [True] * 3
+    assert len(store.names("out/batches")) == 1
 
 
 def test_no_file_and_an_unreadable_one_are_refused(store: LocalStore, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
 2. The batch file is what counts: with it everything after is done again at the next seal, without
    it nothing has happened.
 3. A batch id is the time in Unix seconds, or the next free second.
+4. One seal at a time below a root: two that saw the same file would each make a batch of it.
 """
 
 import json
@@ -33,6 +34,7 @@ from vaultmesh.runtime.pending_events import Event, read_pending
 from vaultmesh.runtime.storage import Store
 
 NOTES_FOLDER = "out/.sealing"
+LOCK = f"{NOTES_FOLDER}/.lock"
 EVENT_HASH_DIGITS = 16
 """Hex digits of its hash in a sealed file's event id."""
 MOST_SECONDS_TRIED = 100_000
@@ -79,17 +81,19 @@ def seal_files(
         raise InvalidValue(message)
     events = [_event_of(file) for file in files]
     _require_distinct(events)
-    for finished in finish_seals(store, now=now):
-        batch = finished.batch
-        if (batch.namespace, batch.events) == (namespace, tuple(event.id for event in events)):
-            return finished
-    receipts = EventReceipts(store)
-    for event in events:
-        sealed = receipts.find(event.id)
-        if sealed is not None:
-            message = f"{event.source} is sealed in batch {batch_of(sealed[1], event.id)} already"
-            raise InvalidValue(message)
-    return _seal(store, namespace, events, now, folder)
+    with store.alone(LOCK):
+        for finished in finish_seals(store, now=now):
+            batch = finished.batch
+            if (batch.namespace, batch.events) == (namespace, tuple(event.id for event in events)):
+                return finished
+        receipts = EventReceipts(store)
+        for event in events:
+            sealed = receipts.find(event.id)
+            if sealed is not None:
+                batch_id = batch_of(sealed[1], event.id)
+                message = f"{event.source} is sealed in batch {batch_id} already"
+                raise InvalidValue(message)
+        return _seal(store, namespace, events, now, folder)
 
 
 def seal_pending(
@@ -102,11 +106,12 @@ def seal_pending(
     Raises:
         NetworkFailure: the storage failed; ask again.
     """
-    finish_seals(store, now=now)
-    events, left = read_pending(store, namespace)
-    if not events:
-        return NothingPending(left)
-    sealed = _seal(store, namespace, events, now, folder)
+    with store.alone(LOCK):
+        finish_seals(store, now=now)
+        events, left = read_pending(store, namespace)
+        if not events:
+            return NothingPending(left)
+        sealed = _seal(store, namespace, events, now, folder)
     return SealedBatch(sealed.batch, sealed.path, left)
 
 

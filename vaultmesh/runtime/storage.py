@@ -6,11 +6,12 @@
 3. Paths are relative and posix; a path that leaves the root is refused.
 """
 
+import fcntl
 import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
@@ -84,6 +85,10 @@ class Store(Protocol):
         """Remove a file durably; nothing happens if there is none."""
         ...
 
+    def alone(self, path: str) -> AbstractContextManager[None]:
+        """Keep every other process that asks for the same path waiting; ends with the process."""
+        ...
+
 
 class LocalStore:
     """Files of a folder on this machine, or on a volume that is mounted here."""
@@ -150,6 +155,20 @@ class LocalStore:
             except FileNotFoundError:
                 return
             _settle(place.parent)
+
+    @contextmanager
+    def alone(self, path: str) -> Iterator[None]:
+        """Hold the lock of a path, which is a file of its own; waits for whoever holds it."""
+        place = self._place(path)
+        with self._reported("lock", path):
+            self._make_folder(place.parent)
+            descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            with self._reported("lock", path):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _place(self, path: str) -> Path:
         pure = PurePosixPath(path)
