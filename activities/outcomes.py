@@ -17,13 +17,12 @@ NEWEST_LOOKED_AT = 1_000
 
 
 def outcome_of(files: Files, request: AnchorRequest, target: Target) -> AnchorOutcome:
-    """Return what the receipts say of a request: those written for its cadence and slot."""
+    """Return what the receipts that can be read say of a request: those written for its cadence and slot."""
     owned = files.owned(request.namespace, request.batches)
     found = []
     for ref in owned[-NEWEST_LOOKED_AT:]:
-        receipt = files.receipts.read(request.namespace, ref.batch_id, target)
-        if receipt is not None and _is_for(receipt, request):
-            found.append(receipt)
+        receipts = files.receipts.of_batch(ref.batch_id, target, namespace=request.namespace)
+        found.extend(one for one in receipts if _is_for(one, request))
     return anchored(found) if found else AnchorOutcome(status=OutcomeStatus.NOTHING_OWED)
 
 

@@ -3,12 +3,14 @@
 1. A receipt is written at inclusion, never before; each change of state carries a higher revision (X9).
 2. One anchor receipt per namespace, batch and target: for the requests that the manifest names, and for riders.
 3. A round is closed once every receipt of it is final, or once another round holds all its leaves.
+4. A receipt that can't be written holds up only its own namespace; the rest is written and answered first.
 """
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from temporalio import activity
 
@@ -57,7 +59,7 @@ class Recording:
         manifest = await asyncio.to_thread(
             self._files.rounds(order.target).read_manifest, order.round_id
         )
-        view = order.view or await self._view_of_closed(order)
+        view = await self._newest(order, order.view) if order.view else await self._closed(order)
         raw = await asyncio.to_thread(self._raw, order, view.tx_ref)
         watched = await asyncio.to_thread(self._files.rounds(order.target).watched, order.round_id)
         evidence = await anchoring.evidence(watched, view, raw)
@@ -65,16 +67,41 @@ class Recording:
         done = await asyncio.to_thread(self._write_all, order, manifest, view, evidence, least)
         if done.newer and order.state is not RecordState.CLOSED:
             return Recorded(newer=True)
-        if view.final and order.state is RecordState.INCLUDED:
+        if done.failed:
+            await self._report(order, done)
+        if order.view is not None and order.view.final and order.state is RecordState.INCLUDED:
             await asyncio.to_thread(self._close_final, order, view)
         await self._answers.complete(order.target, done.answers(order.waiting))
         return Recorded(receipts=len(done.receipts))
 
-    async def _view_of_closed(self, order: Record) -> RoundView:
-        """Look at a closed round's ledger entry again: its receipts are to be rebuilt."""
+    async def _report(self, order: Record, done: "_Done") -> NoReturn:
+        """Answer who has all its receipts, tell the others' clocks, and fail, so that it is tried again."""
+        stuck = [one for one in order.waiting if one.namespace in done.failed]
+        written = [one for one in order.waiting if one.namespace not in done.failed]
+        await self._answers.complete(order.target, done.answers(written))
+        attempt = activity.info().attempt
+        for one in stuck:
+            failure = done.failed[one.namespace]
+            await self._answers.note(one, attempt, failure.kind, str(failure), order.backoff)
+        raise next(iter(done.failed.values()))
+
+    async def _newest(self, order: Record, ordered: RoundView) -> RoundView:
+        """Look again when this is not the first try: the rest of the round must not wait for one folder."""
+        if activity.info().attempt == 1:
+            return ordered
+        view = await self._look(order)
+        same = view.state is RoundState.INCLUDED and view.block == ordered.block
+        return view if same else ordered
+
+    async def _look(self, order: Record) -> RoundView:
         anchoring = await self._targets.open(order.target)
         watched = await asyncio.to_thread(self._files.rounds(order.target).watched, order.round_id)
         (view,) = await anchoring.look([watched])
+        return view
+
+    async def _closed(self, order: Record) -> RoundView:
+        """Look at a closed round's ledger entry again: its receipts are to be rebuilt."""
+        view = await self._look(order)
         if view.state is not RoundState.INCLUDED:
             message = (
                 f"round {order.round_id} was closed as final, but its transaction is {view.state} now on "
@@ -110,7 +137,12 @@ class Recording:
             receipt = anchor_receipt(
                 entry, order, view, evidence, now=datetime.now(UTC), revision=revision
             )
-            if self._files.receipts.write(receipt) is Written.NEWER_EXISTS:
+            try:
+                written = self._files.receipts.write(receipt)
+            except NetworkFailure as failure:
+                done.failed.setdefault(entry.request.namespace, failure)
+                continue
+            if written is Written.NEWER_EXISTS:
                 done.newer = True
                 if order.state is not RecordState.CLOSED:
                     return done
@@ -202,12 +234,10 @@ class Recording:
 class _Done:
     """What a recorder wrote."""
 
-    receipts: list[AnchorReceipt]
+    receipts: list[AnchorReceipt] = field(default_factory=list)
     newer: bool = False
-
-    def __init__(self) -> None:
-        self.receipts = []
-        self.newer = False
+    failed: dict[str, NetworkFailure] = field(default_factory=dict)
+    """Namespaces with a receipt that could not be written."""
 
     def answers(
         self, waiting: Iterable[AnchorRequest]

@@ -9,7 +9,7 @@ from temporalio.service import RPCError
 
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.problems import ConfigurationError
-from vaultmesh.runtime.configuration import load_namespaces, namespaces_path
+from vaultmesh.runtime.configuration import CONFIG_FOLDER, load_namespaces, namespaces_path
 from vaultmesh.runtime.registration import Change, register
 from vaultmesh.runtime.settings import Settings
 
@@ -25,6 +25,7 @@ class Reload:
         self._client = client
         self._settings = settings
         self._known_schemes = known_schemes
+        self._place = namespaces_path(settings)
 
     async def run(self) -> None:
         """Look every ten seconds until cancelled; a broken file changes nothing and is reported once."""
@@ -44,14 +45,17 @@ class Reload:
                 _LOG.warning("namespaces file not applied yet", extra={"err": str(error)})
 
     def _content(self) -> bytes | None:
+        """Return what the file holds; None while it is gone: the repository's own does not take its place."""
+        place = namespaces_path(self._settings)
+        if place.is_relative_to(self._settings.root / CONFIG_FOLDER):
+            self._place = place
         try:
-            return namespaces_path(self._settings).read_bytes()
+            return self._place.read_bytes()
         except OSError:
             return None
 
     async def _apply(self) -> None:
-        path = namespaces_path(self._settings)
-        file = await asyncio.to_thread(load_namespaces, path, self._known_schemes)
+        file = await asyncio.to_thread(load_namespaces, self._place, self._known_schemes)
         async for one in register(self._client, file.specs, self._settings, self._known_schemes):
             if one.change is not Change.UNCHANGED:
                 _LOG.info(

@@ -144,7 +144,7 @@ class ReceiptStore:
                 if root is None:
                     owed.append(ref)
                 elif root != ref.root.digest:
-                    refused.append(_changed(ref, root, target))
+                    refused.append(_changed(namespace, ref, root, target))
             known.asked, known.answer = batches, Uncovered(owed, refused)
             return known.answer
 
@@ -219,7 +219,8 @@ def _lasting(receipt: AnchorReceipt) -> AnchorReceipt:
     return receipt.model_copy(update={"finality": finality, "observed_at": receipt.anchor_ts})
 
 
-def _changed(ref: BatchRef, root: bytes, target: Target) -> Refused:
+def _changed(namespace: str, ref: BatchRef, root: bytes, target: Target) -> Refused:
     anchored = MerkleRoot(root).batch_form
-    reason = f"its root is {ref.root}, but {anchored} was anchored on {target}; restore the file"
+    receipt = receipt_path(namespace, ref.batch_id, target)
+    reason = f"its root is {ref.root}, but {anchored} was anchored on {target}; restore the file (the receipt is {receipt})"
     return Refused(ref.path, reason)
