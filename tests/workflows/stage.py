@@ -298,15 +298,24 @@ def counted(events: Iterable[HistoryEvent], *kinds: str) -> int:
 
 
 def failed_tasks(events: Iterable[HistoryEvent]) -> int:
-    """Return how many workflow tasks failed, apart from those that a message overtook."""
+    """Return how many workflow tasks failed, apart from those that a message overtook.
+
+    One that timed out counts if the next one does not complete: a task that the server hands out in the very moment
+    in which the worker evicts the run reaches no workflow code (seen with no cached workflows on the Java server).
+    """
     overtaken = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+    completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    timed_out = EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT
+    failed = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+    ends = [event for event in events if event.event_type in (completed, timed_out, failed)]
+    following = [event.event_type for event in ends[1:]]
     return sum(
-        event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT
+        (event.event_type == timed_out and after != completed)
         or (
-            event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+            event.event_type == failed
             and event.workflow_task_failed_event_attributes.cause != overtaken
         )
-        for event in events
+        for event, after in itertools.zip_longest(ends, following)
     )
 
 
