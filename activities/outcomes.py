@@ -19,7 +19,7 @@ NEWEST_LOOKED_AT = 1_000
 def outcome_of(files: Files, request: AnchorRequest, target: Target) -> AnchorOutcome:
     """Return what the receipts that can be read say of a request: those written for its cadence and slot."""
     owned = files.owned(request.namespace, request.batches)
-    found = []
+    found: list[AnchorReceipt] = []
     for ref in owned[-NEWEST_LOOKED_AT:]:
         receipts = files.receipts.of_batch(ref.batch_id, target, namespace=request.namespace)
         found.extend(one for one in receipts if _is_for(one, request))

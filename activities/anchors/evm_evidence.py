@@ -11,8 +11,10 @@ from activities.anchors.evm_contract import anchored_logs
 from activities.anchors.evm_errors import NodeError
 from activities.anchors.evm_horizon import Horizon, Rules, read_horizon
 from activities.anchors.evm_observe import SUCCESS
+from activities.anchors.evm_portable import portable_proof
 from activities.anchors.evm_reads import Block, TxReceipt, block_at, raw_transaction, tx_receipt
 from activities.anchors.evm_rpc import Provider, Providers, supported_by
+from vaultmesh.domain.evm_proof import Claim
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.domain.ledger import BlockRef, RoundView
 
@@ -50,11 +52,10 @@ async def collect(
         )
         raise NetworkFailure(message)
     exhibit = agreeing[0]
-    batch_id = _batch_id(exhibit.receipt, rules, wanted)
+    commitment, batch_id = _logged(exhibit.receipt, rules, wanted)
     raw = raw or await _raw_from_chain(providers, view.tx_ref)
     if raw:
         require_bytes_of(raw, view.tx_ref)
-    # The header and the receipt's proof (E15) join `scheme` here once `view.final`.
     scheme: dict[str, JsonValue] = {
         "contract": rules.contract,
         "batchId": "0x" + batch_id.hex(),
@@ -63,7 +64,26 @@ async def collect(
         "finality": _finality(rules, [one.horizon for one in agreeing]),
         "quorum": rules.quorum,
     }
+    if view.final and raw:
+        claim = _claim(rules, exhibit, raw, (commitment, batch_id))
+        scheme |= await portable_proof(providers, claim)
     return Evidence(scheme, view.tx_ref, view.tx_ref, seen_in.number, exhibit.block.ref.time)
+
+
+def _claim(rules: Rules, exhibit: _Exhibit, raw: str, logged: tuple[bytes, bytes]) -> Claim:
+    """Return what the portable proof (E15) is to prove."""
+    block = exhibit.block
+    return Claim(
+        chain_id=rules.chain_id,
+        block_hash=bytes.fromhex(block.hash[2:]),
+        block_number=block.number,
+        block_time=block.ref.time,
+        tx_hash=bytes.fromhex(exhibit.receipt.tx_hash[2:]),
+        raw_transaction=bytes.fromhex(raw.removeprefix("0x")),
+        contract=bytes.fromhex(rules.contract.removeprefix("0x")),
+        commitment=logged[0],
+        batch_id=logged[1],
+    )
 
 
 def require_bytes_of(raw: str, tx_ref: str) -> None:
@@ -96,13 +116,16 @@ async def _exhibit(
     return _Exhibit(receipt, block, horizon)
 
 
-def _batch_id(receipt: TxReceipt, rules: Rules, wanted: tuple[bytes, bytes] | None) -> bytes:
+def _logged(
+    receipt: TxReceipt, rules: Rules, wanted: tuple[bytes, bytes] | None
+) -> tuple[bytes, bytes]:
+    """Return commitment and batch id of the transaction's anchor event."""
     logged = anchored_logs(receipt.logs, rules.contract)
     found = next((pair for pair in logged if wanted is None or pair == wanted), None)
     if receipt.status != SUCCESS or receipt.to != rules.contract or found is None:
         message = f"{receipt.tx_hash} does not anchor this round at {rules.contract}"
         raise ValidationFailure(message)
-    return found[1]
+    return found
 
 
 def _finality(rules: Rules, horizons: list[Horizon]) -> dict[str, JsonValue]:
