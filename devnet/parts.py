@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from devnet.anvil import ANVIL
+from devnet.bitcoind_fetch import BITCOIND
 from devnet.errors import PartError
 from devnet.promtool import PROMTOOL
 from devnet.solc import SOLC
@@ -16,7 +17,7 @@ from devnet.temporal import TEMPORAL
 from devnet.test_server import TEST_SERVER
 
 SUPPLIES: dict[str, Supply] = {
-    supply.name: supply for supply in (ANVIL, TEMPORAL, TEST_SERVER, TCTL, SOLC, PROMTOOL)
+    supply.name: supply for supply in (ANVIL, BITCOIND, TEMPORAL, TEST_SERVER, TCTL, SOLC, PROMTOOL)
 }
 
 

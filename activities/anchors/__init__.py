@@ -15,7 +15,9 @@ from vaultmesh.domain.target import Target
 from vaultmesh.runtime.configuration import AnchorsFile
 
 SCHEMES = {
+    "btc": "activities.anchors.btc",
     "eip155": "activities.anchors.evm",
+    "rfc3161": "activities.anchors.rfc3161",
 }
 """Module of each scheme."""
 

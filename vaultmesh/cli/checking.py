@@ -214,7 +214,11 @@ class Verifier:
                 block_number=anchor.block,
                 anchor_ts=datetime.fromtimestamp(anchor.ts, UTC),
                 required_depth=0,
-                evidence={**evidence, "contract": anchor.contract or ""},
+                evidence={
+                    **evidence,
+                    "contract": anchor.contract or "",
+                    "token": anchor.sig or "",
+                },
             )
             return await opened.verify(claim)
         except (AnchorError, InvalidValue) as error:

@@ -1,0 +1,254 @@
+"""The place where a time-stamp authority (RFC 3161) becomes a target: commitments are stamped, and the tokens kept.
+
+1. The request is decided once, with its nonce, and is what a candidate consists of; it is sent to every authority.
+2. A round counts as included, and final, once enough sound replies lie beside its candidate: there is nothing to wait for.
+3. What the pen knows a round by is the request's hash, since a serial number comes with the reply; receipts have the number.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography import x509
+from typing_extensions import override
+
+from activities.anchors.contract import Anchoring, Check, Claim, Evidence
+from activities.anchors.evm_errors import public_url
+from activities.anchors.rfc3161_evidence import checks_of, clocks_disagree, evidence_of
+from activities.anchors.rfc3161_http import CALL_SECONDS
+from activities.anchors.rfc3161_quorum import Authorities
+from activities.anchors.rfc3161_replies import Kept, Question, Replies
+from activities.anchors.rfc3161_settings import TsaSettings
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
+from vaultmesh.domain.ledger import (
+    BlockRef,
+    Broadcasted,
+    Bumped,
+    PenSettings,
+    Reservation,
+    RoundState,
+    RoundView,
+    SignedCandidate,
+    Terms,
+    Verdict,
+    WatchedRound,
+)
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.rounds import Mode, round_id
+from vaultmesh.domain.target import Target
+from vaultmesh.domain.timestamp import NONCE_BITS, build_request, read_request
+from vaultmesh.domain.timestamp_evidence import bytes_of, text_of
+from vaultmesh.runtime.round_files import ROUNDS_FOLDER, RoundFiles
+from vaultmesh.runtime.storage import LocalStore
+
+POLL_SECONDS = 1.0
+"""Between two looks at the stored replies: only a broadcast changes them."""
+
+Settings = TsaSettings
+"""The keys of an authority's section in anchors.yaml."""
+_log = logging.getLogger(__name__)
+
+
+def open_target(target: Target, settings: TsaSettings, root: Path) -> "TsaAnchoring":
+    """Return the target; connects with the first request. `trustBundle` and replies are relative to `root`."""
+    return TsaAnchoring(target, settings, root)
+
+
+class TsaAnchoring(Anchoring):
+    """One or more authorities that stamp together."""
+
+    def __init__(
+        self,
+        target: Target,
+        settings: TsaSettings,
+        root: Path,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
+        """Use `open_target`."""
+        self._target = target
+        self._settings = settings
+        self._root = root
+        self._store = LocalStore(root)
+        self._urls = [url.get_secret_value() for url in settings.endpoints]
+        spacing = settings.spacing.total_seconds()
+        self._authorities = Authorities(self._urls, settings.quorum, spacing, call_seconds)
+
+    @override
+    def __repr__(self) -> str:
+        """Name the target; settings hold secrets."""
+        return f"TsaAnchoring({self._target})"
+
+    @property
+    @override
+    def pen_settings(self) -> PenSettings:
+        return PenSettings(
+            window_seconds=self._settings.window.total_seconds(),
+            window_max_seconds=self._settings.window_max.total_seconds(),
+            max_leaves=self._settings.max_leaves,
+        )
+
+    @property
+    @override
+    def aggregation(self) -> Mode:
+        return self._settings.aggregation.value
+
+    @property
+    @override
+    def confirmations(self) -> int:
+        return 0
+
+    @property
+    @override
+    def poll_seconds(self) -> float:
+        return POLL_SECONDS
+
+    @override
+    async def reserve(
+        self,
+        commitment: bytes,
+        label: str,
+        *,
+        last: Reservation | None,
+        highest_stored: Callable[[str], int | None],
+    ) -> tuple[Reservation, Terms]:
+        """Decide the request; there is nothing to pay with and no order, so nobody can be behind."""
+        await self._roots()  # nothing is asked for that could not be verified
+        nonce = secrets.randbits(NONCE_BITS)
+        request = build_request(commitment, nonce, self._settings.policy)
+        fields: Terms = {"commitment": "0x" + commitment.hex(), "request": text_of(request)}
+        account = ", ".join(public_url(url) for url in self._urls)
+        return Reservation(account=account, fields=fields), {}
+
+    @override
+    def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
+        """Return the request itself: an authority needs no signature of ours."""
+        request = _question(reservation).request
+        return SignedCandidate(n=n, tx_ref=_ref_of(request), raw=text_of(request), terms=terms)
+
+    @override
+    async def broadcast(self, reservation: Reservation, candidate: SignedCandidate) -> Broadcasted:
+        """Have the request stamped; what is stored already is not asked for again.
+
+        Raises:
+            AnchorError: too few authorities gave a sound token.
+        """
+        question = _question(reservation)
+        replies, roots = self._replies(question.commitment), await self._roots()
+        found = await self._authorities.gather(question, roots, replies, candidate.n)
+        if clocks_disagree(found):
+            times = {one.authority: one.token.gen_time.isoformat() for one in found}
+            _log.warning("clocks of authorities disagree", extra={"times": times})
+        return Broadcasted(verdict=Verdict.ACCEPTED)
+
+    @override
+    async def bump(self, reservation: Reservation, highest: Terms) -> Bumped:
+        return Bumped(message="an authority takes no bids; the same request is sent again")
+
+    @override
+    async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
+        roots = await self._roots()
+        return [await asyncio.to_thread(self._view, one, roots) for one in rounds]
+
+    @override
+    async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
+        """Collect the tokens.
+
+        Raises:
+            NetworkFailure: the stored replies do not carry the round any more.
+        """
+        if watched is None:
+            message = "a time stamp's evidence is in its receipt; nobody else keeps it"
+            raise ValidationFailure(message)
+        question = await asyncio.to_thread(self._asked, watched)
+        roots = await self._roots()
+        found = await asyncio.to_thread(self._found, question, roots) if question else []
+        if question is None or len(found) < self._settings.quorum:
+            message = (
+                f"round {view.round_id} of {self._target} has {len(found)} of {self._settings.quorum} sound replies "
+                "now; restore out/rounds, or the roots in trustBundle"
+            )
+            raise NetworkFailure(message)
+        return evidence_of(found, bytes_of(raw) or question.request)
+
+    @override
+    async def verify(self, claim: Claim) -> list[Check]:
+        roots = await self._roots()
+        wanted = self._settings
+        return await asyncio.to_thread(
+            checks_of, claim, roots, quorum=wanted.quorum, policy=wanted.policy
+        )
+
+    @override
+    async def close(self) -> None:
+        await self._authorities.close()
+
+    async def _roots(self) -> list[x509.Certificate]:
+        return await asyncio.to_thread(self._settings.pinned_roots, self._root)
+
+    def _replies(self, commitment: bytes) -> Replies:
+        folder = f"{ROUNDS_FOLDER}/{self._target.path}/{round_id(self._target, commitment)}"
+        return Replies(self._store, folder)
+
+    def _asked(self, watched: WatchedRound) -> Question | None:
+        """Return what was asked for a round: by its reservation, or for a legacy anchor by what is stored, if anything."""
+        commitment = MerkleRoot.parse_receipt_form(watched.commitment).digest
+        reservation = watched.reservation
+        if not reservation.fields:
+            files = RoundFiles(self._store, self._target)
+            stored = files.candidates(round_id(self._target, commitment))
+            if not stored:
+                return None
+            reservation = Reservation.model_validate(stored[-1].reservation)
+        question = _question(reservation)
+        if question.commitment != commitment:
+            message = f"the reservation of round {watched.round_id} is for another commitment"
+            raise ValidationFailure(message)
+        return question
+
+    def _found(self, question: Question, roots: list[x509.Certificate]) -> list[Kept]:
+        return self._replies(question.commitment).sound(question, roots)
+
+    def _view(self, watched: WatchedRound, roots: list[x509.Certificate]) -> RoundView:
+        question = self._asked(watched)
+        found = self._found(question, roots) if question is not None else []
+        if len(found) < self._settings.quorum:
+            return RoundView(round_id=watched.round_id, state=RoundState.MISSING)
+        primary = found[0]
+        return RoundView(
+            round_id=watched.round_id,
+            state=RoundState.INCLUDED,
+            tx_ref=watched.tx_refs[-1],
+            block=BlockRef(
+                number=0, hash=sha256(primary.reply).hexdigest(), time=primary.token.gen_time
+            ),
+            depth=max(watched.depths, default=0),
+            irrevocable=True,
+            final=True,
+        )
+
+
+def _question(reservation: Reservation) -> Question:
+    """Return what a reservation asks.
+
+    Raises:
+        ValidationFailure: it is not of this scheme's form.
+    """
+    request = bytes_of(reservation.fields.get("request"))
+    commitment = reservation.fields.get("commitment")
+    try:
+        if request is None or not isinstance(commitment, str):
+            message = "it lacks request or commitment"
+            raise InvalidValue(message)
+        read_request(request)
+        return Question(MerkleRoot.parse_receipt_form(commitment).digest, request)
+    except InvalidValue as error:
+        message = f"the recorded reservation is no time-stamp request: {error}"
+        raise ValidationFailure(message) from error
+
+
+def _ref_of(request: bytes) -> str:
+    return f"request:{sha256(request).hexdigest()}"

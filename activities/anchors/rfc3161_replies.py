@@ -1,0 +1,113 @@
+"""The place where replies of authorities are kept and counted: beside their candidate, in the round's folder.
+
+1. A reply is judged before it is kept, and kept before it counts: a crash after it came loses nothing.
+2. It is created exclusively as `reply-<n>-<i>.tsr` and never changed: `n` is the candidate's number, `i` counts up.
+3. What is read back is judged again, by all rules but the clock's: a damaged or foreign file counts for nothing.
+4. Tokens count by the pinned root they lead to; the earliest of each root, and of all, comes first (T8, T11).
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+
+from vaultmesh.domain.failures import ValidationFailure
+from vaultmesh.domain.timestamp import Token
+from vaultmesh.domain.timestamp_checks import Judgement, judge
+from vaultmesh.runtime.storage import Store
+
+_PREFIX, _SUFFIX = "reply-", ".tsr"
+MOST_REPLIES = 64
+"""Of one candidate; only files that are damaged again and again can make as many."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A reply that holds, and what it proves."""
+
+    reply: bytes
+    token: Token
+    root: bytes
+    """The pinned root it leads to, DER."""
+    authority: str
+
+    @property
+    def order(self) -> tuple[datetime, bytes]:
+        """The earliest is the primary one."""
+        return self.token.gen_time, self.reply
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What replies are judged against."""
+
+    commitment: bytes
+    request: bytes
+    """Names the policy as well, if one was wanted."""
+
+
+class Replies:
+    """The replies to one round's candidates; blocks, and belongs into a thread."""
+
+    def __init__(self, store: Store, folder: str) -> None:
+        """Keep them in the round's folder."""
+        self._store = store
+        self._folder = folder
+
+    def sound(self, question: Question, roots: list[x509.Certificate]) -> list[Kept]:
+        """Return the kept replies that hold, the earliest of each root, the earliest first."""
+        found: list[Kept] = []
+        for name in self._names():
+            content = self._store.read(f"{self._folder}/{name}")
+            if content is None:
+                continue
+            judged = judge(content, question.commitment, roots, request=question.request)
+            if judged.sound:
+                found.append(kept(content, judged))
+            else:
+                file = f"{self._folder}/{name}"
+                _log.warning("stored reply refused", extra={"file": file, "err": judged.problems})
+        return one_per_root(found)
+
+    def keep(self, reply: bytes, n: int) -> None:
+        """Store a reply that was judged sound; the same bytes are stored once.
+
+        Raises:
+            ValidationFailure: there are very many already.
+        """
+        names = set(self._names())
+        for i in range(MOST_REPLIES):
+            name = f"{_PREFIX}{n}-{i}{_SUFFIX}"
+            path = f"{self._folder}/{name}"
+            if name not in names and self._store.create(path, reply):
+                return
+            if self._store.read(path) == reply:
+                return
+        message = f"{self._folder} holds {MOST_REPLIES} replies and no quorum: check the storage and trustBundle"
+        raise ValidationFailure(message)
+
+    def _names(self) -> list[str]:
+        names = self._store.names(self._folder)
+        return sorted(one for one in names if one.startswith(_PREFIX) and one.endswith(_SUFFIX))
+
+
+def kept(reply: bytes, judged: Judgement) -> Kept:
+    """Return a sound reply as one that counts.
+
+    Raises:
+        ValidationFailure: it is not sound.
+    """
+    if judged.token is None or not judged.sound:
+        raise ValidationFailure(judged.problems)
+    return Kept(reply, judged.token, judged.root, judged.authority)
+
+
+def one_per_root(found: Iterable[Kept]) -> list[Kept]:
+    """Return the earliest of each root, the earliest first."""
+    first: dict[bytes, Kept] = {}
+    for one in sorted(found, key=lambda one: one.order):
+        first.setdefault(one.root, one)
+    return list(first.values())

@@ -1,0 +1,147 @@
+"""The whole way from a batch to a final receipt on Bitcoin, with bids, reorganisations, thieves and killed parts."""
+
+import time
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from tests.support.bitcoin_system import TARGET, BitcoinSystem
+from tests.support.system import kill
+from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, prove
+from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
+
+pytestmark = [pytest.mark.server, pytest.mark.btc, pytest.mark.slow]
+NAMESPACE = "bitcoin:test"
+
+
+def test_a_batch_becomes_a_final_receipt_that_proves_itself(tmp_path: Path) -> None:
+    with BitcoinSystem(tmp_path) as system:
+        system.start_worker()
+        batch = system.seal()
+        system.register(NAMESPACE)
+        (txid,) = system.wait_pooled()
+        assert system.receipt(NAMESPACE, batch) is None
+        system.node.mine()
+        receipt = system.wait(lambda: system.receipt(NAMESPACE, batch), "a receipt")
+        assert (receipt["txRef"], receipt["finality"]["state"]) == (txid, "observed")
+        system.node.mine()
+        system.wait_final(NAMESPACE, batch)
+        receipt = system.receipt(NAMESPACE, batch)
+        assert receipt is not None
+        proven = prove(BitcoinEvidence.read(receipt["evidence"]["btc"]))
+        assert proven.transaction.txid == receipt["txHash"] == txid
+        assert proven.transaction.commitments == [bytes.fromhex(receipt["root"][2:])]
+        assert (proven.depth, receipt["finality"]["observedDepth"]) == (2, 2)
+        assert (receipt["chain"], receipt["txScheme"], receipt["network"]) == (
+            "BTC", "btc", "btc:regtest",
+        )  # fmt: skip
+        time.sleep(5)
+        assert system.node.rpc("getrawmempool") == []
+
+
+def test_a_stuck_bid_is_raised_and_the_winner_is_in_the_receipt(tmp_path: Path) -> None:
+    with BitcoinSystem(tmp_path, bumpAfter="2s", feeCapSatVb=3) as system:
+        system.node.rpc("setmocktime", int(time.time()) - 60)
+        system.node.mine(12)
+        system.start_worker()
+        batch = system.seal()
+        system.register(NAMESPACE)
+        first = system.wait_pooled()
+        second = system.wait(
+            lambda: pool if (pool := system.node.rpc("getrawmempool")) != first else None, "a bid"
+        )
+        assert len(second) == 1
+        system.node.mine(2)
+        system.wait_final(NAMESPACE, batch)
+        receipt = system.receipt(NAMESPACE, batch)
+        assert receipt is not None
+        assert receipt["txRef"] != first[0]
+        system.assert_each_root_once(NAMESPACE, [batch])
+
+
+def test_a_reorganised_anchor_is_said_to_be_and_comes_back_as_the_same_one(tmp_path: Path) -> None:
+    with BitcoinSystem(tmp_path, confirmations=4) as system:
+        system.start_worker()
+        batch = system.seal()
+        system.register(NAMESPACE)
+        (txid,) = system.wait_pooled()
+        (block,) = system.node.mine()
+        system.wait(lambda: system.receipt(NAMESPACE, batch), "a receipt")
+        system.node.reorg(1)
+        system.wait(
+            lambda: (one := system.receipt(NAMESPACE, batch)) and one["status"] == "reorged",
+            "a reorged receipt",
+        )
+        assert system.wait_pooled() == [txid]
+        system.node.mine(4)
+        system.wait_final(NAMESPACE, batch)
+        receipt = system.receipt(NAMESPACE, batch)
+        assert receipt is not None
+        assert receipt["txRef"] == txid
+        assert receipt["evidence"]["btc"]["blockHash"] != block
+        system.assert_each_root_once(NAMESPACE, [batch])
+
+
+def test_a_stolen_input_is_reported_and_the_root_goes_out_on_another_one(tmp_path: Path) -> None:
+    with BitcoinSystem(tmp_path) as system:
+        system.start_worker()
+        batch = system.seal()
+        system.register(NAMESPACE)
+        (txid,) = system.wait_pooled()
+        node = system.node
+        spent = node.rpc("getrawtransaction", txid, 1)["vin"][0]
+        outpoint = {"txid": spent["txid"], "vout": spent["vout"]}
+        value = node.rpc("gettxout", spent["txid"], spent["vout"], False)["value"] - 0.001
+        pays = {node.wallet("getnewaddress"): round(value, 8)}
+        raw = node.rpc("createrawtransaction", [outpoint], pays)
+        node.mine_with(node.wallet("signrawtransactionwithwallet", raw)["hex"])
+        held = system.wait(lambda: system.pen().get("held"), "a held pen")
+        assert "none of ours" in str(held)
+        node.mine()
+        (other,) = system.wait_pooled()
+        assert node.rpc("getrawtransaction", other, 1)["vin"][0]["txid"] != spent["txid"]
+        node.mine(2)
+        system.wait_final(NAMESPACE, batch)
+        system.assert_each_root_once(NAMESPACE, [batch])
+
+
+@pytest.mark.fault
+def test_a_pen_that_was_terminated_adopts_what_is_in_the_pool(tmp_path: Path) -> None:
+    with BitcoinSystem(tmp_path) as system:
+        system.start_worker()
+        batch = system.seal()
+        system.register(NAMESPACE)
+        pool = system.wait_pooled()
+
+        async def terminate(client: Client) -> None:
+            for workflow_id in (aggregator_workflow_id(TARGET), namespace_workflow_id(NAMESPACE)):
+                await client.get_workflow_handle(workflow_id).terminate()
+
+        system.ask(terminate)
+        system.node.stop()
+        system.node.start()
+        system.register(NAMESPACE)
+        system.wait(lambda: system.pen().get("rounds"), "an adopted round")
+        assert system.wait_pooled() == pool
+        system.node.mine(2)
+        system.wait_final(NAMESPACE, batch)
+        system.assert_each_root_once(NAMESPACE, [batch])
+
+
+@pytest.mark.fault
+def test_killed_workers_and_nodes_pay_nothing_twice(tmp_path: Path) -> None:
+    with BitcoinSystem(tmp_path, clock_seconds=0.7) as system:
+        system.register(NAMESPACE)
+        batches = []
+        for number in range(4):
+            batches.append(system.seal())
+            worker = system.start_worker()
+            time.sleep(0.7 * number)
+            if number % 2:
+                system.node.kill()
+                system.node.start()
+            kill(worker)
+        system.start_worker()
+        system.wait_final(NAMESPACE, *batches, seconds=100)
+        system.assert_each_root_once(NAMESPACE, batches)

@@ -1,0 +1,135 @@
+"""A stamped receipt is proven by its own bytes and a root that the user names, and by nothing less."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.simulators.timestamps import STAMPED_AT, Forgery, Holder, new_leaf, new_root
+from vaultmesh.domain.offline_findings import Found, SchemeFindings, Standing, Trust, standing_of
+from vaultmesh.domain.offline_tsa import find
+from vaultmesh.domain.receipt import (
+    AnchorReceipt,
+    Finality,
+    ReceiptFinality,
+    ReceiptMetadata,
+    Status,
+)
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.target import Target
+from vaultmesh.domain.timestamp import build_request
+from vaultmesh.domain.timestamp_evidence import text_of
+
+ROOT, OTHER = new_root("first root"), new_root("second root")
+COMMITMENT = MerkleRoot(bytes(range(32)))
+REQUEST = build_request(COMMITMENT.digest, 7)
+LEAF = new_leaf(ROOT)
+LATER = STAMPED_AT + timedelta(seconds=2, milliseconds=500)
+REPLY = Forgery(LEAF).reply(REQUEST)
+
+
+def receipt_with(moment: datetime = STAMPED_AT, **evidence: Any) -> AnchorReceipt:
+    """Return a receipt with the good token, unless something else is said."""
+    carried: dict[str, Any] = {
+        "token": text_of(REPLY),
+        "tokens": [],
+        "request": text_of(REQUEST),
+        "certificates": [text_of(LEAF.der), text_of(ROOT.der)],
+        **evidence,
+    }
+    return AnchorReceipt(
+        root=COMMITMENT,
+        chain="TSA",
+        network=Target("rfc3161", "tsa"),
+        tx_scheme="tsa",
+        tx_ref="serial:abc",
+        block_number=0,
+        anchor_ts=moment,
+        observed_at=datetime.now(UTC),
+        status=Status.VERIFIED,
+        finality=ReceiptFinality(observed_depth=0, required_depth=0, state=Finality.FINALIZED),
+        verifier="test/1",
+        evidence={"aggregation": None, "rfc3161": carried},
+        metadata=ReceiptMetadata(
+            namespace="dao:test", batch_id="1", cadence="cold", slot="s", round="r", revision=1
+        ),
+    )
+
+
+def found(receipt: AnchorReceipt, *trusted: Holder) -> SchemeFindings:
+    """Return the findings under trust in roots."""
+    return find(receipt, COMMITMENT, Trust(authorities=tuple(one.pem for one in trusted)))
+
+
+def named(findings: SchemeFindings, what: Found) -> list[str]:
+    """Return the names of the checks that came to something."""
+    return [one.name for one in findings.checks if one.found is what]
+
+
+def test_a_named_root_proves_the_time_and_says_whose_clock() -> None:
+    findings = found(receipt_with(), OTHER, ROOT)
+    assert standing_of(findings.checks) is Standing.PROVEN
+    assert findings.when == "2026-01-15T10:00:00Z ± 1 s (clock of CN=authority)"
+    assert findings.trust == "trust in CN=first root"
+
+
+@pytest.mark.parametrize("trusted", [(), (OTHER,)])
+def test_without_the_right_root_it_is_consistent_but_not_proven(
+    trusted: tuple[Holder, ...],
+) -> None:
+    findings = found(receipt_with(), *trusted)
+    assert standing_of(findings.checks) is Standing.CONSISTENT
+    assert named(findings, Found.OPEN) == ["trusted root"]
+
+
+def test_a_receipt_that_carries_no_root_still_proves_with_one() -> None:
+    bare = receipt_with(certificates=[])
+    assert standing_of(found(bare, ROOT).checks) is Standing.PROVEN
+    assert named(found(bare), Found.OPEN) == ["chain", "trusted root"]
+
+
+def test_a_forged_root_of_the_same_name_proves_nothing() -> None:
+    forged = new_root("first root")
+    leaf = new_leaf(forged)
+    token = text_of(Forgery(leaf).reply(REQUEST))
+    receipt = receipt_with(token=token, certificates=[text_of(leaf.der), text_of(forged.der)])
+    assert standing_of(found(receipt, ROOT).checks) is Standing.CONSISTENT
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "none": ({"token": None}, "token"),
+    "no base64": ({"token": "%"}, "token"),
+    "another request": ({"request": text_of(build_request(COMMITMENT.digest, 8))}, "nonce"),
+    "no request": ({"request": "%"}, "request"),
+    "signature": ({"token": text_of(Forgery(LEAF, signs_with=OTHER.key).reply(REQUEST))}, "signature"),
+    "serial": ({"token": text_of(Forgery(LEAF, serial=5).reply(REQUEST))}, "serial number"),
+    "time": ({"token": text_of(Forgery(LEAF, gen_time=LATER).reply(REQUEST))}, "timestamp"),
+    "further": ({"tokens": [{"token": "AAAA"}]}, "further tokens"),
+    "further nothing": ({"tokens": [7]}, "further tokens"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_evidence_that_is_wrong_is_refuted_whoever_is_trusted(case: str) -> None:
+    evidence, name = WRONG[case]
+    for trusted in ((ROOT,), ()):
+        findings = found(receipt_with(**evidence), *trusted)
+        assert standing_of(findings.checks) is Standing.REFUTED
+        assert name in named(findings, Found.WRONG)
+
+
+def test_a_further_token_of_another_authority_proves_when_only_its_root_is_trusted() -> None:
+    leaf = new_leaf(OTHER, name="second authority")
+    other = Forgery(leaf, gen_time=LATER).reply(REQUEST)
+    entry = {"token": text_of(other), "certificates": [text_of(OTHER.der)]}
+    findings = found(receipt_with(tokens=[entry]), OTHER)
+    assert standing_of(findings.checks) is Standing.PROVEN
+    assert findings.when == "2026-01-15T10:00:02.5Z ± 1 s (clock of CN=second authority)"
+    both = found(receipt_with(tokens=[entry]), ROOT, OTHER)
+    assert both.when.startswith("2026-01-15T10:00:00Z")
+    assert both.trust == "trust in CN=first root and CN=second root"
+
+
+def test_what_is_no_pem_is_told_as_such() -> None:
+    findings = find(receipt_with(), COMMITMENT, Trust(authorities=(b"no pem",)))
+    assert named(findings, Found.WRONG) == ["trusted roots"]

@@ -1,0 +1,244 @@
+"""The place where tests forge time stamps: every part of a reply can be right or wrong at will."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha1, sha256
+from typing import Any
+
+from asn1crypto import cms, core, tsp
+from asn1crypto import x509 as asn1_x509
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+
+POLICY = "1.3.6.1.4.1.13762.3.7"
+STAMPED_AT = datetime(2026, 1, 15, 10, 0, 0, tzinfo=UTC)
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+_YEAR = timedelta(days=365)
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def new_key(kind: str = "ec") -> Key:
+    """Return a fresh key."""
+    if kind == "rsa":
+        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _usage(*, signs: bool, certifies: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=certifies,
+        crl_sign=certifies,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A key and its certificate."""
+
+    key: Key
+    certificate: x509.Certificate
+
+    @property
+    def der(self) -> bytes:
+        """The certificate."""
+        return self.certificate.public_bytes(Encoding.DER)
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate."""
+        return self.certificate.public_bytes(Encoding.PEM)
+
+
+def _builder(subject: str, issuer: x509.Name, key: Key) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(subject))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+    )
+
+
+def new_root(name: str = "root", issuer: Holder | None = None) -> Holder:
+    """Return a certificate authority: a root, or one below another."""
+    key = new_key()
+    signer = issuer.key if issuer else key
+    builder = (
+        _builder(name, issuer.certificate.subject if issuer else _name(name), key)
+        .not_valid_before(STAMPED_AT - 2 * _YEAR)
+        .not_valid_after(STAMPED_AT + 20 * _YEAR)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_usage(signs=False, certifies=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    return Holder(key, builder.sign(signer, hashes.SHA256()))
+
+
+def new_leaf(
+    root: Holder,
+    *,
+    purposes: Sequence[ObjectIdentifier] | None = (ExtendedKeyUsageOID.TIME_STAMPING,),
+    critical: bool = True,
+    usage: x509.KeyUsage | None = None,
+    ends: datetime = STAMPED_AT + _YEAR,
+    kind: str = "ec",
+    name: str = "authority",
+) -> Holder:
+    """Return an authority below a root; `purposes=None` leaves the extended key usage out."""
+    key = new_key(kind)
+    builder = (
+        _builder(name, root.certificate.subject, key)
+        .not_valid_before(STAMPED_AT - _YEAR)
+        .not_valid_after(ends)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage or _usage(signs=True, certifies=False), critical=True)
+    )
+    if purposes is not None:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=critical)
+    return Holder(key, builder.sign(root.key, hashes.SHA256()))
+
+
+def key_usage(*, signs: bool, certifies: bool) -> x509.KeyUsage:
+    """Return a key usage."""
+    return _usage(signs=signs, certifies=certifies)
+
+
+@dataclass
+class Forgery:
+    """How a reply is made; everything is right unless it is said otherwise."""
+
+    leaf: Holder
+    chain: Sequence[Holder] = ()
+    gen_time: datetime = STAMPED_AT
+    status: int = 0
+    version: int = 1
+    serial: int = 0xABC
+    policy: str | None = None
+    nonce: int | None = None
+    """Instead of the request's."""
+    leaves_nonce_out: bool = False
+    imprint: bytes | None = None
+    imprint_algorithm: str = "sha256"
+    accuracy: dict[str, int] | None = field(default_factory=lambda: {"seconds": 1})
+    content_type: str = "tst_info"
+    message_digest: bytes | None = None
+    names: Holder | None = None
+    """Whose certificate ESSCertID names instead of the leaf's."""
+    names_none: bool = False
+    names_by_sha1: bool = False
+    signs_with: Key | None = None
+    """Instead of the leaf's key."""
+    signers: int = 1
+    carries_leaf: bool = True
+    pads_pss: bool = False
+
+    def reply(self, request: bytes) -> bytes:
+        """Return a whole TimeStampResp."""
+        asked = tsp.TimeStampReq.load(request)
+        status = tsp.PKIStatusInfo({"status": self.status})
+        body: bytes = status.dump()
+        if self.status < 2:
+            body += self._token(asked)
+        return bytes(core.Sequence(contents=body).dump())
+
+    def _info(self, asked: Any) -> bytes:
+        nonce = asked["nonce"].native if self.nonce is None else self.nonce
+        wanted = asked["req_policy"].native
+        fields: dict[str, Any] = {
+            "version": self.version,
+            "policy": self.policy or wanted or POLICY,
+            "message_imprint": {
+                "hash_algorithm": {"algorithm": self.imprint_algorithm},
+                "hashed_message": self.imprint or asked["message_imprint"]["hashed_message"].native,
+            },
+            "serial_number": self.serial,
+            "gen_time": self.gen_time,
+        }
+        if self.accuracy:
+            fields["accuracy"] = self.accuracy
+        if not self.leaves_nonce_out:
+            fields["nonce"] = nonce
+        return bytes(tsp.TSTInfo(fields).dump())
+
+    def _token(self, asked: Any) -> bytes:
+        info = self._info(asked)
+        carried = [*([self.leaf] if self.carries_leaf else []), *self.chain]
+        signed = cms.SignedData(
+            {
+                "version": "v3",
+                "digest_algorithms": [{"algorithm": "sha256"}],
+                "encap_content_info": {
+                    "content_type": "tst_info",
+                    "content": cms.ParsableOctetString(info),
+                },
+                "certificates": [asn1_x509.Certificate.load(one.der) for one in carried],
+                "signer_infos": [self._signer(info, n) for n in range(self.signers)],
+            }
+        )
+        return bytes(cms.ContentInfo({"content_type": "signed_data", "content": signed}).dump())
+
+    def _attributes(self, info: bytes, n: int) -> Any:
+        moment = self.gen_time + timedelta(seconds=n)
+        named = (self.names or self.leaf).der
+        attributes: list[dict[str, Any]] = [
+            {"type": "content_type", "values": [self.content_type]},
+            {"type": "signing_time", "values": [cms.Time({"utc_time": moment})]},
+            {
+                "type": "message_digest",
+                "values": [self.message_digest or sha256(info).digest()],
+            },
+        ]
+        if self.names_by_sha1:
+            value = {"certs": [{"cert_hash": sha1(named, usedforsecurity=False).digest()}]}
+            attributes.append({"type": "signing_certificate", "values": [value]})
+        elif not self.names_none:
+            value = {"certs": [{"cert_hash": sha256(named).digest()}]}
+            attributes.append({"type": "signing_certificate_v2", "values": [value]})
+        return cms.CMSAttributes(attributes)
+
+    def _signer(self, info: bytes, n: int) -> dict[str, Any]:
+        attributes = self._attributes(info, n)
+        key = self.signs_with or self.leaf.key
+        data = attributes.dump()
+        if isinstance(key, rsa.RSAPrivateKey):
+            scheme: Any = padding.PKCS1v15()
+            algorithm: dict[str, Any] = {"algorithm": "rsassa_pkcs1v15"}
+            if self.pads_pss:
+                scheme = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+                mask = {"algorithm": "mgf1", "parameters": {"algorithm": "sha256"}}
+                parameters = {
+                    "hash_algorithm": {"algorithm": "sha256"},
+                    "mask_gen_algorithm": mask,
+                    "salt_length": 32,
+                }
+                algorithm = {"algorithm": "rsassa_pss", "parameters": parameters}
+            signature = key.sign(data, scheme, hashes.SHA256())
+        else:
+            signature = key.sign(data, ec.ECDSA(hashes.SHA256()))
+            algorithm = {"algorithm": "sha256_ecdsa"}
+        certificate = asn1_x509.Certificate.load(self.leaf.der)
+        sid = {"issuer": certificate.issuer, "serial_number": certificate.serial_number}
+        return {
+            "version": "v1",
+            "sid": cms.SignerIdentifier(
+                {"issuer_and_serial_number": cms.IssuerAndSerialNumber(sid)}
+            ),
+            "digest_algorithm": {"algorithm": "sha256"},
+            "signed_attrs": attributes,
+            "signature_algorithm": algorithm,
+            "signature": signature,
+        }

@@ -1,0 +1,126 @@
+"""The place where it is said what an offline verification finds, and what the user may trust.
+
+1. A check holds, is wrong, or stays open: what the receipt carries and the user trusts does not decide it.
+2. Nothing is proven while a check is open; nothing is consistent while one is wrong.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Found(StrEnum):
+    """What a check came to."""
+
+    HOLDS = "holds"
+    OPEN = "open"
+    """It can't be said from what is carried and trusted."""
+    WRONG = "wrong"
+
+
+class Standing(StrEnum):
+    """What all checks together came to."""
+
+    PROVEN = "proven"
+    CONSISTENT = "consistent"
+    """Nothing is wrong, but something is open: not proven."""
+    REFUTED = "refuted"
+
+
+TRUSTED = "trusted "
+"""Names of checks that only the user's trust decides begin so."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineCheck:
+    """One line: what was looked at, and what came of it."""
+
+    name: str
+    found: Found
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What the user states; nothing is trusted by itself."""
+
+    blocks: frozenset[str] = frozenset()
+    """Hashes of EVM blocks that are final: `0x` and lower-case hex."""
+    headers: frozenset[str] = frozenset()
+    """Hashes of Bitcoin blocks, as block explorers write them: lower-case hex."""
+    authorities: tuple[bytes, ...] = ()
+    """Certificates of time-stamping roots: PEM files as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchemeFindings:
+    """What the module of one scheme found out about a receipt."""
+
+    checks: tuple[OfflineCheck, ...]
+    """In the order in which they were made."""
+    when: str
+    """By when the commitment was in the ledger, and whose clock says so."""
+    trust: str
+    """What it rests on."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineVerdict:
+    """What was found out about one receipt or event."""
+
+    checks: tuple[OfflineCheck, ...]
+    standing: Standing
+    statement: str
+    """One sentence: what is proven, by when and under which trust; or why it is not."""
+
+    @property
+    def proven(self) -> bool:
+        """Whether it is proven."""
+        return self.standing is Standing.PROVEN
+
+
+def holds(name: str, detail: str) -> OfflineCheck:
+    """Return a check that holds."""
+    return OfflineCheck(name, Found.HOLDS, detail)
+
+
+def stays_open(name: str, detail: str) -> OfflineCheck:
+    """Return a check that nothing decides."""
+    return OfflineCheck(name, Found.OPEN, detail)
+
+
+def wrong(name: str, detail: str) -> OfflineCheck:
+    """Return a check that failed."""
+    return OfflineCheck(name, Found.WRONG, detail)
+
+
+def holds_if(name: str, detail: str, *, condition: bool) -> OfflineCheck:
+    """Return a check that holds, or is wrong."""
+    return holds(name, detail) if condition else wrong(name, detail)
+
+
+def lacking(checks: Iterable[OfflineCheck]) -> list[OfflineCheck]:
+    """Return the checks that stay open whatever the user trusts."""
+    return [
+        check
+        for check in checks
+        if check.found is Found.OPEN and not check.name.startswith(TRUSTED)
+    ]
+
+
+def standing_of(checks: Iterable[OfflineCheck]) -> Standing:
+    """Return what checks come to together; no checks prove nothing."""
+    found = {check.found for check in checks}
+    if Found.WRONG in found:
+        return Standing.REFUTED
+    return Standing.PROVEN if found == {Found.HOLDS} else Standing.CONSISTENT
+
+
+def unproven(checks: Iterable[OfflineCheck]) -> str:
+    """Return the sentence that says why something is not proven."""
+    seen = list(checks)
+    failed = [check.name for check in seen if check.found is Found.WRONG]
+    if failed:
+        return f"not verified: {', '.join(failed)} failed"
+    missing = [check.name for check in seen if check.found is Found.OPEN]
+    return f"consistent, not proven: open is {', '.join(missing) or 'everything'}"
