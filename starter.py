@@ -11,7 +11,16 @@ from contextlib import suppress
 from typing import NoReturn
 
 from devnet.errors import PartError
-from vaultmesh.cli import contract, operating, output, registering, sealing, status, verifying
+from vaultmesh.cli import (
+    contract,
+    operating,
+    output,
+    proof,
+    registering,
+    sealing,
+    status,
+    verifying,
+)
 from vaultmesh.domain.errors import DomainError
 
 INTERRUPTED = 130
@@ -28,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: python starter.py status",
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (dev, demo, registering, status, operating, sealing, verifying, contract):
+    for module in (dev, demo, registering, status, operating, sealing, verifying, proof, contract):
         module.add_parser(subparsers)
     return parser
 

@@ -41,7 +41,7 @@ def test_help_ends_with_an_example_that_can_be_parsed(
         ("verify",),
         ("verify", "receipt.json", "--batch", "1"),
         ("verify", "receipt.json", "--namespace", "dao:one"),
-        ("verify", "receipt.json", "--offline"),
+        ("verify", "receipt.json", "--offline", "--trust-block", "11"),
         ("contract",),
         ("contract", "deploy", "--target", "btc:regtest"),
         ("contract", "deploy", "--target", "nonsense"),

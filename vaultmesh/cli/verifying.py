@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from vaultmesh.cli import clocks, output
+from vaultmesh.cli import clocks, offline, output
 from vaultmesh.cli.checking import Verdict, Verifier
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.runtime.event_receipts import RECEIPTS_FOLDER, event_file_names
 from vaultmesh.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,14 +27,16 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has
         epilog="example: python starter.py verify --batch 1761300000",
     )
     parser.add_argument(
-        "receipts", nargs="*", type=Path, metavar="RECEIPT", help="anchor or event receipts"
+        "receipts",
+        nargs="*",
+        type=Path,
+        metavar="RECEIPT",
+        help="anchor or event receipts; with --offline proof files too",
     )
     parser.add_argument("--batch", metavar="ID", help="every anchor receipt of this batch")
     parser.add_argument("--namespace", metavar="N", help="with --batch: only this namespace's")
     parser.add_argument("--event", metavar="ID", help="this event, its batch and its anchors")
-    parser.add_argument(
-        "--offline", action="store_true", help="without a ledger; not available yet"
-    )
+    offline.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run_verify)
 
@@ -43,17 +44,15 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has
 def run_verify(arguments: argparse.Namespace) -> int:
     """Check, and say what came of it; 0 only if every check passed."""
     chosen = [bool(arguments.receipts), arguments.batch is not None, arguments.event is not None]
-    if arguments.offline:
-        message = (
-            "verify --offline is not available yet; leave it out to check against the live ledger"
-        )
-        raise output.Usage(message)
     if sum(chosen) != 1:
         message = "name receipts, or --batch, or --event: one of them"
         raise output.Usage(message)
     if arguments.namespace and arguments.batch is None:
         message = "--namespace goes with --batch"
         raise output.Usage(message)
+    if arguments.offline:
+        return offline.run_offline(arguments)
+    offline.refuse_without_offline(arguments)
     verdicts = clocks.run(_verify(Settings.from_environment(os.environ), arguments))
     if arguments.json:
         output.print_json(_document(verdicts))
@@ -86,7 +85,7 @@ def _paths(verifier: Verifier, settings: Settings, arguments: argparse.Namespace
         Refusal: there is none.
     """
     if arguments.event is not None:
-        return [_event_path(settings, arguments.event)]
+        return [offline.event_path(settings, arguments.event)]
     if arguments.batch is None:
         return list(arguments.receipts)
     try:
@@ -98,15 +97,6 @@ def _paths(verifier: Verifier, settings: Settings, arguments: argparse.Namespace
         message = f"batch {arguments.batch} has no anchor receipt{whose} below {settings.root}"
         raise output.Refusal(message)
     return found
-
-
-def _event_path(settings: Settings, event_id: str) -> Path:
-    folder = settings.root / RECEIPTS_FOLDER
-    found = [folder / name for name in event_file_names(event_id) if (folder / name).is_file()]
-    if not found:
-        message = f"event {event_id!r} has no receipt in {folder}"
-        raise output.Refusal(message)
-    return found[0]
 
 
 def _print(verdicts: Sequence[Verdict]) -> None:

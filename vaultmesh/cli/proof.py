@@ -1,0 +1,80 @@
+"""The place where `proof` is: one file that shows to anyone, without us, that an event is in the ledgers."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from vaultmesh.cli import output
+from vaultmesh.cli.offline import anchors_of, event_path
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.event_receipt import parse_event_receipt
+from vaultmesh.domain.offline import verify_event_offline, verify_offline
+from vaultmesh.domain.offline_findings import Found, Standing, Trust, lacking
+from vaultmesh.domain.proof_file import ProofFile, gathered, proof_document
+from vaultmesh.runtime.settings import Settings
+
+
+def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
+    """Add the command `proof`."""
+    parser = subparsers.add_parser(
+        "proof",
+        help="write one self-contained file from an event to every ledger that holds it",
+        description="Write one self-contained file from an event to every ledger that holds it. "
+        "Anyone can check it with verify --offline and a trust of their own.",
+        epilog="example: python starter.py proof evt-0001 -o evt-0001.proof.json",
+    )
+    parser.add_argument("event", metavar="EVENT_ID", help="event id, as sealing printed it")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="not to standard output")
+    parser.set_defaults(run=run_proof)
+
+
+def run_proof(arguments: argparse.Namespace) -> int:
+    """Write the proof; refuse one that would not hold."""
+    settings = Settings.from_environment(os.environ)
+    proof = _proof(settings, arguments.event)
+    _warn_of_gaps(proof)
+    text = proof_document(proof)
+    if arguments.output is None:
+        sys.stdout.write(text + "\n")
+        return output.SUCCESS
+    try:
+        arguments.output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        message = f"{arguments.output} can't be written: {error.strerror or error}"
+        raise output.Refusal(message) from error
+    output.note(f"{arguments.output}: {', '.join(str(one.network) for one in proof.anchors)}")
+    return output.SUCCESS
+
+
+def _proof(settings: Settings, event_id: str) -> ProofFile:
+    path = event_path(settings, event_id)
+    try:
+        event = parse_event_receipt(path.read_bytes())
+    except (OSError, InvalidValue) as error:
+        message = f"{path} is not an event receipt: {error}"
+        raise output.Refusal(message) from error
+    anchors = gathered(anchors_of(settings, event)[1])
+    if not anchors:
+        message = f"no ledger holds event {event_id!r} yet: its batch has no verified anchor"
+        raise output.Refusal(message)
+    verdict = verify_event_offline(event, anchors, Trust(), event_id=event_id)
+    if verdict.standing is Standing.REFUTED:
+        failed = [
+            f"{check.name}: {check.detail}"
+            for check in verdict.checks
+            if check.found is Found.WRONG
+        ]
+        message = f"event {event_id!r} would not verify: {'; '.join(failed)}"
+        raise output.Refusal(message)
+    return ProofFile(event_id=event_id, event=event, anchors=anchors)
+
+
+def _warn_of_gaps(proof: ProofFile) -> None:
+    """Say where a ledger's part would prove nothing, whatever its reader trusts."""
+    output.warn(
+        f"{proof.event_id} is not proven in {one.network}: {check.detail}"
+        for one in proof.anchors
+        for check in lacking(verify_offline(one, Trust()).checks)
+    )
