@@ -14,10 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
+from devnet.bitcoind import BitcoinRpc
 from devnet.jsonrpc import JsonRpc
 from devnet.ports import LOOPBACK, free_port
 from tests.support.system import REPOSITORY, System
@@ -130,6 +132,13 @@ def _rpc(running: Running) -> JsonRpc:
     return JsonRpc(running.announced()["evm"]["rpc"])
 
 
+def _bitcoin(running: Running, method: str) -> Any:
+    """Ask bitcoind at the announced URL, as somebody who knows nothing else."""
+    url = urlsplit(running.announced()["btc"]["rpc"])
+    plain = f"http://{url.hostname}:{url.port}"
+    return BitcoinRpc(plain, url.username or "", url.password or "")(method)
+
+
 # --- what runs ---------------------------------------------------------------------------------
 
 
@@ -141,7 +150,10 @@ def test_everything_announced_is_ready(dev: Running) -> None:
     assert int(rpc("eth_chainId"), 16) == evm["chain_id"] == 31337
     assert len(rpc("eth_getCode", evm["contract"], "latest")) > 2
     assert json.loads(_get(f"{document['http']['url']}/health"))["status"] != "unhealthy"
-    assert set(document["pids"]) == {"worker", "temporal", "anvil"}
+    assert set(document["pids"]) == {"worker", "temporal", "anvil", "bitcoind", "tsa"}
+    assert document["btc"]["network"] == _bitcoin(dev, "getblockchaininfo")["chain"] == "regtest"
+    assert (dev.root / document["tsa"]["ca"]).read_text().startswith("-----BEGIN CERTIFICATE-----")
+    assert _get(document["tsa"]["url"])
     assert all(psutil.pid_exists(pid) for pid in document["pids"].values())
 
 
@@ -171,7 +183,7 @@ def test_keys_are_readable_by_their_owner_only_and_lie_nowhere_else(dev: Running
                 assert key not in other.read_bytes().lower(), other
 
 
-@pytest.mark.parametrize("name", ["worker", "temporal", "anvil"])
+@pytest.mark.parametrize("name", ["worker", "temporal", "anvil", "bitcoind", "tsa"])
 def test_a_part_that_is_killed_is_started_again_and_its_new_process_announced(
     dev: Running, name: str
 ) -> None:
@@ -184,6 +196,7 @@ def test_a_part_that_is_killed_is_started_again_and_its_new_process_announced(
     )
     System.wait(lambda: _ask_status(dev).returncode == 0, "an answer of every clock")
     System.wait(lambda: int(_rpc(dev)("eth_chainId"), 16) == 31337, "the chain")
+    System.wait(lambda: _bitcoin(dev, "getblockcount") > 0, "Bitcoin's chain")
     assert _get(f"{dev.announced()['http']['url']}/readyz")
 
 
@@ -207,6 +220,7 @@ def test_killed_it_leaves_no_process_behind_and_another_goes_on_with_what_it_had
     made = first.announced()
     block = _rpc(first)("eth_getBlockByNumber", "0x1", False)["hash"]
     key = (root / "keys" / "evm.key").read_text()
+    authority = (root / made["tsa"]["ca"]).read_bytes()
     runs = {view["namespace"]: view["run_id"] for view in _status(first)}
     first.end(signal.SIGKILL)
     System.wait(lambda: not first.processes(), "the end of every part", 20)
@@ -217,6 +231,9 @@ def test_killed_it_leaves_no_process_behind_and_another_goes_on_with_what_it_had
         assert again["evm"]["contract"] == made["evm"]["contract"]
         assert _rpc(second)("eth_getBlockByNumber", "0x1", False)["hash"] == block
         assert (root / "keys" / "evm.key").read_text() == key
+        assert again["btc"] == made["btc"]
+        assert _bitcoin(second, "getblockcount") >= 116
+        assert (root / again["tsa"]["ca"]).read_bytes() == authority
         assert {view["namespace"]: view["run_id"] for view in _status(second)} == runs
     finally:
         code = second.end(signal.SIGINT)
@@ -228,7 +245,13 @@ def test_killed_it_leaves_no_process_behind_and_another_goes_on_with_what_it_had
 
 def _assert_refused_without_each_part(root: Path) -> None:
     """Take away one thing at a time that only the first start could have made."""
-    for part in ("keys/evm.key", "devnet/anvil.json", "devnet/temporal.db", "devnet/made.json"):
+    made = ("anvil.json", "temporal.db", "bitcoind", "made.json")
+    for part in (
+        "keys/evm.key",
+        "keys/tsa.key",
+        "tsa/roots.pem",
+        *(f"devnet/{one}" for one in made),
+    ):
         place, aside = root / part, root.parent / "aside"
         (root / "out" / "rounds" / "eip155_31337").mkdir(parents=True, exist_ok=True)
         place.rename(aside)
@@ -285,7 +308,8 @@ def test_demo_once_ends_when_every_cadence_has_a_final_verified_anchor(tmp_path:
     *_, last = running.said().splitlines()
     assert last.startswith("every cadence has a final, verified anchor")
     lines = [line for line in running.said().splitlines() if line.endswith(" finalized")]
-    assert len(lines) == 4
+    assert len(lines) == 6
+    assert len({line.partition(" cold: ")[2] for line in lines if " cold: serial:" in line}) == 1
     assert "\x1b" not in running.said()
     assert running.processes() == []
 

@@ -11,7 +11,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -19,11 +19,14 @@ from pydantic_core import from_json
 
 from contracts.check import load_artifact
 from devnet.anvil import CHAIN_ID, Anvil
+from devnet.bitcoind import Bitcoind
 from devnet.keys import create_chain_key, load_chain_key
 from devnet.ports import LOOPBACK, free_port, is_free
 from devnet.process import Part
 from devnet.supervisor import Supervisor
 from devnet.temporal import TEMPORAL, TemporalServer
+from devnet.tsa import Tsa
+from vaultmesh.cli import examples
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.runtime.settings import REPOSITORY
 
@@ -31,28 +34,7 @@ TEMPORAL_NAMESPACE = "default"
 FOREIGN = ("VMSH_NAMESPACES", "VMSH_ANCHORS", "VMSH_STATE")
 """Variables that would bring the configuration of another system in."""
 ANCHOR_TIMEOUT = "15s"
-
-NAMESPACES = """# Example namespaces with short cadences; edit and save, and the running clocks follow.
-namespaces:
-  dao:vaultmesh:
-    description: sub-ledger of the example organisation
-    cadence:
-      fast:   {{ target: "eip155:{chain}", every: "5s", confirmations: 2 }}
-      strong: {{ target: "eip155:{chain}", every: "3*fast", confirmations: 3 }}
-  fin:clearing:
-    description: a second sub-ledger on the same target, so that one transaction carries several roots
-    cadence:
-      fast:   {{ target: "eip155:{chain}", every: "5s", confirmations: 2 }}
-      strong: {{ target: "eip155:{chain}", every: "3*fast", confirmations: 3 }}
-"""
-ANCHORS = """# Written by `starter.py dev` at each start.
-eip155:
-  {chain}:
-    rpcUrl: "{rpc}"
-    contract: "{contract}"
-    keyFile: keys/evm.key
-    confirmations: 2
-"""
+BITCOIN_BLOCK_SECONDS = 2.0
 
 
 class NotTheSame(DomainError):  # noqa: N818 - a state of the folder, told to the operator
@@ -66,6 +48,8 @@ class Ports:
     temporal: int
     ui: int
     evm: int
+    btc: int
+    tsa: int
     metrics: int
 
 
@@ -79,6 +63,7 @@ class Playground:
         self._marker = self._state / "made.json"
         self.key_file = root / "keys" / "evm.key"
         self._chain_file = self._state / "anvil.json"
+        self._bitcoin = self._state / "bitcoind"
         self._database = self._state / "temporal.db"
         self.supervisor = Supervisor(self._rewrite)
         self.contract = ""
@@ -91,7 +76,10 @@ class Playground:
         if not self._marker.exists():
             self._require_unused()
             return {}
-        for place in (self.key_file, self._chain_file, self._database):
+        authority = (self.root / "tsa" / "roots.pem", self.root / "keys" / "tsa.key")
+        for place in (
+            self.key_file, self._chain_file, self._bitcoin, *authority, self._database
+        ):  # fmt: skip
             if not place.exists():
                 message = (
                     f"{self.root} was made by an earlier dev, but {place.relative_to(self.root)} is missing; "
@@ -133,7 +121,8 @@ class Playground:
 
         given = os.environ.get("METRICS_PORT", "")
         metrics = int(given) if given.isdecimal() else choose("metrics")
-        return Ports(choose("temporal"), choose("ui"), choose("evm"), metrics)
+        names = ("temporal", "ui", "evm", "btc", "tsa")
+        return Ports(**{name: choose(name) for name in names}, metrics=metrics)
 
     # --- starting ------------------------------------------------------------------------------
 
@@ -161,8 +150,15 @@ class Playground:
             slots_in_an_epoch=1,
             state=self._chain_file,
         )
-        await self.supervisor.start(self.temporal.part)
-        await self.supervisor.start(self.anvil.part)
+        self.bitcoind = Bitcoind(
+            self.root,
+            port=self.ports.btc,
+            data=self._bitcoin,
+            block_seconds=BITCOIN_BLOCK_SECONDS,
+        )
+        self.tsa = Tsa(self.root, port=self.ports.tsa)
+        for part in (self.temporal.part, self.anvil.part, self.bitcoind.part, self.tsa.part):
+            await self.supervisor.start(part)
         if remembered:
             self.contract = str(remembered["contract"])
         else:
@@ -184,14 +180,15 @@ class Playground:
         config = self.root / "vmsh" / "config"
         namespaces = config / "namespaces.yaml"
         if not namespaces.exists():
-            namespaces.write_text(NAMESPACES.format(chain=CHAIN_ID))
-        anchors = ANCHORS.format(chain=CHAIN_ID, rpc=self.anvil.url, contract=self.contract)
-        (config / "anchors.yaml").write_text(anchors)
+            namespaces.write_text(examples.namespaces(CHAIN_ID))
+        chain = examples.Chain(CHAIN_ID, self.anvil.url, self.contract)
+        (config / "anchors.yaml").write_text(
+            examples.anchors(chain, self.bitcoind.url, self.tsa.url)
+        )
 
     def _remember(self) -> None:
         """Mark the folder as made."""
-        ports = {"temporal": self.ports.temporal, "ui": self.ports.ui, "evm": self.ports.evm}
-        marker = {"contract": self.contract, "ports": {**ports, "metrics": self.ports.metrics}}
+        marker = {"contract": self.contract, "ports": asdict(self.ports)}
         temporary = self._marker.with_name(".made.json.new")
         temporary.write_text(json.dumps(marker, indent=2))
         temporary.replace(self._marker)
@@ -259,6 +256,8 @@ class Playground:
                 "ui": self.temporal.ui,
             },
             "evm": {"rpc": self.anvil.url, "chain_id": CHAIN_ID, "contract": self.contract},
+            "btc": {"rpc": self.bitcoind.url, "network": self.bitcoind.network},
+            "tsa": {"url": self.tsa.url, "ca": str(self.tsa.roots.relative_to(self.root))},
             "http": {"url": self.metrics_url},
             "pids": self.supervisor.pids(),
         }
