@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from activities.anchors import settings_model
 from activities.anchors.evm_settings import EvmSettings
 from vaultmesh.domain.anchors_config import CommonSettings
 from vaultmesh.domain.errors import InvalidValue
@@ -202,8 +203,8 @@ def test_the_shipped_namespaces_are_read() -> None:
     assert {
         name: [str(c.target) for c in spec.cadences.values()] for name, spec in file.specs.items()
     } == {
-        "dao:vaultmesh": ["eip155:8453", "eip155:1"],
-        "fin:clearing": ["eip155:1"],
+        "dao:vaultmesh": ["eip155:8453", "btc:mainnet", "rfc3161:tsa"],
+        "fin:clearing": ["eip155:1", "btc:mainnet", "rfc3161:tsa"],
     }
     assert file.specs["dao:vaultmesh"].periods["strong"] == timedelta(seconds=34 * 89)
     assert file.specs["fin:clearing"].periods["fast"] == timedelta(minutes=2)
@@ -283,6 +284,17 @@ def test_the_shipped_anchors_need_only_the_variables_of_the_targets_in_use() -> 
     assert read.chain_id == 8453
     assert read.endpoints[0].get_secret_value() == ENVIRONMENT["EVM_RPC"]
     assert read.confirmations == 12
+
+
+def test_the_shipped_anchors_fit_every_shipped_target() -> None:
+    file = load_namespaces(SHIPPED / "namespaces.yaml", SCHEMES, {})
+    targets = {one.target for spec in file.specs.values() for one in spec.cadences.values()}
+    others = {"BTC_RPC": "http://u:hush@node:8332", "TSA_URL": "https://tsa.example/tsr"}
+    one_chain = {"EVM_CHAIN_ID": ""}  # two chains are named: each has its reference
+    anchors = load_anchors(SHIPPED / "anchors.yaml", ENVIRONMENT | others | one_chain, SCHEMES)
+    anchors.check({target: settings_model(target) for target in targets}, signing=True)
+    bitcoin = Target.parse("btc:mainnet")
+    assert not anchors.settings(bitcoin, settings_model(bitcoin)).disagreements(bitcoin)
 
 
 def test_the_shipped_anchors_need_no_key_to_verify() -> None:
