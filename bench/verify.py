@@ -1,7 +1,9 @@
-"""The place where it is measured how long one inclusion proof takes to be read and followed."""
+"""The place where it is measured how long one proof takes to be read and followed: in a tree, and in each ledger."""
 
 import secrets
 import time
+
+from pydantic_core import from_json
 
 from bench.figures import Row, at_most, median, quantile, shown
 from vaultmesh.domain import merkle
@@ -13,11 +15,17 @@ from vaultmesh.domain.aggregation import (
     leaf_bytes,
     read_document,
 )
+from vaultmesh.domain.offline import verify_offline
+from vaultmesh.domain.offline_findings import Trust
+from vaultmesh.domain.receipt import parse_receipt
 from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.runtime.settings import REPOSITORY
 
 NEEDS = "nothing; seconds"
 _LIMIT_MS, _LIMIT_KB = 5.0, 12.0
 _LEAVES = 1_000
+_SAMPLES = REPOSITORY / "tests" / "vectors" / "receipts"
+"""Final receipts of real ledgers."""
 
 
 def measure(*, quick: bool) -> list[Row]:
@@ -39,6 +47,33 @@ def measure(*, quick: bool) -> list[Row]:
         ),
         shown("  p99", f"{quantile(times, 0.99):.3f} ms"),
         at_most("  size of a proof", size, _LIMIT_KB, "{:.1f} kB"),
+        *(row for ledger in _trusts() for row in _ledger(ledger, 20 if quick else 500)),
+    ]
+
+
+def _trusts() -> dict[str, Trust]:
+    """Return what proves each saved receipt, by its file's name."""
+    evm = from_json((_SAMPLES / "eip155_31337.json").read_bytes())["evidence"]["evm"]
+    btc = from_json((_SAMPLES / "btc_regtest.json").read_bytes())["evidence"]["btc"]
+    return {
+        "eip155_31337": Trust(blocks=frozenset({evm["blockHash"]})),
+        "btc_regtest": Trust(headers=frozenset({btc["blockHash"]})),
+        "rfc3161_tsa": Trust(authorities=((_SAMPLES / "tsa-roots.pem").read_bytes(),)),
+    }
+
+
+def _ledger(name: str, runs: int) -> list[Row]:
+    """Measure how long a whole receipt takes to be read and proven."""
+    text, trust, times = (_SAMPLES / f"{name}.json").read_bytes(), _trusts()[name], []
+    for _ in range(runs):
+        started = time.perf_counter()
+        verdict = verify_offline(parse_receipt(text), trust)
+        times.append(1_000 * (time.perf_counter() - started))
+        assert verdict.proven, verdict.statement
+    what = f"read and prove a receipt of {name} offline, p50"
+    return [
+        at_most(what, median(times), _LIMIT_MS, "{:.2f} ms"),
+        at_most("  size of the receipt", len(text) / 1_000, _LIMIT_KB, "{:.1f} kB"),
     ]
 
 
