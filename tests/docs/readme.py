@@ -21,6 +21,13 @@ def commands(program: str) -> list[list[str]]:
     return [shlex.split(line.removeprefix(program), comments=True) for line in lines]
 
 
+def typed(program: str) -> list[list[str]]:
+    """Return the arguments of every command that is shown together with what it prints."""
+    prompt = f"$ {program}"
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    return [shlex.split(line.removeprefix(prompt)) for line in lines if line.startswith(prompt)]
+
+
 def rows(head: str) -> list[list[str]]:
     """Return the cells of the table whose head line begins so."""
     lines = TEXT[TEXT.index(f"\n{head}") + 1 :].split("\n\n", 1)[0].splitlines()[2:]

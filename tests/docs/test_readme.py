@@ -10,7 +10,7 @@ import worker
 from activities.anchors import SCHEMES, settings_model
 from docs.tables import MEANING, README, TABLES, variables_read, with_tables
 from starter import build_parser
-from tests.docs.readme import REPOSITORY, TEXT, blocks, commands, rows
+from tests.docs.readme import REPOSITORY, TEXT, blocks, commands, rows, typed
 from vaultmesh.domain.failures import ADVICE, FailureKind
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.configuration import load_anchors, load_namespaces
@@ -36,9 +36,19 @@ def test_every_variable_that_is_read_is_described_and_no_other() -> None:
     assert list(MEANING) == variables_read()
 
 
-@pytest.mark.parametrize("given", commands("python starter.py "), ids=" ".join)
+SHOWN = commands("python starter.py ") + typed("python starter.py ")
+
+
+@pytest.mark.parametrize("given", SHOWN, ids=" ".join)
 def test_every_command_that_is_shown_is_one(given: list[str]) -> None:
     assert callable(build_parser().parse_args(given).run)
+
+
+def test_every_trust_that_can_be_stated_is_described(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["verify", "--help"])
+    taken = set(re.findall(r"--trust-[a-z]+", capsys.readouterr().out))
+    assert {option.strip("`").split()[0] for option, _ in rows("| option | you know")} == taken
 
 
 @pytest.mark.parametrize("given", commands("python worker.py "), ids=" ".join)
@@ -58,18 +68,29 @@ def test_every_target_of_make_that_is_shown_exists() -> None:
     assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
 
 
-def test_both_examples_of_configuration_are_ones_that_a_worker_takes(tmp_path: Path) -> None:
-    namespaces, anchors = blocks("yaml")
-    (tmp_path / "namespaces.yaml").write_text(namespaces)
-    (tmp_path / "anchors.yaml").write_text(anchors)
+NAMESPACES, *ANCHORS = blocks("yaml")
+
+
+def test_the_example_of_namespaces_is_one_that_a_worker_takes(tmp_path: Path) -> None:
+    (tmp_path / "namespaces.yaml").write_text(NAMESPACES)
     assert load_namespaces(tmp_path / "namespaces.yaml", SCHEMES).warnings == ()
-    given = dict.fromkeys(re.findall(r"\$\{(\w+)", anchors), "http://127.0.0.1:1")
+
+
+def test_each_scheme_has_an_example_of_anchors() -> None:
+    assert sorted(scheme for text in ANCHORS for scheme in yaml.safe_load(text)) == sorted(SCHEMES)
+
+
+@pytest.mark.parametrize("text", ANCHORS, ids=lambda text: text.split(":")[0])
+def test_an_example_of_anchors_is_one_that_a_worker_takes(text: str, tmp_path: Path) -> None:
+    (tmp_path / "anchors.yaml").write_text(text)
+    given = dict.fromkeys(re.findall(r"\$\{(\w+)", text), "http://127.0.0.1:1")
     given["BASE_CONTRACT"] = f"0x{'ab' * 20}"
-    target = Target("eip155", "8453")
+    ((scheme, sections),) = yaml.safe_load(text).items()
+    (reference,) = set(sections) - {"default"}
+    target = Target(scheme, reference)
     model = settings_model(target)
     settings = load_anchors(tmp_path / "anchors.yaml", given, SCHEMES).settings(target, model)
-    named = yaml.safe_load(anchors)["eip155"]
-    written = {*named["default"], *named["8453"]}
+    written = {key for section in sections.values() for key in section}
     assert {model.model_fields[name].alias for name in settings.model_fields_set} == written
 
 
