@@ -73,9 +73,10 @@ def dev(arguments: argparse.Namespace) -> int:
 
 async def _dev(root: Path) -> int:
     async with running(root) as system:
-        ui, metrics = system.playground.temporal.ui, system.playground.metrics_url
+        playground = system.playground
         print(
-            f"root     {root}\nWeb UI   {ui}\nmetrics  {metrics}/metrics\nEVM      {system.playground.anvil.url}"
+            f"root     {root}\nWeb UI   {playground.temporal.ui}\nmetrics  {playground.metrics_url}/metrics\n"
+            f"EVM      {playground.anvil.url}\nBitcoin  {playground.bitcoind.url}\nTSA      {playground.tsa.url}"
         )
         print(
             f"Try: TEMPORAL_ADDRESS={system.playground.temporal.address} VMSH_ROOT={root} python starter.py status"

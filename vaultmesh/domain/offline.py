@@ -163,7 +163,7 @@ def _event_anchor_checks(
 def _event_id_check(event: EventReceipt, event_id: str, anchor: AnchorReceipt) -> OfflineCheck:
     expected = integrity(anchor.metadata.batch_id, event_id)
     detail = f"{event.integrity}, expected {expected}"
-    return holds_if("event id", detail, condition=event.integrity == expected)
+    return holds_if(f"{anchor.network} event id", detail, condition=event.integrity == expected)
 
 
 def _membership_checks(event: EventReceipt, batch: Batch) -> list[OfflineCheck]:
