@@ -213,7 +213,12 @@ def test_an_event_is_verified_by_id_and_by_file(
     trust = ("--trust-block", _block(direct))
     told = run("verify", "--offline", "--event", event.stem, *trust, VMSH_ROOT=str(system.root))
     assert told.code == 0
-    for said in ("✓ event path: ", "✓ event id: ", "✓ event leaf: ", f"✓ {TARGET} root: "):
+    for said in (
+        "✓ event path: ",
+        f"✓ {TARGET} event id: ",
+        "✓ event leaf: ",
+        f"✓ {TARGET} root: ",
+    ):
         assert said in told.out
     assert run("verify", "--offline", event, *trust).code == 0
     assert run("verify", "--offline", event).code == 1
