@@ -1,5 +1,6 @@
 """`status`: the exact shape that other programs read, and what people see."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,29 @@ def test_the_last_anchor_is_joined_with_what_the_receipt_says(
     assert (anchor["at"], anchor["finality"]) == (receipt["anchorTs"], "finalized")
     assert anchor["depth"] >= anchor["required_depth"] == 2
     assert anchor["slot"]
+
+
+def test_what_the_last_anchor_is_still_to_reach_is_told(
+    operate: Command, system: System, anchored: str
+) -> None:
+    assert _shown(operate, NAMESPACES[0])["cadences"]["fast"]["last_anchor"]["awaiting"] is None
+    place = system.root / "out/anchors" / NAMESPACES[0].replace(":", "_") / anchored
+    (place,) = place.iterdir()
+    original = place.read_text()
+    document = json.loads(original)
+    document["finality"] |= {"state": "observed", "observedDepth": 2, "requiredDepth": 6}
+    try:
+        place.write_text(json.dumps(document))
+        anchor = _shown(operate, NAMESPACES[0])["cadences"]["fast"]["last_anchor"]
+        table = operate("status", NAMESPACES[0]).out
+    finally:
+        place.write_text(original)
+    since = document["anchorTs"]
+    assert anchor["finality"] == "observed"
+    assert anchor["awaiting"] == {
+        "level": "final", "since": since, "depth": 2, "required_depth": 6, "reason": "",
+    }  # fmt: skip
+    assert f"awaiting: final, 2 of 6, since {since}" in table
 
 
 def test_a_request_in_flight_shows_its_failures_and_its_next_retry(

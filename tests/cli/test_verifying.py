@@ -11,8 +11,10 @@ import pytest
 
 from contracts.check import load_artifact
 from devnet.anvil import CHAIN_ID
-from tests.cli.conftest import Command
+from tests.cli.conftest import Command, Outcome, cadences, write_namespaces
 from tests.support.system import System
+from vaultmesh.cli.levels import batch_levels
+from vaultmesh.runtime.settings import Settings
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
 STRANGER = "0x00000000000000000000000000000000000de911"
@@ -111,6 +113,123 @@ def test_every_receipt_of_a_batch_is_found_by_its_id(operate: Command, direct: P
     assert _failed(operate, "--batch", batch_id, "--namespace", NAMESPACE) == {}
     assert operate("verify", "--batch", batch_id, "--namespace", SHARING).code == 1
     assert operate("verify", "--batch", "none").code == 1
+
+
+def _levels(told: Outcome) -> Any:
+    assert told.code == 0
+    return told.json()["levels"]
+
+
+def test_a_batch_s_levels_say_what_is_proven_and_what_is_awaited_without_temporal(
+    operate: Command, direct: Path, tmp_path: Path
+) -> None:
+    batch_id, receipt = direct.parent.name, json.loads(direct.read_text())
+    configured = {**cadences(fast="1h"), "cold": {"target": "rfc3161:tsa", "every": "1d"}}
+    place = write_namespaces(
+        tmp_path / "namespaces.yaml", {NAMESPACE: configured, SHARING: configured}
+    )
+    what = {"VMSH_NAMESPACES": str(place), "TEMPORAL_ADDRESS": "127.0.0.1:1"}
+    (proven,), (awaited,), unknown = _levels(
+        operate("verify", "--batch", batch_id, "--json", **what)
+    ).values()
+    assert (proven["namespace"], proven["target"]) == (NAMESPACE, receipt["network"])
+    assert (proven["level"], proven["at"]) == ("final", receipt["anchorTs"])
+    assert proven["since"] == receipt["observedAt"][:19] + "Z"
+    assert (awaited["namespace"], awaited["target"], awaited["level"]) == (
+        NAMESPACE, "rfc3161:tsa", "token",
+    )  # fmt: skip
+    assert awaited["since"] == "2025-10-23T06:13:20Z"
+    assert unknown == []
+    told = operate("verify", "--batch", batch_id)
+    assert told.code == 0, "what is awaited is no failure"
+    assert told.out.splitlines()[-2:] == [
+        f"  {NAMESPACE} {receipt['network']}: final since {proven['since']}, in its block since {proven['at']}",
+        f"  {NAMESPACE} rfc3161:tsa: awaiting: token, since 2025-10-23T06:13:20Z",
+    ]
+
+
+def test_an_anchor_that_is_not_final_is_awaited_since_its_block(
+    operate: Command, direct: Path
+) -> None:
+    original = direct.read_text()
+    document = json.loads(original)
+    document["finality"] |= {"state": "observed", "observedDepth": 2, "requiredDepth": 1_000_000}
+    try:
+        direct.write_text(json.dumps(document))
+        levels = _levels(operate("verify", "--batch", direct.parent.name, "--json"))
+        told = operate("verify", "--batch", direct.parent.name)
+    finally:
+        direct.write_text(original)
+    assert [one["level"] for one in levels["proven"]] == ["included"]
+    assert [(one["level"], one["since"]) for one in levels["awaited"]] == [
+        ("final", document["anchorTs"])
+    ]
+    assert f"awaiting: final, 2 of 1000000, since {document['anchorTs']}" in told.out
+
+
+def test_what_is_awaited_of_a_namespace_that_is_not_configured_is_said_to_be_unknown(
+    operate: Command, direct: Path, tmp_path: Path
+) -> None:
+    batch_id = direct.parent.name
+    levels = _levels(operate("verify", "--batch", batch_id, "--json"))
+    assert (len(levels["proven"]), levels["awaited"]) == (1, [])
+    assert NAMESPACE in levels["unknown"][0]
+    broken = tmp_path / "namespaces.yaml"
+    broken.write_text("namespaces: nonsense\n")
+    told = operate("verify", "--batch", batch_id, "--json", VMSH_NAMESPACES=str(broken))
+    levels = _levels(told)
+    assert len(levels["proven"]) == 1
+    assert str(broken) in levels["unknown"][0]
+
+
+def test_a_receipt_that_is_not_verified_proves_nothing(operate: Command, direct: Path) -> None:
+    original = direct.read_text()
+    document = {**json.loads(original), "anchorTs": "2020-01-01T00:00:00Z"}
+    try:
+        direct.write_text(json.dumps(document))
+        told = operate("verify", "--batch", direct.parent.name, "--json")
+    finally:
+        direct.write_text(original)
+    assert told.code == 1
+    levels = told.json()["levels"]
+    assert levels["proven"] == []
+    assert [(one["level"], one["reason"]) for one in levels["awaited"]] == [
+        ("included", "its receipt was not verified")
+    ]
+
+
+def test_a_batch_is_awaited_for_each_namespace_whose_folder_holds_it(tmp_path: Path) -> None:
+    def seal(folder: str, batch_id: str, **more: object) -> None:
+        place = tmp_path / folder / f"{batch_id}.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps({"id": batch_id, "root": OTHER, "createdAt": 0, **more}))
+
+    namespaces = {
+        name: {"cadence": cadences(), **more}
+        for name, more in (("a:one", {}), ("a:two", {}), ("a:own", {"batches": "own"}))
+    }
+    place = tmp_path / "namespaces.yaml"
+    place.write_text(json.dumps({"namespaces": namespaces}))
+    settings = Settings.from_environment(
+        {"VMSH_ROOT": str(tmp_path), "VMSH_NAMESPACES": str(place)}
+    )
+
+    def awaited(batch_id: str, namespace: str = "") -> list[str]:
+        found = batch_levels(settings, batch_id, (), namespace)
+        assert not found.levels.proven
+        return [one.namespace for one in found.levels.awaited]
+
+    seal("out/batches", "1")
+    seal("out/batches", "2", namespace="a:two")
+    seal("own", "3")
+    assert awaited("1") == ["a:one", "a:two"]
+    assert awaited("1", "a:two") == awaited("2") == ["a:two"]
+    assert awaited("3") == ["a:own"]
+    assert awaited("2", "a:one") == awaited("4") == awaited("../own/3") == []
+
+
+def test_levels_are_there_with_a_batch_only(operate: Command, direct: Path) -> None:
+    assert set(operate("verify", direct, "--json").json()) == {"verified", "receipts"}
 
 
 def _set(*keys: str, to: object) -> Callable[[Receipt], object]:

@@ -283,7 +283,7 @@ class System:
         known = set()
         for receipt in self.all_receipts():
             proof = receipt["evidence"]["aggregation"]
-            commitment = receipt["root"] if proof is None else _rfc9162(proof)
+            commitment = receipt["root"] if proof is None else rfc9162_root(proof)
             assert commitments[commitment] == 1, receipt
             known.add(receipt["txRef"])
             roots[receipt["root"], commitment] += 1
@@ -319,7 +319,7 @@ def _legacy_root(level: list[bytes]) -> bytes:
     return level[0]
 
 
-def _rfc9162(proof: Mapping[str, Any]) -> str:
+def rfc9162_root(proof: Mapping[str, Any]) -> str:
     """Return the root that an inclusion proof leads to, by the algorithm of RFC 9162 section 2.1.3.2."""
     text = json.dumps(proof["leaf"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     found = hashlib.sha256(b"\0" + text.encode()).digest()

@@ -55,6 +55,8 @@ class Verdict:
     checks: "list[Check]"
     proven: str
     """What it proves, and by when, if every check passed."""
+    receipt: AnchorReceipt | None = None
+    """The anchor receipt that was checked; None for an event's, or one that can't be read."""
 
     @property
     def passed(self) -> bool:
@@ -112,7 +114,7 @@ class Verifier:
             *links.commitment_checks(receipt),
             *await self._live_checks(receipt),
         ]
-        return Verdict(str(path), checks, links.proven(receipt))
+        return Verdict(str(path), checks, links.proven(receipt), receipt)
 
     def _place_check(self, path: Path, receipt: AnchorReceipt) -> "Check":
         """Tell a receipt that lies at another's place; a copy elsewhere is as good."""

@@ -93,7 +93,8 @@ def _depth(anchor: LastAnchorView | None) -> str:
     if anchor is None:
         return _DASH
     depth = f"{anchor.depth}/{anchor.required_depth} " if anchor.depth is not None else ""
-    return f"{depth}{anchor.finality}"
+    reached = f"{depth}{anchor.finality}"
+    return f"{reached}\nawaiting: {anchor.awaiting.text}" if anchor.awaiting else reached
 
 
 def _wrong(view: NamespaceView, label: str, cadence: CadenceView) -> list[str]:

@@ -18,6 +18,7 @@ from temporalio.client import Client
 from vaultmesh.cli import clocks, output
 from vaultmesh.cli.overview import Overview, status_table
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.levels import next_level
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces_config import NamespaceSpec
 from vaultmesh.domain.problems import ConfigurationError
@@ -235,13 +236,17 @@ def _joined_anchor(
     finality = receipt.finality
     rounds = pen.rounds if pen is not None else []
     seen = next((one.depth for one in rounds if one.tx_ref == receipt.tx_ref), 0)
+    depth = max(seen, finality.observed_depth)
+    missing = next_level(receipt)
+    fresher = {"depth": depth} if missing and missing.depth is not None else {}
     return anchor.model_copy(
         update={
             "tx_ref": receipt.tx_ref,
             "block": receipt.block_number,
             "at": receipt.anchor_ts,
             "finality": finality.state.value,
-            "depth": max(seen, finality.observed_depth),
+            "depth": depth,
             "required_depth": finality.required_depth,
+            "awaiting": missing.view.model_copy(update=fresher) if missing else None,
         }
     )

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from vaultmesh.cli import clocks, offline, output
 from vaultmesh.cli.checking import Verdict, Verifier
+from vaultmesh.cli.levels import BatchLevels, batch_levels
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.runtime.settings import Settings
 
@@ -53,11 +54,14 @@ def run_verify(arguments: argparse.Namespace) -> int:
     if arguments.offline:
         return offline.run_offline(arguments)
     offline.refuse_without_offline(arguments)
-    verdicts = clocks.run(_verify(Settings.from_environment(os.environ), arguments))
+    settings = Settings.from_environment(os.environ)
+    verdicts = clocks.run(_verify(settings, arguments))
+    batch, namespace = arguments.batch, arguments.namespace or ""
+    levels = batch_levels(settings, batch, verdicts, namespace) if batch is not None else None
     if arguments.json:
-        output.print_json(_document(verdicts))
+        output.print_json(_document(verdicts, levels))
     else:
-        _print(verdicts)
+        _print(verdicts, levels)
     return output.SUCCESS if all(verdict.passed for verdict in verdicts) else output.FAILURE
 
 
@@ -99,7 +103,7 @@ def _paths(verifier: Verifier, settings: Settings, arguments: argparse.Namespace
     return found
 
 
-def _print(verdicts: Sequence[Verdict]) -> None:
+def _print(verdicts: Sequence[Verdict], levels: BatchLevels | None) -> None:
     for verdict in verdicts:
         print(verdict.path)
         for check in verdict.checks:
@@ -109,9 +113,12 @@ def _print(verdicts: Sequence[Verdict]) -> None:
             verdict.proven if verdict.passed else f"not verified: {failed} checks failed",
             flush=True,
         )
+    for line in levels.lines() if levels is not None else ():
+        print(line, flush=True)
 
 
-def _document(verdicts: Sequence[Verdict]) -> JsonValue:
+def _document(verdicts: Sequence[Verdict], levels: BatchLevels | None) -> JsonValue:
+    """Return what `--json` prints; `levels` is there with `--batch` only."""
     return {
         "verified": all(verdict.passed for verdict in verdicts),
         "receipts": [
@@ -126,4 +133,5 @@ def _document(verdicts: Sequence[Verdict]) -> JsonValue:
             }
             for verdict in verdicts
         ],
+        **({"levels": levels.document()} if levels is not None else {}),
     }

@@ -79,6 +79,27 @@ class InFlightView(View):
     next_retry: Instant | None = None
 
 
+class AwaitingView(View):
+    """What an anchor is still to reach."""
+
+    level: str
+    """`final`, or `included` if it was lost."""
+    since: Instant | None = None
+    depth: int | None = None
+    required_depth: int | None = None
+    reason: str = ""
+    """Why it is awaited although there is a receipt."""
+
+    @property
+    def text(self) -> str:
+        """The same in words: `final, 2 of 6, since 2026-01-15T10:00:00Z`."""
+        parts = [self.level]
+        if self.depth is not None:
+            parts.append(f"{self.depth} of {self.required_depth}")
+        parts.append(f"since {rfc3339(self.since)}" if self.since else "since an unknown time")
+        return ", ".join([*parts, self.reason] if self.reason else parts)
+
+
 class LastAnchorView(View):
     """The newest anchor of a cadence."""
 
@@ -94,6 +115,8 @@ class LastAnchorView(View):
     depth: int | None = None
     """Filled in by readers from the receipts."""
     required_depth: int | None = None
+    awaiting: AwaitingView | None = None
+    """Filled in by readers too; None if nothing is awaited."""
 
 
 class CadenceView(View):
