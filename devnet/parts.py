@@ -15,9 +15,20 @@ from devnet.supply import Supply
 from devnet.tctl import TCTL
 from devnet.temporal import TEMPORAL
 from devnet.test_server import TEST_SERVER
+from devnet.timestamp_server import TIMESTAMP_SERVER
 
 SUPPLIES: dict[str, Supply] = {
-    supply.name: supply for supply in (ANVIL, BITCOIND, TEMPORAL, TEST_SERVER, TCTL, SOLC, PROMTOOL)
+    supply.name: supply
+    for supply in (
+        ANVIL,
+        BITCOIND,
+        TEMPORAL,
+        TEST_SERVER,
+        TCTL,
+        TIMESTAMP_SERVER,
+        SOLC,
+        PROMTOOL,
+    )
 }
 
 

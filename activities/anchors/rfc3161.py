@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from cryptography import x509
 from typing_extensions import override
 
 from activities.anchors.contract import Anchoring, Check, Claim, Evidence
@@ -42,6 +41,7 @@ from vaultmesh.domain.rounds import Mode, round_id
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.timestamp import NONCE_BITS, build_request, read_request
 from vaultmesh.domain.timestamp_evidence import bytes_of, text_of
+from vaultmesh.domain.timestamp_pins import Pinned
 from vaultmesh.runtime.round_files import ROUNDS_FOLDER, RoundFiles
 from vaultmesh.runtime.storage import LocalStore
 
@@ -116,7 +116,7 @@ class TsaAnchoring(Anchoring):
         highest_stored: Callable[[str], int | None],
     ) -> tuple[Reservation, Terms]:
         """Decide the request; there is nothing to pay with and no order, so nobody can be behind."""
-        await self._roots()  # nothing is asked for that could not be verified
+        await self._pinned()  # nothing is asked for that could not be verified
         nonce = secrets.randbits(NONCE_BITS)
         request = build_request(commitment, nonce, self._settings.policy)
         fields: Terms = {"commitment": "0x" + commitment.hex(), "request": text_of(request)}
@@ -137,8 +137,8 @@ class TsaAnchoring(Anchoring):
             AnchorError: too few authorities gave a sound token.
         """
         question = _question(reservation)
-        replies, roots = self._replies(question.commitment), await self._roots()
-        found = await self._authorities.gather(question, roots, replies, candidate.n)
+        replies, pinned = self._replies(question.commitment), await self._pinned()
+        found = await self._authorities.gather(question, pinned, replies, candidate.n)
         if clocks_disagree(found):
             times = {one.authority: one.token.gen_time.isoformat() for one in found}
             _log.warning("clocks of authorities disagree", extra={"times": times})
@@ -150,8 +150,8 @@ class TsaAnchoring(Anchoring):
 
     @override
     async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
-        roots = await self._roots()
-        return [await asyncio.to_thread(self._view, one, roots) for one in rounds]
+        pinned = await self._pinned()
+        return [await asyncio.to_thread(self._view, one, pinned) for one in rounds]
 
     @override
     async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
@@ -164,8 +164,8 @@ class TsaAnchoring(Anchoring):
             message = "a time stamp's evidence is in its receipt; nobody else keeps it"
             raise ValidationFailure(message)
         question = await asyncio.to_thread(self._asked, watched)
-        roots = await self._roots()
-        found = await asyncio.to_thread(self._found, question, roots) if question else []
+        pinned = await self._pinned()
+        found = await asyncio.to_thread(self._found, question, pinned) if question else []
         if question is None or len(found) < self._settings.quorum:
             message = (
                 f"round {view.round_id} of {self._target} has {len(found)} of {self._settings.quorum} sound replies "
@@ -176,18 +176,18 @@ class TsaAnchoring(Anchoring):
 
     @override
     async def verify(self, claim: Claim) -> list[Check]:
-        roots = await self._roots()
+        pinned = await self._pinned()
         wanted = self._settings
         return await asyncio.to_thread(
-            checks_of, claim, roots, quorum=wanted.quorum, policy=wanted.policy
+            checks_of, claim, pinned, quorum=wanted.quorum, policy=wanted.policy
         )
 
     @override
     async def close(self) -> None:
         await self._authorities.close()
 
-    async def _roots(self) -> list[x509.Certificate]:
-        return await asyncio.to_thread(self._settings.pinned_roots, self._root)
+    async def _pinned(self) -> Pinned:
+        return await asyncio.to_thread(self._settings.pinned, self._root)
 
     def _replies(self, commitment: bytes) -> Replies:
         folder = f"{ROUNDS_FOLDER}/{self._target.path}/{round_id(self._target, commitment)}"
@@ -209,12 +209,12 @@ class TsaAnchoring(Anchoring):
             raise ValidationFailure(message)
         return question
 
-    def _found(self, question: Question, roots: list[x509.Certificate]) -> list[Kept]:
-        return self._replies(question.commitment).sound(question, roots)
+    def _found(self, question: Question, pinned: Pinned) -> list[Kept]:
+        return self._replies(question.commitment).sound(question, pinned)
 
-    def _view(self, watched: WatchedRound, roots: list[x509.Certificate]) -> RoundView:
+    def _view(self, watched: WatchedRound, pinned: Pinned) -> RoundView:
         question = self._asked(watched)
-        found = self._found(question, roots) if question is not None else []
+        found = self._found(question, pinned) if question is not None else []
         if len(found) < self._settings.quorum:
             return RoundView(round_id=watched.round_id, state=RoundState.MISSING)
         primary = found[0]

@@ -1,19 +1,19 @@
 """The place where a stamped round's receipts get their evidence, and where such evidence is checked again.
 
-Nothing but the receipt and the pinned roots is needed for the checks: an authority is never asked again.
+Nothing but the receipt and what is pinned is needed for the checks: an authority is never asked again.
 """
 
 from collections.abc import Sequence
 from datetime import timedelta
 
-from cryptography import x509
 from pydantic import JsonValue
 
 from activities.anchors.contract import Check, Claim, Evidence
 from activities.anchors.rfc3161_replies import Kept
 from vaultmesh.domain.receipt import write_time
 from vaultmesh.domain.timestamp import IMPRINT_RULE
-from vaultmesh.domain.timestamp_evidence import Stamped, examine, text_of
+from vaultmesh.domain.timestamp_evidence import Stamped, entry_of_list, examine, text_of
+from vaultmesh.domain.timestamp_pins import Pinned
 
 CLOCKS_APART = timedelta(seconds=10)
 """Tokens of one anchor are made within seconds; authorities whose clocks differ by more are flagged, not dropped (T9)."""
@@ -37,13 +37,12 @@ def evidence_of(found: Sequence[Kept], request: bytes) -> Evidence:
         "imprint": IMPRINT_RULE,
         "policyOID": primary.token.policy,
         "clocksDisagree": clocks_disagree(found),
+        **_revocation(primary),
     }
     return Evidence(scheme, primary.token.tx_ref, None, 0, primary.token.gen_time)
 
 
-def checks_of(
-    claim: Claim, roots: list[x509.Certificate], *, quorum: int = 1, policy: str = ""
-) -> list[Check]:
+def checks_of(claim: Claim, pinned: Pinned, *, quorum: int = 1, policy: str = "") -> list[Check]:
     """Check a receipt's claim, a line per rule; `policy` is required of a token whose request was not kept."""
     stamped = Stamped(
         commitment=claim.commitment,
@@ -52,7 +51,7 @@ def checks_of(
         anchor_ts=claim.anchor_ts,
         evidence=claim.evidence,
     )
-    exhibit = examine(stamped, roots, quorum=quorum, policy=policy)
+    exhibit = examine(stamped, pinned, quorum=quorum, policy=policy)
     return [Check(one.name, one.passed, one.detail) for one in exhibit.findings]
 
 
@@ -62,7 +61,16 @@ def _other(one: Kept) -> dict[str, JsonValue]:
         "genTime": write_time(one.token.gen_time),
         "token": text_of(one.reply),
         "certificates": [text_of(part) for part in _certificates(one)],
+        **_revocation(one),
     }
+
+
+def _revocation(one: Kept) -> dict[str, JsonValue]:
+    """Return the lists that were at hand when it was stamped, each whole if it is short; no key if there were none."""
+    if not one.lists:
+        return {}
+    told: list[JsonValue] = [entry_of_list(known) for known in one.lists]
+    return {"revocation": told}
 
 
 def _certificates(one: Kept) -> list[bytes]:

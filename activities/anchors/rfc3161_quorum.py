@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence, Set
 from functools import partial
 
 from aiohttp import ClientSession
-from cryptography import x509
 
 from activities.anchors.evm_errors import failure_of
 from activities.anchors.rfc3161_http import CALL_SECONDS, Authority
 from activities.anchors.rfc3161_replies import Kept, Question, Replies, kept, one_per_root
 from vaultmesh.domain.failures import AnchorError, FailureKind, ValidationFailure
 from vaultmesh.domain.timestamp_checks import judge
+from vaultmesh.domain.timestamp_pins import Pinned
 
 _TELLING = (FailureKind.AUTH, FailureKind.VALIDATION, FailureKind.NETWORK)
 """The kinds of several failures, the one first that an operator must hear of."""
@@ -39,14 +39,14 @@ class Authorities:
         self._session: ClientSession | None = None
 
     async def gather(
-        self, question: Question, roots: list[x509.Certificate], replies: Replies, n: int
+        self, question: Question, pinned: Pinned, replies: Replies, n: int
     ) -> list[Kept]:
         """Return enough tokens, stored before they are returned; what is stored already is not asked for again.
 
         Raises:
             AnchorError: too few authorities gave a sound token; the message names what each did.
         """
-        found = await asyncio.to_thread(replies.sound, question, roots)
+        found = await asyncio.to_thread(replies.sound, question, pinned)
         failures: list[AnchorError] = []
         counted = {one.root for one in found}
         waiting = sorted(self.all, key=lambda one: (one.root in counted, one.rests))
@@ -55,7 +55,7 @@ class Authorities:
             asked, waiting = waiting[:missing], waiting[missing:]
             keep = partial(_keep, replies, n, frozenset(counted))
             results = await asyncio.gather(
-                *(self._ask(one, question, roots, keep) for one in asked)
+                *(self._ask(one, question, pinned, keep) for one in asked)
             )
             failures += [one for one in results if isinstance(one, AnchorError)]
             found = one_per_root([*found, *(one for one in results if isinstance(one, Kept))])
@@ -74,7 +74,7 @@ class Authorities:
         self,
         authority: Authority,
         question: Question,
-        roots: list[x509.Certificate],
+        pinned: Pinned,
         keep: Callable[[Kept], None],
     ) -> Kept | AnchorError:
         if self._session is None:
@@ -82,7 +82,7 @@ class Authorities:
         try:
             reply, window = await authority.ask(self._session, question.request)
             judged = await asyncio.to_thread(
-                judge, reply, question.commitment, roots, request=question.request, window=window
+                judge, reply, question.commitment, pinned, request=question.request, window=window
             )
             if not judged.sound:
                 message = f"{authority.label} sent no good time stamp: {judged.problems}"
@@ -90,7 +90,7 @@ class Authorities:
         except AnchorError as error:
             authority.failed()
             return error
-        stamped = kept(reply, judged)
+        stamped = kept(reply, judged, pinned)
         await asyncio.to_thread(keep, stamped)
         authority.served(stamped.root)
         return stamped
@@ -112,4 +112,4 @@ class Authorities:
 def _keep(replies: Replies, n: int, counted: Set[bytes], stamped: Kept) -> None:
     """Store a reply, unless its root counts already: repetitions over days must not fill the storage."""
     if stamped.root not in counted:
-        replies.keep(stamped.reply, n)
+        replies.keep(stamped, n)

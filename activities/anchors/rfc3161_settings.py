@@ -6,12 +6,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
-from cryptography import x509
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from vaultmesh.domain.anchors_config import CommonSettings
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
+from vaultmesh.domain.timestamp_pins import Pinned, read_pinned
 from vaultmesh.domain.values import Count, Duration, Url
 from vaultmesh.runtime.settings import REPOSITORY
 
@@ -51,7 +51,8 @@ class TsaSettings(CommonSettings):
     policy: Annotated[str, AfterValidator(_check_oid)] = Field(default="", alias="policyOID")
     """Policy that is asked for and that every token must have; empty: any."""
     trust_file: str = Field(alias="trustBundle", min_length=1)
-    """PEM file with the pinned roots; relative to the root folder, else to the repository."""
+    """PEM file with the pinned roots, and revocation lists if you have any; relative to the root folder, else to
+    the repository."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -71,11 +72,11 @@ class TsaSettings(CommonSettings):
         """Every authority's URL, in the order written."""
         return (self.url,) if self.url is not None else tuple(self.urls)
 
-    def pinned_roots(self, root: Path) -> list[x509.Certificate]:
-        """Return the pinned roots; reads the file each time, so that a new root needs no restart.
+    def pinned(self, root: Path) -> Pinned:
+        """Return the pinned roots and what revocation lists lie beside them; reads the file each time, so that a new root needs no restart.
 
         Raises:
-            ValidationFailure: the file is in neither place, or holds no certificates.
+            ValidationFailure: the file is in neither place, holds no certificates, or something that can't be read.
             NetworkFailure: it can't be read.
         """
         places = [root / self.trust_file, REPOSITORY / self.trust_file]
@@ -84,10 +85,10 @@ class TsaSettings(CommonSettings):
             message = f"trustBundle {self.trust_file} is neither below {root} nor in {REPOSITORY}: put the roots there"
             raise ValidationFailure(message)
         try:
-            return x509.load_pem_x509_certificates(file.read_bytes())
+            return read_pinned(file.read_bytes())
         except OSError as error:
             message = f"trustBundle {file} can't be read ({error.strerror}): check its rights"
             raise NetworkFailure(message) from error
-        except ValueError as error:
-            message = f"trustBundle {file} holds no certificates: write the roots in PEM"
+        except InvalidValue as error:
+            message = f"trustBundle {file} {error}"
             raise ValidationFailure(message) from error

@@ -21,6 +21,7 @@ from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.domain.ledger import RoundState, Verdict
 from vaultmesh.domain.timestamp import build_request
 from vaultmesh.domain.timestamp_checks import judge
+from vaultmesh.domain.timestamp_pins import Pinned
 
 DEAD = "http://127.0.0.1:9"
 MakePen = Callable[..., Awaitable[TsaPen]]
@@ -209,6 +210,6 @@ def test_clocks_that_lie_apart_are_flagged_and_the_token_is_kept(
 def _token(moment: datetime) -> Kept:
     root, request = new_root(), build_request(bytes(32), 1)
     reply = Forgery(new_leaf(root), gen_time=moment).reply(request)
-    judged = judge(reply, bytes(32), [root.certificate], request=request)
+    judged = judge(reply, bytes(32), Pinned([root.certificate]), request=request)
     assert judged.token is not None
     return Kept(reply, judged.token, judged.root, judged.authority)

@@ -27,6 +27,7 @@ from tests.simulators.timestamps import (
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.timestamp import build_request, read_reply, read_request
 from vaultmesh.domain.timestamp_checks import Judgement, Window, judge
+from vaultmesh.domain.timestamp_pins import Pinned
 
 COMMITMENT = bytes(range(32))
 NONCE = 0x1234_5678_9ABC_DEF0
@@ -40,7 +41,7 @@ def judged(reply: bytes | Forgery, roots: Sequence[Holder] = (ROOT,), **given: A
     """Judge a reply to the request."""
     request = given.pop("request", REQUEST)
     content = reply if isinstance(reply, bytes) else reply.reply(request)
-    pinned = [one.certificate for one in roots]
+    pinned = Pinned([one.certificate for one in roots])
     return judge(content, COMMITMENT, pinned, request=request, **given)
 
 
@@ -156,7 +157,7 @@ def test_the_policy_that_was_asked_for_is_required() -> None:
 
 
 def test_a_request_that_was_not_kept_still_leaves_everything_but_the_nonce() -> None:
-    pinned = [ROOT.certificate]
+    pinned = Pinned([ROOT.certificate])
     assert judge(GOOD, COMMITMENT, pinned, request=None).sound
     assert failed(judge(GOOD, COMMITMENT, pinned, request=None, policy="1.2.3")) == ["policy"]
     assert failed(judge(GOOD, bytes(32), pinned, request=None)) == ["imprint"]

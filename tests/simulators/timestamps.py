@@ -112,6 +112,30 @@ def new_leaf(
     return Holder(key, builder.sign(root.key, hashes.SHA256()))
 
 
+def new_list(
+    issuer: Holder,
+    *revoked: tuple[Holder, datetime, x509.ReasonFlags | None],
+    issued: datetime = STAMPED_AT + timedelta(days=30),
+) -> x509.CertificateRevocationList:
+    """Return an issuer's revocation list: whom, since when, and why (None: no reason is given)."""
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.certificate.subject)
+        .last_update(issued)
+        .next_update(issued + timedelta(days=30))
+    )
+    for holder, when, reason in revoked:
+        entry = (
+            x509.RevokedCertificateBuilder()
+            .serial_number(holder.certificate.serial_number)
+            .revocation_date(when)
+        )
+        if reason is not None:
+            entry = entry.add_extension(x509.CRLReason(reason), critical=False)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(issuer.key, hashes.SHA256())
+
+
 def key_usage(*, signs: bool, certifies: bool) -> x509.KeyUsage:
     """Return a key usage."""
     return _usage(signs=signs, certifies=certifies)

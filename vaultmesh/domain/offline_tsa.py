@@ -5,9 +5,9 @@
 3. The token's own time counts: a certificate that has expired since is no objection.
 """
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.offline_findings import (
     TRUSTED,
     OfflineCheck,
@@ -22,6 +22,7 @@ from vaultmesh.domain.receipt import AnchorReceipt, write_time
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.timestamp_checks import CHAIN, Judgement
 from vaultmesh.domain.timestamp_evidence import Exhibit, Stamped, carried_roots, examine
+from vaultmesh.domain.timestamp_pins import Pinned, read_pinned
 from vaultmesh.domain.timestamp_signer import Finding
 
 _TRUSTED_ROOT = f"{TRUSTED}root"
@@ -31,10 +32,12 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     """Find out what a receipt's time stamps prove."""
     evidence = receipt.scheme_evidence
     try:
-        trusted = [one for pem in trust.authorities for one in x509.load_pem_x509_certificates(pem)]
-    except ValueError as error:
-        unread = wrong("trusted roots", f"not PEM certificates: {error}")
+        pins = [read_pinned(pem) for pem in trust.authorities]
+    except InvalidValue as error:
+        unread = wrong("trusted roots", f"the file {error}")
         return SchemeFindings((unread,), "", "")
+    trusted = [root for one in pins for root in one.roots]
+    lists = [known for one in pins for known in one.lists]
     stamped = Stamped(
         commitment=commitment.digest,
         tx_ref=receipt.tx_ref,
@@ -43,7 +46,7 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
         evidence=evidence,
     )
     carried = carried_roots(evidence)
-    exhibit = examine(stamped, [*trusted, *carried])
+    exhibit = examine(stamped, Pinned([*trusted, *carried], lists))
     checks = [_check(one, chain_is_carried=bool(carried)) for one in exhibit.findings]
     known = {one.public_bytes(Encoding.DER): one for one in trusted}
     vouched = [one for one in exhibit.judgements if one.sound and one.root in known]

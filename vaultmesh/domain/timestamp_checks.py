@@ -3,7 +3,7 @@
 1. Every rule is a finding of its own (T2, T3, T4, T5); a token is sound when all of them hold.
 2. The signature is verified with the one certificate that the signer names and ESSCertID binds, and the chain of
    that certificate up to a pinned root, at the token's own time: a leaf that expired since is no objection.
-3. Revocation lists are not looked at.
+3. Revocation is judged by the lists at hand; nobody is asked for one.
 """
 
 import hashlib
@@ -25,6 +25,8 @@ from vaultmesh.domain.timestamp import (
     read_reply,
     read_request,
 )
+from vaultmesh.domain.timestamp_pins import Pinned
+from vaultmesh.domain.timestamp_revocation import revocation_finding
 from vaultmesh.domain.timestamp_signer import MALFORMED, Finding, signature_findings
 
 CLOCK_SKEW = timedelta(seconds=60)
@@ -86,7 +88,7 @@ class Judgement:
 def judge(
     reply: bytes,
     commitment: bytes,
-    roots: Sequence[x509.Certificate],
+    pinned: Pinned,
     *,
     request: bytes | None,
     policy: str = "",
@@ -97,7 +99,7 @@ def judge(
     Args:
         reply: the whole reply, DER.
         commitment: the 32 bytes that were to be stamped.
-        roots: the pinned root certificates.
+        pinned: the only roots that count, and revocation lists if there are any.
         request: what was asked, DER; None for a token whose request nobody kept.
         policy: OID that the token must have; empty: the request's, if it names one.
         window: only known when the reply has just come.
@@ -112,15 +114,17 @@ def judge(
     if token is None or not status.passed:
         missing = () if token else (Finding("token", passed=False, detail="the reply holds none"),)
         return Judgement((status, *missing), None)
-    root, chain = _chain(token, roots)
+    root, chain = _chain(token, pinned.roots)
+    revocation = revocation_finding(token, root, pinned.lists) if root is not None else None
     findings = (
         status,
         *_content(token, commitment, asked, policy, has_request=request is not None),
         *_times(token, window),
         *signature_findings(token),
         chain,
+        *([revocation] if revocation is not None else ()),
     )
-    return Judgement(findings, token, root)
+    return Judgement(findings, token, root.public_bytes(Encoding.DER) if root else b"")
 
 
 def _status(reply: Reply) -> Finding:
@@ -165,10 +169,12 @@ def _times(token: Token, window: Window | None) -> Iterator[Finding]:
     yield Finding("accuracy", exact, "not stated" if accuracy is None else f"± {accuracy}")
 
 
-def _chain(token: Token, roots: Sequence[x509.Certificate]) -> tuple[bytes, Finding]:
+def _chain(
+    token: Token, roots: Sequence[x509.Certificate]
+) -> tuple[x509.Certificate | None, Finding]:
     """Find the pinned root that the token leads to at its own time; the library verifies the signature as well."""
     if not roots:
-        return b"", Finding(CHAIN, passed=False, detail="no root is pinned")
+        return None, Finding(CHAIN, passed=False, detail="no root is pinned")
     said = ""
     try:
         parsed = decode_timestamp_response(_granted(token.sorted_der))
@@ -179,12 +185,10 @@ def _chain(token: Token, roots: Sequence[x509.Certificate]) -> tuple[bytes, Find
                 said = said or " ".join(str(error).split())[:300]
                 continue
             name = root.subject.rfc4514_string()
-            return root.public_bytes(Encoding.DER), Finding(
-                "chain", passed=True, detail=f"up to {name}"
-            )
+            return root, Finding(CHAIN, passed=True, detail=f"up to {name}")
     except MALFORMED as error:
         said = said or str(error)
-    return b"", Finding(CHAIN, passed=False, detail=f"leads to no pinned root: {said}")
+    return None, Finding(CHAIN, passed=False, detail=f"leads to no pinned root: {said}")
 
 
 def _granted(token: bytes) -> bytes:

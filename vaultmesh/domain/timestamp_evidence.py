@@ -2,18 +2,26 @@
 
 1. The primary token must be what the receipt says it is: its number, its time, its imprint.
 2. Each further token is judged by the same rules; tokens count by the root they lead to (T8).
+3. Revocation lists that the receipt carries count like those at hand: their issuers' signatures do (T5, T6).
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import JsonValue
 
+from vaultmesh.domain.receipt import write_time
 from vaultmesh.domain.timestamp_checks import Judgement, judge
+from vaultmesh.domain.timestamp_pins import Pinned
 from vaultmesh.domain.timestamp_signer import MALFORMED, Finding
+
+LONGEST_CARRIED_LIST = 4_096
+"""Bytes of a revocation list that receipts carry; a longer one stays beside the reply, and is named by its hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +64,7 @@ def bytes_of(text: object) -> bytes | None:
         return None
 
 
-def examine(
-    stamped: Stamped, roots: Sequence[x509.Certificate], *, quorum: int = 1, policy: str = ""
-) -> Exhibit:
+def examine(stamped: Stamped, pinned: Pinned, *, quorum: int = 1, policy: str = "") -> Exhibit:
     """Check the evidence, a finding per rule; `policy` is required of a token whose request was not kept."""
     reply = bytes_of(stamped.evidence.get("token"))
     if reply is None:
@@ -67,10 +73,22 @@ def examine(
     request = bytes_of(given)
     if given is not None and request is None:
         return Exhibit((Finding("request", passed=False, detail="no base64"),))
+    lists = _carried_lists(stamped.evidence)
+    if lists is None:
+        return Exhibit(
+            (
+                Finding(
+                    "revocation lists",
+                    passed=False,
+                    detail="one can't be read, or is not what is said of it",
+                ),
+            )
+        )
+    known = pinned.and_lists(lists)
     required = policy if request is None else ""
-    first = judge(reply, stamped.commitment, roots, request=request, policy=required)
+    first = judge(reply, stamped.commitment, known, request=request, policy=required)
     others = [
-        judge(one, stamped.commitment, roots, request=request, policy=required)
+        judge(one, stamped.commitment, known, request=request, policy=required)
         for one in _further(stamped.evidence)
     ]
     exhibit = Exhibit((), (first, *others))
@@ -87,16 +105,58 @@ def examine(
 
 def carried_roots(evidence: Mapping[str, JsonValue]) -> list[x509.Certificate]:
     """Return the certificates that sign themselves among those a receipt carries; nobody trusts them for that."""
-    listed = evidence.get("tokens")
-    entries = [evidence, *(one for one in _listed(listed) if isinstance(one, dict))]
     found: dict[bytes, x509.Certificate] = {}
-    for entry in entries:
+    for entry in _entries(evidence):
         for text in _listed(entry.get("certificates")):
             der = bytes_of(text)
             certificate = _self_signed(der) if der is not None else None
             if certificate is not None and der is not None:
                 found[der] = certificate
     return list(found.values())
+
+
+def entry_of_list(known: x509.CertificateRevocationList) -> dict[str, JsonValue]:
+    """Return what a receipt says of a revocation list; the list itself only if it is short."""
+    der = known.public_bytes(Encoding.DER)
+    entry: dict[str, JsonValue] = {
+        "issuer": known.issuer.rfc4514_string(),
+        "thisUpdate": write_time(known.last_update_utc),
+        "sha256": sha256(der).hexdigest(),
+    }
+    return entry | ({"list": text_of(der)} if len(der) <= LONGEST_CARRIED_LIST else {})
+
+
+def _carried_lists(
+    evidence: Mapping[str, JsonValue],
+) -> list[x509.CertificateRevocationList] | None:
+    """Return the lists that a receipt carries whole; None if one is no list."""
+    found = []
+    for entry in _entries(evidence):
+        for one in _listed(entry.get("revocation")):
+            if isinstance(one, dict) and "list" not in one:
+                continue  # too long to be carried
+            known = _list_of(one)
+            if known is None:
+                return None
+            found.append(known)
+    return found
+
+
+def _list_of(entry: JsonValue) -> x509.CertificateRevocationList | None:
+    """Return a carried list; None if it can't be read, or is not what its entry says it is."""
+    if not isinstance(entry, dict):
+        return None
+    try:
+        known = x509.load_der_x509_crl(bytes_of(entry.get("list")) or b"")
+    except MALFORMED:
+        return None
+    return known if entry_of_list(known) == entry else None
+
+
+def _entries(evidence: Mapping[str, JsonValue]) -> list[Mapping[str, JsonValue]]:
+    """Return what belongs to each token: the primary one, then the further ones."""
+    further = (one for one in _listed(evidence.get("tokens")) if isinstance(one, dict))
+    return [evidence, *further]
 
 
 def _self_signed(der: bytes) -> x509.Certificate | None:
