@@ -7,10 +7,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vaultmesh.domain.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.runtime.batch_index import LOOK_AGAIN_SECONDS, BatchIndex, BatchRef
+from vaultmesh.runtime.batch_index import LOOK_AGAIN_SECONDS, BatchIndex, BatchRef, changes
 from vaultmesh.runtime.storage import LocalStore
 
 
@@ -143,3 +145,23 @@ def test_a_changed_file_is_noticed_after_a_short_rest_in_a_small_folder(
     path.write_text(json.dumps({"id": "1", "root": "sha256:" + "ab" * 32}))
     (ref,) = index.owned("dao:x").batches
     assert ref.root.digest == b"\xab" * 32
+
+
+NAMES = st.lists(st.sampled_from("abcdefghij"), unique=True)
+
+
+@given(NAMES, NAMES)
+def test_what_came_and_went_is_found_whatever_the_order(before: list[str], now: list[str]) -> None:
+    came, gone = changes(before, now)
+    assert (set(came), set(gone)) == (set(now) - set(before), set(before) - set(now))
+    assert len(came) + len(gone) == len(set(came)) + len(set(gone))
+
+
+@given(NAMES, st.integers(0, 9), st.sampled_from(["new", "more"]))
+def test_one_new_name_among_known_ones_is_the_only_change(
+    before: list[str], place: int, name: str
+) -> None:
+    now = [*before[:place], name, *before[place:]]
+    assert changes(before, now) == ([name], [])
+    assert changes(now, before) == ([], [name])
+    assert changes(now, list(now)) == ([], [])
