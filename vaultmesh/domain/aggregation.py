@@ -43,13 +43,13 @@ Model = TypeVar("Model", bound=Document)
 
 
 def read_document(model: type[Model], text: str | bytes) -> Model:
-    """Read one of our own files.
+    """Read one of our own files; its keys are those that we write, not the names that our code has for them.
 
     Raises:
         InvalidValue: says at which key what is wrong.
     """
     try:
-        return model.model_validate_json(text)
+        return model.model_validate_json(text, by_alias=True, by_name=False)
     except ValidationError as error:
         raise InvalidValue(_complaints(error)) from error
 
@@ -105,7 +105,8 @@ class AggregationLeaf(Document):
 class Aggregation(Document):
     """A receipt's `evidence.aggregation`: the way from a leaf to the commitment."""
 
-    algorithm: Literal["rfc9162-sha256"] = "rfc9162-sha256"
+    algorithm: Literal["rfc9162-sha256"]
+    """Has no default: a proof that names none is none."""
     leaf: AggregationLeaf
     index: int = Field(ge=0)
     tree_size: int = Field(ge=1)

@@ -8,10 +8,11 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Final
 
 from vaultmesh.domain.errors import InvalidValue
 
-ALGORITHM = "rfc9162-sha256"
+ALGORITHM: Final = "rfc9162-sha256"
 """Name of this kind of tree in manifests and receipts."""
 DEEPEST = 64
 """Longest path that is looked at; a tree of that depth could hold 2^64 leaves."""

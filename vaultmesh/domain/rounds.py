@@ -236,6 +236,7 @@ def aggregation_evidence(manifest: Manifest, index: int) -> Aggregation | None:
         return None
     leaf = manifest.leaves[index]
     return Aggregation(
+        algorithm=merkle.ALGORITHM,
         leaf=AggregationLeaf(
             batch_id=leaf.batch_id, namespace=leaf.namespace, root=leaf.root, salt=leaf.salt or ""
         ),

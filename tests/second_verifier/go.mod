@@ -1,0 +1,3 @@
+module vaultmesh/secondverifier
+
+go 1.21

@@ -1,0 +1,121 @@
+"""Two verifiers that share nothing, ours and one in Go, say the same of 10,000 proofs (M2, M4, M6)."""
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.second_verifier.cases import HARMFUL, HARMLESS, OPEN, Case, cases
+from vaultmesh.domain.aggregation import Aggregation, read_document
+from vaultmesh.domain.errors import InvalidValue
+
+SOURCE = Path(__file__).parent
+OFFLINE = {"GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local", "GO111MODULE": "on"}
+FUZZED, ACCEPTED_BY_BOTH, REFUSED_BY_BOTH = 10_000, 2_000, 5_000
+SHOWN = 5
+"""Disagreements that a failure prints."""
+REFUSED = "refused"
+
+
+@pytest.fixture(scope="module")
+def verifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the verifier in Go, of the standard library alone."""
+    assert shutil.which("go"), "go is not installed; install it, or put it on PATH"
+    program = tmp_path_factory.mktemp("second") / "verifier"
+    done = subprocess.run(
+        ["go", "build", "-buildvcs=false", "-o", str(program), "."],
+        cwd=SOURCE,
+        env={**os.environ, **OFFLINE},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+@pytest.fixture(scope="module")
+def fuzzed() -> list[Case]:
+    return list(cases())
+
+
+@pytest.fixture(scope="module")
+def ours(fuzzed: Sequence[Case]) -> list[str]:
+    """Return what the product says of each proof."""
+    return [our_verdict(one.text) for one in fuzzed]
+
+
+@pytest.fixture(scope="module")
+def theirs(fuzzed: Sequence[Case], verifier: Path) -> list[str]:
+    """Return what the verifier in Go says of each proof."""
+    return ask(verifier, [one.text for one in fuzzed])
+
+
+def our_verdict(text: bytes) -> str:
+    """Return the root that the product takes a proof for, or that it refuses it."""
+    try:
+        return read_document(Aggregation, text).proven_root().receipt_form
+    except InvalidValue:
+        return REFUSED
+
+
+def ask(verifier: Path, texts: Sequence[bytes]) -> list[str]:
+    """Return the roots that the verifier in Go takes proofs for, or that it refuses them."""
+    assert not [text for text in texts if b"\n" in text]
+    given = b"".join(text + b"\n" for text in texts)
+    done = subprocess.run([str(verifier)], input=given, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    said = done.stdout.decode().splitlines()
+    assert len(said) == len(texts)
+    return [line.split()[1] if line.startswith("accepted ") else _refusal(line) for line in said]
+
+
+def _refusal(line: str) -> str:
+    assert line.startswith(f"{REFUSED} "), line
+    return REFUSED
+
+
+def test_both_say_the_same_of_every_proof(
+    fuzzed: Sequence[Case], ours: Sequence[str], theirs: Sequence[str]
+) -> None:
+    assert len(fuzzed) == FUZZED
+    differing = [
+        (case.change, our, their, case.text[:1000])
+        for case, our, their in zip(fuzzed, ours, theirs, strict=True)
+        if our != their
+    ]
+    assert differing[:SHOWN] == [], f"{len(differing)} differ"
+    refused = Counter(one == REFUSED for one in ours)
+    assert refused[False] >= ACCEPTED_BY_BOTH
+    assert refused[True] >= REFUSED_BY_BOTH
+
+
+def test_what_must_not_matter_does_not_and_what_must_does(
+    fuzzed: Sequence[Case], ours: Sequence[str], theirs: Sequence[str]
+) -> None:
+    wrong = [
+        (case.change, our, their, case.text[:1000])
+        for case, our, their in zip(fuzzed, ours, theirs, strict=True)
+        if case.sound is not None and {our != REFUSED, their != REFUSED} != {case.sound}
+    ]
+    assert wrong[:SHOWN] == [], f"{Counter(one[0] for one in wrong)}"
+
+
+def test_every_change_occurs_often_enough_to_mean_something(fuzzed: Sequence[Case]) -> None:
+    counted = Counter(one.change for one in fuzzed)
+    assert set(counted) == {one.__name__ for one in (*HARMLESS, *HARMFUL, *OPEN)}
+    assert min(counted.values()) >= 200
+    assert len({one.text for one in fuzzed}) == FUZZED
+
+
+def test_the_second_verifier_needs_nothing_but_the_standard_library() -> None:
+    assert "require" not in (SOURCE / "go.mod").read_text()
+    assert not (SOURCE / "go.sum").exists()
+    sources = "".join(one.read_text() for one in SOURCE.glob("*.go"))
+    imported = [line.strip() for line in sources.splitlines() if line.startswith('\t"')]
+    assert len(imported) >= 10
+    assert [line for line in imported if "." in line] == []
