@@ -45,6 +45,7 @@ class Part:
     death_signal: signal.Signals = signal.SIGKILL
     """What it gets when we die."""
     process: subprocess.Popen[bytes] | None = None
+    _ended_by_us: bool = field(default=False, init=False)
 
     def start(self) -> None:
         """Start the program and wait until it is ready; must be called on the main thread.
@@ -63,6 +64,7 @@ class Part:
         if threading.current_thread() is not threading.main_thread():
             message = "parts are started on the main thread"
             raise RuntimeError(message)
+        self._ended_by_us = False
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -103,6 +105,12 @@ class Part:
         """Whether the program runs."""
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def killed_by_others(self) -> bool:
+        """Whether the program ended by a kill that was not ours, rather than by its own failure."""
+        killed = self.process is not None and self.process.poll() == -signal.SIGKILL
+        return killed and not self._ended_by_us
+
     def stop(self) -> None:
         """Let the program end in order, and make it end after a grace."""
         if self.process is None or not self.alive:
@@ -116,6 +124,7 @@ class Part:
     def kill(self) -> None:
         """End the program at once, as a crash would."""
         if self.process is not None and self.alive:
+            self._ended_by_us = True
             self.process.kill()
             self.process.wait()
 

@@ -1,6 +1,7 @@
 """The place where parts that died are started again, with their data.
 
 1. A part that ends, for whatever reason, is started again at once; one that keeps failing waits longer each time.
+   One that others kill, however often, neither waits nor is given up.
 2. Whoever keeps a list of process ids is told as soon as the part has a new one, before it is ready.
 3. A part that can't be brought back ends the supervision with its error: better none than half a network.
 """
@@ -74,7 +75,8 @@ class Supervisor:
         while True:
             while part.alive:  # noqa: ASYNC110 - a process has no event that works everywhere
                 await asyncio.sleep(LOOK_SECONDS)
-            tries = 0 if time.monotonic() - since > STEADY_SECONDS else tries
+            steady = time.monotonic() - since > STEADY_SECONDS
+            tries = 0 if steady or part.killed_by_others else tries
             if tries == len(PAUSES_SECONDS):
                 message = f"{part.name} keeps ending; see {part.log}\n{part.last_lines()}"
                 raise PartError(message)

@@ -7,6 +7,7 @@
 """
 
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 from typing_extensions import override
@@ -91,7 +92,7 @@ class TimestampServer(Part):
         try:
             with urllib.request.urlopen(self._chain_url, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - our own address
                 chain = bytes(answer.read())
-        except OSError:
+        except (OSError, HTTPException):
             return False
         certificates = [one + _END for one in chain.split(_END) if one.strip()]
         if not certificates:

@@ -111,6 +111,18 @@ async def test_a_part_that_keeps_ending_ends_the_supervision_with_its_last_lines
         await asyncio.wait_for(supervisor.run(), DEADLINE_SECONDS)
 
 
+async def test_a_part_that_others_kill_again_and_again_is_started_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devnet.supervisor.PAUSES_SECONDS", (0.0, 0.1))
+    part = _sleeper(tmp_path, "import time; time.sleep(600)")
+    async with _supervised(part) as told:
+        for kill in range(1, 5):
+            os.kill(part.pid, signal.SIGKILL)
+            await _eventually(lambda kill=kill: len(told) == kill, "it was not started again")  # type: ignore[misc]
+        assert part.alive
+
+
 @pytest.mark.evm
 @pytest.mark.server
 @pytest.mark.fault

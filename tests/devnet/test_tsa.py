@@ -15,6 +15,7 @@ import pytest
 
 from devnet.errors import PartError
 from devnet.process import Part
+from devnet.timestamp_server import TimestampServer
 from devnet.tsa import Tsa
 from devnet.tsa_server import FAULTS, QUERY
 
@@ -34,14 +35,14 @@ def make_query(folder: Path, name: str = "q.tsq") -> bytes:
     return (folder / name).read_bytes()
 
 
-def ask(tsa: Tsa, query: bytes) -> bytes:
+def ask(tsa: Tsa | TimestampServer, query: bytes) -> bytes:
     """Return the reply to a query."""
     request = urllib.request.Request(tsa.url, data=query, headers={"Content-Type": QUERY})  # noqa: S310 - our own address
     with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 - our own address
         return bytes(reply.read())
 
 
-def verifies(tsa: Tsa, folder: Path, reply: bytes, name: str = "q.tsq") -> bool:
+def verifies(tsa: Tsa | TimestampServer, folder: Path, reply: bytes, name: str = "q.tsq") -> bool:
     """Tell whether openssl takes a reply to a query."""
     (folder / "r.tsr").write_bytes(reply)
     command = ["openssl", "ts", "-verify", "-queryfile", name, "-in", "r.tsr"]
