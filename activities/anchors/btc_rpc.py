@@ -21,7 +21,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 from typing_extensions import TypeVarTuple, override
 
-from activities.anchors.evm_errors import failure_of, public_url, shown
+from activities.anchors.failures import failure_of, public_url, shown
 from vaultmesh.domain.bitcoin import COIN_SATS, MOST_SATS
 from vaultmesh.domain.failures import AnchorError, AuthFailure, FailureKind, NetworkFailure
 from vaultmesh.runtime.logs import register_secret

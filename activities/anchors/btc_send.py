@@ -9,7 +9,7 @@ from activities.anchors.btc_coins import CoinState, coin_state
 from activities.anchors.btc_plan import Plan
 from activities.anchors.btc_rpc import IN_CHAIN, MISSING_INPUTS, REFUSED, Node, NodeError
 from activities.anchors.btc_settings import SATS_PER_KVB
-from activities.anchors.evm_errors import failure_of
+from activities.anchors.failures import failure_of
 from vaultmesh.domain.bitcoin import COIN_SATS
 from vaultmesh.domain.failures import AnchorError, AuthFailure, FailureKind, ValidationFailure
 from vaultmesh.domain.ledger import Broadcasted, SignedCandidate, Verdict

@@ -8,14 +8,12 @@ from datetime import UTC
 
 from activities.anchors.btc_ledger import Block, Ledger, Rules, block_of, read_ledger
 from activities.anchors.btc_rpc import Node
-from activities.anchors.contract import Check, Claim
+from activities.anchors.contract import DEPTH_CHECK, Check, Claim
 from vaultmesh.domain.bitcoin import Transaction
 from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, Proven, prove
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import ValidationFailure
-
-DEPTH_CHECK = "depth"
-"""The check that an anchor which is not final yet may fail without being wrong."""
+from vaultmesh.domain.receipt import write_time
 
 
 async def verify_claim(node: Node, rules: Rules, claim: Claim) -> list[Check]:
@@ -81,8 +79,8 @@ def _block_checks(claim: Claim, evidence: BitcoinEvidence, block: Block | None) 
         Check(
             "timestamp",
             time is not None and time == claim.anchor_ts.astimezone(UTC),
-            f"block time {time.isoformat() if time else 'unknown'} (true to ±2 h), "
-            f"claimed {claim.anchor_ts.isoformat()}",
+            f"block time {write_time(time) if time else 'unknown'} ± 2 h, "
+            f"claimed {write_time(claim.anchor_ts)}",
         ),
     ]
 

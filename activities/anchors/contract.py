@@ -22,6 +22,9 @@ from vaultmesh.domain.ledger import (
 from vaultmesh.domain.rounds import Mode
 from vaultmesh.domain.target import Target
 
+DEPTH_CHECK, FINALITY_CHECK = "depth", "finality"
+"""The checks that an anchor which is not final yet may fail without being wrong."""
+
 
 class StaleCaller(Exception):  # noqa: N818 - not an error: the caller is behind and recovers
     """The ledger shows reservations of ours that the caller does not know."""

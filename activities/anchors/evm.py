@@ -15,7 +15,6 @@ from typing_extensions import override
 
 from activities.anchors.contract import Anchoring, Check, Claim, Evidence
 from activities.anchors.evm_contract import batch_id_of
-from activities.anchors.evm_errors import shown
 from activities.anchors.evm_evidence import collect
 from activities.anchors.evm_fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_bid
 from activities.anchors.evm_horizon import Horizon, Rules
@@ -31,6 +30,7 @@ from activities.anchors.evm_rpc import CALL_SECONDS, Provider, Providers
 from activities.anchors.evm_send import send
 from activities.anchors.evm_settings import EvmSettings
 from activities.anchors.evm_verify import verify_claim
+from activities.anchors.failures import shown
 from vaultmesh.domain.failures import AuthFailure, ValidationFailure
 from vaultmesh.domain.ledger import (
     Broadcasted,

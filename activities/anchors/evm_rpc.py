@@ -17,7 +17,8 @@ from typing_extensions import override
 from web3.providers.async_base import AsyncJSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from activities.anchors.evm_errors import Meaning, NodeError, failure_of, public_url, shown
+from activities.anchors.evm_errors import Meaning, NodeError
+from activities.anchors.failures import failure_of, public_url, shown
 from vaultmesh.domain.failures import AnchorError, AuthFailure, FailureKind, NetworkFailure
 
 CALL_SECONDS = 5.0

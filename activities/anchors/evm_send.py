@@ -6,9 +6,10 @@
 
 import asyncio
 
-from activities.anchors.evm_errors import Meaning, NodeError, failure_of
+from activities.anchors.evm_errors import Meaning, NodeError
 from activities.anchors.evm_reads import is_known, tx_receipt
 from activities.anchors.evm_rpc import Provider, Providers
+from activities.anchors.failures import failure_of
 from vaultmesh.domain.failures import AnchorError, FailureKind
 from vaultmesh.domain.ledger import Broadcasted, Reservation, SignedCandidate, Verdict
 

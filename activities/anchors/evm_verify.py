@@ -7,7 +7,7 @@ from datetime import UTC
 
 from pydantic import JsonValue
 
-from activities.anchors.contract import Check, Claim
+from activities.anchors.contract import DEPTH_CHECK, FINALITY_CHECK, Check, Claim
 from activities.anchors.evm_contract import anchored_logs
 from activities.anchors.evm_evidence import hash_of
 from activities.anchors.evm_horizon import Horizon, Rules, read_horizon
@@ -15,9 +15,7 @@ from activities.anchors.evm_observe import SUCCESS
 from activities.anchors.evm_reads import Block, TxReceipt, block_at, tx_receipt
 from activities.anchors.evm_rpc import Provider, Providers
 from vaultmesh.domain.failures import ValidationFailure
-
-DEPTH_CHECK, FINALITY_CHECK = "depth", "finality"
-"""The checks that an anchor which is not final yet may fail without being wrong."""
+from vaultmesh.domain.receipt import write_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +115,7 @@ def _block_checks(claim: Claim, chain: _Chain) -> list[Check]:
         Check(
             "timestamp",
             time is not None and time == claim.anchor_ts.astimezone(UTC),
-            f"block time {time.isoformat() if time else 'unknown'}, claimed {claim.anchor_ts.isoformat()}",
+            f"block time {write_time(time) if time else 'unknown'}, claimed {write_time(claim.anchor_ts)}",
         ),
     ]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from activities.anchors.contract import Anchoring, Check, Claim, Evidence
-from activities.anchors.evm_errors import public_url
+from activities.anchors.failures import public_url
 from activities.anchors.rfc3161_evidence import checks_of, clocks_disagree, evidence_of
 from activities.anchors.rfc3161_http import CALL_SECONDS
 from activities.anchors.rfc3161_quorum import Authorities
@@ -36,6 +36,7 @@ from vaultmesh.domain.ledger import (
     Verdict,
     WatchedRound,
 )
+from vaultmesh.domain.receipt import write_time
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds import Mode, round_id
 from vaultmesh.domain.target import Target
@@ -140,7 +141,7 @@ class TsaAnchoring(Anchoring):
         replies, pinned = self._replies(question.commitment), await self._pinned()
         found = await self._authorities.gather(question, pinned, replies, candidate.n)
         if clocks_disagree(found):
-            times = {one.authority: one.token.gen_time.isoformat() for one in found}
+            times = {one.authority: write_time(one.token.gen_time) for one in found}
             _log.warning("clocks of authorities disagree", extra={"times": times})
         return Broadcasted(verdict=Verdict.ACCEPTED)
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from typing_extensions import override
 
-from activities.anchors.evm_errors import public_url
+from activities.anchors.failures import public_url
 from vaultmesh.domain.failures import AnchorError, AuthFailure, NetworkFailure, ValidationFailure
 from vaultmesh.domain.timestamp import LARGEST_REPLY
 from vaultmesh.domain.timestamp_checks import Window

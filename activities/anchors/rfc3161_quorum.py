@@ -12,7 +12,7 @@ from functools import partial
 
 from aiohttp import ClientSession
 
-from activities.anchors.evm_errors import failure_of
+from activities.anchors.failures import failure_of
 from activities.anchors.rfc3161_http import CALL_SECONDS, Authority
 from activities.anchors.rfc3161_replies import Kept, Question, Replies, kept, one_per_root
 from vaultmesh.domain.failures import AnchorError, FailureKind, ValidationFailure

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activities.anchors.evm_contract import calldata_floor
-from activities.anchors.evm_errors import Meaning, meaning_of, public_url, shown
+from activities.anchors.evm_errors import Meaning, meaning_of
 from activities.anchors.evm_fees import Bid, Caps, Market, gwei, next_bid, opening_bid
 from activities.anchors.evm_rpc import supported_by
+from activities.anchors.failures import public_url, shown
 from vaultmesh.domain.failures import AuthFailure
 
 WEI = st.integers(0, 10**15)
