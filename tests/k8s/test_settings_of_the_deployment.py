@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from activities.anchors import SCHEMES, settings_model
+from activities.anchors.rfc3161_settings import TsaSettings
 from docs.tables import variables_read
-from tests.k8s.manifests import container, environment, manifest, pod
+from tests.k8s.manifests import REPOSITORY, container, environment, manifest, pod
+from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.configuration import load_anchors, load_namespaces
 from vaultmesh.runtime.settings import Settings
@@ -20,7 +22,11 @@ LEDGERS = {
     "MAINNET_RPC": "http://127.0.0.1:2",
     "BASE_CONTRACT": CONTRACT,
     "MAINNET_CONTRACT": CONTRACT,
+    "BTC_RPC": "http://user:password@127.0.0.1:3",
+    "TSA_URL": "http://127.0.0.1:4",
 }
+"""What the secrets must hold; nothing else of the configuration comes from the environment without being optional."""
+OPTIONAL = {"TSA_POLICY_OID": "1.2.3.4.1"}
 
 
 @pytest.fixture
@@ -35,7 +41,13 @@ def test_every_variable_is_one_that_the_worker_its_client_or_its_configuration_r
     named = set(re.findall(r"\$\{(\w+)", manifest("ConfigMap")["data"]["anchors.yaml"]))
     assert set(environment()) <= {*variables_read(), *TEMPORAL, *named}
     assert named <= set(environment())
-    assert named == set(LEDGERS)
+    assert named == {*LEDGERS, *OPTIONAL}
+    left_out = {
+        name
+        for name in named
+        if environment()[name]["valueFrom"]["secretKeyRef"].get("optional", False)
+    }
+    assert left_out == set(OPTIONAL)
 
 
 def test_the_worker_takes_the_environment() -> None:
@@ -47,7 +59,10 @@ def test_the_worker_takes_the_environment() -> None:
     assert settings.root == Path("/data")
 
 
-def test_the_configuration_of_the_pod_is_one_that_a_worker_takes(written: Path) -> None:
+@pytest.mark.parametrize("further", [{}, OPTIONAL])
+def test_the_configuration_of_the_pod_is_one_that_a_worker_takes(
+    written: Path, further: dict[str, str]
+) -> None:
     namespaces = load_namespaces(written / "namespaces.yaml", SCHEMES)
     assert namespaces.warnings == ()
     targets = {
@@ -55,8 +70,19 @@ def test_the_configuration_of_the_pod_is_one_that_a_worker_takes(written: Path) 
         for spec in namespaces.specs.values()
         for cadence in spec.cadences.values()
     }
-    anchors = load_anchors(written / "anchors.yaml", LEDGERS, SCHEMES)
+    assert {target.scheme for target in targets} == set(SCHEMES)
+    anchors = load_anchors(written / "anchors.yaml", LEDGERS | further, SCHEMES)
     anchors.check({target: settings_model(target) for target in targets})
+
+
+@pytest.mark.parametrize("missing", LEDGERS)
+def test_a_secret_that_lacks_something_is_named_at_the_start(written: Path, missing: str) -> None:
+    given = {name: value for name, value in LEDGERS.items() if name != missing}
+    namespaces = load_namespaces(written / "namespaces.yaml", SCHEMES)
+    targets = [one.target for spec in namespaces.specs.values() for one in spec.cadences.values()]
+    anchors = load_anchors(written / "anchors.yaml", given, SCHEMES)
+    with pytest.raises(ConfigurationError, match=missing):
+        anchors.check({target: settings_model(target) for target in targets})
 
 
 def test_the_configured_files_are_where_the_variables_say() -> None:
@@ -65,6 +91,31 @@ def test_the_configured_files_are_where_the_variables_say() -> None:
     assert environment()["VMSH_ANCHORS"]["value"] == f"{mounts['config']}/anchors.yaml"
     key_file = f"{mounts['anchor-key']}/evm.key"
     assert f"keyFile: {key_file}\n" in manifest("ConfigMap")["data"]["anchors.yaml"]
+
+
+def test_the_pinned_roots_are_where_the_configuration_says_and_are_renewed_in_place(
+    written: Path,
+) -> None:
+    (mount,) = [one for one in container()["volumeMounts"] if one["name"] == "tsa-roots"]
+    (volume,) = [one for one in pod()["volumes"] if one["name"] == "tsa-roots"]
+    anchors = load_anchors(written / "anchors.yaml", LEDGERS, SCHEMES)
+    settings = anchors.settings(Target("rfc3161", "tsa"), TsaSettings)
+    assert settings.trust_file == f"{mount['mountPath']}/roots.pem"
+    assert "subPath" not in mount
+    name = volume["configMap"]["name"]
+    told = (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
+    assert f"create configmap {name} --from-file=roots.pem" in told
+
+
+def test_the_page_on_kubernetes_names_every_key_of_every_secret() -> None:
+    told = (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
+    referred = [
+        one["valueFrom"]["secretKeyRef"] for one in environment().values() if "valueFrom" in one
+    ]
+    assert len(referred) == 8
+    for one in referred:
+        assert f"create secret generic {one['name']} " in told
+        assert re.search(rf"\b{one['key']}\b", told), one["key"]
 
 
 def test_a_drain_fits_into_the_grace_period() -> None:
