@@ -44,6 +44,24 @@ def test_register_creates_then_changes_nothing_then_updates(
     ]
 
 
+def test_what_the_environment_does_not_state_stays_as_it_is_in_a_running_clock(
+    operate: Command, tmp_path: Path
+) -> None:
+    place = tmp_path / "namespaces.yaml"
+    write_namespaces(place, {"reg:env": cadences()})
+
+    def said(**variables: str) -> str:
+        return operate("register", "--config", place, **variables).out.strip()
+
+    assert said(VMSH_ANCHOR_TIMEOUT="15s", VMSH_BASE_BACKOFF="1") == "reg:env: created"
+    assert said() == "reg:env: unchanged"
+    assert said(VMSH_ANCHOR_TIMEOUT="15s") == "reg:env: unchanged"
+    assert said(VMSH_ANCHOR_TIMEOUT="20s") == "reg:env: updated"
+    assert said() == "reg:env: unchanged"
+    assert said(VMSH_BASE_BACKOFF="1") == "reg:env: unchanged"
+    assert said(VMSH_BASE_BACKOFF="5") == "reg:env: updated"
+
+
 def test_register_says_so_when_a_changed_file_undoes_a_set_cadence(
     operate: Command, system: System, tmp_path: Path
 ) -> None:

@@ -70,6 +70,32 @@ def test_the_state_file_lies_below_the_root_unless_named() -> None:
     assert settings.state == Path("/srv/out/state/scheduler.json")
 
 
+@pytest.mark.parametrize(
+    ("variables", "unstated"),
+    [
+        ({}, ("anchor_timeout_seconds", "backoff", "continue_after_events")),
+        (
+            {"VMSH_ANCHOR_TIMEOUT": ""},
+            ("anchor_timeout_seconds", "backoff", "continue_after_events"),
+        ),
+        ({"VMSH_ANCHOR_TIMEOUT": "5m"}, ("backoff", "continue_after_events")),
+        ({"VMSH_MAX_BACKOFF": "7"}, ("anchor_timeout_seconds", "continue_after_events")),
+        (
+            {
+                "VMSH_BASE_BACKOFF": "5",
+                "VMSH_ANCHOR_TIMEOUT": "5m",
+                "VMSH_CONTINUE_AFTER_EVENTS": "9",
+            },
+            (),
+        ),
+    ],
+)
+def test_what_clocks_are_not_told_is_known(
+    variables: dict[str, str], unstated: tuple[str, ...]
+) -> None:
+    assert Settings.from_environment(variables).unstated == unstated
+
+
 def test_the_old_timer_is_accepted_and_reported() -> None:
     (warning,) = Settings.from_environment({"VMSH_TICK_MS": "30000"}).warnings
     assert warning.startswith("VMSH_TICK_MS is no longer needed")

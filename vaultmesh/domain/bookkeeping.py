@@ -86,8 +86,10 @@ class Clock:
     def configure(self, configuration: Configuration, now: datetime) -> tuple[bool, list[str]]:
         """Apply a file's configuration; returns whether anything changed, and whose `set_cadence` it undid.
 
-        A file with the content that was applied last changes nothing, also if `set_cadence` came after it.
+        A file with the content that was applied last changes nothing, also if `set_cadence` came after it; nor does
+        what the configuration does not state.
         """
+        configuration = configuration.over(self.configuration)
         same_file = bool(configuration.config_hash) and (
             configuration.config_hash == self.configuration.config_hash
         )

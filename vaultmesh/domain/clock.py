@@ -23,6 +23,9 @@ from vaultmesh.domain.status import (
 )
 from vaultmesh.domain.target import Target
 
+KEEPABLE = frozenset({"backoff", "anchor_timeout_seconds", "continue_after_events"})
+"""Fields of `Configuration` that come from the environment of whoever configures."""
+
 
 class CadenceConfig(Wire):
     """One cadence, as the clock is told it."""
@@ -51,6 +54,13 @@ class Configuration(Wire):
     """Schemes that a target may have, for `set_cadence`; not checked if empty."""
     config_hash: str = ""
     """Hash of the file's part that this came from: unchanged content changes nothing."""
+    keeps: list[str] = Field(default_factory=list)
+    """Fields that whoever configures does not state: a running clock keeps its own."""
+
+    def over(self, running: "Configuration") -> "Configuration":
+        """Return this with what it does not state as it is in a running clock."""
+        kept = {name: getattr(running, name) for name in self.keeps if name in KEEPABLE}
+        return self.model_copy(update={**kept, "keeps": []})
 
     def periods(self) -> dict[str, timedelta]:
         """Return each cadence's period."""

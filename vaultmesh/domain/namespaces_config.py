@@ -7,7 +7,6 @@
 """
 
 import hashlib
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +27,7 @@ from vaultmesh.domain.namespace_values import (
     ObjectId,
     Phase,
     check_every,
+    check_name,
     unknown_scheme,
 )
 from vaultmesh.domain.problems import InvalidDocument, KeyPath, Problem, problems_of
@@ -35,13 +35,10 @@ from vaultmesh.domain.target import Target
 
 DEFAULT_BATCHES = "out/batches"
 """Folder below the root that holds a namespace's batches unless it names another."""
-_LONGEST_NAME = 200
-"""Bytes of a namespace's name: it is part of every request, which must stay small."""
 _SOME_PERIOD = "1s"
 """Stands for a cadence that is reported elsewhere or does not matter."""
 _LABEL_AT = 3
 """Place of a cadence's label in a key path."""
-_WITHOUT_MEANING = re.compile(r"[\s/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def _check_folder(text: str) -> str:
@@ -146,6 +143,7 @@ class NamespaceSpec(Wire):
         anchor_timeout: timedelta,
         continue_after_events: int,
         schemes: Collection[str] = (),
+        keeps: Collection[str] = (),
     ) -> Configuration:
         """Return what this namespace's clock is told."""
         return Configuration(
@@ -157,6 +155,7 @@ class NamespaceSpec(Wire):
             continue_after_events=continue_after_events,
             schemes=sorted(schemes),
             config_hash=self.content_hash,
+            keeps=sorted(keeps),
         )
 
 
@@ -202,13 +201,10 @@ def _entries(document: object, *keys: str) -> dict[str, object]:
 def _wrong_names(document: object) -> list[Problem]:
     problems = []
     for name in _entries(document, "namespaces"):
-        if (
-            not name
-            or _WITHOUT_MEANING.search(name)
-            or len(name.encode(errors="replace")) > _LONGEST_NAME
-        ):
-            message = f"is not a namespace's name - use 1 to {_LONGEST_NAME} bytes without spaces and slashes"
-            problems.append(Problem(("namespaces", name), message))
+        try:
+            check_name(name)
+        except InvalidValue as error:
+            problems.append(Problem(("namespaces", name), str(error)))
     return problems
 
 

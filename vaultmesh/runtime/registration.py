@@ -84,6 +84,7 @@ async def register(
             anchor_timeout=settings.anchor_timeout,
             continue_after_events=settings.continue_after_events,
             schemes=schemes,
+            keeps=settings.unstated,
         )
         async with at_once:
             return await _register_one(client, configuration, past.get(spec.name, {}))
@@ -105,7 +106,7 @@ async def _register_one(
     try:
         await client.start_workflow(
             NAMESPACE_WORKFLOW,
-            ClockInput(configuration=configuration, imported=dict(imported)),
+            ClockInput(configuration=configuration.over(configuration), imported=dict(imported)),
             id=namespace_workflow_id(name),
             task_queue=SCHEDULER_QUEUE,
             search_attributes=TypedSearchAttributes(attributes),

@@ -122,6 +122,15 @@ class _Variables(BaseModel):
     )
 
 
+_OF_CLOCKS = {
+    "vmsh_base_backoff": "backoff",
+    "vmsh_max_backoff": "backoff",
+    "vmsh_anchor_timeout": "anchor_timeout_seconds",
+    "vmsh_continue_after_events": "continue_after_events",
+}
+"""Variables that clocks are configured with, and the field of `Configuration` that each one states."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a process was told by its environment; an empty variable counts as unset."""
@@ -144,6 +153,8 @@ class Settings:
     """`VMSH_ANCHOR_TIMEOUT`: one attempt of `anchor`."""
     continue_after_events: int
     """`VMSH_CONTINUE_AFTER_EVENTS`: length at which a workflow's history is begun anew."""
+    unstated: tuple[str, ...] = ()
+    """Fields of a clock's `Configuration` that no variable states: a running clock keeps its own."""
     warnings: tuple[str, ...] = ()
     """One line each; nothing that stops a start."""
 
@@ -181,5 +192,8 @@ class Settings:
             log_level=read.log_level,
             anchor_timeout=read.vmsh_anchor_timeout,
             continue_after_events=read.vmsh_continue_after_events,
+            unstated=tuple(
+                sorted(set(_OF_CLOCKS.values()) - {_OF_CLOCKS.get(one) for one in given})
+            ),
             warnings=tuple(warnings),
         )
