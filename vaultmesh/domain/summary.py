@@ -15,6 +15,8 @@ from vaultmesh.domain.status import (
 
 _DASH = "–"
 MOST_ROUNDS_SHOWN = 30
+LONGEST_CELL = 300
+"""Characters of a foreign text that are shown: the whole summary must stay far below what Temporal takes."""
 
 
 def namespace_status(clock: Clock, now: datetime) -> str:
@@ -44,7 +46,7 @@ def namespace_details(view: NamespaceView) -> str:
         rejected = view.last_rejected
         lines.append("")
         lines.append(
-            f"Last rejected: `{rejected.name}` at {rfc3339(rejected.at)}: {_cell(rejected.reason)}"
+            f"Last rejected: `{_cell(rejected.name)}` at {rfc3339(rejected.at)}: {_cell(rejected.reason)}"
         )
     return "\n".join(lines)
 
@@ -108,4 +110,6 @@ def _or_dash(value: int | None) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")[:300]
+    """Return a foreign text in a form that ends neither its cell nor its line."""
+    plain = " ".join(text.split())[:LONGEST_CELL]
+    return plain.replace("\\", "\\\\").replace("|", "\\|")
