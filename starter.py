@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from io import TextIOWrapper
+from pathlib import Path
 from typing import NoReturn
 
 from devnet.errors import PartError
@@ -42,9 +44,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return what was asked for; files may also come after an option, which argparse itself takes for surplus."""
+    parser = build_parser()
+    parsed, surplus = parser.parse_known_args(arguments)
+    files: list[Path] | None = getattr(parsed, getattr(parsed, "many", ""), None)
+    if surplus and (files is None or any(one.startswith("-") for one in surplus)):
+        parser.error(f"unrecognized arguments: {' '.join(surplus)}")
+    if files is not None:
+        files.extend(Path(one) for one in surplus)
+    return parsed
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run one command; what goes wrong is one clear line on standard error."""
-    parsed = build_parser().parse_args(arguments)
+    parsed = parse(arguments)
     try:
         return int(parsed.run(parsed))
     except (DomainError, PartError) as error:
@@ -65,5 +79,13 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def show_everything() -> None:
+    """Escape what can't be shown: a file's name need not be text, and a terminal may lack the marks of checks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 if __name__ == "__main__":
+    show_everything()
     leave(main(sys.argv[1:]))

@@ -163,6 +163,7 @@ def test_json_tells_standing_and_checks(bare: Command, direct: Path, tmp_path: P
     document = told.json()
     assert document["verified"] is False
     assert [one["standing"] for one in document["receipts"]] == ["consistent", "refuted"]
+    assert document["receipts"][0]["statement"].startswith("consistent, not proven")
     (trusted,) = [c for c in document["receipts"][0]["checks"] if c["name"] == "trusted block"]
     assert (trusted["passed"], trusted["found"]) == (False, "open")
     told = bare("verify", "--offline", direct, "--trust-block", _block(direct), "--json")
@@ -251,6 +252,17 @@ def test_a_proof_file_is_verified_where_nothing_else_is(
 
 
 @pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_without_offline_a_proof_file_is_told_from_a_receipt(
+    run: Command, system: System, event: Path, tmp_path: Path, options: list[str]
+) -> None:
+    place = _proof(run, system, event.stem, tmp_path / "event.proof.json")
+    told = run("verify", event, place, *options, VMSH_ROOT=str(system.root))
+    assert (told.code, told.out) == (2, "")
+    assert f"{place} is a proof file" in told.err
+    assert "--offline" in told.err
+
+
 def test_a_proof_goes_through_a_tree_as_well(
     run: Command, system: System, tree_event: str, in_a_tree: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,62 @@ def test_seal_for_a_namespace_that_is_not_configured_says_that_its_batch_waits(
     assert told.code == 0
     assert told.out.strip().isdecimal()
     assert "dao:later" in told.err
+
+
+def test_files_may_come_after_an_option(run: Command, root: Path) -> None:
+    first, second = _files(root, "a", "b")
+    told = run("seal", "dao:one", first, "--json", second).json()
+    assert told["leaves"] == 2
+    assert told["events"][0].startswith("file-0.txt-")
+
+
+def test_a_file_whose_name_is_no_text_is_sealed_by_the_bytes_of_its_name(
+    run: Command, root: Path
+) -> None:
+    place = root / os.fsdecode(b"inv\xff.txt")
+    place.write_text("a")
+    told = run("seal", "dao:one", place, "--json").json()
+    assert told["events"][0].startswith("inv~ff.txt-")
+
+
+@pytest.mark.parametrize("name", ["", "../up", "two words"])
+def test_what_no_namespace_is_called_is_not_sealed_for(run: Command, root: Path, name: str) -> None:
+    told = run("seal", name, *_files(root, "a"))
+    assert (told.code, told.out) == (2, "")
+    assert "is not a namespace's name" in told.err
+    assert not (root / "out/batches").exists()
+
+
+def test_a_folder_or_pipe_among_pending_events_holds_up_nothing(run: Command, root: Path) -> None:
+    pending = root / "out/provisional"
+    (pending / "folder.json").mkdir(parents=True)
+    os.mkfifo(pending / "pipe.json")
+    digest = hashlib.sha256(b"a").hexdigest()
+    (pending / "evt-1.json").write_text(json.dumps({"eventHash": f"sha256:{digest}"}))
+    told = run("seal", "dao:one", "--pending", "--json").json()
+    assert told["events"] == ["evt-1"]
+    assert [line.split(":")[0] for line in told["left"]] == [
+        "out/provisional/folder.json",
+        "out/provisional/pipe.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("seal", "dao:one", "a"),
+        ("verify", "--batch", "1"),
+        ("verify", "--offline", "--event", "e"),
+        ("proof", "e"),
+        ("status",),
+        ("register",),
+    ],
+    ids=" ".join,
+)
+def test_a_root_that_is_no_folder_is_told_apart_from_one_where_nothing_happened(
+    run: Command, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    told = run(*command, VMSH_ROOT=str(tmp_path / "mistyped"))
+    assert (told.code, told.out) == (2, "")
+    assert "mistyped is no folder" in told.err
+    assert not (tmp_path / "mistyped").exists()

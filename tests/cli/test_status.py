@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import NAMESPACES, Command, cadences, write_namespaces
-from tests.support.system import TARGET, System
+from tests.support.system import REPOSITORY, TARGET, System
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -135,6 +135,17 @@ def test_an_unknown_namespace_is_a_clear_failure(operate: Command) -> None:
     assert (told.code, told.out) == (1, "")
     assert "'no:body'" in told.err
     assert "register" in told.err
+
+
+def test_a_file_that_stands_in_for_a_missing_one_is_named_beside_the_data(
+    operate: Command, system: System, tmp_path: Path
+) -> None:
+    shipped = REPOSITORY / "vmsh/config/namespaces.yaml"
+    told = operate("status", VMSH_ROOT=str(tmp_path))
+    assert told.err == f"{tmp_path}/vmsh/config has no namespaces.yaml: {shipped} is used\n"
+    assert "dao:vaultmesh" in told.out
+    assert operate("status", "--json", VMSH_ROOT=str(tmp_path)).err == ""
+    assert operate("status", VMSH_ROOT=str(system.root)).err == ""
 
 
 def test_the_table_names_every_cadence_and_holds_no_colours_off_a_terminal(

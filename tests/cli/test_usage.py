@@ -14,7 +14,7 @@ from tests.support.system import REPOSITORY
 
 COMMANDS = (
     ("dev",), ("demo",), ("setup",), ("register",), ("status",), ("pause",), ("resume",), ("force",),
-    ("unregister",), ("seal",), ("verify",), ("contract",), ("contract", "deploy"),
+    ("unregister",), ("seal",), ("verify",), ("proof",), ("contract",), ("contract", "deploy"),
 )  # fmt: skip
 
 
@@ -39,6 +39,8 @@ def test_help_ends_with_an_example_that_can_be_parsed(
         ("seal", "dao:one"),
         ("seal", "dao:one", "file", "--pending"),
         ("verify",),
+        ("verify", "--batch", ""),
+        ("verify", "--offline", "--event", ""),
         ("verify", "receipt.json", "--batch", "1"),
         ("verify", "receipt.json", "--namespace", "dao:one"),
         ("verify", "receipt.json", "--offline", "--trust-block", "11"),
@@ -92,3 +94,30 @@ def test_temporal_that_is_down_is_one_clear_line_with_exit_code_1() -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     assert address in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_terminal_without_our_marks_and_a_name_without_text_end_in_no_traceback(
+    tmp_path: Path,
+) -> None:
+    environment = {"PYTHONIOENCODING": "ascii", "VMSH_ROOT": str(tmp_path)}
+    for arguments in (["--offline", b"no\xff"], ["--event", b"no\xff"], ["--batch", b"no\xff"]):
+        told = subprocess.run(
+            [sys.executable, "starter.py", "verify", *arguments],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        assert told.returncode == 1
+        assert b"Traceback" not in told.stderr
+        assert b"no\\udcff" in told.stdout + told.stderr
+
+
+@pytest.mark.parametrize("content", ["", "no pem", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_roots_that_can_t_be_read_are_bad_usage_and_say_nothing_of_the_receipt(
+    content: str, run: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "roots.pem").write_text(content)
+    told = run("verify", "--offline", "a.json", "--trust-roots", tmp_path / "roots.pem")
+    assert (told.code, told.out) == (2, "")
+    assert "name a PEM file" in told.err

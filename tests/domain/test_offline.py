@@ -81,6 +81,7 @@ def aggregation() -> Aggregation:
     leaf = AggregationLeaf(batch_id=BATCH_ID, namespace="", root=ROOT, salt="0x" + "5a" * 32)
     hashes = [bytes(32), leaf.hashed(), bytes([1]) * 32]
     return Aggregation(
+        algorithm=merkle.ALGORITHM,
         leaf=leaf,
         index=1,
         tree_size=3,
@@ -364,3 +365,9 @@ def test_one_ledger_s_part_of_a_proof_is_small() -> None:
     del claim
     assert len(json.dumps(proof.document())) < 12_000
     assert len(receipt_document(IN_A_TREE)) < 12_000
+
+
+def test_the_placeholder_of_an_event_receipt_names_its_batch() -> None:
+    for change in ({"tx": "batch:1761300001"}, {"block": 1}):
+        elsewhere = EVENT.model_copy(update={"anchor": EVENT.anchor.model_copy(update=change)})
+        assert failed(verify_event_offline(elsewhere, [DIRECT], TRUST)) == {"event anchor"}

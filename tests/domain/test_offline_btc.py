@@ -124,3 +124,23 @@ def test_another_commitment_is_wrong() -> None:
     trust = Trust(headers=frozenset(proven.hashes))
     checks = offline_btc.find(receipt, MerkleRoot(b"\x07" * 32), trust).checks
     assert [one.name for one in checks if one.found is Found.WRONG] == ["root"]
+
+
+def test_headers_of_a_private_chain_prove_nothing_of_a_network_where_blocks_take_work() -> None:
+    document, proven = _document()
+    for network in (Network.MAINNET, Network.TESTNET, Network.SIGNET):
+        document["network"] = f"btc:{network}"
+        document["evidence"]["btc"] |= {
+            "network": str(network),
+            "genesis": next(iter(network.geneses.values())),
+        }
+        checks = _find(document, proven.hashes[0]).checks
+        assert [one.name for one in checks if one.found is Found.WRONG] == ["network"]
+
+
+@pytest.mark.parametrize("position", ["1", 1.0, True])
+def test_a_position_is_a_number_and_nothing_that_could_be_taken_for_one(position: object) -> None:
+    document, proven = _document()
+    document["evidence"]["btc"]["position"] = position
+    (check,) = _find(document, proven.hashes[0]).checks
+    assert (check.found, check.name) == (Found.WRONG, "block proof")

@@ -18,6 +18,7 @@ from vaultmesh.domain.receipt import (
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.timestamp import build_request
+from vaultmesh.domain.timestamp_checks import tolerance
 from vaultmesh.domain.timestamp_evidence import text_of
 
 ROOT, OTHER = new_root("first root"), new_root("second root")
@@ -73,6 +74,26 @@ def test_a_named_root_proves_the_time_and_says_whose_clock() -> None:
     assert findings.trust == "trust in CN=first root"
 
 
+def test_times_and_how_far_they_may_be_off_are_written_as_everywhere_else() -> None:
+    told = {one.name: one.detail for one in found(receipt_with(LATER), ROOT).checks}
+    assert told["accuracy"] == "± 1 s"
+    assert told["timestamp"] == "stamped 2026-01-15T10:00:00Z, claimed 2026-01-15T10:00:02.5Z"
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "words"),
+    [
+        (timedelta(seconds=60), "± 60 s"),
+        (timedelta(milliseconds=500), "± 0.5 s"),
+        (timedelta(microseconds=1), "± 0.000001 s"),
+        (timedelta(days=100), "± 8640000 s"),
+        (timedelta(0), "± 0 s"),
+    ],
+)
+def test_a_tolerance_is_told_in_seconds(accuracy: timedelta, words: str) -> None:
+    assert tolerance(accuracy) == words
+
+
 @pytest.mark.parametrize("trusted", [(), (OTHER,)])
 def test_without_the_right_root_it_is_consistent_but_not_proven(
     trusted: tuple[Holder, ...],
@@ -104,6 +125,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "signature": ({"token": text_of(Forgery(LEAF, signs_with=OTHER.key).reply(REQUEST))}, "signature"),
     "serial": ({"token": text_of(Forgery(LEAF, serial=5).reply(REQUEST))}, "serial number"),
     "time": ({"token": text_of(Forgery(LEAF, gen_time=LATER).reply(REQUEST))}, "timestamp"),
+    "authority": ({"authority": "CN=another"}, "description"),
+    "policy": ({"policyOID": "1.2.3"}, "description"),
+    "imprint rule": ({"imprint": "sha1"}, "description"),
+    "foreign certificate": ({"certificates": [text_of(LEAF.der), text_of(OTHER.der), text_of(ROOT.der)]}, "description"),
+    "broken root": ({"certificates": [text_of(LEAF.der), text_of(ROOT.der[:-1])]}, "description"),
+    "broken certificate": ({"certificates": [text_of(LEAF.der[:-1]), text_of(ROOT.der)]}, "description"),
     "further": ({"tokens": [{"token": "AAAA"}]}, "further tokens"),
     "further nothing": ({"tokens": [7]}, "further tokens"),
 }  # fmt: skip

@@ -20,6 +20,7 @@ from vaultmesh.runtime.configuration import (
     load_anchors,
     load_namespaces,
     namespaces_path,
+    stand_in,
 )
 from vaultmesh.runtime.interpolation import interpolate
 from vaultmesh.runtime.settings import REPOSITORY, Settings
@@ -193,6 +194,16 @@ def test_a_named_file_comes_first_even_if_it_is_missing(tmp_path: Path) -> None:
     there = settings(tmp_path, VMSH_NAMESPACES="/x/n.yaml", VMSH_ANCHORS="/x/a.yaml")
     assert namespaces_path(there) == Path("/x/n.yaml")
     assert anchors_path(there) == Path("/x/a.yaml")
+
+
+def test_only_a_file_that_nobody_named_or_wrote_stands_in(tmp_path: Path) -> None:
+    assert stand_in(settings(tmp_path)) == SHIPPED / "namespaces.yaml"
+    assert stand_in(settings(REPOSITORY)) is None
+    assert stand_in(settings(tmp_path, VMSH_NAMESPACES=str(SHIPPED / "namespaces.yaml"))) is None
+    folder = tmp_path / "vmsh" / "config"
+    folder.mkdir(parents=True)
+    written(folder, "namespaces: {}", "namespaces.yaml")
+    assert stand_in(settings(tmp_path)) is None
 
 
 # --- namespaces.yaml

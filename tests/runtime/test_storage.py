@@ -153,3 +153,13 @@ def test_what_the_storage_refuses_is_a_network_failure(store: LocalStore) -> Non
     store.write(PATH, b"")
     with pytest.raises(NetworkFailure, match="could not read"):
         store.read("out")
+
+
+def test_what_is_no_file_fails_at_once_and_never_waits_for_a_writer(store: LocalStore) -> None:
+    store.write(PATH, b"one")
+    folder = store.root / "out/batches"
+    (folder / "2.json").mkdir()
+    os.mkfifo(folder / "3.json")
+    for name in ("2.json", "3.json"):
+        with pytest.raises(NetworkFailure, match="it is no file"):
+            store.read(f"out/batches/{name}")

@@ -112,6 +112,7 @@ class Verifier:
             links.status_check(receipt),
             *self._batch_checks(receipt),
             *links.commitment_checks(receipt),
+            links.carried_check(receipt),
             *await self._live_checks(receipt),
         ]
         return Verdict(str(path), checks, links.proven(receipt), receipt)
@@ -132,8 +133,11 @@ class Verifier:
         return links.batch_checks(receipt, found)
 
     async def _live_checks(self, receipt: AnchorReceipt) -> "list[Check]":
-        from activities.anchors.contract import Claim  # noqa: PLC0415 - loads client libraries
-        from activities.anchors.evm_verify import DEPTH_CHECK, FINALITY_CHECK  # noqa: PLC0415
+        from activities.anchors.contract import (  # noqa: PLC0415 - loads client libraries
+            DEPTH_CHECK,
+            FINALITY_CHECK,
+            Claim,
+        )
 
         aggregation = receipt.aggregation
         committed = aggregation.root if aggregation is not None else receipt.root

@@ -28,8 +28,9 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command `dev`."""
     parser = subparsers.add_parser(
         "dev",
-        help="run a whole local system: Temporal, a chain, a worker, example namespaces",
-        description="Run Temporal, a chain and a worker, with example namespaces, until SIGTERM or Ctrl-C. With the same "
+        help="run a whole local system: Temporal, three ledgers, a worker, example namespaces",
+        description="Run Temporal, an EVM chain, Bitcoin, a time-stamp authority and a worker, with example namespaces, "
+        "until SIGTERM or Ctrl-C. With the same "
         "folder again it goes on with the same chain, keys and workflows.",
         epilog="example: python starter.py dev --root /var/tmp/vaultmesh",
     )

@@ -9,6 +9,8 @@ from vaultmesh.domain import legacy_tree
 from vaultmesh.domain.batch import Batch
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.event_receipt import EventReceipt, LegacyAnchor
+from vaultmesh.domain.offline import verify_offline
+from vaultmesh.domain.offline_findings import Found, Trust, lacking
 from vaultmesh.domain.receipt import AnchorReceipt, Status, write_time
 from vaultmesh.domain.rounds import round_id
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from activities.anchors.contract import Check
 
 LEGACY_WARNING = "legacy path without sides: it proves less than an inclusion proof does"
+_CHECKED_ANYWAY = ("receipt status", "inclusion proof", "round")
 _SCARCELY = "not final yet, as the receipt says"
 
 
@@ -77,6 +80,16 @@ def commitment_checks(receipt: AnchorReceipt) -> "list[Check]":
         check("inclusion proof", way),
         check("round", f"named {named}, computed {expected}", passed=named == expected),
     ]
+
+
+def carried_check(receipt: AnchorReceipt) -> "Check":
+    """Check what a receipt carries for others to verify without a ledger: the ledger itself says nothing of it."""
+    every = verify_offline(receipt, Trust()).checks
+    found = [one for one in every if one.name not in _CHECKED_ANYWAY]
+    wrong = [f"{one.name}: {one.detail}" for one in found if one.found is Found.WRONG]
+    lacks = ", ".join(one.name for one in lacking(found))
+    detail = f"holds, but lacks {lacks}" if lacks else "holds by itself"
+    return check("carried proof", "; ".join(wrong) or detail, passed=not wrong)
 
 
 def not_final_yet(checks: "Sequence[Check]", informative: Sequence[str]) -> "list[Check]":

@@ -4,15 +4,16 @@ Only files are read: those that are named, and for an event receipt, --batch and
 """
 
 import argparse
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from cryptography.x509 import load_pem_x509_certificates
 from pydantic import JsonValue
 
 from vaultmesh.cli import links, output
 from vaultmesh.cli.checking import Verifier
+from vaultmesh.cli.rooted import settings_with_root
 from vaultmesh.domain.batch import Batch, parse_batch
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.event_receipt import INTEGRITY_PREFIX, EventReceipt, parse_event_receipt
@@ -74,6 +75,18 @@ def refuse_without_offline(arguments: argparse.Namespace) -> None:
     for name in ("trust_block", "trust_header", "trust_roots"):
         if getattr(arguments, name):
             message = f"--{name.replace('_', '-')} goes with --offline"
+            raise output.Usage(message)
+
+
+def refuse_proof_files(paths: Iterable[Path]) -> None:
+    """Raise `Usage` for a proof file: it is about no files here, and carries all that it can be checked by."""
+    for path in paths:
+        try:
+            is_proof = is_proof_file(path.read_bytes())
+        except OSError:
+            continue  # what can't be read is a check that fails
+        if is_proof:
+            message = f"{path} is a proof file, not a receipt; verify it with --offline and what you trust"
             raise output.Usage(message)
 
 
@@ -150,6 +163,11 @@ def _roots(path: Path) -> bytes:
     if _PEM not in content:
         message = f"--trust-roots {path} holds no certificate; name a PEM file"
         raise output.Usage(message)
+    try:
+        load_pem_x509_certificates(content)
+    except ValueError as error:
+        message = f"--trust-roots {path} holds a certificate that can't be read; name a PEM file"
+        raise output.Usage(message) from error
     return content
 
 
@@ -161,7 +179,7 @@ def _verdicts(arguments: argparse.Namespace, trust: Trust) -> Iterator[tuple[str
         for path in arguments.receipts:
             yield str(path), _verdict(path, trust)
         return
-    settings = Settings.from_environment(os.environ)
+    settings = settings_with_root()
     if arguments.event is not None:
         path = event_path(settings, arguments.event)
         yield str(path), _verdict(path, trust, event_id=arguments.event)
@@ -196,7 +214,7 @@ def _verdict(
 
 
 def _event_verdict(event: EventReceipt, trust: Trust, event_id: str | None) -> OfflineVerdict:
-    settings = Settings.from_environment(os.environ)
+    settings = settings_with_root()
     batch_id, receipts = anchors_of(settings, event)
     batch = _batch(settings, batch_id) if batch_id else None
     return verify_event_offline(event, gathered(receipts), trust, batch=batch, event_id=event_id)
@@ -235,6 +253,7 @@ def _document(verdicts: list[tuple[str, OfflineVerdict]]) -> JsonValue:
                 "passed": verdict.proven,
                 "standing": verdict.standing.value,
                 "proven": verdict.statement if verdict.proven else None,
+                "statement": verdict.statement,
                 "checks": [
                     {
                         "name": check.name,

@@ -1,13 +1,13 @@
 """The place where `proof` is: one file that shows to anyone, without us, that an event is in the ledgers."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from vaultmesh.cli import output
 from vaultmesh.cli.offline import anchors_of, event_path
+from vaultmesh.cli.rooted import settings_with_root
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.event_receipt import parse_event_receipt
 from vaultmesh.domain.offline import verify_event_offline, verify_offline
@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has
 
 def run_proof(arguments: argparse.Namespace) -> int:
     """Write the proof; refuse one that would not hold."""
-    settings = Settings.from_environment(os.environ)
+    settings = settings_with_root()
     proof = _proof(settings, arguments.event)
     _warn_of_gaps(proof)
     text = proof_document(proof)

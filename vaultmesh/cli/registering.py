@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from temporalio.client import Client
 
 from vaultmesh.cli import clocks, output
 from vaultmesh.cli.earlier_state import read_state
+from vaultmesh.cli.rooted import settings_with_root, tell_stand_in
 from vaultmesh.domain.names import STOP
 from vaultmesh.domain.namespaces_config import NamespaceSpec
 from vaultmesh.domain.receipt import SCHEMES as RECEIPT_SCHEMES
@@ -126,10 +126,12 @@ class _Plan:
 
 def run_register(arguments: argparse.Namespace) -> int:
     """Check everything, then register; 0 when every namespace has its clock and a worker answers."""
-    settings = Settings.from_environment(os.environ)
+    settings = settings_with_root()
     if arguments.prune and arguments.namespace:
         message = "--prune looks at the whole file; leave --namespace out"
         raise output.Usage(message)
+    if arguments.config is None and not arguments.json:
+        tell_stand_in(settings)
     plan = _plan(arguments, settings)
     output.warn([*settings.warnings, *plan.file.warnings, *_import_warnings(plan)])
     return clocks.run(_register(plan))

@@ -1,13 +1,15 @@
 """The place where `seal` is: files or pending events become one batch."""
 
 import argparse
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vaultmesh.cli import output
+from vaultmesh.cli.rooted import settings_with_root
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.namespace_values import check_name
 from vaultmesh.domain.namespaces_config import DEFAULT_BATCHES, NamespaceSpec
 from vaultmesh.runtime.configuration import load_namespaces, namespaces_path
 from vaultmesh.runtime.sealing import NothingPending, SealedBatch, seal_files, seal_pending
@@ -27,7 +29,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="files, in leaf order")
     parser.add_argument("--pending", action="store_true", help="seal the pending events instead")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run_seal)
+    parser.set_defaults(run=run_seal, many="files")
 
 
 def run_seal(arguments: argparse.Namespace) -> int:
@@ -35,7 +37,7 @@ def run_seal(arguments: argparse.Namespace) -> int:
     if bool(arguments.files) == arguments.pending:
         message = "name files to seal, or give --pending, and not both"
         raise output.Usage(message)
-    settings = Settings.from_environment(os.environ)
+    settings = settings_with_root()
     folder = _folder(arguments.namespace, settings)
     store, now = LocalStore(settings.root), int(time.time())
     sealed: SealedBatch | NothingPending
@@ -78,6 +80,11 @@ def _folder(namespace: str, settings: Settings) -> str:
 
     specs: Mapping[str, NamespaceSpec] = load_namespaces(namespaces_path(settings), SCHEMES).specs
     if namespace not in specs:
+        try:
+            check_name(namespace)
+        except InvalidValue as error:
+            message = f"{namespace!r} {error}"
+            raise output.Usage(message) from error
         line = f"namespace {namespace!r} is not in namespaces.yaml: its batch waits until it is registered"
         output.warn([line])
         return DEFAULT_BATCHES

@@ -7,7 +7,6 @@
 
 import argparse
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -17,6 +16,7 @@ from temporalio.client import Client
 
 from vaultmesh.cli import clocks, output
 from vaultmesh.cli.overview import Overview, status_table
+from vaultmesh.cli.rooted import settings_with_root, tell_stand_in
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.levels import next_level
 from vaultmesh.domain.names import namespace_workflow_id
@@ -65,7 +65,9 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has
 
 def run_status(arguments: argparse.Namespace) -> int:
     """Show the state; 0 if every clock answered."""
-    settings = Settings.from_environment(os.environ)
+    settings = settings_with_root()
+    if not arguments.json:
+        tell_stand_in(settings)
     try:
         return clocks.run(_status(settings, arguments))
     except KeyboardInterrupt:

@@ -1,7 +1,6 @@
 """The place where `verify` is: receipts, batches and events are checked from the files up to the live ledger."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from pydantic import JsonValue
 from vaultmesh.cli import clocks, offline, output
 from vaultmesh.cli.checking import Verdict, Verifier
 from vaultmesh.cli.levels import BatchLevels, batch_levels
+from vaultmesh.cli.rooted import settings_with_root
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.runtime.settings import Settings
 
@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has
     parser.add_argument("--event", metavar="ID", help="this event, its batch and its anchors")
     offline.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run_verify)
+    parser.set_defaults(run=run_verify, many="receipts")
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
@@ -48,13 +48,17 @@ def run_verify(arguments: argparse.Namespace) -> int:
     if sum(chosen) != 1:
         message = "name receipts, or --batch, or --event: one of them"
         raise output.Usage(message)
+    if "" in (arguments.batch, arguments.event):
+        message = "--batch and --event need an id"
+        raise output.Usage(message)
     if arguments.namespace and arguments.batch is None:
         message = "--namespace goes with --batch"
         raise output.Usage(message)
     if arguments.offline:
         return offline.run_offline(arguments)
     offline.refuse_without_offline(arguments)
-    settings = Settings.from_environment(os.environ)
+    offline.refuse_proof_files(arguments.receipts)
+    settings = settings_with_root()
     verdicts = clocks.run(_verify(settings, arguments))
     batch, namespace = arguments.batch, arguments.namespace or ""
     levels = batch_levels(settings, batch, verdicts, namespace) if batch is not None else None

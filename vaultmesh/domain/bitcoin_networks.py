@@ -21,7 +21,19 @@ class Network(StrEnum):
         """Genesis block by the node's own name of the chain (B14)."""
         return _GENESES[self]
 
+    @property
+    def easiest_target(self) -> int:
+        """The largest target that a header of the network may claim: the rule of consensus called `powLimit`."""
+        return _EASIEST_TARGETS[self]
 
+
+_EASIEST_TARGETS: Mapping[Network, int] = {
+    Network.MAINNET: 0xFFFF << 208,
+    Network.TESTNET: 0xFFFF << 208,
+    Network.SIGNET: 0x0377AE << 216,
+    Network.REGTEST: 0x7FFFFF << 232,
+}
+"""What the compact forms 1d00ffff, 1e0377ae and 207fffff stand for."""
 _GENESES: Mapping[Network, Mapping[str, str]] = {
     Network.MAINNET: {"main": "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f"},
     Network.TESTNET: {

@@ -28,6 +28,7 @@ class BitcoinEvidence(BaseModel):
 
     model_config = ConfigDict(
         frozen=True,
+        strict=True,
         extra="ignore",
         hide_input_in_errors=True,
         alias_generator=to_camel,
@@ -87,6 +88,8 @@ class Proven:
     """Headers from the block on, its own included."""
     work: int
     """Hashes that finding all of them takes on average."""
+    easiest_target: int
+    """Of the header that was the easiest to find."""
 
 
 def prove(evidence: BitcoinEvidence) -> Proven:
@@ -114,4 +117,5 @@ def prove(evidence: BitcoinEvidence) -> Proven:
     chain = [header, *(Header.parse(read_hex(one)) for one in evidence.headers)]
     work = require_chain(chain)
     hashes = tuple(one.hash for one in chain)
-    return Proven(transaction, header, height_in(coinbase), hashes, len(chain), work)
+    easiest = max(one.target for one in chain)
+    return Proven(transaction, header, height_in(coinbase), hashes, len(chain), work, easiest)

@@ -17,6 +17,7 @@ from pydantic import JsonValue
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.merkle_patricia import HASH_BYTES, Item, decode, index_key, proven_value
+from vaultmesh.domain.receipt import write_time
 
 TOPIC = bytes.fromhex("422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2")
 """First topic of `BatchAnchored(bytes32 indexed root, bytes32 indexed batchId, string memo)`."""
@@ -172,11 +173,10 @@ class _Walk:
             raise InvalidValue(message)
         found = datetime.fromtimestamp(seconds, UTC)
         if found != self._claim.block_time:
-            message = (
-                f"the header says {found.isoformat()}, not {self._claim.block_time.isoformat()}"
-            )
+            claimed = write_time(self._claim.block_time)
+            message = f"the header says {write_time(found)}, not {claimed}"
             raise InvalidValue(message)
-        return found.isoformat()
+        return write_time(found)
 
     def transaction(self) -> str:
         """Bind the signed bytes to the block."""

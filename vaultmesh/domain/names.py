@@ -46,9 +46,10 @@ def path_form(name: str) -> str:
     """Return the file or folder name of a namespace, batch id, event id or target reference.
 
     `a-z 0-9 . -` stay, `:` becomes `_`, every other byte of the UTF-8 becomes `~` and two hex digits; so does a leading
-    or final dot. Above 150 bytes: the first 100, `~`, and 32 hex digits of the SHA-256 of the whole form.
+    or final dot. Above 150 bytes: the first 100, `~`, and 32 hex digits of the SHA-256 of the whole form. A file's name
+    need not be UTF-8: what Python makes of such bytes counts as the bytes.
     """
-    data = name.encode()
+    data = name.encode(errors="surrogateescape")
     last = len(data) - 1
     pieces: list[str] = []
     for position, byte in enumerate(data):

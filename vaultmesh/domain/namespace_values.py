@@ -1,4 +1,4 @@
-"""The place where it is checked what a cadence may say: in the file, or in a governance change."""
+"""The place where it is checked what a namespace may be called, and what a cadence may say: in the file or elsewhere."""
 
 import re
 from collections.abc import Collection
@@ -14,7 +14,25 @@ LABELS = ("fast", "strong", "cold")
 """Every cadence a namespace can have, in the order they are shown."""
 MOST_CONFIRMATIONS = 1_000_000
 """More than any of the ledgers grows in weeks: a slip of the pen."""
+_LONGEST_NAME = 200
+"""Bytes of a namespace's name: it is part of every request, which must stay small."""
+_WITHOUT_MEANING = re.compile(r"[\s/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _OBJECT_ID = re.compile(r"[0-2](\.(0|[1-9][0-9]*)){1,63}")
+
+
+def check_name(name: str) -> str:
+    """Return a namespace's name.
+
+    Raises:
+        InvalidValue: no namespace can be called that.
+    """
+    too_long = len(name.encode(errors="replace")) > _LONGEST_NAME
+    if not name or too_long or _WITHOUT_MEANING.search(name):
+        message = (
+            f"is not a namespace's name - use 1 to {_LONGEST_NAME} bytes without spaces and slashes"
+        )
+        raise InvalidValue(message)
+    return name
 
 
 def check_every(text: str) -> str:

@@ -10,7 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from vaultmesh.domain import legacy_tree, offline_btc, offline_evm, offline_tsa
 from vaultmesh.domain.batch import Batch
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.event_receipt import INTERNAL_CHAIN, EventReceipt, derive_anchor, integrity
+from vaultmesh.domain.event_receipt import (
+    INTERNAL_CHAIN,
+    EventReceipt,
+    derive_anchor,
+    integrity,
+    placeholder,
+)
 from vaultmesh.domain.offline_findings import (
     OfflineCheck,
     OfflineVerdict,
@@ -151,13 +157,25 @@ def _event_anchor_checks(
     if not anchors:
         checks.append(stays_open("anchor", "no anchor receipt of the event's batch is at hand"))
     if event.anchor.chain == INTERNAL_CHAIN:
-        return checks
+        return [*checks, *_placeholder_checks(event, anchors)]
     says = f"{event.anchor.chain} {event.anchor.tx}"
     derived = derive_anchor(one for one in anchors if one.root == event.batch_root)
     if derived is None:
         return [*checks, stays_open("event anchor", f"no final receipt of {says} is at hand")]
     detail = f"{says}; the receipts make it {derived.chain} {derived.tx}"
     return [*checks, holds_if("event anchor", detail, condition=derived == event.anchor)]
+
+
+def _placeholder_checks(
+    event: EventReceipt, anchors: Sequence[AnchorReceipt]
+) -> list[OfflineCheck]:
+    """Check that what the sealer left in an anchor's place names the batch."""
+    says = (event.anchor.tx, event.anchor.block)
+    expected = [placeholder(one.metadata.batch_id, event.anchor.ts) for one in anchors]
+    wrongly = [one for one in expected if says != (one.tx, one.block)]
+    if not wrongly:
+        return [holds("event anchor", f"sealed in {event.anchor.tx}")] if anchors else []
+    return [wrong("event anchor", f"sealed in {event.anchor.tx}, expected {wrongly[0].tx}")]
 
 
 def _event_id_check(event: EventReceipt, event_id: str, anchor: AnchorReceipt) -> OfflineCheck:

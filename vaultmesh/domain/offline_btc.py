@@ -29,7 +29,7 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     except InvalidValue as error:
         return SchemeFindings((wrong("block proof", str(error)),), "", "")
     checks = (
-        _network_check(receipt, evidence),
+        _network_check(receipt, evidence, proven),
         *_claim_checks(receipt, commitment, proven),
         _work_check(receipt, proven),
         _trust_check(proven, trust),
@@ -38,11 +38,18 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     return SchemeFindings(checks, when, f"trust in a header from block {evidence.block_hash} on")
 
 
-def _network_check(receipt: AnchorReceipt, evidence: BitcoinEvidence) -> OfflineCheck:
+def _network_check(
+    receipt: AnchorReceipt, evidence: BitcoinEvidence, proven: Proven
+) -> OfflineCheck:
+    """Compare the names, and refuse headers that are too easy for the network: a private chain's are no other's."""
     reference = receipt.network.reference
     known = reference in set(Network) and evidence.genesis in Network(reference).geneses.values()
     same = known and evidence.network == reference
     detail = f"{receipt.network}, evidence of {evidence.network} from genesis {evidence.genesis}"
+    if same and proven.easiest_target > Network(reference).easiest_target:
+        return wrong(
+            "network", f"{detail}; its headers claim less work than any block of {reference}"
+        )
     return holds_if("network", detail, condition=same)
 
 

@@ -20,7 +20,8 @@ from vaultmesh.domain.offline_findings import (
 )
 from vaultmesh.domain.receipt import AnchorReceipt, write_time
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.timestamp_checks import CHAIN, Judgement
+from vaultmesh.domain.timestamp_checks import CHAIN, Judgement, tolerance
+from vaultmesh.domain.timestamp_description import description_check
 from vaultmesh.domain.timestamp_evidence import Exhibit, Stamped, carried_roots, examine
 from vaultmesh.domain.timestamp_pins import Pinned, read_pinned
 from vaultmesh.domain.timestamp_signer import Finding
@@ -48,6 +49,7 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     carried = carried_roots(evidence)
     exhibit = examine(stamped, Pinned([*trusted, *carried], lists))
     checks = [_check(one, chain_is_carried=bool(carried)) for one in exhibit.findings]
+    checks.append(description_check(evidence, exhibit.judgements))
     known = {one.public_bytes(Encoding.DER): one for one in trusted}
     vouched = [one for one in exhibit.judgements if one.sound and one.root in known]
     checks.append(_trust_check(exhibit, vouched, named=bool(trusted)))
@@ -83,5 +85,5 @@ def _when(judged: Judgement) -> tuple[str, str]:
     if token is None:
         return "", ""
     moment = write_time(token.gen_time)
-    accuracy = f" ± {token.accuracy.total_seconds():g} s" if token.accuracy is not None else ""
+    accuracy = f" {tolerance(token.accuracy)}" if token.accuracy is not None else ""
     return moment, f"{moment}{accuracy} (clock of {judged.authority})"

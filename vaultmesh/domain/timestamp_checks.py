@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.receipt import write_time
 from vaultmesh.domain.timestamp import (
     IMPRINT_ALGORITHM,
     Reply,
@@ -158,15 +159,20 @@ def _content(
 
 
 def _times(token: Token, window: Window | None) -> Iterator[Finding]:
-    moment = token.gen_time.isoformat()
+    moment = write_time(token.gen_time)
     if window is not None:
         early, late = window.sent - CLOCK_SKEW, window.received + CLOCK_SKEW
         inside = early <= token.gen_time <= late
-        allowed = f"between {early.isoformat()} and {late.isoformat()}"
+        allowed = f"between {write_time(early)} and {write_time(late)}"
         yield Finding("time", inside, moment if inside else f"{moment}, not {allowed}")
     accuracy = token.accuracy
     exact = accuracy is None or accuracy <= LARGEST_ACCURACY
-    yield Finding("accuracy", exact, "not stated" if accuracy is None else f"± {accuracy}")
+    yield Finding("accuracy", exact, "not stated" if accuracy is None else tolerance(accuracy))
+
+
+def tolerance(accuracy: timedelta) -> str:
+    """Return how far a clock may be off, in words: `± 1 s`, `± 0.5 s`."""
+    return f"± {f'{accuracy.total_seconds():.6f}'.rstrip('0').rstrip('.')} s"
 
 
 def _chain(

@@ -183,7 +183,7 @@ def _claimed(stamped: Stamped, judged: Judgement) -> list[Finding]:
         return []
     moment, claimed = token.gen_time, stamped.anchor_ts.astimezone(UTC)
     whole = moment.replace(microsecond=0)  # a legacy anchor has whole seconds
-    detail = f"stamped {moment.isoformat()}, claimed {claimed.isoformat()}"
+    detail = f"stamped {write_time(moment)}, claimed {write_time(claimed)}"
     right_ref = stamped.tx_ref == token.tx_ref
     return [
         Finding("serial number", right_ref, f"{token.tx_ref}, claimed {stamped.tx_ref}"),

@@ -13,6 +13,7 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
+from vaultmesh.domain.receipt import write_time
 from vaultmesh.domain.timestamp import Token
 from vaultmesh.domain.timestamp_signer import MALFORMED, Finding
 
@@ -47,7 +48,7 @@ def revocation_finding(
         if fitting:
             newest = max(fitting, key=_issued)
             name = issuer.subject.rfc4514_string()
-            told.append(f"as of {_text(_issued(newest))} by the list of {name}")
+            told.append(f"as of {write_time(_issued(newest))} by the list of {name}")
     return Finding(REVOCATION, passed=True, detail="; ".join(told)) if told else None
 
 
@@ -109,7 +110,7 @@ def _entry(
         reason = None
     when = entry.revocation_date_utc
     name = certificate.subject.rfc4514_string()
-    told = f"{name} was revoked at {_text(when)} ({reason.value if reason else 'no reason given'})"
+    told = f"{name} was revoked at {write_time(when)} ({reason.value if reason else 'no reason given'})"
     if reason not in _KEEPS_EARLIER:
         return False, f"{told}: none of its tokens counts"
     if gen_time >= when:
@@ -119,7 +120,3 @@ def _entry(
 
 def _issued(one: List) -> datetime:
     return one.last_update_utc
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")

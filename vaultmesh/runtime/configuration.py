@@ -45,6 +45,14 @@ def namespaces_path(settings: Settings) -> Path:
     return settings.namespaces or _default(settings.root, NAMESPACES_FILE)
 
 
+def stand_in(settings: Settings) -> Path | None:
+    """Return the repository's namespaces.yaml if it is used because a root elsewhere has none."""
+    if settings.namespaces is not None or settings.root.resolve() == REPOSITORY.resolve():
+        return None
+    shipped = REPOSITORY / CONFIG_FOLDER / NAMESPACES_FILE
+    return shipped if namespaces_path(settings) == shipped else None
+
+
 def anchors_path(settings: Settings) -> Path:
     """Return where anchors.yaml is; `VMSH_ANCHORS` names another place."""
     return settings.anchors or _default(settings.root, ANCHORS_FILE)

@@ -5,6 +5,7 @@
    writers need no lock.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import filterfalse
@@ -132,7 +133,7 @@ def event_file_names(event_id: str) -> list[str]:
     """Return how an event's files may be named: VaultMesh's parts keep the id as it is."""
     names = [path_form(event_id)]
     is_name = not event_id.startswith(".") and not set(event_id) & {"/", "\0"}
-    if is_name and len(event_id.encode()) <= LONGEST_NAME:
+    if is_name and len(os.fsencode(event_id)) <= LONGEST_NAME:
         names.insert(0, event_id)
     return [f"{name}{SUFFIX}" for name in dict.fromkeys(names)]
 

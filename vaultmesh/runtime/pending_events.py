@@ -12,6 +12,7 @@ from pydantic_core import from_json
 
 from vaultmesh.domain.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.runtime.event_receipts import EventReceipts, batch_of, event_file_names
 from vaultmesh.runtime.storage import Store
@@ -41,8 +42,14 @@ def read_pending(store: Store, namespace: str) -> tuple[list[Event], list[Refuse
     found: list[Event] = []
     left: list[Refused] = []
     for name in sorted(store.names(PENDING_FOLDER)):
+        if not name.endswith(SUFFIX):
+            continue
         path = f"{PENDING_FOLDER}/{name}"
-        content = store.read(path) if name.endswith(SUFFIX) else None
+        try:
+            content = store.read(path)
+        except NetworkFailure as failure:
+            left.append(Refused(path, str(failure)))
+            continue
         if content is None:
             continue
         try:

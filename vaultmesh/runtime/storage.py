@@ -6,9 +6,11 @@
 3. Paths are relative and posix; a path that leaves the root is refused.
 """
 
+import errno
 import fcntl
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +24,9 @@ from vaultmesh.domain.failures import NetworkFailure
 SETTLED_NS = 100_000_000
 """Age, in ns, at which a folder's time of change tells it from any later one: a kernel's clock for
 files moves in steps of up to 10 ms, and two changes may share a step."""
+
+NO_FILE = "it is no file"
+"""What is said of a folder or pipe in a file's place."""
 
 Result = TypeVar("Result")
 
@@ -99,7 +104,7 @@ class LocalStore:
 
     def read(self, path: str) -> bytes | None:
         """Return a file's content; None if there is none."""
-        return self._unless_absent(path, "read", lambda place: place.read_bytes())
+        return self._unless_absent(path, "read", _content)
 
     def write(self, path: str, content: bytes) -> None:
         """Put a file there, at once and as a whole, over whatever was there."""
@@ -205,6 +210,18 @@ class LocalStore:
         for place in reversed(missing):
             place.mkdir(exist_ok=True)
             _settle(place.parent)
+
+
+def _content(place: Path) -> bytes:
+    """Read a file; whatever is none fails at once: a pipe would keep its reader waiting for ever."""
+    descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, NO_FILE)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def _temporary(place: Path) -> Path:

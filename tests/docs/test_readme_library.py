@@ -1,0 +1,51 @@
+"""The README's way to verify from Python works as it stands, and loads nothing that could reach a network."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.docs.readme import REPOSITORY, blocks
+from tests.domain.test_offline_tsa import COMMITMENT, ROOT, receipt_with
+from vaultmesh.domain.event_receipt import EventReceipt, integrity, placeholder
+from vaultmesh.domain.proof_file import ProofFile, proof_document
+from vaultmesh.domain.rounds import round_id
+
+FOREIGN = ("temporalio", "web3", "aiohttp", "httpx", "requests", "yaml", "ssl", "activities")
+
+
+def _proof() -> ProofFile:
+    """Return a proof of a batch of one event, which a time stamp holds."""
+    receipt = receipt_with()
+    named = receipt.metadata.model_copy(
+        update={"round": round_id(receipt.network, COMMITMENT.digest)}
+    )
+    event = EventReceipt(
+        event_hash=COMMITMENT,
+        batch_root=COMMITMENT,
+        path=(),
+        anchor=placeholder(named.batch_id, 1),
+        verifier="test/1",
+        integrity=integrity(named.batch_id, "evt-1"),
+    )
+    anchors = (receipt.model_copy(update={"metadata": named}),)
+    return ProofFile(event_id="evt-1", event=event, anchors=anchors)
+
+
+def test_the_example_proves_with_a_stated_root_and_without_any_client_library(
+    tmp_path: Path,
+) -> None:
+    (example,) = blocks("python")
+    (tmp_path / "minutes.proof.json").write_text(proof_document(_proof()))
+    (tmp_path / "roots.pem").write_bytes(ROOT.pem)
+    ending = f"import sys\nprint([name for name in {FOREIGN} if name in sys.modules])\n"
+    told = subprocess.run(
+        [sys.executable, "-c", example + ending],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    verdict, loaded = told.stdout.splitlines()
+    assert verdict.startswith("proven event sha256:")
+    assert loaded == "[]"
