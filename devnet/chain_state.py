@@ -4,8 +4,11 @@
 2. So it writes through a link, and after a write the link is turned to the other one of two files: at any time at most
    one of them is half written.
 3. A start loads the newer file that is whole, and lets the first write go to the other one.
+4. anvil keeps the block 0 that each start makes beside the one it loads, and takes either at the next start; so all but
+   the first are taken out before that.
 """
 
+import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -56,7 +59,10 @@ class ChainState:
             raise PartError(message)
         self._point(self.file if whole is None else self._other(whole[0].name))
         saving = ["--dump-state", str(self._link), "--state-interval", str(INTERVAL_SECONDS)]
-        return saving if whole is None else ["--load-state", str(whole[0]), *saving]
+        if whole is None:
+            return saving
+        _keep_first_genesis(whole[0])
+        return ["--load-state", str(whole[0]), *saving]
 
     def turn(self) -> None:
         """Let the next write go to the other file, if there was one to this: the other is the only whole one else."""
@@ -87,3 +93,17 @@ class ChainState:
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(file.name)
         fresh.replace(self._link)
+
+
+def _keep_first_genesis(file: Path) -> None:
+    """Take out every block 0 but the oldest one: the chain is known to its users by that one's hash."""
+    state = json.loads(file.read_bytes())
+    blocks = state.get("blocks") or []
+    starts = [one for one in blocks if int(one["header"]["number"], 16) == 0]
+    if len(starts) < 2:  # noqa: PLR2004 - one is as it should be
+        return
+    first = min(starts, key=lambda one: int(one["header"]["timestamp"], 16))
+    state["blocks"] = [first, *(one for one in blocks if one not in starts)]
+    fresh = file.with_name(f".{file.name}.cleaned")
+    fresh.write_text(json.dumps(state), encoding="utf-8")
+    fresh.replace(file)

@@ -6,15 +6,17 @@
 3. No bid exceeds the cap, nor what the input holds less a change worth spending.
 """
 
+import logging
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from activities.anchors.btc_rpc import Node, Reply
+from activities.anchors.btc_rpc import Node, NodeError, Reply
 from activities.anchors.btc_settings import SATS_PER_KVB
 from vaultmesh.domain.failures import AuthFailure, ValidationFailure
 from vaultmesh.domain.ledger import Terms
 
+_log = logging.getLogger(__name__)
 FEE = "feeSats"
 INCREMENT_PER_KVB = 1_000
 """1 sat/vB: what peers of all versions want on top for relaying a replacement."""
@@ -46,10 +48,19 @@ async def read_market(node: Node, bids: Bids) -> Market:
     """Ask the node; a missing estimate is normal."""
     pool = Reply.of(await node.call("getmempoolinfo"))
     relayed = max(pool.sats("mempoolminfee"), pool.sats("minrelaytxfee"))
-    estimate = Reply.of(await node.call("estimatesmartfee", bids.conf_target))
-    wanted = estimate.sats("feerate") if estimate.has("feerate") else 0
+    wanted = await _estimate(node, bids.conf_target)
     increment = pool.sats("incrementalrelayfee") if pool.has("incrementalrelayfee") else 0
     return Market(max(wanted, relayed), relayed, max(increment, INCREMENT_PER_KVB))
+
+
+async def _estimate(node: Node, conf_target: int) -> int:
+    """Return the node's estimate; 0 if it has none, or makes none at all (`blocksonly`)."""
+    try:
+        estimate = Reply.of(await node.call("estimatesmartfee", conf_target))
+    except NodeError as error:
+        _log.debug("no fee estimate", extra={"err": str(error)})
+        return 0
+    return estimate.sats("feerate") if estimate.has("feerate") else 0
 
 
 def opening_rate(market: Market, bids: Bids) -> int:

@@ -113,7 +113,14 @@ class _Look:
         what = "was spent" if state is CoinState.SPENT else "ceased to exist"
         by = f", by {spender.txid}, which is none of ours" if spender and spender.txid else ""
         depth = 0 if spender is None else spender.depth
-        return self._displaced(watched, "", depth, f"{plan.outpoint} {what}{by}", foreign=True)
+        message = (
+            f"{plan.outpoint} {what}{by}: the root is anchored with another output once that can't be undone, at "
+            f"{self._final_depth(watched)} blocks; leave the wallet to the scheduler alone"
+        )
+        return self._displaced(watched, "", depth, message, foreign=True)
+
+    def _final_depth(self, watched: WatchedRound) -> int:
+        return max([*watched.depths, self._rules.confirmations])
 
     async def _is_overdue(self, watched: WatchedRound) -> bool:
         waited = (self._now - watched.signed_at).total_seconds()
@@ -132,7 +139,6 @@ class _Look:
     def _included(
         self, watched: WatchedRound, tx_ref: str, block: Block, message: str = ""
     ) -> RoundView:
-        required = max([*watched.depths, self._rules.confirmations])
         return RoundView(
             round_id=watched.round_id,
             state=RoundState.INCLUDED,
@@ -140,7 +146,7 @@ class _Look:
             block=block.ref,
             depth=block.depth,
             irrevocable=block.depth > 0,
-            final=block.depth >= required,
+            final=block.depth >= self._final_depth(watched),
             height=self._height,
             message=message,
         )
@@ -148,7 +154,7 @@ class _Look:
     def _displaced(
         self, watched: WatchedRound, tx_ref: str, depth: int, message: str, *, foreign: bool
     ) -> RoundView:
-        lost = depth >= max([*watched.depths, self._rules.confirmations])
+        lost = depth >= self._final_depth(watched)
         state = RoundState.LOST if lost else RoundState.DISPLACED
         return RoundView(
             round_id=watched.round_id,

@@ -47,16 +47,23 @@ _KINDS = {
     -28: FailureKind.NETWORK,  # starting
     -32601: FailureKind.VALIDATION,  # no such method: an old node, or one without wallets
 }
+_MENDS = {
+    WALLET_MISSING: "load it with loadwallet, or correct wallet",
+    WALLET_UNSPECIFIED: "name the one that pays with the key wallet",
+    LOCKED: "unlock it with walletpassphrase",
+}
+"""What helps against errors that any call of a wallet may meet."""
 
 
 class NodeError(AnchorError):
-    """A node answered with an error; the message holds its text, made safe to show."""
+    """A node answered with an error; the message holds its text, made safe to show, and what helps where that is known."""
 
     def __init__(self, node: str, method: str, code: int, text: str) -> None:
         """Classify the error by its code."""
         self.code = code
         self.text = text
-        message = f"{node} answered {method} with error {code}: {shown(text)}"
+        mend = f"; {_MENDS[code]}" if code in _MENDS else ""
+        message = f"{node} answered {method} with error {code}: {shown(text)}{mend}"
         super().__init__(message, kind=_KINDS.get(code, FailureKind.UNKNOWN))
 
 

@@ -25,6 +25,8 @@ _TOO_LOW = (
     "replacement-failed",
     "does not improve feerate diagram",
 )
+_NO_DATA = ("scriptpubkey", "datacarrier")
+_NO_DATA_MEND = "let the node relay data outputs (datacarrier=1, datacarriersize of 40 or more); "
 _NEVER = (
     "dust",
     "scriptpubkey",
@@ -85,9 +87,8 @@ async def _refused(
         raise AuthFailure(message) from error
     never = any(one in text for one in _NEVER)
     kind = FailureKind.VALIDATION if never else FailureKind.UNKNOWN
-    message = (
-        f"broadcast of {candidate.tx_ref} was not accepted: {error}; the same bytes are sent again"
-    )
+    mend = _NO_DATA_MEND if any(one in text for one in _NO_DATA) else ""
+    message = f"broadcast of {candidate.tx_ref} was not accepted: {error}; {mend}the same bytes are sent again"
     raise failure_of(kind, message) from error
 
 

@@ -11,9 +11,10 @@ from activities.anchors import btc
 from activities.anchors.btc_settings import BtcSettings
 from activities.anchors.contract import StaleCaller
 from devnet.bitcoind import WALLET, Bitcoind, BitcoinRpc
+from devnet.jsonrpc import JsonRpcError
 from tests.activities.btc_chain import BtcPen, network, open_pen
 from vaultmesh.domain.failures import AnchorError, AuthFailure, NetworkFailure, ValidationFailure
-from vaultmesh.domain.ledger import Reservation
+from vaultmesh.domain.ledger import Reservation, RoundState
 from vaultmesh.domain.target import Target
 
 pytestmark = pytest.mark.btc
@@ -258,3 +259,19 @@ async def test_signed_bytes_show_up_in_no_error(node: Bitcoind, pen: BtcPen) -> 
     with pytest.raises(AnchorError) as failure:
         await pen.target.broadcast(watched.reservation, broken)
     assert candidate.raw[:40] not in str(failure.value)
+
+
+async def test_a_node_that_makes_no_estimates_gets_a_bid_all_the_same(tmp_path: Path) -> None:
+    with Bitcoind(tmp_path, options=("-blocksonly=1",)) as mute:
+        pen = open_pen(mute.url)
+        with pytest.raises(JsonRpcError, match="disabled"):
+            mute.rpc("estimatesmartfee", 6)
+        assert (await pen.look(await pen.anchor())).state is RoundState.PENDING
+
+
+async def test_a_node_that_relays_no_data_is_told_how_to(tmp_path: Path) -> None:
+    with (
+        Bitcoind(tmp_path, options=("-datacarrier=0",)) as node_without,
+        pytest.raises(ValidationFailure, match="let the node relay data outputs"),
+    ):
+        await open_pen(node_without.url).anchor()

@@ -1,5 +1,6 @@
 """A local chain obeys, keeps its blocks, and survives a kill in the middle of a write."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -135,3 +136,26 @@ def test_a_missing_or_broken_key_is_told_without_showing_it(tmp_path: Path) -> N
     with pytest.raises(PartError, match="holds no private key") as caught:
         load_chain_key(tmp_path / "bad.key")
     assert "secret" not in f"{caught.value}{caught.value.__cause__}"
+
+
+def test_the_first_block_stays_the_same_however_often_a_chain_is_started(tmp_path: Path) -> None:
+    state = tmp_path / "chain.json"
+    with Anvil(tmp_path, state=state) as chain:
+        chain.mine(3)
+        first = chain.rpc("eth_getBlockByNumber", "0x0", False)
+        chain.save()
+    whole = ChainState(state)
+    for later in range(1, 4):  # as each start leaves it: another block 0, in any place
+        kept = max(
+            (one for one in whole.files if one.exists()), key=lambda one: one.stat().st_mtime_ns
+        )
+        document = json.loads(kept.read_bytes())
+        start = next(one for one in document["blocks"] if int(one["header"]["number"], 16) == 0)
+        moment = hex(int(start["header"]["timestamp"], 16) + later)
+        other = {**start, "header": {**start["header"], "timestamp": moment}}
+        document["blocks"] = [other, *document["blocks"], other]
+        kept.write_text(json.dumps(document))
+        with Anvil(tmp_path, state=state) as chain:
+            assert chain.rpc("eth_getBlockByNumber", "0x0", False)["hash"] == first["hash"]
+            assert chain.height() == 3
+            chain.save()

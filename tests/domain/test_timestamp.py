@@ -254,3 +254,12 @@ def test_openssl_agrees_about_a_forged_good_reply(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, check=False, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_rubbish_is_refused_without_repeating_the_numbers_in_it() -> None:
+    with pytest.raises(InvalidValue, match="not a time-stamp reply") as told:
+        read_reply(b"\x30\x88" + b"\xf3" * 8 + bytes(3000))
+    assert not any(len(word) > 20 and word.isdigit() for word in str(told.value).split())
+    with pytest.raises(InvalidValue, match="not a time-stamp reply") as told:
+        read_reply(b"\x30\xff" + b"\xf3" * 300)
+    assert not any(len(word) > 20 and word.isdigit() for word in str(told.value).split())

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,10 +17,12 @@ from temporalio.client import Client
 
 from vaultmesh.runtime.client import connect
 from vaultmesh.runtime.configuration import load_namespaces, namespaces_path
-from vaultmesh.runtime.registration import register
+from vaultmesh.runtime.registration import NoWorker, register
 from vaultmesh.runtime.search_attributes import ensure
 from vaultmesh.runtime.settings import Settings
 
+REGISTER_SECONDS = 60.0
+"""Our own worker was started just before: in a folder that is used again, it first reads histories as long as they are."""
 Subparsers = Any
 """argparse's action that holds subcommands; it has no public type."""
 
@@ -110,14 +113,25 @@ class System:
         await self.playground.start_worker()
 
     async def register(self) -> None:
-        """Register the namespaces, and announce that everything is ready."""
+        """Register the namespaces, and announce that everything is ready.
+
+        Raises:
+            NoWorker: the worker did not answer within `REGISTER_SECONDS`.
+        """
         from activities.anchors import SCHEMES  # noqa: PLC0415 - only here
 
         assert self.client is not None  # noqa: S101 - started before
         assert self.settings is not None  # noqa: S101
         file = load_namespaces(namespaces_path(self.settings), SCHEMES)
-        async for _ in register(self.client, file.specs, self.settings, SCHEMES):
-            pass
+        deadline = time.monotonic() + REGISTER_SECONDS
+        while True:
+            try:
+                async for _ in register(self.client, file.specs, self.settings, SCHEMES):
+                    pass
+                break
+            except NoWorker:
+                if self.stopped.is_set() or time.monotonic() > deadline:
+                    raise
         self.playground.announce()
 
 

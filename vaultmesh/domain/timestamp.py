@@ -5,6 +5,7 @@
 3. Whatever the bytes hold, reading ends in a value or in `InvalidValue`.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class _Response(core.Sequence):  # type: ignore[misc]  # the parser has no types
 _VERSION = "v1"
 _CERTIFICATE = "certificate"
 _MOST_READ = 2
+_LONG_NUMBER = re.compile(r"\d{20,}")
+"""What the parser makes of lengths in rubbish."""
 _PARSING_ERRORS = (
     ValueError,
     TypeError,
@@ -181,7 +184,8 @@ def _parsing(what: str) -> Iterator[None]:
     try:
         yield
     except _PARSING_ERRORS as error:
-        message = f"not {what}: {' '.join(str(error).split())[:200]}"
+        said = _LONG_NUMBER.sub("…", " ".join(str(error).split()))
+        message = f"not {what}: {said[:200]}"
         raise InvalidValue(message) from error
 
 

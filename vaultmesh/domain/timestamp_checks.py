@@ -188,7 +188,10 @@ def _chain(
             try:
                 VerifierBuilder(roots=[root]).build().verify(parsed, token.imprint)
             except VerificationError as error:
-                said = said or " ".join(str(error).split())[:300]
+                told, _, _ = str(error).partition(
+                    ": ErrorStack("
+                )  # the library's stack says nothing more
+                said = said or " ".join(told.split())[:300]
                 continue
             name = root.subject.rfc4514_string()
             return root, Finding(CHAIN, passed=True, detail=f"up to {name}")
