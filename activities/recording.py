@@ -1,13 +1,13 @@
 """The place where receipts follow what the ledger shows of a round, and where the waiting clocks are answered.
 
 1. A receipt is written at inclusion, never before; each change of state carries a higher revision (X9).
-2. One anchor receipt per namespace, batch and target: for the requests that the manifest names, and for riders.
-3. A round is closed once every receipt of it is final, or once another round holds all its leaves.
-4. A receipt that can't be written holds up only its own namespace; the rest is written and answered first.
+2. A round is closed once every receipt of it is final, or once another round holds all its leaves.
+3. A receipt that can't be written holds up only its own namespace; the rest is written and answered first.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NoReturn
@@ -16,19 +16,24 @@ from temporalio import activity
 
 from activities.anchors.contract import Evidence
 from activities.answers import Answers
+from activities.entries import entries
 from activities.failures import retried
 from activities.files import Files
 from activities.outcomes import anchored
-from activities.receipts import Entry, anchor_receipt, reorged
+from activities.rebuilding import closed_rounds
+from activities.receipts import anchor_receipt, reorged
 from activities.targets import Targets
-from vaultmesh.domain.aggregation import Leaf
+from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.ledger import RoundState, RoundView
 from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatus
 from vaultmesh.domain.receipt import AnchorReceipt
-from vaultmesh.domain.rounds import Closed, Manifest, RoundOutcome, RoundRequest
+from vaultmesh.domain.rounds import Closed, Manifest, RoundOutcome
 from vaultmesh.domain.steps import Record, Recorded, RecordState
 from vaultmesh.runtime.receipt_store import Written
+
+OTHERS_SECONDS = 120.0
+"""How long one order goes on with other rounds: well below the time-out of the activity."""
 
 
 class Recording:
@@ -49,8 +54,10 @@ class Recording:
                     return await asyncio.to_thread(self._close_lost, order)
                 case RecordState.REORGED:
                     return await asyncio.to_thread(self._write_reorged, order)
-                case RecordState.INCLUDED | RecordState.CLOSED:
+                case RecordState.INCLUDED:
                     return await self._write_included(order)
+                case RecordState.CLOSED:
+                    return await self._write_again(order)
 
     # --- included --------------------------------------------------------------------------------------------------
 
@@ -73,6 +80,31 @@ class Recording:
             await asyncio.to_thread(self._close_final, order, view)
         await self._answers.complete(order.target, done.answers(order.waiting))
         return Recorded(receipts=len(done.receipts))
+
+    async def _write_again(self, order: Record) -> Recorded:
+        """Write a closed round's receipts again, then those of every other one that the same requests miss (X11)."""
+        try:
+            done = await self._write_included(order)
+        except DomainError:
+            await self._write_others_again(order)
+            raise
+        await self._write_others_again(order)
+        return done
+
+    async def _write_others_again(self, order: Record) -> None:
+        """One slot brings back what years of slots wrote; what can't be had now is missed again at the next one."""
+        ends = time.monotonic() + OTHERS_SECONDS
+        asking = [*order.waiting, *order.riders]
+        others = await asyncio.to_thread(closed_rounds, self._files, order.target, asking)
+        for round_id in others:
+            if time.monotonic() > ends:
+                return
+            changes = {"round_id": round_id, "waiting": [], "riders": asking}
+            try:
+                await self._write_included(order.model_copy(update=changes))
+            except DomainError as error:
+                told = {"round": round_id, "err": str(error)}
+                activity.logger.warning("a closed round's receipts are missing still", extra=told)
 
     async def _report(self, order: Record, done: "_Done") -> NoReturn:
         """Answer who has all its receipts, tell the others' clocks, and fail, so that it is tried again."""
@@ -133,7 +165,7 @@ class Recording:
             revision = (
                 self._files.rounds(order.target).closed_revision(order.round_id) or order.revision
             )
-        for entry in self._entries(order, manifest, least_depth):
+        for entry in entries(self._files, order, manifest, least_depth):
             receipt = anchor_receipt(
                 entry, order, view, evidence, now=datetime.now(UTC), revision=revision
             )
@@ -157,43 +189,13 @@ class Recording:
             self._files.receipts.derive_event_receipts(batch_id, root)
         self._files.remembrancer.append(*(one for one in receipts if one.is_final))
 
-    # --- whose receipts --------------------------------------------------------------------------------------------
-
-    def _entries(self, order: Record, manifest: Manifest, least_depth: int = 0) -> Iterator[Entry]:
-        """Yield every receipt that the round gives: those the manifest names, then the riders'."""
-        seen: set[tuple[str, str]] = set()
-        for index, named in enumerate(manifest.leaves):
-            for request in _one_per_namespace(named.requests):
-                if (request.namespace, named.batch_id) not in seen:
-                    seen.add((request.namespace, named.batch_id))
-                    yield Entry(manifest=manifest, index=index, leaf=named.leaf, request=request)
-        for rider in _unique((*order.riders, *order.waiting)):
-            for index, leaf in self._ridden(rider, manifest):
-                if (rider.namespace, leaf.batch_id) not in seen:
-                    seen.add((rider.namespace, leaf.batch_id))
-                    yield Entry(
-                        manifest=manifest,
-                        index=index,
-                        leaf=leaf,
-                        request=_named(rider, least_depth),
-                    )
-
-    def _ridden(self, rider: AnchorRequest, manifest: Manifest) -> Iterator[tuple[int, Leaf]]:
-        """Yield the batches of a rider's namespace that the round commits to."""
-        for ref in self._files.owned(rider.namespace, rider.batches):
-            leaf = Leaf(ref.leaf_namespace, ref.batch_id, ref.root)
-            if leaf in manifest.positions:
-                yield manifest.positions[leaf], leaf
-            elif manifest.aggregation is None and leaf.root == manifest.commitment:
-                yield 0, leaf
-
     # --- other states ----------------------------------------------------------------------------------------------
 
     def _write_reorged(self, order: Record) -> Recorded:
         """Say of every receipt of the round that its block left the chain."""
         manifest = self._files.rounds(order.target).read_manifest(order.round_id)
         count = 0
-        for entry in self._entries(order, manifest):
+        for entry in entries(self._files, order, manifest):
             old = self._files.receipts.read(
                 entry.request.namespace, entry.leaf.batch_id, order.target
             )
@@ -258,26 +260,3 @@ def _outcome(request: AnchorRequest, receipts: list[AnchorReceipt]) -> AnchorOut
     if own or receipts:
         return anchored(own or receipts)
     return AnchorOutcome(status=OutcomeStatus.NOTHING_OWED)
-
-
-def _one_per_namespace(requests: Iterable[RoundRequest]) -> list[RoundRequest]:
-    """Return one request for each namespace: its newest, with the largest depth that any of them requires."""
-    chosen: dict[str, RoundRequest] = {}
-    for request in requests:
-        known = chosen.get(request.namespace)
-        depth = max(request.required_depth, known.required_depth if known else 0)
-        chosen[request.namespace] = request.model_copy(update={"required_depth": depth})
-    return list(chosen.values())
-
-
-def _unique(requests: Iterable[AnchorRequest]) -> list[AnchorRequest]:
-    return list({request.id: request for request in requests}.values())
-
-
-def _named(request: AnchorRequest, least_depth: int) -> RoundRequest:
-    return RoundRequest(
-        namespace=request.namespace,
-        cadence=request.cadence,
-        slot=request.slot,
-        required_depth=max(request.required_depth, least_depth),
-    )

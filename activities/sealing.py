@@ -169,6 +169,7 @@ class _Sealer:
                 for holder, positions in found.riders.items()
                 if positions - mine
             ],
+            rebuild=self._rebuild(mine),
             covered=sorted(everybody - found.concerned() - set(found.refused)),
             refused=[
                 Refusal(request=position, reason=reason)
@@ -176,6 +177,19 @@ class _Sealer:
             ],
             resealed=self._resealed(held),
             settings=self._anchoring.pen_settings,
+        )
+
+    def _rebuild(self, mine: set[int]) -> RoundRequests | None:
+        """Return what is to be written again beside the new round; its recording looks for further rounds itself."""
+        missing = {
+            holder: positions & mine
+            for holder, positions in self._found.riders.items()
+            if positions & mine and self._rounds.closed(holder) is not None
+        }
+        if not missing:
+            return None
+        return RoundRequests(
+            round_id=next(iter(missing)), requests=sorted(set().union(*missing.values()))
         )
 
     def _held_by(self, manifest: Manifest | None) -> set[Leaf]:

@@ -92,6 +92,7 @@ def _proofs() -> tuple[list[str], MerkleRoot]:
     found = []
     for index, (leaf, salt) in enumerate(zip(leaves, salts, strict=True)):
         proof = Aggregation(
+            algorithm=merkle.ALGORITHM,
             leaf=AggregationLeaf(
                 batch_id=leaf.batch_id, namespace=leaf.namespace, root=leaf.root, salt=salt
             ),

@@ -203,6 +203,9 @@ class Pen:
         for riders in sealed.riders:
             whole = [requests[position] for position in riders.requests]
             self._board(riders.round_id, [one for one in whole if one.id not in partial])
+        if (gone := sealed.rebuild) is not None and state.find(gone.round_id) is None:
+            missing = [requests[position] for position in gone.requests]
+            self._watch.record_closed(gone.round_id, [], riders=missing)
         return sealed
 
     def _board(self, round_id: str, riders: list[AnchorRequest]) -> None:
@@ -210,7 +213,8 @@ class Pen:
         boarding = [one for one in riders if self._state.queue.pop(one.id, None) is not None]
         row = self._state.find(round_id)
         if row is None:
-            self._watch.record_closed(round_id, boarding)
+            if boarding:
+                self._watch.record_closed(round_id, boarding)
             return
         row.waiting.extend(boarding)
         row.riders.extend(boarding)

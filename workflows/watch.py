@@ -5,7 +5,7 @@
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 
 from temporalio import workflow
@@ -40,8 +40,8 @@ class Watch:
         self._generation = 0
         self._recording: dict[str, asyncio.Task[None]] = {}
         self._broken: BaseException | None = None
-        self._closed: dict[str, list[AnchorRequest]] = {}
-        """Requests for closed rounds whose receipts are to be written again."""
+        self._closed: dict[str, tuple[list[AnchorRequest], list[AnchorRequest]]] = {}
+        """Who waits for, and who only misses, receipts of closed rounds that are to be written again."""
 
     def changed(self) -> None:
         """Have the rounds watched anew, and their receipts written where asked for."""
@@ -49,9 +49,13 @@ class Watch:
         self.record_wanted()
         self._show()
 
-    def record_closed(self, round_id: str, requests: list[AnchorRequest]) -> None:
-        """Have the receipts of a closed round written again, for requests that miss theirs."""
-        self._closed.setdefault(round_id, []).extend(requests)
+    def record_closed(
+        self, round_id: str, waiting: list[AnchorRequest], riders: Sequence[AnchorRequest] = ()
+    ) -> None:
+        """Have the receipts of a closed round written again, for requests that wait for theirs or only miss them."""
+        known = self._closed.setdefault(round_id, ([], []))
+        known[0].extend(waiting)
+        known[1].extend(riders)
         if round_id not in self._recording:
             self._start_recording(round_id, self._record_closed(round_id))
 
@@ -269,14 +273,16 @@ class Watch:
     async def _record_closed(self, round_id: str) -> None:
         """Write the receipts of a closed round again, from storage and ledger (X11)."""
         try:
-            while requests := self._closed.pop(round_id, []):
+            while round_id in self._closed:
+                waiting, riders = self._closed.pop(round_id)
                 self._state.revision += 1
                 order = Record(
                     target=self._given.target,
                     round_id=round_id,
                     state=RecordState.CLOSED,
                     revision=self._state.revision,
-                    waiting=requests,
+                    waiting=waiting,
+                    riders=riders,
                     backoff=self._given.backoff,
                 )
                 done: Recorded | None = None
@@ -287,7 +293,7 @@ class Watch:
                 except StepFailed:
                     workflow.logger.warning("receipts of a closed round not written")
                 if done is not None:
-                    for request in requests:
+                    for request in waiting:
                         self._state.ended(request.id)
         finally:
             self._recording.pop(round_id, None)

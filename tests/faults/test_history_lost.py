@@ -108,6 +108,37 @@ def test_lost_anchor_receipts_are_rebuilt_without_a_transaction(system: System) 
         assert lasting(now) == lasting(then)
 
 
+def test_one_slot_brings_back_the_receipts_of_many_rounds(system: System) -> None:
+    """Also of a namespace that owes a new batch, whose own round does not answer for the older ones."""
+    system.start_worker()
+    system.register(NAMESPACE)
+    batches = []
+    for _ in range(4):
+        batches.append(system.seal())
+        mine_until_final(system, batches)
+    before = {batch: system.receipt(NAMESPACE, batch) for batch in batches}
+    sent = system.transactions()
+    slower = {"namespace": NAMESPACE, "cadence": {"fast": {"every": "1d"}}}
+    system.signal(f"namespace:{NAMESPACE}", "set_cadence", slower)
+    for place in (system.root / "out/anchors").rglob("*.json"):
+        place.unlink()
+    system.signal(f"namespace:{NAMESPACE}", "force_anchor")
+    system.wait(lambda: all(system.is_final(NAMESPACE, one) for one in batches), "receipts")
+    assert system.transactions() == sent
+    for batch in batches:
+        now, then = system.receipt(NAMESPACE, batch), before[batch]
+        assert now is not None
+        assert then is not None
+        assert lasting(now) == lasting(then)
+    for place in (system.root / "out/anchors").rglob("*.json"):
+        place.unlink()
+    new = system.seal()
+    system.signal(f"namespace:{NAMESPACE}", "force_anchor")
+    mine_until_final(system, [*batches, new])
+    assert len(system.transactions()) == len(sent) + 1
+    system.assert_paid_once({NAMESPACE: [*batches, new]})
+
+
 def lasting(receipt: dict[str, object]) -> dict[str, object]:
     """Return a receipt without what every look changes: when it was seen, how deep, and under which tag."""
     changing = ("observedAt", "finality", "evidence")

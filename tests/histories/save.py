@@ -19,6 +19,7 @@ from tests.workflows.stage import KEPT, Clocked, Stage, Writing, cadences, until
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.ledger import RoundState
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
+from vaultmesh.domain.steps import Sealed
 from vaultmesh.runtime.version import VERSION
 
 FOLDER = Path(__file__).parent
@@ -101,12 +102,45 @@ async def rewritten(stage: Stage) -> Writing:
     return pen
 
 
+async def closed_again(stage: Stage) -> Writing:
+    """Have the receipts of closed rounds written again, for requests that two of them hold."""
+    desk = ScriptedPen()
+    riders = [{"round_id": one * 16, "requests": [0]} for one in ("cd", "ef")]
+    desk.plan("seal", Sealed.model_validate({"riders": riders}))
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        await pen.handle.signal("enqueue", [request(1)])
+        await until(lambda: len(desk.asked("record")) == 1)
+        await pen.shows(lambda view: view.waiting == 0)
+        await pen.handle.signal("enqueue", [request(2)])
+        await until(lambda: bool(desk.asked("broadcast")))
+        desk.include(desk.asked("broadcast")[-1].round_id)
+        await pen.shows(lambda view: not view.rounds)
+    return pen
+
+
+async def closed_beside(stage: Stage) -> Writing:
+    """Have the receipts of a closed round written again beside the round that answers."""
+    desk = ScriptedPen()
+    gone = {"round_id": "cd" * 16, "requests": [0]}
+    desk.plan("seal", lambda order: desk.sealed(order, rebuild=gone))
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        await pen.handle.signal("enqueue", [request(1)])
+        await until(lambda: bool(desk.asked("record")) and bool(desk.asked("broadcast")))
+        desk.include(desk.asked("broadcast")[-1].round_id)
+        await pen.shows(lambda view: not view.rounds)
+    return pen
+
+
 SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[Clocked | Writing]]], ...] = (
     (NAMESPACE_WORKFLOW, slots),
     (NAMESPACE_WORKFLOW, continued),
     (NAMESPACE_WORKFLOW, idle_lean),
     (AGGREGATOR_WORKFLOW, reorganised),
     (AGGREGATOR_WORKFLOW, rewritten),
+    (AGGREGATOR_WORKFLOW, closed_again),
+    (AGGREGATOR_WORKFLOW, closed_beside),
 )
 
 

@@ -382,6 +382,34 @@ async def test_a_rider_of_a_closed_round_gets_its_receipts_written_again(stage: 
     assert desk.asked("record")[0].state is RecordState.CLOSED
 
 
+async def test_a_closed_round_is_recorded_beside_the_one_that_answers(stage: Stage) -> None:
+    desk = ScriptedPen()
+    gone = {"round_id": "cd" * 16, "requests": [0]}
+    desk.plan("seal", lambda order: desk.sealed(order, rebuild=gone))
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        round_id = await one_round(pen, desk, 1)
+        await until(lambda: desk.names.count("record") == 1)
+        desk.include(round_id)
+        await pen.shows(lambda view: not view.rounds and view.waiting == 0)
+    again, own = desk.asked("record")[0], desk.asked("record")[-1]
+    assert (again.state, again.round_id) == (RecordState.CLOSED, "cd" * 16)
+    assert (again.waiting, [one.id for one in again.riders]) == ([], [request(1).id])
+    assert (own.round_id, [one.id for one in own.waiting]) == (round_id, [request(1).id])
+
+
+async def test_requests_of_several_closed_rounds_are_answered_by_the_first(stage: Stage) -> None:
+    desk = ScriptedPen()
+    riders = [{"round_id": one * 16, "requests": [0]} for one in ("cd", "ef")]
+    desk.plan("seal", Sealed.model_validate({"riders": riders, "settings": SETTINGS}))
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        await enqueue(pen, request())
+        await until(lambda: desk.names.count("record") == 1)
+        await pen.shows(lambda view: view.waiting == 0)
+    assert [one.round_id for one in desk.asked("record")] == ["cd" * 16]
+
+
 async def test_covered_requests_are_answered_and_refused_ones_fail(stage: Stage) -> None:
     desk = ScriptedPen()
     refused = [{"request": 1, "reason": "b9: bad root"}]

@@ -80,6 +80,8 @@ class Sealed(Wire):
     """Those of them, or of the riders, that owe more than fits: they stay in the queue."""
     riders: list[RoundRequests] = Field(default_factory=list)
     """Requests whose batches are in an open round that is not recorded yet, or in a closed one whose receipt is gone."""
+    rebuild: RoundRequests | None = None
+    """A closed round with receipts that are gone, and the requests that miss some though another round answers them."""
     covered: list[int] = Field(default_factory=list)
     """Requests that owe nothing any more."""
     refused: list[Refusal] = Field(default_factory=list)
