@@ -1,9 +1,11 @@
 """The place where it is said whose receipts a round gives.
 
-One for each namespace, batch and target: for the requests that the manifest names, then for riders.
+One for each namespace, batch and target: for the requests that the manifest names, for the riders that
+the round's folder names, then for new ones.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from activities.files import Files
 from activities.receipts import Entry
@@ -12,23 +14,49 @@ from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.rounds import Manifest, RoundRequest
 from vaultmesh.domain.steps import Record
 
+Part = tuple[int, Leaf, RoundRequest]
+"""Position of the leaf that proves a batch, the batch, and the request that its receipt names."""
+
 
 def entries(
     files: Files, order: Record, manifest: Manifest, least_depth: int = 0
 ) -> Iterator[Entry]:
     """Yield every receipt that the round gives; riders get at least `least_depth` blocks as their required depth."""
     seen: set[tuple[str, str]] = set()
+    named = ((*part, False) for part in _asked_for(manifest))
+    joined = (
+        (*part, True)
+        for part in (*_stored(files, manifest), *_ridden_on(files, order, manifest, least_depth))
+    )
+    for index, leaf, request, rides in chain(named, joined):
+        if (request.namespace, leaf.batch_id) not in seen:
+            seen.add((request.namespace, leaf.batch_id))
+            yield Entry(manifest, index, leaf, request, rides)
+
+
+def _asked_for(manifest: Manifest) -> Iterator[Part]:
     for index, named in enumerate(manifest.leaves):
         for request in _one_per_namespace(named.requests):
-            if (request.namespace, named.batch_id) not in seen:
-                seen.add((request.namespace, named.batch_id))
-                yield Entry(manifest=manifest, index=index, leaf=named.leaf, request=request)
+            yield index, named.leaf, request
+
+
+def _stored(files: Files, manifest: Manifest) -> Iterator[Part]:
+    for one in files.rounds(manifest.target).riders(manifest.round_id).riders:
+        if one.index < len(manifest.leaves):
+            leaf = Leaf(one.leaf_namespace, one.batch_id, manifest.leaves[one.index].root)
+            yield (
+                one.index,
+                leaf,
+                _request(one.namespace, one.cadence, one.slot, one.required_depth),
+            )
+
+
+def _ridden_on(files: Files, order: Record, manifest: Manifest, least_depth: int) -> Iterator[Part]:
     for rider in _unique((*order.riders, *order.waiting)):
+        depth = max(rider.required_depth, least_depth)
+        request = _request(rider.namespace, rider.cadence, rider.slot, depth)
         for index, leaf in _ridden(files, rider, manifest):
-            if (rider.namespace, leaf.batch_id) not in seen:
-                seen.add((rider.namespace, leaf.batch_id))
-                request = _named(rider, least_depth)
-                yield Entry(manifest=manifest, index=index, leaf=leaf, request=request)
+            yield index, leaf, request
 
 
 def _ridden(files: Files, rider: AnchorRequest, manifest: Manifest) -> Iterator[tuple[int, Leaf]]:
@@ -55,10 +83,7 @@ def _unique(requests: Iterable[AnchorRequest]) -> list[AnchorRequest]:
     return list({request.id: request for request in requests}.values())
 
 
-def _named(request: AnchorRequest, least_depth: int) -> RoundRequest:
+def _request(namespace: str, cadence: str, slot: str, required_depth: int) -> RoundRequest:
     return RoundRequest(
-        namespace=request.namespace,
-        cadence=request.cadence,
-        slot=request.slot,
-        required_depth=max(request.required_depth, least_depth),
+        namespace=namespace, cadence=cadence, slot=slot, required_depth=required_depth
     )

@@ -32,11 +32,24 @@ def decided_by_the_pen() -> Iterator[None]:
 
 
 @contextmanager
-def retried(settings: BackoffSettings | None = None) -> Iterator[None]:
-    """Report a failed attempt with its place on the ladder; the server tries again for ever."""
+def retried(
+    settings: BackoffSettings | None = None, *, before: int = 0, give_back_at: int = 0
+) -> Iterator[None]:
+    """Report a failed attempt with its place on the ladder; the server tries again for ever.
+
+    Args:
+        settings: the ladder.
+        before: attempts of earlier calls that count as well.
+        give_back_at: attempt after whose failure the caller gets it back and decides anew; 0: never.
+    """
     try:
         yield
     except (AnchorError, InvalidValue) as error:
-        kind = kind_of(error)
-        delay = ladder(settings or BackoffSettings()).delay(activity.info().attempt, kind)
-        raise ApplicationError(str(error), type=kind.value, next_retry_delay=delay) from error
+        kind, attempt = kind_of(error), activity.info().attempt
+        delay = ladder(settings or BackoffSettings()).delay(before + attempt, kind)
+        raise ApplicationError(
+            str(error),
+            type=kind.value,
+            next_retry_delay=delay,
+            non_retryable=0 < give_back_at <= attempt,
+        ) from error

@@ -14,6 +14,7 @@ from vaultmesh.domain.receipt import (
     ReceiptMetadata,
     Status,
 )
+from vaultmesh.domain.riders import Rider
 from vaultmesh.domain.rounds import Manifest, RoundRequest, aggregation_evidence
 from vaultmesh.domain.steps import Record
 from vaultmesh.runtime.version import VERIFIER
@@ -29,6 +30,21 @@ class Entry:
     leaf: Leaf
     """The batch; under a direct commitment it may be another one with the same root."""
     request: RoundRequest
+    rides: bool = False
+    """Whether the manifest does not name it."""
+
+    @property
+    def rider(self) -> Rider:
+        """Return it as what the round's folder keeps of a rider."""
+        return Rider(
+            namespace=self.request.namespace,
+            cadence=self.request.cadence,
+            slot=self.request.slot,
+            required_depth=self.request.required_depth,
+            leaf_namespace=self.leaf.namespace,
+            batch_id=self.leaf.batch_id,
+            index=self.index,
+        )
 
 
 def anchor_receipt(

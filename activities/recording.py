@@ -3,30 +3,29 @@
 1. A receipt is written at inclusion, never before; each change of state carries a higher revision (X9).
 2. A round is closed once every receipt of it is final, or once another round holds all its leaves.
 3. A receipt that can't be written holds up only its own namespace; the rest is written and answered first.
+4. An order is given back after some attempts: the round, and who waits for it, may have changed meanwhile.
 """
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NoReturn
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.anchors.contract import Evidence
 from activities.answers import Answers
 from activities.entries import entries
 from activities.failures import retried
 from activities.files import Files
-from activities.outcomes import anchored
 from activities.rebuilding import closed_rounds
-from activities.receipts import anchor_receipt, reorged
+from activities.receipts import Entry, anchor_receipt, reorged
 from activities.targets import Targets
-from vaultmesh.domain.errors import DomainError
-from vaultmesh.domain.failures import NetworkFailure
+from activities.written import Done
+from vaultmesh.domain.errors import DomainError, InvalidValue
+from vaultmesh.domain.failures import FailureKind, NetworkFailure
 from vaultmesh.domain.ledger import RoundState, RoundView
-from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatus
 from vaultmesh.domain.receipt import AnchorReceipt
 from vaultmesh.domain.rounds import Closed, Manifest, RoundOutcome
 from vaultmesh.domain.steps import Record, Recorded, RecordState
@@ -34,6 +33,10 @@ from vaultmesh.runtime.receipt_store import Written
 
 OTHERS_SECONDS = 120.0
 """How long one order goes on with other rounds: well below the time-out of the activity."""
+
+
+ATTEMPTS = 4
+"""Of one order, over about a minute; whoever joined the round meanwhile is in the next one."""
 
 
 class Recording:
@@ -48,7 +51,7 @@ class Recording:
     @activity.defn(name="record")
     async def record(self, order: Record) -> Recorded:
         """Write a round's receipts and answer who waits; idempotent by round, state and revision."""
-        with retried(order.backoff):
+        with retried(order.backoff, before=order.tries * ATTEMPTS, give_back_at=ATTEMPTS):
             match order.state:
                 case RecordState.LOST:
                     return await asyncio.to_thread(self._close_lost, order)
@@ -74,12 +77,27 @@ class Recording:
         done = await asyncio.to_thread(self._write_all, order, manifest, view, evidence, least)
         if done.newer and order.state is not RecordState.CLOSED:
             return Recorded(newer=True)
+        reopened = order.state is RecordState.CLOSED and await asyncio.to_thread(
+            self._reopened, order, done
+        )
         if done.failed:
-            await self._report(order, done)
-        if order.view is not None and order.view.final and order.state is RecordState.INCLUDED:
+            await self._tell_stuck(order, done)
+            if not reopened:
+                raise next(iter(done.failed.values()))
+        if order.view is not None and order.view.final and order.view.block == view.block:
             await asyncio.to_thread(self._close_final, order, view)
         await self._answers.complete(order.target, done.answers(order.waiting))
-        return Recorded(receipts=len(done.receipts))
+        return Recorded(receipts=len(done.receipts), reopened=[order.round_id] if reopened else [])
+
+    def _reopened(self, order: Record, done: Done) -> bool:
+        """Open a closed round again if a receipt of it is not final; whether it is open, also since an earlier try.
+
+        Who could not be written then asks again, and joins the open round.
+        """
+        rounds = self._files.rounds(order.target)
+        if not done.is_final:
+            rounds.reopen(order.round_id)
+        return rounds.closed(order.round_id) is None
 
     async def _write_again(self, order: Record) -> Recorded:
         """Write a closed round's receipts again, then those of every other one that the same requests miss (X11)."""
@@ -88,42 +106,48 @@ class Recording:
         except DomainError:
             await self._write_others_again(order)
             raise
-        await self._write_others_again(order)
-        return done
+        others = await self._write_others_again(order)
+        return done.model_copy(update={"reopened": [*done.reopened, *others]})
 
-    async def _write_others_again(self, order: Record) -> None:
+    async def _write_others_again(self, order: Record) -> list[str]:
         """One slot brings back what years of slots wrote; what can't be had now is missed again at the next one."""
         ends = time.monotonic() + OTHERS_SECONDS
         asking = [*order.waiting, *order.riders]
         others = await asyncio.to_thread(closed_rounds, self._files, order.target, asking)
+        reopened: list[str] = []
         for round_id in others:
             if time.monotonic() > ends:
-                return
+                break
             changes = {"round_id": round_id, "waiting": [], "riders": asking}
             try:
-                await self._write_included(order.model_copy(update=changes))
+                done = await self._write_included(order.model_copy(update=changes))
+                reopened += done.reopened
             except DomainError as error:
                 told = {"round": round_id, "err": str(error)}
                 activity.logger.warning("a closed round's receipts are missing still", extra=told)
+        return reopened
 
-    async def _report(self, order: Record, done: "_Done") -> NoReturn:
-        """Answer who has all its receipts, tell the others' clocks, and fail, so that it is tried again."""
-        stuck = [one for one in order.waiting if one.namespace in done.failed]
-        written = [one for one in order.waiting if one.namespace not in done.failed]
-        await self._answers.complete(order.target, done.answers(written))
-        attempt = activity.info().attempt
-        for one in stuck:
-            failure = done.failed[one.namespace]
-            await self._answers.note(one, attempt, failure.kind, str(failure), order.backoff)
-        raise next(iter(done.failed.values()))
+    async def _tell_stuck(self, order: Record, done: Done) -> None:
+        """Tell the clocks of requests whose receipts can't be written, before anybody else is answered."""
+        attempt = order.tries * ATTEMPTS + activity.info().attempt
+        await self._answers.complete(order.target, done.answers(order.waiting))
+        for one in order.waiting:
+            if (failure := done.failed.get(one.namespace)) is not None:
+                await self._answers.note(one, attempt, failure.kind, str(failure), order.backoff)
 
     async def _newest(self, order: Record, ordered: RoundView) -> RoundView:
-        """Look again when this is not the first try: the rest of the round must not wait for one folder."""
+        """Look again when this is not the first try: the ledger may show something else by now.
+
+        Raises:
+            ApplicationError: it shows no inclusion any more; given back at once, since the pen will say what to write.
+        """
         if activity.info().attempt == 1:
             return ordered
         view = await self._look(order)
-        same = view.state is RoundState.INCLUDED and view.block == ordered.block
-        return view if same else ordered
+        if view.state is not RoundState.INCLUDED:
+            message = f"round {order.round_id} is {view.state} now on {order.target}: {view.message or 'see the ledger'}"
+            raise ApplicationError(message, type=FailureKind.NETWORK.value, non_retryable=True)
+        return view
 
     async def _look(self, order: Record) -> RoundView:
         anchoring = await self._targets.open(order.target)
@@ -158,14 +182,20 @@ class Recording:
         view: RoundView,
         evidence: Evidence,
         least_depth: int,
-    ) -> "_Done":
-        done = _Done()
+    ) -> Done:
+        done = Done()
         revision = order.revision
         if order.state is RecordState.CLOSED:
             revision = (
                 self._files.rounds(order.target).closed_revision(order.round_id) or order.revision
             )
-        for entry in entries(self._files, order, manifest, least_depth):
+        every = list(entries(self._files, order, manifest, least_depth))
+        riders = [entry.rider for entry in every if entry.rides]
+        self._files.rounds(order.target).add_riders(order.round_id, riders)
+        for entry in every:
+            if order.state is RecordState.CLOSED and (kept := self._kept(order, entry)):
+                done.receipts.append(kept)
+                continue
             receipt = anchor_receipt(
                 entry, order, view, evidence, now=datetime.now(UTC), revision=revision
             )
@@ -181,6 +211,18 @@ class Recording:
             done.receipts.append(receipt)
         self._derive(done.receipts)
         return done
+
+    def _kept(self, order: Record, entry: Entry) -> AnchorReceipt | None:
+        """Return a receipt of a closed round that is not gone: final ones are never written anew (X9)."""
+        try:
+            stored = self._files.receipts.read(
+                entry.request.namespace, entry.leaf.batch_id, order.target
+            )
+        except InvalidValue:
+            return None
+        if stored is None or not stored.is_final or stored.metadata.round != order.round_id:
+            return None
+        return stored if stored.root == entry.leaf.root else None
 
     def _derive(self, receipts: Sequence[AnchorReceipt]) -> None:
         """Bring event receipts and the Remembrancer up to date."""
@@ -230,33 +272,3 @@ class Recording:
                 closed_at=datetime.now(UTC),
             ),
         )
-
-
-@dataclass(slots=True)
-class _Done:
-    """What a recorder wrote."""
-
-    receipts: list[AnchorReceipt] = field(default_factory=list)
-    newer: bool = False
-    failed: dict[str, NetworkFailure] = field(default_factory=dict)
-    """Namespaces with a receipt that could not be written."""
-
-    def answers(
-        self, waiting: Iterable[AnchorRequest]
-    ) -> list[tuple[AnchorRequest, AnchorOutcome]]:
-        """Return each waiting request's outcome."""
-        by_namespace: dict[str, list[AnchorReceipt]] = {}
-        for receipt in self.receipts:
-            by_namespace.setdefault(receipt.metadata.namespace, []).append(receipt)
-        return [(one, _outcome(one, by_namespace.get(one.namespace, []))) for one in waiting]
-
-
-def _outcome(request: AnchorRequest, receipts: list[AnchorReceipt]) -> AnchorOutcome:
-    own = [
-        one
-        for one in receipts
-        if (one.metadata.cadence, one.metadata.slot) == (request.cadence, request.slot)
-    ]
-    if own or receipts:
-        return anchored(own or receipts)
-    return AnchorOutcome(status=OutcomeStatus.NOTHING_OWED)

@@ -14,6 +14,8 @@ from activities.targets import Targets
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.ledger import Reservation, SignedCandidate
 from vaultmesh.domain.messages import AnchorRequest
+from vaultmesh.domain.receipt import AnchorReceipt, Status
+from vaultmesh.domain.riders import Riders
 from vaultmesh.domain.rounds import Candidate, Manifest
 from vaultmesh.domain.steps import Recover, Recovered, RecoveredRound, SealedRound
 from vaultmesh.domain.target import Target
@@ -32,11 +34,13 @@ class Recovery:
         """Read a target's open rounds; only reads."""
         with decided_by_the_pen():
             anchoring = await self._targets.open(order.target)
-            found = await asyncio.to_thread(self._recover, order.target)
+            found = await asyncio.to_thread(self._recover, order)
         return found.model_copy(update={"settings": anchoring.pen_settings})
 
-    def _recover(self, target: Target) -> Recovered:
+    def _recover(self, order: Recover) -> Recovered:
+        target = order.target
         rounds = self._files.rounds(target)
+        rounds.look_again(order.reopened)
         unreadable = rounds.unreadable()
         if unreadable:
             message = (
@@ -57,49 +61,64 @@ class Recovery:
         manifest, candidates = rounds.read_manifest(round_id), rounds.candidates(round_id)
         newest = candidates[-1].reservation
         current = [one for one in candidates if one.reservation == newest]
+        receipts = self._receipts(target, manifest)
+        riders = _riders(rounds.riders(round_id))
+        depths = {*manifest.required_depths, *(one.required_depth for one in riders)}
+        claims = [one.block_number for one in receipts if one.status is Status.VERIFIED]
         return RecoveredRound(
             sealed=SealedRound(
                 round_id=round_id,
                 commitment=manifest.commitment.receipt_form,
                 label=manifest.label,
                 leaves=len(manifest.leaves),
-                required_depths=manifest.required_depths,
+                required_depths=sorted(depths),
                 candidates=len(candidates) - len(current),
             ),
             reservation=Reservation.model_validate(newest),
             candidates=[_signed(one) for one in current],
-            riders=self._riders(target, manifest),
+            riders=riders,
+            claimed_block=max(claims, default=0) or None,
         )
 
-    def _riders(self, target: Target, manifest: Manifest) -> list[AnchorRequest]:
-        """Return the requests that have receipts of this round without being named in its manifest."""
-        named = {
-            (leaf.batch_id, one.namespace) for leaf in manifest.leaves for one in leaf.requests
-        }
-        riders: dict[str, AnchorRequest] = {}
-        for leaf in manifest.leaves:
-            for receipt in self._files.receipts.of_batch(leaf.batch_id, target):
-                data = receipt.metadata
-                if data.round == manifest.round_id and (leaf.batch_id, data.namespace) not in named:
-                    request = AnchorRequest(
-                        namespace=data.namespace,
-                        cadence=data.cadence,
-                        slot=data.slot,
-                        required_depth=receipt.finality.required_depth,
-                    )
-                    riders[request.id] = request
-        return list(riders.values())
+    def _receipts(self, target: Target, manifest: Manifest) -> list[AnchorReceipt]:
+        """Return the receipts of a round's batches and of its riders', those that say the round is theirs."""
+        riders = self._files.rounds(target).riders(manifest.round_id).riders
+        batches = dict.fromkeys(
+            [*(one.batch_id for one in manifest.leaves), *(one.batch_id for one in riders)]
+        )
+        return [
+            receipt
+            for batch_id in batches
+            for receipt in self._files.receipts.of_batch(batch_id, target)
+            if receipt.metadata.round == manifest.round_id
+        ]
 
     def _receipt_revision(self, target: Target, recovered: Sequence[RecoveredRound]) -> int:
         """Return the highest revision that the receipts of open rounds carry."""
-        manifests = [
-            self._files.rounds(target).read_manifest(one.sealed.round_id) for one in recovered
-        ]
-        batches = {leaf.batch_id for manifest in manifests for leaf in manifest.leaves}
-        receipts = (
-            one for batch_id in batches for one in self._files.receipts.of_batch(batch_id, target)
+        rounds = self._files.rounds(target)
+        manifests = [rounds.read_manifest(one.sealed.round_id) for one in recovered]
+        return max(
+            (
+                receipt.metadata.revision
+                for manifest in manifests
+                for receipt in self._receipts(target, manifest)
+            ),
+            default=0,
         )
-        return max((one.metadata.revision for one in receipts), default=0)
+
+
+def _riders(stored: Riders) -> list[AnchorRequest]:
+    """Return the requests of whoever has receipts of a round without being named in its manifest."""
+    requests = (
+        AnchorRequest(
+            namespace=one.namespace,
+            cadence=one.cadence,
+            slot=one.slot,
+            required_depth=one.required_depth,
+        )
+        for one in stored.riders
+    )
+    return list({request.id: request for request in requests}.values())
 
 
 def _sequence(one: RecoveredRound) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from temporalio import activity
 
 from activities.failures import decided_by_the_pen, retried
 from activities.targets import Targets
-from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound
+from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound, refutes
 from vaultmesh.domain.steps import Observe, Observed
 
 LONGEST_WATCH_SECONDS = 3_600.0
@@ -45,7 +45,11 @@ def differing(known: Sequence[WatchedRound], views: Sequence[RoundView]) -> list
 def _differs(row: WatchedRound, view: RoundView) -> bool:
     if view.state is not RoundState.INCLUDED:
         first_height = row.first_seen_block is None and view.height > 0
-        return view.state is not row.state or (first_height and view.state is RoundState.PENDING)
+        return (
+            view.state is not row.state
+            or (first_height and view.state is RoundState.PENDING)
+            or refutes(view, row.claimed_block)
+        )
     if row.state is not RoundState.INCLUDED or row.block is None or view.block is None:
         return True
     if (view.tx_ref, view.block.hash) != (row.tx_ref, row.block.hash):

@@ -9,16 +9,24 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port() -> int:
-    """Return a port that is free on the loopback address at this moment."""
+    """Return a port that is free on the loopback address, and that nobody is given for a minute."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """Return so many different ports that are free on the loopback address at this moment."""
+    """Return so many different ports that are free on the loopback address.
+
+    Each is left resting after a connection: for a minute the kernel gives it to nobody who asks for any port, while
+    who asks for this very one, with SO_REUSEADDR as servers do, gets it.
+    """
     with ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((LOOPBACK, 0))
+            probe.listen(1)
+            held.enter_context(socket.create_connection(probe.getsockname()))
+            probe.accept()[0].close()  # the side that closes first keeps the port
         return [int(probe.getsockname()[1]) for probe in probes]
 
 

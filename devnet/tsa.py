@@ -27,7 +27,7 @@ POLICY, OTHER_POLICY = "1.3.6.1.4.1.13762.3.1", "1.3.6.1.4.1.13762.3.2"
 """What it stamps under when nothing is asked for, and what may be asked for as well."""
 KEY_MODE, FOLDER_MODE = 0o600, 0o700
 
-_ANSWER_SECONDS = 2.0
+_ANSWER_SECONDS = 10.0
 _SERVER = str(Path(__file__).with_name("tsa_server.py"))
 _CERTIFICATES = """[req]
 distinguished_name = subject

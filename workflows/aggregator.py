@@ -18,6 +18,7 @@ from vaultmesh.domain.pen import PenInput, PenState
 from vaultmesh.domain.status import AggregatorView, PausedView, RejectedView
 from vaultmesh.domain.summary import aggregator_details
 from workflows.calls import StepFailed
+from workflows.changes import LATE_COMERS, Changes
 from workflows.messages import decoded
 from workflows.pen import Pen
 from workflows.telling import Teller
@@ -35,21 +36,23 @@ class AggregatorWorkflow:
         self._state = given.carried.model_copy(deep=True) if given.carried else PenState()
         self._watching: asyncio.Task[None] | None = None
         self._teller = Teller(given, self._state)
-        self._watch = Watch(given, self._state, self._teller, self._show)
-        self._pen = Pen(given, self._state, self._teller, self._watch)
+        self._changes = Changes()
+        self._watch = Watch(given, self._state, self._teller, self._changes, self._show)
+        self._pen = Pen(given, self._state, self._teller, self._watch, self._changes)
 
     @workflow.run
     async def run(self, given: PenInput) -> None:
         """Write, watch and record; continue as a new run at a safe point when the history has grown."""
         del given
+        self._changes.late_comers = workflow.patched(LATE_COMERS)
         self._watching = asyncio.create_task(self._watch.run(self._should_leave))
-        self._watch.record_wanted()
+        self._watch.receipts.record_wanted()
         while not self._should_leave():
             self._show()
             await self._pen.wait_and_step(self._should_leave)
         await self._watching
         await workflow.wait_condition(lambda: not self._teller.busy)
-        workflow.continue_as_new(self._given.model_copy(update={"carried": self._state}))
+        workflow.continue_as_new(self._given.model_copy(update={"carried": self._state.carried()}))
 
     def _show(self) -> None:
         """Bring the Web UI's details up to date."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, FailureError
 
 from vaultmesh.domain.bookkeeping import Clock
@@ -15,6 +16,7 @@ from vaultmesh.domain.clock import InFlight
 from vaultmesh.domain.messages import AnchorAsk, AnchorOutcome, CountOwed, Owed
 from vaultmesh.domain.status import SlotOutcome
 from workflows import options, ports
+from workflows.calls import StepFailed, understood
 
 RETRY_PAUSE = timedelta(seconds=8)
 """Rest after an `anchor` that somebody ended by hand, before the same request is sent again."""
@@ -184,15 +186,16 @@ class Cadences:
         outcome: AnchorOutcome | None = None
         while outcome is None:
             try:
-                outcome = await workflow.execute_activity(
+                given_back = await workflow.execute_activity(
                     ports.ANCHOR.name,
                     self._ask(flight),
-                    result_type=AnchorOutcome,
+                    result_type=RawValue,
                     activity_id=flight.request.id,
                     summary=f"{label} slot {flight.request.slot} to {flight.target}",
                     **options.anchor(self._clock.configuration.anchor_timeout_seconds),
                 )
-            except ActivityError:
+                outcome = understood(given_back, ports.ANCHOR.name, AnchorOutcome)
+            except (ActivityError, StepFailed):
                 workflow.logger.warning(
                     "anchor ended by somebody else; the same request is sent again"
                 )

@@ -4,6 +4,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from vaultmesh.domain.failures import FailureKind
@@ -43,9 +44,26 @@ async def call(
         StepFailed: it reported a failure, or no worker finished it in time.
     """
     try:
-        given_back: GivesT = await workflow.execute_activity(
-            port.name, given, result_type=port.gives, summary=summary, **policy
+        given_back = await workflow.execute_activity(
+            port.name, given, result_type=RawValue, summary=summary, **policy
         )
     except ActivityError as error:
         raise failure_of(error, port.name) from error
-    return given_back
+    return understood(given_back, port.name, port.gives)
+
+
+def understood(given_back: RawValue, name: str, form: type[GivesT]) -> GivesT:
+    """Return an activity's result.
+
+    Somebody may have completed the activity by hand, with anything. Had the SDK read the result, one of another form
+    would fail the workflow task for ever.
+
+    Raises:
+        StepFailed: the result is not of the form that the activity gives.
+    """
+    try:
+        value: GivesT = workflow.payload_converter().from_payload(given_back.payload, form)
+    except Exception as error:  # whatever a converter raises on bytes from outside
+        message = f"{name} was completed with a result that means nothing; was it done by hand?"
+        raise StepFailed(FailureKind.UNKNOWN, message) from error
+    return value

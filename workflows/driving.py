@@ -13,17 +13,19 @@ from vaultmesh.domain.pen import PenInput, PenRound, PenState
 from vaultmesh.domain.steps import Broadcast, Bump, Sign
 from workflows import options, ports
 from workflows.calls import StepFailed, call
+from workflows.changes import Changes
 from workflows.telling import Teller
 
 
 class Driving:
     """Broadcasts and bumps the un-included rounds of one pen."""
 
-    def __init__(self, given: PenInput, state: PenState, teller: Teller) -> None:
+    def __init__(self, given: PenInput, state: PenState, teller: Teller, changes: Changes) -> None:
         """Drive the rounds in a pen's state."""
         self._target = given.target
         self._state = state
         self._teller = teller
+        self._changes = changes
 
     def broadcast_due(self, now: datetime) -> bool:
         """Whether a round's bytes are to be sent now."""
@@ -77,7 +79,12 @@ class Driving:
                 self._close_gap(one)
 
     def _accepted(self, one: PenRound) -> None:
-        """Leave the ladder, unless a higher bid is still owed: at the fee cap the same bytes are only kept alive."""
+        """Leave the ladder, unless a higher bid is still owed: at the fee cap the same bytes are only kept alive.
+
+        A look that overtook this answer knows more: a round that it found in a block, or lost, stays so.
+        """
+        if self._changes.late_comers and not one.blocks_others:
+            return
         if not one.bump_due:
             one.state = RoundState.PENDING
             self._teller.succeeded()

@@ -6,18 +6,17 @@
 """
 
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from temporalio import workflow
 
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.ledger import Reservation, SignedCandidate
+from vaultmesh.domain.ledger import Reservation, RoundState, SignedCandidate
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.pen import PenInput, PenRound, PenState
 from vaultmesh.domain.steps import (
     RecordState,
     Recover,
-    RecoveredRound,
     Reserve,
     Seal,
     Sealed,
@@ -26,9 +25,12 @@ from vaultmesh.domain.steps import (
 )
 from workflows import options, ports
 from workflows.calls import StepFailed, call
+from workflows.changes import Changes
 from workflows.driving import Driving
 from workflows.telling import Teller
 from workflows.watch import Watch
+
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 Step = Callable[[], Coroutine[None, None, None]]
 
@@ -36,22 +38,26 @@ Step = Callable[[], Coroutine[None, None, None]]
 class Pen:
     """One target's pen."""
 
-    def __init__(self, given: PenInput, state: PenState, teller: Teller, watch: Watch) -> None:
+    def __init__(
+        self, given: PenInput, state: PenState, teller: Teller, watch: Watch, changes: Changes
+    ) -> None:
         """Go on with the state that was carried, or start anew."""
         self._target = given.target
         self._state = state
         self._teller = teller
         self._watch = watch
-        self._driving = Driving(given, state, teller)
+        self._changes = changes
+        self._driving = Driving(given, state, teller, changes)
 
     # --- what comes next -------------------------------------------------------------------------------------------
 
     async def wait_and_step(self, leaving: Callable[[], bool]) -> None:
         """Wait until a step can be taken, and take it."""
-        rest = self._rest()
+        instants = self._instants()
+        rest = self._rest(instants)
         try:
             await workflow.wait_condition(
-                lambda: leaving() or self._next_step() is not None,
+                lambda: leaving() or self._next_step() is not None or self._must_wake(instants),
                 timeout=rest,
                 timeout_summary="rest before the next try" if rest else None,
             )
@@ -61,14 +67,21 @@ class Pen:
         if step is not None and not leaving():
             await step()
 
-    def _rest(self) -> timedelta | None:
-        """Return the time until something that rests may be tried again."""
+    def _instants(self) -> list[datetime]:
+        """Return when something that rests may be tried again."""
         now = workflow.now()
         instants = [self._driving.next_broadcast(now), self._state.not_before]
-        return min(
-            (instant - now for instant in instants if instant is not None and instant > now),
-            default=None,
-        )
+        return [instant for instant in instants if instant is not None and instant > now]
+
+    def _rest(self, instants: list[datetime]) -> timedelta | None:
+        """Return the time until the first of the instants."""
+        return min((instant - workflow.now() for instant in instants), default=None)
+
+    def _must_wake(self, instants: list[datetime]) -> bool:
+        """Whether something is to be tried before any of the instants that the pen sleeps for."""
+        if not self._changes.late_comers:
+            return False
+        return min(self._instants(), default=NEVER) < min(instants, default=NEVER)
 
     def _next_step(self) -> Step | None:
         state = self._state
@@ -105,36 +118,21 @@ class Pen:
         """Adopt what the storage knows of this target; nothing is reserved before this has succeeded."""
         state = self._state
         try:
-            found = await call(
-                ports.RECOVER, Recover(target=self._target), options.RECOVER, "read open rounds"
-            )
+            order = Recover(target=self._target, reopened=state.reopened)
+            found = await call(ports.RECOVER, order, options.RECOVER, "read open rounds")
         except StepFailed as failure:
             self._teller.fail_all_waiting(failure)
             return
         waiting = [request for one in state.rounds for request in one.waiting]
-        state.rounds = [self._adopted(one) for one in found.rounds]
+        state.rounds = [PenRound.adopted(one, workflow.now()) for one in found.rounds]
         for request in waiting:
             state.enqueue(request)
         state.last = found.last
         state.revision = max(state.revision, found.revision)
         state.settings = found.settings
         state.recovered = True
+        state.reopened = [one for one in state.reopened if one not in order.reopened]
         self._watch.changed()
-
-    def _adopted(self, one: RecoveredRound) -> PenRound:
-        """Take up a round that may be anywhere on its way: the ledger is looked at before any bytes are sent."""
-        now = workflow.now()
-        return PenRound(
-            sealed=one.sealed,
-            reservation=one.reservation,
-            candidates=one.candidates,
-            since=now,
-            signed_at=now,
-            riders=one.riders,
-            needs_broadcast=False,
-            sent=True,
-            open_depths=one.sealed.required_depths,
-        )
 
     # --- a new round -----------------------------------------------------------------------------------------------
 
@@ -205,7 +203,7 @@ class Pen:
             self._board(riders.round_id, [one for one in whole if one.id not in partial])
         if (gone := sealed.rebuild) is not None and state.find(gone.round_id) is None:
             missing = [requests[position] for position in gone.requests]
-            self._watch.record_closed(gone.round_id, [], riders=missing)
+            self._watch.receipts.record_closed(gone.round_id, [], riders=missing)
         return sealed
 
     def _board(self, round_id: str, riders: list[AnchorRequest]) -> None:
@@ -214,12 +212,11 @@ class Pen:
         row = self._state.find(round_id)
         if row is None:
             if boarding:
-                self._watch.record_closed(round_id, boarding)
+                self._watch.receipts.record_closed(round_id, boarding)
             return
-        row.waiting.extend(boarding)
-        row.riders.extend(boarding)
-        row.open_depths = sorted({*row.open_depths, *(one.required_depth for one in boarding)})
-        if row.view is not None:
+        row.board(boarding)
+        is_old_run = not self._changes.late_comers
+        if row.state is RoundState.INCLUDED or (is_old_run and row.view is not None):
             row.wanted = row.wanted or RecordState.INCLUDED
         self._watch.changed()
 

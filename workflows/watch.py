@@ -1,27 +1,27 @@
 """The place where a pen's open rounds are watched on their ledger, and where receipts follow what it shows.
 
 1. One activity watches all rounds of the target; it is started again whenever the list of rounds changes.
-2. Every change of a round asks for its receipts to be written; writing them is retried for ever and stops nobody.
+2. Every change of a round asks for its receipts to be written (`workflows.receipts`).
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, CancelledError, is_cancelled_exception
 
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.ledger import RoundState, RoundView
-from vaultmesh.domain.messages import AnchorRequest
+from vaultmesh.domain.ledger import RoundState, RoundView, refutes
 from vaultmesh.domain.pen import PenInput, PenRound, PenState
-from vaultmesh.domain.steps import Observe, Observed, Record, Recorded, RecordState
+from vaultmesh.domain.steps import Observe, Observed, RecordState
 from workflows import options, ports
-from workflows.calls import StepFailed, call, failure_of
+from workflows.calls import StepFailed, failure_of, understood
+from workflows.changes import Changes
+from workflows.receipts import Receipts
 from workflows.telling import Teller
 
-RECORD_REST = timedelta(seconds=5)
-"""Rest after a recorder that somebody ended by hand; its own retries are the server's."""
 REVERTS_THAT_HOLD = 2
 """Own calls reverted in a row after which the pen rests: each one costs money (E7)."""
 
@@ -30,7 +30,12 @@ class Watch:
     """Watches the rounds of one pen and keeps their receipts true."""
 
     def __init__(
-        self, given: PenInput, state: PenState, teller: Teller, show: Callable[[], None]
+        self,
+        given: PenInput,
+        state: PenState,
+        teller: Teller,
+        changes: Changes,
+        show: Callable[[], None],
     ) -> None:
         """Watch for a pen; it calls `changed` when the list of rounds differs. `show` tells operators."""
         self._show = show
@@ -38,26 +43,17 @@ class Watch:
         self._state = state
         self._teller = teller
         self._generation = 0
-        self._recording: dict[str, asyncio.Task[None]] = {}
-        self._broken: BaseException | None = None
-        self._closed: dict[str, tuple[list[AnchorRequest], list[AnchorRequest]]] = {}
-        """Who waits for, and who only misses, receipts of closed rounds that are to be written again."""
+        self.receipts = Receipts(given, state, changes, self._rewatch)
 
     def changed(self) -> None:
         """Have the rounds watched anew, and their receipts written where asked for."""
         self._generation += 1
-        self.record_wanted()
+        self.receipts.record_wanted()
         self._show()
 
-    def record_closed(
-        self, round_id: str, waiting: list[AnchorRequest], riders: Sequence[AnchorRequest] = ()
-    ) -> None:
-        """Have the receipts of a closed round written again, for requests that wait for theirs or only miss them."""
-        known = self._closed.setdefault(round_id, ([], []))
-        known[0].extend(waiting)
-        known[1].extend(riders)
-        if round_id not in self._recording:
-            self._start_recording(round_id, self._record_closed(round_id))
+    def _rewatch(self) -> None:
+        """Have the rounds watched anew: one of them is no longer open."""
+        self._generation += 1
 
     # --- watching --------------------------------------------------------------------------------------------------
 
@@ -65,8 +61,7 @@ class Watch:
         return [one for one in self._state.rounds if one.is_watched]
 
     def _can_watch(self) -> bool:
-        if self._broken is not None:
-            raise self._broken
+        self.receipts.raise_broken()
         return self._state.recovered and bool(self._watched())
 
     async def run(self, leaving: Callable[[], bool]) -> None:
@@ -84,7 +79,7 @@ class Watch:
         watching = workflow.start_activity(
             ports.OBSERVE.name,
             Observe(target=self._given.target, rounds=[one.watch() for one in rows]),
-            result_type=Observed,
+            result_type=RawValue,
             summary=f"{len(rows)} rounds",
             **(options.OBSERVE_WITH_WAITERS if waited_for else options.OBSERVE_ALONE),
         )
@@ -97,16 +92,20 @@ class Watch:
 
     async def _take(
         self,
-        watching: "workflow.ActivityHandle[Observed]",
+        watching: "workflow.ActivityHandle[RawValue]",
         generation: int,
         leaving: Callable[[], bool],
     ) -> None:
         try:
-            seen = await watching
+            seen = understood(await watching, ports.OBSERVE.name, Observed)
         except ActivityError as error:
             if not is_cancelled_exception(error):
                 self._teller.round_step_failed(failure_of(error, ports.OBSERVE.name))
                 await self._rest(generation, leaving)
+            return
+        except StepFailed as failure:
+            self._teller.round_step_failed(failure)
+            await self._rest(generation, leaving)
             return
         except (CancelledError, asyncio.CancelledError):
             return
@@ -137,7 +136,8 @@ class Watch:
         if view.state is RoundState.INCLUDED:
             self._included(row, view)
             return
-        if was_included:
+        if was_included or refutes(view, row.claimed_block):
+            row.claimed_block = None
             row.wanted = RecordState.REORGED
             row.first_seen_block = (
                 view.height or None
@@ -162,6 +162,7 @@ class Watch:
             self._state.reverts = 0
             self._teller.succeeded()
         row.state = RoundState.INCLUDED
+        row.claimed_block = None
         row.view = view
         if view.irrevocable:
             row.open_depths = [depth for depth in row.open_depths if depth > view.depth]
@@ -183,117 +184,3 @@ class Watch:
         if self._state.reverts >= REVERTS_THAT_HOLD:
             message = view.message or "the call was reverted twice in a row"
             self._teller.round_step_failed(StepFailed(FailureKind.VALIDATION, message))
-
-    # --- receipts --------------------------------------------------------------------------------------------------
-
-    def record_wanted(self) -> None:
-        """Start writing receipts for every round that asks for it."""
-        for row in self._state.rounds:
-            if row.wanted is not None and row.round_id not in self._recording:
-                self._start_recording(row.round_id, self._record(row.round_id))
-
-    def _start_recording(self, round_id: str, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._recording[round_id] = task
-        task.add_done_callback(self._recording_ended)
-
-    def _recording_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self._broken = task.exception()
-
-    async def _record(self, round_id: str) -> None:
-        """Write a round's receipts until nothing is asked for any more."""
-        try:
-            while (row := self._state.find(round_id)) is not None and row.wanted is not None:
-                if not await self._record_once(row, row.wanted):
-                    await workflow.sleep(RECORD_REST)
-        finally:
-            self._recording.pop(round_id, None)
-
-    async def _record_once(self, row: PenRound, wanted: RecordState) -> bool:
-        self._state.revision += 1
-        view, waiting = row.view, list(row.waiting) if wanted is RecordState.INCLUDED else []
-        order = Record(
-            target=self._given.target,
-            round_id=row.round_id,
-            state=wanted,
-            revision=self._state.revision,
-            view=view,
-            reservation=row.reservation,
-            candidates=row.known().candidates,
-            waiting=waiting,
-            riders=row.riders,
-            backoff=self._given.backoff,
-        )
-        try:
-            done = await call(
-                ports.RECORD, order, options.RECORD, f"{wanted}, {row.sealed.leaves} leaves"
-            )
-        except StepFailed:
-            return False
-        if done.newer:
-            row.wanted = None
-            self._state.recovered = False
-            return True
-        if (row.wanted, row.view) == (wanted, view):
-            row.wanted = None
-        self._recorded(row, wanted, view, waiting)
-        return True
-
-    def _recorded(
-        self,
-        row: PenRound,
-        wanted: RecordState,
-        view: RoundView | None,
-        waiting: list[AnchorRequest],
-    ) -> None:
-        if wanted is RecordState.LOST:
-            self._forget(row)
-            return
-        row.recorded = True
-        answered = {request.id for request in waiting}
-        row.waiting = [request for request in row.waiting if request.id not in answered]
-        for request_id in answered:
-            self._state.ended(request_id)
-        if wanted is not RecordState.INCLUDED or view is None:
-            return
-        if (
-            view.final
-            and not row.open_depths
-            and row.wanted is None
-            and not row.waiting
-            and row.state is RoundState.INCLUDED
-        ):
-            self._forget(row)
-
-    def _forget(self, row: PenRound) -> None:
-        self._state.rounds = [one for one in self._state.rounds if one is not row]
-        self._generation += 1
-
-    async def _record_closed(self, round_id: str) -> None:
-        """Write the receipts of a closed round again, from storage and ledger (X11)."""
-        try:
-            while round_id in self._closed:
-                waiting, riders = self._closed.pop(round_id)
-                self._state.revision += 1
-                order = Record(
-                    target=self._given.target,
-                    round_id=round_id,
-                    state=RecordState.CLOSED,
-                    revision=self._state.revision,
-                    waiting=waiting,
-                    riders=riders,
-                    backoff=self._given.backoff,
-                )
-                done: Recorded | None = None
-                try:
-                    done = await call(
-                        ports.RECORD, order, options.RECORD, f"closed round {round_id[:12]}"
-                    )
-                except StepFailed:
-                    workflow.logger.warning("receipts of a closed round not written")
-                if done is not None:
-                    for request in waiting:
-                        self._state.ended(request.id)
-        finally:
-            self._recording.pop(round_id, None)

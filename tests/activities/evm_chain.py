@@ -44,7 +44,7 @@ fallback() external { require(!deaf, "deaf"); } }`, solc 0.8.30, paris, 200 runs
 HUSH = "0x1ea9bf1f" + "1".zfill(64)
 SECRETS = ("hunter2", "secretpath", "user:")
 """What `with_credentials` puts into a URL and no text may show."""
-_READY_SECONDS = 10
+_READY_SECONDS = 30
 _PAUSE_SECONDS = 0.02
 _RICH = "0x56bc75e2d63100000"  # 100 ether
 
@@ -232,7 +232,7 @@ def open_pen(
     contract: str,
     key: str | None,
     *,
-    call_seconds: float = 1.0,
+    call_seconds: float = 4.0,
     chain_id: int = CHAIN_ID,
     **settings: JsonValue,
 ) -> Pen:

@@ -121,15 +121,16 @@ async def test_a_lost_answer_is_looked_up(
     assert node.rpc("getrawmempool") == watched.tx_refs
 
 
-async def test_a_node_that_hangs_costs_a_time_out(proxy: LyingProvider) -> None:
-    pen = open_pen(proxy.url, call_seconds=0.5)
+async def test_a_node_that_hangs_costs_a_time_out(proxy: LyingProvider, pen: BtcPen) -> None:
     watched = await pen.sign()
+    hurried = open_pen(proxy.url, call_seconds=0.5)
+    hurried.candidates = pen.candidates
     proxy.hang("*")
     started = time.monotonic()
-    for step in (pen.rebroadcast(watched), pen.look(watched), pen.reserve()):
+    for step in (hurried.rebroadcast(watched), hurried.look(watched), hurried.reserve()):
         with pytest.raises(NetworkFailure, match="no answer in time"):
             await step
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,8 @@ async def test_every_kind_of_output_can_pay(node: Bitcoind, kind: str) -> None:
     assert pen.target.sign(watched.reservation, first.terms, 0) == first
     entry = node.rpc("getmempoolentry", first.tx_ref)
     fee = round(entry["fees"]["base"] * 10**8)
-    assert entry["vsize"] <= fee <= entry["vsize"] + 2
+    # The one that is sent may have a signature 2 bytes shorter than the one that was measured.
+    assert entry["vsize"] <= fee <= entry["vsize"] + 3
     node.mine()
     assert (await pen.look(watched)).depth == 1
 

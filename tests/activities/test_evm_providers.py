@@ -34,7 +34,7 @@ async def test_dead_providers_are_named_without_their_credentials(make_pen: Make
 
 
 async def test_a_hung_node_fails_in_time_and_then_goes_on(chain: Chain, make_pen: MakePen) -> None:
-    pen = await make_pen(call_seconds=0.3)
+    pen = await make_pen(call_seconds=1.5)
     watched = await pen.anchor()
     chain.signal(signal.SIGSTOP)
     began = time.monotonic()
@@ -42,7 +42,7 @@ async def test_a_hung_node_fails_in_time_and_then_goes_on(chain: Chain, make_pen
         await pen.look(watched)
     with pytest.raises(NetworkFailure):
         await pen.rebroadcast(watched)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
     chain.signal(signal.SIGCONT)
     assert await pen.rebroadcast(watched) == Verdict.ACCEPTED
     await chain.mine()
@@ -52,13 +52,13 @@ async def test_a_hung_node_fails_in_time_and_then_goes_on(chain: Chain, make_pen
 async def test_a_hung_provider_slows_only_the_first_look(
     chain: Chain, proxy: LyingProvider, make_pen: MakePen
 ) -> None:
-    pen = await make_pen([proxy.url, chain.url], call_seconds=0.5)
+    pen = await make_pen([proxy.url, chain.url], call_seconds=2.0)
     watched = await pen.anchor()
     proxy.hang("*")
     await pen.look(watched)
-    began = time.monotonic()
+    asked = proxy.calls.total()
     assert (await pen.look(watched)).state is RoundState.PENDING
-    assert time.monotonic() - began < 0.4
+    assert proxy.calls.total() == asked, "who did not answer is not waited for again"
 
 
 async def test_a_liar_among_two_cannot_produce_inclusion(

@@ -66,7 +66,7 @@ async def test_a_round_is_missing_then_stamped_and_final(pen: TsaPen) -> None:
     assert view.tx_ref == watched.tx_refs[0]
     assert view.block is not None
     assert (view.block.number, view.depth) == (0, 3)
-    assert abs(view.block.time - datetime.now(UTC)) < timedelta(seconds=5)
+    assert abs(view.block.time - datetime.now(UTC)) < timedelta(seconds=30)
 
 
 async def test_the_receipt_carries_what_openssl_and_we_verify(pen: TsaPen, tmp_path: Path) -> None:
@@ -241,13 +241,13 @@ async def test_a_replayed_reply_is_refused(pen: TsaPen, tsa: Tsa) -> None:
 
 
 async def test_a_slow_authority_fails_in_time(make_pen: MakePen, tsa: Tsa) -> None:
-    pen = await make_pen(call_seconds=0.3)
+    pen = await make_pen(call_seconds=2.0)
     watched = await pen.sign()
-    tsa.fail("slow", seconds=1.0, times=1)
+    tsa.fail("slow", seconds=20.0, times=1)
     began = time.monotonic()
     with pytest.raises(NetworkFailure, match="no answer in time"):
         await pen.broadcast(watched)
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 15
     assert await pen.broadcast(watched) is Verdict.ACCEPTED
 
 
@@ -263,12 +263,12 @@ async def test_a_policy_is_asked_for_and_required(make_pen: MakePen) -> None:
 
 
 async def test_an_authority_is_not_asked_more_often_than_its_spacing(make_pen: MakePen) -> None:
-    pen = await make_pen(spacing="1s")
+    pen = await make_pen(spacing="4s")
     began = time.monotonic()
     await pen.anchor()
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 3.9, "the first question waits for nothing"
     await pen.anchor()
-    assert time.monotonic() - began >= 1.0
+    assert time.monotonic() - began >= 4.0
 
 
 async def test_no_error_shows_credentials(make_pen: MakePen, tsa: Tsa) -> None:

@@ -21,10 +21,10 @@ from vaultmesh.domain.messages import BackoffSettings
 from vaultmesh.domain.names import namespace_workflow_id, path_form
 from vaultmesh.domain.target import Target
 
-pytestmark = [pytest.mark.server, pytest.mark.btc, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.btc, pytest.mark.slow, pytest.mark.timeout(300)]
 AUTHORITY = "rfc3161:tsa"
 EVERY_SECONDS = 10
-WINDOW = "2s"
+WINDOW = "3s"
 """How long both pens collect: on a busy machine twenty clocks need more than the quarter second of default."""
 FILES = {BITCOIN: "btc_regtest.json", AUTHORITY: "rfc3161_tsa.json"}
 
@@ -111,7 +111,11 @@ class AllLedgers(BitcoinSystem):
         return sorted((self.root / "out/rounds/rfc3161_tsa").glob("*/reply-*"))
 
     def seal_amid_a_slot(self, namespaces: list[str]) -> dict[str, str]:
-        """Seal a batch for each, so far from a slot's edges that the next slot finds all of them."""
+        """Seal a batch for each, so far from a slot's edges that the next slot finds all of them.
+
+        A clock that answers has looked for what was owed at its registration.
+        """
+        self.wait(lambda: all(map(self.status, namespaces)), "the clocks")
         self.wait(lambda: 2 < time.time() % EVERY_SECONDS < EVERY_SECONDS - 4, "a quiet moment")
         return {namespace: self.seal(namespace) for namespace in namespaces}
 

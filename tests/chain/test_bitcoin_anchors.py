@@ -11,7 +11,7 @@ from tests.support.system import kill
 from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, prove
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 
-pytestmark = [pytest.mark.server, pytest.mark.btc, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.btc, pytest.mark.slow, pytest.mark.timeout(300)]
 NAMESPACE = "bitcoin:test"
 
 

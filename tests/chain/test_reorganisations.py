@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.system import System
 
-pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
 
 NAMESPACE = "dao:reorg"
 

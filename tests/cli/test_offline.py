@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 
 from devnet.anvil import CHAIN_ID
-from tests.cli.conftest import Command
+from tests.cli.conftest import NEVER, Command
 from tests.support.system import REPOSITORY, System
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
@@ -32,7 +32,7 @@ def direct(system: System) -> Path:
         files.append(system.folder / f"ledger-{position}.txt")
         files[-1].write_text(f"ledger {position}")
     batch = seal_files(LocalStore(system.root), NAMESPACE, files, now=1_761_100_000).batch
-    system.register(NAMESPACE, fast="1h")
+    system.register(NAMESPACE, fast=NEVER)
     system.wait_final(NAMESPACE, batch.id)
     return _place(system, NAMESPACE, batch.id)
 
@@ -41,7 +41,7 @@ def direct(system: System) -> Path:
 def in_a_tree(system: System, direct: Path) -> Path:
     """Return the final receipt of a batch that shares its transaction with another."""
     batch_ids = [system.seal(SHARING), system.seal(SHARING)]
-    system.register(SHARING, fast="1h")
+    system.register(SHARING, fast=NEVER)
     system.wait_final(SHARING, *batch_ids)
     return _place(system, SHARING, batch_ids[0])
 

@@ -84,13 +84,15 @@ def test_prune_stops_what_runs_but_is_not_configured(
     write_namespaces(tmp_path / "more.yaml", {"reg:gone": cadences()})
     operate("register", "--config", tmp_path / "more.yaml")
 
-    def pruned() -> bool:
-        told = operate("register", "--config", place, "--prune", "--json")
-        assert told.code == 0
-        return "reg:gone" in told.json()["pruned"]
+    def is_listed() -> bool:
+        shown = operate("status", "--json").json()["namespaces"]
+        return "reg:gone" in [view["namespace"] for view in shown]
 
-    system.wait(pruned, "the namespace in visibility")
-    assert operate("status", "reg:gone").code == 1
+    system.wait(is_listed, "the namespace in visibility")
+    told = operate("register", "--config", place, "--prune", "--json")
+    assert told.code == 0
+    assert "reg:gone" in told.json()["pruned"]
+    system.wait(lambda: operate("status", "reg:gone").code == 1, "the end of the workflow")
     assert operate("status", "reg:kept", "--json").code == 0
 
 

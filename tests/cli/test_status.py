@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import NAMESPACES, Command, cadences, write_namespaces
+from tests.cli.conftest import NAMESPACES, NEVER, Command, cadences, write_namespaces
 from tests.support.system import REPOSITORY, TARGET, System
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
@@ -21,6 +21,7 @@ def anchored(system: System) -> str:
     batch_id = system.seal(NAMESPACES[0])
     system.register(NAMESPACES[0], fast="2s")
     system.wait_final(NAMESPACES[0], batch_id)
+    system.wait_idle(NAMESPACES[0])
     return batch_id
 
 
@@ -87,7 +88,7 @@ def test_a_request_in_flight_shows_its_failures_and_its_next_retry(
 ) -> None:
     system.signal(f"aggregator:{TARGET}", "pause", "held for a test")
     system.seal("fly:one")
-    system.register("fly:one", fast="1h")
+    system.register("fly:one", fast=NEVER)
 
     def in_flight() -> dict[str, Any] | None:
         found: dict[str, Any] | None = _shown(operate, "fly:one")["cadences"]["fast"]["in_flight"]
@@ -96,6 +97,9 @@ def test_a_request_in_flight_shows_its_failures_and_its_next_retry(
     flight = system.wait(in_flight, "the request") or {}
     assert set(flight) == {"slot", "since", "failures", "last_failure", "next_retry"}
     assert _TIME.fullmatch(flight["since"])
+    everywhere = "".join(operate("status", "fly:one").out.split())
+    assert f"{TARGET}ispausedsince" in everywhere
+    assert "heldforatest" in everywhere
     system.signal(f"aggregator:{TARGET}", "resume")
     system.wait(lambda: in_flight() is None, "the anchor")
 
@@ -121,7 +125,7 @@ def test_a_configured_namespace_without_workflow_is_missing(operate: Command) ->
 def test_a_namespace_that_runs_but_is_not_configured_is_shown_too(
     operate: Command, system: System
 ) -> None:
-    system.register("run:only", fast="1h")
+    system.register("run:only", fast=NEVER)
 
     def names() -> bool:
         shown = operate("status", "--json").json()["namespaces"]
@@ -159,24 +163,16 @@ def test_the_table_names_every_cadence_and_holds_no_colours_off_a_terminal(
 
 
 def test_a_name_that_looks_like_markup_is_shown_as_written(
-    operate: Command, system: System
+    operate: Command, tmp_path: Path
 ) -> None:
-    write_namespaces(
-        system.root / "vmsh/config/namespaces.yaml",
-        {**{name: cadences() for name in NAMESPACES}, "a:one:[b]": cadences()},
-    )
-    try:
-        assert "a:one:[b]" in operate("status").out
-    finally:
-        write_namespaces(
-            system.root / "vmsh/config/namespaces.yaml", {name: cadences() for name in NAMESPACES}
-        )
+    place = write_namespaces(tmp_path / "namespaces.yaml", {"a:one:[b]": cadences()})
+    assert "a:one:[b]" in operate("status", VMSH_NAMESPACES=str(place)).out
 
 
 def test_a_broken_file_is_complained_of_beside_what_runs(
     operate: Command, system: System, tmp_path: Path
 ) -> None:
-    system.register("run:beside", fast="1h")
+    system.register("run:beside", fast=NEVER)
     system.wait(lambda: system.status("run:beside"), "the namespace")
     place = tmp_path / "namespaces.yaml"
     place.write_text("namespaces: nonsense\n")

@@ -11,7 +11,7 @@ import pytest
 
 from contracts.check import load_artifact
 from devnet.anvil import CHAIN_ID
-from tests.cli.conftest import Command, Outcome, cadences, write_namespaces
+from tests.cli.conftest import NEVER, Command, Outcome, cadences, write_namespaces
 from tests.support.system import System
 from vaultmesh.cli.levels import batch_levels
 from vaultmesh.runtime.settings import Settings
@@ -35,7 +35,7 @@ def direct(system: System) -> Path:
         files.append(system.folder / f"minutes-{position}.txt")
         files[-1].write_text(f"minutes {position}")
     batch = seal_files(LocalStore(system.root), NAMESPACE, files, now=1_761_200_000).batch
-    system.register(NAMESPACE, fast="1h")
+    system.register(NAMESPACE, fast=NEVER)
     system.wait_final(NAMESPACE, batch.id)
     return _place(system, NAMESPACE, batch.id)
 
@@ -44,7 +44,7 @@ def direct(system: System) -> Path:
 def in_a_tree(system: System, direct: Path) -> Path:
     """Return the final receipt of a batch that shares its transaction with another."""
     batch_ids = [system.seal(SHARING), system.seal(SHARING)]
-    system.register(SHARING, fast="1h")
+    system.register(SHARING, fast=NEVER)
     system.wait_final(SHARING, *batch_ids)
     return _place(system, SHARING, batch_ids[0])
 

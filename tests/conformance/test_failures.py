@@ -14,8 +14,8 @@ from vaultmesh.domain.receipt import AnchorReceipt
 
 REFUSED_SECONDS = 10.0
 """A port that refuses is known at once; retries may follow."""
-SILENT_SECONDS = 25.0
-"""The longest time-out of a call is 10 s, and a step makes no long row of calls to a mute ledger."""
+SILENT_SECONDS = 29.0
+"""The longest time-out of a call is 10 s, and no step makes three calls in a row to a mute ledger."""
 Step = Callable[[], Awaitable[object]]
 
 

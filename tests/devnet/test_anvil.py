@@ -96,8 +96,13 @@ def test_a_kill_in_the_middle_of_a_write_costs_the_last_seconds_only(tmp_path: P
             (one for one in state.files if one.exists()), key=lambda one: one.stat().st_mtime_ns
         )
         newest.write_bytes(newest.read_bytes()[:100])
+        kept = state.height()
+        assert kept in (
+            3,
+            5,
+        )  # 5 if a whole second passed since it was saved: both files hold it then
         chain.start()
-        assert chain.height() == 3
+        assert chain.height() == kept
 
 
 @pytest.mark.evm

@@ -10,7 +10,13 @@ from temporalio.client import Client
 
 from tests.support.system import TARGET, System, aggregator_workflow_id, kill
 
-pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.evm, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.server,
+    pytest.mark.evm,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 NAMESPACE = "dao:lost"
 PEN = aggregator_workflow_id(TARGET)

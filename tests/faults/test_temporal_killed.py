@@ -7,7 +7,13 @@ import pytest
 
 from tests.support.system import System, kill
 
-pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.evm, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.server,
+    pytest.mark.evm,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 NAMESPACE = "dao:server"
 

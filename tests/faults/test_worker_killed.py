@@ -8,7 +8,13 @@ import pytest
 
 from tests.support.system import System
 
-pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.evm, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.server,
+    pytest.mark.evm,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 STEPS = ("anchor", "recover", "seal", "reserve", "sign", "broadcast", "observe", "record")
 
@@ -38,6 +44,7 @@ def test_a_killed_worker_neither_loses_nor_doubles_an_anchor(
     assert mark.exists()
     survivor = system.start_worker()
     system.wait_final(namespace, *batches)
+    system.wait_idle(namespace)  # what is left over would crash the next test's worker too early
     survivor.stop()
     system.assert_paid_once({namespace: batches})
 

@@ -14,8 +14,8 @@ from pydantic import JsonValue
 
 from tests.workflows.conftest import Server, start_real
 from tests.workflows.scripted_clock import ScriptedWorker
-from tests.workflows.scripted_pen import ScriptedPen, failure, request
-from tests.workflows.stage import KEPT, Clocked, Stage, Writing, cadences, until
+from tests.workflows.scripted_pen import SETTINGS, ScriptedPen, failure, request
+from tests.workflows.stage import KEPT, SLOW_LADDER, Clocked, Stage, Writing, cadences, until
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.ledger import RoundState
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
@@ -133,6 +133,50 @@ async def closed_beside(stage: Stage) -> Writing:
     return pen
 
 
+async def overtaken_heeded(stage: Stage) -> Writing:
+    """Have a request join a round while its receipts are written, a round reorganised beside a seal, and a rest cut short.
+
+    A run from before `workflows.changes.LATE_COMERS` leaves all three as they are until something else wakes it.
+    """
+    desk = ScriptedPen()
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen(backoff=SLOW_LADDER)
+        await pen.handle.signal("enqueue", [request(1)])
+        await until(lambda: len(desk.asked("broadcast")) == 1)
+        first = desk.asked("broadcast")[0].round_id
+        desk.show(first, RoundState.MISSING)
+        await asyncio.sleep(2)
+        await pen.handle.signal("enqueue", [request(3)])
+        await asyncio.sleep(8)
+        await pen.handle.signal("enqueue", [request(4)])
+        await until(lambda: len(desk.asked("broadcast")) == 2)
+        desk.plan("seal", Sealed(settings=SETTINGS, covered=[0, 1]))
+        desk.gates["record"] = asyncio.Event()
+        desk.include(first, final=False)
+        await until(lambda: len(desk.asked("record")) == 1)
+        await until(lambda: len(desk.asked("seal")) == 2)
+        await pen.shows(lambda view: view.waiting == 0)
+        joins = Sealed.model_validate({"riders": [{"round_id": first, "requests": [0]}]})
+        desk.plan("seal", joins, joins)
+        await pen.handle.signal("enqueue", [request(2)])
+        await until(lambda: len(desk.asked("seal")) == 3)
+        await pen.shows(lambda view: view.waiting == 0)
+        desk.gates["record"].set()
+        await asyncio.sleep(1)
+        desk.gates["seal"] = asyncio.Event()
+        await pen.handle.signal("enqueue", [request(5)])
+        await until(lambda: len(desk.asked("seal")) == 4)
+        desk.show(first, RoundState.MISSING)
+        await asyncio.sleep(1)
+        desk.gates["seal"].set()
+        await asyncio.sleep(8)
+        await pen.handle.signal("resume")
+        await until(lambda: len(desk.asked("broadcast")) == 3)
+        desk.include(first, block=7)
+        await pen.shows(lambda view: not view.rounds)
+    return pen
+
+
 SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[Clocked | Writing]]], ...] = (
     (NAMESPACE_WORKFLOW, slots),
     (NAMESPACE_WORKFLOW, continued),
@@ -141,6 +185,7 @@ SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[Clocked | Writing]]], ..
     (AGGREGATOR_WORKFLOW, rewritten),
     (AGGREGATOR_WORKFLOW, closed_again),
     (AGGREGATOR_WORKFLOW, closed_beside),
+    (AGGREGATOR_WORKFLOW, overtaken_heeded),
 )
 
 

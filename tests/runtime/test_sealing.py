@@ -139,7 +139,7 @@ AT_ONCE = 4
 
 
 def seal_in_another_process(root: Path, file: Path, ready: Barrier) -> None:
-    ready.wait(timeout=20)
+    ready.wait(timeout=60)
     try:
         seal_files(LocalStore(root), NAMESPACE, [file], now=NOW)
     except InvalidValue as error:
@@ -158,7 +158,7 @@ def test_the_same_file_sealed_by_several_processes_at_once_is_in_one_batch(
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=30)
+        process.join(timeout=90)
     assert sorted(bool(process.exitcode) for process in processes) == [False] + [True] * 3
     assert len(store.names("out/batches")) == 1
 

@@ -13,6 +13,7 @@ from tests.second_verifier.cases import HARMFUL, HARMLESS, OPEN, Case, cases
 from vaultmesh.domain.aggregation import Aggregation, read_document
 from vaultmesh.domain.errors import InvalidValue
 
+pytestmark = pytest.mark.timeout(300)  # without a cache, go builds its standard library first
 SOURCE = Path(__file__).parent
 OFFLINE = {"GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local", "GO111MODULE": "on"}
 FUZZED, ACCEPTED_BY_BOTH, REFUSED_BY_BOTH = 10_000, 2_000, 5_000

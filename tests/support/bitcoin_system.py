@@ -9,7 +9,7 @@ from typing import Any
 from typing_extensions import override
 
 from devnet.bitcoind import WALLET, Bitcoind
-from tests.support.system import System
+from tests.support.system import System, write_whole
 from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration
 from vaultmesh.domain.messages import BackoffSettings
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id, path_form
@@ -60,7 +60,7 @@ class BitcoinSystem(System):
         config = self.root / "vmsh" / "config"
         config.mkdir(parents=True, exist_ok=True)
         (config / "namespaces.yaml").write_text("namespaces: {}\n")
-        (config / "anchors.yaml").write_text(json.dumps({"btc": {"default": section}}))
+        write_whole(config / "anchors.yaml", json.dumps({"btc": {"default": section}}))
 
     @override
     def register(self, namespace: str, **cadences: str) -> None:

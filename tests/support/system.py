@@ -13,6 +13,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from temporalio.service import RPCError
 
 from contracts.check import load_artifact
 from devnet.anvil import CHAIN_ID, Anvil
+from devnet.jsonrpc import JsonRpcError
 from devnet.ports import LOOPBACK, free_port
 from devnet.process import Part
 from devnet.temporal import TemporalServer
@@ -36,6 +38,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TOPIC0 = "0x422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2"
 TARGET = f"eip155:{CHAIN_ID}"
 POLL_SECONDS = 0.2
+NOT_YET = (OSError, ValueError, LookupError, RPCError, HTTPException, JsonRpcError)
+"""What looking may raise while something starts or is written; a URL that does not answer is an `OSError`."""
 Found = TypeVar("Found")
 
 
@@ -106,7 +110,7 @@ class System:
         config.mkdir(parents=True, exist_ok=True)
         if not (config / "namespaces.yaml").exists():
             (config / "namespaces.yaml").write_text("namespaces: {}\n")
-        (config / "anchors.yaml").write_text(json.dumps({"eip155": {str(CHAIN_ID): section}}))
+        write_whole(config / "anchors.yaml", json.dumps({"eip155": {str(CHAIN_ID): section}}))
 
     async def client(self) -> Client:
         return await Client.connect(self.temporal.address, data_converter=pydantic_data_converter)
@@ -139,7 +143,17 @@ class System:
     # --- what is asked of the system -------------------------------------------------------------
 
     def seal(self, namespace: str = "", *, leaves: int = 3) -> str:
-        """Write a batch file as the original's sealer does; returns its id."""
+        """Write a batch file with the content of the original's sealer; returns its id."""
+        batch_id, document = self.batch(namespace, leaves=leaves)
+        write_whole(self.batch_file(batch_id), document)
+        return batch_id
+
+    def batch_file(self, batch_id: str) -> Path:
+        """Return where a batch's file lies."""
+        return self.root / "out/batches" / f"{batch_id}.json"
+
+    def batch(self, namespace: str = "", *, leaves: int = 3) -> tuple[str, str]:
+        """Return the id and the document of a new batch, of which nobody knows yet."""
         self._ids += 1
         hashes = [hashlib.sha256(secrets.token_bytes(16)).digest() for _ in range(leaves)]
         batch = {
@@ -150,10 +164,7 @@ class System:
         }
         if namespace:
             batch["namespace"] = namespace
-        place = self.root / "out" / "batches" / f"{self._ids}.json"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(json.dumps(batch, indent=2))
-        return str(self._ids)
+        return str(self._ids), json.dumps(batch, indent=2)
 
     def register(self, namespace: str, **cadences: str) -> None:
         """Start a namespace's workflow; a cadence is given as its `every`."""
@@ -215,7 +226,7 @@ class System:
         """Look until something is found."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            with suppress(urllib.error.URLError, OSError, ValueError, KeyError, RPCError):
+            with suppress(*NOT_YET):
                 found = look()
                 if found:
                     return found
@@ -244,6 +255,21 @@ class System:
             lambda: all(self.is_final(namespace, batch_id) for batch_id in batch_ids),
             f"final anchors of {namespace}: {', '.join(batch_ids)}",
             seconds,
+        )
+
+    def wait_idle(self, *namespaces: str) -> None:
+        """Wait until clocks and pen are done, so that no request, round or answer is left to a later moment.
+
+        A final receipt alone says less: an answer that came too late is asked for again, on the ladder.
+        """
+
+        def answered(namespace: str) -> bool:
+            cadences = self.status(namespace)["cadences"].values()
+            return not any(one["in_flight"] for one in cadences)
+
+        self.wait(lambda: all(map(answered, namespaces)), "the answers to every clock")
+        self.wait(
+            lambda: not (pen := self.pen())["rounds"] and not pen["waiting"], "the pen's rest"
         )
 
     def logs(self) -> list[dict[str, Any]]:
@@ -302,6 +328,14 @@ def kill(part: Part) -> None:
     os.kill(part.pid, signal.SIGKILL)
     assert part.process is not None
     part.process.wait()
+
+
+def write_whole(place: Path, text: str) -> None:
+    """Write a file that a worker never sees in part, which may look at any moment."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    fresh = place.parent.parent / f".{place.name}.new"
+    fresh.write_text(text)
+    fresh.replace(place)
 
 
 def _is_ready(port: int) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -44,6 +45,8 @@ from vaultmesh.domain.steps import (
 
 SETTINGS = PenSettings(window_seconds=0.05, window_max_seconds=1.0, max_leaves=1_000)
 GENESIS = datetime(2026, 1, 1, tzinfo=UTC)
+SHOWN_AFTER_SECONDS = 0.1
+"""A look finds what a test says only then, so that no look overtakes the broadcast before it."""
 
 
 def failure(kind: FailureKind, message: str = "as the test says") -> ApplicationError:
@@ -65,8 +68,12 @@ class ScriptedPen:
         self.planned: dict[str, list[Any]] = {}
         """Answers, or failures, of the next calls by name; a function gets what was asked."""
         self.views: dict[str, RoundView] = {}
+        self._said: dict[str, float] = {}
+        """When each round's view was said, by the monotonic clock."""
         self.recovered = Recovered(settings=SETTINGS)
         self.records: Callable[[Record], Recorded] = lambda _: Recorded(receipts=1)
+        self.gates: dict[str, asyncio.Event] = {}
+        """Steps that end only when their gate is open; without a gate, at once."""
         self._sealed = 0
 
     def adapters(self) -> list[Adapter]:
@@ -95,6 +102,7 @@ class ScriptedPen:
     def show(self, round_id: str, state: RoundState, **more: Any) -> None:
         """Have the ledger show a round like this."""
         self.views[round_id] = RoundView(round_id=round_id, state=state, height=9, **more)
+        self._said[round_id] = time.monotonic()
 
     def asked(self, name: str) -> list[Any]:
         """Return what a step was asked, in order."""
@@ -115,6 +123,11 @@ class ScriptedPen:
             raise answer
         return answer(asked) if callable(answer) else answer
 
+    async def _gate(self, name: str) -> None:
+        while name in self.gates and not self.gates[name].is_set():
+            activity.heartbeat()
+            await asyncio.sleep(0.02)
+
     # --- the steps -------------------------------------------------------------------------------------------------
 
     @activity.defn(name="recover")
@@ -123,7 +136,9 @@ class ScriptedPen:
 
     @activity.defn(name="seal")
     async def seal(self, order: Seal) -> Sealed:
-        return self._planned("seal", order) or self.sealed(order)
+        answer = self._planned("seal", order) or self.sealed(order)
+        await self._gate("seal")
+        return answer  # type: ignore[no-any-return]
 
     def sealed(self, order: Seal, **more: Any) -> Sealed:
         """Return a new round with everything that is asked for."""
@@ -151,7 +166,9 @@ class ScriptedPen:
     async def sign(self, order: Sign) -> Signed:
         name = f"0x{order.round_id}{order.n:02d}"
         made = SignedCandidate(n=order.n, tx_ref=name, raw=name + "raw", terms=order.terms)
-        return self._planned("sign", order) or Signed(candidate=made)
+        answer = self._planned("sign", order) or Signed(candidate=made)
+        await self._gate("sign")
+        return answer  # type: ignore[no-any-return]
 
     @activity.defn(name="broadcast")
     async def broadcast(self, order: Broadcast) -> Broadcasted:
@@ -176,15 +193,25 @@ class ScriptedPen:
             news = [
                 view
                 for row in order.rounds
-                if (view := self.views.get(row.round_id)) is not None and _differs(row, view)
+                if (view := self._seen(row)) is not None and _differs(row, view)
             ]
             if news:
                 return Observed(views=news)
             await asyncio.sleep(0.05)
 
+    def _seen(self, row: WatchedRound) -> RoundView | None:
+        """Return what a look finds, if it finds anything yet; a bid that was not sent yet waits for no block."""
+        view = self.views.get(row.round_id)
+        if view is None or time.monotonic() - self._said[row.round_id] < SHOWN_AFTER_SECONDS:
+            return None
+        sent = {one.candidate.tx_ref for one in self.asked("broadcast")}
+        return None if view.state is RoundState.STUCK and row.tx_refs[-1] not in sent else view
+
     @activity.defn(name="record")
     async def record(self, order: Record) -> Recorded:
-        return self._planned("record", order) or self.records(order)
+        answer = self._planned("record", order) or self.records(order)
+        await self._gate("record")
+        return answer  # type: ignore[no-any-return]
 
     @activity.defn(name="answer")
     async def answer(self, order: Answer) -> Nothing:

@@ -1,6 +1,7 @@
 """Slots of a namespace's clock on skipped time: each gets one outcome, whatever happens."""
 
 import itertools
+from collections.abc import Iterable
 
 import pytest
 
@@ -10,15 +11,23 @@ from tests.workflows.stage import (
     Stage,
     cadences,
     counted,
+    events_of_lost_tasks,
     failed_tasks,
     scheduled_twice,
     settled,
     until,
 )
 from vaultmesh.domain.messages import Owed
-from vaultmesh.domain.status import SlotOutcome
+from vaultmesh.domain.status import NamespaceView, SlotOutcome
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def slots_until(view: NamespaceView, slots: Iterable[str], label: str = "fast") -> list[str]:
+    """Return the slots that a settled view tells of; a later one may begin while the workers end."""
+    due = view.cadences[label].next_due
+    assert due is not None
+    return [slot for slot in slots if slot.isdigit() and int(slot) < due.timestamp()]
 
 
 async def test_registration_anchors_each_cadence_once(stage: Stage) -> None:
@@ -58,7 +67,7 @@ async def test_slots_are_multiples_of_the_period_and_do_not_drift(stage: Stage) 
         first_due = await clock.registered()
         await stage.skip(minutes=20)
         view = await clock.shows(lambda view: settled(view, first_due))
-    slots = [int(slot) for slot in behind.slots if slot.isdigit()]
+    slots = [int(slot) for slot in slots_until(view, behind.slots)]
     assert slots == list(range(slots[0], slots[-1] + 1, 89))
     assert slots[0] % 89 == 0
     assert len(slots) == view.cadences["fast"].outcomes[SlotOutcome.ANCHORED] >= 13
@@ -153,7 +162,7 @@ async def test_half_a_day_of_slots_passes_through_many_runs_with_none_lost_or_do
     assert len(fast) - len(set(fast)) < len(runs)  # a new run takes up what is in flight
     assert len({slot for slot in fast if slot.startswith("r")}) == 1
     outcomes = view.cadences["fast"].outcomes
-    assert outcomes[SlotOutcome.ANCHORED] == len({slot for slot in fast if slot.isdigit()})
+    assert outcomes[SlotOutcome.ANCHORED] == len(set(slots_until(view, fast)))
     assert outcomes[SlotOutcome.NOTHING_NEW] > outcomes[SlotOutcome.ANCHORED]
     assert sum(outcomes.values()) >= hours * 3600 // 89 - 1
     assert len(runs) >= 3
@@ -168,12 +177,11 @@ async def test_a_slot_every_second_passes_through_many_runs_with_none_lost_or_do
     async with stage.working(behind.adapters()):
         clock = await stage.clock(cadences(fast="1s"), continue_after_events=40)
         first_due = await clock.registered()
-        await until(lambda: len(behind.asked) >= 8, seconds=20)
+        await until(lambda: len(behind.asked) >= 8, seconds=60)
         view = await clock.shows(lambda view: settled(view, first_due))
         runs = await stage.runs(clock.handle)
-    slots = [slot for slot in behind.slots if slot.isdigit()]
     outcomes = view.cadences["fast"].outcomes
-    assert outcomes[SlotOutcome.ANCHORED] in (len(set(slots)), len(set(slots)) - 1)
+    assert outcomes[SlotOutcome.ANCHORED] == len(set(slots_until(view, behind.slots)))
     assert sum(slot.startswith("r") for slot in set(behind.slots)) == 1
     assert len(runs) >= 3
     assert max(len(events) for events in runs) < 80
@@ -195,9 +203,10 @@ async def test_an_anchor_costs_at_most_15_events_and_an_idle_slot_6(stage: Stage
         [idle] = await stage.runs(clock.handle)
     asked = len(behind.asked) - 1
     quiet = counted(idle, "TIMER_FIRED") - counted(anchored, "TIMER_FIRED")
-    assert len(anchored) - len(before) <= 15 * asked
+    assert len(anchored) - len(before) <= 15 * asked + events_of_lost_tasks(anchored)
     became_stale = counted(idle, "UPSERT_WORKFLOW_SEARCH_ATTRIBUTES") - counted(
         anchored, "UPSERT_WORKFLOW_SEARCH_ATTRIBUTES"
     )
     assert became_stale == 1
-    assert len(idle) - len(anchored) <= 6 * quiet + became_stale
+    lost = events_of_lost_tasks(idle) - events_of_lost_tasks(anchored)
+    assert len(idle) - len(anchored) <= 6 * quiet + became_stale + lost

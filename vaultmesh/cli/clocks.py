@@ -125,7 +125,8 @@ async def order(
     """Send an update to a clock and return the new state.
 
     Raises:
-        Refusal: there is no clock, or it refused; with its reason.
+        NotRunning: there is no clock.
+        Refusal: it refused; with its reason.
         NoWorker: nobody answered in time.
     """
     handle = client.get_workflow_handle(namespace_workflow_id(namespace))
@@ -148,9 +149,13 @@ async def order(
     return view
 
 
-def unknown_namespace(namespace: str) -> Refusal:
+class NotRunning(Refusal):
+    """No clock of this name runs."""
+
+
+def unknown_namespace(namespace: str) -> NotRunning:
     """Return the complaint about a namespace whose clock does not run."""
-    return Refusal(
+    return NotRunning(
         f"no workflow runs for namespace {namespace!r}; "
         "write it in namespaces.yaml and run `python starter.py register`"
     )

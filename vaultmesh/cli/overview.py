@@ -55,14 +55,16 @@ def status_table(overview: Overview) -> Table:
     table = Table(box=SIMPLE_HEAD)
     for column in _COLUMNS:
         table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
-    held = {pen.target: f"held: {pen.held.message}" for pen in overview.pens if pen.held}
+    rests = {pen.target: _why_it_rests(pen) for pen in overview.pens}
     for view in overview.namespaces:
         for label, cadence in view.cadences.items():
-            table.add_row(*_cells(view, label, cadence, held.get(cadence.target, "")))
+            table.add_row(*_cells(view, label, cadence, rests.get(cadence.target, [])))
     return table
 
 
-def _cells(view: NamespaceView, label: str, cadence: CadenceView, held: str) -> list[str]:
+def _cells(
+    view: NamespaceView, label: str, cadence: CadenceView, rests: Sequence[str]
+) -> list[str]:
     state = NamespaceState.PAUSED if label in view.paused else view.state
     anchor = cadence.last_anchor
     due = _short_time(cadence.next_due)
@@ -70,7 +72,7 @@ def _cells(view: NamespaceView, label: str, cadence: CadenceView, held: str) -> 
     tx_ref = f"{anchor.tx_ref[:12]}…" if anchor and anchor.tx_ref else _DASH
     flight = cadence.in_flight
     failures = str(flight.failures) if flight and flight.failures else _DASH
-    problems = [*_wrong(view, label, cadence), *([held] if held else [])]
+    problems = [*_wrong(view, label, cadence), *rests]
     return [
         _plain(view.namespace),
         f"{label} {cadence.every}",
@@ -107,6 +109,18 @@ def _wrong(view: NamespaceView, label: str, cadence: CadenceView) -> list[str]:
     if cadence.unanchored:
         found.append(f"{cadence.unanchored} unanchored")
     return [*found, *cadence.problems]
+
+
+def _why_it_rests(pen: AggregatorView) -> list[str]:
+    """Return why a target starts no new round: it touches every cadence that goes there."""
+    found: list[str] = []
+    if pen.paused:
+        since = f"since {rfc3339(pen.paused.since)}"
+        reason = f": {pen.paused.reason}" if pen.paused.reason else ""
+        found.append(f"{pen.target} is paused {since}{reason}")
+    if pen.held:
+        found.append(f"{pen.target} is held: {pen.held.message}")
+    return found
 
 
 def _plain(text: str) -> str:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -224,7 +225,8 @@ async def _prune(client: Client, plan: _Plan) -> list[str]:
         name for name in await clocks.running_namespaces(client) if name not in plan.file.specs
     ]
     for name in surplus:
-        await clocks.order(client, name, STOP, {"reason": "not configured any more"})
+        with suppress(clocks.NotRunning):  # visibility still lists what ended a moment ago
+            await clocks.order(client, name, STOP, {"reason": "not configured any more"})
         if not plan.as_json:
             print(f"{name}: stopped", flush=True)
     return surplus

@@ -113,6 +113,8 @@ class WatchedRound(Wire):
     block: BlockRef | None = None
     depths: list[int] = Field(default_factory=list)
     """Required depths that are not final yet, ascending."""
+    claimed_block: int | None = None
+    """Block that receipts say it is in, where its workflow has not seen it included yet."""
 
 
 class RoundView(Wire):
@@ -133,3 +135,12 @@ class RoundView(Wire):
     height: int = 0
     """The ledger's height at this look."""
     message: str = ""
+
+
+def refutes(view: RoundView, claimed_block: int | None) -> bool:
+    """Whether a look shows that a round is not in the block that receipts claim; one at a ledger that lags does not."""
+    return (
+        claimed_block is not None
+        and view.state is not RoundState.INCLUDED
+        and view.height >= claimed_block
+    )

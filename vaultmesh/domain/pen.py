@@ -5,6 +5,7 @@
 3. A lost round stays open until a new round that holds all its leaves is signed.
 """
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from pydantic import BaseModel, Field
@@ -26,12 +27,17 @@ from vaultmesh.domain.status import (
     RejectedView,
     RoundStatus,
 )
-from vaultmesh.domain.steps import KnownRound, RecordState, SealedRound
+from vaultmesh.domain.steps import KnownRound, RecordState, RecoveredRound, SealedRound
 from vaultmesh.domain.target import Target
 
 MOST_WAITING = 4_000
 """Requests that may wait; beyond it they are told to come back, so that the carried state stays below 1.5 MB."""
 MOST_REMEMBERED_FAILURES = 5_000
+MOST_CARRIED_BYTES = 1_500_000
+"""Of JSON: a server refuses 2 MB, and the refusal would end the workflow."""
+
+_PUNCTUATION = 32
+"""Quotes, commas and a number around what a request adds to the state."""
 
 _UNINCLUDED = (RoundState.PENDING, RoundState.MISSING, RoundState.STUCK, RoundState.DISPLACED)
 
@@ -60,10 +66,30 @@ class PenRound(BaseModel):
     sent: bool = False
     """Whether the ledger may know it: false only before the first broadcast."""
     recorded: bool = False
+    claimed_block: int | None = None
+    """Block that receipts found at recovery say it is in, until a look has confirmed or refuted that."""
+    record_tries: int = 0
+    """Orders to write its receipts that failed since the last one that did not."""
     wanted: RecordState | None = None
     """What the receipts are to say and don't say yet."""
     open_depths: list[int] = Field(default_factory=list)
     """Required depths that no look has found final yet, ascending."""
+
+    @classmethod
+    def adopted(cls, one: RecoveredRound, now: datetime) -> "PenRound":
+        """Take up a round that may be anywhere on its way: the ledger is looked at before any bytes are sent."""
+        return cls(
+            sealed=one.sealed,
+            reservation=one.reservation,
+            candidates=one.candidates,
+            since=now,
+            signed_at=now,
+            riders=one.riders,
+            needs_broadcast=False,
+            sent=True,
+            open_depths=one.sealed.required_depths,
+            claimed_block=one.claimed_block,
+        )
 
     @property
     def round_id(self) -> str:
@@ -81,6 +107,12 @@ class PenRound(BaseModel):
         is_final = self.state is RoundState.INCLUDED and not self.open_depths
         return self.sent and not is_final and self.state is not RoundState.LOST
 
+    def board(self, requests: Sequence[AnchorRequest]) -> None:
+        """Let requests wait for the round, and get receipts from it: one rider for each namespace and folder."""
+        self.waiting.extend(requests)
+        self.riders = list(merged((*self.riders, *requests)).values())
+        self.open_depths = sorted({*self.open_depths, *(one.required_depth for one in requests)})
+
     def watch(self) -> WatchedRound:
         """Return what `observe` is told."""
         return WatchedRound(
@@ -95,6 +127,7 @@ class PenRound(BaseModel):
             tx_ref=self.view.tx_ref if self.view and self.state is RoundState.INCLUDED else "",
             block=self.view.block if self.view and self.state is RoundState.INCLUDED else None,
             depths=self.open_depths,
+            claimed_block=self.claimed_block,
         )
 
     def known(self) -> KnownRound:
@@ -114,6 +147,8 @@ class PenState(BaseModel):
     revision: int = 0
     settings: PenSettings = PenSettings()
     recovered: bool = False
+    reopened: list[str] = Field(default_factory=list)
+    """Rounds that the next recovery must look for although they were closed once."""
     paused: PausedView | None = None
     held: HoldView | None = None
     step_failures: int = 0
@@ -176,6 +211,28 @@ class PenState(BaseModel):
         ):
             self.last = reservation
 
+    def carried(self) -> "PenState":
+        """Return what the next run begins with: without the rounds when they are too many to carry.
+
+        That run recovers them from the storage, as after the loss of a history. Requests that don't fit either are
+        asked again by themselves, with their failures.
+        """
+        if _bytes(self) <= MOST_CARRIED_BYTES:
+            return self
+        light = self.model_copy(
+            update={"rounds": [], "recovered": False, "queue": {}, "failures": {}}, deep=True
+        )
+        room = MOST_CARRIED_BYTES - _bytes(light)
+        for request in (*self.queue.values(), *(one for row in self.rounds for one in row.waiting)):
+            failures = max(request.failures, self.failures.get(request.id, 0))
+            names = 2 if failures else 1
+            room -= _bytes(request) + names * len(request.id.encode()) + _PUNCTUATION
+            if room < 0 or not light.enqueue(request.model_copy(update={"failures": failures})):
+                break
+            if failures:
+                light.failures[request.id] = failures
+        return light
+
     def view(self, target: Target, run_id: str) -> AggregatorView:
         """Return what `status` shows."""
         return AggregatorView(
@@ -209,6 +266,21 @@ def _round_status(one: PenRound) -> RoundStatus:
         leaves=one.sealed.leaves,
         since=one.since,
     )
+
+
+def _bytes(part: BaseModel) -> int:
+    return len(part.model_dump_json().encode())
+
+
+def merged(requests: Iterable[AnchorRequest]) -> dict[tuple[str, str], AnchorRequest]:
+    """Return one request for each namespace and folder: its first, with the largest depth that any of them requires."""
+    chosen: dict[tuple[str, str], AnchorRequest] = {}
+    for request in requests:
+        first = chosen.setdefault((request.namespace, request.batches), request)
+        if request.required_depth > first.required_depth:
+            deeper = {"required_depth": request.required_depth}
+            chosen[request.namespace, request.batches] = first.model_copy(update=deeper)
+    return chosen
 
 
 class PenInput(Wire):

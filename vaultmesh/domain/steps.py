@@ -185,6 +185,8 @@ class Record(Wire):
     """Requests to be answered once the receipts are written."""
     riders: list[AnchorRequest] = Field(default_factory=list)
     """Requests that the manifest does not name, whose receipts are written all the same."""
+    tries: int = 0
+    """Earlier orders for the same receipts that failed."""
     backoff: BackoffSettings = BackoffSettings()
 
 
@@ -194,12 +196,16 @@ class Recorded(Wire):
     receipts: int = 0
     newer: bool = False
     """A receipt with a higher revision exists: this caller is behind and MUST recover."""
+    reopened: list[str] = Field(default_factory=list)
+    """Closed rounds that gave receipts which are not final yet: they are open again, and the caller MUST recover."""
 
 
 class Recover(Wire):
     """Input of `recover`."""
 
     target: Target
+    reopened: list[str] = Field(default_factory=list)
+    """Rounds that another worker may have opened again."""
 
 
 class RecoveredRound(Wire):
@@ -211,6 +217,8 @@ class RecoveredRound(Wire):
     """Those of the newest reservation, oldest first."""
     riders: list[AnchorRequest] = Field(default_factory=list)
     """Requests that have receipts from this round without being named in its manifest."""
+    claimed_block: int | None = None
+    """Highest block that a verified receipt of this round names; None if there is none, or the ledger has no blocks."""
 
 
 class Recovered(Wire):

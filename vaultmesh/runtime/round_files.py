@@ -5,6 +5,7 @@
 2. Candidates are created exclusively, numbered from 0; the same bytes again are the same candidate.
 3. `closed.json` says that nobody needs to watch the round any more. A lost round is open again once
    it has a candidate that its end did not count: a direct commitment that is sealed again.
+4. `riders.json` names who has receipts of the round beyond those that the manifest names.
 """
 
 import threading
@@ -16,6 +17,7 @@ from typing import TypeVar
 
 from vaultmesh.domain.aggregation import read_document
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.riders import Rider, Riders
 from vaultmesh.domain.rounds import Candidate, Closed, Manifest, RoundOutcome, parse_manifest
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.storage import FileStamp, Store
@@ -25,9 +27,10 @@ MANIFEST = "manifest.json"
 MOST_LEAVES_KEPT = 4_000
 """Leaves of the manifests that are kept in memory, about 3 kB each."""
 
-_CLOSED, _CANDIDATE, _SUFFIX = "closed.json", "candidate-", ".json"
+_CLOSED, _RIDERS, _CANDIDATE, _SUFFIX = "closed.json", "riders.json", "candidate-", ".json"
 _parse_candidate = partial(read_document, Candidate)
 _parse_closed = partial(read_document, Closed)
+_parse_riders = partial(read_document, Riders)
 Document = TypeVar("Document")
 
 
@@ -129,6 +132,32 @@ class RoundFiles:
         counted = closed.model_copy(update={"candidates": count})
         path = f"{self.folder}/{round_id}/{_CLOSED}"
         self._store.write(path, counted.document().encode())
+
+    def riders(self, round_id: str) -> Riders:
+        """Return who has receipts of a round without being named in its manifest.
+
+        Raises:
+            InvalidValue: the file is malformed.
+        """
+        path = f"{self.folder}/{round_id}/{_RIDERS}"
+        content = self._store.read(path)
+        return Riders() if content is None else _read(path, content, _parse_riders)
+
+    def add_riders(self, round_id: str, more: Iterable[Rider]) -> None:
+        """Store further riders, before their receipts are written.
+
+        Raises:
+            InvalidValue: the stored ones can't be read.
+        """
+        stored = self.riders(round_id)
+        every = stored.with_more(more)
+        if every != stored:
+            path = f"{self.folder}/{round_id}/{_RIDERS}"
+            self._store.write(path, every.document().encode())
+
+    def reopen(self, round_id: str) -> None:
+        """Forget a round's end: receipts of it are to change still."""
+        self._store.delete(f"{self.folder}/{round_id}/{_CLOSED}")
 
     def closed(self, round_id: str) -> Closed | None:
         """Return a round's end; None while it is open.

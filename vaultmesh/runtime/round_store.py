@@ -58,6 +58,15 @@ class RoundStore(RoundFiles):
         self._note([round_id])
         return added
 
+    @override
+    def reopen(self, round_id: str) -> None:
+        super().reopen(round_id)
+        self.look_again([round_id])
+
+    def look_again(self, round_ids: Iterable[str]) -> None:
+        """Look at final rounds that another process may have opened again."""
+        self._note(round_ids)
+
     def open_rounds(self) -> list[str]:
         """Return the ids of all rounds that have candidates and no end.
 

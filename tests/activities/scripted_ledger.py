@@ -1,0 +1,207 @@
+"""The place where tests script what a ledger shows, and let recorder and recovery work on real files below a folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from temporalio.testing import ActivityEnvironment
+
+from activities.anchors.contract import Evidence
+from activities.files import Files
+from activities.recording import Recording
+from activities.recovery import Recovery
+from vaultmesh.domain.batch import Batch, batch_document
+from vaultmesh.domain.failures import FailureKind, NetworkFailure
+from vaultmesh.domain.ledger import (
+    BlockRef,
+    PenSettings,
+    Reservation,
+    RoundState,
+    RoundView,
+    WatchedRound,
+)
+from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, BackoffSettings
+from vaultmesh.domain.names import path_form
+from vaultmesh.domain.receipt import AnchorReceipt
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.rounds import Candidate, OwedLeaf, RoundRequest, compose
+from vaultmesh.domain.steps import Record, Recorded, RecordState, Recover, Recovered
+from vaultmesh.domain.target import Target
+
+EVM = Target.parse("eip155:31337")
+TSA = Target.parse("rfc3161:tsa")
+TX_REFS = {EVM: "0x" + "ab" * 32, TSA: "serial:0b"}
+BLOCK_TIME = datetime(2026, 1, 15, 10, tzinfo=UTC)
+ROOT, OTHER_ROOT = MerkleRoot(b"\2" * 32), MerkleRoot(b"\3" * 32)
+RESERVATION = Reservation(account="0xa", sequence=0, fields={})
+
+
+def request(namespace: str, depth: int = 2, *, batches: str = "") -> AnchorRequest:
+    """Return a namespace's request."""
+    return AnchorRequest(
+        namespace=namespace, cadence="fast", slot="7", required_depth=depth, batches=batches
+    )
+
+
+def owed(batch_id: str, *asking: AnchorRequest, root: MerkleRoot = ROOT) -> OwedLeaf:
+    """Return a shared batch that is owed: its file names no namespace."""
+    requests = [
+        RoundRequest(
+            namespace=one.namespace,
+            cadence=one.cadence,
+            slot=one.slot,
+            required_depth=one.required_depth,
+        )
+        for one in asking
+    ]
+    return OwedLeaf(namespace="", batch_id=batch_id, root=root, requests=tuple(requests))
+
+
+@dataclass
+class ScriptedLedger:
+    """A ledger that shows one transaction where the test says; it is its own opened target."""
+
+    target: Target
+    state: RoundState = RoundState.INCLUDED
+    block: int = 5
+    depth: int = 3
+    confirmations: int = 2
+    pen_settings: PenSettings = field(default_factory=PenSettings)
+
+    async def open(self, target: Target) -> "ScriptedLedger":
+        assert target == self.target
+        return self
+
+    def view(self, round_id: str, depths: Sequence[int] = (2,)) -> RoundView:
+        """Return what a look says now."""
+        height = self.block + self.depth - 1
+        if self.state is not RoundState.INCLUDED:
+            return RoundView(round_id=round_id, state=self.state, height=height)
+        return RoundView(
+            round_id=round_id,
+            state=self.state,
+            tx_ref=TX_REFS[self.target],
+            block=BlockRef(number=self.block, hash=f"0x{self.block:064x}", time=BLOCK_TIME),
+            depth=self.depth,
+            irrevocable=True,
+            final=self.depth >= max(depths),
+            height=height,
+        )
+
+    async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
+        return [self.view(one.round_id, one.depths) for one in rounds]
+
+    async def evidence(self, _watched: WatchedRound | None, view: RoundView, _raw: str) -> Evidence:
+        if view.block is None or view.block.number != self.block:
+            raise NetworkFailure("the block is not canonical any more; looking again")
+        tx_ref = TX_REFS[self.target]
+        tx_hash = None if self.target == TSA else tx_ref
+        scheme = {"blockHash": view.block.hash}
+        return Evidence(scheme, tx_ref, tx_hash, view.block.number, view.block.time)
+
+
+@dataclass
+class Told:
+    """What the waiting clocks were told."""
+
+    outcomes: list[tuple[str, AnchorOutcome]] = field(default_factory=list)
+    """Namespace and outcome, in the order they were told."""
+    failures: list[tuple[str, int]] = field(default_factory=list)
+    """Namespace and count of failures."""
+
+    async def complete(
+        self, _target: Target, answers: Sequence[tuple[AnchorRequest, AnchorOutcome]]
+    ) -> None:
+        self.outcomes += [(one.namespace, outcome) for one, outcome in answers]
+
+    async def note(
+        self,
+        one: AnchorRequest,
+        failures: int,
+        _kind: FailureKind,
+        _message: str,
+        _backoff: BackoffSettings,
+    ) -> None:
+        self.failures.append((one.namespace, failures))
+
+
+class Stage:
+    """Real files below a folder, recorder and recovery, and one scripted ledger."""
+
+    def __init__(self, root: Path, target: Target = EVM) -> None:
+        self.root = root
+        self.target = target
+        self.files = Files(root)
+        self.ledger = ScriptedLedger(target)
+        self.told = Told()
+
+    # --- what lies there
+
+    def batch(self, batch_id: str, *, root: MerkleRoot = ROOT, folder: str = "out/batches") -> None:
+        """Write the file of a shared batch of one leaf."""
+        batch = Batch(batch_id, root, (root,), created_at=1_760_000_000)
+        place = self.root / folder / f"{batch_id}.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(batch_document(batch))
+
+    def sign(self, *leaves: OwedLeaf) -> str:
+        """Store a round that commits to the leaves' one root, with one candidate."""
+        rounds = self.files.rounds(self.target)
+        manifest = compose(self.target, leaves, "auto", lambda: b"\0" * 32)
+        rounds.create_manifest(manifest)
+        document: dict[str, Any] = {
+            "n": 0,
+            "reservation": RESERVATION.model_dump(mode="json"),
+            "raw": "0x01",
+            "hash": TX_REFS[self.target],
+        }
+        rounds.add_candidate(manifest.round_id, Candidate.model_validate(document))
+        return manifest.round_id
+
+    def place(self, namespace: str, batch_id: str = "b1") -> Path:
+        """Return where a receipt lies."""
+        folder = self.root / "out/anchors" / path_form(namespace) / path_form(batch_id)
+        return folder / f"{self.target.path}.json"
+
+    def receipt(self, namespace: str, batch_id: str = "b1") -> AnchorReceipt:
+        """Return a receipt that MUST be there."""
+        receipt = self.files.receipts.read(namespace, batch_id, self.target)
+        assert receipt is not None
+        return receipt
+
+    # --- what is done
+
+    def order(self, state: RecordState, round_id: str, *waiting: AnchorRequest) -> Record:
+        """Return an order as the pen gives it at what the ledger shows now."""
+        depths = [one.required_depth for one in waiting] or [2]
+        is_closed = state is RecordState.CLOSED
+        return Record(
+            target=self.target,
+            round_id=round_id,
+            state=state,
+            revision=2 if is_closed else 1,
+            view=None if is_closed else self.ledger.view(round_id, depths),
+            reservation=None if is_closed else RESERVATION,
+            candidates=1,
+            waiting=list(waiting),
+        )
+
+    async def record(self, order: Record, *, attempt: int = 1) -> Recorded:
+        """Let the recorder work."""
+        recording = Recording(self.files, self.ledger, self.told)  # type: ignore[arg-type]
+        environment = ActivityEnvironment()
+        environment.info = replace(environment.info, attempt=attempt)
+        return await environment.run(recording.record, order)
+
+    async def included(self, round_id: str, *waiting: AnchorRequest, **changes: Any) -> Recorded:
+        """Have receipts written that say what the ledger shows now."""
+        order = self.order(RecordState.INCLUDED, round_id, *waiting)
+        return await self.record(order.model_copy(update=changes))
+
+    async def recover(self, *reopened: str, files: Files | None = None) -> Recovered:
+        """Recover in this process, or in the one that the files belong to."""
+        recovery = Recovery(files or self.files, self.ledger)  # type: ignore[arg-type]
+        order = Recover(target=self.target, reopened=list(reopened))
+        return await ActivityEnvironment().run(recovery.recover, order)
