@@ -62,7 +62,7 @@ class Recovery:
         newest = candidates[-1].reservation
         current = [one for one in candidates if one.reservation == newest]
         receipts = self._receipts(target, manifest)
-        riders = _riders(rounds.riders(round_id))
+        riders = _riders(self._stored_riders(target, round_id))
         depths = {*manifest.required_depths, *(one.required_depth for one in riders)}
         claims = [one.block_number for one in receipts if one.status is Status.VERIFIED]
         return RecoveredRound(
@@ -80,9 +80,19 @@ class Recovery:
             claimed_block=max(claims, default=0) or None,
         )
 
+    def _stored_riders(self, target: Target, round_id: str) -> Riders:
+        """Return a round's riders; none if they can't be read: what is signed must go on all the same.
+
+        `record` refuses the round until they can, and says where.
+        """
+        try:
+            return self._files.rounds(target).riders(round_id)
+        except InvalidValue:
+            return Riders()
+
     def _receipts(self, target: Target, manifest: Manifest) -> list[AnchorReceipt]:
         """Return the receipts of a round's batches and of its riders', those that say the round is theirs."""
-        riders = self._files.rounds(target).riders(manifest.round_id).riders
+        riders = self._stored_riders(target, manifest.round_id).riders
         batches = dict.fromkeys(
             [*(one.batch_id for one in manifest.leaves), *(one.batch_id for one in riders)]
         )

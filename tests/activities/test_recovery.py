@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from temporalio.exceptions import ApplicationError
 
 from activities.files import Files
 from activities.watching import differing
@@ -44,6 +45,21 @@ async def test_a_round_that_opened_again_comes_back_with_every_depth_and_rider(
     (found,) = (await stage.recover(round_id)).rounds
     assert (found.sealed.round_id, found.sealed.required_depths) == (round_id, [2, 12])
     assert found.riders == [request(SECOND, 12)]
+
+
+async def test_riders_that_cannot_be_read_hold_up_receipts_and_not_what_is_signed(
+    stage: Stage,
+) -> None:
+    round_id = await reopened_round(stage, request(SECOND, 12))
+    (file,) = stage.root.glob("out/rounds/*/*/riders.json")
+    content = file.read_text()
+    file.write_text(content[:-20])
+    (found,) = (await stage.recover(round_id)).rounds
+    assert found.riders == []
+    with pytest.raises(ApplicationError, match=r"riders\.json: .*restore it from a backup"):
+        await stage.included(round_id, revision=3)
+    file.write_text(content)
+    assert (await stage.included(round_id, revision=3)).receipts == 2
 
 
 async def test_another_process_finds_a_round_again_that_it_saw_closed(stage: Stage) -> None:
