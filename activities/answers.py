@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from temporalio import activity
-from temporalio.client import AsyncActivityHandle, Client
+from temporalio.client import AsyncActivityCancelledError, AsyncActivityHandle, Client
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -91,6 +91,8 @@ class Answers:
                 handle = self._waiting(request)
                 await handle.heartbeat(request.failures)
                 await handle.fail(error)
+            except AsyncActivityCancelledError:
+                """An operator paused or reset it: it comes back by itself."""
             except RPCError as refused:
                 if refused.status not in _GONE:
                     raise

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -10,7 +10,7 @@ from temporalio.service import RPCError
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.runtime.configuration import CONFIG_FOLDER, load_namespaces, namespaces_path
-from vaultmesh.runtime.registration import Change, register
+from vaultmesh.runtime.registration import Change, NotRegistered, register
 from vaultmesh.runtime.settings import Settings
 
 PERIOD_SECONDS = 10.0
@@ -28,18 +28,27 @@ class Reload:
         self._place = namespaces_path(settings)
 
     async def run(self) -> None:
-        """Look every ten seconds until cancelled; a broken file changes nothing and is reported once."""
+        """Look every ten seconds until cancelled; a broken file changes nothing and is reported once.
+
+        What a clock refuses, since it is being unregistered, is offered to it again at each look.
+        """
+        refused: Mapping[str, str] = {}
         seen = await asyncio.to_thread(self._content)
         while True:
             await asyncio.sleep(PERIOD_SECONDS)
             content = await asyncio.to_thread(self._content)
-            if content == seen or content is None:
+            if content is None or (content == seen and not refused):
                 continue
-            seen = content
+            again = refused if content == seen else {}
+            seen, refused = content, {}
             try:
-                await self._apply()
+                await self._apply(again)
             except ConfigurationError as error:
                 _LOG.error("namespaces file not applied", extra={"err": str(error)})
+            except NotRegistered as error:
+                refused = error.refusals
+                if refused != again:
+                    _LOG.warning("namespaces refused their change", extra={"err": str(error)})
             except (DomainError, RPCError) as error:
                 seen = None
                 _LOG.warning("namespaces file not applied yet", extra={"err": str(error)})
@@ -54,9 +63,11 @@ class Reload:
         except OSError:
             return None
 
-    async def _apply(self) -> None:
+    async def _apply(self, only: Collection[str]) -> None:
+        """Register what the file holds; of it `only` these namespaces, if there are any."""
         file = await asyncio.to_thread(load_namespaces, self._place, self._known_schemes)
-        async for one in register(self._client, file.specs, self._settings, self._known_schemes):
+        specs = {name: spec for name, spec in file.specs.items() if not only or name in only}
+        async for one in register(self._client, specs, self._settings, self._known_schemes):
             if one.change is not Change.UNCHANGED:
                 _LOG.info(
                     "namespace reloaded",

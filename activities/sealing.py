@@ -42,6 +42,10 @@ class Sealing:
             return await asyncio.to_thread(_Sealer(self._files, anchoring, order).seal)
 
 
+_LOST = (-1, "")
+"""Age order of a lost round's leaf that nobody owes yet: before everything else."""
+
+
 @dataclass(slots=True)
 class _Found:
     """What was found out about the requests of one order."""
@@ -49,6 +53,8 @@ class _Found:
     owed: dict[Leaf, OwedLeaf] = field(default_factory=dict)
     owing: dict[Leaf, set[int]] = field(default_factory=dict)
     """Positions of the requests that owe a leaf."""
+    ages: dict[Leaf, tuple[int, str]] = field(default_factory=dict)
+    """What owed leaves are sorted by: oldest first, and before all others those of lost rounds, which have none."""
     riders: dict[str, set[int]] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
 
@@ -116,6 +122,7 @@ class _Sealer:
             required_depth=depth,
         )
         self._owe(leaf, (own,))
+        self._found.ages.setdefault(leaf, ref.age_order)
         self._found.owing.setdefault(leaf, set()).add(position)
 
     def _owe(self, leaf: Leaf, requests: Sequence[RoundRequest]) -> None:
@@ -138,7 +145,9 @@ class _Sealer:
     def _write(self) -> Manifest:
         """Compose the round and write its manifest, exclusively and durably."""
         most = self._anchoring.pen_settings.max_leaves
-        owed = list(self._found.owed.values())[:most]
+        ages = self._found.ages
+        oldest_first = sorted(self._found.owed.values(), key=lambda one: ages.get(one.leaf, _LOST))
+        owed = oldest_first[:most]
         manifest = compose(
             self._order.target,
             owed,

@@ -12,7 +12,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, FailureError
 
 from vaultmesh.domain.bookkeeping import Clock
-from vaultmesh.domain.clock import InFlight
+from vaultmesh.domain.clock import CadenceBook, InFlight
 from vaultmesh.domain.messages import AnchorAsk, AnchorOutcome, CountOwed, Owed
 from vaultmesh.domain.status import SlotOutcome
 from workflows import options, ports
@@ -20,6 +20,8 @@ from workflows.calls import StepFailed, understood
 
 RETRY_PAUSE = timedelta(seconds=8)
 """Rest after an `anchor` that somebody ended by hand, before the same request is sent again."""
+STOPPED_WHILE_COUNTING = "nothing is asked for once stopped"
+"""Since this change no request begins after `stop` or `pause`, also when what is owed was being counted meanwhile."""
 
 
 class Cadences:
@@ -97,9 +99,13 @@ class Cadences:
         return not self.stopping and label in self._clock.configuration.cadences
 
     async def _run(self, label: str) -> None:
-        """Serve one cadence: at registration once, then slot by slot."""
-        book = self._clock.book(label)
-        if not book.registered:
+        """Serve one cadence: at registration once, then slot by slot.
+
+        What a message starts begins after all messages of the same moment: the cadence may be gone again.
+        """
+        book = self._clock.state.books.get(label)
+        is_there = label in self._clock.configuration.cadences
+        if is_there and book is not None and not book.registered:
             book.registered = True
             if book.in_flight is None and book.paused is None:
                 await self._serve(label, f"r{_unix(workflow.now())}", is_slot=False)
@@ -136,7 +142,7 @@ class Cadences:
         """Look whether anything is owed, and ask for an anchor if so."""
         owed = await self._count_owed(label)
         book = self._clock.state.books.get(label)
-        if book is None or label not in self._clock.configuration.cadences:
+        if book is None or self._came_too_late(label, book, is_slot=is_slot):
             return
         if owed is not None:
             self._clock.note_owed(label, owed)
@@ -149,6 +155,17 @@ class Cadences:
         else:
             self._clock.begin(label, slot, workflow.now(), is_slot=is_slot)
             self._follow(label)
+
+    def _came_too_late(self, label: str, book: CadenceBook, *, is_slot: bool) -> bool:
+        """Whether the cadence went, the clock was stopped, or what is no slot was paused while it was being counted."""
+        if label not in self._clock.configuration.cadences:
+            return True
+        is_held = self.stopping or (book.paused is not None and not is_slot)
+        if not is_held or not workflow.patched(STOPPED_WHILE_COUNTING):
+            return False
+        if is_slot:
+            book.count(SlotOutcome.PAUSED)
+        return True
 
     async def _count_owed(self, label: str) -> Owed | None:
         """Return what is owed, or None when the storage does not say: `anchor` will then find out and report."""
@@ -228,7 +245,8 @@ class Cadences:
             self._errand(self._forced(label))
 
     async def _forced(self, label: str) -> None:
-        await self._serve(label, f"f{_unix(workflow.now())}", is_slot=False)
+        if label in self._clock.configuration.cadences:
+            await self._serve(label, f"f{_unix(workflow.now())}", is_slot=False)
         self._changed()
 
     async def _send(self, port_name: str, flight: InFlight) -> None:

@@ -18,5 +18,7 @@ class Changes:
     1. Receipts are written once more for requests that joined the round while they were written.
     2. A step that falls due earlier than the one the pen sleeps for wakes it.
     3. Receipts of a closed round that failed are tried again.
-    4. A look that finds a round before the answer to its broadcast arrives is not undone by that answer.
+    4. A reservation that a node calls consumed, while a look finds nothing, is looked at and sent again.
+    5. Bids that a node refuses one after the other are sent at the pace of the ladder.
+    6. A look that finds a round before the answer to its broadcast arrives is not undone by that answer.
     """

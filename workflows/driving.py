@@ -16,6 +16,9 @@ from workflows.calls import StepFailed, call
 from workflows.changes import Changes
 from workflows.telling import Teller
 
+QUICK_BIDS = 2
+"""Refused bids in a row that are followed by a higher one at once: each is signed, and any might still be mined."""
+
 
 class Driving:
     """Broadcasts and bumps the un-included rounds of one pen."""
@@ -71,18 +74,25 @@ class Driving:
             case Verdict.ACCEPTED:
                 self._accepted(one)
             case Verdict.CONSUMED:
-                """The next look tells by whom."""
+                self._consumed(one)
             case Verdict.FEE_TOO_LOW:
+                one.refused += 1
                 one.bump_due = True
                 one.needs_broadcast = True
             case Verdict.GAP:
                 self._close_gap(one)
+
+    def _consumed(self, one: PenRound) -> None:
+        """Let the next look tell by whom, also one that still finds nothing: the node may not be the one that answered."""
+        if self._changes.late_comers and one.state is RoundState.MISSING:
+            one.state = RoundState.PENDING
 
     def _accepted(self, one: PenRound) -> None:
         """Leave the ladder, unless a higher bid is still owed: at the fee cap the same bytes are only kept alive.
 
         A look that overtook this answer knows more: a round that it found in a block, or lost, stays so.
         """
+        one.refused = 0
         if self._changes.late_comers and not one.blocks_others:
             return
         if not one.bump_due:
@@ -137,7 +147,13 @@ class Driving:
         one.first_seen_block = None
         one.bump_due = False
         one.needs_broadcast = True
-        one.not_before = None
+        one.not_before = self._next_bid(one)
+
+    def _next_bid(self, one: PenRound) -> datetime | None:
+        """Return when a new bid is sent: at once, or after a rest if several in a row were too low for the node."""
+        if one.refused < QUICK_BIDS or not self._changes.late_comers:
+            return None
+        return self._teller.later(one.refused - QUICK_BIDS + 1, FailureKind.NETWORK)
 
 
 def _ready(one: PenRound, now: datetime) -> bool:

@@ -146,7 +146,7 @@ class _Look:
             block=block.ref,
             depth=block.depth,
             irrevocable=block.depth > 0,
-            final=block.depth >= self._final_depth(watched),
+            final=block.depth >= max(watched.depths, default=self._rules.confirmations),
             height=self._height,
             message=message,
         )

@@ -21,7 +21,6 @@ _TOO_LOW = (
     "min relay fee not met",
     "mempool min fee not met",
     "mempool full",
-    "mempool-conflict",
     "replacement-failed",
     "does not improve feerate diagram",
 )

@@ -25,6 +25,7 @@ from activities.anchors.evm_reserve import (
     decide,
     read_market,
     require_current_caller,
+    shortfall,
 )
 from activities.anchors.evm_rpc import CALL_SECONDS, Provider, Providers
 from activities.anchors.evm_send import send
@@ -142,10 +143,12 @@ class EvmAnchoring(Anchoring):
     ) -> tuple[Reservation, Terms]:
         account = self._account().address
         stored = await asyncio.to_thread(highest_stored, account)
-        require_current_caller(account, last, stored)
+        highest = require_current_caller(account, last, stored)
         contract = to_checksum_address(self._settings.contract)
         call = Call(account, contract, commitment, label, self._settings.persist)
-        reservation, bid = await decide(self._providers, self._rules, self._caps, call, last)
+        reservation, bid = await decide(
+            self._providers, self._rules, self._caps, call, last=last, highest=highest
+        )
         return reservation, bid.terms
 
     @override
@@ -179,7 +182,6 @@ class EvmAnchoring(Anchoring):
 
     @override
     async def bump(self, reservation: Reservation, highest: Terms) -> Bumped:
-        del reservation  # the same one, whatever is bid on it
         market, _ = await read_market(self._providers)
         before = Bid.from_terms(highest)
         caps = Caps.of(*self._caps, market)
@@ -191,6 +193,13 @@ class EvmAnchoring(Anchoring):
                 f"the base fee is {gwei(market.base_fee_wei)}"
             )
             return Bumped(message=message)
+        # Only the newest candidate is sent: one that can't be paid would take the place of one that can.
+        gas = int(str(reservation.fields.get("gas", 0)))
+        lack = await shortfall(self._providers, reservation.account, gas, bid)
+        if lack:
+            return Bumped(
+                message=f"{lack}; until then the bid stays at {gwei(before.max_fee_wei)} gwei"
+            )
         return Bumped(terms=bid.terms)
 
     @override

@@ -45,7 +45,6 @@ TEXTS: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
             "alreadyknown",  # nethermind
             "ownnoncealreadyused",  # nethermind
             "already imported",  # anvil
-            "already exists",
             "existing tx with same hash",  # erigon
         ),
     ),

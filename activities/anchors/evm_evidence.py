@@ -111,8 +111,8 @@ async def _exhibit(
     )
     if receipt is None or block is None:
         return None
-    if not block.hash == receipt.block_hash == seen_in.hash:
-        return None
+    if block.ref != seen_in or receipt.block_hash != seen_in.hash:
+        return None  # also another time of the same block: no provider alone decides anchorTs
     return _Exhibit(receipt, block, horizon)
 
 

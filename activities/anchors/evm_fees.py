@@ -4,6 +4,7 @@
 2. Each later bid raises both fields by an eighth, rounded up, or to what the market wants if that is more.
 3. No field ever exceeds its cap. A later bid that cannot rise by an eighth within the caps is not made.
 4. Where no cap is configured, one follows the market, so that a chain that stands still cannot make bids grow for ever.
+   The tip is what a provider suggests, and is paid in full: without a cap it is bounded by the base fee.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,11 @@ _BASE_FEE_HEADROOM = 2
 """The base fee rises by at most an eighth per block: twice the base fee lasts six full blocks."""
 _UNSET_CAP_MARKETS = 10
 """Without a cap: bids may reach ten times the market, some twenty raises, then wait for the market to follow."""
+_UNSET_TIP_BASE_FEES = 10
+"""Without a cap: the highest tip, in base fees; above that it is a provider's mistake, or somebody's to allow."""
 _GWEI = 10**9
+_UNSET_TIP_LEAST_WEI = 100 * _GWEI
+"""Where the base fee is near nothing the tip alone is the price: chains want up to some 30 gwei of it."""
 MAX_FEE, MAX_TIP = "maxFeePerGas", "maxPriorityFeePerGas"
 
 
@@ -68,9 +73,16 @@ class Caps:
     @classmethod
     def of(cls, max_fee_wei: int | None, tip_wei: int | None, market: Market) -> "Caps":
         """Take what is configured, and for the rest a multiple of what the market asks."""
-        asked = _BASE_FEE_HEADROOM * market.base_fee_wei + max(market.tip_wei, LEAST_TIP_WEI)
-        cap = max_fee_wei if max_fee_wei is not None else max(_UNSET_CAP_MARKETS * asked, _GWEI)
-        return cls(cap, min(tip_wei, cap) if tip_wei is not None else cap)
+        if max_fee_wei is not None:
+            return cls(
+                max_fee_wei, min(tip_wei, max_fee_wei) if tip_wei is not None else max_fee_wei
+            )
+        if tip_wei is None:
+            tip_wei = max(_UNSET_TIP_BASE_FEES * market.base_fee_wei, _UNSET_TIP_LEAST_WEI)
+        tip = min(max(market.tip_wei, LEAST_TIP_WEI), tip_wei)
+        asked = _BASE_FEE_HEADROOM * market.base_fee_wei + tip
+        cap = max(_UNSET_CAP_MARKETS * asked, _GWEI)
+        return cls(cap, min(tip_wei, cap))
 
 
 def opening_bid(market: Market, caps: Caps) -> Bid:

@@ -2,7 +2,9 @@
 
 1. Inclusion, displacement and loss need `quorum` providers that show the same transaction in the same block.
 2. Height, depth and finality are what `quorum` of those reach.
-3. Whatever is not agreed upon leaves the round pending: bytes that are sent again do no harm.
+3. A round is lost only when the look before found it displaced: paying again wants two looks that agree.
+4. A quorum that misses the round has the same bytes sent again, whatever the others show: that does no harm.
+   What else is not agreed upon leaves it pending.
 """
 
 from collections import Counter
@@ -14,15 +16,13 @@ from activities.anchors.evm_rpc import supported_by
 from activities.anchors.evm_settings import EvmFinality
 from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound
 
-_CONSUMED = frozenset({RoundState.DISPLACED, RoundState.LOST})
-
 
 def agreed_view(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) -> RoundView:
     """Return what at least `rules.quorum` of the sights support; there MUST be that many."""
     included = _largest([one for one in sights if one.state is RoundState.INCLUDED])
     if len(included) >= rules.quorum:
         return _included(watched, included, rules)
-    consumed = _largest([one for one in sights if one.state in _CONSUMED])
+    consumed = _largest([one for one in sights if one.state is RoundState.DISPLACED])
     if len(consumed) >= rules.quorum:
         return _consumed(watched, consumed, rules)
     return _unmined(watched, sights, rules)
@@ -34,7 +34,7 @@ def _included(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) -> R
     depth = max(height - seen.block.number, 0) if seen.block is not None else 0
     settled = _support(sights, settled=True) >= rules.quorum
     irrevocable = settled or rules.finality is EvmFinality.DEPTH
-    required = max([*watched.depths, rules.confirmations])
+    required = max(watched.depths, default=rules.confirmations)
     return RoundView(
         round_id=watched.round_id,
         state=RoundState.INCLUDED,
@@ -50,7 +50,8 @@ def _included(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) -> R
 
 def _consumed(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) -> RoundView:
     seen = sights[0]
-    lost = _support(sights, settled=True) >= rules.quorum
+    settled = _support(sights, settled=True) >= rules.quorum
+    lost = settled and watched.state is RoundState.DISPLACED
     return RoundView(
         round_id=watched.round_id,
         state=RoundState.LOST if lost else RoundState.DISPLACED,
@@ -67,10 +68,8 @@ def _unmined(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) -> Ro
     height = supported_by([one.height for one in sights], rules.quorum)
     states = Counter(one.state for one in sights)
     message = ""
-    if states.keys() <= {RoundState.PENDING, RoundState.MISSING}:
-        missing = states[RoundState.MISSING] >= rules.quorum
-    else:
-        missing = False
+    missing = states[RoundState.MISSING] >= rules.quorum
+    if not states.keys() <= {RoundState.PENDING, RoundState.MISSING}:
         shown = ", ".join(f"{count} {state.value}" for state, count in sorted(states.items()))
         message = f"the providers do not agree: {shown}"
     state = RoundState.MISSING if missing else _waiting(watched, height, rules)

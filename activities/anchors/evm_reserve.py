@@ -1,13 +1,14 @@
 """The place where it is decided what an EVM signature will cover: chain, nonce, contract, call, gas, fees (E1, E2, E4).
 
 1. No nonce is given out before every provider that answers serves the configured chain, from the same genesis.
-2. The next nonce is one above the highest ever reserved; the chain's count only checks it.
+2. The next nonce is one above the highest that the caller or the storage knows; the chain's count only checks it.
 3. A call that would revert, that we cannot pay, or that is above our fee cap gets no nonce.
 """
 
 import asyncio
 import logging
 from dataclasses import dataclass
+from statistics import median_low
 
 from activities.anchors.contract import StaleCaller
 from activities.anchors.evm_contract import anchor_call, batch_id_of, calldata_floor
@@ -60,19 +61,21 @@ class Call:
 
 def require_current_caller(
     account: str, last: Reservation | None, stored_sequence: int | None
-) -> None:
-    """Raise `StaleCaller` when the storage knows reservations of the account that the caller does not.
+) -> int | None:
+    """Return the highest nonce ever reserved for the account; raise `StaleCaller` when the caller does not know it.
 
     A caller whose last reservation is by another account knows none of this one's: the key was changed. That is
-    taken, since nothing is reserved while a round of the former key is un-included, and it is logged.
+    taken, since nothing is reserved while a round of the former key is un-included, and it is logged; the storage
+    alone then tells what was reserved.
     """
     if last is not None and last.account != account:
         _log.warning("key changed", extra={"account": account, "former": last.account})
-        return
+        return stored_sequence
     known = last.sequence if last is not None and last.sequence is not None else -1
     if stored_sequence is not None and stored_sequence > known:
         message = f"the storage holds nonce {stored_sequence}, the caller knows {known}"
         raise StaleCaller(message)
+    return known if known >= 0 else None
 
 
 async def check_ledger(providers: Providers, rules: Rules, last: Reservation | None) -> str:
@@ -103,9 +106,9 @@ async def check_ledger(providers: Providers, rules: Rules, last: Reservation | N
 
 
 async def choose_nonce(
-    providers: Providers, rules: Rules, account: str, last: Reservation | None
+    providers: Providers, rules: Rules, account: str, highest: int | None
 ) -> int:
-    """Return the next nonce (E4).
+    """Return the next nonce (E4); `highest` is the highest ever reserved for the account, if any was.
 
     Raises:
         AuthFailure: somebody else used the account, and that can still be undone.
@@ -113,12 +116,12 @@ async def choose_nonce(
     """
     counts = await providers.every(lambda provider: count_at(provider, account, "latest"))
     count = supported_by(counts, providers.quorum)
-    if last is None or last.sequence is None or last.account != account:
+    if highest is None:
         return count
-    following = last.sequence + 1
+    following = highest + 1
     if count < following:
         message = (
-            f"the providers count {count} transactions of {account}, but nonce {last.sequence} was included: "
+            f"the providers count {count} transactions of {account}, but nonce {highest} was included: "
             "a stale node, or a reorganisation; waiting"
         )
         raise NetworkFailure(message)
@@ -169,39 +172,54 @@ async def gas_limit_for(providers: Providers, call: Call) -> int:
 
 
 async def read_market(providers: Providers) -> tuple[Market, int]:
-    """Return what the chain asks now, and the height at which it was read."""
+    """Return what the chain asks now, and the height at which it was read.
 
-    async def ask(provider: Provider) -> tuple[Market, int]:
+    Base fee and height are those of the first provider that answers. The tip is the lower median of what all
+    suggest: it is paid in full, so no provider alone, nor half of them, may raise it.
+    """
+
+    async def ask(provider: Provider) -> tuple[int, int, int | None]:
         block, tip = await asyncio.gather(latest_block(provider), _tip(provider))
         if block.base_fee_wei is None:
             message = (
                 f"{provider.label} serves a chain without base fee: type-2 transactions are needed"
             )
             raise ValidationFailure(message)
-        return Market(block.base_fee_wei, tip), block.number
+        return block.number, block.base_fee_wei, tip
 
-    return await providers.first(ask)
+    seen = await providers.every(ask)
+    height, base_fee, _ = seen[0]
+    tips = [tip for _, _, tip in seen if tip is not None]
+    return Market(base_fee, median_low(tips) if tips else 0), height
 
 
-async def _tip(provider: Provider) -> int:
+async def _tip(provider: Provider) -> int | None:
+    """Return the suggested tip; None where the method is not offered: without any, bumps raise the least tip."""
     try:
         return await quantity(provider, "eth_maxPriorityFeePerGas")
     except NodeError as error:
-        if error.meaning is Meaning.UNKNOWN:  # method not offered: the least tip, raised by bumps
-            return 0
+        if error.meaning is Meaning.UNKNOWN:
+            return None
         raise
 
 
 async def require_funds(providers: Providers, account: str, gas: int, bid: Bid) -> None:
     """Raise `AuthFailure` when the account cannot pay the bid."""
+    message = await shortfall(providers, account, gas, bid)
+    if message:
+        raise AuthFailure(message)
+
+
+async def shortfall(providers: Providers, account: str, gas: int, bid: Bid) -> str:
+    """Return what the account lacks to pay the bid, and what to do; empty when it can pay."""
     balance = await providers.first(lambda one: quantity(one, "eth_getBalance", account, "latest"))
     needed = gas * bid.max_fee_wei
-    if balance < needed:
-        message = (
-            f"insufficient funds: {account} holds {_ether(balance)} ether, an anchor may need {_ether(needed)} "
-            f"({gas} gas at {gwei(bid.max_fee_wei)} gwei); top it up"
-        )
-        raise AuthFailure(message)
+    if balance >= needed:
+        return ""
+    return (
+        f"insufficient funds: {account} holds {_ether(balance)} ether, an anchor may need {_ether(needed)} "
+        f"({gas} gas at {gwei(bid.max_fee_wei)} gwei); top it up"
+    )
 
 
 async def decide(
@@ -209,12 +227,17 @@ async def decide(
     rules: Rules,
     caps: tuple[int | None, int | None],
     call: Call,
+    *,
     last: Reservation | None,
+    highest: int | None,
 ) -> tuple[Reservation, Bid]:
-    """Decide everything but the key's part; each check raises before a nonce is given out."""
+    """Decide everything but the key's part; each check raises before a nonce is given out.
+
+    `last` is the caller's last reservation, of whatever account; `highest` the account's highest nonce so far.
+    """
     genesis = await check_ledger(providers, rules, last)
     nonce, _, gas, (market, height) = await asyncio.gather(
-        choose_nonce(providers, rules, call.account, last),
+        choose_nonce(providers, rules, call.account, highest),
         require_contract(providers, call.contract),
         gas_limit_for(providers, call),
         read_market(providers),

@@ -88,8 +88,9 @@ class EvmSettings(CommonSettings):
     confirmations: Count = 12
     finality: Annotated[EvmFinality, Field(strict=False)] = EvmFinality.FINALIZED
     max_fee_per_gas_gwei: Fee | None = None
-    """The cap of every bid; none means that the chain's base fee alone decides."""
+    """The cap of every bid; none means ten times what the chain asks at the time."""
     max_priority_fee_gwei: Fee | None = None
+    """The cap of the tip; none means `max_fee_per_gas_gwei`, or without that ten base fees or 100 gwei, the larger."""
     bump_after_blocks: Annotated[Count, Field(ge=1)] = 3
     """Blocks without inclusion after which a higher bid is made (E3)."""
 

@@ -65,7 +65,6 @@ async def test_sending_again_is_accepted_in_the_pool_and_in_a_block(
         (-26, "insufficient fee, rejecting replacement ab; new feerate 1", Verdict.FEE_TOO_LOW),
         (-26, "mempool min fee not met, 155 < 310", Verdict.FEE_TOO_LOW),
         (-26, "min relay fee not met, 0 < 155", Verdict.FEE_TOO_LOW),
-        (-26, "txn-mempool-conflict", Verdict.FEE_TOO_LOW),
         (-26, "mempool full", Verdict.FEE_TOO_LOW),
     ],
 )
@@ -89,6 +88,7 @@ async def test_each_text_of_the_table_is_its_verdict(
         ),
         (-28, "Loading block index…", FailureKind.NETWORK),
         (-26, "the moon is full", FailureKind.UNKNOWN),
+        (-26, "txn-mempool-conflict", FailureKind.UNKNOWN),  # no bid of ours replaces it
         (-25, "bad-txns-inputs-missingorspent", FailureKind.UNKNOWN),
     ],
 )

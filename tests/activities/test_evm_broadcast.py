@@ -41,6 +41,18 @@ async def test_an_unknown_text_is_never_a_verdict(proxy: LyingProvider, make_pen
     assert not any(secret in str(failure.value) for secret in SECRETS)
 
 
+async def test_other_bytes_at_our_nonce_do_not_pass_for_ours(
+    proxy: LyingProvider, make_pen: MakePen
+) -> None:
+    text = "tx with the same nonce already exists in the pool"
+    pen = await make_pen([proxy.url])
+    watched = await pen.sign()
+    proxy.refuse("eth_sendRawTransaction", text)
+    with pytest.raises(AnchorError, match=text) as failure:
+        await pen.rebroadcast(watched)
+    assert failure.value.kind is FailureKind.UNKNOWN
+
+
 async def test_an_unknown_text_about_bytes_that_arrived_is_accepted(
     chain: Chain, proxy: LyingProvider, make_pen: MakePen
 ) -> None:

@@ -66,6 +66,22 @@ def test_without_configured_caps_bids_end_at_a_multiple_of_the_market(market: Ma
     assert 0 < raises < 300
 
 
+@given(MARKETS)
+def test_without_configured_caps_a_suggested_tip_is_bounded(market: Market) -> None:
+    bound = max(10 * market.base_fee_wei, 100 * 10**9)
+    bid = opening_bid(market, Caps.of(None, None, market))
+    assert bid.tip_wei == min(max(market.tip_wei, 1), bound)
+    assert Caps.of(None, None, market).max_fee_wei <= 10 * (2 * market.base_fee_wei + bound)
+
+
+@pytest.mark.parametrize(
+    ("max_fee", "tip", "caps"),
+    [(7, None, Caps(7, 7)), (7, 3, Caps(7, 3)), (None, 10**12, Caps(10**13 + 20, 10**12))],
+)
+def test_what_is_configured_is_the_cap(max_fee: int | None, tip: int | None, caps: Caps) -> None:
+    assert Caps.of(max_fee, tip, Market(1, 10**15)) == caps
+
+
 def test_terms_survive_json_readers_that_know_only_doubles() -> None:
     bid = Bid(2**70, 3)
     assert bid.terms == {"maxFeePerGas": str(2**70), "maxPriorityFeePerGas": "3"}
@@ -100,6 +116,7 @@ def test_no_minority_raises_what_a_quorum_reaches() -> None:
         ("unknown transaction type 0x7f", Meaning.UNKNOWN),
         ("", Meaning.UNKNOWN),
         ("something new", Meaning.UNKNOWN),
+        ("tx with the same nonce already exists", Meaning.UNKNOWN),
     ],
 )
 def test_texts_have_their_meaning(text: str, meaning: Meaning) -> None:

@@ -129,9 +129,43 @@ async def test_a_liar_among_two_cannot_displace_or_lose_a_round(
     pen = await make_pen([proxy.url, chain.url], quorum=2)
     watched = await pen.anchor()
     proxy.forge("eth_getTransactionCount", lambda _, __: "0x9")
-    assert (await pen.look(watched)).state is RoundState.PENDING
+    proxy.forge("eth_getTransactionByHash", lambda _, __: None)
+    view = await pen.look(watched)
+    assert view.state is RoundState.PENDING
+    assert "do not agree" in view.message
     fooled = await make_pen([proxy.url])
-    assert (await fooled.look(watched)).state is RoundState.LOST
+    first = await fooled.look(watched)
+    assert (await fooled.look(remembered(watched, first))).state is RoundState.LOST
+
+
+async def test_a_node_that_lost_a_receipt_does_not_make_us_pay_again(
+    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+) -> None:
+    pen = await make_pen([proxy.url])
+    watched = await pen.anchor()
+    await chain.mine(6)
+    proxy.forge("eth_getTransactionReceipt", lambda _, __: None)
+    with pytest.raises(NetworkFailure, match="use a node that keeps receipts"):
+        await pen.look(watched)
+    proxy.obey()
+    assert (await pen.look(watched)).state is RoundState.INCLUDED
+
+
+async def test_a_lying_first_provider_does_not_date_the_evidence(
+    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+) -> None:
+    pen = await make_pen([proxy.url, chain.url])
+    watched = await pen.anchor()
+    await chain.mine()
+    view = await pen.look(watched)
+    assert view.block is not None
+
+    def early(_: JsonValue, block: JsonValue) -> JsonValue:
+        return {**block, "timestamp": "0x59682f00"} if isinstance(block, dict) else block
+
+    proxy.forge("eth_getBlockByNumber", early)
+    evidence = await pen.target.evidence(watched, view, pen.raw_of(watched, view.tx_ref))
+    assert evidence.anchor_ts == view.block.time
 
 
 async def test_too_few_providers_for_the_quorum_is_a_network_failure(

@@ -10,7 +10,7 @@ from activities.anchors.evm_contract import batch_id_of
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import Chain, Pen, foreign_transfer, open_pen
 from vaultmesh.domain.failures import AuthFailure, NetworkFailure, ValidationFailure
-from vaultmesh.domain.ledger import RoundState
+from vaultmesh.domain.ledger import RoundState, Verdict
 
 pytestmark = pytest.mark.evm
 
@@ -94,6 +94,20 @@ async def test_at_the_cap_no_higher_bid_is_made(make_pen: MakePen) -> None:
     assert "cap" in bumped.message
 
 
+async def test_a_bid_we_cannot_pay_leaves_the_one_we_can(chain: Chain, pen: Pen, key: str) -> None:
+    watched = await pen.anchor()
+    terms = pen.candidates[watched.round_id][0].terms
+    paid = int(str(watched.reservation.fields["gas"])) * int(str(terms["maxFeePerGas"]))
+    await chain.rpc("anvil_setBalance", await chain.fund(key), hex(paid))
+    bumped = await pen.target.bump(watched.reservation, terms)
+    assert bumped.terms is None
+    assert "insufficient funds" in bumped.message
+    assert "top it up" in bumped.message
+    assert await pen.rebroadcast(watched) == Verdict.ACCEPTED
+    await chain.mine()
+    assert (await pen.look(watched)).state is RoundState.INCLUDED
+
+
 async def test_nonces_follow_our_own_record(chain: Chain, pen: Pen) -> None:
     for expected in range(3):
         watched = await pen.anchor()
@@ -145,6 +159,18 @@ async def test_a_changed_key_starts_at_its_own_count_and_signs_nothing_of_the_fo
     with pytest.raises(AuthFailure, match="the key changed"):
         other.target.sign(watched.reservation, terms, 1)
     await other.target.close()
+
+
+async def test_after_a_key_came_back_the_storage_tells_its_next_nonce(
+    chain: Chain, pen: Pen
+) -> None:
+    former = (await pen.anchor()).reservation.model_copy(update={"account": "0x" + "22" * 20})
+    pen.last = former  # of another key, as recovery may find it
+    with pytest.raises(NetworkFailure, match="stale node"):
+        await pen.sign()
+    await chain.mine()
+    pen.last = former
+    assert (await pen.sign()).reservation.sequence == 1
 
 
 async def test_bytes_ahead_of_the_accounts_count_wait_in_the_pool(chain: Chain, pen: Pen) -> None:

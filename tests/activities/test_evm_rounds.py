@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from activities.watching import differing
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import (
     HUSH,
@@ -195,6 +196,19 @@ async def test_a_foreign_transaction_displaces_a_round_and_once_final_loses_it(
     assert (view.state, view.foreign) == (RoundState.LOST, True)
 
 
+async def test_one_look_alone_never_loses_a_round(chain: Chain, pen: Pen, key: str) -> None:
+    watched = await pen.sign()
+    nonce = watched.reservation.sequence or 0
+    await chain.rpc("eth_sendRawTransaction", foreign_transfer(chain, key, nonce))
+    await chain.mine(6)
+    view = await pen.look(watched)
+    assert (view.state, view.foreign) == (RoundState.DISPLACED, True)
+    known = remembered(watched, view)
+    view = await pen.look(known)
+    assert (view.state, view.foreign, view.irrevocable) == (RoundState.LOST, True, True)
+    assert differing([known], [view]) == [view], "the watch tells it at once"
+
+
 async def test_a_call_that_ran_out_of_gas_is_displaced_by_ourselves_and_then_lost(
     chain: Chain, pen: Pen
 ) -> None:
@@ -210,7 +224,7 @@ async def test_a_call_that_ran_out_of_gas_is_displaced_by_ourselves_and_then_los
     assert (view.state, view.foreign) == (RoundState.DISPLACED, False)
     assert "reverted" in view.message
     await chain.mine(4)
-    view = await pen.look(watched)
+    view = await pen.look(remembered(watched, view))
     assert (view.state, view.foreign) == (RoundState.LOST, False)
 
 

@@ -1,14 +1,16 @@
 """Batch files, VaultMesh's and ours."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vaultmesh.domain import legacy_tree
-from vaultmesh.domain.batch import Batch, batch_document, named_namespace, parse_batch
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.batch import Batch, Refused, batch_document, named_namespace, parse_batch
+from vaultmesh.domain.errors import DomainError, InvalidValue
+from vaultmesh.domain.messages import LONGEST_MESSAGE, Owed
 from vaultmesh.domain.roots import MerkleRoot
 
 ROOT = "sha256:50298939464ed02cbf2b587250a55746b3422e133ac4f09b7e2b07869023bc9e"
@@ -70,6 +72,36 @@ def test_an_inconsistent_file_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(InvalidValue, match=says):
         parse(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "x" * 10_000},
+        {"id": ["x" * 10_000]},
+        {"root": "x" * 10_000},
+        {"leaves": ["x" * 10_000]},
+        {"createdAt": "x" * 10_000},
+        {"createdAt": -(10**4_000)},
+        {"namespace": ["x" * 10_000]},
+        {"events": ["x" * 10_000]},
+    ],
+)
+def test_a_refusal_is_short_whatever_the_file_holds(changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        parse(**changes)
+    assert len(str(refused.value)) < 250
+
+
+def test_a_refusal_can_be_sent_whatever_the_file_is_called() -> None:
+    name = os.fsdecode(b"out/batches/caf\xe9.json")
+    line = str(Refused(name, str(InvalidValue(f"{name} is odd"))))
+    assert line == r"out/batches/caf\udce9.json: out/batches/caf\udce9.json is odd"
+    assert Owed.model_validate_json(Owed(refused=[line]).model_dump_json()).refused == [line]
+    assert str(DomainError(name)) == r"out/batches/caf\udce9.json"
+    for long in (Refused(name * 100, "odd"), Refused(name, "odd " * 1_000)):
+        assert len(str(long)) == LONGEST_MESSAGE
+        assert str(long).endswith("…")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", b"\xff\xfe", "[" * 100_000])

@@ -1,6 +1,7 @@
 """What a block's hash fixes about an anchor is proven, and nothing else passes: every change is refused."""
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -218,6 +219,26 @@ def test_what_is_no_node_is_refused(node: Any) -> None:
 def test_rlp_that_is_not_the_one_encoding_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidValue):
         decode(data, "it")
+
+
+@pytest.fixture
+def shallow_stack() -> Iterator[None]:
+    """Give back the interpreter's usual limit, which the libraries for tests raise."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000)
+    yield
+    sys.setrecursionlimit(limit)
+
+
+@pytest.mark.usefixtures("shallow_stack")
+@pytest.mark.parametrize("depth", [31, 300, 400, 450, 600, 900])
+def test_nodes_nested_deeply_are_refused_as_wrong(depth: int) -> None:
+    nested = b"\xc0"
+    for _ in range(depth):
+        nested = rlp.codec.length_prefix(len(nested), 0xC0) + nested
+    data = rlp.codec.length_prefix(1 + len(nested), 0xC0) + b"\x11" + nested
+    with pytest.raises(InvalidValue):
+        proven_value(keccak(data), b"\x10", [data], "it")
 
 
 def test_a_huge_item_is_not_looked_at() -> None:

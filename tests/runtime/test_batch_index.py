@@ -3,22 +3,67 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from vaultmesh.domain.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.runtime.batch_index import LOOK_AGAIN_SECONDS, BatchIndex, BatchRef, changes
-from vaultmesh.runtime.storage import LocalStore
+from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.runtime.batch_index import (
+    LOOK_AGAIN_SECONDS,
+    LOOKED_AT_AGAIN,
+    BatchIndex,
+    BatchRef,
+    changes,
+)
+from vaultmesh.runtime.storage import SETTLED_NS, FileStamp, LocalStore
+
+FEW, MANY = 5, LOOKED_AT_AGAIN + 5
+"""Files that are taken one by one, and all at once."""
+
+
+def unchanged(path: str) -> None:
+    """Let a look at a file be."""
+
+
+def nothing() -> None:
+    """Let a look at a folder be."""
+
+
+class Watched(LocalStore):
+    """A store that lets something happen before a file, or after a folder, is looked at."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.before_look: Callable[[str], None] = unchanged
+        self.after_version: Callable[[], None] = nothing
+
+    @override
+    def stamp(self, path: str) -> FileStamp | None:
+        self.before_look(path)
+        return super().stamp(path)
+
+    @override
+    def version(self, folder: str) -> str | None:
+        version = super().version(folder)
+        self.after_version()
+        return version
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path
+
+
+@pytest.fixture
+def store(root: Path) -> Watched:
+    return Watched(root)
 
 
 @pytest.fixture
@@ -145,6 +190,148 @@ def test_a_changed_file_is_noticed_after_a_short_rest_in_a_small_folder(
     path.write_text(json.dumps({"id": "1", "root": "sha256:" + "ab" * 32}))
     (ref,) = index.owned("dao:x").batches
     assert ref.root.digest == b"\xab" * 32
+
+
+def always_at(path: str) -> Callable[[str], None]:
+    """Return what fails at each look at one file."""
+
+    def look(at: str) -> None:
+        if at == path:
+            message = f"could not look at {at}: Input/output error"
+            raise NetworkFailure(message)
+
+    return look
+
+
+def at_third_look(failure: Exception, *, looks: int = 1) -> Callable[[str], None]:
+    """Return what fails at the third look at a file from now on and at those after it, `looks` in all."""
+    count = 0
+
+    def look(path: str) -> None:
+        nonlocal count
+        count += 1
+        if 3 <= count < 3 + looks:
+            raise failure
+
+    return look
+
+
+@pytest.mark.parametrize("count", [FEW, MANY])
+def test_a_file_at_which_the_storage_fails_is_refused_and_the_others_are_taken(
+    store: Watched, count: int
+) -> None:
+    every = [put(store.root, str(n), createdAt=n).stem for n in range(count)]
+    index = BatchIndex(store)
+    store.before_look = always_at("out/batches/1.json")
+    assert ids(index, "dao:x") == [one for one in every if one != "1"]
+    (refused,) = index.owned("dao:x").refused
+    assert (refused.path, "Input/output" in refused.reason) == ("out/batches/1.json", True)
+    store.before_look = unchanged
+    assert ids(index, "dao:x") == every
+    assert not index.owned("dao:x").refused
+
+
+def test_a_known_file_at_which_the_storage_fails_is_refused_until_it_can_be_looked_at(
+    store: Watched,
+) -> None:
+    every = [put(store.root, str(n), createdAt=n).stem for n in range(FEW)]
+    index = BatchIndex(store)
+    assert ids(index, "dao:x") == every
+    time.sleep(LOOK_AGAIN_SECONDS)
+    store.before_look = always_at("out/batches/1.json")
+    assert ids(index, "dao:x") == [one for one in every if one != "1"]
+    assert len(index.owned("dao:x").refused) == 1
+    store.before_look = unchanged
+    assert ids(index, "dao:x") == every
+    assert not index.owned("dao:x").refused
+
+
+def test_more_failures_than_are_looked_at_again_at_once_are_mended_by_the_next_listing(
+    store: Watched,
+) -> None:
+    count = 3 * LOOKED_AT_AGAIN
+    for n in range(count):
+        put(store.root, f"bad-{n}").write_text("{")
+        put(store.root, str(n), createdAt=n)
+    index = BatchIndex(store)
+    store.before_look = at_third_look(NetworkFailure("Stale file handle"), looks=3 * count)
+    assert len(index.owned("dao:x").refused) > count + LOOKED_AT_AGAIN
+    store.before_look = unchanged
+    put(store.root, str(count), createdAt=count)
+    assert ids(index, "dao:x") == [str(n) for n in range(count + 1)]
+
+
+@pytest.mark.parametrize("count", [FEW, MANY])
+def test_a_link_to_itself_does_not_matter_to_the_others(store: Watched, count: int) -> None:
+    loop = store.root / "out/batches/0loop.json"
+    loop.parent.mkdir(parents=True)
+    loop.symlink_to(loop)
+    every = [put(store.root, str(n), createdAt=n).stem for n in range(1, count)]
+    index = BatchIndex(store)
+    for _ in range(2):
+        assert ids(index, "dao:x") == every
+        (refused,) = index.owned("dao:x").refused
+        assert refused.path == "out/batches/0loop.json"
+    loop.unlink()
+    put(store.root, "0loop", createdAt=0)
+    assert ids(index, "dao:x") == ["0loop", *every]
+
+
+@pytest.mark.parametrize("count", [FEW, MANY])
+def test_a_listing_that_was_broken_off_leaves_nothing_out(store: Watched, count: int) -> None:
+    index = BatchIndex(store)
+    put(store.root, "0", createdAt=0)
+    assert ids(index, "dao:x") == ["0"]
+    (store.root / "out/batches/0.json").unlink()
+    for n in range(1, count):
+        put(store.root, str(n), createdAt=n)
+    store.before_look = at_third_look(MemoryError())
+    with pytest.raises(MemoryError):
+        index.owned("dao:x")
+    put(store.root, "0", createdAt=0)
+    assert ids(index, "dao:x") == [str(n) for n in range(count)]
+
+
+@pytest.mark.parametrize("count", [FEW, MANY])
+def test_a_file_that_goes_between_listing_and_look_is_taken_when_it_is_back(
+    store: Watched, count: int
+) -> None:
+    every = [put(store.root, str(n), createdAt=n).stem for n in range(count)]
+
+    def look(path: str) -> None:
+        if path.endswith("/1.json"):
+            (store.root / path).unlink(missing_ok=True)
+
+    index = BatchIndex(store)
+    store.before_look = look
+    assert ids(index, "dao:x") == [one for one in every if one != "1"]
+    store.before_look = unchanged
+    put(store.root, "1", createdAt=1)
+    assert ids(index, "dao:x") == every
+
+
+def test_a_refused_file_that_goes_after_the_folder_was_looked_at_is_taken_when_it_is_back(
+    store: Watched,
+) -> None:
+    bad = put(store.root, "1")
+    bad.write_text("{")
+    put(store.root, "2", createdAt=2)
+    time.sleep(2 * SETTLED_NS / 1e9)
+    index = BatchIndex(store)
+    assert ids(index, "dao:x") == ["2"]
+    store.after_version = lambda: bad.unlink(missing_ok=True)
+    assert not index.owned("dao:x").refused
+    store.after_version = nothing
+    put(store.root, "1", createdAt=1)
+    assert ids(index, "dao:x") == ["1", "2"]
+
+
+def test_a_file_that_was_asked_for_before_its_folder_is_listed_once(store: Watched) -> None:
+    every = [put(store.root, str(n), createdAt=n).stem for n in range(MANY)]
+    ref = BatchIndex(store).owned("dao:x").batches[0]
+    index = BatchIndex(store)
+    assert index.reload(ref) == ref
+    assert ids(index, "dao:x") == every
 
 
 NAMES = st.lists(st.sampled_from("abcdefghij"), unique=True)

@@ -1,6 +1,7 @@
 """Sealing files and pending events, with a power cut at every step."""
 
 import json
+import os
 import sys
 from hashlib import sha256
 from multiprocessing import get_context
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from tests.runtime.test_receipt_store import receipt as anchor_receipt
 from vaultmesh.domain import legacy_tree
 from vaultmesh.domain.batch import parse_batch
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.event_receipt import parse_event_receipt
+from vaultmesh.runtime.receipt_store import ReceiptStore
 from vaultmesh.runtime.sealing import NothingPending, SealedBatch, seal_files, seal_pending
 from vaultmesh.runtime.storage import LocalStore
 
@@ -64,7 +67,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def put_pending(store: LocalStore, event_id: str, *, at: int = 0, **changes: object) -> str:
-    event_hash = "sha256:" + sha256(event_id.encode()).hexdigest()
+    event_hash = "sha256:" + sha256(os.fsencode(event_id)).hexdigest()
     entry = {"eventHash": event_hash, "eventId": event_id, "status": "pending", "receivedAt": at}
     entry = {key: value for key, value in {**entry, **changes}.items() if value is not ...}
     path = f"out/provisional/{event_id.replace('/', '-')}.json"
@@ -270,6 +273,48 @@ def test_a_seal_of_events_that_was_cut_is_finished_by_the_same_command(
     batch = parse_batch(store.read(f"out/batches/{name}") or b"", name=name.removesuffix(".json"))
     require_complete_once(store, SealedBatch(batch, f"out/batches/{name}"))
     assert store.names("out/provisional") == []
+
+
+def test_a_pending_file_whose_name_is_no_text_is_left_alone(store: LocalStore) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    named = put_pending(store, name, eventId="evt-1")
+    put_pending(store, f"{name}-nameless", eventId=...)
+    left = seal_pending(store, NAMESPACE, now=NOW)
+    assert isinstance(left, NothingPending)
+    assert [str(one).split(",")[0] for one in left.left] == [
+        r"out/provisional/caf\udce9-nameless.json: its name is not UTF-8",
+        r"out/provisional/caf\udce9.json: its name is not UTF-8",
+    ]
+    put_pending(store, "evt-2")
+    result = sealed(seal_pending(store, NAMESPACE, now=NOW))
+    assert result.batch.events == ("evt-2",)
+    assert store.exists(named)
+    require_complete(store, result)
+
+
+class AnchoredAtOnce(LocalStore):
+    """A real store in which a batch is anchored for good while its event receipts are written."""
+
+    @override
+    def create(self, path: str, content: bytes) -> bool:
+        if path.endswith("/evt-1.json"):
+            batch = parse_batch(self.read(f"out/batches/{NOW}.json") or b"", name=str(NOW))
+            receipts = ReceiptStore(self)
+            root = batch.root.receipt_form
+            receipts.write(anchor_receipt(metadata={"batchId": batch.id}, root=root))
+            receipts.derive_event_receipts(batch.id, batch.root)
+        return super().create(path, content)
+
+
+def test_event_receipts_follow_an_anchor_that_was_quicker(tmp_path: Path) -> None:
+    store = AnchoredAtOnce(tmp_path)
+    for n in range(3):
+        put_pending(store, f"evt-{n}", at=n)
+    batch = sealed(seal_pending(store, NAMESPACE, now=NOW)).batch
+    (anchor,) = ReceiptStore(store).of_batch(batch.id)
+    for event_id in batch.events:
+        derived = parse_event_receipt(store.read(f"out/receipts/{event_id}.json") or b"").anchor
+        assert (derived.chain, derived.tx) == (str(anchor.network), anchor.tx_ref)
 
 
 def require_complete_once(store: LocalStore, result: SealedBatch) -> None:

@@ -36,6 +36,9 @@ class ScriptedWorker:
         self.takes_back = True
         self.may_answer = asyncio.Event()
         self.may_answer.set()
+        self.may_count = asyncio.Event()
+        self.may_count.set()
+        self.counting = False
         self.fail_first = 0
         """How many calls of `anchor` end as if somebody had ended them by hand."""
         self._taken_back: set[str] = set()
@@ -58,6 +61,8 @@ class ScriptedWorker:
     @activity.defn(name="count_owed")
     async def count_owed(self, question: CountOwed) -> Owed:
         """Say what is owed."""
+        self.counting = not self.may_count.is_set()
+        await self.may_count.wait()
         return self.owed(question)
 
     @activity.defn(name="anchor")

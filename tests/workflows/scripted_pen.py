@@ -173,6 +173,7 @@ class ScriptedPen:
     @activity.defn(name="broadcast")
     async def broadcast(self, order: Broadcast) -> Broadcasted:
         planned = self._planned("broadcast", order)
+        await self._gate("broadcast")
         if planned is None or planned.verdict is Verdict.ACCEPTED:
             now = self.views.get(order.round_id)
             if now is None or now.state in (RoundState.MISSING, RoundState.STUCK):

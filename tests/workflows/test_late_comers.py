@@ -8,8 +8,10 @@ from tests.workflows.scripted_clock import ScriptedWorker
 from tests.workflows.scripted_pen import SETTINGS, ScriptedPen, failure, request
 from tests.workflows.stage import SLOW_LADDER, Stage, cadences, until
 from tests.workflows.test_rounds import enqueue, included_round, one_round
+from vaultmesh.domain.clock import Configuration
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.ledger import Reservation, RoundState, SignedCandidate
+from vaultmesh.domain.ledger import Broadcasted, Reservation, RoundState, SignedCandidate, Verdict
+from vaultmesh.domain.status import NamespaceState
 from vaultmesh.domain.steps import (
     Recorded,
     RecordState,
@@ -190,3 +192,89 @@ async def test_an_anchor_completed_by_hand_with_nonsense_is_asked_for_again(stag
         view = await clock.shows(lambda view: view.cadences["fast"].in_flight is None)
     assert behind.asked[0] == behind.asked[1]
     assert view.cadences["fast"].last_anchor is not None
+
+
+async def test_a_reservation_called_consumed_that_no_look_confirms_is_sent_again(
+    stage: Stage,
+) -> None:
+    desk = ScriptedPen()
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        round_id = await one_round(pen, desk)
+        desk.plan("broadcast", Broadcasted(verdict=Verdict.CONSUMED))
+        desk.show(round_id, RoundState.MISSING)
+        await until(lambda: len(desk.asked("broadcast")) >= 3)
+    assert len({one.candidate.raw for one in desk.asked("broadcast")}) == 1
+    assert desk.names.count("sign") == 1
+
+
+async def test_bids_that_a_node_refuses_one_after_the_other_come_at_the_ladders_pace(
+    stage: Stage,
+) -> None:
+    desk = ScriptedPen()
+    desk.plan("broadcast", *[Broadcasted(verdict=Verdict.FEE_TOO_LOW)] * 30)
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen(backoff=SLOW_LADDER)
+        await enqueue(pen, request())
+        await until(lambda: len(desk.asked("broadcast")) == 2)
+        await asyncio.sleep(3)
+        assert len(desk.asked("broadcast")) == 2
+        assert len(desk.asked("bump")) == 2
+
+
+async def test_a_round_that_a_look_found_before_its_broadcast_was_answered_stays_found(
+    stage: Stage,
+) -> None:
+    desk = ScriptedPen()
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        round_id = await included_round(pen, desk, 1)
+        desk.gates["broadcast"] = asyncio.Event()
+        desk.show(round_id, RoundState.MISSING)
+        await until(lambda: len(desk.asked("broadcast")) == 2)
+        desk.include(round_id, block=7)
+        await until(lambda: len(desk.asked("record")) == 3)
+        desk.gates["broadcast"].set()
+        await pen.shows(lambda view: not view.rounds)
+    states = [one.state for one in desk.asked("record")]
+    assert states == [RecordState.INCLUDED, RecordState.REORGED, RecordState.INCLUDED]
+
+
+# --- clocks
+
+
+async def test_a_cadence_that_goes_in_the_moment_in_which_it_is_forced_wedges_nothing(
+    stage: Stage,
+) -> None:
+    behind = ScriptedWorker()
+    async with stage.working(behind.adapters(), cached=0):
+        clock = await stage.clock(cadences(fast="1000d", strong="1000d"))
+        await clock.registered("fast")
+        await clock.registered("strong")
+    given = Configuration(
+        namespace=clock.namespace, cadences=cadences(fast="1000d"), config_hash="two"
+    )
+    await clock.handle.signal("force_anchor", "strong")
+    configuring = asyncio.create_task(clock.update("configure", given))
+    await asyncio.sleep(1)
+    async with stage.working(behind.adapters()):
+        await configuring
+        view = await clock.shows(lambda view: set(view.cadences) == {"fast"})
+    assert view.state is NamespaceState.RUNNING
+    assert len(behind.asked) == 2
+
+
+async def test_no_request_begins_once_a_clock_is_stopped_while_it_counts(stage: Stage) -> None:
+    behind = ScriptedWorker()
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1000d"))
+        await clock.registered()
+        behind.may_count.clear()
+        await clock.handle.signal("force_anchor")
+        await until(lambda: behind.counting)
+        stopping = asyncio.create_task(clock.update("stop"))
+        await asyncio.wait([stopping], timeout=10)  # a local activity lets messages in after 8 s
+        behind.may_count.set()
+        await clock.handle.result()
+        await stopping
+    assert len(behind.asked) == 1

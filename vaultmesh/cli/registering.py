@@ -28,7 +28,14 @@ from vaultmesh.runtime.configuration import (
     load_namespaces,
     namespaces_path,
 )
-from vaultmesh.runtime.registration import Change, NoWorker, Registered, register, worker_polls
+from vaultmesh.runtime.registration import (
+    Change,
+    NotRegistered,
+    NoWorker,
+    Registered,
+    register,
+    worker_polls,
+)
 from vaultmesh.runtime.search_attributes import NEEDED, ensure
 from vaultmesh.runtime.settings import Settings
 
@@ -171,17 +178,24 @@ async def _register(plan: _Plan) -> int:
     await ensure(client)
     deadline = time.monotonic() + clocks.ANSWER_WITHIN.total_seconds()
     done: list[Registered] = []
-    async for one in _promptly(register(client, plan.specs, plan.settings, SCHEMES, plan.imported)):
-        done.append(one)
-        if not plan.as_json:
-            _say(one, plan)
+    refusals: Mapping[str, str] = {}
+    try:
+        registering = register(client, plan.specs, plan.settings, SCHEMES, plan.imported)
+        async for one in _promptly(registering):
+            done.append(one)
+            if not plan.as_json:
+                _say(one, plan)
+    except NotRegistered as refused:
+        refusals = refused.refusals
     pruned = await _prune(client, plan) if plan.prune else []
     if plan.as_json:
-        output.print_json(_document(done, pruned, plan))
+        output.print_json(_document(done, refusals, pruned, plan))
+    for name, reason in refusals.items():
+        output.complain(f"{name}: {reason}")
     created = [one.namespace for one in done if one.change is Change.CREATED]
     if created:
         await _require_worker(client, created[0], deadline)
-    return output.SUCCESS
+    return output.FAILURE if refusals else output.SUCCESS
 
 
 async def _promptly(registering: AsyncIterator[Registered]) -> AsyncIterator[Registered]:
@@ -209,12 +223,15 @@ def _say(one: Registered, plan: _Plan) -> None:
         output.warn([f"{one.namespace} runs already: its imported state was not used"])
 
 
-def _document(done: Sequence[Registered], pruned: Sequence[str], plan: _Plan) -> JsonValue:
+def _document(
+    done: Sequence[Registered], refusals: Mapping[str, str], pruned: Sequence[str], plan: _Plan
+) -> JsonValue:
     return {
         "namespaces": [
             {"namespace": one.namespace, "change": one.change.value, "undone": list(one.undone)}
             for one in done
         ],
+        "refused": [{"namespace": name, "reason": reason} for name, reason in refusals.items()],
         "pruned": list(pruned),
         "warnings": list(plan.file.warnings),
     }

@@ -13,7 +13,9 @@ from pydantic_core import from_json
 from typing_extensions import override
 
 from vaultmesh.domain import legacy_tree
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import InvalidValue, printable
+from vaultmesh.domain.messages import LONGEST_MESSAGE
+from vaultmesh.domain.problems import described
 from vaultmesh.domain.roots import MerkleRoot
 
 
@@ -43,8 +45,9 @@ class Refused:
 
     @override
     def __str__(self) -> str:
-        """Return one line for an operator."""
-        return f"{self.path}: {self.reason}"
+        """Return one line for an operator; it can be encoded, and is short enough for any message."""
+        line = printable(f"{self.path}: {self.reason}")
+        return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 1]}…"
 
 
 def parse_batch(text: str | bytes, *, name: str) -> Batch:
@@ -55,9 +58,8 @@ def parse_batch(text: str | bytes, *, name: str) -> Batch:
     """
     document = _object(text)
     if document.get("id") != name:
-        message = (
-            f"id is {document.get('id')!r}, but the file is named {name!r}; they must be the same"
-        )
+        found = described(document.get("id"))
+        message = f"id is {found}, but the file is named {name!r}; they must be the same"
         raise InvalidValue(message)
     root = _hash(document.get("root"), "root")
     leaves = _leaves(document, root)
@@ -134,7 +136,9 @@ def _created_at(document: dict[str, object]) -> int | None:
     if value is None and "createdAt" not in document:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        message = f"createdAt is {value!r}; write Unix seconds as an integer, or leave the key out"
+        message = (
+            f"createdAt is {described(value)}; write whole Unix seconds, 0 or more, or leave it out"
+        )
         raise InvalidValue(message)
     return value
 
@@ -142,7 +146,8 @@ def _created_at(document: dict[str, object]) -> int | None:
 def _namespace(document: dict[str, object]) -> str:
     value = document.get("namespace", "")
     if not isinstance(value, str):
-        message = f"namespace is {value!r}; write a name such as dao:example, or leave the key out"
+        found = described(value)
+        message = f"namespace is {found}; write a name such as dao:example, or leave the key out"
         raise InvalidValue(message)
     return value
 

@@ -47,9 +47,9 @@ class Configuration(Wire):
     batches: str = ""
     """Folder of the namespace's batches below the root; empty for the default one."""
     backoff: BackoffSettings = BackoffSettings()
-    anchor_timeout_seconds: float = 300.0
+    anchor_timeout_seconds: float = Field(default=300.0, gt=0, le=86_400, allow_inf_nan=False)
     """Start-to-close of one attempt of `anchor`: after it the same request is sent again."""
-    continue_after_events: int = 4_000
+    continue_after_events: int = Field(default=4_000, ge=5, le=40_000)
     schemes: list[str] = Field(default_factory=list)
     """Schemes that a target may have, for `set_cadence`; not checked if empty."""
     config_hash: str = ""

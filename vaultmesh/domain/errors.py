@@ -5,9 +5,21 @@ DomainError
 └── AnchorError      a step of anchoring failed; carries its failure kind (`vaultmesh.domain.failures`)
 """
 
+from typing_extensions import override
+
+
+def printable(text: str) -> str:
+    """Return a text that can be encoded: of a file's name that is not UTF-8, Python makes half characters."""
+    return text.encode(errors="backslashreplace").decode()
+
 
 class DomainError(Exception):
     """Anything this product refuses or fails at, in words an operator can act on."""
+
+    @override
+    def __str__(self) -> str:
+        """Return the message in a form that logs, JSON and Temporal take."""
+        return printable(super().__str__())
 
 
 class InvalidValue(DomainError, ValueError):  # noqa: N818 - reads as what it says

@@ -100,7 +100,7 @@ class _Walk:
         if isinstance(item, bytes):
             self.require("holds nothing at this key", holds=len(item) == HASH_BYTES)
             return self.named(item)
-        self.require("has a large node inside another", holds=len(rlp.encode(item)) < HASH_BYTES)
+        self.require("has a large node inside another", holds=_is_small(item))
         return self._node(item)
 
     def value(self, item: Item) -> bytes:
@@ -120,6 +120,16 @@ class _Walk:
         items = () if isinstance(item, bytes) else item
         self.require("holds something that is no node", holds=len(items) in (_BRANCH, _SHORT))
         return items
+
+
+def _is_small(item: Item) -> bool:
+    """Say whether a node's RLP is shorter than a hash."""
+    try:
+        return len(rlp.encode(item)) < HASH_BYTES
+    except (
+        RecursionError
+    ):  # a list in a list takes a byte for each: nested that deep it is far longer
+        return False
 
 
 def _compact(item: Item, what: str) -> tuple[int, list[int]]:

@@ -4,10 +4,10 @@ Every message is a frozen pydantic model; fields are only ever added, with defau
 because old histories must replay. The pen's steps are in `vaultmesh.domain.steps`.
 """
 
-from datetime import datetime
+from datetime import MAXYEAR, MINYEAR, datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.status import SlotOutcome
@@ -85,6 +85,15 @@ class AnchorOutcome(Wire):
     at: datetime | None = None
     """Time of the block or token, in UTC."""
     finality: str = "observed"
+
+    @field_validator("at")
+    @classmethod
+    def _tellable(cls, at: datetime | None) -> datetime | None:
+        """Refuse an instant that has no form in UTC: somebody completed the activity by hand."""
+        if at is not None and at.year in (MINYEAR, MAXYEAR):
+            message = f"year {at.year} is out of range"
+            raise ValueError(message)
+        return at
 
 
 class CountOwed(Wire):

@@ -63,6 +63,8 @@ class PenRound(BaseModel):
     not_before: datetime | None = None
     """Earliest instant of the next broadcast: a node that forgets what it accepts is not asked at every look."""
     bump_due: bool = False
+    refused: int = 0
+    """Bids in a row that were too low for the node."""
     sent: bool = False
     """Whether the ledger may know it: false only before the first broadcast."""
     recorded: bool = False

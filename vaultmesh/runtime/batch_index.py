@@ -3,7 +3,8 @@
 1. A folder is listed again only when its names changed, and only new files are parsed.
 2. Refused files are looked at again each time; of the others a few in turn after a short rest, so that
    a changed one is noticed also when its name is not new; `reload` notices at once.
-3. A file that can't be used is reported beside the others and never stops them.
+3. A file that can't be used is reported beside the others and never stops them, also where the storage fails.
+4. A listed file that was gone or could not be read is looked at again at the next listing.
 """
 
 import sys
@@ -87,7 +88,9 @@ class _Folder:
     list_again_at: float = 0.0
     look_again_at: float = 0.0
     listed: Sequence[str] = ()
-    """Names as they were listed last, in that order."""
+    """Names as they were listed last, in that order; each was looked at, or is among `unseen`."""
+    unseen: set[str] = field(default_factory=set)
+    """Names that a look found gone or unreadable: the next listing would take them for known."""
     known: dict[str, _Known] = field(default_factory=dict)
     refused: dict[str, _Known] = field(default_factory=dict)
     by_namespace: dict[str, list[BatchRef]] = field(default_factory=dict)
@@ -97,16 +100,27 @@ class _Folder:
     turn: list[str] = field(default_factory=list)
     """Names whose turn to be looked at again is still to come."""
 
-    def add(self, name: str, known: _Known) -> None:
-        self.drop(name)
-        self.known[name] = known
-        if known.ref is None:
-            self.refused[name] = known
-            return
-        insort(self.by_namespace.setdefault(known.namespace, []), known.ref, key=_AGE_ORDER)
-        self.views.clear()
+    def take(self, name: str, found: _Known | None) -> None:
+        """Take what a look at a file found; None: it is gone."""
+        self._drop(name)
+        ref = self._remember(name, found)
+        if ref is not None:
+            insort(self.by_namespace.setdefault(ref.leaf_namespace, []), ref, key=_AGE_ORDER)
+            self.views.clear()
 
-    def drop(self, name: str) -> None:
+    def _remember(self, name: str, found: _Known | None) -> BatchRef | None:
+        if found is None or found.stamp == _UNREAD:
+            self.unseen.add(name)
+        else:
+            self.unseen.discard(name)
+        if found is None:
+            return None
+        self.known[name] = found
+        if found.ref is None:
+            self.refused[name] = found
+        return found.ref
+
+    def _drop(self, name: str) -> None:
         known = self.known.pop(name, None)
         self.refused.pop(name, None)
         if known is not None and known.ref is not None:
@@ -114,14 +128,14 @@ class _Folder:
             del refs[bisect_left(refs, known.ref.age_order, key=_AGE_ORDER)]
             self.views.clear()
 
-    def fill(self, found: dict[str, _Known]) -> None:
-        """Take many files at once."""
-        for name, known in found.items():
-            self.known[name] = known
-            if known.ref is None:
-                self.refused[name] = known
-            else:
-                self.by_namespace.setdefault(known.namespace, []).append(known.ref)
+    def take_many(self, looks: dict[str, _Known | None]) -> None:
+        """Take what looks at many files found, at once."""
+        for name in looks:
+            self._drop(name)
+        for name, found in looks.items():
+            ref = self._remember(name, found)
+            if ref is not None:
+                self.by_namespace.setdefault(ref.leaf_namespace, []).append(ref)
         for refs in self.by_namespace.values():
             refs.sort(key=_AGE_ORDER)
         self.views.clear()
@@ -225,16 +239,20 @@ class BatchIndex:
     def _list(self, index: _Folder) -> None:
         names = self._store.names(index.path)
         fresh, gone = changes(index.listed, names)
-        index.listed = names
         for name in gone:
-            index.drop(name)
+            index.take(name, None)
+        if index.unseen:
+            fresh.extend(index.unseen.intersection(names))
         files = [name for name in fresh if name.endswith(SUFFIX)]
         if len(files) > LOOKED_AT_AGAIN:
-            found = {name: self._parse(index.path, name) for name in files}
-            index.fill({name: known for name, known in found.items() if known})
-            return
-        for name in files:
-            self._look_again(index, name)
+            index.take_many({name: self._parse(index.path, name) for name in files})
+        else:
+            for name in files:
+                self._look_again(index, name)
+        # Last: a listing that was broken off must not claim what it did not look at.
+        index.listed = names
+        if index.unseen:
+            index.unseen.intersection_update(names)
 
     def _look_at_some(self, index: _Folder) -> None:
         """Look at the next few known files."""
@@ -250,25 +268,24 @@ class BatchIndex:
 
     def _look_again(self, index: _Folder, name: str) -> None:
         known = index.known.get(name)
-        stamp = self._store.stamp(f"{index.path}/{name}")
-        if stamp is not None and known is not None and known.stamp == hash(stamp):
-            return
-        found = self._parse(index.path, name) if stamp is not None else None
-        if found is None:
-            index.drop(name)
-        else:
-            index.add(name, found)
+        if known is None or not self._is_unchanged(f"{index.path}/{name}", known):
+            index.take(name, self._parse(index.path, name))
+
+    def _is_unchanged(self, path: str, known: _Known) -> bool:
+        try:
+            stamp = self._store.stamp(path)
+        except NetworkFailure:
+            return False  # parsing it tells why
+        return stamp is not None and known.stamp == hash(stamp)
 
     def _parse(self, folder: str, name: str) -> _Known | None:
         path, batch_id = f"{folder}/{name}", name.removesuffix(SUFFIX)
-        stamp = self._store.stamp(path)
-        if stamp is None:
-            return None
         try:
-            content = self._store.read(path)
+            stamp = self._store.stamp(path)
+            content = self._store.read(path) if stamp is not None else None
         except NetworkFailure as failure:
             return _Known(_UNREAD, None, Refused(path, str(failure)))
-        if content is None:
+        if stamp is None or content is None:
             return None
         try:
             batch = parse_batch(content, name=batch_id)

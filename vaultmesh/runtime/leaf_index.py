@@ -1,7 +1,8 @@
 """The place where a leaf finds the rounds that may hold it, over all manifests of a target.
 
 1. It is built at the first question and then grows with the rounds that are noted.
-2. It takes 12 bytes a leaf and says "may": the reader checks the manifest.
+2. A manifest is in it wholly, or waits and is read at the next question: a failure loses no leaf.
+3. It takes 12 bytes a leaf and says "may": the reader checks the manifest.
 """
 
 import threading
@@ -45,7 +46,11 @@ class LeafIndex:
             self._waiting.update(identities)
 
     def rounds_with(self, leaf: Leaf) -> list[str]:
-        """Return the rounds that may hold a leaf."""
+        """Return the rounds that may hold a leaf.
+
+        Raises:
+            NetworkFailure: a manifest that waits can't be read, so that the answer is not known.
+        """
         key = _key(leaf)
         with self._lock:
             self._read_waiting()
@@ -62,25 +67,30 @@ class LeafIndex:
             return list(self._refused.values())
 
     def _read_waiting(self) -> None:
-        fresh: list[tuple[int, int]] = []
-        for identity in list(self._waiting):
-            path = f"{self._folder}/{identity}/{self._manifest_name}"
-            content = self._store.read(path)
-            if content is None:
-                continue
-            try:
-                keys = [_key(leaf) for leaf in _leaves(content)]
-            except InvalidValue as error:
-                self._refused[identity] = Refused(path, str(error))
-                continue
-            self._refused.pop(identity, None)
-            self._waiting.discard(identity)
-            fresh.extend((key, len(self._rounds)) for key in keys)
-            self._rounds.append(identity)
-        for key, place in fresh:
+        try:
+            for identity in list(self._waiting):
+                self._read_one(identity)
+        finally:
+            if len(self._recent) > MOST_RECENT:
+                self._merge()
+
+    def _read_one(self, identity: str) -> None:
+        """Take a manifest's leaves in; it keeps waiting unless all of them are."""
+        path = f"{self._folder}/{identity}/{self._manifest_name}"
+        content = self._store.read(path)
+        if content is None:
+            return
+        try:
+            keys = [_key(leaf) for leaf in _leaves(content)]
+        except InvalidValue as error:
+            self._refused[identity] = Refused(path, str(error))
+            return
+        self._refused.pop(identity, None)
+        place = len(self._rounds)
+        self._rounds.append(identity)
+        for key in keys:
             self._recent.setdefault(key, []).append(place)
-        if len(self._recent) > MOST_RECENT:
-            self._merge()
+        self._waiting.discard(identity)
 
     def _merge(self) -> None:
         pairs = list(zip(self._keys, self._places, strict=True))

@@ -13,6 +13,7 @@ from types import TracebackType
 
 from typing_extensions import override
 
+from vaultmesh.domain.errors import printable
 from vaultmesh.runtime.version import VERSION
 
 SERVICE = "vmsh-scheduler"
@@ -81,7 +82,7 @@ class JsonLines(logging.Formatter):
         line["msg"] = record.getMessage()
         if record.exc_info:
             line["err"] = self.formatException(record.exc_info)
-        return without_secrets(json.dumps(line, default=str, ensure_ascii=False))
+        return without_secrets(printable(json.dumps(line, default=str, ensure_ascii=False)))
 
 
 def set_up(level: str) -> None:

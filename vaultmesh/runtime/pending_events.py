@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydantic_core import from_json
 
 from vaultmesh.domain.batch import Refused
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import InvalidValue, printable
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.runtime.event_receipts import EventReceipts, batch_of, event_file_names
@@ -61,6 +61,9 @@ def read_pending(store: Store, namespace: str) -> tuple[list[Event], list[Refuse
 
 
 def _event(store: Store, namespace: str, path: str, content: bytes) -> Event:
+    if printable(path) != path:
+        message = "its name is not UTF-8, which no note or batch can hold; rename it"
+        raise InvalidValue(message)
     try:
         entry = from_json(content)
     except ValueError as error:

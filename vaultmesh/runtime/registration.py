@@ -9,9 +9,13 @@ from enum import StrEnum
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.client import (
+    Client,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from vaultmesh.domain.clock import ClockInput, Configuration, ConfigureAnswer
@@ -45,6 +49,15 @@ class NoWorker(DomainError):  # noqa: N818 - a state of the world, told to the o
         )
 
 
+class NotRegistered(DomainError):  # noqa: N818 - a state of the world, told to the operator
+    """Clocks did not take their configuration; those of all other namespaces did."""
+
+    def __init__(self, refusals: Mapping[str, str]) -> None:
+        """Keep each namespace's reason, and tell a line for each."""
+        self.refusals = dict(refusals)
+        super().__init__("\n".join(f"{name}: {reason}" for name, reason in self.refusals.items()))
+
+
 class Change(StrEnum):
     """What became of a namespace's workflow."""
 
@@ -74,6 +87,7 @@ async def register(
 
     Raises:
         NoWorker: an existing workflow did not answer in time.
+        NotRegistered: at the end, if clocks refused their configuration.
     """
     past = imported or {}
     at_once = asyncio.Semaphore(AT_ONCE)
@@ -90,12 +104,20 @@ async def register(
             return await _register_one(client, configuration, past.get(spec.name, {}))
 
     tasks = [asyncio.create_task(one(spec)) for spec in specs.values()]
+    refusals: dict[str, str] = {}
     try:
         for task in tasks:
-            yield await task
+            try:
+                registered = await task
+            except NotRegistered as refused:
+                refusals.update(refused.refusals)
+            else:
+                yield registered
     finally:
         for task in tasks:
             task.cancel()
+    if refusals:
+        raise NotRegistered(refusals)
 
 
 async def _register_one(
@@ -125,11 +147,23 @@ async def _configure(client: Client, configuration: Configuration) -> Registered
         )
     except WorkflowUpdateRPCTimeoutOrCancelledError as error:
         raise NoWorker from error
+    except WorkflowUpdateFailedError as error:
+        raise NotRegistered({configuration.namespace: _reason(error)}) from error
     except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            ended = "its clock has just ended; register it again"
+            raise NotRegistered({configuration.namespace: ended}) from error
         if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
             raise NoWorker from error
         raise
     return Registered(configuration.namespace, Change(answer.change), tuple(answer.undone))
+
+
+def _reason(error: WorkflowUpdateFailedError) -> str:
+    """Return in one line why a clock refused."""
+    cause = error.cause
+    said = cause.message if isinstance(cause, ApplicationError) else str(cause)
+    return f"its clock refused the configuration: {' '.join(said.split())}"
 
 
 async def worker_polls(client: Client) -> bool:

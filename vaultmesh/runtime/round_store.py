@@ -146,6 +146,7 @@ class RoundStore(RoundFiles):
         chosen = next((one for one in candidates if one.tx_ref == winner), candidates[-1])
         current = [one for one in candidates if one.reservation == chosen.reservation]
         stamp = self.candidate_stamp(round_id, current[-1].n)
+        riders = (one.required_depth for one in self.riders(round_id).riders)
         return WatchedRound(
             round_id=round_id,
             commitment=manifest.commitment.receipt_form,
@@ -153,7 +154,7 @@ class RoundStore(RoundFiles):
             reservation=Reservation.model_validate(chosen.reservation),
             tx_refs=[one.tx_ref for one in current],
             signed_at=datetime.fromtimestamp(stamp.modified_ns / 1e9 if stamp else 0, UTC),
-            depths=manifest.required_depths,
+            depths=sorted({*manifest.required_depths, *riders}),
         )
 
     def find_root(self, root: MerkleRoot) -> str | None:

@@ -1,7 +1,8 @@
 """The place where a batch is made from files or from pending events.
 
 1. A note of what is about to be sealed is made durable first, then the batch file is created
-   exclusively, then the event receipts, then pending files are deleted, then the note.
+   exclusively, then the event receipts, then pending files are deleted, then the receipts
+   follow an anchor that was quicker, then the note is deleted.
 2. The batch file is what counts: with it everything after is done again at the next seal, without
    it nothing has happened.
 3. A batch id is the time in Unix seconds, or the next free second.
@@ -31,6 +32,7 @@ from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.runtime.batch_index import DEFAULT_FOLDER
 from vaultmesh.runtime.event_receipts import RECEIPTS_FOLDER, EventReceipts, batch_of
 from vaultmesh.runtime.pending_events import Event, read_pending
+from vaultmesh.runtime.receipt_store import ReceiptStore
 from vaultmesh.runtime.storage import Store
 
 NOTES_FOLDER = "out/.sealing"
@@ -189,6 +191,7 @@ def _seal(
 def _finish(store: Store, batch: Batch, pending: Sequence[str]) -> None:
     """Write the event receipts that are missing, then delete the pending files.
 
+    The batch may be anchored by now, and nobody else derives receipts that came after its anchor.
     The event id of a sealed file is in path form already.
     """
     paths = legacy_tree.paths([leaf.digest for leaf in batch.leaves])
@@ -206,6 +209,7 @@ def _finish(store: Store, batch: Batch, pending: Sequence[str]) -> None:
         store.create(path, event_receipt_document(receipt).encode())
     for source in pending:
         store.delete(source)
+    ReceiptStore(store).derive_event_receipts(batch.id, batch.root)
 
 
 def _note(path: str, batch: Batch, pending: Sequence[str]) -> bytes:

@@ -117,7 +117,7 @@ class _Variables(BaseModel):
     metrics_prefix: Annotated[str, AfterValidator(_check_prefix)] = "scheduler"
     log_level: Annotated[LogLevel, BeforeValidator(_level)] = LogLevel.INFO
     vmsh_anchor_timeout: Annotated[timedelta, BeforeValidator(_timeout)] = timedelta(minutes=5)
-    vmsh_continue_after_events: Annotated[int, BeforeValidator(_number), Field(ge=1, le=40_000)] = (
+    vmsh_continue_after_events: Annotated[int, BeforeValidator(_number), Field(ge=5, le=40_000)] = (
         4_000
     )
 

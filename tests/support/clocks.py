@@ -1,0 +1,57 @@
+"""Clocks that are said to run: a client that starts nothing, and asks them to take their configuration."""
+
+from dataclasses import dataclass, field
+
+from temporalio.client import WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from vaultmesh.domain.clock import Configuration, ConfigureAnswer
+from vaultmesh.domain.names import namespace_workflow_id
+from vaultmesh.domain.status import NamespaceState
+
+DRAINING = "the namespace is being unregistered;\nregister it again afterwards"
+REFUSED = (
+    "its clock refused the configuration: the namespace is being unregistered; "
+    "register it again afterwards"
+)
+"""What is told of it, in one line."""
+
+
+@dataclass
+class Clocks:
+    """Stands in for Temporal's client."""
+
+    draining: set[str] = field(default_factory=set)
+    """Namespaces whose clocks refuse."""
+    ending: set[str] = field(default_factory=set)
+    """Namespaces whose clocks end before they are asked."""
+    configured: list[str] = field(default_factory=list)
+    """Namespaces that took their configuration, in that order."""
+
+    async def start_workflow(self, workflow: str, _: object, *, id: str, **__: object) -> None:  # noqa: A002 - the client's own name
+        """Find that the clock runs."""
+        raise WorkflowAlreadyStartedError(id, workflow)
+
+    def get_workflow_handle(self, workflow_id: str) -> "Clocks":
+        """Return whoever answers for a clock."""
+        del workflow_id
+        return self
+
+    async def execute_update(
+        self, verb: str, configuration: Configuration, **_: object
+    ) -> ConfigureAnswer:
+        """Answer as a clock does."""
+        assert verb == "configure"
+        name = configuration.namespace
+        if name in self.draining:
+            raise WorkflowUpdateFailedError(ApplicationError(DRAINING, type="InvalidValue"))
+        if name in self.ending:
+            raise RPCError("workflow execution already completed", RPCStatusCode.NOT_FOUND, b"")
+        self.configured.append(name)
+        return ConfigureAnswer(
+            namespace=name,
+            state=NamespaceState.RUNNING,
+            workflow_id=namespace_workflow_id(name),
+            change="updated",
+        )
