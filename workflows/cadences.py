@@ -14,7 +14,7 @@ from temporalio.exceptions import ActivityError, FailureError
 from vaultmesh.domain.bookkeeping import Clock
 from vaultmesh.domain.clock import CadenceBook, InFlight
 from vaultmesh.domain.messages import AnchorAsk, AnchorOutcome, CountOwed, Owed
-from vaultmesh.domain.status import SlotOutcome
+from vaultmesh.domain.status import PausedView, SlotOutcome
 from workflows import options, ports
 from workflows.calls import StepFailed, understood
 
@@ -140,9 +140,10 @@ class Cadences:
 
     async def _serve(self, label: str, slot: str, *, is_slot: bool) -> None:
         """Look whether anything is owed, and ask for an anchor if so."""
+        before = self._clock.book(label).paused
         owed = await self._count_owed(label)
         book = self._clock.state.books.get(label)
-        if book is None or self._came_too_late(label, book, is_slot=is_slot):
+        if book is None or self._came_too_late(label, book, before, is_slot=is_slot):
             return
         if owed is not None:
             self._clock.note_owed(label, owed)
@@ -156,11 +157,17 @@ class Cadences:
             self._clock.begin(label, slot, workflow.now(), is_slot=is_slot)
             self._follow(label)
 
-    def _came_too_late(self, label: str, book: CadenceBook, *, is_slot: bool) -> bool:
-        """Whether the cadence went, the clock was stopped, or what is no slot was paused while it was being counted."""
+    def _came_too_late(
+        self, label: str, book: CadenceBook, before: PausedView | None, *, is_slot: bool
+    ) -> bool:
+        """Whether the cadence went, the clock was stopped, or what is no slot was paused while it was being counted.
+
+        A cadence that was paused before is forced all the same.
+        """
         if label not in self._clock.configuration.cadences:
             return True
-        is_held = self.stopping or (book.paused is not None and not is_slot)
+        paused_meanwhile = book.paused is not None and book.paused != before
+        is_held = self.stopping or (paused_meanwhile and not is_slot)
         if not is_held or not workflow.patched(STOPPED_WHILE_COUNTING):
             return False
         if is_slot:
