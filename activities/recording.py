@@ -80,13 +80,13 @@ class Recording:
         reopened = order.state is RecordState.CLOSED and await asyncio.to_thread(
             self._reopened, order, done
         )
-        if done.failed:
-            await self._tell_stuck(order, done)
-            if not reopened:
-                raise next(iter(done.failed.values()))
-        if order.view is not None and order.view.final and order.view.block == view.block:
+        is_settled = order.view is not None and order.view.final and order.view.block == view.block
+        if is_settled and not done.failed:
             await asyncio.to_thread(self._close_final, order, view)
         await self._answers.complete(order.target, done.answers(order.waiting))
+        await self._tell_stuck(order, done)
+        if done.failed and not reopened:
+            raise next(iter(done.failed.values()))
         return Recorded(receipts=len(done.receipts), reopened=[order.round_id] if reopened else [])
 
     def _reopened(self, order: Record, done: Done) -> bool:
@@ -128,9 +128,8 @@ class Recording:
         return reopened
 
     async def _tell_stuck(self, order: Record, done: Done) -> None:
-        """Tell the clocks of requests whose receipts can't be written, before anybody else is answered."""
+        """Tell the clocks of requests whose receipts can't be written."""
         attempt = order.tries * ATTEMPTS + activity.info().attempt
-        await self._answers.complete(order.target, done.answers(order.waiting))
         for one in order.waiting:
             if (failure := done.failed.get(one.namespace)) is not None:
                 await self._answers.note(one, attempt, failure.kind, str(failure), order.backoff)

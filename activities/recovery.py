@@ -47,24 +47,35 @@ class Recovery:
                 f"an open round can't be read, and nothing is signed beside it: {unreadable[0]}"
             )
             raise InvalidValue(message)
-        recovered = [self._round(target, round_id) for round_id in rounds.open_rounds()]
+        recovered: list[RecoveredRound] = []
+        revisions = [rounds.highest_revision()]
+        for round_id in rounds.open_rounds():
+            riders = self._stored_riders(target, round_id)
+            receipts = self._receipts(target, rounds.read_manifest(round_id), riders)
+            recovered.append(self._round(target, round_id, riders, receipts))
+            revisions.extend(one.metadata.revision for one in receipts)
         newest = rounds.newest_reservation()
         return Recovered(
             rounds=sorted(recovered, key=_sequence),
             last=Reservation.model_validate(newest) if newest is not None else None,
-            revision=max(rounds.highest_revision(), self._receipt_revision(target, recovered)),
+            revision=max(revisions),
             problems=rounds.problems(),
         )
 
-    def _round(self, target: Target, round_id: str) -> RecoveredRound:
+    def _round(
+        self, target: Target, round_id: str, stored: Riders, receipts: Sequence[AnchorReceipt]
+    ) -> RecoveredRound:
         rounds = self._files.rounds(target)
         manifest, candidates = rounds.read_manifest(round_id), rounds.candidates(round_id)
         newest = candidates[-1].reservation
         current = [one for one in candidates if one.reservation == newest]
-        receipts = self._receipts(target, manifest)
-        riders = _riders(self._stored_riders(target, round_id))
+        riders = _riders(stored)
         depths = {*manifest.required_depths, *(one.required_depth for one in riders)}
-        claims = [one.block_number for one in receipts if one.status is Status.VERIFIED]
+        claims = [
+            one.block_number
+            for one in receipts
+            if one.metadata.round == round_id and one.status is Status.VERIFIED
+        ]
         return RecoveredRound(
             sealed=SealedRound(
                 round_id=round_id,
@@ -90,31 +101,19 @@ class Recovery:
         except InvalidValue:
             return Riders()
 
-    def _receipts(self, target: Target, manifest: Manifest) -> list[AnchorReceipt]:
-        """Return the receipts of a round's batches and of its riders', those that say the round is theirs."""
-        riders = self._stored_riders(target, manifest.round_id).riders
+    def _receipts(self, target: Target, manifest: Manifest, stored: Riders) -> list[AnchorReceipt]:
+        """Return the receipts of a round's batches and of its riders', also those that name an earlier round.
+
+        Their revision counts as well: what is written next must be newer.
+        """
         batches = dict.fromkeys(
-            [*(one.batch_id for one in manifest.leaves), *(one.batch_id for one in riders)]
+            [*(one.batch_id for one in manifest.leaves), *(one.batch_id for one in stored.riders)]
         )
         return [
             receipt
             for batch_id in batches
             for receipt in self._files.receipts.of_batch(batch_id, target)
-            if receipt.metadata.round == manifest.round_id
         ]
-
-    def _receipt_revision(self, target: Target, recovered: Sequence[RecoveredRound]) -> int:
-        """Return the highest revision that the receipts of open rounds carry."""
-        rounds = self._files.rounds(target)
-        manifests = [rounds.read_manifest(one.sealed.round_id) for one in recovered]
-        return max(
-            (
-                receipt.metadata.revision
-                for manifest in manifests
-                for receipt in self._receipts(target, manifest)
-            ),
-            default=0,
-        )
 
 
 def _riders(stored: Riders) -> list[AnchorRequest]:

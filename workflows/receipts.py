@@ -109,7 +109,7 @@ class Receipts:
         )
         if (row.wanted, row.view) == (wanted, view) and not (late and self._changes.late_comers):
             row.wanted = None
-        self._recorded(row, wanted, view, waiting)
+        self._recorded(row, wanted, view, answered)
         return True
 
     def _recorded(
@@ -117,13 +117,12 @@ class Receipts:
         row: PenRound,
         wanted: RecordState,
         view: RoundView | None,
-        waiting: list[AnchorRequest],
+        answered: set[str],
     ) -> None:
         if wanted is RecordState.LOST:
             self._forget(row)
             return
         row.recorded = True
-        answered = {request.id for request in waiting}
         row.waiting = [request for request in row.waiting if request.id not in answered]
         for request_id in answered:
             self._state.ended(request_id)

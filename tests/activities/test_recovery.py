@@ -1,5 +1,6 @@
 """A pen without a past: what it learns of open rounds from manifests, candidates and receipts, and of none other."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.files import Files
 from activities.watching import differing
-from tests.activities.scripted_ledger import TSA, Stage, owed, request
+from tests.activities.scripted_ledger import OTHER_ROOT, TSA, Stage, owed, request
 from vaultmesh.domain.ledger import RoundState, RoundView
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.pen import PenRound
@@ -60,6 +61,20 @@ async def test_riders_that_cannot_be_read_hold_up_receipts_and_not_what_is_signe
         await stage.included(round_id, revision=3)
     file.write_text(content)
     assert (await stage.included(round_id, revision=3)).receipts == 2
+
+
+async def test_a_receipt_of_a_round_whose_folder_is_lost_still_says_what_is_newer(
+    stage: Stage,
+) -> None:
+    stage.ledger.depth = 1
+    lost = stage.sign(owed("b1", request(FIRST)))
+    await stage.included(lost, request(FIRST), revision=41)
+    shutil.rmtree(next(stage.root.glob(f"out/rounds/*/{lost}")))
+    stage.files = Files(stage.root)
+    stage.sign(owed("b1", request(FIRST)), owed("b2", request(FIRST), root=OTHER_ROOT))
+    found = await stage.recover()
+    assert found.revision == 41
+    assert [one.claimed_block for one in found.rounds] == [None]
 
 
 async def test_another_process_finds_a_round_again_that_it_saw_closed(stage: Stage) -> None:

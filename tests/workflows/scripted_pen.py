@@ -136,9 +136,9 @@ class ScriptedPen:
 
     @activity.defn(name="seal")
     async def seal(self, order: Seal) -> Sealed:
-        answer = self._planned("seal", order) or self.sealed(order)
+        answer: Sealed = self._planned("seal", order) or self.sealed(order)
         await self._gate("seal")
-        return answer  # type: ignore[no-any-return]
+        return answer
 
     def sealed(self, order: Seal, **more: Any) -> Sealed:
         """Return a new round with everything that is asked for."""
@@ -166,9 +166,9 @@ class ScriptedPen:
     async def sign(self, order: Sign) -> Signed:
         name = f"0x{order.round_id}{order.n:02d}"
         made = SignedCandidate(n=order.n, tx_ref=name, raw=name + "raw", terms=order.terms)
-        answer = self._planned("sign", order) or Signed(candidate=made)
+        answer: Signed = self._planned("sign", order) or Signed(candidate=made)
         await self._gate("sign")
-        return answer  # type: ignore[no-any-return]
+        return answer
 
     @activity.defn(name="broadcast")
     async def broadcast(self, order: Broadcast) -> Broadcasted:
@@ -210,9 +210,9 @@ class ScriptedPen:
 
     @activity.defn(name="record")
     async def record(self, order: Record) -> Recorded:
-        answer = self._planned("record", order) or self.records(order)
+        answer: Recorded = self._planned("record", order) or self.records(order)
         await self._gate("record")
-        return answer  # type: ignore[no-any-return]
+        return answer
 
     @activity.defn(name="answer")
     async def answer(self, order: Answer) -> Nothing:

@@ -278,3 +278,22 @@ async def test_no_request_begins_once_a_clock_is_stopped_while_it_counts(stage: 
         await clock.handle.result()
         await stopping
     assert len(behind.asked) == 1
+
+
+async def test_no_request_begins_once_its_cadence_is_paused_while_it_counts(stage: Stage) -> None:
+    behind = ScriptedWorker()
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1000d"))
+        await clock.registered()
+        behind.may_count.clear()
+        await clock.handle.signal("force_anchor")
+        await until(lambda: behind.counting)
+        pausing = asyncio.create_task(clock.update("pause", {"cadence": "fast"}))
+        await asyncio.wait([pausing], timeout=10)
+        behind.may_count.set()
+        view = await pausing
+        await clock.update("resume")  # a later message: the count has ended
+        assert len(behind.asked) == 1
+        await clock.handle.signal("force_anchor")
+        await until(lambda: len(behind.asked) == 2)
+    assert view.paused.keys() == {"fast"}
