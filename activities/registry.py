@@ -45,7 +45,6 @@ def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) 
     return Adapters(
         by_queue={
             SCHEDULER_QUEUE: [
-                requests.count_owed,
                 requests.anchor,
                 requests.ask_again,
                 requests.withdraw,

@@ -1,13 +1,16 @@
-"""The place where a clock's questions are answered on the `scheduler` queue: what is owed, and "I am due".
+"""Activities of a namespace on the `scheduler` queue: `anchor` looks what is owed and says "I am due".
 
-`anchor` never touches a ledger: it signals the target's pen and ends with "will complete asynchronously".
+`anchor` never touches a ledger: it signals the target's workflow and ends with "will complete asynchronously".
 """
 
 import asyncio
+import time
+from dataclasses import dataclass
 
 from temporalio import activity
-from temporalio.client import Client
+from temporalio.client import AsyncActivityCancelledError, Client
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.answers import Answers
 from activities.collector import Collector, call_pen
@@ -15,16 +18,34 @@ from activities.failures import decided_by_the_pen, kind_of, ladder
 from activities.files import Files
 from activities.outcomes import outcome_of
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.failures import AnchorError
-from vaultmesh.domain.messages import AnchorAsk, AnchorOutcome, CountOwed, Nothing, Owed
+from vaultmesh.domain.failures import AnchorError, NetworkFailure
+from vaultmesh.domain.messages import (
+    AnchorAsk,
+    AnchorOutcome,
+    AnchorRequest,
+    Nothing,
+    OutcomeStatus,
+)
 from vaultmesh.domain.names import WITHDRAW
 from vaultmesh.domain.target import Target
 
 MOST_REFUSALS_SHOWN = 5
+QUICK_LOOK_SECONDS = 0.25
+"""After a longer look at the files the server is asked whether the request still stands: a pause may have come."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the files say of a request."""
+
+    outcome: AnchorOutcome | None = None
+    """None if something is owed."""
+    root_id: str = ""
+    """Marker of the root, for what is owed."""
 
 
 class Requests:
-    """Adapters of the ports `count_owed`, `anchor`, `ask_again` and `withdraw`."""
+    """Adapters of the ports `anchor`, `ask_again` and `withdraw`."""
 
     def __init__(
         self, files: Files, collector: Collector, answers: Answers, client: Client
@@ -35,52 +56,80 @@ class Requests:
         self._answers = answers
         self._client = client
 
-    @activity.defn(name="count_owed")
-    async def count_owed(self, question: CountOwed) -> Owed:
-        """Count a namespace's batches without an anchor on a target; only reads."""
-        self._answers.metrics.slots_ended(question.namespace, question.cadence, question.outcomes)
-        with decided_by_the_pen():
-            return await asyncio.to_thread(
-                self._owed, question.namespace, question.target, question.batches
-            )
-
-    def _owed(self, namespace: str, target: Target, folder: str) -> Owed:
-        found = self._files.owed(namespace, target, folder)
-        return Owed(
-            batches=len(found.owed),
-            refused=[str(refused) for refused in found.refused[:MOST_REFUSALS_SHOWN]],
-            refused_count=len(found.refused),
-        )
-
     @activity.defn(name="anchor")  # noqa: RET503 - it ends by raising
     async def anchor(self, ask: AnchorAsk) -> AnchorOutcome:
-        """Have a target's pen told that a cadence is due; idempotent by the request id (X1).
+        """Look what a due cadence owes, and have its target told that it is due; idempotent by the request id (X1).
 
-        Ends with what the receipts say if nothing is owed any more: the answer to an earlier attempt was lost then.
+        With nothing owed it ends at once, with what the receipts say: the answer to an earlier attempt was lost then.
         """
         request = ask.request
-        if activity.info().attempt == 1:
-            self._answers.metrics.attempted(request, ask.target)
+        self._answers.metrics.slots_ended(request.namespace, request.cadence, ask.outcomes)
         failures = max(request.failures, _failures_so_far())
+        began = time.monotonic()
         try:
-            owed = await asyncio.to_thread(
-                self._owed, request.namespace, ask.target, request.batches
-            )
-            if not owed.batches and not owed.refused_count:
-                outcome = await asyncio.to_thread(outcome_of, self._files, request, ask.target)
-                self._answers.metrics.ended(request, ask.target, outcome)
-                return outcome
-            root_id = await asyncio.to_thread(self._files.root_id)
-            asked = request.model_copy(update={"failures": failures, "root_id": root_id})
-            await self._collector.send(ask.model_copy(update={"request": asked}))
+            look = await self._counted_look(ask)
+            if look.outcome is not None:
+                self._answers.metrics.ended(request, ask.target, look.outcome)
+                return look.outcome
+            if time.monotonic() - began < QUICK_LOOK_SECONDS or await self._is_still_asked():
+                await self._send(ask, failures, look.root_id)
         except (AnchorError, InvalidValue) as error:
             await self._report(ask, failures + 1, error)
-        activity.raise_complete_async()  # never returns: the pen answers by ids
+        activity.raise_complete_async()  # never returns: the target's workflow answers by ids
+
+    async def _counted_look(self, ask: AnchorAsk) -> _Look:
+        """Look, and count the request as attempted, once: when something is owed, or the storage can't say."""
+        is_first = activity.info().attempt == 1 and not ask.asked_before
+        look = None
+        try:
+            look = await self._look(ask, asked_before=not is_first)
+        finally:
+            if is_first and (look is None or look.outcome is None):
+                self._answers.metrics.attempted(ask.request, ask.target)
+        return look
+
+    async def _look(self, ask: AnchorAsk, *, asked_before: bool) -> _Look:
+        """Return what the files say.
+
+        Raises:
+            AnchorError: the storage does not say.
+            InvalidValue: all that is left are batches that can't be anchored.
+        """
+        return await asyncio.to_thread(self._looked, ask.request, ask.target, asked_before)
+
+    def _looked(self, request: AnchorRequest, target: Target, asked_before: bool) -> _Look:
+        found = self._files.owed(request.namespace, target, request.batches)
+        if found.owed:
+            return _Look(root_id=self._files.root_id())
+        if found.refused:
+            raise InvalidValue("; ".join(str(one) for one in found.refused[:MOST_REFUSALS_SHOWN]))
+        if asked_before:
+            return _Look(outcome_of(self._files, request, target))
+        return _Look(AnchorOutcome(status=OutcomeStatus.NOTHING_OWED))
+
+    async def _is_still_asked(self) -> bool:
+        """Ask the server whether this attempt is still waited for: a pause meanwhile has ended it."""
+        info = activity.info()
+        handle = self._client.get_async_activity_handle(task_token=info.task_token)
+        try:
+            await handle.heartbeat(*info.heartbeat_details)
+        except AsyncActivityCancelledError:
+            return False
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            message = f"Temporal did not say whether the request is still wanted: {error.message}"
+            raise NetworkFailure(message) from error
+        return True
+
+    async def _send(self, ask: AnchorAsk, failures: int, root_id: str) -> None:
+        asked = ask.request.model_copy(update={"failures": failures, "root_id": root_id})
+        await self._collector.send(ask.model_copy(update={"request": asked}))
 
     async def _report(
         self, ask: AnchorAsk, failures: int, error: AnchorError | InvalidValue
     ) -> None:
-        """Fail this attempt with its place on the ladder."""
+        """Fail this attempt with its place on the backoff."""
         kind = kind_of(error)
         activity.heartbeat(failures)
         self._answers.metrics.failed(ask.request, ask.target, kind)
@@ -90,9 +139,13 @@ class Requests:
 
     @activity.defn(name="ask_again")
     async def ask_again(self, ask: AnchorAsk) -> Nothing:
-        """Send a request in flight to its pen once more, at once; idempotent by the request id."""
+        """Look at once for a request in flight, and send it once more or end it; idempotent by the request id."""
         with decided_by_the_pen():
-            await self._collector.send(ask)
+            look = await self._look(ask, asked_before=True)
+            if look.outcome is None:
+                await self._send(ask, ask.request.failures, look.root_id)
+            else:
+                await self._answers.complete(ask.target, [(ask.request, look.outcome)])
         return Nothing()
 
     @activity.defn(name="withdraw")

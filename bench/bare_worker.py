@@ -1,4 +1,4 @@
-"""The place where a workflow runs that does nothing but wait, look and ask: what the server can do at most.
+"""Runs workflows that do nothing but wait and ask: what the server can do at most.
 
 Usage: python -m bench.bare_worker READY_FILE, with TEMPORAL_ADDRESS set.
 """
@@ -23,12 +23,6 @@ class Bare(BaseModel):
     due: list[datetime]
 
 
-@activity.defn(name="look")
-async def look() -> int:
-    """Take the place of `count_owed`."""
-    return 1
-
-
 @activity.defn(name="ask")
 async def ask() -> int:
     """Take the place of `anchor`, answered at once."""
@@ -37,7 +31,7 @@ async def ask() -> int:
 
 @workflow.defn(name=WORKFLOW)
 class BareWorkflow:
-    """Waits for each instant, runs a local activity and an activity."""
+    """Waits for each instant and runs an activity."""
 
     @workflow.run
     async def run(self, given: Bare) -> None:
@@ -46,9 +40,6 @@ class BareWorkflow:
             wait = due - workflow.now()
             if wait > timedelta(0):
                 await workflow.sleep(wait)
-            await workflow.execute_local_activity(
-                "look", start_to_close_timeout=timedelta(seconds=20)
-            )
             await workflow.execute_activity("ask", start_to_close_timeout=timedelta(minutes=5))
         await workflow.wait_condition(lambda: False)
 
@@ -63,7 +54,7 @@ async def main(ready: Path) -> None:
         client,
         task_queue=QUEUE,
         workflows=[BareWorkflow],
-        activities=[look, ask],
+        activities=[ask],
         workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
         max_cached_workflows=1_500,
         max_concurrent_activities=500,

@@ -18,10 +18,11 @@ from vaultmesh.domain.pen import PenInput, PenState
 from vaultmesh.domain.status import AggregatorView, PausedView, RejectedView
 from vaultmesh.domain.summary import aggregator_details
 from workflows.calls import StepFailed
-from workflows.changes import LATE_COMERS, Changes
 from workflows.messages import decoded
 from workflows.pen import Pen
+from workflows.runs import has_grown
 from workflows.telling import Teller
+from workflows.updates import own_workflow_task
 from workflows.watch import Watch
 
 
@@ -36,22 +37,22 @@ class AggregatorWorkflow:
         self._state = given.carried.model_copy(deep=True) if given.carried else PenState()
         self._watching: asyncio.Task[None] | None = None
         self._teller = Teller(given, self._state)
-        self._changes = Changes()
-        self._watch = Watch(given, self._state, self._teller, self._changes, self._show)
-        self._pen = Pen(given, self._state, self._teller, self._watch, self._changes)
+        self._watch = Watch(given, self._state, self._teller, self._show)
+        self._pen = Pen(given, self._state, self._teller, self._watch)
 
     @workflow.run
     async def run(self, given: PenInput) -> None:
         """Write, watch and record; continue as a new run at a safe point when the history has grown."""
         del given
-        self._changes.late_comers = workflow.patched(LATE_COMERS)
         self._watching = asyncio.create_task(self._watch.run(self._should_leave))
         self._watch.receipts.record_wanted()
         while not self._should_leave():
             self._show()
             await self._pen.wait_and_step(self._should_leave)
         await self._watching
-        await workflow.wait_condition(lambda: not self._teller.busy)
+        await workflow.wait_condition(
+            lambda: not self._teller.busy and workflow.all_handlers_finished()
+        )
         workflow.continue_as_new(self._given.model_copy(update={"carried": self._state.carried()}))
 
     def _show(self) -> None:
@@ -62,11 +63,7 @@ class AggregatorWorkflow:
         watching = self._watching
         if watching is not None and watching.done() and not watching.cancelled():
             watching.result()  # raises what ended it unexpectedly: the workflow task fails in sight of all
-        info = workflow.info()
-        return (
-            info.is_continue_as_new_suggested()
-            or info.get_current_history_length() >= self._given.continue_after_events
-        )
+        return has_grown(self._given.continue_after_events)
 
     # --- messages --------------------------------------------------------------------------------------------------
 
@@ -97,19 +94,29 @@ class AggregatorWorkflow:
                     self._state.not_before = None
 
     def _enqueue(self, requests: list[AnchorRequest]) -> None:
-        refused = [request for request in requests if not self._state.enqueue(request)]
+        now = workflow.now()
+        withdrawn = [one for one in requests if self._state.is_withdrawn(one.id, now)]
+        self._teller.answer(withdrawn, withdrawn=True)
+        asked = [one for one in requests if not self._state.is_withdrawn(one.id, now)]
+        refused = [request for request in asked if not self._state.enqueue(request)]
         if refused:
             message = f"{len(self._state.queue)} requests wait for this target already; this one comes back later"
             self._teller.fail(refused, StepFailed(FailureKind.NETWORK, message))
 
     def _withdraw(self, requests: list[AnchorRequest]) -> None:
-        """Take requests back that are in no round; those in a signed round finish."""
+        """Take requests back that are in no round; those in a signed round finish.
+
+        One that is still on its way here is remembered: its cadence is paused by then.
+        """
         withdrawn = [request for request in requests if not self._state.in_a_round(request.id)]
+        for request in withdrawn:
+            self._state.withdraw(request.id, workflow.now())
         self._teller.answer(withdrawn, withdrawn=True)
 
     @workflow.update(name=BUMP_FEE)
-    def bump_fee(self) -> AggregatorView:
+    async def bump_fee(self) -> AggregatorView:
         """Bid more for the lowest un-included round now."""
+        await own_workflow_task()
         self._carry_out(pen_orders.BumpFee())
         return self.status()
 

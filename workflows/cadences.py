@@ -1,6 +1,7 @@
-"""The place where a namespace's cadences run: each sleeps until it is due, looks what is owed, and asks for an anchor.
+"""Runs a namespace's cadences: each sleeps until it is due, and asks for an anchor.
 
-Every rule about slots is in `vaultmesh.domain.bookkeeping`; here is only the deterministic order of things.
+Every rule about slots is in `vaultmesh.domain.bookkeeping`; here is only the deterministic order of things. There are no
+local activities: in a replay their results may resolve in another order than at first.
 """
 
 import asyncio
@@ -9,38 +10,30 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ActivityError, FailureError
+from temporalio.exceptions import ActivityError
 
 from vaultmesh.domain.bookkeeping import Clock
-from vaultmesh.domain.clock import CadenceBook, InFlight
-from vaultmesh.domain.messages import AnchorAsk, AnchorOutcome, CountOwed, Owed
-from vaultmesh.domain.status import PausedView, SlotOutcome
+from vaultmesh.domain.clock import InFlight
+from vaultmesh.domain.messages import AnchorAsk, AnchorOutcome
 from workflows import options, ports
 from workflows.calls import StepFailed, understood
 
 RETRY_PAUSE = timedelta(seconds=8)
 """Rest after an `anchor` that somebody ended by hand, before the same request is sent again."""
-STOPPED_WHILE_COUNTING = "nothing is asked for once stopped"
-"""Since this change no request begins after `stop` or `pause`, also when what is owed was being counted meanwhile."""
 
 
 class Cadences:
     """Runs the cadences in a clock's book. `changed` is told of every change that operators should see."""
 
-    def __init__(
-        self, clock: Clock, changed: Callable[[], None], slot_passed: Callable[[], None]
-    ) -> None:
+    def __init__(self, clock: Clock, changed: Callable[[], None]) -> None:
         """Run nothing before `start`."""
         self._clock = clock
         self._changed = changed
-        self._slot_passed = slot_passed
         self._generation = 0
         self._running: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
         self._short_work = 0
-        self._counting = asyncio.Lock()
-        """Held by the one local activity that runs: two at once resolve apart, but together in a replay."""
         self.stopping = False
 
     @property
@@ -104,14 +97,13 @@ class Cadences:
         What a message starts begins after all messages of the same moment: the cadence may be gone again.
         """
         book = self._clock.state.books.get(label)
-        is_there = label in self._clock.configuration.cadences
-        if is_there and book is not None and not book.registered:
+        if book is not None and self._configured(label) and not book.registered:
             book.registered = True
             if book.in_flight is None and book.paused is None:
-                await self._serve(label, f"r{_unix(workflow.now())}", is_slot=False)
+                self._begin(label, f"r{_unix(workflow.now())}", is_slot=False)
         while self._configured(label):
             if await self._slept_until_due(label) and self._configured(label):
-                await self._serve_due(label)
+                self._serve_due(label)
         self._running.discard(label)
         self.start()
 
@@ -132,73 +124,22 @@ class Cadences:
             return True
         return False
 
-    async def _serve_due(self, label: str) -> None:
+    def _serve_due(self, label: str) -> None:
+        """Ask for an anchor at a due slot; whether anything is owed, `anchor` finds out."""
         due = self._clock.take_due(label, workflow.now())
         if due.slots:
-            await self._serve(label, str(_unix(due.last)), is_slot=True)
-        self._slot_passed()
-
-    async def _serve(self, label: str, slot: str, *, is_slot: bool) -> None:
-        """Look whether anything is owed, and ask for an anchor if so."""
-        before = self._clock.book(label).paused
-        owed = await self._count_owed(label)
-        book = self._clock.state.books.get(label)
-        if book is None or self._came_too_late(label, book, before, is_slot=is_slot):
-            return
-        if owed is not None:
-            self._clock.note_owed(label, owed)
-        if book.in_flight is not None or (is_slot and book.paused is not None):
-            if is_slot:
-                book.count(SlotOutcome.PAUSED if book.paused is not None else SlotOutcome.COALESCED)
-        elif owed is not None and not owed.batches and not owed.refused_count:
-            if is_slot:
-                book.count(SlotOutcome.NOTHING_NEW)
-        else:
-            self._clock.begin(label, slot, workflow.now(), is_slot=is_slot)
-            self._follow(label)
-
-    def _came_too_late(
-        self, label: str, book: CadenceBook, before: PausedView | None, *, is_slot: bool
-    ) -> bool:
-        """Whether the cadence went, the clock was stopped, or what is no slot was paused while it was being counted.
-
-        A cadence that was paused before is forced all the same.
-        """
-        if label not in self._clock.configuration.cadences:
-            return True
-        paused_meanwhile = book.paused is not None and book.paused != before
-        is_held = self.stopping or (paused_meanwhile and not is_slot)
-        if not is_held or not workflow.patched(STOPPED_WHILE_COUNTING):
-            return False
-        if is_slot:
-            book.count(SlotOutcome.PAUSED)
-        return True
-
-    async def _count_owed(self, label: str) -> Owed | None:
-        """Return what is owed, or None when the storage does not say: `anchor` will then find out and report."""
-        configuration = self._clock.configuration
-        question = CountOwed(
-            namespace=configuration.namespace,
-            target=configuration.cadences[label].target,
-            batches=configuration.batches,
-            cadence=label,
-            outcomes=self._clock.book(label).outcomes,
-        )
-        self._short_work += 1
-        try:
-            async with self._counting:
-                owed: Owed = await workflow.execute_local_activity(
-                    ports.COUNT_OWED.name, question, result_type=Owed, **options.COUNT_OWED
-                )
-        except FailureError:
-            # a local activity's own failure comes without the ActivityError around it
-            workflow.logger.warning("owed batches not counted")
-            return None
-        finally:
-            self._short_work -= 1
-        return owed
+            self._begin(label, str(_unix(due.last)), is_slot=True)
+        self._changed()
 
     # --- requests --------------------------------------------------------------------------------------------------
+
+    def _begin(self, label: str, slot: str, *, is_slot: bool) -> None:
+        """Ask for an anchor."""
+        self._clock.begin(label, slot, workflow.now(), is_slot=is_slot)
+        self._follow(label)
+
+    def _begin_forced(self, label: str) -> None:
+        self._begin(label, f"f{_unix(workflow.now())}", is_slot=False)
 
     def _follow(self, label: str) -> None:
         flight = self._clock.book(label).in_flight
@@ -209,14 +150,15 @@ class Cadences:
         """Wait for the answer to a request, however long it takes."""
         outcome: AnchorOutcome | None = None
         while outcome is None:
+            ask, flight.asked = self._ask(flight), True
             try:
                 given_back = await workflow.execute_activity(
                     ports.ANCHOR.name,
-                    self._ask(flight),
+                    ask,
                     result_type=RawValue,
                     activity_id=flight.request.id,
                     summary=f"{label} slot {flight.request.slot} to {flight.target}",
-                    **options.anchor(self._clock.configuration.anchor_timeout_seconds),
+                    **options.anchor(self._clock.anchor_timeout(label)),
                 )
                 outcome = understood(given_back, ports.ANCHOR.name, AnchorOutcome)
             except (ActivityError, StepFailed):
@@ -224,8 +166,10 @@ class Cadences:
                     "anchor ended by somebody else; the same request is sent again"
                 )
                 await workflow.sleep(RETRY_PAUSE)
-        self._clock.finish(label, outcome, workflow.now())
+        is_forced = self._clock.finish(label, outcome, workflow.now())
         self._clock.drop_removed()
+        if is_forced and self._configured(label):
+            self._begin_forced(label)
         self._changed()
 
     def _ask(self, flight: InFlight) -> AnchorAsk:
@@ -235,6 +179,8 @@ class Cadences:
             request=flight.request,
             backoff=configuration.backoff,
             continue_after_events=configuration.continue_after_events,
+            asked_before=flight.asked,
+            outcomes=self._clock.book(flight.request.cadence).outcomes,
         )
 
     def withdraw(self, label: str) -> None:
@@ -244,17 +190,12 @@ class Cadences:
             self._errand(self._send(ports.WITHDRAW.name, flight))
 
     def force(self, label: str) -> None:
-        """Anchor now: a request in flight is asked again at once, else a new one is made if anything is owed."""
+        """Anchor now: a request in flight is asked again at once, and followed by a forced one if it finds nothing."""
         flight = self._clock.book(label).in_flight
-        if flight is not None:
+        if flight is None:
+            self._begin_forced(label)
+        elif self._clock.force(label):
             self._errand(self._send(ports.ASK_AGAIN.name, flight))
-        else:
-            self._errand(self._forced(label))
-
-    async def _forced(self, label: str) -> None:
-        if label in self._clock.configuration.cadences:
-            await self._serve(label, f"f{_unix(workflow.now())}", is_slot=False)
-        self._changed()
 
     async def _send(self, port_name: str, flight: InFlight) -> None:
         """Have a worker signal the target's pen about a request."""

@@ -13,7 +13,6 @@ from vaultmesh.domain.pen import PenInput, PenRound, PenState
 from vaultmesh.domain.steps import Broadcast, Bump, Sign
 from workflows import options, ports
 from workflows.calls import StepFailed, call
-from workflows.changes import Changes
 from workflows.telling import Teller
 
 QUICK_BIDS = 2
@@ -23,12 +22,11 @@ QUICK_BIDS = 2
 class Driving:
     """Broadcasts and bumps the un-included rounds of one pen."""
 
-    def __init__(self, given: PenInput, state: PenState, teller: Teller, changes: Changes) -> None:
+    def __init__(self, given: PenInput, state: PenState, teller: Teller) -> None:
         """Drive the rounds in a pen's state."""
         self._target = given.target
         self._state = state
         self._teller = teller
-        self._changes = changes
 
     def broadcast_due(self, now: datetime) -> bool:
         """Whether a round's bytes are to be sent now."""
@@ -84,7 +82,7 @@ class Driving:
 
     def _consumed(self, one: PenRound) -> None:
         """Let the next look tell by whom, also one that still finds nothing: the node may not be the one that answered."""
-        if self._changes.late_comers and one.state is RoundState.MISSING:
+        if one.state is RoundState.MISSING:
             one.state = RoundState.PENDING
 
     def _accepted(self, one: PenRound) -> None:
@@ -93,7 +91,7 @@ class Driving:
         A look that overtook this answer knows more: a round that it found in a block, or lost, stays so.
         """
         one.refused = 0
-        if self._changes.late_comers and not one.blocks_others:
+        if not one.blocks_others:
             return
         if not one.bump_due:
             one.state = RoundState.PENDING
@@ -151,7 +149,7 @@ class Driving:
 
     def _next_bid(self, one: PenRound) -> datetime | None:
         """Return when a new bid is sent: at once, or after a rest if several in a row were too low for the node."""
-        if one.refused < QUICK_BIDS or not self._changes.late_comers:
+        if one.refused < QUICK_BIDS:
             return None
         return self._teller.later(one.refused - QUICK_BIDS + 1, FailureKind.NETWORK)
 

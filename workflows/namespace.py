@@ -1,4 +1,4 @@
-"""The place where a namespace's clock lives: it takes messages, shows its state, and continues as new.
+"""The workflow of a namespace: it takes messages, shows its state, and continues as new.
 
 Every rule about slots is in `vaultmesh.domain.bookkeeping`; its cadences run in `workflows.cadences`.
 """
@@ -26,11 +26,8 @@ from vaultmesh.domain.status import NamespaceMemo, NamespaceView
 from vaultmesh.domain.summary import namespace_details, namespace_status
 from workflows.cadences import Cadences
 from workflows.messages import decoded
-
-SLOTS_PER_MEMO = 16
-"""Slots without an anchor after which runs before `LEAN_SLOTS` brought their memo up to date."""
-LEAN_SLOTS = "idle slots change no memo"
-"""Since this change the memo follows such slots at the next other change, or with the next run: no event each."""
+from workflows.runs import has_grown
+from workflows.updates import own_workflow_task, refused
 
 _STATUS = SearchAttributeKey.for_keyword(ATTRIBUTE_STATUS)
 
@@ -43,9 +40,7 @@ class NamespaceWorkflow:
     def __init__(self, given: ClockInput) -> None:
         """Open the book before any message arrives."""
         self._clock = Clock(given, workflow.now())
-        self._cadences = Cadences(self._clock, self._show, self._slot_passed)
-        self._slots_since_memo = 0
-        self._lean_slots = False
+        self._cadences = Cadences(self._clock, self._show)
         self._leaving = False
         self._shown_status = ""
         self._shown_memo: NamespaceMemo | None = None
@@ -54,7 +49,6 @@ class NamespaceWorkflow:
     async def run(self, given: ClockInput) -> NamespaceView:
         """Serve every cadence until stopped, through as many runs as that takes."""
         del given
-        self._lean_slots = workflow.patched(LEAN_SLOTS)
         self._cadences.resume_requests()
         self._cadences.start()
         self._show()
@@ -69,15 +63,11 @@ class NamespaceWorkflow:
 
     def _may_leave(self) -> bool:
         self._cadences.raise_broken()
-        if self._cadences.busy:
+        if self._cadences.busy or not workflow.all_handlers_finished():
             return False
         if self._cadences.stopping:
             return all(book.in_flight is None for book in self._clock.state.books.values())
-        info = workflow.info()
-        return (
-            info.is_continue_as_new_suggested()
-            or info.get_current_history_length() >= self._clock.configuration.continue_after_events
-        )
+        return has_grown(self._clock.configuration.continue_after_events)
 
     # --- operators -------------------------------------------------------------------------------------------------
 
@@ -135,11 +125,19 @@ class NamespaceWorkflow:
             workflow.logger.warning("signal rejected", extra={"signal": name[:100]})
 
     @workflow.update(dynamic=True)
-    def on_update(self, name: str, arguments: Sequence[RawValue]) -> NamespaceView:
+    async def on_update(self, name: str, arguments: Sequence[RawValue]) -> NamespaceView:
         """Carry out the same verbs as the signals, and `configure` and `stop`; answers with the new state."""
-        values = decoded(arguments)
+        await own_workflow_task()
+        try:
+            return self._updated(name, decoded(arguments))
+        except InvalidValue as refusal:
+            raise refused(refusal) from refusal
+
+    def _updated(self, name: str, values: list[JsonValue]) -> NamespaceView:
+        if name != STOP:
+            self._refuse_while_stopping()
         if name == CONFIGURE:
-            return self._configure(values)
+            return self._configured(values)
         self._carry_out(orders.read_update(name, values, self._clock.configuration, workflow.now()))
         return self.status()
 
@@ -154,7 +152,7 @@ class NamespaceWorkflow:
         else:
             orders.read_update(name, values, self._clock.configuration, workflow.now())
 
-    def _configure(self, values: list[JsonValue]) -> ConfigureAnswer:
+    def _configured(self, values: list[JsonValue]) -> ConfigureAnswer:
         configuration = orders.read_configuration(values, self._clock.configuration.namespace)
         changed, undone = self._clock.configure(configuration, workflow.now())
         if changed:
@@ -171,12 +169,11 @@ class NamespaceWorkflow:
 
     # --- what the Web UI, metrics and visibility show --------------------------------------------------------------
 
-    def _slot_passed(self) -> None:
-        self._slots_since_memo += 1
-        self._show(memo=not self._lean_slots and self._slots_since_memo >= SLOTS_PER_MEMO)
+    def _show(self) -> None:
+        """Bring details, search attribute and memo up to date where they changed, unless the run is left.
 
-    def _show(self, *, memo: bool = True) -> None:
-        """Bring details, search attribute and memo up to date where they changed, unless the run is left."""
+        A memo costs an event: slots that only count follow with the next other change, or with the next run.
+        """
         if self._leaving:
             return
         workflow.set_current_details(namespace_details(namespace_view(self._clock, "", "")))
@@ -185,7 +182,6 @@ class NamespaceWorkflow:
             self._shown_status = state
             workflow.upsert_search_attributes([_STATUS.value_set(state)])
         content = namespace_memo(self._clock)
-        if memo and content != self._shown_memo:
+        if self._shown_memo is None or not content.differs_only_in_counts(self._shown_memo):
             self._shown_memo = content
-            self._slots_since_memo = 0
             workflow.upsert_memo({MEMO_STATUS: content})

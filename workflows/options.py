@@ -21,14 +21,6 @@ class ActivityOptions(TypedDict, total=False):
     cancellation_type: ActivityCancellationType
 
 
-class LocalOptions(TypedDict, total=False):
-    """Keyword arguments of a local activity call."""
-
-    start_to_close_timeout: timedelta
-    schedule_to_close_timeout: timedelta
-    retry_policy: RetryPolicy
-
-
 HEARTBEAT = timedelta(seconds=10)
 """A worker that died is noticed within this; workers beat every 2 s."""
 
@@ -43,12 +35,6 @@ ONLY_TIMEOUTS = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10)
 )
 """For steps that report failures as non-retryable: only a lost worker makes the server try again."""
-
-COUNT_OWED: LocalOptions = {
-    "start_to_close_timeout": timedelta(seconds=20),
-    "retry_policy": RetryPolicy(maximum_attempts=2),
-}
-"""A local activity keeps the workflow task open: when the storage hangs, `anchor` is asked and reports it instead."""
 
 SEAL: ActivityOptions = {
     "task_queue": ANCHORS_QUEUE,
@@ -121,11 +107,11 @@ ASK_AGAIN: ActivityOptions = {
 """Sends a signal on behalf of a clock; given up after two minutes, since the request itself is retried anyway."""
 
 
-def anchor(timeout_seconds: float) -> ActivityOptions:
+def anchor(attempt: timedelta) -> ActivityOptions:
     """Options of `anchor`: no schedule-to-close, no heartbeat; each attempt is bounded, and the next one asks again."""
     return {
         "task_queue": SCHEDULER_QUEUE,
-        "start_to_close_timeout": timedelta(seconds=timeout_seconds),
+        "start_to_close_timeout": attempt,
         "retry_policy": GOLDEN,
         "cancellation_type": ActivityCancellationType.ABANDON,
     }

@@ -25,7 +25,6 @@ from vaultmesh.domain.steps import (
 )
 from workflows import options, ports
 from workflows.calls import StepFailed, call
-from workflows.changes import Changes
 from workflows.driving import Driving
 from workflows.telling import Teller
 from workflows.watch import Watch
@@ -38,16 +37,13 @@ Step = Callable[[], Coroutine[None, None, None]]
 class Pen:
     """One target's pen."""
 
-    def __init__(
-        self, given: PenInput, state: PenState, teller: Teller, watch: Watch, changes: Changes
-    ) -> None:
+    def __init__(self, given: PenInput, state: PenState, teller: Teller, watch: Watch) -> None:
         """Go on with the state that was carried, or start anew."""
         self._target = given.target
         self._state = state
         self._teller = teller
         self._watch = watch
-        self._changes = changes
-        self._driving = Driving(given, state, teller, changes)
+        self._driving = Driving(given, state, teller)
 
     # --- what comes next -------------------------------------------------------------------------------------------
 
@@ -79,8 +75,6 @@ class Pen:
 
     def _must_wake(self, instants: list[datetime]) -> bool:
         """Whether something is to be tried before any of the instants that the pen sleeps for."""
-        if not self._changes.late_comers:
-            return False
         return min(self._instants(), default=NEVER) < min(instants, default=NEVER)
 
     def _next_step(self) -> Step | None:
@@ -215,8 +209,7 @@ class Pen:
                 self._watch.receipts.record_closed(round_id, boarding)
             return
         row.board(boarding)
-        is_old_run = not self._changes.late_comers
-        if row.state is RoundState.INCLUDED or (is_old_run and row.view is not None):
+        if row.state is RoundState.INCLUDED:
             row.wanted = row.wanted or RecordState.INCLUDED
         self._watch.changed()
 

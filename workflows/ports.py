@@ -18,7 +18,6 @@ class Port(Generic[TakesT, GivesT]):
     gives: type[GivesT]
 
 
-COUNT_OWED = Port("count_owed", messages.CountOwed, messages.Owed)
 ANCHOR = Port("anchor", messages.AnchorAsk, messages.AnchorOutcome)
 ASK_AGAIN = Port("ask_again", messages.AnchorAsk, messages.Nothing)
 WITHDRAW = Port("withdraw", messages.AnchorAsk, messages.Nothing)
@@ -35,6 +34,6 @@ ANSWER = Port("answer", messages.Answer, messages.Nothing)
 REPORT_FAILURE = Port("report_failure", messages.ReportFailure, messages.Nothing)
 
 EVERY = (
-    COUNT_OWED, ANCHOR, ASK_AGAIN, WITHDRAW,
+    ANCHOR, ASK_AGAIN, WITHDRAW,
     RECOVER, SEAL, RESERVE, SIGN, BROADCAST, BUMP, OBSERVE, RECORD, ANSWER, REPORT_FAILURE,
 )  # fmt: skip

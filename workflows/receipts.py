@@ -17,7 +17,6 @@ from vaultmesh.domain.pen import PenInput, PenRound, PenState, merged
 from vaultmesh.domain.steps import Record, RecordState
 from workflows import options, ports
 from workflows.calls import StepFailed, call
-from workflows.changes import Changes
 
 RECORD_REST = timedelta(seconds=5)
 """Rest after an order that was given back, or ended by hand; most retries are the server's."""
@@ -26,13 +25,10 @@ RECORD_REST = timedelta(seconds=5)
 class Receipts:
     """Has the receipts of one pen's rounds written."""
 
-    def __init__(
-        self, given: PenInput, state: PenState, changes: Changes, rewatch: Callable[[], None]
-    ) -> None:
+    def __init__(self, given: PenInput, state: PenState, rewatch: Callable[[], None]) -> None:
         """Write for a pen; `rewatch` is called when a round is no longer open."""
         self._given = given
         self._state = state
-        self._changes = changes
         self._rewatch = rewatch
         self._recording: dict[str, asyncio.Task[None]] = {}
         self._broken: BaseException | None = None
@@ -107,7 +103,7 @@ class Receipts:
         late = wanted is RecordState.INCLUDED and any(
             request.id not in answered for request in row.waiting
         )
-        if (row.wanted, row.view) == (wanted, view) and not (late and self._changes.late_comers):
+        if (row.wanted, row.view) == (wanted, view) and not late:
             row.wanted = None
         self._recorded(row, wanted, view, answered)
         return True
@@ -165,9 +161,8 @@ class Receipts:
                 except StepFailed:
                     workflow.logger.warning("receipts of a closed round not written")
                     tries += 1
-                    if self._changes.late_comers:
-                        self._missing.add(round_id, waiting, riders)
-                        await workflow.sleep(RECORD_REST)
+                    self._missing.add(round_id, waiting, riders)
+                    await workflow.sleep(RECORD_REST)
                     continue
                 tries = 0
                 for request in waiting:

@@ -18,7 +18,6 @@ from vaultmesh.domain.pen import PenInput, PenRound, PenState
 from vaultmesh.domain.steps import Observe, Observed, RecordState
 from workflows import options, ports
 from workflows.calls import StepFailed, failure_of, understood
-from workflows.changes import Changes
 from workflows.receipts import Receipts
 from workflows.telling import Teller
 
@@ -34,7 +33,6 @@ class Watch:
         given: PenInput,
         state: PenState,
         teller: Teller,
-        changes: Changes,
         show: Callable[[], None],
     ) -> None:
         """Watch for a pen; it calls `changed` when the list of rounds differs. `show` tells operators."""
@@ -43,7 +41,7 @@ class Watch:
         self._state = state
         self._teller = teller
         self._generation = 0
-        self.receipts = Receipts(given, state, changes, self._rewatch)
+        self.receipts = Receipts(given, state, self._rewatch)
 
     def changed(self) -> None:
         """Have the rounds watched anew, and their receipts written where asked for."""

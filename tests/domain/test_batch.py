@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from vaultmesh.domain import legacy_tree
 from vaultmesh.domain.batch import Batch, Refused, batch_document, named_namespace, parse_batch
 from vaultmesh.domain.errors import DomainError, InvalidValue
-from vaultmesh.domain.messages import LONGEST_MESSAGE, Owed
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.messages import LONGEST_MESSAGE, ReportFailure
 from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.target import Target
 
 ROOT = "sha256:50298939464ed02cbf2b587250a55746b3422e133ac4f09b7e2b07869023bc9e"
 LEAVES = [
@@ -97,7 +99,10 @@ def test_a_refusal_can_be_sent_whatever_the_file_is_called() -> None:
     name = os.fsdecode(b"out/batches/caf\xe9.json")
     line = str(Refused(name, str(InvalidValue(f"{name} is odd"))))
     assert line == r"out/batches/caf\udce9.json: out/batches/caf\udce9.json is odd"
-    assert Owed.model_validate_json(Owed(refused=[line]).model_dump_json()).refused == [line]
+    report = ReportFailure(
+        target=Target.parse("eip155:1"), requests=[], kind=FailureKind.VALIDATION, message=line
+    )
+    assert ReportFailure.model_validate_json(report.model_dump_json()).message == line
     assert str(DomainError(name)) == r"out/batches/caf\udce9.json"
     for long in (Refused(name * 100, "odd"), Refused(name, "odd " * 1_000)):
         assert len(str(long)) == LONGEST_MESSAGE

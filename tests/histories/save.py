@@ -52,7 +52,7 @@ async def continued(stage: Stage) -> Clocked:
     return clock
 
 
-async def idle_lean(stage: Stage) -> Clocked:
+async def idle(stage: Stage) -> Clocked:
     """Find nothing owed for many slots."""
     behind = ScriptedWorker(owed=0)
     async with stage.working(behind.adapters()):
@@ -133,11 +133,8 @@ async def closed_beside(stage: Stage) -> Writing:
     return pen
 
 
-async def overtaken_heeded(stage: Stage) -> Writing:
-    """Have a request join a round while its receipts are written, a round reorganised beside a seal, and a rest cut short.
-
-    A run from before `workflows.changes.LATE_COMERS` leaves all three as they are until something else wakes it.
-    """
+async def overtaken(stage: Stage) -> Writing:
+    """Have a request join a round while its receipts are written, a round reorganised beside a seal, and a rest cut short."""
     desk = ScriptedPen()
     async with stage.working(pen=desk.adapters()):
         pen = await stage.pen(backoff=SLOW_LADDER)
@@ -180,12 +177,12 @@ async def overtaken_heeded(stage: Stage) -> Writing:
 SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[Clocked | Writing]]], ...] = (
     (NAMESPACE_WORKFLOW, slots),
     (NAMESPACE_WORKFLOW, continued),
-    (NAMESPACE_WORKFLOW, idle_lean),
+    (NAMESPACE_WORKFLOW, idle),
     (AGGREGATOR_WORKFLOW, reorganised),
     (AGGREGATOR_WORKFLOW, rewritten),
     (AGGREGATOR_WORKFLOW, closed_again),
     (AGGREGATOR_WORKFLOW, closed_beside),
-    (AGGREGATOR_WORKFLOW, overtaken_heeded),
+    (AGGREGATOR_WORKFLOW, overtaken),
 )
 
 

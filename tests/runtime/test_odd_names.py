@@ -13,7 +13,8 @@ import pytest
 from tests.runtime.test_receipt_store import BATCH, BATCH_ROOT, put_event, receipt
 from tests.support.system import REPOSITORY
 from vaultmesh.domain.errors import DomainError, InvalidValue
-from vaultmesh.domain.messages import Owed
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.messages import BackoffSettings, ReportFailure
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime import logs
 from vaultmesh.runtime.batch_index import BatchIndex
@@ -36,7 +37,14 @@ def require_sendable(lines: Iterable[object]) -> None:
     told = [str(line) for line in lines]
     assert len(told) == 1
     assert SHOWN in told[0]
-    assert Owed.model_validate_json(Owed(refused=told).model_dump_json()).refused == told
+    report = ReportFailure(
+        target=TARGET,
+        requests=[],
+        kind=FailureKind.VALIDATION,
+        message=told[0],
+        backoff=BackoffSettings(),
+    )
+    assert ReportFailure.model_validate_json(report.model_dump_json()) == report
 
 
 def test_batches(store: LocalStore) -> None:

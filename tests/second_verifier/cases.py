@@ -95,7 +95,7 @@ class Case:
 
 def cases() -> Iterator[Case]:
     """Make up all cases, no two of them alike."""
-    rng = Random(SEED)  # noqa: S311 - the same proofs each time
+    rng = Random(SEED)
     trees = [Tree(rng, size) for size in range(1, LARGEST_TREE + 1)]
     seen: set[bytes] = set()
     groups = (

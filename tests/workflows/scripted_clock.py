@@ -1,4 +1,4 @@
-"""The place where a clock's four activities are scripted: they answer as told and note every call."""
+"""Scripts a namespace's three activities: they answer as told and note every call."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,10 +11,8 @@ from vaultmesh.domain.messages import (
     AnchorAsk,
     AnchorOutcome,
     AnchorRequest,
-    CountOwed,
     Nothing,
     OutcomeStatus,
-    Owed,
 )
 
 ANCHORED = AnchorOutcome(
@@ -27,18 +25,20 @@ class ScriptedWorker:
 
     def __init__(self, owed: int = 1) -> None:
         """Owe so many batches whenever asked; anchor at once."""
-        self.owed: Callable[[CountOwed], Owed] = lambda _: Owed(batches=owed)
+        self.owed: Callable[[AnchorAsk], int] = lambda _: owed
+        """How many batches a look finds; it may raise."""
+        self.looked: list[AnchorAsk] = []
+        """Every call of `anchor`, in order of arrival."""
         self.asked: list[AnchorRequest] = []
-        """Requests in order of arrival; a request that is sent again comes again."""
+        """Requests that owed something, in order of arrival; a request that is sent again comes again."""
         self.outcome = ANCHORED
         self.asked_again: list[str] = []
         self.withdrawn: list[str] = []
         self.takes_back = True
         self.may_answer = asyncio.Event()
         self.may_answer.set()
-        self.may_count = asyncio.Event()
-        self.may_count.set()
-        self.counting = False
+        self.may_look = asyncio.Event()
+        self.may_look.set()
         self.fail_first = 0
         """How many calls of `anchor` end as if somebody had ended them by hand."""
         self._taken_back: set[str] = set()
@@ -56,19 +56,18 @@ class ScriptedWorker:
 
     def adapters(self) -> list[Adapter]:
         """Return the activities."""
-        return [self.count_owed, self.anchor, self.ask_again, self.withdraw]
-
-    @activity.defn(name="count_owed")
-    async def count_owed(self, question: CountOwed) -> Owed:
-        """Say what is owed."""
-        self.counting = not self.may_count.is_set()
-        await self.may_count.wait()
-        return self.owed(question)
+        return [self.anchor, self.ask_again, self.withdraw]
 
     @activity.defn(name="anchor")
     async def anchor(self, ask: AnchorAsk) -> AnchorOutcome:
-        """Answer when allowed to, or as withdrawn."""
+        """Look, and answer when allowed to, or as withdrawn."""
         request = ask.request
+        self.looked.append(ask)
+        await self.may_look.wait()
+        if not self.owed(ask):
+            return AnchorOutcome(status=OutcomeStatus.NOTHING_OWED)
+        if request.id in self._taken_back:
+            return AnchorOutcome(status=OutcomeStatus.WITHDRAWN)
         self.asked.append(request)
         if self.fail_first > 0:
             self.fail_first -= 1

@@ -254,6 +254,7 @@ class Stage:
         given: dict[str, CadenceConfig],
         *,
         continue_after_events: int = 4_000,
+        backoff: BackoffSettings | None = None,
         **more: Any,
     ) -> Clocked:
         """Start a namespace's workflow."""
@@ -265,6 +266,7 @@ class Stage:
             cadences=given,
             config_hash="one",
             continue_after_events=continue_after_events,
+            backoff=backoff or BackoffSettings(),
         )
         handle = await self.env.client.start_workflow(
             NAMESPACE_WORKFLOW,

@@ -262,38 +262,3 @@ async def test_a_cadence_that_goes_in_the_moment_in_which_it_is_forced_wedges_no
         view = await clock.shows(lambda view: set(view.cadences) == {"fast"})
     assert view.state is NamespaceState.RUNNING
     assert len(behind.asked) == 2
-
-
-async def test_no_request_begins_once_a_clock_is_stopped_while_it_counts(stage: Stage) -> None:
-    behind = ScriptedWorker()
-    async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1000d"))
-        await clock.registered()
-        behind.may_count.clear()
-        await clock.handle.signal("force_anchor")
-        await until(lambda: behind.counting)
-        stopping = asyncio.create_task(clock.update("stop"))
-        await asyncio.wait([stopping], timeout=10)  # a local activity lets messages in after 8 s
-        behind.may_count.set()
-        await clock.handle.result()
-        await stopping
-    assert len(behind.asked) == 1
-
-
-async def test_no_request_begins_once_its_cadence_is_paused_while_it_counts(stage: Stage) -> None:
-    behind = ScriptedWorker()
-    async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1000d"))
-        await clock.registered()
-        behind.may_count.clear()
-        await clock.handle.signal("force_anchor")
-        await until(lambda: behind.counting)
-        pausing = asyncio.create_task(clock.update("pause", {"cadence": "fast"}))
-        await asyncio.wait([pausing], timeout=10)
-        behind.may_count.set()
-        view = await pausing
-        await clock.update("resume")  # a later message: the count has ended
-        assert len(behind.asked) == 1
-        await clock.handle.signal("force_anchor")
-        await until(lambda: len(behind.asked) == 2)
-    assert view.paused.keys() == {"fast"}

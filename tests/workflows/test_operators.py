@@ -15,7 +15,7 @@ from tests.workflows.stage import (
 )
 from vaultmesh.domain.clock import CadenceConfig, Configuration, ConfigureAnswer
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.messages import FailureNote, Owed
+from vaultmesh.domain.messages import FailureNote
 from vaultmesh.domain.status import NamespaceState, NamespaceView, SlotOutcome
 from vaultmesh.domain.target import Target
 
@@ -38,7 +38,7 @@ def file_of(
 async def test_changing_fast_changes_every_multiple_of_it_in_the_same_step(stage: Stage) -> None:
     behind = ScriptedWorker()
     slow = Target.parse("btc:regtest")
-    behind.owed = lambda question: Owed(batches=int(question.target == slow))
+    behind.owed = lambda ask: int(ask.target == slow)
     given = cadences(fast="1d") | {"strong": CadenceConfig(target=slow, every="34*fast")}
     async with stage.working(behind.adapters()):
         clock = await stage.clock(given)

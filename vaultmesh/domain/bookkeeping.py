@@ -5,7 +5,7 @@
 3. The book is workflow state: it has no clock of its own and does no I/O; `now` is always an argument.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from vaultmesh.domain.cadence import last_slot, next_slot, slots_due
 from vaultmesh.domain.clock import (
@@ -22,7 +22,6 @@ from vaultmesh.domain.messages import (
     AnchorRequest,
     FailureNote,
     OutcomeStatus,
-    Owed,
     Wire,
 )
 from vaultmesh.domain.status import (
@@ -32,6 +31,9 @@ from vaultmesh.domain.status import (
     RejectedView,
     SlotOutcome,
 )
+
+SHORTEST_ANCHOR_TIMEOUT = timedelta(seconds=15)
+"""A worker that is only slow is not taken for a dead one."""
 
 
 class Due(Wire):
@@ -150,12 +152,6 @@ class Clock:
             return Due(slots=1, last=last)
         return Due(slots=0, last=last)
 
-    def note_owed(self, label: str, owed: Owed) -> None:
-        """Remember what is owed, and what can't be anchored."""
-        book = self.book(label)
-        book.unanchored = owed.batches
-        book.problems = list(owed.refused)
-
     def begin(self, label: str, slot: str, now: datetime, *, is_slot: bool) -> InFlight:
         """Open a request."""
         cadence, book = self.configuration.cadences[label], self.book(label)
@@ -174,6 +170,15 @@ class Clock:
         )
         return book.in_flight
 
+    def anchor_timeout(self, label: str) -> timedelta:
+        """Return the start-to-close of one attempt of a cadence's `anchor`.
+
+        It is the cadence's period, so that a killed worker costs one slot at most; at least `SHORTEST_ANCHOR_TIMEOUT`,
+        and never more than `anchor_timeout_seconds`, which also holds for a cadence that is configured no more.
+        """
+        longest = timedelta(seconds=self.configuration.anchor_timeout_seconds)
+        return min(longest, max(SHORTEST_ANCHOR_TIMEOUT, self.periods.get(label, longest)))
+
     def note_failure(self, note: FailureNote) -> bool:
         """Remember a reported failure of the request in flight; returns whether it was that request's."""
         book = self.state.books.get(note.cadence)
@@ -186,19 +191,28 @@ class Clock:
         flight.next_retry = note.next_retry
         return True
 
-    def finish(self, label: str, outcome: AnchorOutcome, now: datetime) -> None:
-        """Close the request in flight and give its slot its outcome."""
+    def force(self, label: str) -> bool:
+        """Let a forced request follow the one in flight if that ends without an anchor; false if none is in flight."""
+        flight = self.book(label).in_flight
+        if flight is not None:
+            flight.is_forced = True
+        return flight is not None
+
+    def finish(self, label: str, outcome: AnchorOutcome, now: datetime) -> bool:
+        """Close the request in flight and give its slot its outcome; returns whether a forced request is to follow.
+
+        A slot whose cadence was paused while it was looked at, and that owed nothing, ends as paused: nobody can tell
+        what it would have found a moment later.
+        """
         book = self.book(label)
         flight, book.in_flight = book.in_flight, None
         if flight is None:
-            return
+            return False
         if flight.is_slot:
-            book.count(_SLOT_OUTCOME[outcome.status])
-        if outcome.status is OutcomeStatus.WITHDRAWN:
-            return
-        book.failures = 0
+            book.count(_slot_outcome(outcome.status, is_paused=book.paused is not None))
+        if outcome.status is not OutcomeStatus.WITHDRAWN:
+            book.failures = 0
         if outcome.status is OutcomeStatus.ANCHORED:
-            book.unanchored = max(0, book.unanchored - outcome.batch_count)
             book.last_anchor = LastAnchorView(
                 slot=flight.request.slot,
                 batch_ids=outcome.batch_ids,
@@ -209,14 +223,16 @@ class Clock:
                 anchored_at=now,
                 finality=outcome.finality,
             )
-        else:
-            book.unanchored = 0
+        return flight.is_forced and outcome.status is not OutcomeStatus.ANCHORED
 
     # --- operators ---------------------------------------------------------------------------------------------
 
     def pause(self, label: str, reason: str, now: datetime) -> None:
-        """Let no new slot of a cadence start."""
-        self.book(label).paused = PausedView(reason=reason, since=now)
+        """Let no new slot of a cadence start; what was forced before is forced no more."""
+        book = self.book(label)
+        book.paused = PausedView(reason=reason, since=now)
+        if book.in_flight is not None:
+            book.in_flight.is_forced = False
 
     def resume(self, label: str) -> None:
         """Let slots start again."""
@@ -229,8 +245,11 @@ class Clock:
         )
 
 
-_SLOT_OUTCOME = {
-    OutcomeStatus.ANCHORED: SlotOutcome.ANCHORED,
-    OutcomeStatus.NOTHING_OWED: SlotOutcome.NOTHING_NEW,
-    OutcomeStatus.WITHDRAWN: SlotOutcome.PAUSED,
-}
+def _slot_outcome(status: OutcomeStatus, *, is_paused: bool) -> SlotOutcome:
+    match status:
+        case OutcomeStatus.ANCHORED:
+            return SlotOutcome.ANCHORED
+        case OutcomeStatus.WITHDRAWN:
+            return SlotOutcome.PAUSED
+        case OutcomeStatus.NOTHING_OWED:
+            return SlotOutcome.PAUSED if is_paused else SlotOutcome.NOTHING_NEW

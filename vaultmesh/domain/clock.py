@@ -48,7 +48,7 @@ class Configuration(Wire):
     """Folder of the namespace's batches below the root; empty for the default one."""
     backoff: BackoffSettings = BackoffSettings()
     anchor_timeout_seconds: float = Field(default=300.0, gt=0, le=86_400, allow_inf_nan=False)
-    """Start-to-close of one attempt of `anchor`: after it the same request is sent again."""
+    """Most that one attempt of `anchor` may take: after it the same request is sent again."""
     continue_after_events: int = Field(default=4_000, ge=5, le=40_000)
     schemes: list[str] = Field(default_factory=list)
     """Schemes that a target may have, for `set_cadence`; not checked if empty."""
@@ -79,6 +79,10 @@ class InFlight(BaseModel):
     since: datetime
     is_slot: bool
     """Whether it serves a due slot, whose outcome is still to be counted."""
+    asked: bool = False
+    """Whether `anchor` was called for it, by this run or an earlier one."""
+    is_forced: bool = False
+    """Whether `force_anchor` came meanwhile: if it ends without an anchor, a forced request follows."""
     last_failure: FailureView | None = None
     next_retry: datetime | None = None
 
@@ -93,8 +97,6 @@ class CadenceBook(BaseModel):
     last_anchor: LastAnchorView | None = None
     outcomes: dict[SlotOutcome, int] = Field(default_factory=dict)
     paused: PausedView | None = None
-    unanchored: int = 0
-    problems: list[str] = Field(default_factory=list)
     registered: bool = False
     """Whether the anchor at registration has been asked for."""
 

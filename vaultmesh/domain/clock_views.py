@@ -54,7 +54,6 @@ def _cadence_view(clock: Clock, label: str, cadence: CadenceConfig) -> CadenceVi
         target=str(cadence.target),
         every=cadence.every,
         next_due=clock.next_due(label),
-        unanchored=book.unanchored,
         in_flight=flight
         and InFlightView(
             slot=flight.request.slot,
@@ -65,7 +64,6 @@ def _cadence_view(clock: Clock, label: str, cadence: CadenceConfig) -> CadenceVi
         ),
         last_anchor=book.last_anchor,
         outcomes={outcome: book.outcomes.get(outcome, 0) for outcome in SlotOutcome},
-        problems=book.problems,
     )
 
 

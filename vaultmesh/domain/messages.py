@@ -60,6 +60,10 @@ class AnchorAsk(Wire):
     request: AnchorRequest
     backoff: BackoffSettings = BackoffSettings()
     continue_after_events: int = 4_000
+    asked_before: bool = False
+    """Whether an earlier call of `anchor` had this request: then receipts may answer it."""
+    outcomes: dict[SlotOutcome, int] = Field(default_factory=dict)
+    """How the cadence's slots ended so far: the worker that runs `anchor` shows it in its metrics."""
 
 
 class OutcomeStatus(StrEnum):
@@ -94,27 +98,6 @@ class AnchorOutcome(Wire):
             message = f"year {at.year} is out of range"
             raise ValueError(message)
         return at
-
-
-class CountOwed(Wire):
-    """Input of `count_owed`."""
-
-    namespace: str
-    target: Target
-    batches: str = ""
-    cadence: str = ""
-    outcomes: dict[SlotOutcome, int] = Field(default_factory=dict)
-    """How the cadence's slots ended so far: the worker that answers shows it in its metrics."""
-
-
-class Owed(Wire):
-    """Result of `count_owed`."""
-
-    batches: int = 0
-    """Sealed batches of the namespace without an anchor on the target."""
-    refused: list[str] = Field(default_factory=list)
-    """Batches that can't be anchored and why; the first few, one line each."""
-    refused_count: int = 0
 
 
 class FailureNote(Wire):

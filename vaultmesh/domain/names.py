@@ -3,7 +3,7 @@
 import hashlib
 
 SCHEDULER_QUEUE = "scheduler"
-"""Task queue of workflows, `count_owed` and `anchor`: needs no keys."""
+"""Task queue of workflows and `anchor`: needs no keys."""
 ANCHORS_QUEUE = "anchors"
 """Task queue of everything the pen does: needs keys and the outside ledgers."""
 JOBS_QUEUE = "jobs"

@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import BaseModel, Field
 
@@ -33,6 +33,9 @@ from vaultmesh.domain.target import Target
 MOST_WAITING = 4_000
 """Requests that may wait; beyond it they are told to come back, so that the carried state stays below 1.5 MB."""
 MOST_REMEMBERED_FAILURES = 5_000
+MOST_REMEMBERED_WITHDRAWALS = 1_000
+WITHDRAWN_FOR = timedelta(minutes=10)
+"""How long a withdrawal holds: twice what one attempt of `anchor` may take, which may still be on its way here."""
 MOST_CARRIED_BYTES = 1_500_000
 """Of JSON: a server refuses 2 MB, and the refusal would end the workflow."""
 
@@ -144,6 +147,8 @@ class PenState(BaseModel):
     queue: dict[str, AnchorRequest] = Field(default_factory=dict)
     failures: dict[str, int] = Field(default_factory=dict)
     """Consecutive reported failures by request id."""
+    withdrawn: dict[str, datetime] = Field(default_factory=dict)
+    """Requests that were taken back, and when: one that arrives later than its withdrawal is not taken up."""
     rounds: list[PenRound] = Field(default_factory=list)
     last: Reservation | None = None
     revision: int = 0
@@ -190,6 +195,17 @@ class PenState(BaseModel):
         failures = max(request.failures, self.failures.get(request.id, 0))
         self.queue[request.id] = request.model_copy(update={"failures": failures})
         return True
+
+    def withdraw(self, request_id: str, now: datetime) -> None:
+        """Remember that a request was taken back; the oldest withdrawals are forgotten."""
+        lasting = {one: at for one, at in self.withdrawn.items() if now - at < WITHDRAWN_FOR}
+        newest = list(lasting.items())[-(MOST_REMEMBERED_WITHDRAWALS - 1) :]
+        self.withdrawn = {**dict(newest), request_id: now}
+
+    def is_withdrawn(self, request_id: str, now: datetime) -> bool:
+        """Whether a request was taken back a short while ago."""
+        at = self.withdrawn.get(request_id)
+        return at is not None and now - at < WITHDRAWN_FOR
 
     def failed(self, request: AnchorRequest) -> AnchorRequest:
         """Count a failure of a request; returns it with the new count."""

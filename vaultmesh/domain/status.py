@@ -125,12 +125,13 @@ class CadenceView(View):
     target: str
     every: str
     next_due: Instant | None = None
-    unanchored: int = 0
+    unanchored: int | None = None
+    """Batches without an anchor, counted from files by readers: the workflow does not know."""
     in_flight: InFlightView | None = None
     last_anchor: LastAnchorView | None = None
     outcomes: dict[SlotOutcome, int] = Field(default_factory=dict)
-    problems: list[str] = Field(default_factory=list)
-    """Batches that can't be anchored, one line each."""
+    problems: list[str] | None = None
+    """Batches that can't be anchored, one line each; found in files by readers too."""
 
 
 class RejectedView(View):
@@ -204,6 +205,18 @@ class NamespaceMemo(View):
     namespace: str
     cadences: dict[str, "CadenceMemo"] = Field(default_factory=dict)
     paused: list[str] = Field(default_factory=list)
+
+    def differs_only_in_counts(self, other: "NamespaceMemo") -> bool:
+        """Whether another memo says the same, apart from how many slots ended how."""
+        return self.without_counts() == other.without_counts()
+
+    def without_counts(self) -> "NamespaceMemo":
+        """Return the memo without how many slots ended how."""
+        uncounted = {
+            label: cadence.model_copy(update={"outcomes": {}})
+            for label, cadence in self.cadences.items()
+        }
+        return self.model_copy(update={"cadences": uncounted})
 
 
 class CadenceMemo(View):

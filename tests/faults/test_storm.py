@@ -1,0 +1,106 @@
+"""Slots of many cadences due in the same second, messages, and a worker killed again and again on a busy machine.
+
+The harm: after a dozen kills a namespace failed each workflow task, and never anchored again.
+"""
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from temporalio.client import (
+    Client,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.service import RPCError
+
+from tests.support.system import System, kill
+from vaultmesh.domain.names import namespace_workflow_id
+
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.server,
+    pytest.mark.evm,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+]
+SEED = 20_261_128
+KILLS = 40
+NAMESPACES = [f"storm:{number}" for number in range(4)]
+CADENCES = {"fast": "4s", "strong": "4s", "cold": "4s"}
+MESSAGES = (
+    ("pause", [{"cadence": "strong", "reason": "a storm"}]),
+    ("resume", []),
+    ("force_anchor", []),
+    ("force_anchor", ["fast"]),
+    ("pause", []),
+    ("resume", ["strong"]),
+    ("pause", [7]),
+)
+UPDATE_WITHIN = timedelta(seconds=2)
+"""A worker may be dead; the update is then answered by the next one, or dropped."""
+BUSY = "while True: sum(range(10_000))"
+
+
+@contextmanager
+def busy_machine(processes: int = 2) -> Iterator[None]:
+    """Let other programs compute meanwhile."""
+    running = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def test_forty_kills_in_a_storm_wedge_nothing_lose_nothing_and_pay_once(tmp_path: Path) -> None:
+    chance = random.Random(SEED)
+    owed: dict[str, list[str]] = {namespace: [] for namespace in NAMESPACES}
+    with System(tmp_path) as system:
+        for namespace in NAMESPACES:
+            owed[namespace].append(system.seal(namespace))
+            system.register(namespace, **CADENCES)
+        with busy_machine():
+            for _ in range(KILLS):
+                worker = system.start_worker()
+                end = time.monotonic() + chance.uniform(0.2, 5.0)
+                while time.monotonic() < end:
+                    disturb(system, chance, owed)
+                kill(worker)
+        system.start_worker()
+        for namespace in NAMESPACES:
+            system.signal(namespace_workflow_id(namespace), "resume")
+            owed[namespace].append(system.seal(namespace))
+        for namespace, batches in owed.items():
+            system.wait_final(namespace, *batches, seconds=180)
+        for namespace in NAMESPACES:
+            system.signal(namespace_workflow_id(namespace), "pause")
+        system.wait_idle(*NAMESPACES)
+        system.assert_paid_once(owed)
+
+
+def disturb(system: System, chance: random.Random, owed: dict[str, list[str]]) -> None:
+    """Seal a batch, or send a signal or an update, as a signal does not and an update does wait for a worker."""
+    namespace = chance.choice(NAMESPACES)
+    what = chance.random()
+    name, arguments = chance.choice(MESSAGES)
+    if what < 0.3:
+        owed[namespace].append(system.seal(namespace))
+    elif what < 0.7:
+        system.signal(namespace_workflow_id(namespace), name, *arguments)
+    else:
+        system.ask(lambda client: _update(client, namespace, name, arguments))
+    time.sleep(chance.uniform(0.0, 0.3))
+
+
+async def _update(client: Client, namespace: str, name: str, arguments: list[object]) -> None:
+    handle = client.get_workflow_handle(namespace_workflow_id(namespace))
+    with suppress(WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError, RPCError):
+        await handle.execute_update(name, args=arguments, rpc_timeout=UPDATE_WITHIN)

@@ -1,0 +1,134 @@
+"""What arrives in one workflow task, in whatever company: every history replays, also after the cache was lost."""
+
+from collections.abc import Sequence
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+
+from tests.workflows.scripted_clock import ScriptedWorker
+from tests.workflows.scripted_pen import ScriptedPen, request
+from tests.workflows.stage import Clocked, Stage, Writing, cadences, runner, until
+from tests.workflows.test_rounds import enqueue, one_round
+from vaultmesh.domain.messages import AnchorAsk
+from vaultmesh.domain.status import NamespaceView, SlotOutcome
+from workflows.aggregator import AggregatorWorkflow
+from workflows.namespace import NamespaceWorkflow
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+NOTHING = {"status": "nothing_owed"}
+ANCHORED = {"status": "anchored", "batch_ids": ["b1"], "batch_count": 1, "tx_ref": "0xab"}
+
+
+@pytest.fixture
+def stage(real_stage: Stage) -> Stage:
+    """Run on the real server: only it keeps what arrives while no worker is there in the order of arrival."""
+    return real_stage
+
+
+async def history(ran: Clocked | Writing, stage: Stage) -> WorkflowHistory:
+    """Return the history of the current run."""
+    return await stage.env.client.get_workflow_handle(ran.handle.id).fetch_history()
+
+
+async def require_replay(ran: Clocked | Writing, stage: Stage) -> None:
+    """Replay the current run as a worker does that lost its cache."""
+    replayer = Replayer(
+        workflows=[NamespaceWorkflow, AggregatorWorkflow],
+        workflow_runner=runner(),
+        data_converter=pydantic_data_converter,
+    )
+    await replayer.replay_workflow(await history(ran, stage))
+
+
+async def answer(stage: Stage, clock: Clocked, ask: AnchorAsk, outcome: object) -> None:
+    """Answer an `anchor` from outside, as an aggregator does."""
+    handle = stage.env.client.get_async_activity_handle(
+        workflow_id=clock.handle.id, run_id=None, activity_id=ask.request.id
+    )
+    await handle.complete(outcome)
+
+
+async def test_an_answer_and_a_due_timer_in_the_workflow_task_of_a_look_replay(
+    stage: Stage,
+) -> None:
+    """The harm: the answer to another cadence met a look's result, and the namespace never anchored again."""
+    behind = ScriptedWorker(owed=0)
+    async with stage.working(behind.adapters(), cached=0):
+        clock = await stage.clock(cadences(fast="2s", slow="1000d", other="7s"))
+        await clock.shows(lambda view: not any(_in_flight(view)))
+        behind.may_look.clear()
+        seen = len(behind.looked)
+        await clock.handle.signal("force_anchor", "slow")
+        await until(lambda: {"fast", "slow"} <= _labels(behind.looked[seen:]))
+    asks = {ask.request.cadence: ask for ask in behind.looked[seen:]}
+    await answer(stage, clock, asks["slow"], ANCHORED)
+    await until(lambda: timer_fired_last(clock, stage), seconds=20)
+    await answer(stage, clock, asks["fast"], NOTHING)
+    behind.may_look.set()
+    async with stage.working(behind.adapters(), cached=0):
+        view = await clock.shows(
+            lambda view: view.cadences["fast"].outcomes[SlotOutcome.NOTHING_NEW] >= 2
+        )
+    assert view.cadences["slow"].last_anchor is not None
+    await require_replay(clock, stage)
+
+
+async def timer_fired_last(clock: Clocked, stage: Stage) -> bool:
+    """Whether a timer has fired since the last answer."""
+    kinds = [event.event_type for event in (await history(clock, stage)).events]
+    answered, fired = (
+        EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
+        EventType.EVENT_TYPE_TIMER_FIRED,
+    )
+    return fired in kinds[len(kinds) - kinds[::-1].index(answered) :]
+
+
+@pytest.mark.parametrize("verb", ["force_anchor", "pause", "resume", "stop"])
+async def test_an_update_behind_answers_that_changed_nothing_replays_after_the_cache_is_lost(
+    stage: Stage, verb: str
+) -> None:
+    """The harm: the update met the answer in one activation, and in two at every replay, for good."""
+    behind = ScriptedWorker(owed=0)
+    behind.may_look.clear()
+    async with stage.working(behind.adapters(), cached=0):
+        clock = await stage.clock(cadences(fast="1000d", strong="1000d", cold="1000d"))
+        await until(lambda: len(behind.looked) == 3)
+        for ask in behind.looked[:]:
+            await answer(stage, clock, ask, NOTHING)
+            await until(lambda label=ask.request.cadence: _answered(clock, label))
+        await clock.update(verb)
+        behind.may_look.set()
+        if verb == "stop":
+            await clock.handle.result()
+        else:
+            await clock.shows(lambda view: not any(_in_flight(view)))
+    await require_replay(clock, stage)
+
+
+async def _answered(clock: Clocked, label: str) -> bool:
+    return (await clock.status()).cadences[label].in_flight is None
+
+
+def _in_flight(view: NamespaceView) -> list[bool]:
+    return [cadence.in_flight is not None for cadence in view.cadences.values()]
+
+
+def _labels(asks: Sequence[AnchorAsk]) -> set[str]:
+    return {ask.request.cadence for ask in asks}
+
+
+async def test_a_bump_behind_answers_that_changed_nothing_replays_after_the_cache_is_lost(
+    stage: Stage,
+) -> None:
+    desk = ScriptedPen()
+    async with stage.working(pen=desk.adapters(), cached=0):
+        pen = await stage.pen()
+        await one_round(pen, desk)
+        await enqueue(pen, request(2))
+        before = len(desk.asked("broadcast"))
+        await pen.handle.execute_update("bump_fee")
+        await until(lambda: len(desk.asked("broadcast")) > before)
+    await require_replay(pen, stage)
