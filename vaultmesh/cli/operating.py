@@ -6,9 +6,7 @@ An update answers, where a signal is only sent: the operator learns at once what
 import argparse
 import asyncio
 import os
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import JsonValue
@@ -17,13 +15,11 @@ from temporalio.client import Client
 
 from vaultmesh.cli import clocks, output
 from vaultmesh.domain.names import FORCE_ANCHOR, PAUSE, RESUME, STOP
-from vaultmesh.domain.status import CadenceView, NamespaceView
+from vaultmesh.domain.status import NamespaceView
 from vaultmesh.runtime.client import connect
 from vaultmesh.runtime.settings import Settings
 
 POLL_SECONDS = 0.5
-SETTLES_SECONDS = 2.0
-"""After a forced anchor the clock counts what is owed; before it has, an old answer may still show."""
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
@@ -107,10 +103,9 @@ async def _operate(arguments: argparse.Namespace, verb: str) -> int:
     await _require_known(client, name, cadence)
     given = {"cadence": cadence, "reason": getattr(arguments, "reason", "")}
     argument: dict[str, JsonValue] = {key: value for key, value in given.items() if value}
-    asked_at = datetime.fromtimestamp(int(time.time()), UTC)
     view = await clocks.order(client, name, verb, argument)
     if getattr(arguments, "wait", False):
-        view = await _until_anchored(client, name, cadence, asked_at)
+        view = await _until_answered(client, name, cadence)
     if arguments.json:
         output.print_json(view.model_dump(mode="json"))
     else:
@@ -153,13 +148,10 @@ def _state(view: NamespaceView, label: str) -> str:
 # --- force --wait ------------------------------------------------------------------------------
 
 
-async def _until_anchored(
-    client: Client, name: str, cadence: str | None, asked_at: datetime
-) -> NamespaceView:
-    """Poll until the cadences have nothing in flight and nothing unanchored."""
+async def _until_answered(client: Client, name: str, cadence: str | None) -> NamespaceView:
+    """Poll until the cadences have nothing in flight: whatever was owed is in the ledger then."""
     console = output.console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    started = time.monotonic()
     shown = ""
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
@@ -169,9 +161,7 @@ async def _until_anchored(
             view = await clocks.namespace_status(client, name)
             if view is None:
                 raise clocks.unknown_namespace(name)
-            waiting = _waiting(
-                view, cadence, asked_at, settled=time.monotonic() - started > SETTLES_SECONDS
-            )
+            waiting = _waiting(view, cadence)
             if not waiting:
                 return view
             line = f"{name}: {'; '.join(waiting)}"
@@ -182,9 +172,7 @@ async def _until_anchored(
             await asyncio.sleep(POLL_SECONDS)
 
 
-def _waiting(
-    view: NamespaceView, cadence: str | None, asked_at: datetime, *, settled: bool
-) -> list[str]:
+def _waiting(view: NamespaceView, cadence: str | None) -> list[str]:
     """Return what is still waited for, one text per cadence."""
     found: list[str] = []
     for label in [cadence] if cadence else view.cadences:
@@ -195,13 +183,4 @@ def _waiting(
             failure = shown.in_flight.last_failure
             why = f" after {failure.kind}: {failure.message}" if failure else ""
             found.append(f"{label} in flight{why}")
-        elif shown.unanchored:
-            found.append(f"{label} has {shown.unanchored} unanchored")
-        elif not settled and not _anchored_since(shown, asked_at):
-            found.append(f"{label} is counting what is owed")
     return found
-
-
-def _anchored_since(cadence: CadenceView, asked_at: datetime) -> bool:
-    anchor = cadence.last_anchor
-    return anchor is not None and anchor.anchored_at is not None and anchor.anchored_at >= asked_at
