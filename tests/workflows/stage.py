@@ -16,8 +16,8 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from tests.support.replays import DEADLOCK, Replays, runner
 from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration
 from vaultmesh.domain.messages import BackoffSettings
 from vaultmesh.domain.names import (
@@ -32,7 +32,6 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.pen import PenInput
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
-from worker import PASSED_THROUGH
 from workflows.aggregator import AggregatorWorkflow
 from workflows.namespace import NamespaceWorkflow
 
@@ -45,20 +44,12 @@ SLOW_LADDER = BackoffSettings(base_seconds=5, cap=3)
 """For a rest that a test is to see before it ends."""
 DEADLINE_SECONDS = 40.0
 """Time for a workflow task that the server lost: it comes again after 10 s."""
-DEADLOCK = "[TMPRL1101]"
-"""Begins the failure of a workflow task that took longer than 2 s."""
 HOUR_SECONDS = 3_600
 ROOM_SECONDS = 120
 """How long a test may take until it says that hours pass."""
 _NUMBERS = itertools.count(1)
 
 Adapter = Callable[..., Awaitable[Any]]
-
-
-def runner() -> SandboxedWorkflowRunner:
-    """Return the runner that worker.py uses."""
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
-    return SandboxedWorkflowRunner(restrictions=restrictions)
 
 
 def cadences(**every: str) -> dict[str, CadenceConfig]:
@@ -169,6 +160,8 @@ class Stage:
     started: list[WorkflowHandle[Any, Any]] = field(default_factory=list)
     leaves_runs: bool = False
     """Whether a workflow was started that soon continues as a new run."""
+    replays: Replays = field(default_factory=Replays)
+    """Judges every history when the test ends."""
 
     @asynccontextmanager
     async def working(
@@ -318,7 +311,11 @@ class Stage:
         return found
 
     async def close(self) -> None:
-        """End what a test left running."""
+        """End what a test left running; every history of it replays.
+
+        Raises:
+            ReplayError: one does not, or a workflow task failed that the test did not cause.
+        """
         for handle in self.started:
             current = self.env.client.get_workflow_handle(handle.id)
             try:
@@ -327,6 +324,7 @@ class Stage:
             except RPCError as error:
                 if "completed" not in str(error):
                     raise
+        await self.replays.check_workflows(self.env.client, self.started)
 
 
 def counted(events: Iterable[HistoryEvent], *kinds: str) -> int:
