@@ -217,8 +217,7 @@ async def _with_linked(
     waiting = set(wanted) - set(found)
     described: set[str] = set()
     while waiting:
-        for ref, history in zip(waiting, await _fetch(client, list(waiting)), strict=True):
-            found[ref] = history
+        found |= zip(waiting, await _fetch(client, list(waiting)), strict=True)
         linked = {one for ref in waiting for one in _links(ref[0], found[ref].events)}
         for workflow_id in {ref[0] for ref in waiting} - described:
             described.add(workflow_id)
