@@ -3,7 +3,8 @@
 1. Every test, or fixture that shares a server, ends with this check; so does whoever throws a server's database away.
 2. All runs are looked at: closed, terminated, reset and continued ones too.
 3. A failed workflow task is a finding. Two causes are none, and are counted: `UNHANDLED_COMMAND` (a message arrived
-   meanwhile) and `RESET_WORKFLOW`. What a test causes on purpose it says with `plant`.
+   meanwhile) and `RESET_WORKFLOW`. So is `FORCE_CLOSE_COMMAND` where a client terminated the workflow, which ends the
+   task under way. What else a test causes on purpose it says with `plant`.
 4. A workflow of a foreign type is a finding unless the test names its type.
 """
 
@@ -14,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
@@ -35,8 +37,11 @@ DEADLOCK = "[TMPRL1101]"
 """Begins the failure of a workflow task that took longer than 2 s."""
 BUSY = "TMPRL1101"
 """Its cause as `plant` takes it: code that blocks, or a machine that was kept busy."""
+SERVER = "history-service"
+"""Who terminates a workflow that has grown beyond the server's limits."""
 COUNTED = ("UNHANDLED_COMMAND", "RESET_WORKFLOW")
 """Causes that are no finding: a message overtook the task, or somebody reset the workflow."""
+_CLOSED = "FORCE_CLOSE_COMMAND"
 _CAUSE_PREFIX = "WORKFLOW_TASK_FAILED_CAUSE_"
 _FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 _COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
@@ -66,6 +71,12 @@ def cause_of(event: HistoryEvent) -> str:
     if failed.failure.message.startswith(DEADLOCK):
         return BUSY
     return WorkflowTaskFailedCause.Name(failed.cause).removeprefix(_CAUSE_PREFIX)
+
+
+def is_terminated(event: HistoryEvent) -> bool:
+    """Whether an event is a termination that a client asked for."""
+    ended = event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED
+    return ended and event.workflow_execution_terminated_event_attributes.identity != SERVER
 
 
 class Replays:
@@ -173,15 +184,20 @@ class Replays:
             return []
         if kind not in OURS:
             found.append(f"{ref[0]} is of type {kind}, which is not ours and was not named foreign")
-        for event in history.events:
+        for event, following in zip_longest(history.events, history.events[1:]):
             if event.event_type == _FAILED:
                 cause = self.failed[(*ref, event.event_id)] = cause_of(event)
-                if cause not in COUNTED and not self._planted & {(cause, ""), (cause, ref[0])}:
+                if not self._is_expected(cause, ref[0], following):
                     message = event.workflow_task_failed_event_attributes.failure.message
                     found.append(
                         f"{ref[0]} run {ref[1]}: event {event.event_id} is a failed workflow task, {cause}: {message}"
                     )
         return found
+
+    def _is_expected(self, cause: str, workflow_id: str, following: HistoryEvent | None) -> bool:
+        terminated = cause == _CLOSED and following is not None and is_terminated(following)
+        planted = self._planted & {(cause, ""), (cause, workflow_id)}
+        return terminated or cause in COUNTED or bool(planted)
 
 
 # --- histories -----------------------------------------------------------------------------------

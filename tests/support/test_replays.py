@@ -22,6 +22,7 @@ from tests.support.replays import (
     Replays,
     all_histories,
     cause_of,
+    is_terminated,
     replay_database,
     replayed_server,
 )
@@ -217,6 +218,23 @@ def test_a_task_that_took_too_long_has_a_cause_of_its_own(
         workflow_task_failed_event_attributes=attributes,
     )
     assert cause_of(event) == cause
+
+
+TERMINATED = HistoryEvent(event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED)
+TOO_LONG = HistoryEvent(
+    event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
+    workflow_execution_terminated_event_attributes={"identity": "history-service"},
+)
+
+
+@pytest.mark.parametrize(
+    ("event", "by_a_client"),
+    [(TERMINATED, True), (TOO_LONG, False), (HistoryEvent(), False)],
+)
+def test_only_a_client_ends_a_task_by_terminating_its_workflow(
+    event: HistoryEvent, by_a_client: bool
+) -> None:
+    assert is_terminated(event) is by_a_client
 
 
 def test_a_cause_that_does_not_exist_cannot_be_planted() -> None:
