@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.testservice.v1 import LockTimeSkippingRequest, UnlockTimeSkippingRequest
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
@@ -17,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from tests.support.replays import DEADLOCK, Replays, runner
+from tests.support.replays import COUNTED, Replays, cause_of, runner
 from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration
 from vaultmesh.domain.messages import BackoffSettings
 from vaultmesh.domain.names import (
@@ -348,27 +348,17 @@ def failed_tasks(events: Iterable[HistoryEvent]) -> int:
 
     One that timed out counts if the next one does not complete: a task that the server hands out in the very moment
     in which the worker evicts the run reaches no workflow code (seen with no cached workflows on the Java server).
-    So does one that took longer than 2 s: a machine that paused does it in time when it comes again, code never.
     """
-    overtaken = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
     completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
     timed_out = EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT
     failed = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
     ends = [event for event in events if event.event_type in (completed, timed_out, failed)]
     following = [event.event_type for event in ends[1:]]
     return sum(
-        ((event.event_type == timed_out or _took_too_long(event)) and after != completed)
-        or (
-            event.event_type == failed
-            and not _took_too_long(event)
-            and event.workflow_task_failed_event_attributes.cause != overtaken
-        )
+        (event.event_type == timed_out and after != completed)
+        or (event.event_type == failed and cause_of(event) not in COUNTED)
         for event, after in itertools.zip_longest(ends, following)
     )
-
-
-def _took_too_long(event: HistoryEvent) -> bool:
-    return event.workflow_task_failed_event_attributes.failure.message.startswith(DEADLOCK)
 
 
 def events_of_lost_tasks(events: Iterable[HistoryEvent]) -> int:
