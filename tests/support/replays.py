@@ -12,10 +12,9 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import zip_longest
 from pathlib import Path
 
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
@@ -44,6 +43,7 @@ COUNTED = ("UNHANDLED_COMMAND", "RESET_WORKFLOW")
 _CLOSED = "FORCE_CLOSE_COMMAND"
 _CAUSE_PREFIX = "WORKFLOW_TASK_FAILED_CAUSE_"
 _FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+_SCHEDULED = EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED
 _COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 _LOOK_SECONDS = 0.25
 _LISTED_WITHIN_SECONDS = 10.0
@@ -73,10 +73,13 @@ def cause_of(event: HistoryEvent) -> str:
     return WorkflowTaskFailedCause.Name(failed.cause).removeprefix(_CAUSE_PREFIX)
 
 
-def is_terminated(event: HistoryEvent) -> bool:
-    """Whether an event is a termination that a client asked for."""
-    ended = event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED
-    return ended and event.workflow_execution_terminated_event_attributes.identity != SERVER
+def ends_by_termination(events: Sequence[HistoryEvent]) -> bool:
+    """Whether a client terminated the workflow before another workflow task; what waited may come in between."""
+    if not events or any(event.event_type == _SCHEDULED for event in events):
+        return False
+    last = events[-1]
+    terminated = last.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED
+    return terminated and last.workflow_execution_terminated_event_attributes.identity != SERVER
 
 
 class Replays:
@@ -184,18 +187,18 @@ class Replays:
             return []
         if kind not in OURS:
             found.append(f"{ref[0]} is of type {kind}, which is not ours and was not named foreign")
-        for event, following in zip_longest(history.events, history.events[1:]):
+        for number, event in enumerate(history.events):
             if event.event_type == _FAILED:
                 cause = self.failed[(*ref, event.event_id)] = cause_of(event)
-                if not self._is_expected(cause, ref[0], following):
+                if not self._is_expected(cause, ref[0], history.events[number + 1 :]):
                     message = event.workflow_task_failed_event_attributes.failure.message
                     found.append(
                         f"{ref[0]} run {ref[1]}: event {event.event_id} is a failed workflow task, {cause}: {message}"
                     )
         return found
 
-    def _is_expected(self, cause: str, workflow_id: str, following: HistoryEvent | None) -> bool:
-        terminated = cause == _CLOSED and following is not None and is_terminated(following)
+    def _is_expected(self, cause: str, workflow_id: str, following: Sequence[HistoryEvent]) -> bool:
+        terminated = cause == _CLOSED and ends_by_termination(following)
         planted = self._planted & {(cause, ""), (cause, workflow_id)}
         return terminated or cause in COUNTED or bool(planted)
 

@@ -22,7 +22,7 @@ from tests.support.replays import (
     Replays,
     all_histories,
     cause_of,
-    is_terminated,
+    ends_by_termination,
     replay_database,
     replayed_server,
 )
@@ -220,6 +220,8 @@ def test_a_task_that_took_too_long_has_a_cause_of_its_own(
     assert cause_of(event) == cause
 
 
+STARTED = HistoryEvent(event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED)
+SCHEDULED = HistoryEvent(event_type=EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED)
 TERMINATED = HistoryEvent(event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED)
 TOO_LONG = HistoryEvent(
     event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
@@ -228,13 +230,20 @@ TOO_LONG = HistoryEvent(
 
 
 @pytest.mark.parametrize(
-    ("event", "by_a_client"),
-    [(TERMINATED, True), (TOO_LONG, False), (HistoryEvent(), False)],
+    ("events", "by_a_client"),
+    [
+        ([TERMINATED], True),
+        ([STARTED, TERMINATED], True),
+        ([SCHEDULED, TERMINATED], False),
+        ([TOO_LONG], False),
+        ([STARTED], False),
+        ([], False),
+    ],
 )
 def test_only_a_client_ends_a_task_by_terminating_its_workflow(
-    event: HistoryEvent, by_a_client: bool
+    events: list[HistoryEvent], by_a_client: bool
 ) -> None:
-    assert is_terminated(event) is by_a_client
+    assert ends_by_termination(events) is by_a_client
 
 
 def test_a_cause_that_does_not_exist_cannot_be_planted() -> None:
