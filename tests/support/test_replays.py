@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -54,6 +55,15 @@ class Failing:
     async def run(self, runs: int) -> None:
         message = f"planted {runs}"
         raise LookupError(message)
+
+
+@workflow.defn(name=NAMESPACE_WORKFLOW)
+class Slow:
+    """Has our workflow's name; its first workflow task takes a second."""
+
+    @workflow.run
+    async def run(self, runs: int) -> None:
+        time.sleep(runs)  # noqa: ASYNC251 - keeps its workflow task
 
 
 @workflow.defn(name="Foreign")
@@ -159,6 +169,23 @@ def test_a_failed_workflow_task_that_was_planted_is_counted(tmp_path: Path) -> N
         checks.plant(UNHANDLED, planted)
     assert checks.count(UNHANDLED) == checks.count(UNHANDLED, planted) >= 1
     assert checks.count(UNHANDLED, "another workflow") == 0
+
+
+async def test_a_task_that_a_termination_ends_is_counted(tmp_path: Path) -> None:
+    checks = Replays()
+    with replayed_server(tmp_path, checks) as server:
+        async with started(server.address, Slow) as (_, handle):
+            await until(lambda: _has_started_task(handle))
+            await handle.signal("waits for the task")
+            await handle.terminate()
+            kinds = [event.event_type for event in (await handle.fetch_history()).events]
+        assert kinds[-2] == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+    assert checks.count("FORCE_CLOSE_COMMAND", handle.id) == 1
+
+
+async def _has_started_task(handle: WorkflowHandle[object, object]) -> bool:
+    history = await handle.fetch_history()
+    return counted(history.events, "WORKFLOW_TASK_STARTED") > 0
 
 
 def test_a_foreign_type_is_left_out_by_name_alone(tmp_path: Path) -> None:
