@@ -10,7 +10,7 @@ from typing_extensions import override
 
 import bench.place
 from bench.__main__ import main
-from bench.bare import WORKFLOW
+from bench.bare_worker import WORKFLOW
 from devnet.temporal import TemporalServer
 from tests.support.replays import Replays
 
@@ -39,5 +39,5 @@ class JudgedServer(TemporalServer):
 
 
 if __name__ == "__main__":
-    bench.place.TemporalServer = JudgedServer  # type: ignore[misc]
+    bench.place.TemporalServer = JudgedServer  # type: ignore[misc, attr-defined]
     sys.exit(main(sys.argv[1:]))

@@ -85,6 +85,7 @@ def assert_one_line(done: Ended, program: str, address: str) -> None:
 # --- Temporal is away ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_worker_without_temporal_ends_in_order_every_time(root: Path) -> None:
     address = f"{LOOPBACK}:{free_port()}"
     with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -11,7 +11,11 @@ import pytest
 from temporalio import workflow
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.history.v1 import HistoryEvent, WorkflowTaskFailedEventAttributes
+from temporalio.api.history.v1 import (
+    HistoryEvent,
+    WorkflowExecutionTerminatedEventAttributes,
+    WorkflowTaskFailedEventAttributes,
+)
 from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
@@ -252,7 +256,9 @@ SCHEDULED = HistoryEvent(event_type=EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED
 TERMINATED = HistoryEvent(event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED)
 TOO_LONG = HistoryEvent(
     event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
-    workflow_execution_terminated_event_attributes={"identity": "history-service"},
+    workflow_execution_terminated_event_attributes=WorkflowExecutionTerminatedEventAttributes(
+        identity="history-service"
+    ),
 )
 
 
