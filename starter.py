@@ -7,10 +7,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn
 
 from devnet.errors import PartError
 from vaultmesh.cli import (
@@ -24,9 +22,7 @@ from vaultmesh.cli import (
     verifying,
 )
 from vaultmesh.domain.errors import DomainError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+from vaultmesh.runtime.exiting import INTERRUPTED, run_and_exit
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -71,14 +67,6 @@ def main(arguments: Sequence[str]) -> int:
         return 1
 
 
-def leave(code: int) -> NoReturn:
-    """End the process at once: threads of Temporal's SDK may crash an interpreter that is being taken down."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(BrokenPipeError):
-            stream.flush()
-    os._exit(code)
-
-
 def show_everything() -> None:
     """Escape what can't be shown: a file's name need not be text, and a terminal may lack the marks of checks."""
     for stream in (sys.stdout, sys.stderr):
@@ -88,4 +76,4 @@ def show_everything() -> None:
 
 if __name__ == "__main__":
     show_everything()
-    leave(main(sys.argv[1:]))
+    run_and_exit(lambda: main(sys.argv[1:]))

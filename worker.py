@@ -9,9 +9,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import TypeVar
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -35,6 +36,7 @@ from vaultmesh.runtime.configuration import (
     load_namespaces,
     namespaces_path,
 )
+from vaultmesh.runtime.exiting import run_and_exit
 from vaultmesh.runtime.http import HealthServer
 from vaultmesh.runtime.metrics import Metrics
 from vaultmesh.runtime.settings import Settings
@@ -51,6 +53,7 @@ run without it, so that the sandbox judges the code there."""
 DRAIN = timedelta(seconds=20)
 """Running activities get this long to end after SIGTERM; what does not is tried again elsewhere."""
 _LOG = logging.getLogger("worker")
+Found = TypeVar("Found")
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -119,15 +122,41 @@ def check_configuration(settings: Settings, roles: Sequence[str]) -> None:
     anchors.check(models, signing="anchors" in roles)
 
 
+async def _prepared_client() -> Client:
+    client = await connect()
+    await search_attributes.ensure(client)
+    return client
+
+
+async def _until_told_to_end(
+    stopped: asyncio.Event, work: Coroutine[None, None, Found]
+) -> Found | None:
+    """Return what the work gives, or None as soon as the process is told to end."""
+    working, told = asyncio.create_task(work), asyncio.create_task(stopped.wait())
+    await asyncio.wait([working, told], return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if working.done():
+        return await working
+    working.cancel()
+    return None
+
+
 async def run(roles: Sequence[str], settings: Settings) -> None:
     """Run until SIGTERM or Ctrl-C, then drain."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for caught in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(caught, stopped.set)
+    client = await _until_told_to_end(stopped, _prepared_client())
+    if client is not None:
+        await _work(client, roles, settings, stopped)
+    _LOG.info("scheduler stopped")
+
+
+async def _work(
+    client: Client, roles: Sequence[str], settings: Settings, stopped: asyncio.Event
+) -> None:
     metrics = Metrics(settings.metrics_prefix)
-    client = await connect()
-    await search_attributes.ensure(client)
     anchors = AnchorsSource(anchors_path(settings), known_schemes=RECEIPT_SCHEMES)
     adapters = build(client, settings.root, anchors, metrics)
     visibility = Visibility(client, metrics)
@@ -156,7 +185,6 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
     for outcome in ended:
         if isinstance(outcome, Exception) and not isinstance(outcome, asyncio.CancelledError):
             raise outcome
-    _LOG.info("scheduler stopped")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -180,4 +208,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_and_exit(lambda: main(sys.argv[1:]))

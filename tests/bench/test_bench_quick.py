@@ -29,7 +29,7 @@ Runs = dict[str, "Future[subprocess.CompletedProcess[str]]"]
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "bench", *arguments],
+        [sys.executable, "-m", "tests.bench.judged", *arguments],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -22,6 +22,7 @@ import pytest
 from devnet.bitcoind import BitcoinRpc
 from devnet.jsonrpc import JsonRpc
 from devnet.ports import LOOPBACK, free_port
+from tests.support.replays import replay_database
 from tests.support.system import REPOSITORY, System
 
 pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -74,7 +75,15 @@ class Running:
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(how)
-        return self.process.wait(ENDS_WITHIN_SECONDS)
+        return self.wait(ENDS_WITHIN_SECONDS)
+
+    def wait(self, seconds: float) -> int:
+        """Wait until it ends; every history in the database that it leaves replays."""
+        code = self.process.wait(seconds)
+        database = self.root / "devnet" / "temporal.db"
+        if database.exists():
+            replay_database(database)
+        return code
 
     def processes(self) -> list[psutil.Process]:
         """Return every process of the system, by what it has in its command or environment."""
@@ -300,7 +309,7 @@ def test_a_part_that_cannot_be_brought_back_ends_it_with_a_clear_line(tmp_path: 
 
         System.wait(take, "the port")
         running.process.send_signal(signal.SIGCONT)
-        assert running.process.wait(ENDS_WITHIN_SECONDS) == 1
+        assert running.wait(ENDS_WITHIN_SECONDS) == 1
     assert f"port {port}" in running.said().splitlines()[-1]
     assert running.processes() == []
 
@@ -311,7 +320,7 @@ def test_a_part_that_cannot_be_brought_back_ends_it_with_a_clear_line(tmp_path: 
 def test_demo_once_ends_when_every_cadence_has_a_final_verified_anchor(tmp_path: Path) -> None:
     started = time.monotonic()
     running = Running(tmp_path / "root", ("demo", "--once"))
-    assert running.process.wait(110) == 0, running.said()
+    assert running.wait(110) == 0, running.said()
     assert time.monotonic() - started < 110
     *_, last = running.said().splitlines()
     assert last.startswith("every cadence has a final, verified anchor")

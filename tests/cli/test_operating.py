@@ -8,8 +8,8 @@ import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from devnet.temporal import TemporalServer
 from tests.cli.conftest import Command, cadences, write_namespaces
+from tests.support.replays import replayed_server
 from tests.support.system import System
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
@@ -92,11 +92,9 @@ async def _start_unanswered(address: str, namespace: str) -> None:
 
 
 def test_within_ten_seconds_each_says_that_no_worker_answers(run: Command, tmp_path: Path) -> None:
-    server = TemporalServer(tmp_path, headless=True)
-    server.part.start()
     write_namespaces(tmp_path / "vmsh/config/namespaces.yaml", {"op:lonely": cadences()})
-    place = {"TEMPORAL_ADDRESS": server.address, "VMSH_ROOT": str(tmp_path)}
-    try:
+    with replayed_server(tmp_path) as server:
+        place = {"TEMPORAL_ADDRESS": server.address, "VMSH_ROOT": str(tmp_path)}
         run("setup", **place)
         asyncio.run(_start_unanswered(server.address, "op:lonely"))
         for command in (("pause", "op:lonely"), ("status", "op:lonely")):
@@ -105,5 +103,3 @@ def test_within_ten_seconds_each_says_that_no_worker_answers(run: Command, tmp_p
             assert time.monotonic() - started < 10
             assert told.code == 1
             assert "no worker answers" in told.err
-    finally:
-        server.part.kill()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from devnet.temporal import TemporalServer
 from tests.cli.conftest import Command, cadences, write_namespaces
+from tests.support.replays import replayed_server
 from tests.support.system import REPOSITORY, System
 from vaultmesh.cli.earlier_state import read_state
 from vaultmesh.domain.problems import ConfigurationError
@@ -163,9 +163,7 @@ def test_within_ten_seconds_it_says_that_no_worker_polls(run: Command, tmp_path:
     anchors = tmp_path / "anchors.yaml"
     section = {"rpcUrl": "http://127.0.0.1:1", "contract": "0x" + "1" * 40, "key": "${NONE}"}
     anchors.write_text(json.dumps({"eip155": {"default": section}}))
-    server = TemporalServer(tmp_path, headless=True)
-    server.part.start()
-    try:
+    with replayed_server(tmp_path) as server:
         for expected in ("reg:alone: created\n", ""):
             started = time.monotonic()
             told = run(
@@ -179,5 +177,3 @@ def test_within_ten_seconds_it_says_that_no_worker_polls(run: Command, tmp_path:
             assert time.monotonic() - started < 10
             assert (told.code, told.out) == (1, expected)
             assert "no worker" in told.err
-    finally:
-        server.part.kill()

@@ -16,6 +16,7 @@ from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 import worker
+from vaultmesh.runtime.exiting import run_and_exit
 
 WHEN, _, STEP = os.environ["CRASH_AT"].partition(":")
 MARK = Path(os.environ["CRASH_MARK"])
@@ -51,4 +52,4 @@ class CrashingWorker(temporalio.worker.Worker):
 
 if __name__ == "__main__":
     worker.Worker = CrashingWorker
-    sys.exit(worker.main(sys.argv[1:]))
+    run_and_exit(lambda: worker.main(sys.argv[1:]))

@@ -8,7 +8,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 
-from tests.support.system import TARGET, System, aggregator_workflow_id, kill
+from tests.support.system import TARGET, System, aggregator_workflow_id
 
 pytestmark = [
     pytest.mark.fault,
@@ -83,10 +83,7 @@ def test_a_lost_temporal_database_costs_no_second_transaction(system: System) ->
     worker = system.start_worker()
     batches = broadcast(system)
     worker.stop()
-    kill(system.temporal.part)
-    assert system.database is not None
-    for place in system.database.parent.glob(f"{system.database.name}*"):
-        place.unlink()
+    system.lose_histories()
     system.temporal.part.start()
     system.ask(_prepare)
     system.start_worker()

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from devnet.temporal import TemporalServer
+from tests.support.replays import Replays, replayed_server
 
 
 @pytest.fixture(scope="session")
 def temporal() -> Iterator[TemporalServer]:
-    with tempfile.TemporaryDirectory(prefix="vaultmesh-runtime-") as folder:
-        server = TemporalServer(Path(folder), headless=True)
-        server.part.start()
+    with (
+        tempfile.TemporaryDirectory(prefix="vaultmesh-runtime-") as folder,
+        replayed_server(Path(folder), Replays(foreign=["AnotherWorkflow"])) as server,
+    ):
         yield server
-        server.part.kill()
 
 
 @pytest.fixture

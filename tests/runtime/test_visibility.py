@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from devnet.temporal import TemporalServer
+from tests.support.replays import replayed_server
 from vaultmesh.domain.names import MEMO_STATUS, NAMESPACE_WORKFLOW, namespace_workflow_id
 from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
 from vaultmesh.runtime.client import connect
@@ -69,16 +69,12 @@ async def test_workflows_of_other_types_and_memos_that_mean_nothing_are_left_out
 async def test_a_list_that_fails_keeps_what_the_last_one_showed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = TemporalServer(tmp_path, headless=True)
-    server.part.start()
-    try:
+    with replayed_server(tmp_path) as server:
         monkeypatch.setenv("TEMPORAL_ADDRESS", server.address)
         client = await connect()
         visibility = Visibility(client, Metrics())
         name = await _start(client, None)
         await _until(visibility, name, shown=True)
-    finally:
-        server.part.kill()
     before = visibility.snapshot
     with pytest.raises(RPCError):
         await visibility.refresh()

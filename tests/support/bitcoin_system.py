@@ -42,13 +42,14 @@ class BitcoinSystem(System):
             self.write_anchors()
             asyncio.run(self._ensure())
         except BaseException:
-            self.__exit__()
+            self.stop()
             raise
         return self
 
     @override
-    def __exit__(self, *exception: object) -> None:
-        super().__exit__(*exception)
+    def stop(self) -> None:
+        """Stop everything, without a look at histories."""
+        super().stop()
         self.node.kill()
 
     @override

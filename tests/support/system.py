@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
 from eth_account import Account
@@ -28,6 +29,7 @@ from devnet.jsonrpc import JsonRpcError
 from devnet.ports import LOOPBACK, free_port
 from devnet.process import Part
 from devnet.temporal import TemporalServer
+from tests.support.replays import Replays
 from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration
 from vaultmesh.domain.messages import BackoffSettings
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id, path_form
@@ -60,6 +62,8 @@ class System:
         self.root = folder / "root"
         self.database = folder / "temporal.db" if database else None
         self.temporal = TemporalServer(folder, headless=True, database=self.database)
+        self.replays = Replays()
+        """Judges every history at the end, and before the database is lost."""
         self.anvil = Anvil(folder, block_seconds=block_seconds, slots_in_an_epoch=slots_in_an_epoch)
         self.rpc = self.anvil.rpc
         self.key = "0x" + secrets.token_hex(32)
@@ -81,15 +85,39 @@ class System:
             self.write_anchors()
             asyncio.run(self._ensure())
         except BaseException:
-            self.__exit__()
+            self.stop()
             raise
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        try:
+            for worker in self.workers:
+                worker.kill()
+            if not self.temporal.part.alive and self.database is not None:
+                self.temporal.part.start()
+            self.replays.end(self.temporal.address, error)
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop everything, without a look at histories."""
         for worker in self.workers:
             worker.kill()
         self.anvil.part.stop()
         self.temporal.part.kill()
+
+    def lose_histories(self) -> None:
+        """Kill the server and remove its database; what it held is judged before."""
+        assert self.database is not None
+        self.replays.check_at(self.temporal.address)
+        kill(self.temporal.part)
+        for place in self.database.parent.glob(f"{self.database.name}*"):
+            place.unlink()
 
     async def _ensure(self) -> None:
         await ensure(await self.client())

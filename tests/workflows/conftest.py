@@ -15,6 +15,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from devnet.temporal import temporal_cli
 from devnet.test_server import test_server as time_skipping_server
+from tests.support.replays import Replays
 from tests.workflows.stage import KEPT, Stage
 from vaultmesh.runtime.search_attributes import NEEDED
 
@@ -98,15 +99,24 @@ async def start_real() -> WorkflowEnvironment:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def real_server() -> AsyncIterator[WorkflowEnvironment]:
+async def real_server(real_replays: Replays) -> AsyncIterator[WorkflowEnvironment]:
     """Return the session's real server, for what the time-skipping one does wrongly: cancelled activities."""
     async with await start_real() as env:
         yield env
+        await real_replays.check(env.client)
+
+
+@pytest.fixture(scope="session")
+def real_replays() -> Replays:
+    """Return what was replayed of the real server; each test adds its runs, and the session's end the rest."""
+    return Replays()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def real_stage(real_server: WorkflowEnvironment, tempo: int) -> AsyncIterator[Stage]:
+async def real_stage(
+    real_server: WorkflowEnvironment, real_replays: Replays, tempo: int
+) -> AsyncIterator[Stage]:
     """Return a stage on the real server."""
-    one = Stage(real_server, tempo)
+    one = Stage(real_server, tempo, replays=real_replays)
     yield one
     await one.close()

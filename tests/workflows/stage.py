@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.testservice.v1 import LockTimeSkippingRequest, UnlockTimeSkippingRequest
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from tests.support.replays import COUNTED, Replays, cause_of, runner
 from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration
 from vaultmesh.domain.messages import BackoffSettings
 from vaultmesh.domain.names import (
@@ -32,7 +32,6 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.pen import PenInput
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
-from worker import PASSED_THROUGH
 from workflows.aggregator import AggregatorWorkflow
 from workflows.namespace import NamespaceWorkflow
 
@@ -45,20 +44,12 @@ SLOW_LADDER = BackoffSettings(base_seconds=5, cap=3)
 """For a rest that a test is to see before it ends."""
 DEADLINE_SECONDS = 40.0
 """Time for a workflow task that the server lost: it comes again after 10 s."""
-DEADLOCK = "[TMPRL1101]"
-"""Begins the failure of a workflow task that took longer than 2 s."""
 HOUR_SECONDS = 3_600
 ROOM_SECONDS = 120
 """How long a test may take until it says that hours pass."""
 _NUMBERS = itertools.count(1)
 
 Adapter = Callable[..., Awaitable[Any]]
-
-
-def runner() -> SandboxedWorkflowRunner:
-    """Return the runner that worker.py uses."""
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
-    return SandboxedWorkflowRunner(restrictions=restrictions)
 
 
 def cadences(**every: str) -> dict[str, CadenceConfig]:
@@ -169,6 +160,8 @@ class Stage:
     started: list[WorkflowHandle[Any, Any]] = field(default_factory=list)
     leaves_runs: bool = False
     """Whether a workflow was started that soon continues as a new run."""
+    replays: Replays = field(default_factory=Replays)
+    """Judges every history when the test ends."""
 
     @asynccontextmanager
     async def working(
@@ -320,7 +313,11 @@ class Stage:
         return found
 
     async def close(self) -> None:
-        """End what a test left running."""
+        """End what a test left running; every history of it replays.
+
+        Raises:
+            ReplayError: one does not, or a workflow task failed that the test did not cause.
+        """
         for handle in self.started:
             current = self.env.client.get_workflow_handle(handle.id)
             try:
@@ -329,6 +326,7 @@ class Stage:
             except RPCError as error:
                 if "completed" not in str(error):
                     raise
+        await self.replays.check_workflows(self.env.client, self.started)
 
 
 def counted(events: Iterable[HistoryEvent], *kinds: str) -> int:
@@ -352,27 +350,17 @@ def failed_tasks(events: Iterable[HistoryEvent]) -> int:
 
     One that timed out counts if the next one does not complete: a task that the server hands out in the very moment
     in which the worker evicts the run reaches no workflow code (seen with no cached workflows on the Java server).
-    So does one that took longer than 2 s: a machine that paused does it in time when it comes again, code never.
     """
-    overtaken = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
     completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
     timed_out = EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT
     failed = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
     ends = [event for event in events if event.event_type in (completed, timed_out, failed)]
     following = [event.event_type for event in ends[1:]]
     return sum(
-        ((event.event_type == timed_out or _took_too_long(event)) and after != completed)
-        or (
-            event.event_type == failed
-            and not _took_too_long(event)
-            and event.workflow_task_failed_event_attributes.cause != overtaken
-        )
+        (event.event_type == timed_out and after != completed)
+        or (event.event_type == failed and cause_of(event) not in COUNTED)
         for event, after in itertools.zip_longest(ends, following)
     )
-
-
-def _took_too_long(event: HistoryEvent) -> bool:
-    return event.workflow_task_failed_event_attributes.failure.message.startswith(DEADLOCK)
 
 
 def events_of_lost_tasks(events: Iterable[HistoryEvent]) -> int:

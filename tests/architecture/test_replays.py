@@ -1,0 +1,69 @@
+"""No suite starts a Temporal server whose histories are not replayed at the end."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.test_layers import REPOSITORY
+
+STARTS = re.compile(
+    r"\b(TemporalServer|start_local|start_time_skipping|temporal_cli)\(|\(TemporalServer\)"
+    r"|[\"'](start-dev|dev|demo|bench)[\"']"
+)
+"""How a test comes to a server: by itself, or by a program that brings its own."""
+JUDGED = {
+    "tests/support/replays.py": "the check itself",
+    "tests/support/system.py": "judges in System.__exit__ and lose_histories",
+    "tests/workflows/conftest.py": "each Stage judges when it is closed; the real server again at the session's end",
+    "tests/cli/test_dev.py": "the database of dev and demo is judged once they ended",
+    "tests/bench/test_bench_quick.py": "runs benchmarks by tests.bench.judged",
+    "tests/bench/judged.py": "judges the server of a benchmark before it is killed",
+}
+"""Where servers are started, and what judges their histories."""
+WITHOUT = {
+    "tests/support/test_replays.py": "plants what does not replay, and sees that it is found",
+    "tests/devnet/test_process.py": "starts the server as a part; no workflow runs on it",
+    "tests/docs/test_readme.py": "looks at the names of commands",
+    "tests/cli/test_usage.py": "runs `dev --help` and `demo --help`",
+}
+"""Where nothing is judged, and why."""
+
+
+def starts_a_server(source: str) -> bool:
+    """Whether a test could bring up a server of its own."""
+    return STARTS.search(source) is not None
+
+
+def modules_of_tests() -> list[Path]:
+    """Return every module of the tests but this one."""
+    return [path for path in sorted((REPOSITORY / "tests").rglob("*.py")) if path != Path(__file__)]
+
+
+def test_every_server_of_a_test_is_judged() -> None:
+    found = {
+        str(path.relative_to(REPOSITORY))
+        for path in modules_of_tests()
+        if starts_a_server(path.read_text(encoding="utf-8"))
+    }
+    assert found == set(JUDGED) | set(WITHOUT)
+
+
+@pytest.mark.parametrize("place", JUDGED)
+def test_whoever_starts_a_server_calls_the_check(place: str) -> None:
+    source = (REPOSITORY / place).read_text(encoding="utf-8")
+    assert re.search(r"\b(replays|judged|replay_database|check_at|Replays)\b", source)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "server = TemporalServer(tmp_path, headless=True)\n",
+        "env = await WorkflowEnvironment.start_local()\n",
+        "env = await WorkflowEnvironment.start_time_skipping()\n",
+        "subprocess.run([temporal_cli(), 'server', 'start-dev'])\n",
+        'subprocess.run([sys.executable, "starter.py", "dev"])\n',
+    ],
+)
+def test_another_way_to_a_server_is_caught(planted: str) -> None:
+    assert starts_a_server(planted)

@@ -1,0 +1,43 @@
+"""Runs benchmarks as `python -m bench` does, on servers whose histories are judged before they are killed.
+
+`demo` starts a server of its own; the tests of `demo` judge what it leaves.
+"""
+
+import sys
+from typing import Any
+
+from typing_extensions import override
+
+import bench.place
+from bench.__main__ import main
+from bench.bare_worker import WORKFLOW
+from devnet.temporal import TemporalServer
+from tests.support.replays import Replays
+
+
+class JudgedServer(TemporalServer):
+    """A server whose histories are judged before it ends."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._replays = Replays(foreign=[WORKFLOW])
+        self._is_up = False
+
+    @override
+    def start(self) -> None:
+        super().start()
+        self._is_up = True
+
+    @override
+    def kill(self) -> None:
+        try:
+            if self._is_up:
+                self._is_up = False
+                self._replays.check_at(self.address)
+        finally:
+            super().kill()
+
+
+if __name__ == "__main__":
+    bench.place.TemporalServer = JudgedServer  # type: ignore[misc, attr-defined]
+    sys.exit(main(sys.argv[1:]))

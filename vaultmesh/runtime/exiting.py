@@ -1,0 +1,53 @@
+"""Ends a process with its exit code, at once.
+
+Threads of Temporal's SDK may still run when a program is done, above all after a connection that never came about. They
+abort a Python interpreter that is being taken down: instead of its exit code the process then leaves a core dump. So
+nothing is taken down. What was printed or logged is written out first; `atexit` functions do not run.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+FAILURE = 1
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def run_and_exit(program: Callable[[], int]) -> NoReturn:
+    """Run a program and end the process with the code that it returns.
+
+    An error that the program lets through is reported as Python reports it, and the code is 1.
+    """
+    code = FAILURE
+    try:
+        code = program()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except SystemExit as ended:
+        code = _code_of(ended)
+    finally:
+        error = sys.exception()
+        if error is not None:
+            sys.excepthook(type(error), error, error.__traceback__)
+        _write_out()
+        os._exit(code)
+
+
+def _code_of(ended: SystemExit) -> int:
+    """Return the exit code that Python gives to a `SystemExit`; a text in place of a number is shown."""
+    if ended.code is None or isinstance(ended.code, int):
+        return ended.code or 0
+    print(ended.code, file=sys.stderr)  # noqa: T201 - as Python does
+    return FAILURE
+
+
+def _write_out() -> None:
+    """Flush logs and both outputs; a reader that is gone is no reason to stay."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
