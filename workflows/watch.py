@@ -129,6 +129,8 @@ class Watch:
 
     def _apply(self, row: PenRound, view: RoundView) -> None:
         was_included = row.state is RoundState.INCLUDED
+        row.notes = row.notes if view.notes is None else view.notes
+        row.undecided = view.undecided
         if row.first_seen_block is None and view.height:
             row.first_seen_block = view.height
         if view.state is RoundState.INCLUDED:
@@ -142,6 +144,8 @@ class Watch:
             )  # blocks without it count anew, so the same bytes go first
             workflow.logger.warning("round left the chain", extra={"round": row.round_id})
         row.state = view.state
+        if view.undecided:
+            self._teller.hold(FailureKind.VALIDATION, view.undecided)
         match view.state:
             case RoundState.MISSING:
                 row.needs_broadcast = True

@@ -115,6 +115,8 @@ class WatchedRound(Wire):
     """Required depths that are not final yet, ascending."""
     claimed_block: int | None = None
     """Block that receipts say it is in, where its workflow has not seen it included yet."""
+    notes: Terms = Field(default_factory=dict)
+    """What the target's module found out at earlier looks and needs again, such as how far it has searched."""
 
 
 class RoundView(Wire):
@@ -135,6 +137,10 @@ class RoundView(Wire):
     height: int = 0
     """The ledger's height at this look."""
     message: str = ""
+    undecided: str = ""
+    """Why nobody can tell what became of it: it is held and named until evidence or an operator decides."""
+    notes: Terms | None = None
+    """What the next look is told; None: what this one was told."""
 
 
 def refutes(view: RoundView, claimed_block: int | None) -> bool:

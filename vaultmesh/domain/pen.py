@@ -16,6 +16,7 @@ from vaultmesh.domain.ledger import (
     RoundState,
     RoundView,
     SignedCandidate,
+    Terms,
     WatchedRound,
 )
 from vaultmesh.domain.messages import AnchorRequest, BackoffSettings, Wire
@@ -73,6 +74,10 @@ class PenRound(BaseModel):
     recorded: bool = False
     claimed_block: int | None = None
     """Block that receipts found at recovery say it is in, until a look has confirmed or refuted that."""
+    notes: Terms = Field(default_factory=dict)
+    """What the target's module found out at earlier looks and needs again."""
+    undecided: str = ""
+    """Why nobody can tell what became of it, since the last look."""
     record_tries: int = 0
     """Orders to write its receipts that failed since the last one that did not."""
     wanted: RecordState | None = None
@@ -133,6 +138,7 @@ class PenRound(BaseModel):
             block=self.view.block if self.view and self.state is RoundState.INCLUDED else None,
             depths=self.open_depths,
             claimed_block=self.claimed_block,
+            notes=self.notes,
         )
 
     def known(self) -> KnownRound:
