@@ -129,8 +129,7 @@ class Watch:
 
     def _apply(self, row: PenRound, view: RoundView) -> None:
         was_included = row.state is RoundState.INCLUDED
-        row.notes = row.notes if view.notes is None else view.notes
-        row.undecided = view.undecided
+        row.remember(view)
         if row.first_seen_block is None and view.height:
             row.first_seen_block = view.height
         if view.state is RoundState.INCLUDED:
@@ -146,6 +145,10 @@ class Watch:
         row.state = view.state
         if view.undecided:
             self._teller.hold(FailureKind.VALIDATION, view.undecided)
+        self._react(row, view)
+
+    def _react(self, row: PenRound, view: RoundView) -> None:
+        """Do what a round needs that is in no block."""
         match view.state:
             case RoundState.MISSING:
                 row.needs_broadcast = True
