@@ -156,7 +156,7 @@ def _state(view: NamespaceView, label: str) -> str:
 async def _until_anchored(
     client: Client, name: str, cadence: str | None, asked_at: datetime
 ) -> NamespaceView:
-    """Poll until the cadences have nothing in flight and nothing unanchored."""
+    """Poll until the cadences have nothing in flight."""
     console = output.console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     started = time.monotonic()
@@ -195,8 +195,6 @@ def _waiting(
             failure = shown.in_flight.last_failure
             why = f" after {failure.kind}: {failure.message}" if failure else ""
             found.append(f"{label} in flight{why}")
-        elif shown.unanchored:
-            found.append(f"{label} has {shown.unanchored} unanchored")
         elif not settled and not _anchored_since(shown, asked_at):
             found.append(f"{label} is counting what is owed")
     return found

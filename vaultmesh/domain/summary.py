@@ -70,7 +70,7 @@ def _wrong(view: NamespaceView, label: str, cadence: CadenceView) -> str:
         found.append(f"failed {flight.failures} times ({failure.kind}): {failure.message}")
     elif flight is not None:
         found.append(f"waiting for inclusion since {rfc3339(flight.since)}")
-    found.extend(cadence.problems[:2])
+    found.extend((cadence.problems or [])[:2])
     return "; ".join(found) or _DASH
 
 
