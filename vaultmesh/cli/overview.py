@@ -8,7 +8,6 @@ from pydantic import JsonValue
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from vaultmesh.domain.names import aggregator_workflow_id
 from vaultmesh.domain.status import (
     CadenceView,
     LastAnchorView,
@@ -18,7 +17,7 @@ from vaultmesh.domain.status import (
     TargetView,
     rfc3339,
 )
-from vaultmesh.runtime.failing import MEND, Failing
+from vaultmesh.runtime.failing import Failing
 
 _DASH = "–"
 _COLUMNS = (
@@ -161,8 +160,6 @@ def _target_cells(target: TargetView, *, was_used: bool) -> list[str]:
     known = state not in (TargetState.FAILING, TargetState.MISSING)
     if state is TargetState.MISSING:
         problems.append(_STARTS_AGAIN if was_used else _NOT_STARTED)
-    if state is TargetState.FAILING:
-        problems.append(MEND.format(aggregator_workflow_id(target.target)))
     return [
         _plain(target.target),
         f"[{_TARGET_STYLES[state]}]{state.value}[/]",
@@ -175,7 +172,7 @@ def _target_cells(target: TargetView, *, was_used: bool) -> list[str]:
 def _why_failing(view: NamespaceView) -> list[str]:
     if view.state is not NamespaceState.FAILING:
         return []
-    return [f"failing: {view.cause}", MEND.format(view.workflow_id)]
+    return [f"failing: {view.cause}"]
 
 
 def _short_time(instant: datetime | None) -> str:

@@ -79,7 +79,8 @@ class Counts:
 
     async def current(self, memos: Mapping[str, NamespaceMemo]) -> Mapping[str, NamespaceCounts]:
         """Return what each namespace owes; what could not be counted within two seconds is as it was last."""
-        if self._counting is None and time.monotonic() >= self._due:
+        is_old = time.monotonic() >= self._due or self._last.keys() != memos.keys()
+        if self._counting is None and is_old:
             self._counting = asyncio.create_task(asyncio.to_thread(self._count, dict(memos)))
         counting = self._counting
         if counting is not None:
