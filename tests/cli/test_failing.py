@@ -1,23 +1,33 @@
 """One workflow that can't go on hides no other, and says why: in `status`, on /health and in the metrics."""
 
 import json
+import shlex
+import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from rich.console import Console
 from temporalio.client import Client
 
 from devnet.ports import LOOPBACK
+from devnet.temporal import temporal_cli
 from tests.cli.conftest import NEVER, Command, Outcome, cadences, write_namespaces
 from tests.support.broken import plant_unreplayable
 from tests.support.system import TARGET, System
+from vaultmesh.cli.demo import Demo
+from vaultmesh.cli.dev import System as DevSystem
+from vaultmesh.cli.live import Row, demo_table, plain_line
 from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
 from vaultmesh.domain.pen import PenInput
 from vaultmesh.domain.target import Target
+from vaultmesh.runtime.settings import Settings
 
 pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.timeout(300)]
 BROKEN, FINE, NEVER_STARTED, ELSEWHERE = "dao:broken", "dao:fine", "dao:never", "fin:elsewhere"
@@ -238,3 +248,47 @@ def test_a_target_without_a_first_request_is_told_without_alarm(
     assert "not started yet: its first request starts it" in told.out
     (target,) = run("status", "dao:fresh", "--json").json()["targets"]
     assert (target["target"], target["state"], target["problems"]) == ("eip155:1", "missing", [])
+
+
+def test_the_demonstrations_table_shows_the_cause_beside_the_others(system: System) -> None:
+    async def rows(client: Client) -> list[Row]:
+        settings = Settings.from_environment({"VMSH_ROOT": str(system.root)})
+        local = SimpleNamespace(root=system.root, settings=settings, client=client)
+        return await Demo(cast("DevSystem", local)).rows()
+
+    shown = {(row.namespace, row.cadence): row for row in system.ask(rows)}
+    assert shown[BROKEN, "fast"].cause.startswith(f"failing: {NONDETERMINISM}")
+    assert shown[FINE, "fast"].cause == ""
+    assert shown[FINE, "fast"].is_final
+    console = Console(width=400, record=True, file=StringIO())
+    console.print(demo_table(list(shown.values()), 0))
+    assert NONDETERMINISM in console.export_text()
+    assert NONDETERMINISM in plain_line(shown[BROKEN, "fast"])
+
+
+def test_the_mend_that_is_told_mends(run: Command, system: System) -> None:
+    told = _status(run, system).err
+    for workflow_id in (f"namespace:{BROKEN}", f"aggregator:{OTHER_TARGET}"):
+        (line,) = [one for one in told.splitlines() if f" {workflow_id} is failing" in one]
+        command = shlex.split(line[line.index("temporal workflow reset") :])
+        subprocess.run(
+            [str(temporal_cli()), *command[1:], "--address", system.temporal.address],
+            check=True,
+            capture_output=True,
+            timeout=30,
+        )
+
+    def mended() -> bool:
+        document = _status(run, system, "--json").json()
+        states = {view["namespace"]: view["state"] for view in document["namespaces"]}
+        targets = {one["target"]: one["state"] for one in document["targets"]}
+        return (states[BROKEN], targets[OTHER_TARGET]) == ("running", "running")
+
+    system.wait(mended, "the mended workflows")
+    system.wait(
+        lambda: (
+            f'scheduler_workflows_failing{{type="{NAMESPACE_WORKFLOW}"}} 0.0'
+            in _page(system, "/metrics")
+        ),
+        "the metric",
+    )
