@@ -4,12 +4,16 @@ import asyncio
 import secrets
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
 from temporalio.client import Client
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
+from devnet.temporal import TemporalServer
 from tests.support.broken import plant_raising
 from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
@@ -21,7 +25,7 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
 from vaultmesh.runtime import failing as module
 from vaultmesh.runtime.client import connect
-from vaultmesh.runtime.failing import FailingLook, failing, one_line, reported
+from vaultmesh.runtime.failing import REPORTED, FailingLook, failing, one_line, reported
 from vaultmesh.runtime.health import health
 from vaultmesh.runtime.metrics import Metrics
 from vaultmesh.runtime.visibility import Visibility
@@ -96,6 +100,47 @@ async def test_a_server_without_a_list_of_problems_is_told_apart_from_an_empty_l
     address: str,
 ) -> None:
     assert await reported(await connect()) is None
+
+
+async def test_a_server_that_keeps_a_list_of_problems_is_asked_about_those_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attribute of our own stands in for the reserved one, which only newer servers have."""
+    server = TemporalServer(tmp_path, headless=True)
+    server.part.start()
+    try:
+        monkeypatch.setenv("TEMPORAL_ADDRESS", server.address)
+        client = await connect()
+        key = SearchAttributeKey.for_keyword_list("OurReportedProblems")
+        monkeypatch.setattr(module, "REPORTED", REPORTED.replace("Temporal", "Our"))
+        asked = AddSearchAttributesRequest(
+            namespace=client.namespace, search_attributes={key.name: key.indexed_value_type}
+        )
+        await client.operator_service.add_search_attributes(asked)
+        said = TypedSearchAttributes([SearchAttributePair(key, ["category=WorkflowTaskFailed"])])
+        names = {"namespace:dao:fine": None, "namespace:dao:zz": said}
+        for workflow_id, attributes in names.items():
+            await client.start_workflow(
+                NAMESPACE_WORKFLOW,
+                id=workflow_id,
+                task_queue="nobody",
+                search_attributes=attributes,
+            )
+        deadline = time.monotonic() + 20
+        while await reported(client) != ["namespace:dao:zz"]:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+        first: list[str] = []
+
+        async def noting(client: Client, workflow_id: str) -> None:
+            first.append(workflow_id)
+
+        monkeypatch.setattr(module, "failing", noting)
+        monkeypatch.setattr(module, "ASKED_ABOUT", 1)
+        await FailingLook(client).take(list(names))
+        assert first == ["namespace:dao:zz"]
+    finally:
+        server.part.kill()
 
 
 async def test_each_look_asks_about_a_bounded_number_and_all_have_their_turn(

@@ -43,7 +43,18 @@ _RUNNING = (
     f"WorkflowType IN ('{NAMESPACE_WORKFLOW}', '{AGGREGATOR_WORKFLOW}') "
     "AND ExecutionStatus = 'Running'"
 )
-_NO_ANSWER = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+_NO_ANSWER = (
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.FAILED_PRECONDITION,
+)
+"""The last one: its workflow task fails, or nobody has polled for a while."""
+_OF_TEMPORAL_ITSELF = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.PERMISSION_DENIED,
+    RPCStatusCode.UNAUTHENTICATED,
+)
+"""Says nothing about one workflow: no other would be answered either."""
 _LIST_WITHIN = timedelta(seconds=5)
 Result = TypeVar("Result")
 Form = TypeVar("Form", bound=View)
@@ -169,7 +180,7 @@ async def _status(
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return None
-        if error.status is RPCStatusCode.UNAVAILABLE:
+        if error.status in _OF_TEMPORAL_ITSELF:
             raise
         raise await _why_silent(client, workflow_id) from error
     return view

@@ -4,12 +4,13 @@
    it was tried several times and none ended: an SDK reports the first failure only, and lets later ones time out.
 2. One task that timed out, as after the kill of a worker, is no failure.
 3. The cause is the newest `WorkflowTaskFailed` of the history.
-4. A process asks in turn, a bounded number each time; first come those that the server reports (from 1.30 on) and
-   those that were failing before. With up to `ASKED_ABOUT` workflows each look asks about all of them.
+4. A process asks in turn, a bounded number each time; first come those that the server itself reports, if it
+   does, and those that were failing before. With up to `ASKED_ABOUT` workflows each look asks about all of them.
 """
 
 import asyncio
 import logging
+import shlex
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,13 +53,14 @@ MEND = (
     "fix the code or deploy the version that wrote this history, then it goes on by itself; "
     'or start its history anew: temporal workflow reset --workflow-id {} --type FirstWorkflowTask --reason "can not go on"'
 )
-"""What an operator can do; to be formatted with the workflow id."""
-_PAGE, _PAGES = 20, 5
-"""Events that are read at a time, and how often: signals may have arrived since the failure."""
-_REPORTED = (
+"""What an operator can do; to be formatted with the workflow id, quoted for a shell."""
+REPORTED = (
     "TemporalReportedProblems IS NOT NULL AND ExecutionStatus = 'Running' "
     f"AND WorkflowType IN ({', '.join(repr(name) for name in TYPES)})"
 )
+"""Query for workflows of which the server itself says so."""
+_PAGE, _PAGES = 20, 5
+"""Events that are read at a time, and how often: signals may have arrived since the failure."""
 _FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 _ENDS = (
     _FAILED,
@@ -80,7 +82,7 @@ class Failing:
     @property
     def mend(self) -> str:
         """What an operator can do, in words."""
-        return MEND.format(self.workflow_id)
+        return MEND.format(shlex.quote(self.workflow_id))
 
 
 async def failing(client: Client, workflow_id: str) -> Failing | None:
@@ -120,7 +122,7 @@ async def reported(client: Client) -> list[str] | None:
         RPCError: Temporal did not answer.
     """
     try:
-        return [one.id async for one in client.list_workflows(_REPORTED, rpc_timeout=ANSWER_WITHIN)]
+        return [one.id async for one in client.list_workflows(REPORTED, rpc_timeout=ANSWER_WITHIN)]
     except RPCError as error:
         if error.status in (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.UNIMPLEMENTED):
             return None
