@@ -5,8 +5,10 @@ import secrets
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
@@ -114,7 +116,8 @@ async def test_a_server_that_keeps_a_list_of_problems_is_asked_about_those_first
         key = SearchAttributeKey.for_keyword_list("OurReportedProblems")
         monkeypatch.setattr(module, "REPORTED", REPORTED.replace("Temporal", "Our"))
         asked = AddSearchAttributesRequest(
-            namespace=client.namespace, search_attributes={key.name: key.indexed_value_type}
+            namespace=client.namespace,
+            search_attributes={key.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST},
         )
         await client.operator_service.add_search_attributes(asked)
         said = TypedSearchAttributes([SearchAttributePair(key, ["category=WorkflowTaskFailed"])])
@@ -194,10 +197,10 @@ async def test_a_worker_shows_both_types_beside_those_that_go_on(address: str) -
         await visibility.refresh()
         await asyncio.sleep(0.2)
     assert visibility.snapshot.missing == ["dao:unstarted"]
-    document = health(visibility.snapshot, started=time.time(), now=time.time())
+    document: dict[str, Any] = dict(
+        health(visibility.snapshot, started=time.time(), now=time.time())
+    )
     namespaces, targets = document["namespaces"], document["targets"]
-    assert isinstance(namespaces, dict)
-    assert isinstance(targets, dict)
     assert namespaces[bad] == {
         "lastAnchor": {}, "backoff": 0, "status": "failing", "cause": CAUSE,
     }  # fmt: skip

@@ -1,6 +1,6 @@
 """Health: what is unhealthy, degraded or healthy, by the ages and levels that are documented."""
 
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -89,10 +89,9 @@ def test_before_the_first_answer_of_temporal_it_is_unhealthy() -> None:
     assert (document["status"], document["lastTick"]) == ("unhealthy", 0)
 
 
-def _document(snapshot: Snapshot, **counts: NamespaceCounts) -> dict[str, dict[str, object]]:
+def _document(snapshot: Snapshot, **counts: NamespaceCounts) -> dict[str, Any]:
     named = {f"dao:{name}": found for name, found in counts.items()}
-    document = health(snapshot, started=NOW, now=NOW, counts=named)
-    return cast("dict[str, dict[str, object]]", document)
+    return dict(health(snapshot, started=NOW, now=NOW, counts=named))
 
 
 def test_failing_counts_more_than_missing_and_both_more_than_stale() -> None:
@@ -124,7 +123,7 @@ def test_a_failing_aggregator_degrades_although_every_namespace_is_ok() -> None:
 def test_what_is_owed_stands_beside_the_original_fields() -> None:
     counts = NamespaceCounts({"fast": 3}, ("b1: no JSON",))
     snapshot = Snapshot(NOW, {"dao:one": _memo(), "dao:two": _memo()})
-    namespaces = cast("dict[str, dict[str, object]]", _document(snapshot, one=counts)["namespaces"])
+    namespaces = _document(snapshot, one=counts)["namespaces"]
     assert namespaces["dao:one"] | {"unanchored": {"fast": 3}} == namespaces["dao:one"]
     assert namespaces["dao:one"]["problems"] == ["b1: no JSON"]
     assert set(namespaces["dao:two"]) == {"lastAnchor", "backoff", "status"}
