@@ -142,15 +142,19 @@ class Recording:
         """
         if activity.info().attempt == 1:
             return ordered
-        view = await self._look(order)
+        view = await self._look(order, ordered)
         if view.state is not RoundState.INCLUDED:
             message = f"round {order.round_id} is {view.state} now on {order.target}: {view.message or 'see the ledger'}"
             raise ApplicationError(message, type=FailureKind.NETWORK.value, non_retryable=True)
         return view
 
-    async def _look(self, order: Record) -> RoundView:
+    async def _look(self, order: Record, seen: RoundView | None = None) -> RoundView:
+        """Look at a round; one that was seen in a block stays there while that block is canonical."""
         anchoring = await self._targets.open(order.target)
         watched = await asyncio.to_thread(self._files.rounds(order.target).watched, order.round_id)
+        if seen is not None and seen.block is not None:
+            included = {"state": seen.state, "tx_ref": seen.tx_ref, "block": seen.block}
+            watched = watched.model_copy(update=included)
         (view,) = await anchoring.look([watched])
         return view
 

@@ -139,6 +139,7 @@ class PenRound(BaseModel):
             depths=self.open_depths,
             claimed_block=self.claimed_block,
             notes=self.notes,
+            undecided=self.undecided,
         )
 
     def known(self) -> KnownRound:
@@ -170,6 +171,8 @@ class PenState(BaseModel):
     """Earliest instant of the pen's next own step after a failure."""
     reverts: int = 0
     """Own calls that were reverted, in a row."""
+    foreign_losses: int = 0
+    """Rounds lost to somebody else's use of their reservations, in a row."""
     last_rejected: RejectedView | None = None
 
     def unincluded(self) -> list[PenRound]:
