@@ -227,7 +227,7 @@ class EvmAnchoring(Anchoring):
     ) -> RoundView:
         """Return what is agreed on; where somebody shows something against the round, what is proven."""
         view = agreed_view(watched, sights, self._rules)
-        if is_suspected(sights, view):
+        if is_suspected(sights, view, self._rules):
             return await self._inquired(watched)
         self._held.pop(watched.round_id, None)
         free = min((one.free_at for one in sights if one.free_at), key=_number, default=None)

@@ -25,9 +25,10 @@ def agreed_view(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) ->
     return _unmined(watched, sights, rules)
 
 
-def is_suspected(sights: Sequence[Sight], view: RoundView) -> bool:
-    """Whether somebody shows something against a round that nobody's agreement settles."""
-    settled = view.state in (RoundState.INCLUDED, RoundState.MISSING)
+def is_suspected(sights: Sequence[Sight], view: RoundView, rules: Rules) -> bool:
+    """Whether somebody shows something against a round, and fewer than the quorum that it can still be mined."""
+    free = sum(one.state in (RoundState.PENDING, RoundState.MISSING) for one in sights)
+    settled = view.state is RoundState.INCLUDED or free >= rules.quorum
     return not settled and any(one.state is RoundState.DISPLACED for one in sights)
 
 
