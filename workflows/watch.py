@@ -133,8 +133,7 @@ class Watch:
 
     def _apply(self, row: PenRound, view: RoundView) -> None:
         was_included, was_undecided = row.state is RoundState.INCLUDED, bool(row.undecided)
-        row.notes = row.notes if view.notes is None else view.notes
-        row.undecided = view.undecided
+        row.remember(view)
         if row.first_seen_block is None and view.height:
             row.first_seen_block = view.height
         if view.state is RoundState.INCLUDED:
@@ -145,7 +144,9 @@ class Watch:
         row.state = view.state
         if was_undecided and not view.undecided:
             self._state.held = None
-        self._act_on(row, view)
+        if view.undecided:
+            self._teller.hold(FailureKind.VALIDATION, view.undecided)
+        self._react(row, view)
 
     def _left_the_chain(self, row: PenRound, view: RoundView) -> None:
         """Let the receipts say so; blocks without it count anew, so the same bytes go first."""
@@ -154,10 +155,8 @@ class Watch:
         row.first_seen_block = view.height or None
         workflow.logger.warning("round left the chain", extra={"round": row.round_id})
 
-    def _act_on(self, row: PenRound, view: RoundView) -> None:
-        """Do what the state of a round that is in no block asks for."""
-        if view.undecided:
-            self._teller.hold(FailureKind.VALIDATION, view.undecided)
+    def _react(self, row: PenRound, view: RoundView) -> None:
+        """Do what a round needs that is in no block."""
         match view.state:
             case RoundState.MISSING:
                 row.needs_broadcast = True
