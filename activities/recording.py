@@ -254,20 +254,23 @@ class Recording:
         return Recorded(receipts=count)
 
     def _close_lost(self, order: Record) -> Recorded:
-        self._close(order, RoundOutcome.LOST, "", 0)
+        self._close(order, RoundOutcome.LOST)
         return Recorded()
 
     def _close_final(self, order: Record, view: RoundView) -> None:
-        self._close(order, RoundOutcome.FINAL, view.tx_ref, view.block.number if view.block else 0)
+        self._close(order, RoundOutcome.FINAL, view)
 
-    def _close(self, order: Record, outcome: RoundOutcome, tx_ref: str, block: int) -> None:
+    def _close(self, order: Record, outcome: RoundOutcome, view: RoundView | None = None) -> None:
+        block = view.block if view is not None else None
         rounds = self._files.rounds(order.target)
         rounds.close(
             order.round_id,
             Closed(
                 outcome=outcome,
-                tx_ref=tx_ref,
-                block=block,
+                tx_ref=view.tx_ref if view is not None else "",
+                block=block.number if block is not None else 0,
+                block_hash=block.hash if block is not None else "",
+                block_time=block.time if block is not None else None,
                 revision=order.revision,
                 sequence=order.reservation.sequence if order.reservation else None,
                 account=order.reservation.account if order.reservation else "",

@@ -115,6 +115,9 @@ class Watch:
             row = self._state.find(view.round_id)
             if row is not None:
                 self._apply(row, view)
+        if seen.reopened:
+            self._state.reopened.extend(seen.reopened)
+            self._state.recovered = False
         self.changed()
 
     async def _rest(self, generation: int, leaving: Callable[[], bool]) -> None:
