@@ -17,6 +17,7 @@ from typing_extensions import override
 from activities.anchors.contract import Anchoring, Check, Claim, Evidence
 from activities.anchors.evm_evidence import collect
 from activities.anchors.evm_fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_bid
+from activities.anchors.evm_foreign import ForeignUse
 from activities.anchors.evm_gap import decide_filler, free_below, mark_gap
 from activities.anchors.evm_horizon import Horizon, Rules
 from activities.anchors.evm_inquiry import inquire
@@ -106,6 +107,7 @@ class EvmAnchoring(Anchoring):
         )
         urls = [url.get_secret_value() for url in settings.endpoints]
         self._providers = Providers(urls, settings.quorum, call_seconds)
+        self._foreign = ForeignUse(self._providers, self._rules)
         self._poll_seconds = FASTEST_POLL_SECONDS
         self._seen: Horizon | None = None
         self._held: dict[str, tuple[float, RoundView]] = {}
@@ -157,7 +159,13 @@ class EvmAnchoring(Anchoring):
         contract = to_checksum_address(self._settings.contract)
         call = Call(account, contract, commitment, label, self._settings.persist)
         reservation, bid = await decide(
-            self._providers, self._rules, self._caps, call, last=last, highest=highest
+            self._providers,
+            self._rules,
+            self._caps,
+            call,
+            foreign=self._foreign,
+            last=last,
+            highest=highest,
         )
         return reservation, bid.terms
 
