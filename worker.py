@@ -179,7 +179,7 @@ async def _work(
     await server.start()
     beside = [visibility.run()]
     if "anchors" in roles:
-        beside.append(Lookout(client, adapters.files, settings).run())
+        beside.append(Lookout(client, adapters.files, adapters.targets, settings).run())
     if "workflows" in roles:
         beside.append(Reload(client, settings, SCHEMES).run())
     async with AsyncExitStack() as stack:

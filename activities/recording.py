@@ -25,7 +25,7 @@ from activities.targets import Targets
 from activities.written import Done
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import FailureKind, NetworkFailure
-from vaultmesh.domain.ledger import RoundState, RoundView
+from vaultmesh.domain.ledger import BlockRef, RoundState, RoundView
 from vaultmesh.domain.receipt import AnchorReceipt
 from vaultmesh.domain.rounds import Closed, Manifest, RoundOutcome
 from vaultmesh.domain.steps import Record, Recorded, RecordState
@@ -142,21 +142,25 @@ class Recording:
         """
         if activity.info().attempt == 1:
             return ordered
-        view = await self._look(order)
+        view = await self._look(order, ordered)
         if view.state is not RoundState.INCLUDED:
             message = f"round {order.round_id} is {view.state} now on {order.target}: {view.message or 'see the ledger'}"
             raise ApplicationError(message, type=FailureKind.NETWORK.value, non_retryable=True)
         return view
 
-    async def _look(self, order: Record) -> RoundView:
+    async def _look(self, order: Record, seen: RoundView | None = None) -> RoundView:
+        """Look at a round; one that was seen in a block stays there while that block is canonical."""
         anchoring = await self._targets.open(order.target)
         watched = await asyncio.to_thread(self._files.rounds(order.target).watched, order.round_id)
+        if seen is not None and seen.block is not None:
+            included = {"state": seen.state, "tx_ref": seen.tx_ref, "block": seen.block}
+            watched = watched.model_copy(update=included)
         (view,) = await anchoring.look([watched])
         return view
 
     async def _closed(self, order: Record) -> RoundView:
         """Look at a closed round's ledger entry again: its receipts are to be rebuilt."""
-        view = await self._look(order)
+        view = await self._look(order, await asyncio.to_thread(self._seen, order))
         if view.state is not RoundState.INCLUDED:
             message = (
                 f"round {order.round_id} was closed as final, but its transaction is {view.state} now on "
@@ -164,6 +168,18 @@ class Recording:
             )
             raise NetworkFailure(message)
         return view
+
+    def _seen(self, order: Record) -> RoundView | None:
+        """Return what a closed round's end says of its block: a ledger's node may have forgotten the transaction."""
+        closed = self._files.rounds(order.target).closed(order.round_id)
+        if closed is None or not closed.block_hash or closed.block_time is None:
+            return None
+        return RoundView(
+            round_id=order.round_id,
+            state=RoundState.INCLUDED,
+            tx_ref=closed.tx_ref,
+            block=BlockRef(number=closed.block, hash=closed.block_hash, time=closed.block_time),
+        )
 
     def _raw(self, order: Record, tx_ref: str) -> str:
         for candidate in self._files.rounds(order.target).candidates(order.round_id):
@@ -250,20 +266,23 @@ class Recording:
         return Recorded(receipts=count)
 
     def _close_lost(self, order: Record) -> Recorded:
-        self._close(order, RoundOutcome.LOST, "", 0)
+        self._close(order, RoundOutcome.LOST)
         return Recorded()
 
     def _close_final(self, order: Record, view: RoundView) -> None:
-        self._close(order, RoundOutcome.FINAL, view.tx_ref, view.block.number if view.block else 0)
+        self._close(order, RoundOutcome.FINAL, view)
 
-    def _close(self, order: Record, outcome: RoundOutcome, tx_ref: str, block: int) -> None:
+    def _close(self, order: Record, outcome: RoundOutcome, view: RoundView | None = None) -> None:
+        block = view.block if view is not None else None
         rounds = self._files.rounds(order.target)
         rounds.close(
             order.round_id,
             Closed(
                 outcome=outcome,
-                tx_ref=tx_ref,
-                block=block,
+                tx_ref=view.tx_ref if view is not None else "",
+                block=block.number if block is not None else 0,
+                block_hash=block.hash if block is not None else "",
+                block_time=block.time if block is not None else None,
                 revision=order.revision,
                 sequence=order.reservation.sequence if order.reservation else None,
                 account=order.reservation.account if order.reservation else "",
