@@ -138,8 +138,9 @@ class BtcAnchoring(Anchoring):
     @override
     async def broadcast(self, reservation: Reservation, candidate: SignedCandidate) -> Broadcasted:
         plan = self._plan(reservation)
-        await read_ledger(self._node, self._rules.network, plan.genesis)
-        return await send(self._node, plan, fee_of(candidate.terms), candidate)
+        ledger = await read_ledger(self._node, self._rules.network, plan.genesis)
+        fee = fee_of(candidate.terms)
+        return await send(self._node, plan, fee, candidate, is_syncing=ledger.is_syncing)
 
     @override
     async def bump(self, reservation: Reservation, highest: Terms) -> Bumped:

@@ -143,6 +143,11 @@ class Outpoint:
         """Return `txid:position`."""
         return f"{self.txid}:{self.position}"
 
+    @property
+    def serialised(self) -> bytes:
+        """Its bytes in a transaction that spends it."""
+        return parse_hash(self.txid) + self.position.to_bytes(4, "little")
+
 
 @dataclass(frozen=True, slots=True)
 class TxInput:
@@ -182,6 +187,15 @@ class Transaction:
             message = "is larger than a transaction can be"
             raise InvalidValue(message)
         reader = Reader(data)
+        read = cls.read(reader)
+        if reader.left:
+            message = "is not exactly one transaction"
+            raise InvalidValue(message)
+        return read
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        """Read the transaction that comes next; raises as `parse`."""
         version = reader.number(4)
         has_witness = reader.skip(_WITNESS_MARK)
         inputs = [_read_input(reader) for _ in _counted(reader)]
@@ -193,7 +207,7 @@ class Transaction:
             ]
         lock_time = reader.number(4)
         sums_up = sum(one.sats for one in outputs) <= MOST_SATS
-        if reader.left or not inputs or not outputs or not sums_up:
+        if not inputs or not outputs or not sums_up:
             message = "is not exactly one transaction"
             raise InvalidValue(message)
         if has_witness and not any(one.witness for one in inputs):
@@ -212,8 +226,7 @@ class Transaction:
         pieces = [self.version.to_bytes(4, "little"), _WITNESS_MARK if witness else b""]
         pieces.append(compact_size(len(self.inputs)))
         for one in self.inputs:
-            pieces.append(parse_hash(one.outpoint.txid))
-            pieces.append(one.outpoint.position.to_bytes(4, "little"))
+            pieces.append(one.outpoint.serialised)
             pieces.append(compact_size(len(one.script)) + one.script)
             pieces.append(one.sequence.to_bytes(4, "little"))
         pieces.append(compact_size(len(self.outputs)))

@@ -117,6 +117,8 @@ class WatchedRound(Wire):
     """Block that receipts say it is in, where its workflow has not seen it included yet."""
     notes: Terms = Field(default_factory=dict)
     """What the target's module found out at earlier looks and needs again, such as how far it has searched."""
+    undecided: str = ""
+    """Why nobody could tell at the last look what became of it."""
 
 
 class RoundView(Wire):

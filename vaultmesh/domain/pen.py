@@ -139,6 +139,7 @@ class PenRound(BaseModel):
             depths=self.open_depths,
             claimed_block=self.claimed_block,
             notes=self.notes,
+            undecided=self.undecided,
         )
 
     def known(self) -> KnownRound:
