@@ -118,7 +118,7 @@ class WatchedRound(Wire):
     notes: Terms = Field(default_factory=dict)
     """What the target's module found out at earlier looks and needs again, such as how far it has searched."""
     undecided: str = ""
-    """Why nobody could tell at the last look what became of it."""
+    """Why nobody could tell what became of it, at the look before."""
 
 
 class RoundView(Wire):
