@@ -139,8 +139,8 @@ class BtcAnchoring(Anchoring):
     async def broadcast(self, reservation: Reservation, candidate: SignedCandidate) -> Broadcasted:
         plan = self._plan(reservation)
         ledger = await read_ledger(self._node, self._rules.network, plan.genesis)
-        fee = fee_of(candidate.terms)
-        return await send(self._node, plan, fee, candidate, is_syncing=ledger.is_syncing)
+        fee, is_syncing = fee_of(candidate.terms), ledger.is_syncing or ledger.height < plan.height
+        return await send(self._node, plan, fee, candidate, is_syncing=is_syncing)
 
     @override
     async def bump(self, reservation: Reservation, highest: Terms) -> Bumped:

@@ -113,7 +113,7 @@ class _Look:
             taken = await is_spent_in_pool(self._node, plan)
             message = f"a foreign transaction in the pool spends {plan.outpoint}" if taken else ""
             return self._view(watched, RoundState.MISSING, self._unspent_now(), message)
-        if self._ledger.is_syncing:
+        if self._ledger.is_syncing or self._height < plan.height:
             message = f"{self._node.label} is still syncing, at block {self._height}"
             return self._unchanged(watched, Notes.of(watched.notes), message)
         return await self._searched(watched, plan)
