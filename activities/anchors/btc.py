@@ -172,7 +172,8 @@ class BtcAnchoring(Anchoring):
         commitment = (
             None if watched is None else bytes.fromhex(watched.commitment.removeprefix("0x"))
         )
-        wanted = Wanted(commitment, max([*depths, self._rules.confirmations]))
+        stored = {} if watched is None else watched.stored
+        wanted = Wanted(commitment, max([*depths, self._rules.confirmations]), stored)
         return await collect(self._node, self._rules, view, raw, wanted)
 
     @override

@@ -15,6 +15,7 @@ from devnet.jsonrpc import JsonRpcError
 from tests.activities.btc_chain import BtcPen, network, open_pen, remembered, spend
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.bitcoin import Transaction
+from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, prove
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound
 
@@ -270,6 +271,43 @@ def prune(node: Bitcoind) -> None:
             assert "pruned" in str(error)
             return
     pytest.fail("the node keeps all blocks")
+
+
+async def test_a_receipt_becomes_final_although_block_and_wallet_are_gone(tmp_path: Path) -> None:
+    with Bitcoind(tmp_path, txindex=False, options=("-prune=1", "-fastprune=1")) as node:
+        pen = open_pen(node.url)
+        for _ in range(3):
+            node.wallet("sendtoaddress", node.wallet("getnewaddress"), 0.5)
+        watched = await pen.anchor()
+        node.mine()
+        known, view = await look_on(pen, watched)
+        raw = pen.raw_of(watched, view.tx_ref)
+        stored = dict((await pen.target.evidence(watched, view, raw)).scheme)
+        stranger = replace_wallet(node)
+        prune(node)
+        known, view = await look_on(stranger, known)
+        assert (view.state, view.final) == (RoundState.INCLUDED, True)
+        with pytest.raises(NetworkFailure, match="use a node that keeps it"):
+            await stranger.target.evidence(known, view, raw)
+        told = known.model_copy(update={"stored": stored})
+        for given in (raw, ""):
+            evidence = await stranger.target.evidence(told, view, given)
+            proven = prove(BitcoinEvidence.read(evidence.scheme))
+            assert (proven.transaction.txid, proven.depth) == (watched.tx_refs[0], 3)
+
+
+@pytest.mark.parametrize("changed", ["merkleBranch", "blockHash", "coinbase"])
+async def test_stored_evidence_that_proves_nothing_is_read_anew(
+    node: Bitcoind, pen: BtcPen, changed: str
+) -> None:
+    watched = await pen.anchor()
+    node.mine()
+    view = await pen.look(watched)
+    raw = pen.raw_of(watched, view.tx_ref)
+    right = (await pen.target.evidence(watched, view, raw)).scheme
+    wrong = {**right, changed: ["11" * 32] if changed == "merkleBranch" else "11" * 32}
+    told = watched.model_copy(update={"stored": wrong})
+    assert (await pen.target.evidence(told, view, raw)).scheme == right
 
 
 async def test_a_header_that_is_not_shown_reorganises_no_receipt(
