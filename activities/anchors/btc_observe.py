@@ -38,6 +38,9 @@ from activities.anchors.btc_rpc import Node, NodeError
 from activities.anchors.btc_search import newest_block, search
 from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound
 
+NO_HEIGHT = 0
+"""Of a look that found out nothing: it refutes no receipt, however high the chain is."""
+
 
 async def look_at(
     node: Node, rules: Rules, rounds: Sequence[WatchedRound], now: datetime
@@ -126,7 +129,8 @@ class _Look:
             return self._unchanged(watched, notes, "the chain changed during the look")
         needed = await needed_by(node, plan, watched.tx_refs, _commitment(watched))
         decided_at = Mark(height=plan.height, hash=plan.block_hash)
-        searched = await search(node, needed, notes, decided_at, tip)
+        claimed = watched.claimed_block
+        searched = await search(node, needed, notes, decided_at, tip, claimed=claimed)
         notes = searched.notes
         if notes.spend is not None:
             return await self._spent(watched, plan, notes, notes.spend, tip)
@@ -228,14 +232,14 @@ class _Look:
 
     def _undecided(self, watched: WatchedRound, notes: Notes, why: str) -> RoundView:
         view = self._view(watched, RoundState.PENDING, notes, why)
-        return view.model_copy(update={"undecided": why})
+        return view.model_copy(update={"undecided": why, "height": NO_HEIGHT})
 
     def _unchanged(self, watched: WatchedRound, notes: Notes, message: str) -> RoundView:
         """Say nothing new of a round that is in no block: the node could not be asked enough."""
         is_open = watched.state not in (RoundState.INCLUDED, RoundState.LOST)
         state = watched.state if is_open else RoundState.PENDING
         view = self._view(watched, state, notes, message)
-        return view.model_copy(update={"undecided": watched.undecided})
+        return view.model_copy(update={"undecided": watched.undecided, "height": NO_HEIGHT})
 
     def _view(
         self,

@@ -61,7 +61,15 @@ class Searched:
     """Whether all blocks up to the newest one were read or refused."""
 
 
-async def search(node: Node, needed: Needed, notes: Notes, decided_at: Mark, tip: Mark) -> Searched:
+async def search(
+    node: Node,
+    needed: Needed,
+    notes: Notes,
+    decided_at: Mark,
+    tip: Mark,
+    *,
+    claimed: int | None = None,
+) -> Searched:
     """Search on; what was found is in the notes as long as its block is in the chain.
 
     Args:
@@ -70,6 +78,7 @@ async def search(node: Node, needed: Needed, notes: Notes, decided_at: Mark, tip
         notes: what earlier looks left.
         decided_at: the newest block when the output was chosen: it was unspent then.
         tip: the newest block, up to which is searched.
+        claimed: the block that receipts name, which is read first.
     """
     if notes.spend is not None:
         if await _hash_at(node, notes.spend.height) == notes.spend.block_hash:
@@ -79,6 +88,10 @@ async def search(node: Node, needed: Needed, notes: Notes, decided_at: Mark, tip
     if len(needed.spenders) > notes.needs:
         changes = {"needs": len(needed.spenders), "read_to": None, "unread": None}
         notes = notes.model_copy(update=changes)
+    if notes.read_to is None and claimed is not None and 0 < claimed <= tip.height:
+        found = await _spend_at(node, needed, claimed)
+        if found is not None:
+            return Searched(notes.model_copy(update={"spend": found}), is_complete=True)
     notes = await _unread_again(node, notes)
     begin = notes.read_to or notes.unspent_at or decided_at
     return await _read_on(node, needed, notes, await _last_common(node, begin, tip), tip)
@@ -105,6 +118,16 @@ async def _read_on(node: Node, needed: Needed, notes: Notes, here: Mark, tip: Ma
         here = Mark(height=height, hash=block_hash)
     notes = notes.model_copy(update={"read_to": here})
     return Searched(notes, is_complete=here == tip)
+
+
+async def _spend_at(node: Node, needed: Needed, height: int) -> Spend | None:
+    """Return what one block shows, if the node shows the block."""
+    block_hash = await _hash_at(node, height)
+    raw = await _block(node, block_hash) if block_hash else None
+    found = await node.apart(_found, needed, raw) if raw is not None else None
+    if not isinstance(found, Spend):
+        return None
+    return found.model_copy(update={"height": height, "block_hash": block_hash})
 
 
 def _found(needed: Needed, raw: bytes) -> Spend | InvalidValue | None:

@@ -11,13 +11,12 @@ import pytest
 
 from activities.anchors.btc_search import MOST_BLOCKS
 from devnet.bitcoind import WALLET, Bitcoind
-from devnet.jsonrpc import JsonRpcError
-from tests.activities.btc_chain import BtcPen, network, open_pen, remembered, spend
+from tests.activities.btc_chain import PRUNING, BtcPen, network, open_pen, prune, remembered, spend
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.bitcoin import Transaction
 from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, prove
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound
+from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound, refutes
 
 pytestmark = pytest.mark.btc
 
@@ -244,8 +243,38 @@ async def test_a_block_that_is_made_up_is_no_evidence_of_a_thief(
     assert f"blocks from {node.height()} to {node.height()} that" in view.undecided
 
 
+async def test_receipts_of_an_included_round_stay_while_nobody_can_tell(
+    node: Bitcoind, pen: BtcPen
+) -> None:
+    watched = await pen.anchor()
+    node.mine(2)
+    claimed = node.height() - 1
+    recovered = watched.model_copy(update={"claimed_block": claimed})
+    replace_wallet(node)
+    async with LyingProvider(f"{node.url}/wallet/{FRESH}") as proxy:
+        pruned = open_pen(proxy.url.replace("://", "://user:any@"))
+        proxy.refuse("getblock", "Block not available (pruned data)", code=-1)
+        recovered, view = await look_on(pruned, recovered)
+        assert view.undecided
+        assert not refutes(view, claimed)
+        proxy.obey()
+        assert (await pruned.look(recovered)).state is RoundState.INCLUDED
+
+
+async def test_a_block_that_receipts_name_is_read_first(node: Bitcoind, pen: BtcPen) -> None:
+    watched = await pen.sign()
+    node.mine(3 * MOST_BLOCKS)
+    node.mine_with(pen.raw_of(watched, watched.tx_refs[0]))
+    claimed = node.height()
+    stranger = replace_wallet(node)
+    view = await stranger.look(watched)
+    assert (view.state, refutes(view, claimed)) == (RoundState.PENDING, False)
+    view = await stranger.look(watched.model_copy(update={"claimed_block": claimed}))
+    assert (view.state, view.tx_ref) == (RoundState.INCLUDED, watched.tx_refs[0])
+
+
 async def test_a_really_pruned_node_gives_no_round_up(tmp_path: Path) -> None:
-    with Bitcoind(tmp_path, txindex=False, options=("-prune=1", "-fastprune=1")) as node:
+    with Bitcoind(tmp_path, txindex=False, options=PRUNING) as node:
         pen = open_pen(node.url)
         watched = await pen.anchor()
         node.mine_with(spend(node, watched.reservation))
@@ -259,22 +288,8 @@ async def test_a_really_pruned_node_gives_no_round_up(tmp_path: Path) -> None:
         assert "are not shown (pruned?)" in view.undecided
 
 
-def prune(node: Bitcoind) -> None:
-    """Mine on until the newest blocks of now are gone from the node."""
-    gone = node.rpc("getbestblockhash")
-    for _ in range(8):
-        node.mine(300)
-        node.rpc("pruneblockchain", node.height() - 288)
-        try:
-            node.rpc("getblock", gone, 0)
-        except JsonRpcError as error:
-            assert "pruned" in str(error)
-            return
-    pytest.fail("the node keeps all blocks")
-
-
 async def test_a_receipt_becomes_final_although_block_and_wallet_are_gone(tmp_path: Path) -> None:
-    with Bitcoind(tmp_path, txindex=False, options=("-prune=1", "-fastprune=1")) as node:
+    with Bitcoind(tmp_path, txindex=False, options=PRUNING) as node:
         pen = open_pen(node.url)
         for _ in range(3):
             node.wallet("sendtoaddress", node.wallet("getnewaddress"), 0.5)
