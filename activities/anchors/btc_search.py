@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from activities.anchors.btc_ledger import block_hash_at
 from activities.anchors.btc_notes import Mark, Notes, Spend
 from activities.anchors.btc_rpc import Node, NodeError, Reply
-from vaultmesh.domain.bitcoin import Outpoint, Transaction, read_hex
+from vaultmesh.domain.bitcoin import Outpoint, Transaction, parse_hash, read_hex
 from vaultmesh.domain.bitcoin_blocks import HEADER_BYTES, Block, Header
 from vaultmesh.domain.errors import InvalidValue
 
@@ -41,7 +41,7 @@ class Needed:
         Raises:
             InvalidValue: the bytes are not a whole block.
         """
-        if not any(one.serialised in raw for one in self.spenders):
+        if not any(_as_spent(one) in raw for one in self.spenders):
             return None
         for transaction in Block.parse(raw).transactions:
             for given in transaction.inputs:
@@ -50,6 +50,11 @@ class Needed:
                 if expected is not None and (is_own or transaction.txid not in expected):
                     return transaction, given.outpoint
         return None
+
+
+def _as_spent(outpoint: Outpoint) -> bytes:
+    """Return the bytes that stand for an output in every transaction that spends it."""
+    return parse_hash(outpoint.txid) + outpoint.position.to_bytes(4, "little")
 
 
 @dataclass(frozen=True, slots=True)

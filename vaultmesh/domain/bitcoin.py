@@ -143,11 +143,6 @@ class Outpoint:
         """Return `txid:position`."""
         return f"{self.txid}:{self.position}"
 
-    @property
-    def serialised(self) -> bytes:
-        """Its bytes in a transaction that spends it."""
-        return parse_hash(self.txid) + self.position.to_bytes(4, "little")
-
 
 @dataclass(frozen=True, slots=True)
 class TxInput:
@@ -226,7 +221,8 @@ class Transaction:
         pieces = [self.version.to_bytes(4, "little"), _WITNESS_MARK if witness else b""]
         pieces.append(compact_size(len(self.inputs)))
         for one in self.inputs:
-            pieces.append(one.outpoint.serialised)
+            pieces.append(parse_hash(one.outpoint.txid))
+            pieces.append(one.outpoint.position.to_bytes(4, "little"))
             pieces.append(compact_size(len(one.script)) + one.script)
             pieces.append(one.sequence.to_bytes(4, "little"))
         pieces.append(compact_size(len(self.outputs)))
