@@ -117,8 +117,11 @@ class _Look:
             message = f"a foreign transaction in the pool spends {plan.outpoint}" if taken else ""
             return self._view(watched, RoundState.MISSING, self._unspent_now(), message)
         if self._ledger.is_syncing or self._height < plan.height:
-            message = f"{self._node.label} is still syncing, at block {self._height}"
-            return self._unchanged(watched, Notes.of(watched.notes), message)
+            why = (
+                f"{self._node.label} has not caught up with its chain: what became of output {plan.outpoint} "
+                "can't be told yet; it goes on when it has"
+            )
+            return self._undecided(watched, Notes.of(watched.notes), why)
         return await self._searched(watched, plan)
 
     async def _searched(self, watched: WatchedRound, plan: Plan) -> RoundView:
