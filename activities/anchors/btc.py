@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from activities.anchors.btc_evidence import Wanted, collect
 from activities.anchors.btc_fees import FEE, Bids, fee_of, next_fee, read_market, shown_rate
-from activities.anchors.btc_ledger import Rules, is_canonical, read_ledger, require_synced
+from activities.anchors.btc_ledger import Rules, read_ledger, require_synced
 from activities.anchors.btc_locks import has_descendants, lock_output, lock_outputs
 from activities.anchors.btc_observe import look_at
 from activities.anchors.btc_plan import Plan, sign_plan
@@ -165,11 +165,6 @@ class BtcAnchoring(Anchoring):
         views = await look_at(self._node, self._rules, rounds, datetime.now(UTC))
         await lock_outputs(self._node, rounds, views)
         return views
-
-    async def is_canonical(self, number: int, block_hash: str) -> bool | None:
-        """Say whether a block is in the chain; None where the node can't tell, which is no answer."""
-        ledger = await read_ledger(self._node, self._rules.network)
-        return await is_canonical(self._node, ledger, number, block_hash)
 
     @override
     async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:

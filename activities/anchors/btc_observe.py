@@ -6,10 +6,10 @@
 3. Else a candidate in the pool is waited for, and a higher bid is due after a time. The time counts from the
    signature, and after a reorganisation from the block that was the newest then, so that the same bytes go first.
 4. Else the spent output tells: while it is unspent, the bytes are missing from the pool. If it is not shown, the blocks
-   since it was unspent are searched for what spent it (`btc_search`): a candidate, also one that the wallet forgot, is
-   an inclusion. Another transaction displaces the round, which is lost when that block is as deep as a final one.
+   since it was unspent are searched for what spent it (`btc_search`). What carries the round's commitment is an
+   inclusion, also if the wallet forgot it, or the caller: it may have been put back to before a higher bid. Another
+   transaction displaces the round, which is lost when that block is as deep as a final one.
 5. A spender that no block shows is no spender: the round stays open and is named until one does or an operator decides.
-   So is one whose spender carries the round's commitment and is not among its stored bytes: it may well be ours.
 """
 
 from collections.abc import Sequence
@@ -152,18 +152,12 @@ class _Look:
         self, watched: WatchedRound, plan: Plan, notes: Notes, spend: Spend, tip: Mark
     ) -> RoundView:
         """Say what a transaction in a block that spends what the round needs means to it."""
-        if spend.is_candidate and spend.commits:
+        if spend.commits:
             block = await block_of(self._node, spend.block_hash)
             if block is None or block.depth == 0:
                 return self._unchanged(watched, notes, "the chain changed during the look")
             return self._included(watched, spend.txid, block)
         place = f"{spend.txid} in block {spend.height}"
-        if spend.commits:
-            why = (
-                f"{place} spends {spend.outpoint} and carries the root of round {watched.round_id}, but is none of its "
-                "stored bytes: nothing is paid again; adopt it with starter.py resolve, or restore out/rounds"
-            )
-            return self._undecided(watched, notes, why)
         depth = tip.height - spend.height + 1
         if spend.is_candidate:
             message = f"our transaction {place} does not commit to round {watched.round_id}"

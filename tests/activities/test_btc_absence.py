@@ -98,17 +98,16 @@ async def test_a_wallet_that_claims_a_conflict_which_no_block_shows_costs_no_sec
         assert (again.state, again.undecided) == (RoundState.PENDING, view.undecided)
 
 
-async def test_a_candidate_of_ours_that_the_caller_forgot_is_not_paid_for_again(
+async def test_a_bid_that_a_caller_put_back_does_not_know_is_not_paid_for_again(
     node: Bitcoind, pen: BtcPen
 ) -> None:
     first = await pen.anchor()
     both = await pen.bump(first)
     node.mine(3)
     view = await pen.look(first)
-    assert view.state is RoundState.PENDING
-    assert f"{both.tx_refs[1]} in block" in view.undecided
-    assert "resolve" in view.undecided
-    assert (await pen.look(both)).state is RoundState.INCLUDED
+    assert (view.state, view.tx_ref, view.final) == (RoundState.INCLUDED, both.tx_refs[1], True)
+    evidence = await pen.target.evidence(first, view, pen.raw_of(both, view.tx_ref))
+    assert prove(BitcoinEvidence.read(evidence.scheme)).transaction.txid == both.tx_refs[1]
 
 
 async def test_a_displaced_round_gets_its_output_back_when_the_block_leaves_the_chain(

@@ -1,13 +1,12 @@
-"""Bitcoin blocks that leave the chain deeper than what counts as final: closed rounds are found, and driven as they were."""
+"""Bitcoin blocks that leave the chain deeper than what counts as final: a look at a closed round shows it, and nothing else does."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from activities.reorganised import ClosedBlock, left_the_chain
 from devnet.bitcoind import WALLET, Bitcoind
-from tests.activities.btc_chain import BtcPen, network, open_pen
+from tests.activities.btc_chain import BtcPen, network, open_pen, remembered
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.ledger import RoundState, WatchedRound, refutes
 
@@ -25,71 +24,62 @@ def pen(node: Bitcoind) -> BtcPen:
     return open_pen(node.url)
 
 
-async def final_round(node: Bitcoind, pen: BtcPen) -> tuple[WatchedRound, ClosedBlock]:
-    """Anchor a round until it is final, and return it with what its end and its receipts say."""
+async def final_round(node: Bitcoind, pen: BtcPen) -> WatchedRound:
+    """Anchor a round until it is final, and return it as one that was closed in its block."""
     watched = await pen.anchor()
     node.mine(3)
     view = await pen.look(watched)
     assert view.final
-    assert view.block is not None
-    return watched, ClosedBlock(watched.round_id, view.block.number, view.block.hash)
+    return remembered(watched, view)
 
 
-async def test_a_final_round_whose_block_left_the_chain_is_found_and_driven_with_the_same_bytes(
+async def test_a_final_round_whose_block_left_the_chain_is_driven_with_the_same_bytes(
     node: Bitcoind, pen: BtcPen
 ) -> None:
-    watched, closed = await final_round(node, pen)
-    assert await left_the_chain(pen.target, [closed]) == []
+    closed = await final_round(node, pen)
+    assert closed.block is not None
+    assert (await pen.look(closed)).block == closed.block
     node.reorg(5)
-    assert await left_the_chain(pen.target, [closed]) == [watched.round_id]
+    view = await pen.look(closed)
+    assert (view.state, view.tx_ref) == (RoundState.PENDING, closed.tx_ref)
     # Opened again, it is what recovery knows of it: its bytes, and the block that its receipts claim.
-    again = watched.model_copy(update={"claimed_block": closed.number})
-    view = await pen.look(again)
-    assert view.state in {RoundState.PENDING, RoundState.MISSING}
-    assert refutes(view, closed.number)
+    fresh = {"state": RoundState.PENDING, "block": None, "tx_ref": ""}
+    again = closed.model_copy(update=fresh | {"claimed_block": closed.block.number})
+    assert refutes(await pen.look(again), closed.block.number)
     assert await pen.rebroadcast(again) == "accepted"
-    assert node.rpc("getrawmempool") == watched.tx_refs
+    assert node.rpc("getrawmempool") == closed.tx_refs
     node.mine(3)
     view = await pen.look(again)
-    assert (view.state, view.tx_ref, view.final) == (
-        RoundState.INCLUDED,
-        watched.tx_refs[0],
-        True,
-    )
-    assert view.block is not None
-    assert view.block.hash != closed.block_hash
-
-
-async def test_a_deep_reorganisation_opens_all_rounds_above_the_fork_and_none_below(
-    node: Bitcoind, pen: BtcPen
-) -> None:
-    rounds = [await final_round(node, pen) for _ in range(4)]
-    newest_first = [closed for _, closed in reversed(rounds)]
-    node.reorg(8)
-    left = await left_the_chain(pen.target, newest_first)
-    assert left == [newest_first[0].round_id, newest_first[1].round_id]
+    assert (view.state, view.tx_ref, view.final) == (RoundState.INCLUDED, closed.tx_ref, True)
+    assert view.block != closed.block
 
 
 async def test_a_node_that_is_behind_or_knows_no_header_opens_no_closed_round(
     node: Bitcoind, pen: BtcPen
 ) -> None:
-    _, closed = await final_round(node, pen)
+    closed = await final_round(node, pen)
+    assert closed.block is not None
+    number = closed.block.number
     async with LyingProvider(node.url) as proxy:
         other = open_pen(proxy.url.replace("://", "://user:any@"), wallet=WALLET)
         proxy.refuse("getblockheader", "Block not found", code=-5)
-        assert await other.target.is_canonical(closed.number, closed.block_hash) is True
-        proxy.forge("getblockchaininfo", lambda _, told: {**told, "blocks": closed.number - 1})  # type: ignore[dict-item]
-        assert await other.target.is_canonical(closed.number, closed.block_hash) is None
+        assert (await other.look(closed)).block == closed.block
+        proxy.forge("getblockchaininfo", lambda _, told: {**told, "blocks": number - 1})  # type: ignore[dict-item]
+        view = await other.look(closed)
+        assert (view.state, view.block, view.final) == (RoundState.INCLUDED, closed.block, False)
+        elsewhere = closed.block.model_copy(update={"hash": "11" * 32})
+        stale = closed.model_copy(update={"block": elsewhere})
         proxy.forge("getblockchaininfo", lambda _, told: {**told, "headers": 10**6})  # type: ignore[dict-item]
-        assert await other.target.is_canonical(closed.number, "11" * 32) is None
-        assert await left_the_chain(other.target, [closed]) == []
+        view = await other.look(stale)
+        assert (view.state, view.block) == (RoundState.INCLUDED, elsewhere)
 
 
 async def test_a_round_that_a_deep_reorganisation_gave_to_a_thief_is_lost_by_evidence_only(
     node: Bitcoind, pen: BtcPen
 ) -> None:
-    watched, closed = await final_round(node, pen)
-    fork = node.rpc("getblockhash", closed.number)
+    watched = await final_round(node, pen)
+    assert watched.block is not None
+    fork = watched.block.hash
     spent = [
         {"txid": watched.reservation.fields["txid"], "vout": watched.reservation.fields["vout"]}
     ]
