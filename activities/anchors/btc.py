@@ -138,8 +138,9 @@ class BtcAnchoring(Anchoring):
     @override
     async def broadcast(self, reservation: Reservation, candidate: SignedCandidate) -> Broadcasted:
         plan = self._plan(reservation)
-        await read_ledger(self._node, self._rules.network, plan.genesis)
-        return await send(self._node, plan, fee_of(candidate.terms), candidate)
+        ledger = await read_ledger(self._node, self._rules.network, plan.genesis)
+        fee, is_syncing = fee_of(candidate.terms), ledger.is_syncing or ledger.height < plan.height
+        return await send(self._node, plan, fee, candidate, is_syncing=is_syncing)
 
     @override
     async def bump(self, reservation: Reservation, highest: Terms) -> Bumped:
@@ -171,7 +172,8 @@ class BtcAnchoring(Anchoring):
         commitment = (
             None if watched is None else bytes.fromhex(watched.commitment.removeprefix("0x"))
         )
-        wanted = Wanted(commitment, max([*depths, self._rules.confirmations]))
+        stored = {} if watched is None else watched.stored
+        wanted = Wanted(commitment, max([*depths, self._rules.confirmations]), stored)
         return await collect(self._node, self._rules, view, raw, wanted)
 
     @override
