@@ -21,6 +21,7 @@ from activities.anchors.btc_send import send
 from activities.anchors.btc_settings import SATS_PER_KVB, BtcSettings
 from activities.anchors.btc_verify import verify_claim
 from activities.anchors.contract import Anchoring, Check, Claim, Evidence
+from activities.anchors.judging import by_rules
 from vaultmesh.domain.bitcoin_networks import Network
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.ledger import (
@@ -161,7 +162,12 @@ class BtcAnchoring(Anchoring):
     async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
         if not rounds:
             return []
-        views = await look_at(self._node, self._rules, rounds, datetime.now(UTC))
+        found: dict[int, RoundView] = {}
+        for rules, positions in by_rules(rounds, self._signed_under).items():
+            some = [rounds[position] for position in positions]
+            seen = await look_at(self._node, rules, some, datetime.now(UTC))
+            found |= dict(zip(positions, seen, strict=True))
+        views = [found[position] for position in range(len(rounds))]
         await lock_outputs(self._node, rounds, views)
         return views
 
@@ -171,16 +177,21 @@ class BtcAnchoring(Anchoring):
         commitment = (
             None if watched is None else bytes.fromhex(watched.commitment.removeprefix("0x"))
         )
-        wanted = Wanted(commitment, max([*depths, self._rules.confirmations]))
-        return await collect(self._node, self._rules, view, raw, wanted)
+        rules = self._rules if watched is None else self._signed_under(watched)
+        wanted = Wanted(commitment, max([*depths, rules.confirmations]))
+        return await collect(self._node, rules, view, raw, wanted)
 
     @override
     async def verify(self, claim: Claim) -> list[Check]:
-        return await verify_claim(self._node, self._rules, claim)
+        rules = self._rules.signed_under(claim.reservation)
+        return await verify_claim(self._node, rules, claim)
 
     @override
     async def close(self) -> None:
         await self._node.close()
+
+    def _signed_under(self, watched: WatchedRound) -> Rules:
+        return self._rules.signed_under(watched.reservation.fields)
 
     def _plan(self, reservation: Reservation) -> Plan:
         plan = Plan.of(reservation)

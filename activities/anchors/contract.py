@@ -1,7 +1,7 @@
 """The place where it is written what a target's module MUST offer; `activities.anchors` maps schemes to such modules."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,6 +61,8 @@ class Claim:
     anchor_ts: datetime
     required_depth: int
     evidence: Mapping[str, JsonValue]
+    reservation: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Fields of the round's reservation where our own record still has it: what the claim is judged by."""
 
 
 class Anchoring(Protocol):
@@ -120,7 +122,7 @@ class Anchoring(Protocol):
         ...
 
     async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
-        """Look once at every round, in order."""
+        """Look once at every round, in order; each is judged by what its reservation says."""
         ...
 
     async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:

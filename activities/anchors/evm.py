@@ -32,6 +32,7 @@ from activities.anchors.evm_send import send
 from activities.anchors.evm_settings import EvmSettings
 from activities.anchors.evm_verify import verify_claim
 from activities.anchors.failures import shown
+from activities.anchors.judging import by_rules
 from vaultmesh.domain.failures import AuthFailure, ValidationFailure
 from vaultmesh.domain.ledger import (
     Broadcasted,
@@ -206,24 +207,29 @@ class EvmAnchoring(Anchoring):
     async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
         if not rounds:
             return []
-        seen = await self._looks(rounds)
-        self._adapt_poll(seen[0][0])
-        return [
-            agreed_view(watched, [sights[position] for _, sights in seen], self._rules)
-            for position, watched in enumerate(rounds)
-        ]
+        views: dict[int, RoundView] = {}
+        for rules, positions in by_rules(rounds, self._signed_under).items():
+            some = [rounds[position] for position in positions]
+            seen = await self._looks(rules, some)
+            self._adapt_poll(seen[0][0])
+            for place, position in enumerate(positions):
+                shown = [sights[place] for _, sights in seen]
+                views[position] = agreed_view(rounds[position], shown, rules)
+        return [views[position] for position in range(len(rounds))]
 
     @override
     async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
-        wanted = None
+        wanted, rules = None, self._rules
         if watched is not None:
+            rules = self._signed_under(watched)
             commitment = bytes.fromhex(watched.commitment.removeprefix("0x"))
             wanted = (commitment, batch_id_of(watched.label))
-        return await collect(self._providers, self._rules, view, raw, wanted)
+        return await collect(self._providers, rules, view, raw, wanted)
 
     @override
     async def verify(self, claim: Claim) -> list[Check]:
-        return await verify_claim(self._providers, self._rules, claim)
+        rules = self._rules.signed_under(claim.reservation)
+        return await verify_claim(self._providers, rules, claim)
 
     @override
     async def close(self) -> None:
@@ -244,11 +250,16 @@ class EvmAnchoring(Anchoring):
             raise AuthFailure(message) from None
         return account
 
-    async def _looks(self, rounds: Sequence[WatchedRound]) -> list[tuple[Horizon, list[Sight]]]:
+    def _signed_under(self, watched: WatchedRound) -> Rules:
+        return self._rules.signed_under(watched.reservation.fields)
+
+    async def _looks(
+        self, rules: Rules, rounds: Sequence[WatchedRound]
+    ) -> list[tuple[Horizon, list[Sight]]]:
         """Look through as many providers as must agree; past one that stands still, through all."""
 
         async def look(provider: Provider) -> tuple[Horizon, list[Sight]]:
-            return await look_from(provider, self._rules, rounds)
+            return await look_from(provider, rules, rounds)
 
         if self._rules.quorum > 1:
             return await self._providers.every(look)

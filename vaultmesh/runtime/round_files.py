@@ -10,13 +10,16 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import partial
 from typing import TypeVar
 
+from pydantic import JsonValue
+
 from vaultmesh.domain.aggregation import read_document
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.names import path_form
 from vaultmesh.domain.riders import Rider, Riders
 from vaultmesh.domain.rounds import Candidate, Closed, Manifest, RoundOutcome, parse_manifest
 from vaultmesh.domain.target import Target
@@ -178,6 +181,24 @@ class RoundFiles:
 
     def _candidate_path(self, round_id: str, n: int) -> str:
         return f"{self.folder}/{round_id}/{_CANDIDATE}{n}{_SUFFIX}"
+
+
+def recorded_reservation(
+    store: Store, target: Target, round_id: str, tx_ref: str
+) -> Mapping[str, JsonValue]:
+    """Return what a round's signature covered, as our own record says; empty where it can't be read.
+
+    Of several reservations it is the one of the candidate that the ledger knows as `tx_ref`, else the newest.
+    """
+    if path_form(round_id) != round_id:
+        return {}
+    try:
+        candidates = RoundFiles(store, target).candidates(round_id)
+    except InvalidValue:
+        return {}
+    named = [one for one in candidates if one.tx_ref == tx_ref] or candidates
+    fields = named[-1].reservation.get("fields") if named else None
+    return fields if isinstance(fields, dict) else {}
 
 
 def _read(path: str, content: bytes, parse: Callable[[bytes], Document]) -> Document:
