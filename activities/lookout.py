@@ -1,6 +1,7 @@
 """The place where it is made sure that open rounds are watched: a pen that does not run is started.
 
-Receipts become final also when no batch is owed, and after somebody terminated the pen.
+Receipts become final also when no batch is owed, and after somebody terminated the pen. Signed rounds that can't be read are
+reported, whether anything is owed or not.
 """
 
 import asyncio
@@ -53,7 +54,10 @@ class Lookout:
         found = []
         for folder in sorted(self._files.store.names(ROUNDS_FOLDER)):
             target = self._target(folder)
-            if target is not None and self._files.rounds(target).open_rounds():
+            if target is None:
+                continue
+            self._files.damaged(target).look()
+            if self._files.rounds(target).open_rounds():
                 found.append(target)
         return found
 

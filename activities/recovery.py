@@ -41,6 +41,7 @@ class Recovery:
         target = order.target
         rounds = self._files.rounds(target)
         rounds.look_again(order.reopened)
+        problems = self._files.damaged(target).look()
         unreadable = rounds.unreadable()
         if unreadable:
             message = (
@@ -59,7 +60,7 @@ class Recovery:
             rounds=sorted(recovered, key=_sequence),
             last=Reservation.model_validate(newest) if newest is not None else None,
             revision=max(revisions),
-            problems=rounds.problems(),
+            problems=problems,
         )
 
     def _round(

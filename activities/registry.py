@@ -36,7 +36,7 @@ class Adapters:
 
 def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) -> Adapters:
     """Build the adapters of one process; nothing is opened before it is used."""
-    files = Files(root)
+    files = Files(root, metrics.found_unreadable)
     targets = Targets(anchors, root)
     answers = Answers(client, metrics)
     requests = Requests(files, Collector(client), answers, client)

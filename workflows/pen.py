@@ -124,6 +124,7 @@ class Pen:
         state.last = found.last
         state.revision = max(state.revision, found.revision)
         state.settings = found.settings
+        state.problems = found.problems
         state.recovered = True
         state.reopened = [one for one in state.reopened if one not in order.reopened]
         self._watch.changed()
@@ -186,6 +187,7 @@ class Pen:
             state.recovered = False
             return Sealed()
         state.settings = sealed.settings
+        state.problems = sealed.problems
         self._teller.answer([requests[position] for position in sealed.covered])
         for refusal in sealed.refused:
             self._teller.fail(

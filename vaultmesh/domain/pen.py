@@ -177,6 +177,8 @@ class PenState(BaseModel):
     reverts: int = 0
     """Own calls that were reverted, in a row."""
     last_rejected: RejectedView | None = None
+    problems: list[str] = Field(default_factory=list)
+    """Signed rounds that can't be read, a line each, as the last step that looked found them."""
 
     def unincluded(self) -> list[PenRound]:
         """Return the rounds that hold up new ones, in order of reservation."""
@@ -277,6 +279,7 @@ class PenState(BaseModel):
             last_sequence=self.last.sequence if self.last else None,
             last_rejected=self.last_rejected,
             revision=self.revision,
+            problems=self.problems,
         )
 
 

@@ -88,6 +88,8 @@ class Sealed(Wire):
     resealed: list[str] = Field(default_factory=list)
     """Lost rounds all of whose leaves are in the new round or in another open one."""
     settings: PenSettings = PenSettings()
+    problems: list[str] = Field(default_factory=list)
+    """Signed rounds that can't be read, a line each."""
 
 
 class Reserve(Wire):

@@ -6,6 +6,9 @@
 3. `closed.json` says that nobody needs to watch the round any more. A lost round is open again once
    it has a candidate that its end did not count: a direct commitment that is sealed again.
 4. `riders.json` names who has receipts of the round beyond those that the manifest names.
+5. `resolved.json` is an operator's decision about a round that evidence can't decide; a later one about the same
+   folder is `resolved-2.json`, and so on.
+6. A manifest that can't be read any more may be known from elsewhere: receipts name leaves, salts and paths.
 """
 
 import threading
@@ -20,6 +23,7 @@ from pydantic import JsonValue
 from vaultmesh.domain.aggregation import read_document
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.names import path_form
+from vaultmesh.domain.resolving import Decision, Resolved
 from vaultmesh.domain.riders import Rider, Riders
 from vaultmesh.domain.rounds import Candidate, Closed, Manifest, RoundOutcome, parse_manifest
 from vaultmesh.domain.target import Target
@@ -31,9 +35,11 @@ MOST_LEAVES_KEPT = 4_000
 """Leaves of the manifests that are kept in memory, about 3 kB each."""
 
 _CLOSED, _RIDERS, _CANDIDATE, _SUFFIX = "closed.json", "riders.json", "candidate-", ".json"
+_RESOLVED = "resolved"
 _parse_candidate = partial(read_document, Candidate)
 _parse_closed = partial(read_document, Closed)
 _parse_riders = partial(read_document, Riders)
+_parse_resolved = partial(read_document, Resolved)
 Document = TypeVar("Document")
 
 
@@ -57,6 +63,7 @@ class RoundFiles:
         self._store = store
         self._lock = threading.RLock()
         self._manifests: OrderedDict[str, Manifest] = OrderedDict()
+        self._restored: dict[str, Manifest] = {}
 
     def create_manifest(self, manifest: Manifest) -> bool:
         """Store a manifest; False: a seal that was lost left one behind.
@@ -66,8 +73,13 @@ class RoundFiles:
         content = manifest.document().encode()
         return self._store.create(f"{self.folder}/{manifest.round_id}/{MANIFEST}", content)
 
+    def restored(self, manifest: Manifest) -> None:
+        """Take a manifest from elsewhere for one that can't be read; nothing is written."""
+        with self._lock:
+            self._restored[manifest.round_id] = manifest
+
     def read_manifest(self, round_id: str) -> Manifest:
-        """Return a round's manifest.
+        """Return a round's manifest: from its file, or as it was restored from elsewhere.
 
         Raises:
             InvalidValue: it is missing or malformed, or is not this round's.
@@ -76,6 +88,16 @@ class RoundFiles:
             if round_id in self._manifests:
                 self._manifests.move_to_end(round_id)
                 return self._manifests[round_id]
+        try:
+            return self.stored_manifest(round_id)
+        except InvalidValue:
+            with self._lock:
+                if round_id in self._restored:
+                    return self._restored[round_id]
+            raise
+
+    def stored_manifest(self, round_id: str) -> Manifest:
+        """Return what a round's file says now; raises as `read_manifest` does."""
         path = f"{self.folder}/{round_id}/{MANIFEST}"
         content = self._store.read(path)
         if content is None:
@@ -158,6 +180,44 @@ class RoundFiles:
             path = f"{self.folder}/{round_id}/{_RIDERS}"
             self._store.write(path, every.document().encode())
 
+    def resolutions(self, round_id: str) -> list[Resolved]:
+        """Return what operators decided about a round, oldest first.
+
+        Raises:
+            InvalidValue: a decision can't be read.
+        """
+        names = self._store.names(f"{self.folder}/{round_id}")
+        numbers = sorted(filter(None, map(_resolution_number, names)))
+        found: list[Resolved] = []
+        for number in numbers:
+            path = self._resolution_path(round_id, number)
+            content = self._store.read(path)
+            if content is not None:
+                found.append(_read(path, content, _parse_resolved))
+        return found
+
+    def resolve(self, round_id: str, resolved: Resolved, number: int) -> bool:
+        """Store the decision of that number durably; False: there is one already."""
+        path = self._resolution_path(round_id, number)
+        return self._store.create(path, resolved.document().encode())
+
+    def is_forgotten(self, round_id: str) -> bool:
+        """Say whether an operator gave a round up that can't be read; raises as `resolutions` does."""
+        if not self._store.exists(self._resolution_path(round_id, 1)):
+            return False
+        return any(one.decision is Decision.FORGOTTEN for one in self.resolutions(round_id))
+
+    def is_given_up(self, round_id: str, reservation: dict[str, JsonValue]) -> bool:
+        """Say whether an operator decided that a reservation is lost; raises as `resolutions` does."""
+        return any(
+            one.decision is Decision.LOST and one.is_about(reservation)
+            for one in self.resolutions(round_id)
+        )
+
+    def _resolution_path(self, round_id: str, number: int) -> str:
+        name = _RESOLVED if number == 1 else f"{_RESOLVED}-{number}"
+        return f"{self.folder}/{round_id}/{name}{_SUFFIX}"
+
     def reopen(self, round_id: str) -> None:
         """Forget a round's end: receipts of it are to change still."""
         self._store.delete(f"{self.folder}/{round_id}/{_CLOSED}")
@@ -207,6 +267,15 @@ def _read(path: str, content: bytes, parse: Callable[[bytes], Document]) -> Docu
     except InvalidValue as error:
         message = f"{path}: {error}; restore it from a backup"
         raise InvalidValue(message) from error
+
+
+def _resolution_number(name: str) -> int:
+    """Return which decision a file is; 0: none."""
+    if name == f"{_RESOLVED}{_SUFFIX}":
+        return 1
+    number = name.removeprefix(f"{_RESOLVED}-").removesuffix(_SUFFIX)
+    is_one = name == f"{_RESOLVED}-{number}{_SUFFIX}" and number.isascii() and number.isdigit()
+    return int(number) if is_one else 0
 
 
 def _candidate_numbers(names: Iterable[str]) -> Iterator[int]:
