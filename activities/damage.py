@@ -51,6 +51,7 @@ class DamagedRounds:
         """Leaves of each round that is known from elsewhere."""
         self._scanned: frozenset[str] = frozenset()
         self._scan_again_at = 0.0
+        self._found: list[Damage] = []
         self._doubted: list[Damage] = []
         self._logged: frozenset[str] = frozenset()
 
@@ -59,7 +60,7 @@ class DamagedRounds:
 
         The requests say whose batches a direct commitment may be found among.
         """
-        found = self._rounds.damaged()
+        self._found = found = self._rounds.damaged()
         self._restored = {one: count for one, count in self._restored.items() if _has(found, one)}
         wanted = frozenset(one.round_id for one in found) - self._restored.keys()
         if wanted:
@@ -73,6 +74,12 @@ class DamagedRounds:
         if len(lines) <= MOST_PROBLEMS:
             return lines
         return [*lines[:MOST_PROBLEMS], f"and {len(lines) - MOST_PROBLEMS} more rounds"]
+
+    def reason(self, named: str) -> str:
+        """Return why a round can't be read, as the last look found; empty if it can, or is known from elsewhere."""
+        if named in self._restored:
+            return ""
+        return next((str(one.refused) for one in self._found if one.round_id == named), "")
 
     def held_back(self, leaf: Leaf, created_at: int, *, since: float = 0.0) -> str | None:
         """Return why a leaf that no readable round holds must not be sealed now; None if it may be.

@@ -78,6 +78,11 @@ class Files:
             )
             raise InvalidValue(message)
         unknown = rounds.unknown_to({one.round_id: one.candidates for one in known})
+        lost = {one.round_id for one in known if one.lost}
+        decided = [one for one in rounds.given_up() if one not in lost]
+        if decided:
+            message = f"an operator decided about rounds of {target}: {', '.join(decided[:3])}"
+            raise StaleCaller(message)
         if unknown:
             message = (
                 f"{target} has open rounds that the caller does not know: {', '.join(unknown[:3])}"

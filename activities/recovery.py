@@ -31,7 +31,7 @@ class Recovery:
 
     @activity.defn(name="recover")
     async def recover(self, order: Recover) -> Recovered:
-        """Read a target's open rounds; only reads."""
+        """Read a target's open rounds; writes nothing but transactions that an operator adopted, if that was cut off."""
         with decided_by_the_pen():
             anchoring = await self._targets.open(order.target)
             found = await asyncio.to_thread(self._recover, order)
@@ -51,6 +51,7 @@ class Recovery:
         recovered: list[RecoveredRound] = []
         revisions = [rounds.highest_revision()]
         for round_id in rounds.open_rounds():
+            rounds.complete_adoptions(round_id)
             riders = self._stored_riders(target, round_id)
             receipts = self._receipts(target, rounds.read_manifest(round_id), riders)
             recovered.append(self._round(target, round_id, riders, receipts))
@@ -90,6 +91,7 @@ class Recovery:
             candidates=[_signed(one) for one in current],
             riders=riders,
             claimed_block=max(claims, default=0) or None,
+            lost=rounds.is_given_up(round_id, newest),
         )
 
     def _stored_riders(self, target: Target, round_id: str) -> Riders:

@@ -13,6 +13,7 @@ from activities.files import Files
 from activities.recording import Recording
 from activities.recovery import Recovery
 from activities.requests import Requests
+from activities.resolving import Resolving
 from activities.sealing import Sealing
 from activities.targets import Targets
 from activities.telling import Telling
@@ -58,6 +59,7 @@ def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) 
                 Watching(targets).observe,
                 Recording(files, targets, answers).record,
                 Recovery(files, targets).recover,
+                Resolving(files, targets).resolve,
                 Telling(files, answers).answer,
                 Telling(files, answers).report_failure,
             ],

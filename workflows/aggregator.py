@@ -5,6 +5,7 @@ What it writes is decided in `workflows.pen`, what it sees and records in `workf
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -13,7 +14,7 @@ from vaultmesh.domain import pen_orders
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, BUMP_FEE, STATUS
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, BUMP_FEE, RESOLVE, STATUS
 from vaultmesh.domain.pen import PenInput, PenState
 from vaultmesh.domain.status import AggregatorView, PausedView, RejectedView
 from vaultmesh.domain.summary import aggregator_details
@@ -125,6 +126,22 @@ class AggregatorWorkflow:
         """Refuse when nothing is un-included."""
         if not self._state.unincluded():
             message = "no round is un-included; there is nothing to bump"
+            raise InvalidValue(message)
+
+    @workflow.update(name=RESOLVE)
+    async def resolve(self, argument: Any = None) -> AggregatorView:  # noqa: ANN401 - whatever JSON was sent
+        """Carry out an operator's decision about a round that evidence can't decide."""
+        await own_workflow_task()
+        order = pen_orders.read_resolve(argument)
+        if isinstance(order, pen_orders.ResolveOrder):
+            await self._pen.resolve(order)
+        return self.status()
+
+    @resolve.validator
+    def check_resolve(self, argument: Any = None) -> None:  # noqa: ANN401 - whatever JSON was sent
+        """Refuse what is malformed, or means nothing now, before it enters history."""
+        if isinstance(pen_orders.read_resolve(argument), pen_orders.FillGap):
+            message = "there is no gap to fill below the open rounds"
             raise InvalidValue(message)
 
     @workflow.query(name=STATUS)

@@ -30,10 +30,11 @@ BROADCAST = Port("broadcast", steps.Broadcast, ledger.Broadcasted)
 BUMP = Port("bump", steps.Bump, ledger.Bumped)
 OBSERVE = Port("observe", steps.Observe, steps.Observed)
 RECORD = Port("record", steps.Record, steps.Recorded)
+RESOLVE = Port("resolve", steps.Resolve, steps.Resolution)
 ANSWER = Port("answer", messages.Answer, messages.Nothing)
 REPORT_FAILURE = Port("report_failure", messages.ReportFailure, messages.Nothing)
 
 EVERY = (
     ANCHOR, ASK_AGAIN, WITHDRAW,
-    RECOVER, SEAL, RESERVE, SIGN, BROADCAST, BUMP, OBSERVE, RECORD, ANSWER, REPORT_FAILURE,
+    RECOVER, SEAL, RESERVE, SIGN, BROADCAST, BUMP, OBSERVE, RECORD, RESOLVE, ANSWER, REPORT_FAILURE,
 )  # fmt: skip

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from activities.anchors.btc_evidence import Wanted, collect
+from activities.anchors.btc_fate import adoptable, fate_of
 from activities.anchors.btc_fees import FEE, Bids, fee_of, next_fee, read_market, shown_rate
 from activities.anchors.btc_ledger import Rules, read_ledger, require_synced
 from activities.anchors.btc_locks import has_descendants, lock_output, lock_outputs
@@ -20,7 +21,7 @@ from activities.anchors.btc_rpc import CALL_SECONDS, Node
 from activities.anchors.btc_send import send
 from activities.anchors.btc_settings import SATS_PER_KVB, BtcSettings
 from activities.anchors.btc_verify import verify_claim
-from activities.anchors.contract import Anchoring, Check, Claim, Evidence
+from activities.anchors.contract import Anchoring, Check, Claim, Evidence, Fate
 from activities.anchors.judging import by_rules
 from vaultmesh.domain.bitcoin_networks import Network
 from vaultmesh.domain.failures import ValidationFailure
@@ -180,6 +181,18 @@ class BtcAnchoring(Anchoring):
         rules = self._rules if watched is None else self._signed_under(watched)
         wanted = Wanted(commitment, max([*depths, rules.confirmations]))
         return await collect(self._node, rules, view, raw, wanted)
+
+    @override
+    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
+        plan = self._plan(reservation)
+        await read_ledger(self._node, self._rules.network, plan.genesis)
+        return await fate_of(self._node, plan, tx_refs)
+
+    @override
+    async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:
+        plan = self._plan(reservation)
+        await read_ledger(self._node, self._rules.network, plan.genesis)
+        return await adoptable(self._node, plan, tx_ref.lower())
 
     @override
     async def verify(self, claim: Claim) -> list[Check]:

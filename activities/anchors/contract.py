@@ -43,6 +43,18 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Fate:
+    """What a ledger shows of a reservation when an operator is to decide."""
+
+    shown: str = ""
+    """Who shows a candidate, or the round's entry; empty if nobody does."""
+    unused: str = ""
+    """Why the signed bytes could still be mined; empty once the reservation is used up."""
+    lines: tuple[str, ...] = ()
+    """What was found, for the record."""
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One line of a verification: what was looked at, and whether it holds."""
 
@@ -127,6 +139,18 @@ class Anchoring(Protocol):
 
     async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
         """Collect what the receipts carry; raises `NetworkFailure` when the block is not canonical any more."""
+        ...
+
+    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
+        """Say what the ledger shows of a reservation and its candidates; raises unless everybody who is asked answers."""
+        ...
+
+    async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:
+        """Return a transaction that the ledger shows, spends the reservation and carries its commitment.
+
+        Raises:
+            ValidationFailure: it is not shown, or is none of that kind.
+        """
         ...
 
     async def verify(self, claim: Claim) -> list[Check]:

@@ -13,9 +13,10 @@ from eth_utils.address import to_checksum_address
 from pydantic import JsonValue
 from typing_extensions import override
 
-from activities.anchors.contract import Anchoring, Check, Claim, Evidence
+from activities.anchors.contract import Anchoring, Check, Claim, Evidence, Fate
 from activities.anchors.evm_contract import batch_id_of
 from activities.anchors.evm_evidence import collect
+from activities.anchors.evm_fate import adoptable, fate_of
 from activities.anchors.evm_fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_bid
 from activities.anchors.evm_horizon import Horizon, Rules
 from activities.anchors.evm_observe import Sight, look_from
@@ -225,6 +226,14 @@ class EvmAnchoring(Anchoring):
             commitment = bytes.fromhex(watched.commitment.removeprefix("0x"))
             wanted = (commitment, batch_id_of(watched.label))
         return await collect(self._providers, rules, view, raw, wanted)
+
+    @override
+    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
+        return await fate_of(self._providers, self._rules, reservation, tuple(tx_refs))
+
+    @override
+    async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:
+        return await adoptable(self._providers, self._rules, reservation, tx_ref.lower())
 
     @override
     async def verify(self, claim: Claim) -> list[Check]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import JsonValue
 from typing_extensions import override
 
-from activities.anchors.contract import Anchoring, Check, Claim, Evidence
+from activities.anchors.contract import Anchoring, Check, Claim, Evidence, Fate
 from activities.anchors.failures import public_url
 from activities.anchors.rfc3161_evidence import checks_of, clocks_disagree, evidence_of
 from activities.anchors.rfc3161_http import CALL_SECONDS
@@ -180,6 +180,21 @@ class TsaAnchoring(Anchoring):
             )
             raise NetworkFailure(message)
         return evidence_of(found, bytes_of(raw) or question.request)
+
+    @override
+    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
+        """Say whether tokens are stored: a request uses up nothing, and a second one costs nothing."""
+        del tx_refs
+        question, pinned = _question(reservation), await self._pinned()
+        found = await asyncio.to_thread(self._found, question, pinned)
+        enough = len(found) >= self._quorum(reservation.fields)
+        shown = f"{len(found)} sound tokens are stored" if enough else ""
+        return Fate(shown=shown, lines=(f"{len(found)} sound tokens are stored",))
+
+    @override
+    async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:
+        message = f"{tx_ref} can't be adopted: an authority keeps no ledger of what it stamped"
+        raise ValidationFailure(message)
 
     @override
     async def verify(self, claim: Claim) -> list[Check]:

@@ -16,7 +16,7 @@ PAUSE, RESUME, FORCE_ANCHOR, SET_CADENCE = "pause", "resume", "force_anchor", "s
 CONFIGURE, STOP = "configure", "stop"
 NOTE_FAILURE = "note_failure"
 """Signal to a namespace from whoever failed its request: count, kind, message, next retry."""
-ENQUEUE, WITHDRAW, BUMP_FEE = "enqueue", "withdraw", "bump_fee"
+ENQUEUE, WITHDRAW, BUMP_FEE, RESOLVE = "enqueue", "withdraw", "bump_fee", "resolve"
 STATUS = "status"
 
 ATTRIBUTE_NAMESPACE, ATTRIBUTE_STATUS, ATTRIBUTE_TARGET = (

@@ -99,6 +99,7 @@ class PenRound(BaseModel):
             sent=True,
             open_depths=one.sealed.required_depths,
             claimed_block=one.claimed_block,
+            state=RoundState.LOST if one.lost else RoundState.PENDING,
         )
 
     @property
@@ -150,7 +151,12 @@ class PenRound(BaseModel):
     def known(self) -> KnownRound:
         """Return what the steps are told of it."""
         total = self.sealed.candidates + len(self.candidates)
-        return KnownRound(round_id=self.round_id, candidates=total, recorded=self.recorded)
+        return KnownRound(
+            round_id=self.round_id,
+            candidates=total,
+            recorded=self.recorded,
+            lost=self.state is RoundState.LOST,
+        )
 
 
 class PenState(BaseModel):

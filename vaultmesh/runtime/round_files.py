@@ -31,6 +31,8 @@ from vaultmesh.runtime.storage import FileStamp, Store
 
 ROUNDS_FOLDER = "out/rounds"
 MANIFEST = "manifest.json"
+MOST_RESOLUTIONS = 32
+"""Decisions about one folder; more are no operator's."""
 MOST_LEAVES_KEPT = 4_000
 """Leaves of the manifests that are kept in memory, about 3 kB each."""
 
@@ -196,10 +198,34 @@ class RoundFiles:
                 found.append(_read(path, content, _parse_resolved))
         return found
 
-    def resolve(self, round_id: str, resolved: Resolved, number: int) -> bool:
-        """Store the decision of that number durably; False: there is one already."""
-        path = self._resolution_path(round_id, number)
-        return self._store.create(path, resolved.document().encode())
+    def resolve(self, round_id: str, resolved: Resolved) -> str:
+        """Store a decision durably, as the next one about its folder; returns where it lies.
+
+        Raises:
+            InvalidValue: an earlier decision about the same reservation is another one.
+        """
+        for _ in range(MOST_RESOLUTIONS):
+            earlier = self.resolutions(round_id)
+            _require_undecided(round_id, resolved, earlier)
+            path = self._resolution_path(round_id, len(earlier) + 1)
+            if self._store.create(path, resolved.document().encode()):
+                return path
+        message = f"others decide about round {round_id} at the same time; look at status"
+        raise InvalidValue(message)
+
+    def complete_adoptions(self, round_id: str) -> None:
+        """Store the transactions that operators adopted as candidates; nothing happens for those that are.
+
+        Raises:
+            InvalidValue: a file of the round is malformed.
+        """
+        for one in self.resolutions(round_id):
+            while one.candidate is not None and not self._is_candidate(round_id, one.tx_ref):
+                numbered = one.candidate.model_copy(update={"n": self.count(round_id)})
+                self.add_candidate(round_id, numbered)
+
+    def _is_candidate(self, round_id: str, tx_ref: str) -> bool:
+        return any(one.tx_ref == tx_ref for one in self.candidates(round_id))
 
     def is_forgotten(self, round_id: str) -> bool:
         """Say whether an operator gave a round up that can't be read; raises as `resolutions` does."""
@@ -267,6 +293,19 @@ def _read(path: str, content: bytes, parse: Callable[[bytes], Document]) -> Docu
     except InvalidValue as error:
         message = f"{path}: {error}; restore it from a backup"
         raise InvalidValue(message) from error
+
+
+def _require_undecided(round_id: str, resolved: Resolved, earlier: Iterable[Resolved]) -> None:
+    """Raise `InvalidValue` if another decision about the same reservation contradicts this one."""
+    final = (Decision.LOST, Decision.FORGOTTEN)
+    for one in earlier:
+        same = resolved.reservation is None or one.is_about(resolved.reservation)
+        if one.decision in final and same:
+            message = (
+                f"round {round_id} was decided as {one.decision.value} by {one.by} at {one.decided_at.isoformat()}; "
+                "a decision is never changed"
+            )
+            raise InvalidValue(message)
 
 
 def _resolution_number(name: str) -> int:

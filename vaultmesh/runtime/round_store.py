@@ -139,6 +139,14 @@ class RoundStore(RoundFiles):
         """Return open rounds with more candidates than a caller knows, given its count by round."""
         return [one for one in self.open_rounds() if self.count(one) > known.get(one, 0)]
 
+    def given_up(self) -> list[str]:
+        """Return the open rounds whose newest reservation an operator decided to be lost."""
+        return [
+            one
+            for one in self.open_rounds()
+            if self.resolutions(one) and self.is_given_up(one, self.candidates(one)[-1].reservation)
+        ]
+
     def highest_sequence(self, account: str) -> int | None:
         """Return the highest sequence that an account ever reserved here, as far as it is stored.
 
