@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from vaultmesh.domain.aggregation import Leaf
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
+from vaultmesh.domain.names import path_form
 from vaultmesh.domain.receipt import AnchorReceipt, Status
 from vaultmesh.domain.rounds import Manifest, OwedLeaf, RoundRequest, compose, round_id
 from vaultmesh.domain.rounds_restored import restored_manifest
@@ -97,11 +98,17 @@ class DamagedRounds:
                     f"batch {leaf.batch_id} may be in round {one.round_id}, which can't be read; restore "
                     f"{one.refused.path}, or give the round up: {self._advice(one.round_id)}"
                 )
-        return self._named_by_receipt(leaf) if not leaf.namespace or self._doubted else None
+        return None
 
-    def _named_by_receipt(self, leaf: Leaf) -> str | None:
-        for receipt in self._receipts.of_batch(leaf.batch_id, self._rounds.target):
-            named = receipt.metadata.round
+    def anchored_in_a_lost_folder(self, leaf: Leaf) -> str | None:
+        """Return why a leaf must not be sealed although no round holds it: a receipt names a round that is gone.
+
+        A batch whose file names a namespace has receipts of that one only; for others every namespace is looked into, so this
+        is for the leaves of one round.
+        """
+        target, owner = self._rounds.target, leaf.namespace
+        for receipt in self._receipts.of_batch(leaf.batch_id, target, namespace=owner):
+            named = path_form(receipt.metadata.round)
             if _is_of(receipt, leaf) and self._is_gone(named):
                 return (
                     f"batch {leaf.batch_id} is anchored in round {named}, as {receipt.path} says, but that round can't be "

@@ -100,10 +100,9 @@ class _Sealer:
         self._take_lost()
         for position, request in enumerate(self._order.requests):
             self._take(position, request)
+        chosen = self._chosen()
         self._refuse_held_back()
-        if not self._found.owed:
-            return self._result(None)
-        return self._result(self._write())
+        return self._result(self._write(chosen) if chosen else None)
 
     def _refuse_held_back(self) -> None:
         """Refuse who owes nothing but what is held back; the others are answered for the rest."""
@@ -181,12 +180,26 @@ class _Sealer:
 
     # --- the round -------------------------------------------------------------------------------------------------
 
-    def _write(self) -> Manifest:
+    def _chosen(self) -> list[OwedLeaf]:
+        """Return what goes into the round: the oldest leaves, but those that are anchored in a round that is gone."""
+        most, found = self._anchoring.pen_settings.max_leaves, self._found
+        oldest_first = sorted(found.owed.values(), key=lambda one: found.ages.get(one.leaf, _LOST))
+        chosen: list[OwedLeaf] = []
+        for one in oldest_first:
+            if len(chosen) == most:
+                break
+            reason = self._damaged.anchored_in_a_lost_folder(one.leaf)
+            if reason is None:
+                chosen.append(one)
+                continue
+            del found.owed[one.leaf]
+            for position in found.owing.pop(one.leaf, ()):
+                found.held_back.setdefault(position, []).append(reason)
+        return chosen
+
+    def _write(self, chosen: list[OwedLeaf]) -> Manifest:
         """Compose the round and write its manifest, exclusively and durably."""
-        most = self._anchoring.pen_settings.max_leaves
-        ages = self._found.ages
-        oldest_first = sorted(self._found.owed.values(), key=lambda one: ages.get(one.leaf, _LOST))
-        manifest = self._composed(oldest_first[:most])
+        manifest = self._composed(chosen)
         if self._rounds.create_manifest(manifest):
             return manifest
         return self._rounds.read_manifest(manifest.round_id)
