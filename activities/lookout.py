@@ -1,7 +1,6 @@
 """The place where it is made sure that open rounds are watched: a pen that does not run is started.
 
-Receipts become final also when no batch is owed, and after somebody terminated the pen. Signed rounds that can't be read are
-reported, whether anything is owed or not.
+Receipts become final also when no batch is owed, and after somebody terminated the pen.
 """
 
 import asyncio
@@ -36,6 +35,7 @@ class Lookout:
         """Look until cancelled."""
         while True:
             try:
+                await asyncio.to_thread(self._report_damage)
                 for target in await asyncio.to_thread(self.targets_with_open_rounds):
                     await start_pen(
                         self._client,
@@ -54,12 +54,16 @@ class Lookout:
         found = []
         for folder in sorted(self._files.store.names(ROUNDS_FOLDER)):
             target = self._target(folder)
-            if target is None:
-                continue
-            self._files.damaged(target).look()
-            if self._files.rounds(target).open_rounds():
+            if target is not None and self._files.rounds(target).open_rounds():
                 found.append(target)
         return found
+
+    def _report_damage(self) -> None:
+        """Report signed rounds that can't be read, whether anything is owed or not."""
+        for folder in sorted(self._files.store.names(ROUNDS_FOLDER)):
+            target = self._target(folder)
+            if target is not None:
+                self._files.damaged(target).look()
 
     def _target(self, folder: str) -> Target | None:
         """Return whose rounds a folder holds: as its first readable manifest says."""

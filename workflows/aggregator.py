@@ -10,7 +10,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from vaultmesh.domain import pen_orders
+from vaultmesh.domain import pen_orders, resolving
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorRequest
@@ -132,15 +132,15 @@ class AggregatorWorkflow:
     async def resolve(self, argument: Any = None) -> AggregatorView:  # noqa: ANN401 - whatever JSON was sent
         """Carry out an operator's decision about a round that evidence can't decide."""
         await own_workflow_task()
-        order = pen_orders.read_resolve(argument)
-        if isinstance(order, pen_orders.ResolveOrder):
+        order = resolving.read_resolve(argument)
+        if isinstance(order, resolving.ResolveOrder):
             await self._pen.resolve(order)
         return self.status()
 
     @resolve.validator
     def check_resolve(self, argument: Any = None) -> None:  # noqa: ANN401 - whatever JSON was sent
         """Refuse what is malformed, or means nothing now, before it enters history."""
-        if isinstance(pen_orders.read_resolve(argument), pen_orders.FillGap):
+        if isinstance(resolving.read_resolve(argument), resolving.FillGap):
             message = "there is no gap to fill below the open rounds"
             raise InvalidValue(message)
 

@@ -15,7 +15,7 @@ from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.ledger import Reservation, RoundState, SignedCandidate
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.pen import PenInput, PenRound, PenState
-from vaultmesh.domain.pen_orders import ResolveOrder
+from vaultmesh.domain.resolving import ResolveOrder
 from vaultmesh.domain.steps import (
     RecordState,
     Recover,

@@ -23,7 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from vaultmesh.cli import clocks, output
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.names import RESOLVE, aggregator_workflow_id
-from vaultmesh.domain.pen_orders import read_resolve
+from vaultmesh.domain.resolving import read_resolve
 from vaultmesh.domain.status import AggregatorView
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.client import connect

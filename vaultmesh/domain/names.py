@@ -16,8 +16,10 @@ PAUSE, RESUME, FORCE_ANCHOR, SET_CADENCE = "pause", "resume", "force_anchor", "s
 CONFIGURE, STOP = "configure", "stop"
 NOTE_FAILURE = "note_failure"
 """Signal to a namespace from whoever failed its request: count, kind, message, next retry."""
-ENQUEUE, WITHDRAW, BUMP_FEE, RESOLVE = "enqueue", "withdraw", "bump_fee", "resolve"
+ENQUEUE, WITHDRAW, BUMP_FEE = "enqueue", "withdraw", "bump_fee"
 STATUS = "status"
+RESOLVE = "resolve"
+"""Update of an aggregator: an operator decides about a round."""
 
 ATTRIBUTE_NAMESPACE, ATTRIBUTE_STATUS, ATTRIBUTE_TARGET = (
     "VmshNamespace",

@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.names import BUMP_FEE, ENQUEUE, PAUSE, RESUME, WITHDRAW
-from vaultmesh.domain.resolving import Decision
 
-LONGEST_NAME = 200
-"""Characters of who decided."""
 _REQUESTS: TypeAdapter[list[AnchorRequest]] = TypeAdapter(list[AnchorRequest])
 
 
@@ -43,59 +40,6 @@ class ResumePen:
 @dataclass(frozen=True, slots=True)
 class BumpFee:
     """Bid more for the lowest un-included round."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResolveOrder:
-    """An operator's decision about a round."""
-
-    decision: Decision
-    round_id: str
-    tx_ref: str
-    by: str
-
-
-@dataclass(frozen=True, slots=True)
-class FillGap:
-    """Fill a gap below the open rounds now, although nothing is owed."""
-
-
-class _Asked(BaseModel):
-    """Argument of the update `resolve`: one of its first four."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    lost: str = ""
-    adopt: tuple[str, str] | None = Field(default=None, strict=False)
-    """Round and transaction."""
-    forget: str = ""
-    fill: bool = False
-    by: str = Field(default="", max_length=LONGEST_NAME)
-
-
-def read_resolve(value: JsonValue) -> ResolveOrder | FillGap:
-    """Return what the update `resolve` orders.
-
-    Raises:
-        InvalidValue: another form than one decision, or one that means nothing here.
-    """
-    try:
-        asked = _Asked.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        message = f"resolve: {'.'.join(map(str, first['loc'])) or 'argument'}: {first['msg']}"
-        raise InvalidValue(message) from error
-    if sum((bool(asked.lost), asked.adopt is not None, bool(asked.forget), asked.fill)) != 1:
-        message = "resolve takes one of lost, adopt, forget and fill"
-        raise InvalidValue(message)
-    if asked.fill:
-        return FillGap()
-    by = asked.by or "somebody who gave no name"
-    if asked.adopt is not None:
-        round_id, tx_ref = asked.adopt
-        return ResolveOrder(Decision.ADOPTED, round_id, tx_ref, by)
-    decision = Decision.LOST if asked.lost else Decision.FORGOTTEN
-    return ResolveOrder(decision, asked.lost or asked.forget, "", by)
 
 
 PenOrder = Enqueue | Withdraw | PausePen | ResumePen | BumpFee
