@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from activities.anchors.btc_coins import CoinState, coin_state, spender_of
 from activities.anchors.btc_fees import FEE
 from activities.anchors.btc_plan import Plan
 from activities.anchors.btc_rpc import Node
@@ -13,21 +12,42 @@ from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.ledger import SignedCandidate
 
 
-async def fate_of(node: Node, plan: Plan, tx_refs: Sequence[str]) -> Fate:
+async def fate_of(node: Node, plan: Plan, tx_refs: Sequence[str], final_depth: int) -> Fate:
     """Say what the node shows of an output and of the candidates that spend it."""
     shown = [one for one in tx_refs if await _is_shown(node, one)]
-    state = await coin_state(node, plan)
-    spender = await spender_of(node, plan, tx_refs)
-    by = spender.txid if spender is not None else ""
-    is_used = state in (CoinState.SPENT, CoinState.GONE) and bool(by)
-    why = "is unspent" if state is CoinState.FREE else "has no spender that the node shows"
+    unused = await _why_unused(node, plan) or await _why_undoable(node, plan, tx_refs, final_depth)
+    told = unused or f"{plan.outpoint} was spent, or ceased to exist, as {node.label} shows"
     return Fate(
         shown=f"{node.label} shows {', '.join(shown)}" if shown else "",
-        unused="" if is_used else f"{plan.outpoint} {why} at {node.label}",
-        lines=(
-            f"{plan.outpoint} is {state.value} at {node.label}, spent by {by or 'none that is known'}",
-        ),
+        unused=unused,
+        lines=(told,),
     )
+
+
+async def _why_unused(node: Node, plan: Plan) -> str:
+    """Return why the output may still be spent; empty once a block took it, or what it hangs on.
+
+    An output that is not unspent while its own transaction is in a block was spent in a block; one whose transaction
+    conflicts with a block is gone. A node that does not show its transaction says neither.
+    """
+    if await node.call("gettxout", plan.txid, plan.vout, False) is not None:
+        return f"{plan.outpoint} is unspent at {node.label}"
+    parent = await node.found_in_wallet("gettransaction", plan.txid)
+    if parent is None:
+        return f"the wallet at {node.label} does not know the transaction of {plan.outpoint}"
+    if parent.number("confirmations") == 0:
+        return f"the transaction of {plan.outpoint} is in no block of {node.label}"
+    return ""
+
+
+async def _why_undoable(node: Node, plan: Plan, tx_refs: Sequence[str], final_depth: int) -> str:
+    """Return why the spend can still be undone, where the wallet knows how deep it lies."""
+    known = [await node.found_in_wallet("gettransaction", one) for one in (plan.txid, *tx_refs)]
+    depths = [-one.number("confirmations") for one in known if one is not None]
+    deepest = max(depths, default=0)
+    if 0 < deepest < final_depth:
+        return f"the spend of {plan.outpoint} is {deepest} of {final_depth} blocks deep at {node.label}"
+    return ""
 
 
 async def _is_shown(node: Node, txid: str) -> bool:

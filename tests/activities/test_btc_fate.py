@@ -54,6 +54,18 @@ async def test_an_output_that_a_foreign_transaction_spent_is_used_up(
     _, unused = await fate(pen, watched)
     assert unused, "in the pool alone nothing is used up"
     await asyncio.to_thread(node.mine, 1)
+    await pen.rebroadcast(watched)
+    await asyncio.to_thread(node.mine, 2)
+    assert await fate(pen, watched) == ("", "")
+
+
+async def test_a_spend_that_can_be_undone_uses_nothing_up(node: Bitcoind, pen: BtcPen) -> None:
+    watched = await pen.anchor()
+    foreign = await asyncio.to_thread(spend, node, watched.reservation)
+    await asyncio.to_thread(node.rpc, "generateblock", node.wallet("getnewaddress"), [foreign])
+    shown, unused = await fate(pen, watched)
+    assert (shown, "1 of 3 blocks deep" in unused) == ("", True)
+    await asyncio.to_thread(node.mine, 2)
     assert await fate(pen, watched) == ("", "")
 
 
