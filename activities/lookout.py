@@ -66,11 +66,11 @@ class Lookout:
                 self._files.damaged(target).look()
 
     def _target(self, folder: str) -> Target | None:
-        """Return whose rounds a folder holds: as its first readable manifest says."""
+        """Return whose rounds a folder holds: as its first readable manifest says, else its name."""
         if folder not in self._targets:
             for round_id in sorted(self._files.store.names(f"{ROUNDS_FOLDER}/{folder}")):
                 target = self._files.target_of(f"{ROUNDS_FOLDER}/{folder}/{round_id}")
                 if target is not None and target.path == folder:
                     self._targets[folder] = target
                     break
-        return self._targets.get(folder)
+        return self._targets.get(folder) or Target.of_path(folder)
