@@ -27,6 +27,8 @@ CLOCKS_DIFFER_SECONDS = 3_600
 """How much later than a round a batch may claim to be sealed and still be in it: clocks are moved by an hour at times."""
 SCANNED_AGAIN_SECONDS = 60.0
 """All of a target's receipts are read at most that often, and only while a round can't be read."""
+MOST_ASKING = 50
+"""Namespaces among whose batches one look searches for the root of a direct commitment."""
 MOST_PROBLEMS = 20
 """Lines that are told of one target."""
 
@@ -145,8 +147,13 @@ class DamagedRounds:
         """Find the batches whose own root is what a round commits to."""
         if not wanted:
             return
-        for request in requests:
+        asking = {(one.namespace, one.batches): one for one in requests}
+        tried: set[bytes] = set()
+        for request in list(asking.values())[:MOST_ASKING]:
             for ref in self._owned(request.namespace, request.batches):
+                if ref.root.digest in tried:
+                    continue
+                tried.add(ref.root.digest)
                 if round_id(self._rounds.target, ref.root.digest) in wanted:
                     manifest = self._direct(ref, request)
                     self._take(manifest.round_id, manifest)
