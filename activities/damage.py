@@ -25,7 +25,7 @@ from vaultmesh.runtime.round_store import Damage, RoundStore
 
 CLOCKS_DIFFER_SECONDS = 3_600
 """How much later than a round a batch may claim to be sealed and still be in it: clocks are moved by an hour at times."""
-SCANNED_AGAIN_SECONDS = 60.0
+SCANNED_AGAIN_SECONDS = 600.0
 """All of a target's receipts are read at most that often, and only while a round can't be read."""
 MOST_ASKING = 50
 """Namespaces among whose batches one look searches for the root of a direct commitment."""
