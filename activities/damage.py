@@ -67,7 +67,8 @@ class DamagedRounds:
         self._restored = {one: count for one, count in self._restored.items() if _has(found, one)}
         wanted = frozenset(one.round_id for one in found) - self._restored.keys()
         if wanted:
-            self._restore_from_receipts(wanted)
+            self._restore_from_memory(wanted)
+            self._restore_from_receipts(wanted - self._restored.keys())
             self._restore_from_batches(wanted - self._restored.keys(), requests)
         self._doubted = [
             one for one in found if not one.is_open and one.round_id not in self._restored
@@ -132,8 +133,16 @@ class DamagedRounds:
 
     # --- what is known from elsewhere ----------------------------------------------------------
 
+    def _restore_from_memory(self, wanted: frozenset[str]) -> None:
+        """Keep what this process has read before the file was damaged."""
+        for named in wanted:
+            try:
+                self._take(named, self._rounds.read_manifest(named))
+            except InvalidValue:
+                continue
+
     def _restore_from_receipts(self, wanted: frozenset[str]) -> None:
-        if wanted <= self._scanned and time.monotonic() < self._scan_again_at:
+        if not wanted or (wanted <= self._scanned and time.monotonic() < self._scan_again_at):
             return
         found = self._receipts.of_rounds(self._rounds.target, wanted)
         for named, receipts in found.items():

@@ -157,6 +157,20 @@ async def test_a_round_whose_receipts_name_every_leaf_is_known_all_the_same(
     assert stage.receipt(SECOND, "b1").proven_commitment() == manifest.commitment
 
 
+async def test_what_a_process_has_read_before_the_damage_stays_known_to_it(
+    stage: Stage, harm: Callable[[Path], None]
+) -> None:
+    round_id = await final_round(stage)
+    stage.files.rounds(EVM).read_manifest(round_id)
+    harm(folder(stage, round_id) / "manifest.json")
+    lose_receipts(stage)
+    batch(stage, "b9", NEW_ROOT)
+    sealed = await seal(stage, request(FIRST), fresh=False)
+    assert sealed.round is not None, "older batches that are not in it are not held back"
+    assert sealed.rebuild is not None
+    assert sealed.rebuild.round_id == round_id
+
+
 async def test_a_leaf_that_no_receipt_names_is_held_back(
     stage: Stage, harm: Callable[[Path], None]
 ) -> None:
