@@ -69,9 +69,7 @@ class Recording:
 
     async def _write_included(self, order: Record) -> Recorded:
         anchoring = await self._targets.open(order.target)
-        manifest = await asyncio.to_thread(
-            self._files.rounds(order.target).read_manifest, order.round_id
-        )
+        manifest = await asyncio.to_thread(self._manifest, order)
         view = await self._newest(order, order.view) if order.view else await self._closed(order)
         raw = await asyncio.to_thread(self._raw, order, view.tx_ref)
         watched = await asyncio.to_thread(self._with_stored, order, manifest)
@@ -91,6 +89,15 @@ class Recording:
         if done.failed and not reopened:
             raise next(iter(done.failed.values()))
         return Recorded(receipts=len(done.receipts), reopened=[order.round_id] if reopened else [])
+
+    def _manifest(self, order: Record) -> Manifest:
+        """Return the round's manifest, restored from receipts or batches if its file can't be read."""
+        rounds = self._files.rounds(order.target)
+        try:
+            return rounds.read_manifest(order.round_id)
+        except InvalidValue:
+            self._files.damaged(order.target).look([*order.waiting, *order.riders])
+            return rounds.read_manifest(order.round_id)
 
     def _reopened(self, order: Record, done: Done) -> bool:
         """Open a closed round again if a receipt of it is not final; whether it is open, also since an earlier try.

@@ -1,7 +1,10 @@
 """The place where it is made sure that a node serves the configured Bitcoin network, and where its blocks are read."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+
+from pydantic import JsonValue
 
 from activities.anchors.btc_rpc import Node, Reply
 from vaultmesh.domain.bitcoin import read_hex
@@ -17,11 +20,18 @@ _TIME_ENDS = 2**32
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a target's configuration says about a transaction that counts."""
+    """What counts as final: as configured for new rounds, as signed for those that exist."""
 
     network: Network
     confirmations: int
     bump_after_seconds: float
+
+    def signed_under(self, fields: Mapping[str, JsonValue]) -> "Rules":
+        """Return the rules that a recorded reservation was made under; what it does not say is as configured today."""
+        confirmations = fields.get("confirmations")
+        return (
+            replace(self, confirmations=confirmations) if isinstance(confirmations, int) else self
+        )
 
 
 @dataclass(frozen=True, slots=True)
