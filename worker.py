@@ -31,11 +31,13 @@ from vaultmesh.runtime import logs, search_attributes
 from vaultmesh.runtime.client import connect
 from vaultmesh.runtime.configuration import (
     AnchorsSource,
+    NamespacesSource,
     anchors_path,
     load_anchors,
     load_namespaces,
     namespaces_path,
 )
+from vaultmesh.runtime.counts import Counts
 from vaultmesh.runtime.exiting import run_and_exit
 from vaultmesh.runtime.http import HealthServer
 from vaultmesh.runtime.metrics import Metrics
@@ -159,15 +161,20 @@ async def _work(
     metrics = Metrics(settings.metrics_prefix)
     anchors = AnchorsSource(anchors_path(settings), known_schemes=RECEIPT_SCHEMES)
     adapters = build(client, settings.root, anchors, metrics)
-    visibility = Visibility(client, metrics)
+    configured = NamespacesSource(settings, SCHEMES)
+    visibility = Visibility(client, metrics, configured.names)
     running = workers(client, adapters, roles)
     server = HealthServer(
-        settings.metrics_port, metrics, visibility, lambda: all(one.is_running for one in running)
+        settings.metrics_port,
+        metrics,
+        visibility,
+        lambda: all(one.is_running for one in running),
+        Counts(adapters.files.owed),
     )
     await server.start()
     beside = [visibility.run()]
     if "anchors" in roles:
-        beside.append(Lookout(client, adapters.files, settings).run())
+        beside.append(Lookout(client, adapters.files, adapters.targets, settings).run())
     if "workflows" in roles:
         beside.append(Reload(client, settings, SCHEMES).run())
     async with AsyncExitStack() as stack:

@@ -145,15 +145,19 @@ class Recording:
         """
         if activity.info().attempt == 1:
             return ordered
-        view = await self._look(order)
+        view = await self._look(order, ordered)
         if view.state is not RoundState.INCLUDED:
             message = f"round {order.round_id} is {view.state} now on {order.target}: {view.message or 'see the ledger'}"
             raise ApplicationError(message, type=FailureKind.NETWORK.value, non_retryable=True)
         return view
 
-    async def _look(self, order: Record) -> RoundView:
+    async def _look(self, order: Record, seen: RoundView | None = None) -> RoundView:
+        """Look at a round; one that was seen in a block stays there while that block is canonical."""
         anchoring = await self._targets.open(order.target)
         watched = await asyncio.to_thread(self._files.rounds(order.target).watched, order.round_id)
+        if seen is not None and seen.block is not None:
+            included = {"state": seen.state, "tx_ref": seen.tx_ref, "block": seen.block}
+            watched = watched.model_copy(update=included)
         (view,) = await anchoring.look([watched])
         return view
 
@@ -267,20 +271,23 @@ class Recording:
         return Recorded(receipts=count)
 
     def _close_lost(self, order: Record) -> Recorded:
-        self._close(order, RoundOutcome.LOST, "", 0)
+        self._close(order, RoundOutcome.LOST)
         return Recorded()
 
     def _close_final(self, order: Record, view: RoundView) -> None:
-        self._close(order, RoundOutcome.FINAL, view.tx_ref, view.block.number if view.block else 0)
+        self._close(order, RoundOutcome.FINAL, view)
 
-    def _close(self, order: Record, outcome: RoundOutcome, tx_ref: str, block: int) -> None:
+    def _close(self, order: Record, outcome: RoundOutcome, view: RoundView | None = None) -> None:
+        block = view.block if view is not None else None
         rounds = self._files.rounds(order.target)
         rounds.close(
             order.round_id,
             Closed(
                 outcome=outcome,
-                tx_ref=tx_ref,
-                block=block,
+                tx_ref=view.tx_ref if view is not None else "",
+                block=block.number if block is not None else 0,
+                block_hash=block.hash if block is not None else "",
+                block_time=block.time if block is not None else None,
                 revision=order.revision,
                 sequence=order.reservation.sequence if order.reservation else None,
                 account=order.reservation.account if order.reservation else "",

@@ -12,6 +12,7 @@ from activities.collector import Collector
 from activities.files import Files
 from activities.recording import Recording
 from activities.recovery import Recovery
+from activities.reopening import Reopening
 from activities.requests import Requests
 from activities.sealing import Sealing
 from activities.targets import Targets
@@ -55,7 +56,7 @@ def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) 
                 writing.sign,
                 writing.broadcast,
                 writing.bump,
-                Watching(targets).observe,
+                Watching(targets, Reopening(files)).observe,
                 Recording(files, targets, answers).record,
                 Recovery(files, targets).recover,
                 Telling(files, answers).answer,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from temporalio import activity
 
 from activities.failures import decided_by_the_pen, retried
+from activities.reopening import Reopening
 from activities.targets import Targets
 from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound, refutes
 from vaultmesh.domain.steps import Observe, Observed
@@ -18,9 +19,10 @@ LONGEST_WATCH_SECONDS = 3_600.0
 class Watching:
     """Adapter of the port `observe`."""
 
-    def __init__(self, targets: Targets) -> None:
-        """Look through the opened targets."""
+    def __init__(self, targets: Targets, closed: Reopening) -> None:
+        """Look through the opened targets, at their closed rounds as well."""
         self._targets = targets
+        self._closed = closed
 
     @activity.defn(name="observe")
     async def observe(self, order: Observe) -> Observed:
@@ -33,8 +35,10 @@ class Watching:
                 anchoring = await self._targets.open(order.target)
                 views = await anchoring.look(rows)
                 news = differing(rows, views)
-                if news:
-                    return Observed(views=[*news, *_noted(rows, views, besides=news)])
+                reopened = await self._closed.look(order.target, anchoring)
+                if news or reopened:
+                    noted = _noted(rows, views, besides=news)
+                    return Observed(views=[*news, *noted], reopened=reopened)
                 rows = [_remembering(row, view) for row, view in zip(rows, views, strict=True)]
                 await asyncio.sleep(anchoring.poll_seconds)
         return Observed(views=_noted(rows, views, besides=()))

@@ -92,6 +92,10 @@ class AggregatorWorkflow:
                 for one in self._state.unincluded()[:1]:
                     one.bump_due = True
                     self._state.not_before = None
+            case pen_orders.Reopened(rounds=rounds):
+                self._state.reopened.extend(rounds)
+                self._state.recovered = False
+                self._state.not_before = None
 
     def _enqueue(self, requests: list[AnchorRequest]) -> None:
         now = workflow.now()

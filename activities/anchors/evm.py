@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from pydantic import JsonValue
 from typing_extensions import override
 
 from activities.anchors.contract import Anchoring, Check, Claim, Evidence
-from activities.anchors.evm_contract import batch_id_of
 from activities.anchors.evm_evidence import collect
 from activities.anchors.evm_fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_bid
 from activities.anchors.evm_horizon import Horizon, Rules
+from activities.anchors.evm_inquiry import inquire
+from activities.anchors.evm_notes import Notes
 from activities.anchors.evm_observe import Sight, look_from
-from activities.anchors.evm_quorum import agreed_view
+from activities.anchors.evm_outcome import OwnCall
+from activities.anchors.evm_quorum import agreed_view, is_suspected
 from activities.anchors.evm_reserve import (
     Call,
     decide,
@@ -34,6 +37,7 @@ from activities.anchors.evm_verify import verify_claim
 from activities.anchors.failures import shown
 from vaultmesh.domain.failures import AuthFailure, ValidationFailure
 from vaultmesh.domain.ledger import (
+    BlockRef,
     Broadcasted,
     Bumped,
     PenSettings,
@@ -51,6 +55,8 @@ STANDSTILL_SECONDS = 60.0
 """A newest block older than that may mean that the provider is stuck: the others are asked as well."""
 MAINNETS = frozenset({1, 10, 56, 100, 137, 250, 324, 8453, 42161, 43114, 59144, 534352})
 """Chain ids where a false inclusion costs somebody something."""
+HELD_SECONDS = 20.0
+"""Between two questions to all providers about a round that is held."""
 FASTEST_POLL_SECONDS, SLOWEST_POLL_SECONDS = 1.0, 12.0
 """Between two looks: about one block, but neither a burden for the provider nor slower than Ethereum's own rhythm."""
 
@@ -101,6 +107,8 @@ class EvmAnchoring(Anchoring):
         self._providers = Providers(urls, settings.quorum, call_seconds)
         self._poll_seconds = FASTEST_POLL_SECONDS
         self._seen: Horizon | None = None
+        self._held: dict[str, tuple[float, RoundView]] = {}
+        """Rounds that nobody can decide: when all were asked, and what came of it."""
 
     @override
     def __repr__(self) -> str:
@@ -208,17 +216,45 @@ class EvmAnchoring(Anchoring):
             return []
         seen = await self._looks(rounds)
         self._adapt_poll(seen[0][0])
+        horizons = [horizon for horizon, _ in seen]
         return [
-            agreed_view(watched, [sights[position] for _, sights in seen], self._rules)
+            await self._view(watched, horizons, [sights[position] for _, sights in seen])
             for position, watched in enumerate(rounds)
         ]
 
+    async def _view(
+        self, watched: WatchedRound, horizons: Sequence[Horizon], sights: Sequence[Sight]
+    ) -> RoundView:
+        """Return what is agreed on; where somebody shows something against the round, what is proven."""
+        view = agreed_view(watched, sights, self._rules)
+        if is_suspected(sights, view, self._rules):
+            return await self._inquired(watched)
+        self._held.pop(watched.round_id, None)
+        free = min((one.free_at for one in sights if one.free_at), key=_number, default=None)
+        final = min((one.settled_number or 0 for one in horizons), default=0)
+        notes = Notes.of(watched).calm(free, final).document()
+        return view if notes == watched.notes else view.model_copy(update={"notes": notes})
+
+    async def _inquired(self, watched: WatchedRound) -> RoundView:
+        """Ask all providers; of a round that is held only now and then."""
+        asked, held = self._held.get(watched.round_id, (0.0, None))
+        if held is not None and time.monotonic() - asked < HELD_SECONDS:
+            return held
+        view = await inquire(
+            self._providers,
+            self._rules,
+            watched,
+            now=datetime.now(UTC),
+            wait=self._settings.evidence_wait,
+        )
+        self._held.pop(watched.round_id, None)
+        if view.undecided:
+            self._held[watched.round_id] = (time.monotonic(), view)
+        return view
+
     @override
     async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
-        wanted = None
-        if watched is not None:
-            commitment = bytes.fromhex(watched.commitment.removeprefix("0x"))
-            wanted = (commitment, batch_id_of(watched.label))
+        wanted = OwnCall.of(watched, self._rules.contract) if watched is not None else None
         return await collect(self._providers, self._rules, view, raw, wanted)
 
     @override
@@ -266,6 +302,10 @@ class EvmAnchoring(Anchoring):
             horizon.height - before.height
         )
         self._poll_seconds = min(max(seconds, FASTEST_POLL_SECONDS), SLOWEST_POLL_SECONDS)
+
+
+def _number(block: BlockRef) -> int:
+    return block.number
 
 
 def _transaction(fields: Mapping[str, JsonValue], bid: Bid) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import cast
 from temporalio.testing import ActivityEnvironment
 
 from activities.anchors.contract import Anchoring
+from activities.reopening import Reopening
 from activities.targets import Targets
 from activities.watching import Watching, differing
 from vaultmesh.domain.ledger import Reservation, RoundState, RoundView, WatchedRound
@@ -51,11 +52,20 @@ class Searching:
         )
 
 
+class NothingClosed:
+    """Closed rounds that stay where they are."""
+
+    async def look(self, target: Target, anchoring: Anchoring) -> list[str]:
+        """Open nothing again."""
+        del target, anchoring
+        return []
+
+
 async def test_a_search_goes_on_at_the_next_look_and_its_end_is_told() -> None:
     target = Searching()
-    observe = Watching(cast("Targets", target)).observe
+    watching = Watching(cast("Targets", target), cast("Reopening", NothingClosed()))
     order = Observe(target=TARGET, rounds=[ROUND])
-    seen: Observed = await ActivityEnvironment().run(observe, order)
+    seen: Observed = await ActivityEnvironment().run(watching.observe, order)
     (view,) = seen.views
     assert (view.undecided, view.notes, target.looks) == ("nobody can tell", {"step": STEPS}, STEPS)
 

@@ -15,7 +15,7 @@ from vaultmesh.runtime.version import VERSION
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("vaultmesh", "workflows", "activities", "devnet")
-LONGEST_MODULE = 300
+LONGEST_MODULE = 500
 BIN = Path(sys.executable).parent
 
 
@@ -127,7 +127,7 @@ def test_an_import_in_the_wrong_direction_is_caught(
     assert done.returncode == 1, done.stdout + done.stderr
 
 
-def test_no_module_is_longer_than_300_lines() -> None:
+def test_no_module_is_longer_than_500_lines() -> None:
     lengths = {
         str(path.relative_to(REPOSITORY)): len(path.read_text(encoding="utf-8").splitlines())
         for path in modules()

@@ -69,5 +69,5 @@ def test_a_ports_options_name_the_queue_that_offers_it(
     }  # fmt: skip
     queues = {name: policy["task_queue"] for name, policy in policies.items()}
     for queue in (SCHEDULER_QUEUE, ANCHORS_QUEUE):
-        offered = {name_of(one) for one in by_queue[queue]} - {"count_owed"}
+        offered = {name_of(one) for one in by_queue[queue]}
         assert offered == {name for name, named in queues.items() if named == queue}

@@ -39,7 +39,9 @@ def test_json_has_every_key_of_the_interface(operate: Command, anchored: str) ->
     assert view["workflow_id"] == f"namespace:{NAMESPACES[0]}"
     assert (view["state"], view["paused"], view["last_rejected"]) == ("running", {}, None)
     assert view["run_id"]
+    assert view["cause"] == ""
     fast = view["cadences"]["fast"]
+    assert (fast["state"], fast["problems"]) == ("running", [])
     assert (fast["target"], fast["every"], fast["unanchored"]) == (TARGET, "2s", 0)
     assert _TIME.fullmatch(fast["next_due"])
     assert fast["in_flight"] is None
@@ -186,3 +188,64 @@ def test_a_broken_file_is_complained_of_beside_what_runs(
     system.wait(shown, "the namespace in visibility")
     assert operate("status", "run:beside").code == 0
     assert operate("status", "run:nowhere").code == 2
+
+
+def test_targets_stand_beside_namespaces_and_follow_their_aggregator(
+    operate: Command, system: System, anchored: str
+) -> None:
+    def target() -> dict[str, Any]:
+        (found,) = operate("status", NAMESPACES[0], "--json").json()["targets"]
+        return dict(found)
+
+    shown = target()
+    assert (shown["target"], shown["state"], shown["held"]) == (TARGET, "running", None)
+    assert (shown["waiting"], shown["problems"]) == (0, [])
+    assert isinstance(shown["rounds"], list)
+    system.signal(f"aggregator:{TARGET}", "pause", "maintenance")
+    paused = system.wait(lambda: (one := target())["state"] == "paused" and one, "the pause")
+    assert isinstance(paused, dict)
+    assert "maintenance" in paused["problems"][0]
+    system.signal(f"aggregator:{TARGET}", "resume")
+    system.wait(lambda: target()["state"] == "running", "the end of the pause")
+
+
+def test_a_paused_cadence_has_its_own_state(operate: Command, anchored: str) -> None:
+    operate("register", "--namespace", NAMESPACES[1])
+    operate("pause", NAMESPACES[1], "--cadence", "strong")
+    cadences_shown = _shown(operate, NAMESPACES[1])["cadences"]
+    assert {label: one["state"] for label, one in cadences_shown.items()} == {
+        "fast": "running", "strong": "paused",
+    }  # fmt: skip
+    operate("unregister", NAMESPACES[1])
+
+
+def test_what_is_owed_and_what_can_not_be_anchored_is_counted_from_files(
+    operate: Command, system: System, anchored: str
+) -> None:
+    system.signal(f"namespace:{NAMESPACES[0]}", "pause")
+    owed, bad = system.seal(NAMESPACES[0]), system.root / "out/batches/bad.json"
+    bad.write_text("{")
+    try:
+        fast = _shown(operate, NAMESPACES[0])["cadences"]["fast"]
+        assert fast["unanchored"] == 1, owed
+        assert len(fast["problems"]) == 1
+        assert "out/batches/bad.json: not JSON" in fast["problems"][0]
+        queried = system.status(NAMESPACES[0])["cadences"]["fast"]
+        assert (queried["unanchored"], queried["problems"]) == (None, None)
+    finally:
+        bad.unlink()
+        system.signal(f"namespace:{NAMESPACES[0]}", "resume")
+    system.wait_final(NAMESPACES[0], owed)
+
+
+def test_a_storage_that_can_not_be_read_is_a_problem_and_hides_nothing(
+    operate: Command, system: System, anchored: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    (root / "out").mkdir(parents=True)
+    (root / "out/batches").symlink_to("batches")
+    told = operate("status", NAMESPACES[0], "--json", VMSH_ROOT=str(root))
+    (view,) = told.json()["namespaces"]
+    fast = view["cadences"]["fast"]
+    assert (told.code, fast["unanchored"], view["state"]) == (0, None, "running")
+    assert "batches can't be counted" in fast["problems"][0]

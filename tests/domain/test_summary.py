@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vaultmesh.domain.bookkeeping import Clock
 from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration, failure_note
+from vaultmesh.domain.clock_views import namespace_memo, namespace_view
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.ledger import RoundState
 from vaultmesh.domain.messages import AnchorOutcome, OutcomeStatus
@@ -219,3 +220,14 @@ def test_a_hold_a_pause_and_a_failure_are_each_one_line(text: str) -> None:
 def test_a_failure_that_is_over_is_not_shown() -> None:
     over = FailureView(kind=FailureKind.AUTH, message="no funds")
     assert "no funds" not in aggregator_details(AggregatorView(target="x", last_failure=over))
+
+
+def test_view_and_memo_name_the_folder_of_batches_and_leave_counts_to_readers() -> None:
+    elsewhere = clock()
+    changed = elsewhere.configuration.model_copy(update={"batches": "out/other"})
+    elsewhere.configuration = changed
+    shown = namespace_view(elsewhere, "namespace:dao:one", "run")
+    assert shown.batches == namespace_memo(elsewhere).batches == "out/other"
+    for cadence_shown in shown.cadences.values():
+        assert (cadence_shown.unanchored, cadence_shown.problems) == (None, None)
+        assert cadence_shown.state is NamespaceState.RUNNING

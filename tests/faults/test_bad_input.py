@@ -17,6 +17,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from activities import reload
+from activities.files import Files
 from tests.support.system import (
     REPOSITORY,
     TARGET,
@@ -26,6 +27,7 @@ from tests.support.system import (
     write_whole,
 )
 from vaultmesh.domain.names import path_form
+from vaultmesh.runtime.counts import count
 from vaultmesh.runtime.settings import Settings
 
 pytestmark = [
@@ -50,6 +52,7 @@ class Place:
         self.system = system
         self.owed: dict[str, list[str]] = defaultdict(list)
         self.worker = system.start_worker()
+        self._files = Files(system.root)
 
     def register(self, namespace: str) -> None:
         """Start a namespace's clock."""
@@ -74,7 +77,7 @@ class Place:
         return folder / path_form(batch) / RECEIPT_FILE
 
     def problems(self, namespace: str) -> list[str]:
-        return list(self.system.status(namespace)["cadences"]["fast"]["problems"])
+        return list(count(self._files.owed, namespace, TARGET, "").problems)
 
     def failure(self, namespace: str) -> str:
         flight = self.system.status(namespace)["cadences"]["fast"]["in_flight"]

@@ -16,6 +16,7 @@ from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.configuration import (
     AnchorsSource,
+    NamespacesSource,
     anchors_path,
     load_anchors,
     load_namespaces,
@@ -389,3 +390,29 @@ def test_a_file_that_vanished_is_an_error_until_it_is_back(tmp_path: Path) -> No
         source.current()
     written(tmp_path, "eip155: {default: {}}")
     assert source.current()[0] == version
+
+
+def _namespaces(*names: str) -> str:
+    entries = (
+        f"  '{name}': {{cadence: {{fast: {{target: 'eip155:1', every: 1h}}}}}}" for name in names
+    )
+    return "\n".join(["namespaces:", *entries, ""])
+
+
+def test_the_names_of_namespaces_follow_the_file_and_a_broken_one_hides_none(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "vmsh/config"
+    folder.mkdir(parents=True)
+    path = written(folder, _namespaces("dao:one"), "namespaces.yaml")
+    source = NamespacesSource(settings(tmp_path), SCHEMES)
+    assert set(source.names()) == {"dao:one"}
+    path.write_text(_namespaces("dao:one", "dao:two"))
+    assert set(source.names()) == {"dao:one", "dao:two"}
+    for broken in ("namespaces: nonsense", "{", _namespaces("dao:one").replace("1h", "soon")):
+        path.write_text(broken)
+        assert set(source.names()) == {"dao:one", "dao:two"}
+    path.unlink()
+    assert set(source.names()) == {"dao:one", "dao:two"}  # not those of the repository's own file
+    path.write_text(_namespaces("dao:three"))
+    assert set(source.names()) == {"dao:three"}

@@ -1,10 +1,12 @@
 """Health: what is unhealthy, degraded or healthy, by the ages and levels that are documented."""
 
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
+from vaultmesh.runtime.counts import NamespaceCounts
+from vaultmesh.runtime.failing import Failing
 from vaultmesh.runtime.health import health, namespace_health
 from vaultmesh.runtime.visibility import Snapshot
 
@@ -85,3 +87,43 @@ def test_a_worker_that_has_not_heard_of_temporal_for_a_minute_is_unhealthy(
 def test_before_the_first_answer_of_temporal_it_is_unhealthy() -> None:
     document = health(Snapshot(), started=NOW, now=NOW)
     assert (document["status"], document["lastTick"]) == ("unhealthy", 0)
+
+
+def _document(snapshot: Snapshot, **counts: NamespaceCounts) -> dict[str, Any]:
+    named = {f"dao:{name}": found for name, found in counts.items()}
+    return dict(health(snapshot, started=NOW, now=NOW, counts=named))
+
+
+def test_failing_counts_more_than_missing_and_both_more_than_stale() -> None:
+    failing = Failing("namespace:dao:one", "NamespaceWorkflow", "run", "it broke")
+    both = Snapshot(
+        NOW, {"dao:one": _memo(failures=9)}, {failing.workflow_id: failing}, ["dao:one"]
+    )
+    document = _document(both)
+    assert document["status"] == "degraded"
+    assert document["namespaces"]["dao:one"] == {
+        "lastAnchor": {"fast": int(NOW - 100)},
+        "backoff": 7,
+        "status": "failing",
+        "cause": "it broke",
+    }
+    missing = _document(Snapshot(NOW, {}, {}, ["dao:one"]))
+    assert missing["namespaces"]["dao:one"] == {"lastAnchor": {}, "backoff": 0, "status": "missing"}
+    assert missing["status"] == "degraded"
+
+
+def test_a_failing_aggregator_degrades_although_every_namespace_is_ok() -> None:
+    failing = Failing("aggregator:eip155:1", "AggregatorWorkflow", "run", "it broke")
+    document = _document(Snapshot(NOW, {"dao:one": _memo()}, {failing.workflow_id: failing}))
+    assert document["status"] == "degraded"
+    assert document["namespaces"]["dao:one"]["status"] == "ok"
+    assert document["targets"] == {"eip155:1": {"status": "failing", "cause": "it broke"}}
+
+
+def test_what_is_owed_stands_beside_the_original_fields() -> None:
+    counts = NamespaceCounts({"fast": 3}, ("b1: no JSON",))
+    snapshot = Snapshot(NOW, {"dao:one": _memo(), "dao:two": _memo()})
+    namespaces = _document(snapshot, one=counts)["namespaces"]
+    assert namespaces["dao:one"] | {"unanchored": {"fast": 3}} == namespaces["dao:one"]
+    assert namespaces["dao:one"]["problems"] == ["b1: no JSON"]
+    assert set(namespaces["dao:two"]) == {"lastAnchor", "backoff", "status"}

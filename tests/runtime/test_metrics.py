@@ -26,6 +26,8 @@ PREFIXED = {
     "backoff_state": ("gauge", {"namespace"}),
     "last_anchor_timestamp_seconds": ("gauge", {"namespace", "cadence"}),
     "last_tick_timestamp_seconds": ("gauge", set()),
+    "namespaces_missing": ("gauge", set()),
+    "workflows_failing": ("gauge", {"type"}),
 }
 
 
@@ -167,3 +169,20 @@ def test_two_of_them_do_not_share_a_registry() -> None:
     first, second = Metrics(), Metrics()
     first.attempted(_request(), TARGET)
     assert _value(second, "scheduler_anchors_attempted_total", **LABELS) is None
+
+
+def test_failing_workflows_have_a_series_for_each_type_from_the_start() -> None:
+    metrics = Metrics()
+    for kind in ("NamespaceWorkflow", "AggregatorWorkflow"):
+        assert _value(metrics, "scheduler_workflows_failing", type=kind) == 0
+    metrics.found_failing(["NamespaceWorkflow", "NamespaceWorkflow"])
+    assert _value(metrics, "scheduler_workflows_failing", type="NamespaceWorkflow") == 2
+    metrics.found_failing([])
+    assert _value(metrics, "scheduler_workflows_failing", type="NamespaceWorkflow") == 0
+
+
+def test_missing_namespaces_are_those_of_the_last_list() -> None:
+    metrics = Metrics()
+    assert _value(metrics, "scheduler_namespaces_missing") == 0
+    metrics.listed({}, 3)
+    assert _value(metrics, "scheduler_namespaces_missing") == 3

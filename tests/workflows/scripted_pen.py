@@ -229,6 +229,6 @@ def _differs(row: WatchedRound, view: RoundView) -> bool:
     if view.state is not row.state:
         return True
     if view.state is not RoundState.INCLUDED:
-        return False
+        return view.undecided != row.undecided
     reached = view.irrevocable and any(depth <= view.depth for depth in row.depths)
     return (view.tx_ref, view.block) != (row.tx_ref, row.block) or reached

@@ -261,4 +261,4 @@ async def test_a_cadence_that_goes_in_the_moment_in_which_it_is_forced_wedges_no
         await configuring
         view = await clock.shows(lambda view: set(view.cadences) == {"fast"})
     assert view.state is NamespaceState.RUNNING
-    assert len(behind.asked) == 2
+    assert len(behind.asked) == 3

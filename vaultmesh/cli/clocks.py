@@ -1,14 +1,16 @@
-"""The place where commands talk to the clocks of namespaces and to the pens of targets.
+"""Talks to the workflows of namespaces and targets for commands.
 
-Whatever a worker has to answer is waited for a few seconds only: without one, the operator is told so.
+1. Whatever a worker has to answer is waited for a few seconds only: without one, the operator is told so.
+2. Of a workflow that does not answer, Temporal is asked whether its workflow task fails, and why.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 from temporalio.client import (
     Client,
     WorkflowQueryFailedError,
@@ -21,24 +23,41 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from vaultmesh.cli.output import Refusal
+from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.names import (
+    AGGREGATOR_WORKFLOW,
+    MEMO_STATUS,
     NAMESPACE_WORKFLOW,
     STATUS,
     aggregator_workflow_id,
     namespace_workflow_id,
 )
-from vaultmesh.domain.status import AggregatorView, NamespaceView
-from vaultmesh.domain.target import Target
+from vaultmesh.domain.status import AggregatorView, NamespaceMemo, NamespaceView, View
 from vaultmesh.runtime.client import Unreachable
+from vaultmesh.runtime.failing import Failing, failing, one_line
 from vaultmesh.runtime.registration import NoWorker
 
 ANSWER_WITHIN = timedelta(seconds=6)
 """A worker answers in milliseconds; with start and connection, the operator learns within ten seconds of none."""
-_RUNNING = f"WorkflowType = '{NAMESPACE_WORKFLOW}' AND ExecutionStatus = 'Running'"
-_PREFIX = namespace_workflow_id("")
-_NO_ANSWER = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+_RUNNING = (
+    f"WorkflowType IN ('{NAMESPACE_WORKFLOW}', '{AGGREGATOR_WORKFLOW}') "
+    "AND ExecutionStatus = 'Running'"
+)
+_NO_ANSWER = (
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.FAILED_PRECONDITION,
+)
+"""The last one: its workflow task fails, or nobody has polled for a while."""
+_OF_TEMPORAL_ITSELF = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.PERMISSION_DENIED,
+    RPCStatusCode.UNAUTHENTICATED,
+)
+"""Says nothing about one workflow: no other would be answered either."""
 _LIST_WITHIN = timedelta(seconds=5)
 Result = TypeVar("Result")
+Form = TypeVar("Form", bound=View)
 
 
 def run(work: Coroutine[None, None, Result]) -> Result:
@@ -60,63 +79,124 @@ def run(work: Coroutine[None, None, Result]) -> Result:
         raise Unreachable(message) from error
 
 
-async def running_namespaces(client: Client) -> list[str]:
-    """Return the namespaces whose clocks run, sorted; one that was started a moment ago may be missing."""
+class WorkflowFailing(Refusal):
+    """A workflow can't answer, because its workflow task fails."""
+
+    def __init__(self, found: Failing) -> None:
+        """Say why, and what to do."""
+        self.found = found
+        super().__init__(f"{found.workflow_id} is failing: {found.cause}; {found.mend}")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs, as the visibility list shows it; what was started a moment ago may be missing."""
+
+    namespaces: Sequence[str]
+    """Sorted."""
+    targets: Sequence[str]
+    """Sorted."""
+
+
+async def running(client: Client) -> Running:
+    """Return which namespaces and targets have a running workflow.
+
+    Raises:
+        RPCError: Temporal did not answer within five seconds.
+    """
     found = [
-        execution.id.removeprefix(_PREFIX)
+        execution.id
         async for execution in client.list_workflows(_RUNNING, rpc_timeout=_LIST_WITHIN)
-        if execution.id.startswith(_PREFIX)
     ]
-    return sorted(found)
+    return Running(
+        _named(found, namespace_workflow_id("")), _named(found, aggregator_workflow_id(""))
+    )
+
+
+def _named(workflow_ids: Iterable[str], prefix: str) -> list[str]:
+    return sorted(one.removeprefix(prefix) for one in workflow_ids if one.startswith(prefix))
+
+
+async def running_namespaces(client: Client) -> Sequence[str]:
+    """Return the namespaces whose workflows run, sorted; one that was started a moment ago may be missing."""
+    return (await running(client)).namespaces
 
 
 async def namespace_status(
     client: Client, namespace: str, within: timedelta = ANSWER_WITHIN
 ) -> NamespaceView | None:
-    """Return a namespace's state; None if no clock runs.
+    """Return a namespace's state; None if no workflow of it runs.
 
     Raises:
         NoWorker: nobody answered in time.
+        WorkflowFailing: it can't answer.
+        RPCError: Temporal itself does not answer.
     """
+    return await _status(client, namespace_workflow_id(namespace), NamespaceView, within)
+
+
+async def target_status(client: Client, target: str, within: timedelta) -> AggregatorView | None:
+    """Return the state of a target's aggregator; None if none runs.
+
+    Raises:
+        NoWorker: nobody answered in time.
+        WorkflowFailing: it can't answer.
+        RPCError: Temporal itself does not answer.
+    """
+    return await _status(client, aggregator_workflow_id(target), AggregatorView, within)
+
+
+async def namespace_memo(client: Client, namespace: str) -> NamespaceMemo | None:
+    """Return what a namespace's memo says; None if there is none that can be read."""
     handle = client.get_workflow_handle(namespace_workflow_id(namespace))
     try:
+        described = await handle.describe(rpc_timeout=_LIST_WITHIN)
+        return NamespaceMemo.model_validate(await described.memo_value(MEMO_STATUS, default=None))
+    except (RPCError, ValidationError):
+        return None
+
+
+async def _status(
+    client: Client, workflow_id: str, form: type[Form], within: timedelta
+) -> Form | None:
+    """Ask a workflow for its state; raises as `namespace_status` does."""
+    handle = client.get_workflow_handle(workflow_id)
+    try:
         async with asyncio.timeout(within.total_seconds()):  # the SDK repeats a call that timed out
-            view: NamespaceView = await handle.query(
+            view: Form = await handle.query(
                 STATUS,
-                result_type=NamespaceView,
+                result_type=form,
                 reject_condition=QueryRejectCondition.NOT_OPEN,
                 rpc_timeout=within,
             )
     except WorkflowQueryRejectedError:
         return None
+    except (WorkflowQueryFailedError, ValidationError, ValueError) as error:
+        said = one_line(f"it can't say its state: {error}")
+        unknown = Failing(workflow_id, "", "", said)
+        raise WorkflowFailing(await _failing(client, workflow_id) or unknown) from error
     except TimeoutError as error:
-        raise NoWorker from error
-    except WorkflowQueryFailedError as error:
-        message = f"namespace {namespace!r} could not say its state: {error}"
-        raise Refusal(message) from error
+        raise await _why_silent(client, workflow_id) from error
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return None
-        if error.status in _NO_ANSWER or _lacks_poller(error):
-            raise NoWorker from error
-        raise
+        if error.status in _OF_TEMPORAL_ITSELF:
+            raise
+        raise await _why_silent(client, workflow_id) from error
     return view
 
 
-async def pen_status(client: Client, target: Target, within: timedelta) -> AggregatorView | None:
-    """Return the state of a target's pen; None if there is none, or it does not answer in time."""
-    handle = client.get_workflow_handle(aggregator_workflow_id(str(target)))
+async def _why_silent(client: Client, workflow_id: str) -> DomainError:
+    """Return why a workflow did not answer: it is failing, or nobody takes its tasks in time."""
+    found = await _failing(client, workflow_id)
+    return WorkflowFailing(found) if found else NoWorker()
+
+
+async def _failing(client: Client, workflow_id: str) -> Failing | None:
     try:
-        async with asyncio.timeout(within.total_seconds()):
-            view: AggregatorView = await handle.query(
-                STATUS,
-                result_type=AggregatorView,
-                reject_condition=QueryRejectCondition.NOT_OPEN,
-                rpc_timeout=within,
-            )
-    except (WorkflowQueryRejectedError, WorkflowQueryFailedError, RPCError, TimeoutError):
-        return None
-    return view
+        return await failing(client, workflow_id)
+    except RPCError:
+        return None  # the server is slow: what is known is that nothing answered
 
 
 async def order(
@@ -128,6 +208,7 @@ async def order(
         NotRunning: there is no clock.
         Refusal: it refused; with its reason.
         NoWorker: nobody answered in time.
+        WorkflowFailing: it can't answer.
     """
     handle = client.get_workflow_handle(namespace_workflow_id(namespace))
     try:
@@ -139,12 +220,12 @@ async def order(
         message = f"{namespace} refused {verb}: {_reason(error)}"
         raise Refusal(message) from error
     except (WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
-        raise NoWorker from error
+        raise await _why_silent(client, handle.id) from error
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise unknown_namespace(namespace) from error
         if error.status in _NO_ANSWER:
-            raise NoWorker from error
+            raise await _why_silent(client, handle.id) from error
         raise
     return view
 
@@ -159,10 +240,6 @@ def unknown_namespace(namespace: str) -> NotRunning:
         f"no workflow runs for namespace {namespace!r}; "
         "write it in namespaces.yaml and run `python starter.py register`"
     )
-
-
-def _lacks_poller(error: RPCError) -> bool:
-    return error.status is RPCStatusCode.FAILED_PRECONDITION and "poller" in error.message
 
 
 def _reason(error: WorkflowUpdateFailedError) -> str:

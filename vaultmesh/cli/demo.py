@@ -1,4 +1,4 @@
-"""The place where `starter.py demo` shows the main job: batches are sealed, anchored, and watched until they are final."""
+"""The command `demo` shows the main job: batches are sealed, anchored, and watched until they are final."""
 
 import argparse
 import asyncio
@@ -20,7 +20,6 @@ from vaultmesh.domain.receipt import AnchorReceipt
 from vaultmesh.domain.status import CadenceView, NamespaceView
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.configuration import load_namespaces, namespaces_path
-from vaultmesh.runtime.receipt_store import ReceiptStore
 from vaultmesh.runtime.registration import NoWorker
 from vaultmesh.runtime.sealing import seal_files
 from vaultmesh.runtime.storage import LocalStore
@@ -81,18 +80,17 @@ class Demo:
         assert system.settings is not None  # noqa: S101 - it was started
         self._system = system
         self._console = output.console()
-        self._receipts = ReceiptStore(LocalStore(system.root))
         from activities.anchors import SCHEMES  # noqa: PLC0415 - only here
+        from activities.files import Files  # noqa: PLC0415
 
-        file = load_namespaces(namespaces_path(system.settings), SCHEMES)
-        self._namespaces = {
-            name: spec.batches or DEFAULT_BATCHES for name, spec in file.specs.items()
-        }
-        """Where the batches of each lie."""
+        self._files = Files(system.root)
+        self._namespaces = load_namespaces(namespaces_path(system.settings), SCHEMES).specs
         self._sealed: list[tuple[str, str]] = []
         """Namespace and id of every batch that this process sealed."""
         self._views: dict[str, NamespaceView] = {}
         """As the namespaces answered last."""
+        self._causes: dict[str, str] = {}
+        """Why a namespace or target can't go on, by its name."""
         self._printed: set[str] = set()
 
     def introduce(self) -> None:
@@ -107,7 +105,7 @@ class Demo:
         folder = self._system.root / "samples"
         folder.mkdir(exist_ok=True)
         store = LocalStore(self._system.root)
-        for namespace, batches in self._namespaces.items():
+        for namespace, spec in self._namespaces.items():
             files = []
             for index in range(SAMPLES_PER_BATCH):
                 name = hashlib.sha256(f"{namespace}/{time.time_ns()}/{index}".encode()).hexdigest()[
@@ -115,30 +113,71 @@ class Demo:
                 ]
                 files.append(folder / f"sample-{name}.txt")
                 files[-1].write_text(f"sample {index} of {namespace}, made at {time.time_ns()}\n")
-            sealed = seal_files(store, namespace, files, now=int(time.time()), folder=batches)
+            sealed = seal_files(
+                store,
+                namespace,
+                files,
+                now=int(time.time()),
+                folder=spec.batches or DEFAULT_BATCHES,
+            )
             self._sealed.append((namespace, sealed.batch.id))
 
     # --- what is shown -------------------------------------------------------------------------
 
     async def rows(self) -> list[Row]:
         """Return one row per cadence; of a namespace that is silent, as it answered last."""
-        await asyncio.gather(*(self._look(namespace) for namespace in self._namespaces))
+        targets = {
+            str(cadence.target)
+            for spec in self._namespaces.values()
+            for cadence in spec.cadences.values()
+        }
+        await asyncio.gather(
+            *(self._look(namespace) for namespace in self._namespaces),
+            *(self._look_at_target(target) for target in targets),
+        )
         known = [self._views[name] for name in self._namespaces if name in self._views]
         return await asyncio.to_thread(self._rows, known)
 
     async def _look(self, namespace: str) -> None:
+        from vaultmesh.cli.look import failing_view  # noqa: PLC0415 - loads the registry of targets
+
         assert self._system.client is not None  # noqa: S101 - it was started
         try:
             view = await clocks.namespace_status(self._system.client, namespace, ANSWER_WITHIN)
+        except clocks.WorkflowFailing as error:
+            self._causes[namespace] = f"failing: {error.found.cause}"
+            view = failing_view(self._namespaces[namespace], error.found)
+            self._views.setdefault(namespace, view)
+            return
         except (NoWorker, output.Refusal, RPCError):  # a part is being started again
             return
+        self._causes.pop(namespace, None)
         if view is not None:
             self._views[namespace] = view
 
+    async def _look_at_target(self, target: str) -> None:
+        assert self._system.client is not None  # noqa: S101 - it was started
+        try:
+            await clocks.target_status(self._system.client, target, ANSWER_WITHIN)
+        except clocks.WorkflowFailing as error:
+            self._causes[target] = f"{target} is failing: {error.found.cause}"
+        except (NoWorker, RPCError):
+            return
+        else:
+            self._causes.pop(target, None)
+
     def _rows(self, views: Sequence[NamespaceView]) -> list[Row]:
+        from vaultmesh.cli.joining import counted  # noqa: PLC0415 - loads the registry of targets
+
         return [
-            Row(view.namespace, label, cadence, self._receipt(view.namespace, cadence))
-            for view in views
+            Row(
+                view.namespace,
+                label,
+                cadence,
+                self._receipt(view.namespace, cadence),
+                self._causes.get(view.namespace) or self._causes.get(cadence.target, ""),
+            )
+            for view in (counted(one, self._files) for one in views)
             for label, cadence in view.cadences.items()
         ]
 
@@ -151,7 +190,7 @@ class Demo:
 
     def _receipts_of_samples(self) -> list[AnchorReceipt | None]:
         return [
-            self._receipts.read(namespace, batch_id, Target.parse(target))
+            self._files.receipts.read(namespace, batch_id, Target.parse(target))
             for namespace, batch_id in self._sealed
             for target in {cadence.target for cadence in self._views[namespace].cadences.values()}
         ]
@@ -160,7 +199,9 @@ class Demo:
         anchor = cadence.last_anchor
         if anchor is None or not anchor.batch_ids:
             return None
-        return self._receipts.read(namespace, anchor.batch_ids[0], Target.parse(cadence.target))
+        return self._files.receipts.read(
+            namespace, anchor.batch_ids[0], Target.parse(cadence.target)
+        )
 
     async def show_until_stopped(self) -> None:
         """Show a live table and seal more samples until told to end."""

@@ -1,4 +1,4 @@
-"""The place where the demonstration's table gets its columns."""
+"""Fills the columns of the demonstration's table."""
 
 from dataclasses import dataclass
 
@@ -20,6 +20,8 @@ class Row:
     view: CadenceView
     receipt: AnchorReceipt | None
     """Receipt of the newest anchor."""
+    cause: str = ""
+    """Why the namespace or its target can't go on; empty if it can."""
 
     @property
     def is_final(self) -> bool:
@@ -37,7 +39,7 @@ class Row:
         return (
             self.namespace,
             self.cadence,
-            view.every,
+            view.every or DASH,
             due,
             anchored,
             tx_ref,
@@ -52,6 +54,8 @@ class Row:
         return f"{finality.observed_depth}/{finality.required_depth} {finality.state.value}"
 
     def _wrong(self) -> str:
+        if self.cause:
+            return self.cause
         flight = self.view.in_flight
         if flight is not None and flight.last_failure is not None:
             return (
@@ -83,6 +87,8 @@ def demo_table(rows: list[Row], sealed: int) -> Table:
 
 def plain_line(row: Row) -> str:
     """Return one cadence in a line that a program can read."""
+    if row.cause:
+        return f"{row.namespace} {row.cadence}: {row.cause}"
     anchor = row.view.last_anchor
     what = f"{anchor.tx_ref} block {anchor.block}" if anchor else "no anchor"
     return f"{row.namespace} {row.cadence}: {what} {row.receipt.finality.state.value if row.receipt else ''}".rstrip()

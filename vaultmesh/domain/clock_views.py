@@ -13,6 +13,7 @@ from vaultmesh.domain.status import (
     NamespaceState,
     NamespaceView,
     SlotOutcome,
+    cadence_state,
 )
 
 
@@ -34,6 +35,7 @@ def namespace_view(clock: Clock, workflow_id: str, run_id: str) -> NamespaceView
         state=namespace_state(clock),
         workflow_id=workflow_id,
         run_id=run_id,
+        batches=clock.configuration.batches,
         paused={
             label: book.paused
             for label, book in clock.state.books.items()
@@ -54,6 +56,7 @@ def _cadence_view(clock: Clock, label: str, cadence: CadenceConfig) -> CadenceVi
         target=str(cadence.target),
         every=cadence.every,
         next_due=clock.next_due(label),
+        state=cadence_state(book.failures, paused=book.paused is not None),
         in_flight=flight
         and InFlightView(
             slot=flight.request.slot,
@@ -71,6 +74,7 @@ def namespace_memo(clock: Clock) -> NamespaceMemo:
     """Return what metrics and health read."""
     return NamespaceMemo(
         namespace=clock.configuration.namespace,
+        batches=clock.configuration.batches,
         cadences={
             label: CadenceMemo(
                 target=str(cadence.target),

@@ -17,6 +17,7 @@ CONFIGURE, STOP = "configure", "stop"
 NOTE_FAILURE = "note_failure"
 """Signal to a namespace from whoever failed its request: count, kind, message, next retry."""
 ENQUEUE, WITHDRAW, BUMP_FEE = "enqueue", "withdraw", "bump_fee"
+REOPENED = "reopened"
 STATUS = "status"
 
 ATTRIBUTE_NAMESPACE, ATTRIBUTE_STATUS, ATTRIBUTE_TARGET = (

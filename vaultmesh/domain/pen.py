@@ -123,6 +123,12 @@ class PenRound(BaseModel):
         self.riders = list(merged((*self.riders, *requests)).values())
         self.open_depths = sorted({*self.open_depths, *(one.required_depth for one in requests)})
 
+    def remember(self, view: RoundView) -> None:
+        """Keep what a look wants to know again, and why it could not decide."""
+        self.undecided = view.undecided
+        if view.notes is not None:
+            self.notes = view.notes
+
     def watch(self) -> WatchedRound:
         """Return what `observe` is told."""
         return WatchedRound(
@@ -171,6 +177,8 @@ class PenState(BaseModel):
     """Earliest instant of the pen's next own step after a failure."""
     reverts: int = 0
     """Own calls that were reverted, in a row."""
+    foreign_losses: int = 0
+    """Rounds lost to somebody else's use of their reservations, in a row."""
     last_rejected: RejectedView | None = None
 
     def unincluded(self) -> list[PenRound]:

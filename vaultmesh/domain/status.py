@@ -44,6 +44,24 @@ class NamespaceState(StrEnum):
     """A cadence has failures."""
     MISSING = "missing"
     """Configured, but no workflow runs."""
+    FAILING = "failing"
+    """Its workflow task fails: it can't go on, and `cause` says why."""
+    STOPPED = "stopped"
+    """Unregistered, although the file still names it."""
+
+
+class TargetState(StrEnum):
+    """State of a target's aggregator."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    """Starts no new round until it is resumed."""
+    HELD = "held"
+    """Starts no new round until what `held` says is mended."""
+    FAILING = "failing"
+    """Its workflow task fails: it can't go on, and `cause` says why."""
+    MISSING = "missing"
+    """No workflow runs: the first request starts it."""
 
 
 class SlotOutcome(StrEnum):
@@ -124,14 +142,24 @@ class CadenceView(View):
 
     target: str
     every: str
+    """Empty if nobody can say."""
+    state: NamespaceState | None = None
+    """None from workflows of earlier versions; readers fill it in."""
     next_due: Instant | None = None
     unanchored: int | None = None
-    """Batches without an anchor, counted from files by readers: the workflow does not know."""
+    """Batches that are owed. Readers count them from files; None if that is not possible."""
     in_flight: InFlightView | None = None
     last_anchor: LastAnchorView | None = None
     outcomes: dict[SlotOutcome, int] = Field(default_factory=dict)
     problems: list[str] | None = None
-    """Batches that can't be anchored, one line each; found in files by readers too."""
+    """Batches that can't be anchored and what else is wrong, one line each. Filled in by readers."""
+
+
+def cadence_state(failures: int, *, paused: bool) -> NamespaceState:
+    """Return the state of one cadence of a workflow that answers."""
+    if failures:
+        return NamespaceState.BACKING_OFF
+    return NamespaceState.PAUSED if paused else NamespaceState.RUNNING
 
 
 class RejectedView(View):
@@ -147,8 +175,12 @@ class NamespaceView(View):
 
     namespace: str
     state: NamespaceState = NamespaceState.RUNNING
+    cause: str = ""
+    """Why it is failing; empty otherwise."""
     workflow_id: str = ""
     run_id: str = ""
+    batches: str = ""
+    """Folder of its batches below the root; empty for the default one."""
     paused: dict[str, PausedView] = Field(default_factory=dict)
     cadences: dict[str, CadenceView] = Field(default_factory=dict)
     last_rejected: RejectedView | None = None
@@ -199,10 +231,22 @@ class AggregatorView(View):
     revision: int = 0
 
 
+class TargetView(AggregatorView):
+    """One target as `status` shows it: what its aggregator answered, and what is wrong with it."""
+
+    state: TargetState
+    cause: str = ""
+    """Why it is failing; empty otherwise."""
+    problems: list[str] = Field(default_factory=list)
+    """One line each."""
+
+
 class NamespaceMemo(View):
     """What a namespace's memo carries for metrics and health: one visibility list shows it for all."""
 
     namespace: str
+    batches: str = ""
+    """Folder of its batches below the root; empty for the default one."""
     cadences: dict[str, "CadenceMemo"] = Field(default_factory=dict)
     paused: list[str] = Field(default_factory=list)
 

@@ -157,6 +157,8 @@ class Observed(Wire):
     """Result of `observe`: only rounds whose view differs from what the input says, in its order."""
 
     views: list[RoundView] = Field(default_factory=list)
+    reopened: list[str] = Field(default_factory=list)
+    """Closed rounds whose block is no longer the ledger's: they are open again, and the caller MUST recover."""
 
 
 class RecordState(StrEnum):

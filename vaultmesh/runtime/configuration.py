@@ -96,6 +96,34 @@ def load_namespaces(
     return NamespacesFile(path, parsed.specs, parsed.content_hash, warnings)
 
 
+class NamespacesSource:
+    """The names in namespaces.yaml as it is now: read anew whenever the file changed."""
+
+    def __init__(self, settings: Settings, known_schemes: Collection[str]) -> None:
+        """Read the file that the settings name, at the first `names`."""
+        self._settings = settings
+        self._known_schemes = known_schemes
+        self._lock = threading.Lock()
+        self._place = namespaces_path(settings)
+        self._seen: bytes | None = None
+        self._names: Collection[str] = frozenset()
+
+    def names(self) -> Collection[str]:
+        """Return the namespaces that are configured; of a broken file, what it said before. Thread-safe."""
+        with self._lock:
+            try:
+                place = namespaces_path(self._settings)
+                if place.is_relative_to(self._settings.root / CONFIG_FOLDER):
+                    self._place = place  # while it is gone, the repository's own does not stand in
+                content = read_bytes(self._place)
+                if content != self._seen:
+                    self._seen = content
+                    self._names = frozenset(load_namespaces(self._place, self._known_schemes).specs)
+            except ConfigurationError:
+                pass  # whoever applies the file tells what is wrong with it
+            return self._names
+
+
 class _Replacing:
     """Replaces variables in a whole document, and keeps their values out of messages."""
 

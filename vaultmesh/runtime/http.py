@@ -1,4 +1,4 @@
-"""The place where a worker answers Prometheus and Kubernetes: /metrics, /health, /livez, /readyz."""
+"""Answers Prometheus and Kubernetes for a worker: /metrics, /health, /livez, /readyz."""
 
 import time
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from vaultmesh.domain.errors import DomainError
+from vaultmesh.runtime.counts import Counts
 from vaultmesh.runtime.health import UNHEALTHY, health, is_silent
 from vaultmesh.runtime.metrics import Metrics
 from vaultmesh.runtime.visibility import Visibility
@@ -22,13 +23,19 @@ class HealthServer:
     """The HTTP server of one worker."""
 
     def __init__(
-        self, port: int, metrics: Metrics, visibility: Visibility, polls: Callable[[], bool]
+        self,
+        port: int,
+        metrics: Metrics,
+        visibility: Visibility,
+        polls: Callable[[], bool],
+        counts: Counts | None = None,
     ) -> None:
-        """Serve on a port; `polls` tells whether the worker takes work."""
+        """Serve on a port; `polls` tells whether the worker takes work, `counts` what namespaces owe."""
         self._port = port
         self._metrics = metrics
         self._visibility = visibility
         self._polls = polls
+        self._counts = counts
         self._started = time.time()
         self._runner: web.AppRunner | None = None
 
@@ -62,7 +69,9 @@ class HealthServer:
         return web.Response(body=self._metrics.page(), headers=_METRICS_FORM)
 
     async def _health(self, _: web.Request) -> web.Response:
-        document = health(self._visibility.snapshot, started=self._started, now=time.time())
+        snapshot = self._visibility.snapshot
+        counts = await self._counts.current(snapshot.namespaces) if self._counts else None
+        document = health(snapshot, started=self._started, now=time.time(), counts=counts)
         return web.json_response(document, status=503 if document["status"] == UNHEALTHY else 200)
 
     async def _live(self, _: web.Request) -> web.Response:

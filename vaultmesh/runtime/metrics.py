@@ -2,11 +2,11 @@
 
 Counters of attempts change in activities, which run once; everything about slots and backoff is read from the memos of
 the namespaces' workflows, so that no replica shows what another one has moved on from. A slot without an anchor changes
-no memo: what `count_owed` brings of such slots is shown by the worker that was asked, if it is more than the memo says.
+no memo: what the next `anchor` brings of such slots is shown by the worker that runs it, if it is more than the memo says.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatus
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
 from vaultmesh.domain.status import NamespaceMemo, SlotOutcome
 from vaultmesh.domain.target import Target
 
@@ -57,6 +58,18 @@ class Metrics:
         self.memos: Mapping[str, NamespaceMemo] = {}
         """By namespace, as the last visibility list showed them."""
         self._slots: dict[tuple[str, str], Mapping[SlotOutcome, int]] = {}
+        self._missing = Gauge(
+            f"{prefix}_namespaces_missing",
+            "Namespaces that this worker's namespaces.yaml names and that have no running workflow.",
+            registry=self.registry,
+        )
+        self._failing = Gauge(
+            f"{prefix}_workflows_failing",
+            "Running workflows whose workflow task fails, so that they can't go on, by type.",
+            ("type",),
+            registry=self.registry,
+        )
+        self.found_failing(())
 
         def counter(name: str, text: str, labels: Iterable[str]) -> Counter:
             return Counter(f"{prefix}_{name}", text, tuple(labels), registry=self.registry)
@@ -101,10 +114,16 @@ class Metrics:
         heard = self._slots.get((namespace, cadence), {})
         return max(memo, heard, key=lambda outcomes: sum(outcomes.values()))
 
-    def listed(self, memos: Mapping[str, NamespaceMemo]) -> None:
+    def listed(self, memos: Mapping[str, NamespaceMemo], missing: int = 0) -> None:
         """Take what a visibility list showed; namespaces that are gone are forgotten."""
         self.memos = memos
+        self._missing.set(missing)
         self._slots = {key: heard for key, heard in self._slots.items() if key[0] in memos}
+
+    def found_failing(self, types: Sequence[str]) -> None:
+        """Take the type of each workflow that is failing now."""
+        for name in (NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW):
+            self._failing.labels(name).set(types.count(name))
 
     def attempted(self, request: AnchorRequest, target: Target) -> None:
         """Count a request that is sent for the first time."""

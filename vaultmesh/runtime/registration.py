@@ -29,12 +29,18 @@ from vaultmesh.domain.names import (
     namespace_workflow_id,
 )
 from vaultmesh.domain.namespaces_config import NamespaceSpec
+from vaultmesh.runtime.failing import failing
 from vaultmesh.runtime.settings import Settings
 
 ANSWER_WITHIN = timedelta(seconds=6)
 """A worker answers an update in milliseconds; without one, the operator is told within ten seconds."""
 AT_ONCE = 16
-
+_NO_ANSWER = (
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.FAILED_PRECONDITION,
+)
+"""The last one: its workflow task fails, or nobody has polled for a while."""
 _NAMESPACE = SearchAttributeKey.for_keyword(ATTRIBUTE_NAMESPACE)
 _STATUS = SearchAttributeKey.for_keyword(ATTRIBUTE_STATUS)
 
@@ -146,17 +152,28 @@ async def _configure(client: Client, configuration: Configuration) -> Registered
             CONFIGURE, configuration, result_type=ConfigureAnswer, rpc_timeout=ANSWER_WITHIN
         )
     except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-        raise NoWorker from error
+        raise await _why_silent(client, configuration.namespace) from error
     except WorkflowUpdateFailedError as error:
         raise NotRegistered({configuration.namespace: _reason(error)}) from error
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             ended = "its clock has just ended; register it again"
             raise NotRegistered({configuration.namespace: ended}) from error
-        if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
-            raise NoWorker from error
+        if error.status in _NO_ANSWER:
+            raise await _why_silent(client, configuration.namespace) from error
         raise
     return Registered(configuration.namespace, Change(answer.change), tuple(answer.undone))
+
+
+async def _why_silent(client: Client, namespace: str) -> NoWorker | NotRegistered:
+    """Return why a workflow did not answer: it is failing, or nobody takes its tasks in time."""
+    try:
+        found = await failing(client, namespace_workflow_id(namespace))
+    except RPCError:
+        found = None
+    if found is None:
+        return NoWorker()
+    return NotRegistered({namespace: f"its workflow is failing: {found.cause}; {found.mend}"})
 
 
 def _reason(error: WorkflowUpdateFailedError) -> str:

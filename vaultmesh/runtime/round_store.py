@@ -5,6 +5,7 @@
 3. A malformed file is reported by name and never stops the others.
 """
 
+from bisect import insort
 from collections.abc import Container, Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import filterfalse
@@ -25,6 +26,9 @@ from vaultmesh.runtime.storage import Store
 
 __all__ = ["Added", "RoundStore"]
 
+MOST_FINAL = 256
+"""Newest final rounds that are kept in mind: what a reorganisation beyond finality may undo."""
+
 Rank = tuple[int, bool, int]
 """What reservations are compared by: sequence, whether the round is open, Unix ns."""
 
@@ -44,6 +48,8 @@ class RoundStore(RoundFiles):
         """Highest sequence of each account, over the final rounds."""
         self._newest: tuple[Rank, str] | None = None
         """The final round whose reservation is the highest."""
+        self._finals: list[tuple[Rank, str]] = []
+        """The newest final rounds, ascending."""
         self._leaves = LeafIndex(store, self.folder, MANIFEST)
 
     @override
@@ -73,6 +79,12 @@ class RoundStore(RoundFiles):
         Costs as much as there are unfinished rounds, and a listing when rounds came.
         """
         return [one for one, closed in self._look().items() if closed is None]
+
+    def newest_final(self) -> list[str]:
+        """Return the ids of the newest final rounds, the last one first; another process may have opened one again."""
+        self._look()
+        with self._lock:
+            return [one for _, one in reversed(self._finals) if one not in self._unfinished]
 
     def problems(self) -> list[str]:
         """Return what could not be read, a line each."""
@@ -221,6 +233,10 @@ class RoundStore(RoundFiles):
             self._unfinished.discard(one)
             self._revision = max(self._revision, closed.revision)
             self._newest = max(self._newest or (rank, one), (rank, one))
+            if any(known == one for _, known in self._finals):
+                self._finals = [known for known in self._finals if known[1] != one]
+            insort(self._finals, (rank, one))
+            del self._finals[:-MOST_FINAL]
 
     def _ranked(self) -> list[tuple[Rank, str]]:
         """Return the unfinished rounds and the highest final one, with what they are compared by.

@@ -1,0 +1,98 @@
+"""What is owed is counted from files, off the event loop, and a storage that fails stops nothing."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from vaultmesh.domain.batch import Refused
+from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
+from vaultmesh.domain.target import Target
+from vaultmesh.runtime import counts as module
+from vaultmesh.runtime.batch_index import BatchRef
+from vaultmesh.runtime.counts import Counts, count, count_all
+from vaultmesh.runtime.receipt_store import Uncovered
+
+REF = BatchRef("1", MerkleRoot(bytes(32)), "", 0, "out/batches")
+MEMO = NamespaceMemo(
+    namespace="dao:one",
+    batches="elsewhere",
+    cadences={"fast": CadenceMemo(target="eip155:1"), "cold": CadenceMemo(target="rfc3161:tsa")},
+)
+
+
+def _owed(namespace: str, target: Target, folder: str) -> Uncovered:
+    assert (namespace, folder) == ("dao:one", "elsewhere")
+    if target.scheme == "rfc3161":
+        message = "out/batches can't be listed:\nstale file handle"
+        raise NetworkFailure(message)
+    return Uncovered([REF, REF], [Refused(f"b{number}", "no JSON") for number in range(9)])
+
+
+def test_a_count_names_the_first_refused_batches_each_in_a_line() -> None:
+    found = count(_owed, "dao:one", "eip155:1", "elsewhere")
+    assert found.unanchored == 2
+    assert len(found.problems) == module.MOST_PROBLEMS
+    assert found.problems[0] == "b0: no JSON"
+
+
+def test_a_storage_that_can_not_be_read_is_a_problem_and_no_count() -> None:
+    found = count(_owed, "dao:one", "rfc3161:tsa", "elsewhere")
+    assert found.unanchored is None
+    assert found.problems == (
+        "batches can't be counted: out/batches can't be listed: stale file handle",
+    )
+
+
+def test_a_target_that_means_nothing_is_a_problem_too() -> None:
+    found = count(_owed, "dao:one", "nonsense", "elsewhere")
+    assert found.unanchored is None
+    assert "nonsense" in found.problems[0]
+
+
+def test_all_cadences_of_a_namespace_are_counted_by_its_memo() -> None:
+    assert count_all(_owed, MEMO).unanchored == {"fast": 2, "cold": None}
+
+
+def _counting(calls: list[float]) -> Callable[[str, Target, str], Uncovered]:
+    def owed(namespace: str, target: Target, folder: str) -> Uncovered:
+        calls.append(time.monotonic())
+        return Uncovered([REF], [])
+
+    return owed
+
+
+async def test_counts_are_kept_for_a_while_but_a_new_namespace_is_counted_at_once() -> None:
+    calls: list[float] = []
+    counts = Counts(_counting(calls))
+    assert await counts.current({}) == {}
+    shown = await counts.current({"dao:one": MEMO})
+    assert shown["dao:one"].unanchored == {"fast": 1, "cold": 1}
+    await asyncio.gather(*(counts.current({"dao:one": MEMO}) for _ in range(5)))
+    assert len(calls) == 2
+
+
+async def test_a_storage_that_hangs_blocks_neither_the_loop_nor_health(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released = threading.Event()
+
+    def hanging(namespace: str, target: Target, folder: str) -> Uncovered:
+        released.wait(30)
+        return Uncovered([REF], [])
+
+    monkeypatch.setattr(module, "WAITED_SECONDS", 0.2)
+    counts = Counts(hanging)
+    started = time.monotonic()
+    try:
+        assert await counts.current({"dao:one": MEMO}) == {}
+        assert time.monotonic() - started < 5
+    finally:
+        monkeypatch.undo()
+        released.set()
+    shown = await counts.current({"dao:one": MEMO})
+    assert shown["dao:one"].unanchored == {"fast": 1, "cold": 1}

@@ -1,0 +1,217 @@
+"""Which workflows can't go on, and why, as a real Temporal server tells it."""
+
+import asyncio
+import secrets
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
+from temporalio.client import Client
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+
+from devnet.temporal import TemporalServer
+from tests.support.broken import plant_raising
+from vaultmesh.domain.names import (
+    AGGREGATOR_WORKFLOW,
+    MEMO_STATUS,
+    NAMESPACE_WORKFLOW,
+    aggregator_workflow_id,
+    namespace_workflow_id,
+)
+from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
+from vaultmesh.runtime import failing as module
+from vaultmesh.runtime.client import connect
+from vaultmesh.runtime.failing import REPORTED, FailingLook, failing, one_line, reported
+from vaultmesh.runtime.health import health
+from vaultmesh.runtime.metrics import Metrics
+from vaultmesh.runtime.visibility import Visibility
+
+pytestmark = pytest.mark.server
+CAUSE = "workflow worker unhandled failure: LookupError: broken on purpose"
+
+
+def _fresh() -> str:
+    return f"dao:{secrets.token_hex(4)}"
+
+
+async def _start_waiting(client: Client, name: str) -> str:
+    """Start a workflow that no worker ever takes; returns its id."""
+    workflow_id = namespace_workflow_id(name)
+    await client.start_workflow(NAMESPACE_WORKFLOW, id=workflow_id, task_queue="nobody")
+    return workflow_id
+
+
+async def test_a_workflow_task_that_fails_is_told_with_its_cause_in_one_line(address: str) -> None:
+    client, workflow_id = await connect(), namespace_workflow_id(_fresh())
+    await plant_raising(client, NAMESPACE_WORKFLOW, workflow_id)
+    found = await failing(client, workflow_id)
+    assert found is not None
+    assert (found.workflow_id, found.workflow_type) == (workflow_id, NAMESPACE_WORKFLOW)
+    assert found.cause == CAUSE
+    assert workflow_id in found.mend
+    await client.get_workflow_handle(workflow_id).terminate()
+    assert await failing(client, workflow_id) is None
+
+
+async def test_many_signals_since_the_failure_hide_no_cause(address: str) -> None:
+    client, workflow_id = await connect(), namespace_workflow_id(_fresh())
+    await plant_raising(client, NAMESPACE_WORKFLOW, workflow_id)
+    handle = client.get_workflow_handle(workflow_id)
+    for _ in range(45):
+        await handle.signal("pause")
+    found = await failing(client, workflow_id)
+    assert found is not None
+    assert found.cause == CAUSE
+
+
+async def test_one_that_only_waits_for_a_worker_is_not_failing(address: str) -> None:
+    client = await connect()
+    assert await failing(client, await _start_waiting(client, _fresh())) is None
+    assert await failing(client, namespace_workflow_id("no:body")) is None
+
+
+async def test_one_task_that_times_out_is_no_failure_but_several_in_a_row_are(address: str) -> None:
+    client, workflow_id = await connect(), namespace_workflow_id(_fresh())
+    handle = await client.start_workflow(
+        NAMESPACE_WORKFLOW,
+        id=workflow_id,
+        task_queue=workflow_id,
+        task_timeout=timedelta(seconds=1),
+    )
+    asked = PollWorkflowTaskQueueRequest(
+        namespace=client.namespace, task_queue=TaskQueue(name=workflow_id), identity="a test"
+    )
+    seen: dict[int, bool] = {}
+    deadline = time.monotonic() + 60
+    while max(seen, default=0) < module.TRIES_WITHOUT_END:
+        assert time.monotonic() < deadline
+        await client.workflow_service.poll_workflow_task_queue(asked)  # taken, and never answered
+        attempt = (await handle.describe()).raw_description.pending_workflow_task.attempt
+        seen[attempt] = await failing(client, workflow_id) is not None
+    assert seen[2] is False
+    assert seen[module.TRIES_WITHOUT_END] is True
+
+
+async def test_a_server_without_a_list_of_problems_is_told_apart_from_an_empty_list(
+    address: str,
+) -> None:
+    assert await reported(await connect()) is None
+
+
+async def test_a_server_that_keeps_a_list_of_problems_is_asked_about_those_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attribute of our own stands in for the reserved one, which only newer servers have."""
+    server = TemporalServer(tmp_path, headless=True)
+    server.part.start()
+    try:
+        monkeypatch.setenv("TEMPORAL_ADDRESS", server.address)
+        client = await connect()
+        key = SearchAttributeKey.for_keyword_list("OurReportedProblems")
+        monkeypatch.setattr(module, "REPORTED", REPORTED.replace("Temporal", "Our"))
+        asked = AddSearchAttributesRequest(
+            namespace=client.namespace,
+            search_attributes={key.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST},
+        )
+        await client.operator_service.add_search_attributes(asked)
+        said = TypedSearchAttributes([SearchAttributePair(key, ["category=WorkflowTaskFailed"])])
+        names = {"namespace:dao:fine": None, "namespace:dao:zz": said}
+        for workflow_id, attributes in names.items():
+            await client.start_workflow(
+                NAMESPACE_WORKFLOW,
+                id=workflow_id,
+                task_queue="nobody",
+                search_attributes=attributes,
+            )
+        deadline = time.monotonic() + 20
+        while await reported(client) != ["namespace:dao:zz"]:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+        first: list[str] = []
+
+        async def noting(client: Client, workflow_id: str) -> None:
+            first.append(workflow_id)
+
+        monkeypatch.setattr(module, "failing", noting)
+        monkeypatch.setattr(module, "ASKED_ABOUT", 1)
+        await FailingLook(client).take(list(names))
+        assert first == ["namespace:dao:zz"]
+    finally:
+        server.part.kill()
+
+
+async def test_each_look_asks_about_a_bounded_number_and_all_have_their_turn(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await connect()
+    running = [await _start_waiting(client, f"dao:{number}-{_fresh()}") for number in range(8)]
+    bad = namespace_workflow_id(f"dao:zz-{_fresh()}")
+    await plant_raising(client, NAMESPACE_WORKFLOW, bad)
+    running.append(bad)
+    asked: list[str] = []
+
+    async def counting(client: Client, workflow_id: str) -> module.Failing | None:
+        asked.append(workflow_id)
+        return await failing(client, workflow_id)
+
+    monkeypatch.setattr(module, "failing", counting)
+    monkeypatch.setattr(module, "ASKED_ABOUT", 3)
+    monkeypatch.setattr(module, "SUSPECTS", 1)
+    look = FailingLook(client)
+    for number in range(1, 4):
+        await look.take(running)
+        assert len(asked) == 3 * number
+    assert set(asked) == set(running)
+    assert set(look.found) == {bad}
+    await look.take(running)
+    assert asked[9:].count(bad) == 1
+    await look.take([])
+    assert look.found == {}
+
+
+async def test_a_worker_shows_both_types_beside_those_that_go_on(address: str) -> None:
+    client, metrics = await connect(), Metrics()
+    bad, fine, target = _fresh(), _fresh(), f"eip155:{secrets.randbelow(10**6)}"
+    cadences = {"fast": CadenceMemo(target=target, last_anchor=int(time.time()))}
+    for name, memo in ((bad, {}), (fine, cadences)):
+        content = {MEMO_STATUS: NamespaceMemo(namespace=name, cadences=memo)}
+        workflow_id = namespace_workflow_id(name)
+        if name == bad:
+            await plant_raising(client, NAMESPACE_WORKFLOW, workflow_id, content)
+        else:
+            await client.start_workflow(
+                NAMESPACE_WORKFLOW, id=workflow_id, task_queue="nobody", memo=content
+            )
+    await plant_raising(client, AGGREGATOR_WORKFLOW, aggregator_workflow_id(target))
+    visibility = Visibility(client, metrics, lambda: {bad, "dao:unstarted"})
+    deadline = time.monotonic() + 20
+    wanted = {namespace_workflow_id(bad), aggregator_workflow_id(target)}
+    while not wanted <= set(visibility.snapshot.failing):
+        assert time.monotonic() < deadline
+        await visibility.refresh()
+        await asyncio.sleep(0.2)
+    assert visibility.snapshot.missing == ["dao:unstarted"]
+    document: dict[str, Any] = dict(
+        health(visibility.snapshot, started=time.time(), now=time.time())
+    )
+    namespaces, targets = document["namespaces"], document["targets"]
+    assert namespaces[bad] == {
+        "lastAnchor": {}, "backoff": 0, "status": "failing", "cause": CAUSE,
+    }  # fmt: skip
+    assert namespaces[fine]["status"] == "ok"
+    assert namespaces["dao:unstarted"]["status"] == "missing"
+    assert targets[target] == {"status": "failing", "cause": CAUSE}
+    page = metrics.page().decode()
+    assert f'scheduler_workflows_failing{{type="{AGGREGATOR_WORKFLOW}"}} 1.0' in page
+    assert "scheduler_namespaces_missing 1.0" in page
+
+
+def test_a_cause_is_one_line_of_bounded_length() -> None:
+    assert one_line("a\n  b\tc") == "a b c"
+    assert len(one_line("x" * 1_000)) == module.LONGEST_CAUSE

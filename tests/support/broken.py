@@ -1,0 +1,107 @@
+"""Workflows that can't go on: histories that the real code does not replay, and code that raises."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW, SCHEDULER_QUEUE
+
+FIRST_TASK = 4
+"""Events of a history after its first workflow task."""
+
+
+@workflow.defn(name=NAMESPACE_WORKFLOW)
+class EarlierNamespace:
+    """Has another history than today's code makes."""
+
+    @workflow.run
+    async def run(self, given: dict[str, object]) -> None:
+        del given
+        await workflow.sleep(timedelta(days=1000))
+
+
+@workflow.defn(name=AGGREGATOR_WORKFLOW)
+class EarlierAggregator:
+    """Has another history than today's code makes."""
+
+    @workflow.run
+    async def run(self, given: dict[str, object]) -> None:
+        del given
+        await workflow.sleep(timedelta(days=1000))
+
+
+@workflow.defn(name=NAMESPACE_WORKFLOW)
+class RaisingNamespace:
+    """Fails each workflow task."""
+
+    @workflow.run
+    async def run(self) -> None:
+        message = "broken\non purpose"
+        raise LookupError(message)
+
+
+@workflow.defn(name=AGGREGATOR_WORKFLOW)
+class RaisingAggregator:
+    """Fails each workflow task."""
+
+    @workflow.run
+    async def run(self) -> None:
+        message = "broken\non purpose"
+        raise LookupError(message)
+
+
+async def plant_unreplayable(client: Client, planted: Mapping[str, tuple[str, object]]) -> None:
+    """Leave running workflows whose next workflow task fails for the real code; by id their type and input.
+
+    No worker may take tasks beside.
+    """
+    handles = []
+    async with Worker(
+        client,
+        task_queue=SCHEDULER_QUEUE,
+        workflows=[EarlierNamespace, EarlierAggregator],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        max_cached_workflows=0,
+    ):
+        for workflow_id, (kind, given) in planted.items():
+            handles.append(
+                await client.start_workflow(kind, given, id=workflow_id, task_queue=SCHEDULER_QUEUE)
+            )
+        for handle in handles:
+            while (await handle.describe()).history_length <= FIRST_TASK:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    for handle in handles:
+        await handle.signal("nudge")
+
+
+async def plant_raising(
+    client: Client, kind: str, workflow_id: str, memo: Mapping[str, object] | None = None
+) -> None:
+    """Leave a running workflow whose workflow task has failed."""
+    async with Worker(
+        client,
+        task_queue=workflow_id,
+        workflows=[RaisingNamespace, RaisingAggregator],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        max_cached_workflows=0,
+    ):
+        await client.start_workflow(kind, id=workflow_id, task_queue=workflow_id, memo=memo)
+        await until_failed(client, workflow_id)
+
+
+async def until_failed(client: Client, workflow_id: str) -> None:
+    """Wait until a workflow's task is tried again."""
+    handle = client.get_workflow_handle(workflow_id)
+    while True:
+        try:
+            described = await handle.describe()
+        except RPCError:
+            continue
+        if described.raw_description.pending_workflow_task.attempt > 1:
+            return
+        await asyncio.sleep(0.1)

@@ -1,0 +1,253 @@
+"""Looks at namespaces and targets once: what is configured, what runs, what answers, and what can't.
+
+1. One that does not answer hides no other: it is failing, with its cause, or it is named as silent.
+2. A failing namespace is shown by the configuration, else by its memo: only its workflow knows more.
+3. If nobody answers at all, that is known after one time-out, however many were asked.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from temporalio.client import Client
+
+from activities.anchors import SCHEMES
+from activities.files import Files
+from vaultmesh.cli import clocks
+from vaultmesh.cli.joining import joined
+from vaultmesh.cli.overview import Overview
+from vaultmesh.domain.names import namespace_workflow_id
+from vaultmesh.domain.namespaces_config import NamespaceSpec
+from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.status import (
+    AggregatorView,
+    CadenceView,
+    NamespaceMemo,
+    NamespaceState,
+    NamespaceView,
+    TargetState,
+    TargetView,
+    cadence_state,
+    rfc3339,
+)
+from vaultmesh.runtime.configuration import load_namespaces, namespaces_path
+from vaultmesh.runtime.failing import Failing
+from vaultmesh.runtime.registration import NoWorker
+from vaultmesh.runtime.settings import Settings
+
+TARGET_WITHIN = timedelta(seconds=5)
+"""An aggregator is waited for less long than a namespace, so that both fit into ten seconds."""
+PATIENCE_SECONDS = 5.0
+"""If nobody has answered by then, and one was waited for in vain, nobody will: no worker runs."""
+AT_ONCE = 32
+"""Queries under way at a time."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one look has found so far."""
+
+    configured: Mapping[str, NamespaceSpec]
+    namespaces: dict[str, NamespaceView] = field(default_factory=dict)
+    targets: dict[str, TargetView] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
+    silent_targets: set[str] = field(default_factory=set)
+    failing: list[Failing] = field(default_factory=list)
+    answers: int = 0
+    patience_ends: float = field(default_factory=lambda: time.monotonic() + PATIENCE_SECONDS)
+    nobody: bool = False
+    """Whether the first namespaces waited for an answer in vain, and there was none at all."""
+
+    def targets_of_namespaces(self) -> set[str]:
+        """Return the targets that the namespaces found so far anchor on."""
+        views = self.namespaces.values()
+        return {cadence.target for view in views for cadence in view.cadences.values()}
+
+
+class Look:
+    """Looks at one namespace, or at all that are configured or run."""
+
+    def __init__(self, client: Client, settings: Settings, only: str | None = None) -> None:
+        """Ask nothing before `take`."""
+        self._client = client
+        self._settings = settings
+        self._only = only
+        self._files = Files(settings.root)
+
+    async def take(self) -> Overview:
+        """Look once.
+
+        Raises:
+            Refusal: the one namespace asked for is neither configured nor running.
+            ConfigurationError: it does not run, and what is configured can't be read.
+            RPCError: Temporal itself does not answer.
+        """
+        configured, wrong = await asyncio.to_thread(self._configured)
+        names, targets = await self._to_ask(configured)
+        found = _Found(configured)
+        at_once = asyncio.Semaphore(AT_ONCE)
+        await asyncio.gather(
+            *(self._ask_namespace(name, found, at_once) for name in names),
+            *(self._ask_target(target, found) for target in targets),
+        )
+        if self._only and not found.namespaces and not found.silent:
+            raise wrong or clocks.unknown_namespace(self._only)
+        if not found.nobody:
+            more = found.targets_of_namespaces().difference(targets)
+            await asyncio.gather(*(self._ask_target(target, found) for target in sorted(more)))
+        return await self._overview(names, found, str(wrong or "") if not self._only else "")
+
+    async def _overview(self, names: Iterable[str], found: _Found, misconfigured: str) -> Overview:
+        views = [found.namespaces[name] for name in names if name in found.namespaces]
+        targets = [found.targets[target] for target in sorted(found.targets)]
+        namespaces = await asyncio.to_thread(
+            lambda: [joined(view, self._files, targets) for view in views]
+        )
+        return Overview(
+            namespaces,
+            targets,
+            sorted(found.silent),
+            sorted(found.silent_targets),
+            sorted(found.failing, key=lambda one: one.workflow_id),
+            misconfigured=misconfigured,
+            nobody=bool(found.silent or found.silent_targets) and not found.answers,
+        )
+
+    def _configured(self) -> tuple[Mapping[str, NamespaceSpec], ConfigurationError | None]:
+        """Return what is configured, and what is wrong with it: a broken file hides nothing that runs."""
+        try:
+            return load_namespaces(namespaces_path(self._settings), SCHEMES).specs, None
+        except ConfigurationError as error:
+            return {}, error
+
+    async def _to_ask(
+        self, configured: Mapping[str, NamespaceSpec]
+    ) -> tuple[Sequence[str], set[str]]:
+        """Return the namespaces and the targets that are asked first."""
+        if self._only:
+            specs = [configured[self._only]] if self._only in configured else []
+            return [self._only], _targets(specs)
+        running = await clocks.running(self._client)
+        names = [*configured, *(one for one in running.namespaces if one not in configured)]
+        return names, {*running.targets, *_targets(configured.values())}
+
+    async def _ask_namespace(self, name: str, found: _Found, at_once: asyncio.Semaphore) -> None:
+        async with at_once:
+            if found.nobody:
+                found.silent.add(name)
+                return
+            try:
+                view = await clocks.namespace_status(self._client, name)
+            except clocks.WorkflowFailing as error:
+                found.failing.append(error.found)
+                found.namespaces[name] = await self._failing(name, error.found, found)
+                return
+            except NoWorker:
+                found.silent.add(name)
+                found.nobody = not found.answers and time.monotonic() >= found.patience_ends
+                return
+        if view is not None:
+            found.answers += 1
+            found.namespaces[name] = with_states(view)
+        elif name in found.configured:
+            found.namespaces[name] = configured_view(found.configured[name], NamespaceState.MISSING)
+
+    async def _failing(self, name: str, failing: Failing, found: _Found) -> NamespaceView:
+        spec = found.configured.get(name)
+        if spec is not None:
+            return failing_view(spec, failing)
+        memo = await clocks.namespace_memo(self._client, name)
+        view = _view_of_memo(memo or NamespaceMemo(namespace=name))
+        return view.model_copy(update={"run_id": failing.run_id, "cause": failing.cause})
+
+    async def _ask_target(self, target: str, found: _Found) -> None:
+        try:
+            view = await clocks.target_status(self._client, target, TARGET_WITHIN)
+        except clocks.WorkflowFailing as error:
+            found.failing.append(error.found)
+            found.targets[target] = TargetView(
+                target=target,
+                state=TargetState.FAILING,
+                run_id=error.found.run_id,
+                cause=error.found.cause,
+                problems=[f"failing: {error.found.cause}"],
+            )
+        except NoWorker:
+            found.silent_targets.add(target)
+        else:
+            found.answers += view is not None
+            found.targets[target] = target_view(target, view)
+
+
+def _targets(specs: Iterable[NamespaceSpec]) -> set[str]:
+    return {str(cadence.target) for spec in specs for cadence in spec.cadences.values()}
+
+
+# --- views of those that answer, and of those that can't -----------------------------------------
+
+
+def with_states(view: NamespaceView) -> NamespaceView:
+    """Return a view of which each cadence has a state: workflows of earlier versions say none."""
+    cadences = {}
+    for label, cadence in view.cadences.items():
+        failures = cadence.in_flight.failures if cadence.in_flight else 0
+        state = cadence.state or cadence_state(failures, paused=label in view.paused)
+        cadences[label] = cadence.model_copy(update={"state": state})
+    return view.model_copy(update={"cadences": cadences})
+
+
+def configured_view(spec: NamespaceSpec, state: NamespaceState) -> NamespaceView:
+    """Return the view of a namespace of which only the configuration is known."""
+    return NamespaceView(
+        namespace=spec.name,
+        state=state,
+        workflow_id=namespace_workflow_id(spec.name),
+        batches=spec.batches,
+        cadences={
+            label: CadenceView(target=str(cadence.target), every=cadence.every, state=state)
+            for label, cadence in spec.cadences.items()
+        },
+    )
+
+
+def failing_view(spec: NamespaceSpec, failing: Failing) -> NamespaceView:
+    """Return the view of a configured namespace that is failing."""
+    view = configured_view(spec, NamespaceState.FAILING)
+    return view.model_copy(update={"run_id": failing.run_id, "cause": failing.cause})
+
+
+def _view_of_memo(memo: NamespaceMemo) -> NamespaceView:
+    state = NamespaceState.FAILING
+    return NamespaceView(
+        namespace=memo.namespace,
+        state=state,
+        workflow_id=namespace_workflow_id(memo.namespace),
+        batches=memo.batches,
+        cadences={
+            label: CadenceView(target=cadence.target, every="", state=state)
+            for label, cadence in memo.cadences.items()
+        },
+    )
+
+
+def target_view(target: str, answer: AggregatorView | None) -> TargetView:
+    """Return how a target is shown whose aggregator gave this answer; None: no workflow runs."""
+    if answer is None:
+        return TargetView(target=target, state=TargetState.MISSING)
+    problems = []
+    state = TargetState.RUNNING
+    if answer.failures and answer.last_failure:
+        failure = answer.last_failure
+        problems.append(f"failed {answer.failures} times, {failure.kind}: {failure.message}")
+    if answer.paused:
+        state = TargetState.PAUSED
+        reason = f": {answer.paused.reason}" if answer.paused.reason else ""
+        problems.append(f"paused since {rfc3339(answer.paused.since)}{reason}")
+    if answer.held:
+        state = TargetState.HELD
+        problems.append(
+            f"held since {rfc3339(answer.held.since)}, {answer.held.kind}: {answer.held.message}"
+        )
+    return TargetView(**dict(answer), state=state, problems=problems)
