@@ -169,6 +169,8 @@ class PenState(BaseModel):
     recovered: bool = False
     reopened: list[str] = Field(default_factory=list)
     """Rounds that the next recovery must look for although they were closed once."""
+    left: list[str] = Field(default_factory=list)
+    """Closed rounds whose blocks left the chain: the next recovery opens them again."""
     paused: PausedView | None = None
     held: HoldView | None = None
     step_failures: int = 0
@@ -180,6 +182,11 @@ class PenState(BaseModel):
     foreign_losses: int = 0
     """Rounds lost to somebody else's use of their reservations, in a row."""
     last_rejected: RejectedView | None = None
+
+    def left_the_chain(self, round_ids: Sequence[str]) -> None:
+        """Have closed rounds opened again; told twice, they are opened once."""
+        self.left = list(dict.fromkeys([*self.left, *round_ids]))
+        self.recovered = False
 
     def unincluded(self) -> list[PenRound]:
         """Return the rounds that hold up new ones, in order of reservation."""
