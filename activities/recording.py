@@ -26,7 +26,7 @@ from activities.targets import Targets
 from activities.written import Done
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import FailureKind, NetworkFailure
-from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound
+from vaultmesh.domain.ledger import BlockRef, RoundState, RoundView, WatchedRound
 from vaultmesh.domain.receipt import AnchorReceipt
 from vaultmesh.domain.rounds import Closed, Manifest, RoundOutcome
 from vaultmesh.domain.steps import Record, Recorded, RecordState
@@ -163,7 +163,7 @@ class Recording:
 
     async def _closed(self, order: Record) -> RoundView:
         """Look at a closed round's ledger entry again: its receipts are to be rebuilt."""
-        view = await self._look(order)
+        view = await self._look(order, await asyncio.to_thread(self._seen, order))
         if view.state is not RoundState.INCLUDED:
             message = (
                 f"round {order.round_id} was closed as final, but its transaction is {view.state} now on "
@@ -171,6 +171,18 @@ class Recording:
             )
             raise NetworkFailure(message)
         return view
+
+    def _seen(self, order: Record) -> RoundView | None:
+        """Return what a closed round's end says of its block: a ledger's node may have forgotten the transaction."""
+        closed = self._files.rounds(order.target).closed(order.round_id)
+        if closed is None or not closed.block_hash or closed.block_time is None:
+            return None
+        return RoundView(
+            round_id=order.round_id,
+            state=RoundState.INCLUDED,
+            tx_ref=closed.tx_ref,
+            block=BlockRef(number=closed.block, hash=closed.block_hash, time=closed.block_time),
+        )
 
     def _raw(self, order: Record, tx_ref: str) -> str:
         for candidate in self._files.rounds(order.target).candidates(order.round_id):

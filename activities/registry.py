@@ -10,6 +10,7 @@ from temporalio.client import Client
 from activities.answers import Answers
 from activities.collector import Collector
 from activities.files import Files
+from activities.filling import Filling
 from activities.recording import Recording
 from activities.recovery import Recovery
 from activities.reopening import Reopening
@@ -56,6 +57,7 @@ def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) 
                 writing.sign,
                 writing.broadcast,
                 writing.bump,
+                Filling(files, targets).fill,
                 Watching(targets, Reopening(files)).observe,
                 Recording(files, targets, answers).record,
                 Recovery(files, targets).recover,

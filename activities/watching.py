@@ -72,7 +72,7 @@ def _differs(row: WatchedRound, view: RoundView) -> bool:
         first_height = row.first_seen_block is None and view.height > 0
         return (
             view.state is not row.state
-            or view.undecided != row.undecided
+            or (view.undecided, view.gap) != (row.undecided, row.gap)
             or (first_height and view.state is RoundState.PENDING)
             or refutes(view, row.claimed_block)
         )

@@ -136,6 +136,7 @@ class Watch:
     def _apply(self, row: PenRound, view: RoundView) -> None:
         was_included, was_undecided = row.state is RoundState.INCLUDED, bool(row.undecided)
         row.remember(view)
+        self._note_gap(row, view)
         if row.first_seen_block is None and view.height:
             row.first_seen_block = view.height
         if view.state is RoundState.INCLUDED:
@@ -149,6 +150,16 @@ class Watch:
         if view.undecided:
             self._teller.hold(FailureKind.VALIDATION, view.undecided)
         self._react(row, view)
+
+    def _note_gap(self, row: PenRound, view: RoundView) -> None:
+        """Remember since when so many sequences below a round are free."""
+        if row.gap == view.gap:
+            return
+        row.gap = view.gap
+        row.gap_since = workflow.now() if view.gap else None
+        if not view.gap:
+            row.fills, row.fill_not_before = 0, None
+            self._state.fill_gap_now = False
 
     def _left_the_chain(self, row: PenRound, view: RoundView) -> None:
         """Let the receipts say so; blocks without it count anew, so the same bytes go first."""

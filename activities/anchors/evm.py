@@ -17,6 +17,8 @@ from typing_extensions import override
 from activities.anchors.contract import Anchoring, Check, Claim, Evidence
 from activities.anchors.evm_evidence import collect
 from activities.anchors.evm_fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_bid
+from activities.anchors.evm_foreign import ForeignUse
+from activities.anchors.evm_gap import decide_filler, free_below, mark_gap
 from activities.anchors.evm_horizon import Horizon, Rules
 from activities.anchors.evm_inquiry import inquire
 from activities.anchors.evm_notes import Notes
@@ -105,6 +107,7 @@ class EvmAnchoring(Anchoring):
         )
         urls = [url.get_secret_value() for url in settings.endpoints]
         self._providers = Providers(urls, settings.quorum, call_seconds)
+        self._foreign = ForeignUse(self._providers, self._rules)
         self._poll_seconds = FASTEST_POLL_SECONDS
         self._seen: Horizon | None = None
         self._held: dict[str, tuple[float, RoundView]] = {}
@@ -122,6 +125,7 @@ class EvmAnchoring(Anchoring):
             window_seconds=self._settings.window.total_seconds(),
             window_max_seconds=self._settings.window_max.total_seconds(),
             max_leaves=self._settings.max_leaves,
+            gap_fill_seconds=self._settings.gap_fill.total_seconds(),
         )
 
     @property
@@ -155,7 +159,13 @@ class EvmAnchoring(Anchoring):
         contract = to_checksum_address(self._settings.contract)
         call = Call(account, contract, commitment, label, self._settings.persist)
         reservation, bid = await decide(
-            self._providers, self._rules, self._caps, call, last=last, highest=highest
+            self._providers,
+            self._rules,
+            self._caps,
+            call,
+            foreign=self._foreign,
+            last=last,
+            highest=highest,
         )
         return reservation, bid.terms
 
@@ -217,10 +227,24 @@ class EvmAnchoring(Anchoring):
         seen = await self._looks(rounds)
         self._adapt_poll(seen[0][0])
         horizons = [horizon for horizon, _ in seen]
-        return [
-            await self._view(watched, horizons, [sights[position] for _, sights in seen])
-            for position, watched in enumerate(rounds)
+        by_round = list(zip(*(sights for _, sights in seen), strict=True))
+        views = [
+            await self._view(watched, horizons, sights)
+            for watched, sights in zip(rounds, by_round, strict=True)
         ]
+        return mark_gap(rounds, views, by_round)
+
+    @override
+    async def free_below(self, reservation: Reservation) -> list[int]:
+        return await free_below(self._providers, reservation)
+
+    @override
+    async def filler(
+        self, beyond: Reservation, sequence: int, before: Terms | None
+    ) -> tuple[Reservation, Terms] | None:
+        return await decide_filler(
+            self._providers, self._rules, self._caps, beyond, nonce=sequence, before=before
+        )
 
     async def _view(
         self, watched: WatchedRound, horizons: Sequence[Horizon], sights: Sequence[Sight]

@@ -39,6 +39,8 @@ class Sight:
     message: str = ""
     free_at: BlockRef | None = None
     """A block at which the nonce was still free."""
+    count: int | None = None
+    """Transactions of the account then."""
 
 
 async def look_from(
@@ -71,7 +73,7 @@ class _Look:
             return mined
         if count > nonce_of(watched):
             return await self._consumed(watched)
-        return await self._unmined(watched)
+        return await self._unmined(watched, count)
 
     async def _standing(self, watched: WatchedRound) -> Sight | None:
         """Return the earlier inclusion if its block is still canonical, or too new for this provider."""
@@ -129,7 +131,7 @@ class _Look:
         if mined is not None:
             return mined
         if count <= nonce:  # undone meanwhile, or another node behind the same address
-            return await self._unmined(watched)
+            return await self._unmined(watched, count)
         known = await self._known(watched)
         if known:
             message = (
@@ -141,10 +143,10 @@ class _Look:
         state = RoundState.DISPLACED
         return Sight(state, self._horizon.height, foreign=True, message=message)
 
-    async def _unmined(self, watched: WatchedRound) -> Sight:
+    async def _unmined(self, watched: WatchedRound, count: int) -> Sight:
         known = await self._known(watched)
         state = RoundState.PENDING if known else RoundState.MISSING
-        return replace(self._sight(state, known, None), free_at=self._horizon.head.ref)
+        return replace(self._sight(state, known, None), free_at=self._horizon.head.ref, count=count)
 
     async def _known(self, watched: WatchedRound) -> str:
         """Return the newest candidate that the provider has in its pool or in a block; empty without one."""

@@ -94,6 +94,8 @@ class EvmSettings(CommonSettings):
     """The cap of the tip; none means `max_fee_per_gas_gwei`, or without that ten base fees or 100 gwei, the larger."""
     bump_after_blocks: Annotated[Count, Field(ge=1)] = 3
     """Blocks without inclusion after which a higher bid is made (E3)."""
+    gap_fill: Duration = timedelta(minutes=10)
+    """How long nothing may be owed before free nonces below a round are used up by transactions to ourselves (E4)."""
     evidence_wait: Duration = timedelta(hours=1)
     """How long a silent provider is asked again for what became of a round, before the round is held (X6)."""
 

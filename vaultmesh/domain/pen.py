@@ -78,6 +78,13 @@ class PenRound(BaseModel):
     """What the target's module found out at earlier looks and needs again."""
     undecided: str = ""
     """Why nobody can tell what became of it, since the last look."""
+    gap: int = 0
+    """Free sequences below it, at the last look."""
+    gap_since: datetime | None = None
+    """When their number changed last."""
+    fills: int = 0
+    """Orders to fill them that were carried out."""
+    fill_not_before: datetime | None = None
     record_tries: int = 0
     """Orders to write its receipts that failed since the last one that did not."""
     wanted: RecordState | None = None
@@ -146,6 +153,7 @@ class PenRound(BaseModel):
             claimed_block=self.claimed_block,
             notes=self.notes,
             undecided=self.undecided,
+            gap=self.gap,
         )
 
     def known(self) -> KnownRound:
@@ -182,6 +190,8 @@ class PenState(BaseModel):
     foreign_losses: int = 0
     """Rounds lost to somebody else's use of their reservations, in a row."""
     last_rejected: RejectedView | None = None
+    fill_gap_now: bool = False
+    """An operator wants a gap filled without waiting for rounds that are owed."""
 
     def left_the_chain(self, round_ids: Sequence[str]) -> None:
         """Have closed rounds opened again; told twice, they are opened once."""
@@ -190,7 +200,13 @@ class PenState(BaseModel):
 
     def unincluded(self) -> list[PenRound]:
         """Return the rounds that hold up new ones, in order of reservation."""
-        return [one for one in self.rounds if one.blocks_others]
+        waiting = [one for one in self.rounds if one.blocks_others]
+        return sorted(waiting, key=lambda one: one.reservation.sequence or 0)
+
+    def beyond_gap(self) -> PenRound | None:
+        """Return the lowest un-included round if sequences below it are free, and no round of ours has them."""
+        lowest = next(iter(self.unincluded()), None)
+        return lowest if lowest is not None and lowest.gap else None
 
     def lost(self) -> list[PenRound]:
         """Return the rounds whose leaves are owed again."""

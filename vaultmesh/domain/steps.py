@@ -100,6 +100,8 @@ class Reserve(Wire):
     rounds: list[KnownRound]
     last: Reservation | None = None
     """The highest reservation ever made on this target, from our own record."""
+    beyond: Reservation | None = None
+    """The round beyond a gap, whose lowest free sequence is to be reserved."""
 
 
 class Reserved(Wire):
@@ -144,6 +146,23 @@ class Bump(Wire):
     reservation: Reservation
     highest: Terms
     """Terms of the highest-paying candidate that is stored."""
+
+
+class Fill(Wire):
+    """Input of `fill`: use up the free sequences below a round's reservation."""
+
+    target: Target
+    round_id: str
+    reservation: Reservation
+    tries: int = 0
+    """Earlier orders for the same gap."""
+
+
+class Filled(Wire):
+    """Result of `fill`."""
+
+    sent: list[str] = Field(default_factory=list)
+    """The transactions that were sent."""
 
 
 class Observe(Wire):

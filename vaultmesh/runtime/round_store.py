@@ -118,6 +118,24 @@ class RoundStore(RoundFiles):
                     highest = max(highest, _sequence(candidate))
         return highest if highest >= 0 else None
 
+    def sequences(self, account: str) -> set[int]:
+        """Return the sequences that an account reserved: those of every unfinished round, and of the newest final ones.
+
+        Raises:
+            InvalidValue: a candidate is malformed.
+        """
+        self._look()
+        with self._lock:
+            unfinished = sorted(self._unfinished)
+            found = {rank[0] for rank, _ in self._finals}
+        for one in unfinished:
+            found |= {
+                _sequence(candidate)
+                for candidate in self.candidates(one)
+                if candidate.reservation.get("account") == account
+            }
+        return found
+
     def newest_reservation(self) -> dict[str, JsonValue] | None:
         """Return the reservation of the highest sequence, or without sequences the last one made.
 
