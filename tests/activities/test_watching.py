@@ -1,79 +1,78 @@
-"""What `observe` gives back, and what it keeps between its looks."""
+"""A watch tells each look what the one before found out, and hands that on when it ends."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import cast
 
+import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities.anchors.contract import Anchoring
-from activities.reopening import Reopening
-from activities.targets import Targets
-from activities.watching import Watching, differing
+from activities import watching
+from activities.watching import Watching
 from vaultmesh.domain.ledger import Reservation, RoundState, RoundView, WatchedRound
-from vaultmesh.domain.steps import Observe, Observed
+from vaultmesh.domain.steps import Observe
 from vaultmesh.domain.target import Target
 
-TARGET = Target.parse("btc:regtest")
-ROUND = WatchedRound(
-    round_id="ab" * 16,
-    commitment="0x" + "11" * 32,
-    label="1761300000",
-    reservation=Reservation(account="anchors", fields={}),
-    tx_refs=["22" * 32],
-    signed_at=datetime(2026, 1, 1, tzinfo=UTC),
-    first_seen_block=1,
-)
-STEPS = 3
+TARGET = Target("eip155", "8")
 
 
-class Searching:
-    """A target whose module needs some looks to find out, and goes on from its notes."""
+class Looks:
+    """A target whose looks count in the round's notes, and that ends with what it is told."""
 
     poll_seconds = 0.0
-    looks = 0
 
-    async def open(self, target: Target) -> Anchoring:
-        """Return itself, as opened targets do."""
-        del target
-        return cast("Anchoring", self)
+    def __init__(self, *last: RoundView) -> None:
+        """Show `last` after three looks that say nothing new."""
+        self.told: list[WatchedRound] = []
+        self.last = last
 
-    async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
-        """Go one step further than the notes say."""
-        self.looks += 1
-        return [self._view(one) for one in rounds]
+    async def open(self, _: Target) -> "Looks":
+        """Be the opened target."""
+        return self
 
-    def _view(self, watched: WatchedRound) -> RoundView:
-        step = int(str(watched.notes.get("step", 0))) + 1
-        undecided = "nobody can tell" if step >= STEPS else ""
-        state, notes = RoundState.PENDING, {"step": step}
-        return RoundView(
-            round_id=watched.round_id, state=state, undecided=undecided, notes=dict(notes)
-        )
-
-
-class NothingClosed:
-    """Closed rounds that stay where they are."""
-
-    async def look(self, target: Target, anchoring: Anchoring) -> list[str]:
-        """Open nothing again."""
-        del target, anchoring
-        return []
+    async def look(self, *asked: object) -> list[object]:
+        """Look at open rounds, or at closed ones."""
+        if len(asked) > 1:
+            return []
+        (watched,) = asked[0]  # type: ignore[misc]
+        self.told.append(watched)
+        count = len(self.told)
+        if count > 3:
+            return list(self.last)
+        return [RoundView(round_id="r", state=RoundState.PENDING, notes={"looks": count})]
 
 
-async def test_a_search_goes_on_at_the_next_look_and_its_end_is_told() -> None:
-    target = Searching()
-    watching = Watching(cast("Targets", target), cast("Reopening", NothingClosed()))
-    order = Observe(target=TARGET, rounds=[ROUND])
-    seen: Observed = await ActivityEnvironment().run(watching.observe, order)
-    (view,) = seen.views
-    assert (view.undecided, view.notes, target.looks) == ("nobody can tell", {"step": STEPS}, STEPS)
+def watched() -> WatchedRound:
+    return WatchedRound(
+        round_id="r",
+        commitment="0x" + "1" * 64,
+        label="b",
+        reservation=Reservation(account="0x1", sequence=0, fields={}),
+        tx_refs=["0x2"],
+        signed_at=datetime(2026, 1, 1, tzinfo=UTC),
+        first_seen_block=1,
+    )
 
 
-def test_what_nobody_can_tell_is_told_once_and_so_is_its_end() -> None:
-    held = ROUND.model_copy(update={"undecided": "nobody can tell"})
-    same = RoundView(round_id=ROUND.round_id, state=RoundState.PENDING, undecided="nobody can tell")
-    over = RoundView(round_id=ROUND.round_id, state=RoundState.PENDING)
-    assert differing([ROUND], [same]) == [same]
-    assert differing([held], [same]) == []
-    assert differing([held], [over]) == [over]
+@pytest.mark.parametrize(
+    "news",
+    [
+        RoundView(round_id="r", state=RoundState.PENDING, undecided="nobody shows it"),
+        RoundView(round_id="r", state=RoundState.PENDING, gap=2),
+        RoundView(round_id="r", state=RoundState.DISPLACED),
+    ],
+)
+async def test_each_look_is_told_what_the_one_before_found_out(news: RoundView) -> None:
+    looks = Looks(news)
+    observe = Watching(looks, looks).observe  # type: ignore[arg-type]
+    seen = await ActivityEnvironment().run(observe, Observe(target=TARGET, rounds=[watched()]))
+    assert seen.views == [news]
+    assert [one.notes for one in looks.told] == [{}, {"looks": 1}, {"looks": 2}, {"looks": 3}]
+
+
+async def test_a_watch_that_ends_without_news_hands_on_what_it_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = Looks(RoundView(round_id="r", state=RoundState.PENDING))
+    monkeypatch.setattr(watching, "LONGEST_WATCH_SECONDS", 0.2)
+    observe = Watching(looks, looks).observe  # type: ignore[arg-type]
+    seen = await ActivityEnvironment().run(observe, Observe(target=TARGET, rounds=[watched()]))
+    assert [view.notes for view in seen.views] == [{"looks": 3}]
