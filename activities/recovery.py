@@ -16,7 +16,7 @@ from vaultmesh.domain.ledger import Reservation, SignedCandidate
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.receipt import AnchorReceipt, Status
 from vaultmesh.domain.riders import Riders
-from vaultmesh.domain.rounds import Candidate, Manifest
+from vaultmesh.domain.rounds import Candidate, Manifest, RoundOutcome
 from vaultmesh.domain.steps import Recover, Recovered, RecoveredRound, SealedRound
 from vaultmesh.domain.target import Target
 
@@ -31,7 +31,7 @@ class Recovery:
 
     @activity.defn(name="recover")
     async def recover(self, order: Recover) -> Recovered:
-        """Read a target's open rounds; writes nothing but transactions that an operator adopted, if that was cut off."""
+        """Read a target's open rounds, and those that the order opens again; store what an operator adopted. Idempotent."""
         with decided_by_the_pen():
             anchoring = await self._targets.open(order.target)
             found = await asyncio.to_thread(self._recover, order)
@@ -41,6 +41,7 @@ class Recovery:
         target = order.target
         rounds = self._files.rounds(target)
         rounds.look_again(order.reopened)
+        self._open_again(target, order.left)
         problems = self._files.damaged(target).look()
         unreadable = rounds.unreadable()
         if unreadable:
@@ -63,6 +64,14 @@ class Recovery:
             revision=max(revisions),
             problems=problems,
         )
+
+    def _open_again(self, target: Target, round_ids: Sequence[str]) -> None:
+        """Open the named rounds, whoever found out that they are not final after all; idempotent by their ids."""
+        rounds = self._files.rounds(target)
+        for round_id in round_ids:
+            closed = rounds.closed(round_id)
+            if closed is not None and closed.outcome is RoundOutcome.FINAL:
+                rounds.reopen(round_id)
 
     def _round(
         self, target: Target, round_id: str, stored: Riders, receipts: Sequence[AnchorReceipt]

@@ -32,7 +32,10 @@ class Reopening:
         self._looked: dict[Target, float] = {}
 
     async def look(self, target: Target, anchoring: Anchoring) -> list[str]:
-        """Open again what is no longer in the ledger; returns those rounds, the newest first. Does nothing during a rest."""
+        """Return the closed rounds that are no longer in the ledger, the newest first; asks nothing during a rest.
+
+        `recover` opens them: an answer that is lost, since the watch was ended meanwhile, is found again at the next look.
+        """
         now = time.monotonic()
         if now - self._looked.get(target, -REST_SECONDS) < REST_SECONDS:
             return []
@@ -42,9 +45,8 @@ class Reopening:
             watched = await asyncio.to_thread(self._closed, target, round_id)
             if watched is None or not await self._has_left(anchoring, watched):
                 break
-            await asyncio.to_thread(self._files.rounds(target).reopen, round_id)
             told = {"target": str(target), "round": round_id, "tx_ref": watched.tx_ref}
-            _LOG.warning("a final round left the chain; it is open again", extra=told)
+            _LOG.warning("a final round left the chain; it is opened again", extra=told)
             reopened.append(round_id)
         return reopened
 

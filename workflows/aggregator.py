@@ -94,8 +94,7 @@ class AggregatorWorkflow:
                     one.bump_due = True
                     self._state.not_before = None
             case pen_orders.Reopened(rounds=rounds):
-                self._state.reopened.extend(rounds)
-                self._state.recovered = False
+                self._state.left_the_chain(rounds)
                 self._state.not_before = None
 
     def _enqueue(self, requests: list[AnchorRequest]) -> None:

@@ -132,7 +132,7 @@ class Pen:
         """Adopt what the storage knows of this target; nothing is reserved before this has succeeded."""
         state = self._state
         try:
-            order = Recover(target=self._target, reopened=state.reopened)
+            order = Recover(target=self._target, reopened=state.reopened, left=state.left)
             found = await call(ports.RECOVER, order, options.RECOVER, "read open rounds")
         except StepFailed as failure:
             self._teller.fail_all_waiting(failure)
@@ -147,6 +147,7 @@ class Pen:
         state.problems = found.problems
         state.recovered = True
         state.reopened = [one for one in state.reopened if one not in order.reopened]
+        state.left = [one for one in state.left if one not in order.left]
         self._watch.changed()
 
     async def resolve(self, order: ResolveOrder) -> None:

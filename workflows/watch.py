@@ -116,8 +116,7 @@ class Watch:
             if row is not None:
                 self._apply(row, view)
         if seen.reopened:
-            self._state.reopened.extend(seen.reopened)
-            self._state.recovered = False
+            self._state.left_the_chain(seen.reopened)
         self.changed()
 
     async def _rest(self, generation: int, leaving: Callable[[], bool]) -> None:

@@ -187,9 +187,9 @@ class BtcAnchoring(Anchoring):
     @override
     async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
         plan = self._plan(reservation)
-        await read_ledger(self._node, self._rules.network, plan.genesis)
+        ledger = await read_ledger(self._node, self._rules.network, plan.genesis)
         rules = self._rules.signed_under(reservation.fields)
-        return await fate_of(self._node, plan, tx_refs, rules.confirmations)
+        return await fate_of(self._node, ledger, plan, tx_refs, rules.confirmations)
 
     @override
     async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from activities.anchors.btc_fees import FEE
+from activities.anchors.btc_ledger import Ledger, is_canonical
 from activities.anchors.btc_plan import Plan
 from activities.anchors.btc_rpc import Node
 from activities.anchors.contract import Fate
@@ -12,10 +13,14 @@ from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.ledger import SignedCandidate
 
 
-async def fate_of(node: Node, plan: Plan, tx_refs: Sequence[str], final_depth: int) -> Fate:
+async def fate_of(
+    node: Node, ledger: Ledger, plan: Plan, tx_refs: Sequence[str], final_depth: int
+) -> Fate:
     """Say what the node shows of an output and of the candidates that spend it."""
     shown = [one for one in tx_refs if await _is_shown(node, one)]
-    unused = await _why_unused(node, plan) or await _why_undoable(node, plan, tx_refs, final_depth)
+    unused = await _why_unused(node, ledger, plan) or await _why_undoable(
+        node, plan, tx_refs, final_depth
+    )
     told = unused or f"{plan.outpoint} was spent, or ceased to exist, as {node.label} shows"
     return Fate(
         shown=f"{node.label} shows {', '.join(shown)}" if shown else "",
@@ -24,14 +29,18 @@ async def fate_of(node: Node, plan: Plan, tx_refs: Sequence[str], final_depth: i
     )
 
 
-async def _why_unused(node: Node, plan: Plan) -> str:
+async def _why_unused(node: Node, ledger: Ledger, plan: Plan) -> str:
     """Return why the output may still be spent; empty once a block took it, or what it hangs on.
 
     An output that is not unspent while its own transaction is in a block was spent in a block; one whose transaction
-    conflicts with a block is gone. A node that does not show its transaction says neither.
+    conflicts with a block is gone. So is one that was unspent in a block which is still in the chain. A node that shows
+    neither that block nor its transaction says nothing.
     """
     if await node.call("gettxout", plan.txid, plan.vout, False) is not None:
         return f"{plan.outpoint} is unspent at {node.label}"
+    if plan.block_hash and not ledger.is_syncing:
+        if await is_canonical(node, ledger, plan.height, plan.block_hash):
+            return ""
     parent = await node.found_in_wallet("gettransaction", plan.txid)
     if parent is None:
         return f"the wallet at {node.label} does not know the transaction of {plan.outpoint}"

@@ -204,8 +204,10 @@ class Stage:
         order = self.order(RecordState.INCLUDED, round_id, *waiting)
         return await self.record(order.model_copy(update=changes))
 
-    async def recover(self, *reopened: str, files: Files | None = None) -> Recovered:
+    async def recover(
+        self, *reopened: str, left: Sequence[str] = (), files: Files | None = None
+    ) -> Recovered:
         """Recover in this process, or in the one that the files belong to."""
         recovery = Recovery(files or self.files, self.ledger)  # type: ignore[arg-type]
-        order = Recover(target=self.target, reopened=list(reopened))
+        order = Recover(target=self.target, reopened=list(reopened), left=list(left))
         return await ActivityEnvironment().run(recovery.recover, order)

@@ -16,6 +16,9 @@ pytestmark = pytest.mark.btc
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Bitcoind]:
     with network(tmp_path) as started:
+        started.mine(
+            10
+        )  # else a reorganisation makes the wallet's rewards immature, and their spends leave the pool
         yield started
 
 

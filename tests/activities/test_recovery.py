@@ -48,6 +48,18 @@ async def test_a_round_that_opened_again_comes_back_with_every_depth_and_rider(
     assert found.riders == [request(SECOND, 12)]
 
 
+async def test_a_final_round_that_left_the_chain_is_opened_where_its_caller_learns_of_it(
+    stage: Stage,
+) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    await stage.included(round_id, request(FIRST))
+    assert (await stage.recover(left=["ff" * 16])).rounds == []
+    for _ in range(2):
+        (found,) = (await stage.recover(left=[round_id])).rounds
+        assert (found.sealed.round_id, found.claimed_block) == (round_id, 5)
+    assert stage.files.rounds(stage.target).open_rounds() == [round_id]
+
+
 async def test_riders_that_cannot_be_read_hold_up_receipts_and_not_what_is_signed(
     stage: Stage,
 ) -> None:

@@ -208,3 +208,44 @@ def test_a_spend_that_no_block_shows_any_more_is_held_and_named_and_costs_nothin
         assert node.rpc("getrawmempool") == []
         (row,) = system.pen()["rounds"]
         assert row["state"] == "pending"
+
+
+@pytest.mark.parametrize("owed", [False, True])
+def test_final_rounds_beyond_whose_depth_the_chain_was_rewritten_come_back_as_they_were(
+    tmp_path: Path, owed: bool
+) -> None:
+    with BitcoinSystem(tmp_path) as system:
+        system.start_worker()
+        system.register(NAMESPACE)
+        before = {}
+        for _ in range(2):
+            batch = system.seal()
+            system.wait_pooled()
+            system.node.mine(2)
+            system.wait_final(NAMESPACE, batch)
+            before[batch] = system.receipt(NAMESPACE, batch)
+        system.wait(lambda: not system.pen()["rounds"], "closed rounds")
+        system.node.mine(3)
+        batches = [*before, *([system.seal()] if owed else [])]
+        system.node.reorg(10)
+        system.wait(
+            lambda: {system.receipt(NAMESPACE, one)["status"] for one in before} == {"reorged"},  # type: ignore[index]
+            "reorged receipts",
+        )
+        system.wait_pooled(2)
+
+        def mined() -> bool:
+            system.node.mine()
+            time.sleep(1)
+            return all(system.is_final(NAMESPACE, one) for one in batches)
+
+        system.wait(mined, "final receipts", 90)
+        for batch, old in before.items():
+            new = system.receipt(NAMESPACE, batch)
+            assert old is not None
+            assert new is not None
+            assert new["txRef"] == old["txRef"]
+            assert new["evidence"]["btc"]["blockHash"] != old["evidence"]["btc"]["blockHash"]
+            assert prove(BitcoinEvidence.read(new["evidence"]["btc"])).depth == 2
+        system.assert_each_root_once(NAMESPACE, batches)
+        assert sum(system.commitments().values()) == len(batches)

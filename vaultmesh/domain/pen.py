@@ -183,6 +183,8 @@ class PenState(BaseModel):
     recovered: bool = False
     reopened: list[str] = Field(default_factory=list)
     """Rounds that the next recovery must look for although they were closed once."""
+    left: list[str] = Field(default_factory=list)
+    """Closed rounds whose blocks left the chain: the next recovery opens them again."""
     paused: PausedView | None = None
     held: HoldView | None = None
     step_failures: int = 0
@@ -198,6 +200,11 @@ class PenState(BaseModel):
     """An operator wants a gap filled without waiting for rounds that are owed."""
     problems: list[str] = Field(default_factory=list)
     """Signed rounds that can't be read, a line each, as the last step that looked found them."""
+
+    def left_the_chain(self, round_ids: Sequence[str]) -> None:
+        """Have closed rounds opened again; told twice, they are opened once."""
+        self.left = list(dict.fromkeys([*self.left, *round_ids]))
+        self.recovered = False
 
     def unincluded(self) -> list[PenRound]:
         """Return the rounds that hold up new ones, in order of reservation."""

@@ -182,7 +182,7 @@ class Observed(Wire):
 
     views: list[RoundView] = Field(default_factory=list)
     reopened: list[str] = Field(default_factory=list)
-    """Closed rounds whose block is no longer the ledger's: they are open again, and the caller MUST recover."""
+    """Closed rounds whose block is no longer the ledger's: the caller MUST have `recover` open them again."""
 
 
 class RecordState(StrEnum):
@@ -253,6 +253,8 @@ class Recover(Wire):
     target: Target
     reopened: list[str] = Field(default_factory=list)
     """Rounds that another worker may have opened again."""
+    left: list[str] = Field(default_factory=list)
+    """Closed rounds whose blocks left the chain: they are opened again here."""
 
 
 class RecoveredRound(Wire):

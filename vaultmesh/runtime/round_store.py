@@ -261,6 +261,7 @@ class RoundStore(RoundFiles):
             tx_refs=[one.tx_ref for one in current],
             signed_at=datetime.fromtimestamp(stamp.modified_ns / 1e9 if stamp else 0, UTC),
             depths=sorted({*manifest.required_depths, *riders}),
+            claimed_block=closed.block or None if closed is not None else None,
         )
 
     def find_root(self, root: MerkleRoot) -> str | None:
