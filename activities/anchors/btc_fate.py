@@ -38,9 +38,9 @@ async def _why_unused(node: Node, ledger: Ledger, plan: Plan) -> str:
     """
     if await node.call("gettxout", plan.txid, plan.vout, False) is not None:
         return f"{plan.outpoint} is unspent at {node.label}"
-    if plan.block_hash and not ledger.is_syncing:
-        if await is_canonical(node, ledger, plan.height, plan.block_hash):
-            return ""
+    was_unspent = bool(plan.block_hash) and not ledger.is_syncing
+    if was_unspent and await is_canonical(node, ledger, plan.height, plan.block_hash):
+        return ""
     parent = await node.found_in_wallet("gettransaction", plan.txid)
     if parent is None:
         return f"the wallet at {node.label} does not know the transaction of {plan.outpoint}"
