@@ -17,6 +17,7 @@ from vaultmesh.cli import (
     output,
     proof,
     registering,
+    resolving,
     sealing,
     status,
     verifying,
@@ -35,7 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: python starter.py status",
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (dev, demo, registering, status, operating, sealing, verifying, proof, contract):
+    modules = (dev, demo, registering, status, operating, sealing, verifying, proof, contract)
+    for module in (*modules, resolving):
         module.add_parser(subparsers)
     return parser
 

@@ -1,10 +1,11 @@
 """The place where a process keeps its views of the files under the root: batches, rounds, receipts, Remembrancer."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from activities.anchors.contract import StaleCaller
+from activities.damage import DamagedRounds
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.rounds import parse_manifest
 from vaultmesh.domain.steps import KnownRound
@@ -23,13 +24,15 @@ ROOT_ID = "out/root-id"
 class Files:
     """One process's files; every method of what it holds blocks and belongs into a thread."""
 
-    def __init__(self, root: Path) -> None:
-        """Open the files below a root."""
+    def __init__(self, root: Path, told: Callable[[Target, int], None] | None = None) -> None:
+        """Open the files below a root; `told` is told how many rounds of a target can't be read."""
         self.store: Store = LocalStore(root)
         self.batches = BatchIndex(self.store)
         self.receipts = ReceiptStore(self.store)
         self.remembrancer = Remembrancer(root / DATABASE)
         self._rounds: dict[Target, RoundStore] = {}
+        self._damaged: dict[Target, DamagedRounds] = {}
+        self._told = told
         self._root_id = ""
 
     def rounds(self, target: Target) -> RoundStore:
@@ -37,6 +40,18 @@ class Files:
         if target not in self._rounds:
             self._rounds[target] = RoundStore(self.store, target)
         return self._rounds[target]
+
+    def damaged(self, target: Target) -> DamagedRounds:
+        """Return the rounds of a target that can't be read."""
+        if target not in self._damaged:
+
+            def told(count: int) -> None:
+                if self._told is not None:
+                    self._told(target, count)
+
+            rounds = self.rounds(target)
+            self._damaged[target] = DamagedRounds(rounds, self.receipts, self.owned, told)
+        return self._damaged[target]
 
     def owned(self, namespace: str, folder: str) -> Sequence[BatchRef]:
         """Return a namespace's batches, oldest first; an empty folder means the default one."""
@@ -63,6 +78,11 @@ class Files:
             )
             raise InvalidValue(message)
         unknown = rounds.unknown_to({one.round_id: one.candidates for one in known})
+        lost = {one.round_id for one in known if one.lost}
+        decided = [one for one in rounds.given_up() if one not in lost]
+        if decided:
+            message = f"an operator decided about rounds of {target}: {', '.join(decided[:3])}"
+            raise StaleCaller(message)
         if unknown:
             message = (
                 f"{target} has open rounds that the caller does not know: {', '.join(unknown[:3])}"

@@ -41,6 +41,7 @@ class Lookout:
         """Look until cancelled."""
         while True:
             try:
+                await asyncio.to_thread(self._report_damage)
                 for target in await asyncio.to_thread(self.targets_with_open_rounds):
                     await start_pen(
                         self._client,
@@ -84,12 +85,19 @@ class Lookout:
         folders = sorted(self._files.store.names(ROUNDS_FOLDER))
         return [one for one in map(self._target, folders) if one is not None]
 
+    def _report_damage(self) -> None:
+        """Report signed rounds that can't be read, whether anything is owed or not."""
+        for folder in sorted(self._files.store.names(ROUNDS_FOLDER)):
+            target = self._target(folder)
+            if target is not None:
+                self._files.damaged(target).look()
+
     def _target(self, folder: str) -> Target | None:
-        """Return whose rounds a folder holds: as its first readable manifest says."""
+        """Return whose rounds a folder holds: as its first readable manifest says, else its name."""
         if folder not in self._targets:
             for round_id in sorted(self._files.store.names(f"{ROUNDS_FOLDER}/{folder}")):
                 target = self._files.target_of(f"{ROUNDS_FOLDER}/{folder}/{round_id}")
                 if target is not None and target.path == folder:
                     self._targets[folder] = target
                     break
-        return self._targets.get(folder)
+        return self._targets.get(folder) or Target.of_path(folder)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -25,7 +26,7 @@ from activities.targets import Targets
 from activities.written import Done
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import FailureKind, NetworkFailure
-from vaultmesh.domain.ledger import BlockRef, RoundState, RoundView
+from vaultmesh.domain.ledger import BlockRef, RoundState, RoundView, WatchedRound
 from vaultmesh.domain.receipt import AnchorReceipt
 from vaultmesh.domain.rounds import Closed, Manifest, RoundOutcome
 from vaultmesh.domain.steps import Record, Recorded, RecordState
@@ -35,6 +36,8 @@ OTHERS_SECONDS = 120.0
 """How long one order goes on with other rounds: well below the time-out of the activity."""
 
 
+STORED_LOOKED_AT = 8
+"""Receipts that are read to find one with evidence of the same round: all of a round carry the same."""
 ATTEMPTS = 4
 """Of one order, over about a minute; whoever joined the round meanwhile is in the next one."""
 
@@ -66,12 +69,10 @@ class Recording:
 
     async def _write_included(self, order: Record) -> Recorded:
         anchoring = await self._targets.open(order.target)
-        manifest = await asyncio.to_thread(
-            self._files.rounds(order.target).read_manifest, order.round_id
-        )
+        manifest = await asyncio.to_thread(self._manifest, order)
         view = await self._newest(order, order.view) if order.view else await self._closed(order)
         raw = await asyncio.to_thread(self._raw, order, view.tx_ref)
-        watched = await asyncio.to_thread(self._files.rounds(order.target).watched, order.round_id)
+        watched = await asyncio.to_thread(self._with_stored, order, manifest)
         evidence = await anchoring.evidence(watched, view, raw)
         least = anchoring.confirmations
         done = await asyncio.to_thread(self._write_all, order, manifest, view, evidence, least)
@@ -88,6 +89,15 @@ class Recording:
         if done.failed and not reopened:
             raise next(iter(done.failed.values()))
         return Recorded(receipts=len(done.receipts), reopened=[order.round_id] if reopened else [])
+
+    def _manifest(self, order: Record) -> Manifest:
+        """Return the round's manifest, restored from receipts or batches if its file can't be read."""
+        rounds = self._files.rounds(order.target)
+        try:
+            return rounds.read_manifest(order.round_id)
+        except InvalidValue:
+            self._files.damaged(order.target).look([*order.waiting, *order.riders])
+            return rounds.read_manifest(order.round_id)
 
     def _reopened(self, order: Record, done: Done) -> bool:
         """Open a closed round again if a receipt of it is not final; whether it is open, also since an earlier try.
@@ -189,6 +199,20 @@ class Recording:
             f"no stored candidate of round {order.round_id} has hash {tx_ref}; restore out/rounds"
         )
         raise NetworkFailure(message)
+
+    def _with_stored(self, order: Record, manifest: Manifest) -> WatchedRound:
+        """Return a round with what a receipt of it carries: a ledger that forgot it completes that one all the same."""
+        watched = self._files.rounds(order.target).watched(order.round_id)
+        for entry in islice(entries(self._files, order, manifest), STORED_LOOKED_AT):
+            try:
+                stored = self._files.receipts.read(
+                    entry.request.namespace, entry.leaf.batch_id, order.target
+                )
+            except InvalidValue:
+                continue
+            if stored is not None and stored.metadata.round == order.round_id:
+                return watched.model_copy(update={"stored": stored.scheme_evidence})
+        return watched
 
     def _write_all(
         self,

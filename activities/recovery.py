@@ -31,7 +31,7 @@ class Recovery:
 
     @activity.defn(name="recover")
     async def recover(self, order: Recover) -> Recovered:
-        """Read a target's open rounds; only reads."""
+        """Read a target's open rounds; writes nothing but transactions that an operator adopted, if that was cut off."""
         with decided_by_the_pen():
             anchoring = await self._targets.open(order.target)
             found = await asyncio.to_thread(self._recover, order)
@@ -41,6 +41,7 @@ class Recovery:
         target = order.target
         rounds = self._files.rounds(target)
         rounds.look_again(order.reopened)
+        problems = self._files.damaged(target).look()
         unreadable = rounds.unreadable()
         if unreadable:
             message = (
@@ -50,6 +51,7 @@ class Recovery:
         recovered: list[RecoveredRound] = []
         revisions = [rounds.highest_revision()]
         for round_id in rounds.open_rounds():
+            rounds.complete_adoptions(round_id)
             riders = self._stored_riders(target, round_id)
             receipts = self._receipts(target, rounds.read_manifest(round_id), riders)
             recovered.append(self._round(target, round_id, riders, receipts))
@@ -59,7 +61,7 @@ class Recovery:
             rounds=sorted(recovered, key=_sequence),
             last=Reservation.model_validate(newest) if newest is not None else None,
             revision=max(revisions),
-            problems=rounds.problems(),
+            problems=problems,
         )
 
     def _round(
@@ -89,6 +91,7 @@ class Recovery:
             candidates=[_signed(one) for one in current],
             riders=riders,
             claimed_block=max(claims, default=0) or None,
+            lost=rounds.is_given_up(round_id, newest),
         )
 
     def _stored_riders(self, target: Target, round_id: str) -> Riders:

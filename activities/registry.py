@@ -15,6 +15,7 @@ from activities.recording import Recording
 from activities.recovery import Recovery
 from activities.reopening import Reopening
 from activities.requests import Requests
+from activities.resolving import Resolving
 from activities.sealing import Sealing
 from activities.targets import Targets
 from activities.telling import Telling
@@ -38,7 +39,7 @@ class Adapters:
 
 def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) -> Adapters:
     """Build the adapters of one process; nothing is opened before it is used."""
-    files = Files(root)
+    files = Files(root, metrics.found_unreadable)
     targets = Targets(anchors, root)
     answers = Answers(client, metrics)
     requests = Requests(files, Collector(client), answers, client)
@@ -61,6 +62,7 @@ def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) 
                 Watching(targets, Reopening(files)).observe,
                 Recording(files, targets, answers).record,
                 Recovery(files, targets).recover,
+                Resolving(files, targets).resolve,
                 Telling(files, answers).answer,
                 Telling(files, answers).report_failure,
             ],

@@ -3,6 +3,7 @@
 1. A leaf that an open round holds rides with it; one that a closed round holds gets its receipt from there (X11).
 2. A root that our own direct commitment holds is not committed again.
 3. Leaves of lost rounds come first, then the oldest batches.
+4. What a round that can't be read may hold is not sealed again (`activities.damage`).
 """
 
 import asyncio
@@ -17,8 +18,9 @@ from activities.failures import decided_by_the_pen
 from activities.files import Files
 from activities.targets import Targets
 from vaultmesh.domain.aggregation import SALT_BYTES, Leaf
+from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.rounds import Manifest, OwedLeaf, RoundRequest, compose
+from vaultmesh.domain.rounds import Manifest, OwedLeaf, RoundRequest, compose, round_id
 from vaultmesh.domain.steps import Refusal, RoundRequests, Seal, Sealed, SealedRound
 from vaultmesh.runtime.batch_index import BatchRef
 from vaultmesh.runtime.round_store import RoundStore
@@ -57,11 +59,22 @@ class _Found:
     """What owed leaves are sorted by: oldest first, and before all others those of lost rounds, which have none."""
     riders: dict[str, set[int]] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
+    held_back: dict[int, list[str]] = field(default_factory=dict)
+    """Why batches of a request are not sealed again, although no round that can be read holds them."""
 
     def concerned(self) -> set[int]:
         """Return the requests that owe or ride."""
         positions: set[int] = set()
         return positions.union(*self.owing.values(), *self.riders.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Why a leaf is not to be sealed."""
+
+    by: str = ""
+    """The round that holds it; empty if only a round that can't be read may."""
+    reason: str = ""
 
 
 class _Sealer:
@@ -72,10 +85,13 @@ class _Sealer:
         self._anchoring = anchoring
         self._order = order
         self._rounds: RoundStore = files.rounds(order.target)
+        self._damaged = files.damaged(order.target)
         self._found = _Found()
+        self._problems: list[str] = []
 
     def seal(self) -> Sealed:
         """Return what the pen is to do with each request."""
+        self._problems = self._damaged.look(self._order.requests)
         try:
             self._files.require_known(self._order.target, self._order.rounds)
         except StaleCaller as stale:
@@ -84,17 +100,25 @@ class _Sealer:
         self._take_lost()
         for position, request in enumerate(self._order.requests):
             self._take(position, request)
-        if not self._found.owed:
-            return self._result(None)
-        return self._result(self._write())
+        chosen = self._chosen()
+        self._refuse_held_back()
+        return self._result(self._write(chosen) if chosen else None)
+
+    def _refuse_held_back(self) -> None:
+        """Refuse who owes nothing but what is held back; the others are answered for the rest."""
+        concerned = self._found.concerned()
+        for position, reasons in self._found.held_back.items():
+            if position not in concerned:
+                self._found.refused[position] = "; ".join(dict.fromkeys(reasons[:3]))
 
     # --- what is owed ----------------------------------------------------------------------------------------------
 
     def _take_lost(self) -> None:
         """Owe the leaves of lost rounds again, for the requests that their manifests name."""
         for lost in self._order.reseal:
+            since = self._rounds.signed_at(lost)
             for leaf in self._rounds.read_manifest(lost).leaves:
-                if self._holder(leaf.leaf) is None:
+                if not self._held(leaf.leaf, 0, since=since):
                     self._owe(leaf.leaf, leaf.requests)
 
     def _take(self, position: int, request: AnchorRequest) -> None:
@@ -110,9 +134,12 @@ class _Sealer:
     def _take_batch(self, position: int, request: AnchorRequest, ref: BatchRef) -> None:
         leaf = Leaf(ref.leaf_namespace, ref.batch_id, ref.root)
         if leaf not in self._found.owed:
-            holder = self._holder(leaf)
-            if holder is not None:
-                self._found.riders.setdefault(holder, set()).add(position)
+            held = self._held(leaf, ref.created_at)
+            if held is not None and held.by:
+                self._found.riders.setdefault(held.by, set()).add(position)
+                return
+            if held is not None:
+                self._found.held_back.setdefault(position, []).append(held.reason)
                 return
         depth = max(request.required_depth, self._anchoring.confirmations)
         own = RoundRequest(
@@ -133,6 +160,17 @@ class _Sealer:
             namespace=leaf.namespace, batch_id=leaf.batch_id, root=leaf.root, requests=tuple(merged)
         )
 
+    def _held(self, leaf: Leaf, created_at: int, *, since: float = 0.0) -> "_Held | None":
+        """Return what keeps a leaf from being sealed: a round that holds it, or one that may and can't be read."""
+        try:
+            holder = self._holder(leaf)
+        except InvalidValue as error:  # it was known to hold the leaf before it was damaged
+            return _Held(reason=str(error))
+        if holder is not None:
+            return _Held(by=holder)
+        reason = self._damaged.held_back(leaf, created_at, since=since)
+        return None if reason is None else _Held(reason=reason)
+
     def _holder(self, leaf: Leaf) -> str | None:
         """Return the round, not a lost one, that commits to a leaf or directly to its root."""
         holder = self._rounds.find_leaf(leaf, besides=self._order.reseal) or self._rounds.find_root(
@@ -142,21 +180,39 @@ class _Sealer:
 
     # --- the round -------------------------------------------------------------------------------------------------
 
-    def _write(self) -> Manifest:
+    def _chosen(self) -> list[OwedLeaf]:
+        """Return what goes into the round: the oldest leaves, but those that are anchored in a round that is gone."""
+        most, found = self._anchoring.pen_settings.max_leaves, self._found
+        oldest_first = sorted(found.owed.values(), key=lambda one: found.ages.get(one.leaf, _LOST))
+        chosen: list[OwedLeaf] = []
+        for one in oldest_first:
+            if len(chosen) == most:
+                break
+            reason = self._damaged.anchored_in_a_lost_folder(one.leaf)
+            if reason is None:
+                chosen.append(one)
+                continue
+            del found.owed[one.leaf]
+            for position in found.owing.pop(one.leaf, ()):
+                found.held_back.setdefault(position, []).append(reason)
+        return chosen
+
+    def _write(self, chosen: list[OwedLeaf]) -> Manifest:
         """Compose the round and write its manifest, exclusively and durably."""
-        most = self._anchoring.pen_settings.max_leaves
-        ages = self._found.ages
-        oldest_first = sorted(self._found.owed.values(), key=lambda one: ages.get(one.leaf, _LOST))
-        owed = oldest_first[:most]
-        manifest = compose(
-            self._order.target,
-            owed,
-            self._anchoring.aggregation,
-            lambda: secrets.token_bytes(SALT_BYTES),
-        )
+        manifest = self._composed(chosen)
         if self._rounds.create_manifest(manifest):
             return manifest
         return self._rounds.read_manifest(manifest.round_id)
+
+    def _composed(self, owed: list[OwedLeaf]) -> Manifest:
+        """Compose the round; what was given up as a direct commitment goes into a tree: the former's folder is taken."""
+        target, mode = self._order.target, self._anchoring.aggregation
+        given_up = [
+            one for one in owed if self._rounds.is_forgotten(round_id(target, one.root.digest))
+        ]
+        if given_up:
+            owed, mode = given_up, "always"
+        return compose(target, owed, mode, lambda: secrets.token_bytes(SALT_BYTES))
 
     def _result(self, manifest: Manifest | None) -> Sealed:
         found = self._found
@@ -186,6 +242,7 @@ class _Sealer:
             ],
             resealed=self._resealed(held),
             settings=self._anchoring.pen_settings,
+            problems=self._problems,
         )
 
     def _rebuild(self, mine: set[int]) -> RoundRequests | None:
@@ -211,7 +268,8 @@ class _Sealer:
 
     def _resealed(self, held: set[Leaf]) -> list[str]:
         def is_safe(leaf: Leaf) -> bool:
-            return leaf in held or self._holder(leaf) is not None
+            other = None if leaf in held else self._held(leaf, 0)
+            return leaf in held or (other is not None and bool(other.by))
 
         return [
             lost

@@ -101,12 +101,14 @@ class Writing:
 
     def _store(self, order: Sign, candidate: SignedCandidate) -> bool:
         rounds = self._files.rounds(order.target)
-        if len(rounds.candidates(order.round_id)) > order.n + 1:
+        reservation = order.reservation.model_dump(mode="json")
+        given_up = rounds.is_given_up(order.round_id, reservation)
+        if given_up or len(rounds.candidates(order.round_id)) > order.n + 1:
             return False
         document = Candidate.model_validate(
             {
                 "n": candidate.n,
-                "reservation": order.reservation.model_dump(mode="json"),
+                "reservation": reservation,
                 "terms": candidate.terms or order.terms,
                 "raw": candidate.raw,
                 "hash": candidate.tx_ref,

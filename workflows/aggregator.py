@@ -5,15 +5,16 @@ What it writes is decided in `workflows.pen`, what it sees and records in `workf
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from vaultmesh.domain import pen_orders
+from vaultmesh.domain import pen_orders, resolving
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, BUMP_FEE, STATUS
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, BUMP_FEE, RESOLVE, STATUS
 from vaultmesh.domain.pen import PenInput, PenState
 from vaultmesh.domain.status import AggregatorView, PausedView, RejectedView
 from vaultmesh.domain.summary import aggregator_details
@@ -129,6 +130,26 @@ class AggregatorWorkflow:
         """Refuse when nothing is un-included."""
         if not self._state.unincluded():
             message = "no round is un-included; there is nothing to bump"
+            raise InvalidValue(message)
+
+    @workflow.update(name=RESOLVE)
+    async def resolve(self, argument: Any = None) -> AggregatorView:  # noqa: ANN401 - whatever JSON was sent
+        """Carry out an operator's decision about a round that evidence can't decide."""
+        await own_workflow_task()
+        order = resolving.read_resolve(argument)
+        if isinstance(order, resolving.ResolveOrder):
+            await self._pen.resolve(order)
+        elif self._state.beyond_gap() is not None:
+            self._state.fill_gap_now = True
+            self._state.not_before = None
+        return self.status()
+
+    @resolve.validator
+    def check_resolve(self, argument: Any = None) -> None:  # noqa: ANN401 - whatever JSON was sent
+        """Refuse what is malformed, or means nothing now, before it enters history."""
+        fills = isinstance(resolving.read_resolve(argument), resolving.FillGap)
+        if fills and self._state.beyond_gap() is None:
+            message = "there is no gap to fill below the open rounds"
             raise InvalidValue(message)
 
     @workflow.query(name=STATUS)

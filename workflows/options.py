@@ -89,6 +89,14 @@ RECOVER: ActivityOptions = {
 }
 """Nothing is reserved before it has succeeded; the pen tries again on its ladder."""
 
+RESOLVE: ActivityOptions = {
+    "task_queue": ANCHORS_QUEUE,
+    "start_to_close_timeout": timedelta(minutes=1),
+    "heartbeat_timeout": HEARTBEAT,
+    "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
+}
+"""An operator waits: after three lost workers the command fails, and may be given again."""
+
 TELL: ActivityOptions = {
     "task_queue": ANCHORS_QUEUE,
     "start_to_close_timeout": timedelta(minutes=1),

@@ -10,14 +10,17 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio import workflow
 
+from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.ledger import Reservation, RoundState, SignedCandidate
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.pen import PenInput, PenRound, PenState
+from vaultmesh.domain.resolving import ResolveOrder
 from vaultmesh.domain.steps import (
     RecordState,
     Recover,
     Reserve,
+    Resolve,
     Seal,
     Sealed,
     SealedRound,
@@ -27,6 +30,7 @@ from workflows import options, ports
 from workflows.calls import StepFailed, call
 from workflows.driving import Driving
 from workflows.telling import Teller
+from workflows.updates import refused
 from workflows.watch import Watch
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -140,9 +144,31 @@ class Pen:
         state.last = found.last
         state.revision = max(state.revision, found.revision)
         state.settings = found.settings
+        state.problems = found.problems
         state.recovered = True
         state.reopened = [one for one in state.reopened if one not in order.reopened]
         self._watch.changed()
+
+    async def resolve(self, order: ResolveOrder) -> None:
+        """Have an operator's decision written, then learn anew what the storage knows.
+
+        Raises:
+            ApplicationError: something speaks against it, or it could not be written.
+        """
+        step = Resolve(
+            target=self._target,
+            round_id=order.round_id,
+            decision=order.decision,
+            tx_ref=order.tx_ref,
+            by=order.by,
+        )
+        try:
+            await call(ports.RESOLVE, step, options.RESOLVE, f"{order.decision} {order.round_id}")
+        except StepFailed as failure:
+            raise refused(InvalidValue(failure.message)) from failure
+        finally:  # an attempt that was cut off may have written it all the same
+            self._state.recovered = False
+        self._teller.succeeded()
 
     # --- a new round -----------------------------------------------------------------------------------------------
 
@@ -202,6 +228,7 @@ class Pen:
             state.recovered = False
             return Sealed()
         state.settings = sealed.settings
+        state.problems = sealed.problems
         self._teller.answer([requests[position] for position in sealed.covered])
         for refusal in sealed.refused:
             self._teller.fail(

@@ -31,10 +31,11 @@ BUMP = Port("bump", steps.Bump, ledger.Bumped)
 FILL = Port("fill", steps.Fill, steps.Filled)
 OBSERVE = Port("observe", steps.Observe, steps.Observed)
 RECORD = Port("record", steps.Record, steps.Recorded)
+RESOLVE = Port("resolve", steps.Resolve, steps.Resolution)
 ANSWER = Port("answer", messages.Answer, messages.Nothing)
 REPORT_FAILURE = Port("report_failure", messages.ReportFailure, messages.Nothing)
 
 EVERY = (
     ANCHOR, ASK_AGAIN, WITHDRAW,
-    RECOVER, SEAL, RESERVE, SIGN, BROADCAST, BUMP, FILL, OBSERVE, RECORD, ANSWER, REPORT_FAILURE,
+    RECOVER, SEAL, RESERVE, SIGN, BROADCAST, BUMP, FILL, OBSERVE, RECORD, RESOLVE, ANSWER, REPORT_FAILURE,
 )  # fmt: skip

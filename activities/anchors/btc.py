@@ -10,6 +10,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from activities.anchors.btc_evidence import Wanted, collect
+from activities.anchors.btc_fate import adoptable, fate_of
 from activities.anchors.btc_fees import FEE, Bids, fee_of, next_fee, read_market, shown_rate
 from activities.anchors.btc_ledger import Rules, read_ledger, require_synced
 from activities.anchors.btc_locks import has_descendants, lock_output, lock_outputs
@@ -20,7 +21,8 @@ from activities.anchors.btc_rpc import CALL_SECONDS, Node
 from activities.anchors.btc_send import send
 from activities.anchors.btc_settings import SATS_PER_KVB, BtcSettings
 from activities.anchors.btc_verify import verify_claim
-from activities.anchors.contract import Anchoring, Check, Claim, Evidence
+from activities.anchors.contract import Anchoring, Check, Claim, Evidence, Fate
+from activities.anchors.judging import by_rules
 from vaultmesh.domain.bitcoin_networks import Network
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.ledger import (
@@ -138,8 +140,9 @@ class BtcAnchoring(Anchoring):
     @override
     async def broadcast(self, reservation: Reservation, candidate: SignedCandidate) -> Broadcasted:
         plan = self._plan(reservation)
-        await read_ledger(self._node, self._rules.network, plan.genesis)
-        return await send(self._node, plan, fee_of(candidate.terms), candidate)
+        ledger = await read_ledger(self._node, self._rules.network, plan.genesis)
+        fee, is_syncing = fee_of(candidate.terms), ledger.is_syncing or ledger.height < plan.height
+        return await send(self._node, plan, fee, candidate, is_syncing=is_syncing)
 
     @override
     async def bump(self, reservation: Reservation, highest: Terms) -> Bumped:
@@ -161,7 +164,12 @@ class BtcAnchoring(Anchoring):
     async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
         if not rounds:
             return []
-        views = await look_at(self._node, self._rules, rounds, datetime.now(UTC))
+        found: dict[int, RoundView] = {}
+        for rules, positions in by_rules(rounds, self._signed_under).items():
+            some = [rounds[position] for position in positions]
+            seen = await look_at(self._node, rules, some, datetime.now(UTC))
+            found |= dict(zip(positions, seen, strict=True))
+        views = [found[position] for position in range(len(rounds))]
         await lock_outputs(self._node, rounds, views)
         return views
 
@@ -171,16 +179,35 @@ class BtcAnchoring(Anchoring):
         commitment = (
             None if watched is None else bytes.fromhex(watched.commitment.removeprefix("0x"))
         )
-        wanted = Wanted(commitment, max([*depths, self._rules.confirmations]))
-        return await collect(self._node, self._rules, view, raw, wanted)
+        rules = self._rules if watched is None else self._signed_under(watched)
+        stored = {} if watched is None else watched.stored
+        wanted = Wanted(commitment, max([*depths, rules.confirmations]), stored)
+        return await collect(self._node, rules, view, raw, wanted)
+
+    @override
+    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
+        plan = self._plan(reservation)
+        await read_ledger(self._node, self._rules.network, plan.genesis)
+        rules = self._rules.signed_under(reservation.fields)
+        return await fate_of(self._node, plan, tx_refs, rules.confirmations)
+
+    @override
+    async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:
+        plan = self._plan(reservation)
+        await read_ledger(self._node, self._rules.network, plan.genesis)
+        return await adoptable(self._node, plan, tx_ref.lower())
 
     @override
     async def verify(self, claim: Claim) -> list[Check]:
-        return await verify_claim(self._node, self._rules, claim)
+        rules = self._rules.signed_under(claim.reservation)
+        return await verify_claim(self._node, rules, claim)
 
     @override
     async def close(self) -> None:
         await self._node.close()
+
+    def _signed_under(self, watched: WatchedRound) -> Rules:
+        return self._rules.signed_under(watched.reservation.fields)
 
     def _plan(self, reservation: Reservation) -> Plan:
         plan = Plan.of(reservation)

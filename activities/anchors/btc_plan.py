@@ -43,6 +43,8 @@ class Plan(BaseModel):
 
     network: str
     genesis: str
+    block_hash: str = ""
+    """Newest block when it was decided, at which the output was unspent; empty in older records."""
     txid: str
     """Of the output that is spent: this and `vout` are what makes the round unique (B3)."""
     vout: int = Field(ge=0)
@@ -56,6 +58,8 @@ class Plan(BaseModel):
     """Virtual bytes that fees are reckoned for."""
     height: int = Field(ge=0)
     """Newest block when it was decided."""
+    confirmations: int | None = Field(default=None, ge=0)
+    """Depth at which it counts as final; None in reservations that were made before this was kept."""
 
     @classmethod
     def of(cls, reservation: Reservation) -> Self:

@@ -109,6 +109,7 @@ async def decide(
     rough = Plan(
         network=rules.network.value,
         genesis=ledger.genesis,
+        block_hash=ledger.tip,
         txid=coin.txid,
         vout=coin.vout,
         amount_sats=coin.sats,
@@ -117,6 +118,7 @@ async def decide(
         commitment=commitment.hex(),
         vsize=ROUGH_VSIZE,
         height=ledger.height,
+        confirmations=rules.confirmations,
     )
     trial = await node.apart(sign_plan, node, rough, fee_at(rate, ROUGH_VSIZE))
     plan = rough.model_copy(update={"vsize": trial.vsize + SIZE_MARGIN})

@@ -1,7 +1,7 @@
 """The place where it is written what a target's module MUST offer; `activities.anchors` maps schemes to such modules."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,6 +43,18 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Fate:
+    """What a ledger shows of a reservation when an operator is to decide."""
+
+    shown: str = ""
+    """Who shows a candidate, or the round's entry; empty if nobody does."""
+    unused: str = ""
+    """Why the signed bytes could still be mined; empty once the reservation is used up."""
+    lines: tuple[str, ...] = ()
+    """What was found, for the record."""
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One line of a verification: what was looked at, and whether it holds."""
 
@@ -61,6 +73,8 @@ class Claim:
     anchor_ts: datetime
     required_depth: int
     evidence: Mapping[str, JsonValue]
+    reservation: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Fields of the round's reservation where our own record still has it: what the claim is judged by."""
 
 
 class Anchoring(Protocol):
@@ -120,7 +134,7 @@ class Anchoring(Protocol):
         ...
 
     async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
-        """Look once at every round, in order."""
+        """Look once at every round, in order; each is judged by what its reservation says."""
         ...
 
     async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
@@ -141,6 +155,18 @@ class Anchoring(Protocol):
         """
         del beyond, sequence, before
         return None
+
+    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
+        """Say what the ledger shows of a reservation and its candidates; raises unless everybody who is asked answers."""
+        ...
+
+    async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:
+        """Return a transaction that the ledger shows, spends the reservation and carries its commitment.
+
+        Raises:
+            ValidationFailure: it is not shown, or is none of that kind.
+        """
+        ...
 
     async def verify(self, claim: Claim) -> list[Check]:
         """Check a receipt's claim against the live ledger, a line per check."""

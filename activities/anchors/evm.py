@@ -14,8 +14,9 @@ from eth_utils.address import to_checksum_address
 from pydantic import JsonValue
 from typing_extensions import override
 
-from activities.anchors.contract import Anchoring, Check, Claim, Evidence
+from activities.anchors.contract import Anchoring, Check, Claim, Evidence, Fate
 from activities.anchors.evm_evidence import collect
+from activities.anchors.evm_fate import adoptable, fate_of
 from activities.anchors.evm_fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_bid
 from activities.anchors.evm_foreign import ForeignUse
 from activities.anchors.evm_gap import decide_filler, free_below, mark_gap
@@ -37,6 +38,7 @@ from activities.anchors.evm_send import send
 from activities.anchors.evm_settings import EvmSettings
 from activities.anchors.evm_verify import verify_claim
 from activities.anchors.failures import shown
+from activities.anchors.judging import by_rules
 from vaultmesh.domain.failures import AuthFailure, ValidationFailure
 from vaultmesh.domain.ledger import (
     BlockRef,
@@ -224,15 +226,19 @@ class EvmAnchoring(Anchoring):
     async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
         if not rounds:
             return []
-        seen = await self._looks(rounds)
-        self._adapt_poll(seen[0][0])
-        horizons = [horizon for horizon, _ in seen]
-        by_round = list(zip(*(sights for _, sights in seen), strict=True))
-        views = [
-            await self._view(watched, horizons, sights)
-            for watched, sights in zip(rounds, by_round, strict=True)
-        ]
-        return mark_gap(rounds, views, by_round)
+        views: dict[int, RoundView] = {}
+        by_round: dict[int, Sequence[Sight]] = {}
+        for rules, positions in by_rules(rounds, self._signed_under).items():
+            seen = await self._looks(rules, [rounds[position] for position in positions])
+            self._adapt_poll(seen[0][0])
+            horizons = [horizon for horizon, _ in seen]
+            for place, position in enumerate(positions):
+                sights = by_round[position] = [shown[place] for _, shown in seen]
+                views[position] = await self._view(rules, rounds[position], horizons, sights)
+        places = range(len(rounds))
+        return mark_gap(
+            rounds, [views[place] for place in places], [by_round[place] for place in places]
+        )
 
     @override
     async def free_below(self, reservation: Reservation) -> list[int]:
@@ -247,26 +253,30 @@ class EvmAnchoring(Anchoring):
         )
 
     async def _view(
-        self, watched: WatchedRound, horizons: Sequence[Horizon], sights: Sequence[Sight]
+        self,
+        rules: Rules,
+        watched: WatchedRound,
+        horizons: Sequence[Horizon],
+        sights: Sequence[Sight],
     ) -> RoundView:
         """Return what is agreed on; where somebody shows something against the round, what is proven."""
-        view = agreed_view(watched, sights, self._rules)
-        if is_suspected(sights, view, self._rules):
-            return await self._inquired(watched)
+        view = agreed_view(watched, sights, rules)
+        if is_suspected(sights, view, rules):
+            return await self._inquired(rules, watched)
         self._held.pop(watched.round_id, None)
         free = min((one.free_at for one in sights if one.free_at), key=_number, default=None)
         final = min((one.settled_number or 0 for one in horizons), default=0)
         notes = Notes.of(watched).calm(free, final).document()
         return view if notes == watched.notes else view.model_copy(update={"notes": notes})
 
-    async def _inquired(self, watched: WatchedRound) -> RoundView:
+    async def _inquired(self, rules: Rules, watched: WatchedRound) -> RoundView:
         """Ask all providers; of a round that is held only now and then."""
         asked, held = self._held.get(watched.round_id, (0.0, None))
         if held is not None and time.monotonic() - asked < HELD_SECONDS:
             return held
         view = await inquire(
             self._providers,
-            self._rules,
+            rules,
             watched,
             now=datetime.now(UTC),
             wait=self._settings.evidence_wait,
@@ -278,12 +288,24 @@ class EvmAnchoring(Anchoring):
 
     @override
     async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
-        wanted = OwnCall.of(watched, self._rules.contract) if watched is not None else None
-        return await collect(self._providers, self._rules, view, raw, wanted)
+        if watched is None:
+            return await collect(self._providers, self._rules, view, raw, None)
+        rules = self._signed_under(watched)
+        wanted = OwnCall.of(watched, rules.contract)
+        return await collect(self._providers, rules, view, raw, wanted)
+
+    @override
+    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
+        return await fate_of(self._providers, self._rules, reservation, tuple(tx_refs))
+
+    @override
+    async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:
+        return await adoptable(self._providers, self._rules, reservation, tx_ref.lower())
 
     @override
     async def verify(self, claim: Claim) -> list[Check]:
-        return await verify_claim(self._providers, self._rules, claim)
+        rules = self._rules.signed_under(claim.reservation)
+        return await verify_claim(self._providers, rules, claim)
 
     @override
     async def close(self) -> None:
@@ -304,11 +326,16 @@ class EvmAnchoring(Anchoring):
             raise AuthFailure(message) from None
         return account
 
-    async def _looks(self, rounds: Sequence[WatchedRound]) -> list[tuple[Horizon, list[Sight]]]:
+    def _signed_under(self, watched: WatchedRound) -> Rules:
+        return self._rules.signed_under(watched.reservation.fields)
+
+    async def _looks(
+        self, rules: Rules, rounds: Sequence[WatchedRound]
+    ) -> list[tuple[Horizon, list[Sight]]]:
         """Look through as many providers as must agree; past one that stands still, through all."""
 
         async def look(provider: Provider) -> tuple[Horizon, list[Sight]]:
-            return await look_from(provider, self._rules, rounds)
+            return await look_from(provider, rules, rounds)
 
         if self._rules.quorum > 1:
             return await self._providers.every(look)

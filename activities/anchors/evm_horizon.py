@@ -1,7 +1,10 @@
 """The place where it is decided how far one provider's chain reaches, and what of it can't be undone any more (E9)."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pydantic import JsonValue
 
 from activities.anchors.evm_errors import NodeError
 from activities.anchors.evm_reads import Block, block_at, latest_block, quantity
@@ -12,7 +15,7 @@ from vaultmesh.domain.failures import ValidationFailure
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a target's configuration says about a transaction that counts."""
+    """What counts as an anchor, and as final: as configured for new rounds, as signed for those that exist."""
 
     chain_id: int
     contract: str
@@ -26,6 +29,22 @@ class Rules:
     def tag(self) -> str | None:
         """The block tag that the finality rule reads; None when only depth counts."""
         return None if self.finality is EvmFinality.DEPTH else self.finality.value
+
+    @property
+    def recorded(self) -> dict[str, JsonValue]:
+        """What a reservation keeps of them, beside the contract that it calls."""
+        return {"finality": self.finality.value, "confirmations": self.confirmations}
+
+    def signed_under(self, fields: Mapping[str, JsonValue]) -> "Rules":
+        """Return the rules that a recorded reservation was made under; what it does not say is as configured today."""
+        contract, confirmations = fields.get("to"), fields.get("confirmations")
+        finality = {one.value: one for one in EvmFinality}.get(str(fields.get("finality")))
+        return replace(
+            self,
+            contract=contract.lower() if isinstance(contract, str) else self.contract,
+            finality=finality or self.finality,
+            confirmations=confirmations if isinstance(confirmations, int) else self.confirmations,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,6 +250,8 @@ async def decide(
         "gas": gas,
         "data": "0x" + call.data.hex(),
         "blockNumber": height,
+        "persist": call.persist,
+        **rules.recorded,
     }
     return Reservation(account=call.account, sequence=nonce, fields=fields), bid
 

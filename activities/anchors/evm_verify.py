@@ -81,7 +81,7 @@ def _transaction_checks(rules: Rules, claim: Claim, receipt: TxReceipt | None) -
         Check(
             "contract",
             right_place,
-            f"sent to {receipt.to}, claimed {contract}, configured {rules.contract}",
+            f"sent to {receipt.to}, claimed {contract}, expected {rules.contract}",
         ),
         Check(
             "root",

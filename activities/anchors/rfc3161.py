@@ -8,13 +8,14 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from pydantic import JsonValue
 from typing_extensions import override
 
-from activities.anchors.contract import Anchoring, Check, Claim, Evidence
+from activities.anchors.contract import Anchoring, Check, Claim, Evidence, Fate
 from activities.anchors.failures import public_url
 from activities.anchors.rfc3161_evidence import checks_of, clocks_disagree, evidence_of
 from activities.anchors.rfc3161_http import CALL_SECONDS
@@ -120,7 +121,11 @@ class TsaAnchoring(Anchoring):
         await self._pinned()  # nothing is asked for that could not be verified
         nonce = secrets.randbits(NONCE_BITS)
         request = build_request(commitment, nonce, self._settings.policy)
-        fields: Terms = {"commitment": "0x" + commitment.hex(), "request": text_of(request)}
+        fields: Terms = {
+            "commitment": "0x" + commitment.hex(),
+            "request": text_of(request),
+            "quorum": self._settings.quorum,
+        }
         account = ", ".join(public_url(url) for url in self._urls)
         return Reservation(account=account, fields=fields), {}
 
@@ -167,21 +172,35 @@ class TsaAnchoring(Anchoring):
         question = await asyncio.to_thread(self._asked, watched)
         pinned = await self._pinned()
         found = await asyncio.to_thread(self._found, question, pinned) if question else []
-        if question is None or len(found) < self._settings.quorum:
+        quorum = self._quorum(watched.reservation.fields)
+        if question is None or len(found) < quorum:
             message = (
-                f"round {view.round_id} of {self._target} has {len(found)} of {self._settings.quorum} sound replies "
+                f"round {view.round_id} of {self._target} has {len(found)} of {quorum} sound replies "
                 "now; restore out/rounds, or the roots in trustBundle"
             )
             raise NetworkFailure(message)
         return evidence_of(found, bytes_of(raw) or question.request)
 
     @override
+    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
+        """Say whether tokens are stored: a request uses up nothing, and a second one costs nothing."""
+        del tx_refs
+        question, pinned = _question(reservation), await self._pinned()
+        found = await asyncio.to_thread(self._found, question, pinned)
+        enough = len(found) >= self._quorum(reservation.fields)
+        shown = f"{len(found)} sound tokens are stored" if enough else ""
+        return Fate(shown=shown, lines=(f"{len(found)} sound tokens are stored",))
+
+    @override
+    async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:
+        message = f"{tx_ref} can't be adopted: an authority keeps no ledger of what it stamped"
+        raise ValidationFailure(message)
+
+    @override
     async def verify(self, claim: Claim) -> list[Check]:
         pinned = await self._pinned()
-        wanted = self._settings
-        return await asyncio.to_thread(
-            checks_of, claim, pinned, quorum=wanted.quorum, policy=wanted.policy
-        )
+        quorum, policy = self._quorum(claim.reservation), self._settings.policy
+        return await asyncio.to_thread(checks_of, claim, pinned, quorum=quorum, policy=policy)
 
     @override
     async def close(self) -> None:
@@ -189,6 +208,11 @@ class TsaAnchoring(Anchoring):
 
     async def _pinned(self) -> Pinned:
         return await asyncio.to_thread(self._settings.pinned, self._root)
+
+    def _quorum(self, fields: Mapping[str, JsonValue]) -> int:
+        """Return how many tokens make a round's anchor: what it was asked under, or less if less is wanted today."""
+        recorded, today = fields.get("quorum"), self._settings.quorum
+        return min(recorded, today) if isinstance(recorded, int) else today
 
     def _replies(self, commitment: bytes) -> Replies:
         folder = f"{ROUNDS_FOLDER}/{self._target.path}/{round_id(self._target, commitment)}"
@@ -216,7 +240,7 @@ class TsaAnchoring(Anchoring):
     def _view(self, watched: WatchedRound, pinned: Pinned) -> RoundView:
         question = self._asked(watched)
         found = self._found(question, pinned) if question is not None else []
-        if len(found) < self._settings.quorum:
+        if len(found) < self._quorum(watched.reservation.fields):
             return RoundView(round_id=watched.round_id, state=RoundState.MISSING)
         primary = found[0]
         return RoundView(

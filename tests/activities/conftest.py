@@ -39,9 +39,10 @@ async def make_pen(chain: Chain, key: str) -> AsyncIterator[MakePen]:
     opened: list[Pen] = []
 
     async def make(urls: Sequence[str] = (), **settings: JsonValue) -> Pen:
-        await chain.fund(key)
+        own = str(settings.pop("key", key))
+        await chain.fund(own)
         contract = str(settings.pop("contract", chain.contract))
-        pen = open_pen(urls or [chain.url], contract, key, **settings)  # type: ignore[arg-type]
+        pen = open_pen(urls or [chain.url], contract, own, **settings)  # type: ignore[arg-type]
         opened.append(pen)
         return pen
 

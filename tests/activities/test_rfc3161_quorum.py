@@ -213,3 +213,37 @@ def _token(moment: datetime) -> Kept:
     judged = judge(reply, bytes(32), Pinned([root.certificate]), request=request)
     assert judged.token is not None
     return Kept(reply, judged.token, judged.root, judged.authority)
+
+
+async def test_a_round_needs_as_many_tokens_as_when_it_was_asked_for(make_pen: MakePen) -> None:
+    pen = await make_pen()
+    watched = await pen.anchor()
+    assert watched.reservation.fields["quorum"] == 1
+    claim = replace(await pen.claim(watched), reservation=watched.reservation.fields)
+    stricter = await make_pen(quorum=2)
+    assert (await stricter.look(watched)).state is RoundState.INCLUDED
+    assert failed(await stricter.target.verify(claim)) == []
+    assert failed(await stricter.target.verify(replace(claim, reservation={}))) != []
+
+
+async def test_a_lower_quorum_frees_a_round_that_waits_for_an_authority(make_pen: MakePen) -> None:
+    strict = await make_pen(quorum=2)
+    watched = await strict.sign()
+    laxer = await make_pen()
+    await laxer.target.broadcast(
+        watched.reservation, strict.target.sign(watched.reservation, {}, 0)
+    )
+    assert (await strict.look(watched)).state is RoundState.MISSING
+    assert (await laxer.look(watched)).state is RoundState.INCLUDED
+
+
+async def test_a_round_that_was_stamped_is_not_given_up(make_pen: MakePen) -> None:
+    pen = await make_pen()
+    watched = await pen.sign()
+    before = await pen.target.fate(watched.reservation, watched.tx_refs)
+    assert (before.shown, before.unused) == ("", "")
+    await pen.broadcast(watched)
+    after = await pen.target.fate(watched.reservation, watched.tx_refs)
+    assert "sound tokens are stored" in after.shown
+    with pytest.raises(ValidationFailure, match="can't be adopted"):
+        await pen.target.adoptable(watched.reservation, "0x01")

@@ -36,3 +36,14 @@ def test_a_malformed_target_is_refused(text: str) -> None:
 def test_a_target_names_its_files() -> None:
     assert Target.parse("eip155:8453").path == "eip155_8453"
     assert Target.parse("rfc3161:Free_TSA").path == "rfc3161_~46ree~5f~54~53~41"
+
+
+@pytest.mark.parametrize("text", ["eip155:31337", "btc:mainnet", "rfc3161:tsa"])
+def test_a_folder_tells_its_target(text: str) -> None:
+    target = Target.parse(text)
+    assert Target.of_path(target.path) == target
+
+
+@pytest.mark.parametrize("path", ["rfc3161_a~5fb", "eip155", "_x", "EIP155_1", "rfc3161_Big"])
+def test_a_folder_whose_name_does_not_tell_is_nobodys(path: str) -> None:
+    assert Target.of_path(path) is None

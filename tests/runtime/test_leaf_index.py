@@ -89,9 +89,24 @@ def test_a_malformed_manifest_is_reported_until_it_is_mended(store: Failing) -> 
     index = LeafIndex(store, FOLDER, MANIFEST)
     index.note(["good", "bad"])
     assert index.rounds_with(leaf("1")) == ["good"]
-    (refused,) = index.refused()
-    assert refused.path == f"{FOLDER}/bad/{MANIFEST}"
+    assert list(index.unread(0)) == ["bad"]
     put(store, "bad", [leaf("1"), leaf("2")])
     assert sorted(index.rounds_with(leaf("1"))) == ["bad", "good"]
     assert index.rounds_with(leaf("2")) == ["bad"]
-    assert not index.refused()
+    assert index.unread(0) == {}
+
+
+def test_a_manifest_that_is_damaged_later_is_found_in_its_turn_and_its_leaves_stay_known(
+    store: Failing,
+) -> None:
+    put(store, "one", [leaf("1")])
+    put(store, "two", [leaf("2")])
+    index = LeafIndex(store, FOLDER, MANIFEST)
+    index.note(["one", "two"])
+    assert index.unread(2) == {}
+    store.write(f"{FOLDER}/two/{MANIFEST}", b'{"leaves": [')
+    store.delete(f"{FOLDER}/one/{MANIFEST}")
+    assert sorted(index.unread(2)) == ["one", "two"]
+    assert index.rounds_with(leaf("2")) == ["two"]
+    put(store, "one", [leaf("1")])
+    assert list(index.unread(2)) == ["two"]

@@ -28,6 +28,7 @@ PREFIXED = {
     "last_tick_timestamp_seconds": ("gauge", set()),
     "namespaces_missing": ("gauge", set()),
     "workflows_failing": ("gauge", {"type"}),
+    "unreadable_rounds": ("gauge", {"target"}),
 }
 
 
@@ -54,6 +55,7 @@ def _used(prefix: str = "scheduler") -> Metrics:
     metrics.ended(_request(), TARGET, AnchorOutcome(status=OutcomeStatus.ANCHORED))
     metrics.listed({"dao:one": _memo()})
     metrics.talked_to_temporal(1_761_300_100.0)
+    metrics.found_unreadable(TARGET, 1)
     return metrics
 
 

@@ -38,6 +38,8 @@ from vaultmesh.domain.steps import (
     Recovered,
     Reserve,
     Reserved,
+    Resolution,
+    Resolve,
     Seal,
     Sealed,
     SealedRound,
@@ -82,7 +84,7 @@ class ScriptedPen:
         """Return the activities."""
         return [
             self.recover, self.seal, self.reserve, self.sign, self.broadcast, self.bump,
-            self.observe, self.fill, self.record, self.answer, self.report_failure,
+            self.observe, self.fill, self.record, self.resolve, self.answer, self.report_failure,
         ]  # fmt: skip
 
     # --- what the test says ----------------------------------------------------------------------------------------
@@ -218,6 +220,12 @@ class ScriptedPen:
     async def record(self, order: Record) -> Recorded:
         answer: Recorded = self._planned("record", order) or self.records(order)
         await self._gate("record")
+        return answer
+
+    @activity.defn(name="resolve")
+    async def resolve(self, order: Resolve) -> Resolution:
+        answer: Resolution = self._planned("resolve", order) or Resolution(path="resolved.json")
+        await self._gate("resolve")
         return answer
 
     @activity.defn(name="answer")

@@ -40,6 +40,7 @@ from vaultmesh.runtime.configuration import (
     namespaces_path,
 )
 from vaultmesh.runtime.receipt_store import ANCHORS_FOLDER
+from vaultmesh.runtime.round_files import recorded_reservation
 from vaultmesh.runtime.settings import Settings
 from vaultmesh.runtime.storage import LocalStore
 
@@ -148,6 +149,7 @@ class Verifier:
             anchor_ts=receipt.anchor_ts,
             required_depth=receipt.finality.required_depth,
             evidence=receipt.scheme_evidence,
+            reservation=self._reservation(receipt.network, receipt.metadata.round, receipt.tx_ref),
         )
         try:
             checks = await self._target(receipt.network).verify(claim)
@@ -156,6 +158,9 @@ class Verifier:
         if receipt.finality.state is not Finality.OBSERVED:
             return checks
         return links.not_final_yet(checks, (DEPTH_CHECK, FINALITY_CHECK))
+
+    def _reservation(self, target: Target, round_id: str, tx_ref: str) -> Mapping[str, JsonValue]:
+        return recorded_reservation(self._store, target, round_id, tx_ref)
 
     # --- event receipts ------------------------------------------------------------------------
 
@@ -213,7 +218,8 @@ class Verifier:
         anchor = event.anchor
         try:
             opened = self._target(Target.parse(anchor.chain))
-            evidence = await self._found_evidence(opened, event, batch_id)
+            reservation = self._reservation_of_event(event, batch_id)
+            evidence = await self._found_evidence(opened, event, batch_id, reservation)
             claim = Claim(
                 commitment=event.batch_root.digest,
                 tx_ref=anchor.tx,
@@ -225,13 +231,26 @@ class Verifier:
                     "contract": anchor.contract or "",
                     "token": anchor.sig or "",
                 },
+                reservation=reservation,
             )
             return await opened.verify(claim)
         except (AnchorError, InvalidValue) as error:
             return [check("ledger", str(error), passed=False)]
 
+    def _reservation_of_event(self, event: EventReceipt, batch_id: str) -> Mapping[str, JsonValue]:
+        """Return the reservation of the round that gave an event its anchor, as the batch's receipts name it."""
+        receipts = map(_readable, self.receipts_of(batch_id) if batch_id else [])
+        for one in receipts:
+            if one is not None and one.tx_ref == event.anchor.tx:
+                return self._reservation(one.network, one.metadata.round, one.tx_ref)
+        return {}
+
     async def _found_evidence(
-        self, opened: "Anchoring", event: EventReceipt, batch_id: str
+        self,
+        opened: "Anchoring",
+        event: EventReceipt,
+        batch_id: str,
+        reservation: Mapping[str, JsonValue],
     ) -> Mapping[str, JsonValue]:
         """Return what the ledger itself shows of the transaction: a legacy anchor carries no evidence."""
         anchor = event.anchor
@@ -239,7 +258,7 @@ class Verifier:
             round_id=batch_id,
             commitment=event.batch_root.receipt_form,
             label=batch_id,
-            reservation=Reservation(account=anchor.contract or "", fields={}),
+            reservation=Reservation(account=anchor.contract or "", fields=dict(reservation)),
             tx_refs=[anchor.tx],
             signed_at=datetime.fromtimestamp(anchor.ts, UTC),
         )

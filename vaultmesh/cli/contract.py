@@ -1,7 +1,7 @@
 """The place where `contract deploy` is: the anchor contract is put on a chain once, before the first anchor.
 
-The address alone goes to standard output. A deployment takes a nonce that no pen reserved: while a worker anchors with
-the same key, the deployment waits for its turn or fails, and the worker notices a nonce that is not its own.
+The address alone goes to standard output. A deployment takes a nonce that no aggregator reserved. So it is refused while
+a round of the same account is open below the root; and a nonce that another transaction took ends it at once.
 """
 
 import argparse
@@ -25,7 +25,9 @@ from vaultmesh.runtime.configuration import (
     load_namespaces,
     namespaces_path,
 )
+from vaultmesh.runtime.round_store import RoundStore
 from vaultmesh.runtime.settings import Settings
+from vaultmesh.runtime.storage import LocalStore
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -37,6 +39,9 @@ SCHEME = "eip155"
 """Contracts are a matter of EVM chains alone."""
 INCLUDED_WITHIN_SECONDS = 300.0
 POLL_SECONDS = 0.5
+LOOKS_IN_VAIN = 3
+"""Looks that find the nonce used and no receipt: the nodes behind one address lag behind each other."""
+_MEND = "stop the workers, wait until status shows no open round, and deploy again; or deploy with the key of another account"
 _TX_TYPE = 2
 _SUCCESS = "0x1"
 
@@ -53,7 +58,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has
         "deploy",
         help="deploy the anchor contract, and print its address",
         description="Deploy the anchor contract with endpoint and key of the target's section in anchors.yaml, and print its "
-        "address. Do it before a worker anchors with the same key.",
+        "address. Do it before a worker anchors with the same key: it is refused while a round of that key is on its way.",
         epilog="example: python starter.py contract deploy --target eip155:31337",
     )
     deploy.add_argument("--target", metavar="eip155:N", help="default: the one that is configured")
@@ -130,13 +135,31 @@ async def _deploy(target: Target, settings: Settings) -> Deployed:
     except ValueError as error:
         message = "the key is not a valid private key of this curve; correct key or keyFile"
         raise output.Refusal(message) from error
+    await asyncio.to_thread(_refuse_beside_open_rounds, target, settings, account.address)
     providers = Providers([url.get_secret_value() for url in section.endpoints], section.quorum)
     try:
-        signed = await _signed(providers, section, target, account)
+        deployment = await _signed(providers, section, target, account)
         output.note(f"deploying to {target} from {account.address}")
-        return await _included(providers, signed)
+        return await _included(providers, deployment)
     finally:
         await providers.close()
+
+
+def _refuse_beside_open_rounds(target: Target, settings: Settings, account: str) -> None:
+    """Raise `Refusal` while an aggregator has a transaction of this account on its way; blocks."""
+    rounds = RoundStore(LocalStore(settings.root), target)
+    try:
+        for one in rounds.open_rounds():
+            (*_, newest) = rounds.candidates(one)
+            if newest.reservation.get("account") == account:
+                nonce = newest.reservation.get("sequence")
+                message = (
+                    f"round {one} of {target} is on its way with nonce {nonce} of {account}: a deployment with the same key would "
+                    f"get into its way; {_MEND}"
+                )
+                raise output.Refusal(message)
+    except InvalidValue as error:
+        raise output.Refusal(str(error)) from error
 
 
 def _section(target: Target, settings: Settings) -> "EvmSettings":
@@ -152,9 +175,26 @@ def _section(target: Target, settings: Settings) -> "EvmSettings":
     return anchors.settings(target, BeforeContract, signing=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Deployment:
+    """A signed deployment."""
+
+    account: str
+    nonce: int
+    raw: str
+    tx_ref: str
+
+    def taken(self) -> output.Refusal:
+        """Return the complaint that somebody else used its nonce."""
+        return output.Refusal(
+            f"nonce {self.nonce} of {self.account} was taken by another transaction, so that the deployment {self.tx_ref} can't be "
+            f"included any more: is an aggregator running with the same key? {_MEND[0].upper()}{_MEND[1:]}"
+        )
+
+
 async def _signed(
     providers: "Providers", section: "EvmSettings", target: Target, account: "LocalAccount"
-) -> str:
+) -> _Deployment:
     """Decide nonce, gas and fees, and return the signed bytes.
 
     Raises:
@@ -184,28 +224,54 @@ async def _signed(
             "maxFeePerGas": bid.max_fee_wei, "maxPriorityFeePerGas": bid.tip_wei,
         }
     )  # fmt: skip
-    return "0x" + signed.raw_transaction.hex()
+    raw, tx_ref = "0x" + signed.raw_transaction.hex(), "0x" + signed.hash.hex()
+    return _Deployment(account.address, nonce, raw, tx_ref)
 
 
-async def _included(providers: "Providers", raw: str) -> Deployed:
+async def _included(providers: "Providers", deployment: _Deployment) -> Deployed:
     """Send the bytes and wait until they are in a block; the same bytes may be sent again at will.
 
     Raises:
         NetworkFailure: they are in no block in time.
-        Refusal: the transaction reverted.
+        Refusal: the transaction reverted, or another one took its nonce.
     """
-    sent = str(await providers.first(lambda one: one.call("eth_sendRawTransaction", raw)))
+    sent = deployment.tx_ref
+    await _send(providers, deployment)
     deadline = time.monotonic() + INCLUDED_WITHIN_SECONDS
+    looks_in_vain = 0
     while time.monotonic() < deadline:
         found = await providers.first(lambda one: one.call("eth_getTransactionReceipt", sent))
         if isinstance(found, dict) and found.get("blockNumber"):
             return _outcome(sent, found)
+        if looks_in_vain >= LOOKS_IN_VAIN:
+            raise deployment.taken()
         await asyncio.sleep(POLL_SECONDS)
+        looks_in_vain = looks_in_vain + 1 if await _is_used(providers, deployment) else 0
     message = (
         f"{sent} is in no block after {INCLUDED_WITHIN_SECONDS:g} s; look for it before you deploy again, "
         "or raise maxFeePerGasGwei"
     )
     raise NetworkFailure(message)
+
+
+async def _send(providers: "Providers", deployment: _Deployment) -> None:
+    from activities.anchors.evm_errors import Meaning, NodeError  # noqa: PLC0415
+
+    try:
+        await providers.first(lambda one: one.call("eth_sendRawTransaction", deployment.raw))
+    except NodeError as error:
+        if error.meaning in (Meaning.CONSUMED, Meaning.FEE_TOO_LOW):  # another one is in its place
+            raise deployment.taken() from error
+        if error.meaning is not Meaning.KNOWN:
+            raise
+
+
+async def _is_used(providers: "Providers", deployment: _Deployment) -> bool:
+    """Say whether every provider that answers counts its nonce as used."""
+    from activities.anchors.evm_reads import count_at  # noqa: PLC0415
+
+    counts = await providers.every(lambda one: count_at(one, deployment.account, "latest"))
+    return min(counts) > deployment.nonce
 
 
 def _outcome(sent: str, found: Mapping[str, JsonValue]) -> Deployed:

@@ -250,4 +250,5 @@ def target_view(target: str, answer: AggregatorView | None) -> TargetView:
         problems.append(
             f"held since {rfc3339(answer.held.since)}, {answer.held.kind}: {answer.held.message}"
         )
-    return TargetView(**dict(answer), state=state, problems=problems)
+    lines = [*problems, *answer.problems]
+    return TargetView(**{**dict(answer), "state": state, "problems": lines})

@@ -114,6 +114,8 @@ class WatchedRound(Wire):
     block: BlockRef | None = None
     depths: list[int] = Field(default_factory=list)
     """Required depths that are not final yet, ascending."""
+    stored: Terms = Field(default_factory=dict)
+    """What a receipt of it carries of the ledger already; only told where evidence is collected."""
     claimed_block: int | None = None
     """Block that receipts say it is in, where its workflow has not seen it included yet."""
     notes: Terms = Field(default_factory=dict)

@@ -19,6 +19,8 @@ NOTE_FAILURE = "note_failure"
 ENQUEUE, WITHDRAW, BUMP_FEE = "enqueue", "withdraw", "bump_fee"
 REOPENED = "reopened"
 STATUS = "status"
+RESOLVE = "resolve"
+"""Update of an aggregator: an operator decides about a round."""
 
 ATTRIBUTE_NAMESPACE, ATTRIBUTE_STATUS, ATTRIBUTE_TARGET = (
     "VmshNamespace",

@@ -106,6 +106,7 @@ class PenRound(BaseModel):
             sent=True,
             open_depths=one.sealed.required_depths,
             claimed_block=one.claimed_block,
+            state=RoundState.LOST if one.lost else RoundState.PENDING,
         )
 
     @property
@@ -159,7 +160,12 @@ class PenRound(BaseModel):
     def known(self) -> KnownRound:
         """Return what the steps are told of it."""
         total = self.sealed.candidates + len(self.candidates)
-        return KnownRound(round_id=self.round_id, candidates=total, recorded=self.recorded)
+        return KnownRound(
+            round_id=self.round_id,
+            candidates=total,
+            recorded=self.recorded,
+            lost=self.state is RoundState.LOST,
+        )
 
 
 class PenState(BaseModel):
@@ -190,6 +196,8 @@ class PenState(BaseModel):
     last_rejected: RejectedView | None = None
     fill_gap_now: bool = False
     """An operator wants a gap filled without waiting for rounds that are owed."""
+    problems: list[str] = Field(default_factory=list)
+    """Signed rounds that can't be read, a line each, as the last step that looked found them."""
 
     def unincluded(self) -> list[PenRound]:
         """Return the rounds that hold up new ones, in order of reservation."""
@@ -296,6 +304,7 @@ class PenState(BaseModel):
             last_sequence=self.last.sequence if self.last else None,
             last_rejected=self.last_rejected,
             revision=self.revision,
+            problems=self.problems,
         )
 
 

@@ -229,6 +229,8 @@ class AggregatorView(View):
     last_sequence: int | None = None
     last_rejected: RejectedView | None = None
     revision: int = 0
+    problems: list[str] = Field(default_factory=list)
+    """Signed rounds that can't be read, a line each."""
 
 
 class TargetView(AggregatorView):

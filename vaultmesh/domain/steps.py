@@ -17,6 +17,7 @@ from vaultmesh.domain.ledger import (
     WatchedRound,
 )
 from vaultmesh.domain.messages import AnchorRequest, BackoffSettings, Wire
+from vaultmesh.domain.resolving import Decision
 from vaultmesh.domain.target import Target
 
 
@@ -28,6 +29,8 @@ class KnownRound(Wire):
     """How many candidates of it the caller knows, over all its reservations."""
     recorded: bool = False
     """Whether its receipts have been written at least once."""
+    lost: bool = False
+    """Whether the caller knows it to be lost."""
 
 
 class Seal(Wire):
@@ -88,6 +91,8 @@ class Sealed(Wire):
     resealed: list[str] = Field(default_factory=list)
     """Lost rounds all of whose leaves are in the new round or in another open one."""
     settings: PenSettings = PenSettings()
+    problems: list[str] = Field(default_factory=list)
+    """Signed rounds that can't be read, a line each."""
 
 
 class Reserve(Wire):
@@ -221,6 +226,27 @@ class Recorded(Wire):
     """Closed rounds that gave receipts which are not final yet: they are open again, and the caller MUST recover."""
 
 
+class Resolve(Wire):
+    """Input of `resolve`: an operator's decision about a round that evidence can't decide."""
+
+    target: Target
+    round_id: str
+    decision: Decision
+    tx_ref: str = ""
+    """The transaction that is adopted."""
+    by: str
+    """Who decided."""
+
+
+class Resolution(Wire):
+    """Result of `resolve`."""
+
+    path: str = ""
+    """Where the decision lies; empty if it was made before."""
+    lines: list[str] = Field(default_factory=list)
+    """What was found, a line each."""
+
+
 class Recover(Wire):
     """Input of `recover`."""
 
@@ -240,6 +266,8 @@ class RecoveredRound(Wire):
     """Requests that have receipts from this round without being named in its manifest."""
     claimed_block: int | None = None
     """Highest block that a verified receipt of this round names; None if there is none, or the ledger has no blocks."""
+    lost: bool = False
+    """Whether an operator decided that it is lost: its leaves are owed again."""
 
 
 class Recovered(Wire):

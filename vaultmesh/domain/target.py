@@ -47,6 +47,15 @@ class Target:
         return f"{self.scheme}_{path_form(self.reference)}"
 
     @classmethod
+    def of_path(cls, path: str) -> Self | None:
+        """Return the target whose folder is called so; None where the name alone does not tell."""
+        scheme, _, reference = path.partition("_")
+        if _FORM.fullmatch(f"{scheme}:{reference}") is None:
+            return None
+        found = cls(scheme, reference)
+        return found if found.path == path else None
+
+    @classmethod
     def __get_pydantic_core_schema__(
         cls, source: type, handler: GetCoreSchemaHandler
     ) -> CoreSchema:

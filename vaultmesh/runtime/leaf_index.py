@@ -3,6 +3,7 @@
 1. It is built at the first question and then grows with the rounds that are noted.
 2. A manifest is in it wholly, or waits and is read at the next question: a failure loses no leaf.
 3. It takes 12 bytes a leaf and says "may": the reader checks the manifest.
+4. Some manifests that were read are looked at again in turn: a file may be damaged later.
 """
 
 import threading
@@ -39,6 +40,8 @@ class LeafIndex:
         self._keys = array("Q")
         self._places = array("L")
         self._recent: dict[int, list[int]] = {}
+        self._turn = 0
+        """Place of the round that is looked at again next."""
 
     def note(self, identities: Iterable[str]) -> None:
         """Take rounds in at the next question."""
@@ -61,10 +64,33 @@ class LeafIndex:
                 position += 1
             return [self._rounds[place] for place in places]
 
-    def refused(self) -> list[Refused]:
-        """Return the manifests that can't be read; each is tried again at every question."""
+    def unread(self, again: int) -> dict[str, str]:
+        """Return the rounds whose manifest is missing or can't be read, and why; each is tried again every time.
+
+        So many of those that were read are looked at once more.
+        """
         with self._lock:
-            return list(self._refused.values())
+            self._look_again(again)
+            self._read_waiting()
+            missing = f"{self._manifest_name} is missing"
+            return {
+                one: self._refused[one].reason if one in self._refused else missing
+                for one in sorted(self._waiting)
+            }
+
+    def _look_again(self, count: int) -> None:
+        """Have manifests that don't hold leaves any more wait; what they held stays known."""
+        for _ in range(min(count, len(self._rounds))):
+            self._turn %= len(self._rounds)
+            identity = self._rounds[self._turn]
+            self._turn += 1
+            content = self._store.read(f"{self._folder}/{identity}/{self._manifest_name}")
+            try:
+                is_whole = content is not None and any(_leaves(content))
+            except InvalidValue:
+                is_whole = False
+            if not is_whole:
+                self._waiting.add(identity)
 
     def _read_waiting(self) -> None:
         try:
@@ -79,6 +105,7 @@ class LeafIndex:
         path = f"{self._folder}/{identity}/{self._manifest_name}"
         content = self._store.read(path)
         if content is None:
+            self._refused.pop(identity, None)
             return
         try:
             keys = [_key(leaf) for leaf in _leaves(content)]

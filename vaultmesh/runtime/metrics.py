@@ -69,6 +69,12 @@ class Metrics:
             ("type",),
             registry=self.registry,
         )
+        self._unreadable = Gauge(
+            f"{prefix}_unreadable_rounds",
+            "Signed rounds in out/rounds that can't be read: restore them, or decide with resolve.",
+            ("target",),
+            registry=self.registry,
+        )
         self.found_failing(())
 
         def counter(name: str, text: str, labels: Iterable[str]) -> Counter:
@@ -124,6 +130,10 @@ class Metrics:
         """Take the type of each workflow that is failing now."""
         for name in (NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW):
             self._failing.labels(name).set(types.count(name))
+
+    def found_unreadable(self, target: Target, rounds: int) -> None:
+        """Take how many signed rounds of a target can't be read now."""
+        self._unreadable.labels(str(target)).set(rounds)
 
     def attempted(self, request: AnchorRequest, target: Target) -> None:
         """Count a request that is sent for the first time."""

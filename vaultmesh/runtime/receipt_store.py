@@ -7,7 +7,7 @@
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -161,6 +161,19 @@ class ReceiptStore:
                 receipt = self._readable_at(f"{place}/{name}")
                 if receipt is not None and receipt.metadata.batch_id == batch_id:
                     found.append(receipt)
+        return found
+
+    def of_rounds(
+        self, target: Target, round_ids: Collection[str]
+    ) -> dict[str, list[AnchorReceipt]]:
+        """Return the readable receipts that name these rounds, by round; reads every receipt of the target."""
+        found: dict[str, list[AnchorReceipt]] = {}
+        for namespace in sorted(self._store.names(ANCHORS_FOLDER)):
+            folder = f"{ANCHORS_FOLDER}/{namespace}"
+            for batch in sorted(self._store.names(folder)):
+                receipt = self._readable_at(f"{folder}/{batch}/{target.path}.json")
+                if receipt is not None and receipt.metadata.round in round_ids:
+                    found.setdefault(receipt.metadata.round, []).append(receipt)
         return found
 
     def derive_event_receipts(self, batch_id: str, root: MerkleRoot) -> list[Refused]:

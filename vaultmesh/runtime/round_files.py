@@ -6,17 +6,24 @@
 3. `closed.json` says that nobody needs to watch the round any more. A lost round is open again once
    it has a candidate that its end did not count: a direct commitment that is sealed again.
 4. `riders.json` names who has receipts of the round beyond those that the manifest names.
+5. `resolved.json` is an operator's decision about a round that evidence can't decide; a later one about the same
+   folder is `resolved-2.json`, and so on.
+6. A manifest that can't be read any more may be known from elsewhere: receipts name leaves, salts and paths.
 """
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import partial
 from typing import TypeVar
 
+from pydantic import JsonValue
+
 from vaultmesh.domain.aggregation import read_document
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.names import path_form
+from vaultmesh.domain.resolving import Decision, Resolved
 from vaultmesh.domain.riders import Rider, Riders
 from vaultmesh.domain.rounds import Candidate, Closed, Manifest, RoundOutcome, parse_manifest
 from vaultmesh.domain.target import Target
@@ -24,13 +31,17 @@ from vaultmesh.runtime.storage import FileStamp, Store
 
 ROUNDS_FOLDER = "out/rounds"
 MANIFEST = "manifest.json"
+MOST_RESOLUTIONS = 32
+"""Decisions about one folder; more are no operator's."""
 MOST_LEAVES_KEPT = 4_000
 """Leaves of the manifests that are kept in memory, about 3 kB each."""
 
 _CLOSED, _RIDERS, _CANDIDATE, _SUFFIX = "closed.json", "riders.json", "candidate-", ".json"
+_RESOLVED = "resolved"
 _parse_candidate = partial(read_document, Candidate)
 _parse_closed = partial(read_document, Closed)
 _parse_riders = partial(read_document, Riders)
+_parse_resolved = partial(read_document, Resolved)
 Document = TypeVar("Document")
 
 
@@ -54,6 +65,7 @@ class RoundFiles:
         self._store = store
         self._lock = threading.RLock()
         self._manifests: OrderedDict[str, Manifest] = OrderedDict()
+        self._restored: dict[str, Manifest] = {}
 
     def create_manifest(self, manifest: Manifest) -> bool:
         """Store a manifest; False: a seal that was lost left one behind.
@@ -63,8 +75,13 @@ class RoundFiles:
         content = manifest.document().encode()
         return self._store.create(f"{self.folder}/{manifest.round_id}/{MANIFEST}", content)
 
+    def restored(self, manifest: Manifest) -> None:
+        """Take a manifest from elsewhere for one that can't be read; nothing is written."""
+        with self._lock:
+            self._restored[manifest.round_id] = manifest
+
     def read_manifest(self, round_id: str) -> Manifest:
-        """Return a round's manifest.
+        """Return a round's manifest: from its file, or as it was restored from elsewhere.
 
         Raises:
             InvalidValue: it is missing or malformed, or is not this round's.
@@ -73,6 +90,16 @@ class RoundFiles:
             if round_id in self._manifests:
                 self._manifests.move_to_end(round_id)
                 return self._manifests[round_id]
+        try:
+            return self.stored_manifest(round_id)
+        except InvalidValue:
+            with self._lock:
+                if round_id in self._restored:
+                    return self._restored[round_id]
+            raise
+
+    def stored_manifest(self, round_id: str) -> Manifest:
+        """Return what a round's file says now; raises as `read_manifest` does."""
         path = f"{self.folder}/{round_id}/{MANIFEST}"
         content = self._store.read(path)
         if content is None:
@@ -155,6 +182,68 @@ class RoundFiles:
             path = f"{self.folder}/{round_id}/{_RIDERS}"
             self._store.write(path, every.document().encode())
 
+    def resolutions(self, round_id: str) -> list[Resolved]:
+        """Return what operators decided about a round, oldest first.
+
+        Raises:
+            InvalidValue: a decision can't be read.
+        """
+        names = self._store.names(f"{self.folder}/{round_id}")
+        numbers = sorted(filter(None, map(_resolution_number, names)))
+        found: list[Resolved] = []
+        for number in numbers:
+            path = self._resolution_path(round_id, number)
+            content = self._store.read(path)
+            if content is not None:
+                found.append(_read(path, content, _parse_resolved))
+        return found
+
+    def resolve(self, round_id: str, resolved: Resolved) -> str:
+        """Store a decision durably, as the next one about its folder; returns where it lies.
+
+        Raises:
+            InvalidValue: an earlier decision about the same reservation is another one.
+        """
+        for _ in range(MOST_RESOLUTIONS):
+            earlier = self.resolutions(round_id)
+            _require_undecided(round_id, resolved, earlier)
+            path = self._resolution_path(round_id, len(earlier) + 1)
+            if self._store.create(path, resolved.document().encode()):
+                return path
+        message = f"others decide about round {round_id} at the same time; look at status"
+        raise InvalidValue(message)
+
+    def complete_adoptions(self, round_id: str) -> None:
+        """Store the transactions that operators adopted as candidates; nothing happens for those that are.
+
+        Raises:
+            InvalidValue: a file of the round is malformed.
+        """
+        for one in self.resolutions(round_id):
+            while one.candidate is not None and not self._is_candidate(round_id, one.tx_ref):
+                numbered = one.candidate.model_copy(update={"n": self.count(round_id)})
+                self.add_candidate(round_id, numbered)
+
+    def _is_candidate(self, round_id: str, tx_ref: str) -> bool:
+        return any(one.tx_ref == tx_ref for one in self.candidates(round_id))
+
+    def is_forgotten(self, round_id: str) -> bool:
+        """Say whether an operator gave a round up that can't be read; raises as `resolutions` does."""
+        if not self._store.exists(self._resolution_path(round_id, 1)):
+            return False
+        return any(one.decision is Decision.FORGOTTEN for one in self.resolutions(round_id))
+
+    def is_given_up(self, round_id: str, reservation: dict[str, JsonValue]) -> bool:
+        """Say whether an operator decided that a reservation is lost; raises as `resolutions` does."""
+        return any(
+            one.decision is Decision.LOST and one.is_about(reservation)
+            for one in self.resolutions(round_id)
+        )
+
+    def _resolution_path(self, round_id: str, number: int) -> str:
+        name = _RESOLVED if number == 1 else f"{_RESOLVED}-{number}"
+        return f"{self.folder}/{round_id}/{name}{_SUFFIX}"
+
     def reopen(self, round_id: str) -> None:
         """Forget a round's end: receipts of it are to change still."""
         self._store.delete(f"{self.folder}/{round_id}/{_CLOSED}")
@@ -180,12 +269,52 @@ class RoundFiles:
         return f"{self.folder}/{round_id}/{_CANDIDATE}{n}{_SUFFIX}"
 
 
+def recorded_reservation(
+    store: Store, target: Target, round_id: str, tx_ref: str
+) -> Mapping[str, JsonValue]:
+    """Return what a round's signature covered, as our own record says; empty where it can't be read.
+
+    Of several reservations it is the one of the candidate that the ledger knows as `tx_ref`, else the newest.
+    """
+    if path_form(round_id) != round_id:
+        return {}
+    try:
+        candidates = RoundFiles(store, target).candidates(round_id)
+    except InvalidValue:
+        return {}
+    named = [one for one in candidates if one.tx_ref == tx_ref] or candidates
+    fields = named[-1].reservation.get("fields") if named else None
+    return fields if isinstance(fields, dict) else {}
+
+
 def _read(path: str, content: bytes, parse: Callable[[bytes], Document]) -> Document:
     try:
         return parse(content)
     except InvalidValue as error:
         message = f"{path}: {error}; restore it from a backup"
         raise InvalidValue(message) from error
+
+
+def _require_undecided(round_id: str, resolved: Resolved, earlier: Iterable[Resolved]) -> None:
+    """Raise `InvalidValue` if another decision about the same reservation contradicts this one."""
+    final = (Decision.LOST, Decision.FORGOTTEN)
+    for one in earlier:
+        same = resolved.reservation is None or one.is_about(resolved.reservation)
+        if one.decision in final and same:
+            message = (
+                f"round {round_id} was decided as {one.decision.value} by {one.by} at {one.decided_at.isoformat()}; "
+                "a decision is never changed"
+            )
+            raise InvalidValue(message)
+
+
+def _resolution_number(name: str) -> int:
+    """Return which decision a file is; 0: none."""
+    if name == f"{_RESOLVED}{_SUFFIX}":
+        return 1
+    number = name.removeprefix(f"{_RESOLVED}-").removesuffix(_SUFFIX)
+    is_one = name == f"{_RESOLVED}-{number}{_SUFFIX}" and number.isascii() and number.isdigit()
+    return int(number) if is_one else 0
 
 
 def _candidate_numbers(names: Iterable[str]) -> Iterator[int]:

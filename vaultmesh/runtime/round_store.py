@@ -5,8 +5,10 @@
 3. A malformed file is reported by name and never stops the others.
 """
 
+import time
 from bisect import insort
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import filterfalse
 
@@ -24,13 +26,29 @@ from vaultmesh.runtime.leaf_index import LeafIndex
 from vaultmesh.runtime.round_files import MANIFEST, Added, RoundFiles
 from vaultmesh.runtime.storage import Store
 
-__all__ = ["Added", "RoundStore"]
+__all__ = ["Added", "Damage", "RoundStore"]
+
+LOOKED_AT_AGAIN = 16
+"""Manifests of ended rounds that a look for damage reads again in turn, after a rest."""
+LOOK_AGAIN_SECONDS = 5.0
 
 MOST_FINAL = 256
 """Newest final rounds that are kept in mind: what a reorganisation beyond finality may undo."""
 
 Rank = tuple[int, bool, int]
 """What reservations are compared by: sequence, whether the round is open, Unix ns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A signed round that can't be read."""
+
+    round_id: str
+    refused: Refused
+    is_open: bool
+    """Whether it may be on its way into the ledger."""
+    signed_at: float
+    """Unix seconds at which its first candidate was stored: what it holds is older."""
 
 
 class RoundStore(RoundFiles):
@@ -42,8 +60,9 @@ class RoundStore(RoundFiles):
         self._known: set[str] = set()
         self._unfinished: set[str] = set()
         self._version: str | None = None
-        self._refused: list[Refused] = []
+        self._refused: dict[str, Refused] = {}
         self._revision = 0
+        self._look_again_at = 0.0
         self._highest: dict[str, int] = {}
         """Highest sequence of each account, over the final rounds."""
         self._newest: tuple[Rank, str] | None = None
@@ -87,20 +106,58 @@ class RoundStore(RoundFiles):
             return [one for _, one in reversed(self._finals) if one not in self._unfinished]
 
     def problems(self) -> list[str]:
-        """Return what could not be read, a line each."""
-        self._look()
-        with self._lock:
-            return [str(refused) for refused in (*self._refused, *self._leaves.refused())]
+        """Return which signed rounds can't be read, a line each."""
+        return [str(one.refused) for one in self.damaged()]
 
     def unreadable(self) -> list[str]:
         """Return the signed rounds without an end that can't be read, a line each."""
         self._look()
         with self._lock:
-            return [str(refused) for refused in self._refused]
+            return [str(refused) for refused in self._refused.values()]
+
+    def damaged(self) -> list[Damage]:
+        """Return the signed rounds that can't be read, also those that were restored from elsewhere.
+
+        Without those that an operator gave up, and those that are lost: their leaves are owed again as it is.
+        """
+        self._look()
+        with self._lock:
+            found = dict(self._refused)
+        unread = self._leaves.unread(LOOKED_AT_AGAIN if self._rested() else 0)
+        reasons = {
+            one: Refused(f"{self.folder}/{one}/{MANIFEST}", f"{reason}; restore it from a backup")
+            for one, reason in unread.items()
+            if one not in found and self.holding_directly(one) is not None
+        }
+        return [
+            Damage(one, refused, one in found or self.closed(one) is None, self.signed_at(one))
+            for one, refused in (found | reasons).items()
+        ]
+
+    def _rested(self) -> bool:
+        with self._lock:
+            if time.monotonic() < self._look_again_at:
+                return False
+            self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
+            return True
+
+    def signed_at(self, round_id: str) -> float:
+        """Return when a round was signed first, in Unix seconds; now where no candidate tells."""
+        stamps = (self.candidate_stamp(round_id, n) for n in range(self.count(round_id)))
+        times = [stamp.modified_ns / 1e9 for stamp in stamps if stamp is not None]
+        return min(times, default=time.time())
 
     def unknown_to(self, known: Mapping[str, int]) -> list[str]:
         """Return open rounds with more candidates than a caller knows, given its count by round."""
         return [one for one in self.open_rounds() if self.count(one) > known.get(one, 0)]
+
+    def given_up(self) -> list[str]:
+        """Return the open rounds whose newest reservation an operator decided to be lost."""
+        return [
+            one
+            for one in self.open_rounds()
+            if self.resolutions(one) and self.is_given_up(one, self.candidates(one)[-1].reservation)
+        ]
 
     def highest_sequence(self, account: str) -> int | None:
         """Return the highest sequence that an account ever reserved here, as far as it is stored.
@@ -113,7 +170,7 @@ class RoundStore(RoundFiles):
             unfinished = sorted(self._unfinished)
             highest = self._highest.get(account, -1)
         for one in unfinished:
-            for candidate in self.candidates(one):
+            for candidate in self._reserved_by(one):
                 if candidate.reservation.get("account") == account:
                     highest = max(highest, _sequence(candidate))
         return highest if highest >= 0 else None
@@ -146,8 +203,27 @@ class RoundStore(RoundFiles):
         if not ranked:
             return None
         _, newest = max(ranked)
-        candidates = self.candidates(newest)
+        try:
+            candidates = self.candidates(newest)
+        except InvalidValue:
+            closed = self.closed(newest)
+            if closed is None or not closed.account:
+                raise
+            return {"account": closed.account, "sequence": closed.sequence, "fields": {}}
         return max(candidates, key=_sequence_then_number).reservation if candidates else None
+
+    def _reserved_by(self, round_id: str) -> list[Candidate]:
+        """Return a round's candidates; none where an operator gave up what can't be read.
+
+        Raises:
+            InvalidValue: one of them is malformed: its reservation might be taken a second time.
+        """
+        try:
+            return self.candidates(round_id)
+        except InvalidValue:
+            if self.is_forgotten(round_id):
+                return []
+            raise
 
     def highest_revision(self) -> int:
         """Return the highest revision that the ends of rounds tell."""
@@ -196,12 +272,23 @@ class RoundStore(RoundFiles):
         return self.holding_directly(round_id(self.target, root.digest))
 
     def holding_directly(self, round_id: str) -> str | None:
-        """Return a round's id if it is signed and not lost."""
+        """Return a round's id if it is signed, not lost, and not given up for being unreadable."""
         if self.count(round_id) == 0:
             return None
         closed = self.closed(round_id)
         is_lost = closed is not None and closed.outcome is RoundOutcome.LOST
-        return None if is_lost else round_id
+        return None if is_lost or self._is_given_up_unread(round_id) else round_id
+
+    def _is_given_up_unread(self, round_id: str) -> bool:
+        """Say whether an operator gave up a round that can't be read still; one that was mended counts again."""
+        if not self.is_forgotten(round_id):
+            return False
+        try:
+            self.read_manifest(round_id)
+            self.candidates(round_id)
+        except InvalidValue:
+            return True
+        return False
 
     def find_leaf(self, leaf: Leaf, *, besides: Container[str] = ()) -> str | None:
         """Return the newest round that holds a leaf, is signed and not lost, and none of `besides`.
@@ -215,7 +302,12 @@ class RoundStore(RoundFiles):
                 continue
             if leaf in self.read_manifest(found).positions:
                 return found
-        return None
+        with self._lock:
+            restored = list(self._restored.items())
+        holding = (one for one, manifest in restored if leaf in manifest.positions)
+        return next(
+            (one for one in holding if one not in besides and self.holding_directly(one)), None
+        )
 
     def _look(self) -> dict[str, Closed | None]:
         """Return every unfinished round that has candidates, with its end if it was lost."""
@@ -223,20 +315,33 @@ class RoundStore(RoundFiles):
         with self._lock:
             unfinished = sorted(self._unfinished)
         found: dict[str, Closed | None] = {}
-        refused: list[Refused] = []
+        refused: dict[str, Refused] = {}
         for one in unfinished:
             try:
                 closed = self.closed(one)
                 if closed is not None and closed.outcome is RoundOutcome.FINAL:
                     self._finish(one, closed)
                 elif self.count(one):
-                    self.read_manifest(one)
+                    self._require_readable(one, closed)
                     found[one] = closed
             except InvalidValue as error:
-                refused.append(Refused(f"{self.folder}/{one}", str(error)))
+                if not self._is_given_up(one):
+                    refused[one] = Refused(f"{self.folder}/{one}", str(error))
         with self._lock:
             self._refused = refused
         return found
+
+    def _require_readable(self, one: str, closed: Closed | None) -> None:
+        """Read what going on with a round needs; one that is lost is needed no more."""
+        if closed is None:
+            self.read_manifest(one)
+            self.candidates(one)
+
+    def _is_given_up(self, one: str) -> bool:
+        try:
+            return self.is_forgotten(one)
+        except InvalidValue:
+            return False
 
     def _finish(self, one: str, closed: Closed) -> None:
         """Remember of a final round what must not be forgotten, and look at it no more."""
@@ -267,7 +372,7 @@ class RoundStore(RoundFiles):
             unfinished = sorted(self._unfinished)
         for one in unfinished:
             is_open = looked_at.get(one) is None
-            for candidate in self.candidates(one):
+            for candidate in self._reserved_by(one):
                 stamp = self.candidate_stamp(one, candidate.n)
                 stored_ns = stamp.modified_ns if stamp else 0
                 ranked.append(((_sequence(candidate), is_open, stored_ns), one))

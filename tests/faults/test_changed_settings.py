@@ -1,0 +1,160 @@
+"""Settings change under load, with a round on its way: nothing is paid twice, and what was anchored still verifies."""
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+
+import pytest
+from eth_account import Account
+
+import starter
+from contracts.check import load_artifact
+from tests.support.system import System
+from vaultmesh.domain.names import namespace_workflow_id
+
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.server,
+    pytest.mark.evm,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
+
+NAMESPACES = ("dao:a", "dao:b", "fin:c")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with System(tmp_path_factory.mktemp("changed"), block_seconds=None) as system:
+        system.start_worker()
+        for namespace in NAMESPACES:
+            system.register(namespace)
+        yield system
+
+
+@pytest.fixture
+def system(running: System) -> Iterator[System]:
+    """Return the system; its settings are put back after the test."""
+    before = dict(running.settings)
+    yield running
+    running.settings = before
+    running.write_anchors()
+
+
+def pending(system: System) -> int:
+    return int(system.rpc("txpool_status")["pending"], 16)
+
+
+def under_load(system: System) -> dict[str, list[str]]:
+    """Seal batches of every namespace, and wait until their transaction waits in the pool."""
+    owed = {namespace: [system.seal(namespace), system.seal(namespace)] for namespace in NAMESPACES}
+    system.wait(lambda: pending(system) == 1, "a transaction in the pool")
+    return owed
+
+
+def mine_until_final(system: System, owed: dict[str, list[str]], seconds: float = 60.0) -> None:
+    def mined() -> bool:
+        system.anvil.mine()
+        time.sleep(0.3)
+        return all(system.is_final(name, one) for name, batches in owed.items() for one in batches)
+
+    system.wait(mined, "final anchors", seconds)
+
+
+def anchored(system: System, owed: dict[str, list[str]]) -> set[str]:
+    return {
+        str((system.receipt(name, one) or {}).get("txRef"))
+        for name, batches in owed.items()
+        for one in batches
+    }
+
+
+def judge(system: System, owed: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All in transactions of ours; every receipt verifies, and comes back when it is lost."""
+    assert system.transactions() <= {one["txRef"] for one in system.all_receipts()}
+    verify(system, owed, monkeypatch)
+    sent = system.transactions()
+    before = anchored(system, owed)
+    for place in (system.root / "out/anchors").rglob("*.json"):
+        place.unlink()
+    mine_until_final(system, owed)
+    assert (system.transactions(), anchored(system, owed)) == (sent, before)
+
+
+def verify(system: System, owed: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMSH_ROOT", str(system.root))
+    monkeypatch.setenv("EVM_ANCHOR_KEY", system.key)
+    for namespace, batches in owed.items():
+        for batch in batches:
+            assert starter.main(["verify", "--batch", batch, "--namespace", namespace]) == 0
+
+
+CHANGES = {
+    "contract": {},
+    "aggregation": {"aggregation": "always"},
+    "confirmations": {"confirmations": 3},
+    "finality": {"finality": "depth"},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_with_a_round_on_its_way_pays_nothing_twice(
+    system: System, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = under_load(system)
+    sent = system.transactions()
+    change: dict[str, object] = dict(CHANGES[what])
+    if what == "contract":
+        change["contract"] = system.anvil.deploy(str(load_artifact()["bytecode"])).lower()
+    system.write_anchors(**change)
+    mine_until_final(system, first)
+    assert len(system.transactions()) == len(sent) + 1
+    second = under_load(system)
+    mine_until_final(system, second)
+    assert len(system.transactions()) == len(sent) + 2
+    judge(system, {name: first[name] + second[name] for name in NAMESPACES}, monkeypatch)
+
+
+def test_a_changed_key_waits_for_the_round_of_the_former_one(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = under_load(system)
+    other = "0x" + secrets.token_hex(32)
+    system.anvil.fund(Account.from_key(other).address)
+    system.write_anchors(key=other)
+    mine_until_final(system, first)
+    judge(system, first, monkeypatch)
+    second = {name: [system.seal(name)] for name in NAMESPACES}
+    mine_until_final(system, second)
+    assert all(count == 1 for count in system.commitments().values())
+
+
+def test_json_of_verify_names_the_contract_that_the_round_was_signed_for(
+    system: System, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = under_load(system)
+    mine_until_final(system, first)
+    signed_for = system.contract
+    system.write_anchors(contract="0x" + "11" * 20)
+    monkeypatch.setenv("VMSH_ROOT", str(system.root))
+    monkeypatch.setenv("EVM_ANCHOR_KEY", system.key)
+    capsys.readouterr()
+    batch = first[NAMESPACES[0]][0]
+    assert starter.main(["verify", "--batch", batch, "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["receipts"]
+    (contract,) = [one["detail"] for one in told["checks"] if one["name"] == "contract"]
+    assert f"expected {signed_for}" in contract
+
+
+def test_a_cadence_that_moves_to_another_target_leaves_its_round_to_end(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = under_load(system)
+    sent = system.transactions()
+    moved = {"cadence": {"fast": {"target": "btc:regtest", "every": "2s"}}}
+    for name in NAMESPACES:
+        system.signal(namespace_workflow_id(name), "set_cadence", {"namespace": name, **moved})
+    mine_until_final(system, first)
+    assert len(system.transactions()) == len(sent) + 1
+    verify(system, first, monkeypatch)
