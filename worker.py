@@ -42,7 +42,8 @@ from vaultmesh.runtime.exiting import run_and_exit
 from vaultmesh.runtime.http import HealthServer
 from vaultmesh.runtime.metrics import Metrics
 from vaultmesh.runtime.settings import Settings
-from vaultmesh.runtime.visibility import Visibility
+from vaultmesh.runtime.sticky import sticky_timeout
+from vaultmesh.runtime.visibility import Visibility, running_namespaces
 from workflows.aggregator import AggregatorWorkflow
 from workflows.namespace import NamespaceWorkflow
 
@@ -76,8 +77,10 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
-def workers(client: Client, adapters: Adapters, roles: Sequence[str]) -> list[Worker]:
-    """Return the workers of these roles, one per task queue."""
+def workers(
+    client: Client, adapters: Adapters, roles: Sequence[str], sticky: timedelta
+) -> list[Worker]:
+    """Return the workers of these roles, one per task queue; `sticky` is how long a task waits for a cached workflow."""
     shared = (*PASSED_THROUGH, *OWN_CODE)
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*shared)
     found = []
@@ -90,6 +93,7 @@ def workers(client: Client, adapters: Adapters, roles: Sequence[str]) -> list[Wo
                 activities=adapters.by_queue[SCHEDULER_QUEUE],
                 workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
                 max_cached_workflows=1_500,
+                sticky_queue_schedule_to_start_timeout=sticky,
                 max_concurrent_activities=500,
                 graceful_shutdown_timeout=DRAIN,
             )
@@ -163,7 +167,8 @@ async def _work(
     adapters = build(client, settings.root, anchors, metrics)
     configured = NamespacesSource(settings, SCHEMES)
     visibility = Visibility(client, metrics, configured.names)
-    running = workers(client, adapters, roles)
+    namespaces = max(len(configured.names()), await running_namespaces(client))
+    running = workers(client, adapters, roles, sticky_timeout(namespaces))
     server = HealthServer(
         settings.metrics_port,
         metrics,
@@ -174,7 +179,7 @@ async def _work(
     await server.start()
     beside = [visibility.run()]
     if "anchors" in roles:
-        beside.append(Lookout(client, adapters.files, settings).run())
+        beside.append(Lookout(client, adapters.files, adapters.targets, settings).run())
     if "workflows" in roles:
         beside.append(Reload(client, settings, SCHEMES).run())
     async with AsyncExitStack() as stack:

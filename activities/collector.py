@@ -37,12 +37,12 @@ async def call_pen(
     client: Client,
     target: Target,
     signal: str,
-    requests: Sequence[AnchorRequest],
+    requests: Sequence[AnchorRequest | str],
     *,
     backoff: BackoffSettings,
     continue_after_events: int,
 ) -> None:
-    """Signal a target's pen, starting it if it does not run.
+    """Signal a target's pen a list, of requests or round ids, starting it if it does not run.
 
     Raises:
         NetworkFailure: Temporal did not take the signal.

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -25,7 +26,7 @@ from activities.targets import Targets
 from activities.written import Done
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import FailureKind, NetworkFailure
-from vaultmesh.domain.ledger import RoundState, RoundView
+from vaultmesh.domain.ledger import BlockRef, RoundState, RoundView, WatchedRound
 from vaultmesh.domain.receipt import AnchorReceipt
 from vaultmesh.domain.rounds import Closed, Manifest, RoundOutcome
 from vaultmesh.domain.steps import Record, Recorded, RecordState
@@ -35,6 +36,8 @@ OTHERS_SECONDS = 120.0
 """How long one order goes on with other rounds: well below the time-out of the activity."""
 
 
+STORED_LOOKED_AT = 8
+"""Receipts that are read to find one with evidence of the same round: all of a round carry the same."""
 ATTEMPTS = 4
 """Of one order, over about a minute; whoever joined the round meanwhile is in the next one."""
 
@@ -69,7 +72,7 @@ class Recording:
         manifest = await asyncio.to_thread(self._manifest, order)
         view = await self._newest(order, order.view) if order.view else await self._closed(order)
         raw = await asyncio.to_thread(self._raw, order, view.tx_ref)
-        watched = await asyncio.to_thread(self._files.rounds(order.target).watched, order.round_id)
+        watched = await asyncio.to_thread(self._with_stored, order, manifest)
         evidence = await anchoring.evidence(watched, view, raw)
         least = anchoring.confirmations
         done = await asyncio.to_thread(self._write_all, order, manifest, view, evidence, least)
@@ -149,21 +152,25 @@ class Recording:
         """
         if activity.info().attempt == 1:
             return ordered
-        view = await self._look(order)
+        view = await self._look(order, ordered)
         if view.state is not RoundState.INCLUDED:
             message = f"round {order.round_id} is {view.state} now on {order.target}: {view.message or 'see the ledger'}"
             raise ApplicationError(message, type=FailureKind.NETWORK.value, non_retryable=True)
         return view
 
-    async def _look(self, order: Record) -> RoundView:
+    async def _look(self, order: Record, seen: RoundView | None = None) -> RoundView:
+        """Look at a round; one that was seen in a block stays there while that block is canonical."""
         anchoring = await self._targets.open(order.target)
         watched = await asyncio.to_thread(self._files.rounds(order.target).watched, order.round_id)
+        if seen is not None and seen.block is not None:
+            included = {"state": seen.state, "tx_ref": seen.tx_ref, "block": seen.block}
+            watched = watched.model_copy(update=included)
         (view,) = await anchoring.look([watched])
         return view
 
     async def _closed(self, order: Record) -> RoundView:
         """Look at a closed round's ledger entry again: its receipts are to be rebuilt."""
-        view = await self._look(order)
+        view = await self._look(order, await asyncio.to_thread(self._seen, order))
         if view.state is not RoundState.INCLUDED:
             message = (
                 f"round {order.round_id} was closed as final, but its transaction is {view.state} now on "
@@ -171,6 +178,18 @@ class Recording:
             )
             raise NetworkFailure(message)
         return view
+
+    def _seen(self, order: Record) -> RoundView | None:
+        """Return what a closed round's end says of its block: a ledger's node may have forgotten the transaction."""
+        closed = self._files.rounds(order.target).closed(order.round_id)
+        if closed is None or not closed.block_hash or closed.block_time is None:
+            return None
+        return RoundView(
+            round_id=order.round_id,
+            state=RoundState.INCLUDED,
+            tx_ref=closed.tx_ref,
+            block=BlockRef(number=closed.block, hash=closed.block_hash, time=closed.block_time),
+        )
 
     def _raw(self, order: Record, tx_ref: str) -> str:
         for candidate in self._files.rounds(order.target).candidates(order.round_id):
@@ -180,6 +199,20 @@ class Recording:
             f"no stored candidate of round {order.round_id} has hash {tx_ref}; restore out/rounds"
         )
         raise NetworkFailure(message)
+
+    def _with_stored(self, order: Record, manifest: Manifest) -> WatchedRound:
+        """Return a round with what a receipt of it carries: a ledger that forgot it completes that one all the same."""
+        watched = self._files.rounds(order.target).watched(order.round_id)
+        for entry in islice(entries(self._files, order, manifest), STORED_LOOKED_AT):
+            try:
+                stored = self._files.receipts.read(
+                    entry.request.namespace, entry.leaf.batch_id, order.target
+                )
+            except InvalidValue:
+                continue
+            if stored is not None and stored.metadata.round == order.round_id:
+                return watched.model_copy(update={"stored": stored.scheme_evidence})
+        return watched
 
     def _write_all(
         self,
@@ -257,20 +290,23 @@ class Recording:
         return Recorded(receipts=count)
 
     def _close_lost(self, order: Record) -> Recorded:
-        self._close(order, RoundOutcome.LOST, "", 0)
+        self._close(order, RoundOutcome.LOST)
         return Recorded()
 
     def _close_final(self, order: Record, view: RoundView) -> None:
-        self._close(order, RoundOutcome.FINAL, view.tx_ref, view.block.number if view.block else 0)
+        self._close(order, RoundOutcome.FINAL, view)
 
-    def _close(self, order: Record, outcome: RoundOutcome, tx_ref: str, block: int) -> None:
+    def _close(self, order: Record, outcome: RoundOutcome, view: RoundView | None = None) -> None:
+        block = view.block if view is not None else None
         rounds = self._files.rounds(order.target)
         rounds.close(
             order.round_id,
             Closed(
                 outcome=outcome,
-                tx_ref=tx_ref,
-                block=block,
+                tx_ref=view.tx_ref if view is not None else "",
+                block=block.number if block is not None else 0,
+                block_hash=block.hash if block is not None else "",
+                block_time=block.time if block is not None else None,
                 revision=order.revision,
                 sequence=order.reservation.sequence if order.reservation else None,
                 account=order.reservation.account if order.reservation else "",

@@ -10,8 +10,10 @@ from temporalio.client import Client
 from activities.answers import Answers
 from activities.collector import Collector
 from activities.files import Files
+from activities.filling import Filling
 from activities.recording import Recording
 from activities.recovery import Recovery
+from activities.reopening import Reopening
 from activities.requests import Requests
 from activities.resolving import Resolving
 from activities.sealing import Sealing
@@ -56,7 +58,8 @@ def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) 
                 writing.sign,
                 writing.broadcast,
                 writing.bump,
-                Watching(targets).observe,
+                Filling(files, targets).fill,
+                Watching(targets, Reopening(files)).observe,
                 Recording(files, targets, answers).record,
                 Recovery(files, targets).recover,
                 Resolving(files, targets).resolve,

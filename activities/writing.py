@@ -7,15 +7,17 @@ import asyncio
 
 from temporalio import activity
 
-from activities.anchors.contract import StaleCaller
+from activities.anchors.contract import Anchoring, StaleCaller
 from activities.failures import decided_by_the_pen
 from activities.files import Files
+from activities.filling import free_sequences
 from activities.targets import Targets
-from vaultmesh.domain.failures import ValidationFailure
-from vaultmesh.domain.ledger import Broadcasted, Bumped, SignedCandidate
+from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
+from vaultmesh.domain.ledger import Broadcasted, Bumped, Reservation, SignedCandidate
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds import Candidate
 from vaultmesh.domain.steps import Broadcast, Bump, Reserve, Reserved, Sign, Signed
+from vaultmesh.runtime.filler_files import FillerFiles
 from vaultmesh.runtime.round_store import Added
 
 
@@ -34,8 +36,11 @@ class Writing:
             anchoring = await self._targets.open(order.target)
             try:
                 await asyncio.to_thread(self._files.require_known, order.target, order.rounds)
+                commitment = MerkleRoot.parse_receipt_form(order.commitment).digest
+                if order.beyond is not None:
+                    return await self._reserve_below(order.beyond, order, anchoring, commitment)
                 reservation, terms = await anchoring.reserve(
-                    MerkleRoot.parse_receipt_form(order.commitment).digest,
+                    commitment,
                     order.label,
                     last=order.last,
                     highest_stored=self._files.rounds(order.target).highest_sequence,
@@ -46,6 +51,42 @@ class Writing:
                 )
                 return Reserved(stale=True)
         return Reserved(reservation=reservation, terms=terms)
+
+    async def _reserve_below(
+        self, beyond: Reservation, order: Reserve, anchoring: Anchoring, commitment: bytes
+    ) -> Reserved:
+        """Reserve the lowest free sequence of a gap; a gap that is closed meanwhile makes the caller recover.
+
+        Raises:
+            NetworkFailure: the ledger counts otherwise now, or a filler for that sequence was signed already.
+        """
+        free = await free_sequences(self._files, anchoring, order.target, beyond)
+        if not free:
+            return Reserved(stale=True)
+        lowest = free[0]
+        reservation, terms = await anchoring.reserve(
+            commitment,
+            order.label,
+            last=beyond.model_copy(update={"sequence": lowest - 1}),
+            highest_stored=lambda _: lowest - 1,
+        )
+        filled = await asyncio.to_thread(self._filled, order)
+        if (reservation.account, reservation.sequence) != (
+            beyond.account,
+            lowest,
+        ) or lowest in filled:
+            message = f"nonce {lowest} below a gap can't be taken now; looking again"
+            raise NetworkFailure(message)
+        return Reserved(reservation=reservation, terms=terms)
+
+    def _filled(self, order: Reserve) -> set[int]:
+        """Return the sequences for which fillers were signed below any open round."""
+        rounds = self._files.rounds(order.target)
+        return {
+            sequence
+            for one in rounds.open_rounds()
+            for sequence in FillerFiles(self._files.store, f"{rounds.folder}/{one}").stored()
+        }
 
     @activity.defn(name="sign")
     async def sign(self, order: Sign) -> Signed:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from bench import bare, burst, demo, folder, footprint, history, lag, verify
+from bench import bare, burst, demo, folder, footprint, history, kill, lag, verify
 from bench.figures import Row, machine, print_table
 from bench.place import BenchError
 from devnet.errors import PartError
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, tuple[Measure, str]] = {
     "burst": (burst.measure, burst.NEEDS),
     "bare": (bare.measure, bare.NEEDS),
     "footprint": (footprint.measure, footprint.NEEDS),
+    "kill": (kill.measure, kill.NEEDS),
     "demo": (demo.measure, demo.NEEDS),
 }
 WITHIN_MINUTES = 60.0

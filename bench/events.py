@@ -1,4 +1,4 @@
-"""The place where histories say what happened when: their times are the server's, not ours."""
+"""Reads from histories what happened when: their times are the server's, not ours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _ANCHOR = "anchor"
 
 @dataclass(frozen=True, slots=True)
 class Anchored:
-    """One answered request, in Unix seconds."""
+    """One request that was answered as anchored, or that owed nothing; in Unix seconds."""
 
     due: float
     scheduled: float
@@ -23,6 +23,7 @@ class Anchored:
     """When the attempt that was answered began."""
     answered: float
     attempts: int
+    has_anchor: bool
 
 
 async def history(client: Client, workflow_id: str) -> list[HistoryEvent]:
@@ -44,7 +45,13 @@ def is_anchor(event: HistoryEvent) -> bool:
     )
 
 
-def anchors(events: Sequence[HistoryEvent]) -> list[Anchored]:
+def answers_anchored(event: HistoryEvent) -> bool:
+    """Tell whether an event answers a request with an anchor."""
+    payloads = event.activity_task_completed_event_attributes.result.payloads
+    return any(b'"anchored"' in payload.data for payload in payloads)
+
+
+def slots(events: Sequence[HistoryEvent]) -> list[Anchored]:
     """Return the answered requests of due slots, oldest first."""
     started, answered = {}, {}
     for event in events:
@@ -59,15 +66,21 @@ def anchors(events: Sequence[HistoryEvent]) -> list[Anchored]:
         if slot.isdigit() and event.event_id in answered:
             start = started[event.event_id]
             attempts = start.activity_task_started_event_attributes.attempt
-            times = (at(event), at(start), at(answered[event.event_id]))
-            found.append(Anchored(float(slot), *times, attempts))
+            end = answered[event.event_id]
+            times = (at(event), at(start), at(end))
+            found.append(Anchored(float(slot), *times, attempts, answers_anchored(end)))
     return found
 
 
 async def anchors_of(client: Client, names: Sequence[str]) -> list[Anchored]:
-    """Return the answered requests of many namespaces."""
+    """Return the requests of many namespaces that were answered with an anchor."""
+    return [one for one in await slots_of(client, names) if one.has_anchor]
+
+
+async def slots_of(client: Client, names: Sequence[str]) -> list[Anchored]:
+    """Return the answered requests of many namespaces, also those that owed nothing."""
 
     async def ask(name: str) -> list[Anchored]:
-        return anchors(await history(client, namespace_workflow_id(name)))
+        return slots(await history(client, namespace_workflow_id(name)))
 
     return [one for found in await for_each(names, ask) for one in found]

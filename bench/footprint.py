@@ -11,7 +11,7 @@ from bench.place import Place, cpu_seconds, memory, names, until
 from devnet.process import Part
 
 NEEDS = "server, chain and workers; about 6 minutes"
-_FEW_MB, _MANY_MB, _WORKFLOWS_MB, _IDLE_PERCENT = 200.0, 400.0, 256.0, 1.0
+_FEW_MB, _MANY_MB, _WORKFLOWS_MB, _IDLE_PERCENT = 150.0, 300.0, 240.0, 1.0
 _DAY_SECONDS = 86_400
 _ANCHORED_WITHIN = 180.0
 

@@ -9,13 +9,13 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
 from bench.bursts import burst
-from bench.events import at, history, is_anchor
+from bench.events import answers_anchored, at, history
 from bench.figures import Row, at_most, shown
 from bench.place import TARGET, BenchError, Place, sleep_until
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 
 NEEDS = "server, chain and worker; about 3 minutes"
-_PER_ANCHOR, _PER_IDLE_SLOT = 15.0, 6.0
+_PER_ANCHOR, _PER_IDLE_SLOT = 12.0, 11.0
 _BUSY, _IDLE = "dao:busy", "dao:idle"
 
 
@@ -84,4 +84,7 @@ def _per_slot(events: Sequence[HistoryEvent]) -> list[tuple[int, bool]]:
         for index, event in enumerate(events)
         if event.event_type == EventType.EVENT_TYPE_TIMER_FIRED
     ]
-    return [(end - start, any(map(is_anchor, events[start:end]))) for start, end in pairwise(ends)]
+    return [
+        (end - start, any(map(answers_anchored, events[start:end])))
+        for start, end in pairwise(ends)
+    ]

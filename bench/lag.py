@@ -12,7 +12,7 @@ from bench.place import Place, names, sleep_until
 NEEDS = "server, chain and worker; about 12 minutes"
 _BEGAN_BEFORE = 5
 """Seconds: a slot that was due so long before the batches may still find them; the period before anchored nothing."""
-_LAG_FEW, _LAG_MANY, _LAST_STARTED = 250.0, 1_000.0, 2.5
+_LAG_FEW, _LAG_MANY, _LAST_STARTED = 100.0, 700.0, 1.2
 
 
 def measure(*, quick: bool) -> list[Row]:

@@ -11,12 +11,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 from eth_account import Account
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.check import load_artifact
 from devnet.anvil import CHAIN_ID, Anvil
@@ -35,6 +36,7 @@ from vaultmesh.domain.receipt import receipt_path
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.search_attributes import ensure
+from vaultmesh.runtime.sticky import FEW_NAMESPACES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TARGET = Target.parse(f"eip155:{CHAIN_ID}")
@@ -159,14 +161,20 @@ class Place:
 
         await for_each(turns, start)
         await self.views(client, names)
+        if (
+            len(names) > FEW_NAMESPACES
+        ):  # what a worker expects of its cache it decides at its start
+            for worker in self.workers:
+                worker.stop()
+                worker.start()
+            await self.views(client, names)
 
     async def views(self, client: Client, names: Sequence[str]) -> list[NamespaceView]:
         """Return the `status` of namespaces, whose clocks are all in the worker's memory after it."""
 
         async def ask(name: str) -> NamespaceView:
             clock = client.get_workflow_handle(namespace_workflow_id(name))
-            view: NamespaceView = await clock.query(STATUS, result_type=NamespaceView)
-            return view
+            return await _answered(clock)
 
         return await for_each(names, ask)
 
@@ -279,3 +287,15 @@ def _is_ready(port: int) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+async def _answered(clock: WorkflowHandle[Any, Any]) -> NamespaceView:
+    """Ask a workflow for its state; a worker that registers a thousand may be busy for longer than a query waits."""
+    while True:
+        try:
+            view: NamespaceView = await clock.query(STATUS, result_type=NamespaceView)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.DEADLINE_EXCEEDED:
+                raise
+        else:
+            return view

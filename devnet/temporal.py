@@ -19,6 +19,8 @@ from devnet.supply import Supply, run_fetching
 TEMPORAL_VERSION = "1.5.1"
 """Of the command-line program; its server is 1.29.1. Later ones can't be installed through the Go module proxy."""
 TEMPORAL_NAMESPACE = "default"
+_SETTINGS = ("system.enableActivityEagerExecution=true",)
+"""Dynamic settings that this version has off: an activity may go out with the answer to the task that scheduled it."""
 _LOOK_SECONDS = 2.0
 
 
@@ -87,6 +89,8 @@ class TemporalServer(Part):
         command = [str(temporal_cli()), "server", "start-dev", "--ip", LOOPBACK]
         command += ["--port", str(self.port), "--http-port", str(self.http_port)]
         command += ["--metrics-port", str(self.metrics_port), "--log-level", "warn"]
+        for setting in _SETTINGS:
+            command += ["--dynamic-config-value", setting]
         if headless:
             command.append("--headless")
         else:

@@ -93,6 +93,10 @@ class AggregatorWorkflow:
                 for one in self._state.unincluded()[:1]:
                     one.bump_due = True
                     self._state.not_before = None
+            case pen_orders.Reopened(rounds=rounds):
+                self._state.reopened.extend(rounds)
+                self._state.recovered = False
+                self._state.not_before = None
 
     def _enqueue(self, requests: list[AnchorRequest]) -> None:
         now = workflow.now()
@@ -135,12 +139,16 @@ class AggregatorWorkflow:
         order = resolving.read_resolve(argument)
         if isinstance(order, resolving.ResolveOrder):
             await self._pen.resolve(order)
+        else:
+            self._state.fill_gap_now = self._state.beyond_gap() is not None
+            self._state.not_before = None
         return self.status()
 
     @resolve.validator
     def check_resolve(self, argument: Any = None) -> None:  # noqa: ANN401 - whatever JSON was sent
         """Refuse what is malformed, or means nothing now, before it enters history."""
-        if isinstance(resolving.read_resolve(argument), resolving.FillGap):
+        is_fill = isinstance(resolving.read_resolve(argument), resolving.FillGap)
+        if is_fill and self._state.beyond_gap() is None:
             message = "there is no gap to fill below the open rounds"
             raise InvalidValue(message)
 

@@ -3,20 +3,25 @@
 Only the newest candidate is sent; any candidate may win. Only the lowest un-included round is bumped (E4, E8).
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.ledger import RoundState, Terms, Verdict
 from vaultmesh.domain.pen import PenInput, PenRound, PenState
-from vaultmesh.domain.steps import Broadcast, Bump, Sign
+from vaultmesh.domain.steps import Broadcast, Bump, Fill, Sign
 from workflows import options, ports
 from workflows.calls import StepFailed, call
 from workflows.telling import Teller
 
 QUICK_BIDS = 2
 """Refused bids in a row that are followed by a higher one at once: each is signed, and any might still be mined."""
+
+GAP_PATIENCE = timedelta(seconds=20)
+"""How long a gap must have been shown before a new round takes a free sequence: nodes lag."""
+FILL_REST = timedelta(seconds=15)
+"""Between two orders to fill a gap."""
 
 
 class Driving:
@@ -33,9 +38,9 @@ class Driving:
         return any(_ready(one, now) for one in self._state.unincluded())
 
     def bump_due(self) -> bool:
-        """Whether the lowest un-included round wants a higher bid."""
+        """Whether the lowest un-included round wants a higher bid; beyond a gap none can help."""
         unincluded = self._state.unincluded()
-        return bool(unincluded) and unincluded[0].bump_due
+        return bool(unincluded) and unincluded[0].bump_due and not unincluded[0].gap
 
     def next_broadcast(self, now: datetime) -> datetime | None:
         """Return when a round that rests may be sent again."""
@@ -104,6 +109,50 @@ class Driving:
             if lower is one:
                 return
             lower.needs_broadcast = True
+
+    def gap_instants(self) -> list[datetime]:
+        """Return when something may be done about a gap."""
+        row = self._state.beyond_gap()
+        if row is None or row.gap_since is None:
+            return []
+        fill = timedelta(seconds=self._state.settings.gap_fill_seconds)
+        instants = [row.gap_since + GAP_PATIENCE, row.gap_since + fill, row.fill_not_before]
+        return [one for one in instants if one is not None]
+
+    def may_take_free(self, now: datetime) -> bool:
+        """Whether a new round may take the lowest free sequence: the gap has lasted, and nothing fills it."""
+        row = self._state.beyond_gap()
+        if row is None or row.gap_since is None or row.fills:
+            return False
+        return now >= row.gap_since + GAP_PATIENCE
+
+    def fill_due(self, now: datetime) -> bool:
+        """Whether the free sequences below a gap are to be used up now."""
+        row = self._state.beyond_gap()
+        if row is None or row.gap_since is None:
+            return False
+        wait = timedelta(seconds=self._state.settings.gap_fill_seconds)
+        wanted = bool(row.fills) or self._state.fill_gap_now or now >= row.gap_since + wait
+        return wanted and (row.fill_not_before is None or row.fill_not_before <= now)
+
+    async def fill(self) -> None:
+        """Use up the free sequences below a gap; the same bytes go out again until the gap is closed.
+
+        Raises:
+            StepFailed: they could not be signed or sent.
+        """
+        row = self._state.beyond_gap()
+        if row is None:
+            return
+        order = Fill(
+            target=self._target,
+            round_id=row.round_id,
+            reservation=row.reservation,
+            tries=row.fills,
+        )
+        row.fills += 1
+        row.fill_not_before = workflow.now() + FILL_REST
+        await call(ports.FILL, order, options.FILL, f"{row.gap} free below {row.round_id[:12]}")
 
     async def bump_lowest(self) -> None:
         """Bid more on the lowest un-included round's reservation, if the caps allow (E3).

@@ -52,6 +52,7 @@ RESERVE: ActivityOptions = {
 }
 SIGN: ActivityOptions = RESERVE
 BUMP: ActivityOptions = RESERVE
+FILL: ActivityOptions = RESERVE
 BROADCAST: ActivityOptions = RESERVE
 
 OBSERVE_WITH_WAITERS: ActivityOptions = {

@@ -70,7 +70,11 @@ class Pen:
     def _instants(self) -> list[datetime]:
         """Return when something that rests may be tried again."""
         now = workflow.now()
-        instants = [self._driving.next_broadcast(now), self._state.not_before]
+        instants = [
+            self._driving.next_broadcast(now),
+            self._state.not_before,
+            *self._driving.gap_instants(),
+        ]
         return [instant for instant in instants if instant is not None and instant > now]
 
     def _rest(self, instants: list[datetime]) -> timedelta | None:
@@ -87,7 +91,7 @@ class Pen:
         if not state.recovered:
             return None if resting else self._recover
         if state.unincluded():
-            return None if resting else self._drive_step()
+            return None if resting else self._drive_step() or self._gap_step()
         if state.paused is not None or (state.owes_again() and resting):
             return None
         return self._new_round if state.queue or state.owes_again() else None
@@ -96,6 +100,18 @@ class Pen:
         if self._driving.broadcast_due(workflow.now()):
             return self._broadcast
         return self._bump if self._driving.bump_due() else None
+
+    def _gap_step(self) -> Step | None:
+        """Close a gap: what is owed takes its free sequences, the only exception to one un-included round at a time."""
+        now, state = workflow.now(), self._state
+        if self._driving.fill_due(now):
+            return self._fill
+        owed = bool(state.queue) or state.owes_again()
+        may_seal = owed and state.paused is None and self._driving.may_take_free(now)
+        return self._new_round if may_seal else None
+
+    async def _fill(self) -> None:
+        await self._drive(self._driving.fill)
 
     async def _broadcast(self) -> None:
         await self._drive(self._driving.broadcast_all)
@@ -244,6 +260,7 @@ class Pen:
         """Reserve, sign, and hand the round over to be driven."""
         state = self._state
         known = [one.known() for one in state.rounds]
+        beyond = state.beyond_gap()
         reserved = await call(
             ports.RESERVE,
             Reserve(
@@ -253,6 +270,7 @@ class Pen:
                 label=new.label,
                 rounds=known,
                 last=state.last,
+                beyond=beyond.reservation if beyond is not None else None,
             ),
             options.RESERVE,
             f"round {new.round_id[:12]}",

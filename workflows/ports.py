@@ -28,6 +28,7 @@ RESERVE = Port("reserve", steps.Reserve, steps.Reserved)
 SIGN = Port("sign", steps.Sign, steps.Signed)
 BROADCAST = Port("broadcast", steps.Broadcast, ledger.Broadcasted)
 BUMP = Port("bump", steps.Bump, ledger.Bumped)
+FILL = Port("fill", steps.Fill, steps.Filled)
 OBSERVE = Port("observe", steps.Observe, steps.Observed)
 RECORD = Port("record", steps.Record, steps.Recorded)
 RESOLVE = Port("resolve", steps.Resolve, steps.Resolution)
@@ -36,5 +37,5 @@ REPORT_FAILURE = Port("report_failure", messages.ReportFailure, messages.Nothing
 
 EVERY = (
     ANCHOR, ASK_AGAIN, WITHDRAW,
-    RECOVER, SEAL, RESERVE, SIGN, BROADCAST, BUMP, OBSERVE, RECORD, RESOLVE, ANSWER, REPORT_FAILURE,
+    RECOVER, SEAL, RESERVE, SIGN, BROADCAST, BUMP, FILL, OBSERVE, RECORD, RESOLVE, ANSWER, REPORT_FAILURE,
 )  # fmt: skip

@@ -14,7 +14,9 @@ from temporalio.exceptions import ActivityError, CancelledError, is_cancelled_ex
 
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.ledger import RoundState, RoundView, refutes
+from vaultmesh.domain.messages import LONGEST_MESSAGE
 from vaultmesh.domain.pen import PenInput, PenRound, PenState
+from vaultmesh.domain.status import PausedView
 from vaultmesh.domain.steps import Observe, Observed, RecordState
 from workflows import options, ports
 from workflows.calls import StepFailed, failure_of, understood
@@ -23,6 +25,8 @@ from workflows.telling import Teller
 
 REVERTS_THAT_HOLD = 2
 """Own calls reverted in a row after which the pen rests: each one costs money (E7)."""
+FOREIGN_LOSSES_THAT_HOLD = 2
+"""Rounds lost in a row to somebody else's use of the account after which an operator must resume (X6)."""
 
 
 class Watch:
@@ -111,6 +115,9 @@ class Watch:
             row = self._state.find(view.round_id)
             if row is not None:
                 self._apply(row, view)
+        if seen.reopened:
+            self._state.reopened.extend(seen.reopened)
+            self._state.recovered = False
         self.changed()
 
     async def _rest(self, generation: int, leaving: Callable[[], bool]) -> None:
@@ -128,24 +135,39 @@ class Watch:
     # --- what a look means -----------------------------------------------------------------------------------------
 
     def _apply(self, row: PenRound, view: RoundView) -> None:
-        was_included = row.state is RoundState.INCLUDED
+        was_included, was_undecided = row.state is RoundState.INCLUDED, bool(row.undecided)
         row.remember(view)
+        self._note_gap(row, view)
         if row.first_seen_block is None and view.height:
             row.first_seen_block = view.height
         if view.state is RoundState.INCLUDED:
             self._included(row, view)
             return
         if was_included or refutes(view, row.claimed_block):
-            row.claimed_block = None
-            row.wanted = RecordState.REORGED
-            row.first_seen_block = (
-                view.height or None
-            )  # blocks without it count anew, so the same bytes go first
-            workflow.logger.warning("round left the chain", extra={"round": row.round_id})
+            self._left_the_chain(row, view)
         row.state = view.state
+        if was_undecided and not view.undecided:
+            self._state.held = None
         if view.undecided:
             self._teller.hold(FailureKind.VALIDATION, view.undecided)
         self._react(row, view)
+
+    def _note_gap(self, row: PenRound, view: RoundView) -> None:
+        """Remember since when so many sequences below a round are free."""
+        if row.gap == view.gap:
+            return
+        row.gap = view.gap
+        row.gap_since = workflow.now() if view.gap else None
+        if not view.gap:
+            row.fills, row.fill_not_before = 0, None
+            self._state.fill_gap_now = False
+
+    def _left_the_chain(self, row: PenRound, view: RoundView) -> None:
+        """Let the receipts say so; blocks without it count anew, so the same bytes go first."""
+        row.claimed_block = None
+        row.wanted = RecordState.REORGED
+        row.first_seen_block = view.height or None
+        workflow.logger.warning("round left the chain", extra={"round": row.round_id})
 
     def _react(self, row: PenRound, view: RoundView) -> None:
         """Do what a round needs that is in no block."""
@@ -156,7 +178,7 @@ class Watch:
                 row.bump_due = True
             case RoundState.DISPLACED:
                 kind = FailureKind.AUTH if view.foreign else FailureKind.VALIDATION
-                self._teller.hold(kind, view.message)
+                self._teller.hold(kind, view.undecided or view.message)
             case RoundState.LOST:
                 self._lost(row, view)
             case _:
@@ -165,6 +187,7 @@ class Watch:
     def _included(self, row: PenRound, view: RoundView) -> None:
         if row.state is not RoundState.INCLUDED:
             self._state.reverts = 0
+            self._state.foreign_losses = 0
             self._teller.succeeded()
         row.state = RoundState.INCLUDED
         row.claimed_block = None
@@ -184,8 +207,21 @@ class Watch:
             self._state.enqueue(request)
         self._state.held = None
         if view.foreign:
+            self._lost_to_others(view)
             return
         self._state.reverts += 1
         if self._state.reverts >= REVERTS_THAT_HOLD:
             message = view.message or "the call was reverted twice in a row"
             self._teller.round_step_failed(StepFailed(FailureKind.VALIDATION, message))
+
+    def _lost_to_others(self, view: RoundView) -> None:
+        """Pause once somebody else used two reservations in a row: each further round would pay into the same."""
+        self._state.foreign_losses += 1
+        if self._state.foreign_losses < FOREIGN_LOSSES_THAT_HOLD:
+            return
+        message = (
+            f"{self._state.foreign_losses} rounds in a row were lost to transactions that are none of ours: {view.message}; "
+            "keep the key for this service alone, then resume the target"
+        )
+        self._state.paused = PausedView(reason=message[:LONGEST_MESSAGE], since=workflow.now())
+        self._teller.hold(FailureKind.AUTH, message)

@@ -140,8 +140,9 @@ class BtcAnchoring(Anchoring):
     @override
     async def broadcast(self, reservation: Reservation, candidate: SignedCandidate) -> Broadcasted:
         plan = self._plan(reservation)
-        await read_ledger(self._node, self._rules.network, plan.genesis)
-        return await send(self._node, plan, fee_of(candidate.terms), candidate)
+        ledger = await read_ledger(self._node, self._rules.network, plan.genesis)
+        fee, is_syncing = fee_of(candidate.terms), ledger.is_syncing or ledger.height < plan.height
+        return await send(self._node, plan, fee, candidate, is_syncing=is_syncing)
 
     @override
     async def bump(self, reservation: Reservation, highest: Terms) -> Bumped:
@@ -179,7 +180,8 @@ class BtcAnchoring(Anchoring):
             None if watched is None else bytes.fromhex(watched.commitment.removeprefix("0x"))
         )
         rules = self._rules if watched is None else self._signed_under(watched)
-        wanted = Wanted(commitment, max([*depths, rules.confirmations]))
+        stored = {} if watched is None else watched.stored
+        wanted = Wanted(commitment, max([*depths, rules.confirmations]), stored)
         return await collect(self._node, rules, view, raw, wanted)
 
     @override

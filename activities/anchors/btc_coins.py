@@ -1,110 +1,100 @@
-"""The place where it is found out what became of the output that a round spends (B10, B13).
+"""The place where it is found out what the node's chain says of the output that a round spends (B10, B13).
 
-A node without index of transactions tells unspent outputs; who spent one of the wallet's is known to the wallet.
+Unspent is what the node shows as unspent. That it shows nothing means little: the output was spent, or its own
+transaction is in no block now, or the node is behind or on another branch. Who spent it, the blocks tell (`btc_search`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable
 from enum import StrEnum
 
-from activities.anchors.btc_ledger import block_hash_at
 from activities.anchors.btc_plan import Plan
-from activities.anchors.btc_rpc import Node, NodeError, Reply
-from vaultmesh.domain.bitcoin import Outpoint, Transaction
+from activities.anchors.btc_rpc import WALLET_MISSING, WALLET_UNSPECIFIED, Node, NodeError, Reply
+from activities.anchors.btc_search import Needed
+from vaultmesh.domain.bitcoin import Outpoint, Transaction, read_hex
 from vaultmesh.domain.errors import InvalidValue
 
-MOST_SPENDERS_READ = 500
-"""Transactions of the wallet that are read to find the one that spent an output."""
+MOST_ANCESTORS = 25
+"""Unconfirmed transactions that an output may hang on, as nodes count them."""
+MOST_NEEDED = 500
+"""Outputs that are searched for at most."""
 
 
 class CoinState(StrEnum):
-    """What the confirmed chain says of an output."""
+    """What the node shows of an output."""
 
-    FREE = "free"
-    """It exists, unspent by any block."""
-    SPENT = "spent"
-    """Its transaction is in a block, and so is one that spent it."""
+    UNSPENT = "unspent"
+    """It exists, and no block spends it."""
     UNCONFIRMED = "unconfirmed"
     """Its transaction is in no block now, and may come back."""
-    GONE = "gone"
-    """Its transaction can't come back as long as a block holds another one in its place."""
-    UNKNOWN = "unknown"
-    """The wallet does not know its transaction."""
+    NOT_SHOWN = "not_shown"
+    """Neither: why, nothing but a block can tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spender:
-    """A transaction in a block that took an output, or the output's own transaction's place."""
-
-    txid: str
-    """Empty if it is none that the wallet knows."""
-    depth: int
-    """Blocks from its own on; the wallet counts them on whatever it displaced, as a negative number."""
-
-
-async def coin_state(node: Node, plan: Plan) -> CoinState:
-    """Say what became of the output of a round."""
-    unspent = await node.call("gettxout", plan.txid, plan.vout, False)
-    if unspent is not None:
-        return CoinState.FREE
-    parent = await node.found_in_wallet("gettransaction", plan.txid)
-    if parent is None:
-        return CoinState.UNKNOWN
-    depth = parent.number("confirmations")
-    if depth > 0:
-        return CoinState.SPENT
-    return CoinState.GONE if depth < 0 else CoinState.UNCONFIRMED
+async def is_unspent(node: Node, plan: Plan) -> bool:
+    """Say whether the node shows the output as unspent by any block."""
+    return await node.call("gettxout", plan.txid, plan.vout, False) is not None
 
 
 async def is_spent_in_pool(node: Node, plan: Plan) -> bool:
-    """Say whether a transaction in the pool spends the output."""
+    """Say whether a transaction in the pool spends an output that no block spends."""
     return await node.call("gettxout", plan.txid, plan.vout, True) is None
 
 
-async def spender_of(node: Node, plan: Plan, candidates: Sequence[str]) -> Spender | None:
-    """Return the transaction in a block that spent a round's output, or took the place of the output's own one.
+async def coin_state(node: Node, plan: Plan) -> CoinState:
+    """Say what the node shows of the output of a round."""
+    if await is_unspent(node, plan):
+        return CoinState.UNSPENT
+    return CoinState.UNCONFIRMED if await is_unconfirmed(node, plan.txid) else CoinState.NOT_SHOWN
 
-    Args:
-        node: the node.
-        plan: what the round spends.
-        candidates: ids of the round's own transactions.
+
+async def is_unconfirmed(node: Node, txid: str) -> bool:
+    """Say whether a transaction is shown, and in no block: in the pool, or known to the wallet as not mined yet."""
+    if await node.found("getmempoolentry", txid) is not None:
+        return True
+    known = await known_to_wallet(node, txid)
+    return known is not None and known.number("confirmations") == 0
+
+
+async def known_to_wallet(node: Node, txid: str) -> Reply | None:
+    """Return what the wallet says of a transaction; nothing if it knows none, or if there is no such wallet now."""
+    try:
+        return await node.found_in_wallet("gettransaction", txid)
+    except NodeError as error:
+        if error.code in (WALLET_MISSING, WALLET_UNSPECIFIED):
+            return None
+        raise
+
+
+async def needed_by(node: Node, plan: Plan, candidates: Iterable[str], commitment: bytes) -> Needed:
+    """Return the outputs that a round needs: its own, and those that unconfirmed transactions before it spend.
+
+    Another transaction that spends one of those takes the round's output away as well: its own one can't come back.
     """
-    for txid in (plan.txid, *candidates):
-        known = await node.found_in_wallet("gettransaction", txid)
-        if known is not None and known.number("confirmations") < 0:
-            return Spender(await _rival(node, known), -known.number("confirmations"))
-    return await _in_history(node, plan, candidates)
+    spenders = {plan.outpoint: frozenset(candidates)}
+    asked = deque([plan.txid])
+    for _ in range(MOST_ANCESTORS):
+        if not asked:
+            break
+        txid = asked.popleft()
+        known = await known_to_wallet(node, txid)
+        if known is None or known.number("confirmations") > 0:
+            continue
+        for outpoint in _spent_by(known, txid)[: MOST_NEEDED - len(spenders)]:
+            spenders[outpoint] = frozenset({txid})
+            asked.append(outpoint.txid)
+    return Needed(spenders, plan.outpoint, commitment)
 
 
-async def _rival(node: Node, known: Reply) -> str:
-    """Return which transaction in a block took another's place; empty if it is none of the wallet's."""
-    for txid in known.texts("walletconflicts"):
-        rival = await node.found_in_wallet("gettransaction", txid)
-        if rival is not None and rival.number("confirmations") > 0:
-            return txid
-    return ""
+def _spent_by(known: Reply, txid: str) -> list[Outpoint]:
+    transaction = transaction_in(known, txid)
+    return [] if transaction is None else [one.outpoint for one in transaction.inputs]
 
 
-async def _in_history(node: Node, plan: Plan, candidates: Sequence[str]) -> Spender | None:
-    """Read what the wallet did since the reservation; needed when it never saw our own transactions."""
+def transaction_in(known: Reply, txid: str) -> Transaction | None:
+    """Return the transaction that the wallet shows, if its bytes are really that one's."""
     try:
-        since = await block_hash_at(node, plan.height)
-    except NodeError:  # the chain is shorter now: nothing lies above
-        return None
-    listed = Reply.of(await node.wallet("listsinceblock", since))
-    entries = Reply.each(listed.values("transactions"))
-    confirmed = [one.text("txid") for one in entries if one.number("confirmations") > 0]
-    others = [one for one in dict.fromkeys(confirmed) if one not in candidates]
-    for txid in others[:MOST_SPENDERS_READ]:
-        known = await node.found_in_wallet("gettransaction", txid)
-        if known is not None and plan.outpoint in _spent_by(known):
-            return Spender(txid, known.number("confirmations"))
-    return None
-
-
-def _spent_by(known: Reply) -> list[Outpoint]:
-    try:
-        transaction = Transaction.parse_hex(known.text("hex"))
+        transaction = Transaction.parse(read_hex(known.text("hex")))
     except InvalidValue:
-        return []
-    return [one.outpoint for one in transaction.inputs]
+        return None
+    return transaction if transaction.txid == txid else None

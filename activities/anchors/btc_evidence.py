@@ -1,10 +1,15 @@
 """The place where an included round's receipts get what they carry of a Bitcoin block (B8).
 
-Branch and headers are read when the transaction is in a block, and again when it is final: a pruned node still has
-such a block. What is written is checked first, as whoever reads the receipt will check it.
+Branch and header are read when the transaction is in a block, and kept in the receipt: what was stored then is completed
+at finality by headers alone, which every node keeps. So it takes neither the wallet nor a block that was pruned since.
+What is written is checked first, as whoever reads the receipt will check it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from pydantic import JsonValue
 
 from activities.anchors.btc_ledger import Rules, block_hash_at, block_of, header_of, read_ledger
 from activities.anchors.btc_rpc import Node, NodeError, Reply
@@ -14,7 +19,7 @@ from vaultmesh.domain.bitcoin_blocks import MOST_HEADERS, merkle_branch
 from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, prove
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
-from vaultmesh.domain.ledger import RoundView
+from vaultmesh.domain.ledger import BlockRef, RoundView
 
 _WITH_IDS = 1
 """Verbosity: the block with the ids of its transactions."""
@@ -28,6 +33,25 @@ class Wanted:
     """None where the caller does not know it."""
     required_depth: int
     """Headers that the receipt carries once it is final, the block's own included."""
+    stored: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Evidence that a receipt of the round carries already; empty without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """How a block holds a transaction."""
+
+    header: str
+    merkle_branch: list[str]
+    position: int
+    coinbase: str
+    coinbase_branch: list[str]
+
+    @classmethod
+    def of(cls, stored: BitcoinEvidence) -> Self:
+        """Take it from what a receipt carries."""
+        branches = stored.merkle_branch, stored.coinbase_branch
+        return cls(stored.header, branches[0], stored.position, stored.coinbase, branches[1])
 
 
 async def collect(node: Node, rules: Rules, view: RoundView, raw: str, wanted: Wanted) -> Evidence:
@@ -43,28 +67,23 @@ async def collect(node: Node, rules: Rules, view: RoundView, raw: str, wanted: W
     ledger = await read_ledger(node, rules.network)
     block = await block_of(node, view.block.hash)
     if block is None or block.depth == 0:
-        message = (
-            f"block {view.block.number} with {view.tx_ref} is not in the chain any more; "
-            "looking again"
-        )
+        known = "shown" if block is None else "in the chain any more"
+        message = f"block {view.block.number} with {view.tx_ref} is not {known}; looking again"
         raise NetworkFailure(message)
-    raw = raw or await _raw_from_wallet(node, view.tx_ref)
+    stored = _stored(wanted, block.ref.hash, view.tx_ref)
+    raw = raw or (stored.raw_transaction if stored else await _raw_from_wallet(node, view.tx_ref))
     require_transaction(raw, view.tx_ref, wanted.commitment)
-    txids = await _transactions_of(node, block.ref.hash)
-    if view.tx_ref not in txids:
-        message = f"{view.tx_ref} is not in block {block.ref.number}; looking again"
-        raise NetworkFailure(message)
-    position = txids.index(view.tx_ref)
+    place = _Place.of(stored) if stored else await _place(node, view.tx_ref, block.ref)
     evidence = BitcoinEvidence(
         network=rules.network.value,
         genesis=ledger.genesis,
         raw_transaction=raw,
         block_hash=block.ref.hash,
-        header=(await header_of(node, block.ref.hash)).raw.hex(),
-        merkle_branch=merkle_branch(txids, position),
-        position=position,
-        coinbase=await _coinbase_of(node, block.ref.hash, txids[0]),
-        coinbase_branch=merkle_branch(txids, 0),
+        header=place.header,
+        merkle_branch=place.merkle_branch,
+        position=place.position,
+        coinbase=place.coinbase,
+        coinbase_branch=place.coinbase_branch,
         headers=await _headers_on_top(node, block.ref.number, wanted) if view.final else [],
     )
     try:
@@ -75,6 +94,33 @@ async def collect(node: Node, rules: Rules, view: RoundView, raw: str, wanted: W
         )
         raise NetworkFailure(message) from error
     return Evidence(evidence.document(), view.tx_ref, view.tx_ref, block.ref.number, block.ref.time)
+
+
+def _stored(wanted: Wanted, block_hash: str, txid: str) -> BitcoinEvidence | None:
+    """Return what a receipt carries, if it proves the same transaction in the same block."""
+    try:
+        stored = BitcoinEvidence.read(wanted.stored).model_copy(update={"headers": []})
+        proven = prove(stored)
+    except InvalidValue:
+        return None
+    is_same = (stored.block_hash, proven.transaction.txid) == (block_hash, txid)
+    return stored if is_same else None
+
+
+async def _place(node: Node, txid: str, block: BlockRef) -> _Place:
+    """Read from the node how the block holds the transaction."""
+    txids = await _transactions_of(node, block.hash)
+    if txid not in txids:
+        message = f"{txid} is not in block {block.number}; looking again"
+        raise NetworkFailure(message)
+    position = txids.index(txid)
+    return _Place(
+        header=(await header_of(node, block.hash)).raw.hex(),
+        merkle_branch=merkle_branch(txids, position),
+        position=position,
+        coinbase=await _coinbase_of(node, block.hash, txids[0]),
+        coinbase_branch=merkle_branch(txids, 0),
+    )
 
 
 def require_transaction(raw: str, txid: str, commitment: bytes | None) -> None:

@@ -40,7 +40,10 @@ class Ledger:
 
     genesis: str
     height: int
+    tip: str
+    """Hash of the newest block."""
     is_syncing: bool
+    """Whether it knows of blocks that it has not taken up yet: what it does not show may be in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ async def read_ledger(node: Node, network: Network, pinned: object = None) -> Le
     height = chain.number("blocks")
     behind = chain.number("headers", height) > height + 1
     syncing = network is not Network.REGTEST and chain.flag("initialblockdownload")
-    return Ledger(str(genesis), height, behind or syncing)
+    return Ledger(str(genesis), height, chain.text("bestblockhash"), behind or syncing)
 
 
 def require_synced(node: Node, ledger: Ledger) -> None:
@@ -105,6 +108,19 @@ async def block_of(node: Node, block_hash: str) -> Block | None:
     time = datetime.fromtimestamp(seconds, UTC)
     ref = BlockRef(number=found.number("height"), hash=found.text("hash"), time=time)
     return Block(ref, max(found.number("confirmations"), 0))
+
+
+async def is_canonical(node: Node, ledger: Ledger, number: int, block_hash: str) -> bool | None:
+    """Say whether a block is in the node's chain; None where the node can't tell.
+
+    It can't while its chain is shorter than the block's number, or while it has not caught up and shows another block
+    there. A pruned node tells as well: it keeps all headers.
+    """
+    if ledger.height < number:
+        return None
+    if await block_hash_at(node, number) == block_hash:
+        return True
+    return None if ledger.is_syncing else False
 
 
 async def block_hash_at(node: Node, number: int) -> str:

@@ -43,6 +43,8 @@ class Plan(BaseModel):
 
     network: str
     genesis: str
+    block_hash: str = ""
+    """Newest block when it was decided, at which the output was unspent; empty in older records."""
     txid: str
     """Of the output that is spent: this and `vout` are what makes the round unique (B3)."""
     vout: int = Field(ge=0)

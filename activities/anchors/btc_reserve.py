@@ -109,6 +109,7 @@ async def decide(
     rough = Plan(
         network=rules.network.value,
         genesis=ledger.genesis,
+        block_hash=ledger.tip,
         txid=coin.txid,
         vout=coin.vout,
         amount_sats=coin.sats,

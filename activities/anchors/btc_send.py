@@ -1,7 +1,8 @@
 """The place where signed bytes go to the node and its answer becomes a verdict (B7, X4).
 
 1. Accepted is what the node took, holds already, or has in a block.
-2. Missing inputs prove nothing alone: the spent output and its transaction are looked at.
+2. Missing inputs prove nothing alone: the output and its transaction are looked at, and the next look at the ledger
+   tells what became of them. While the node is syncing, they mean that it does not know the output yet.
 3. A refusal is judged by its text. One that is not in the table is looked up by id, and raised if that finds nothing.
 """
 
@@ -11,7 +12,13 @@ from activities.anchors.btc_rpc import IN_CHAIN, MISSING_INPUTS, REFUSED, Node, 
 from activities.anchors.btc_settings import SATS_PER_KVB
 from activities.anchors.failures import failure_of
 from vaultmesh.domain.bitcoin import COIN_SATS
-from vaultmesh.domain.failures import AnchorError, AuthFailure, FailureKind, ValidationFailure
+from vaultmesh.domain.failures import (
+    AnchorError,
+    AuthFailure,
+    FailureKind,
+    NetworkFailure,
+    ValidationFailure,
+)
 from vaultmesh.domain.ledger import Broadcasted, SignedCandidate, Verdict
 
 _KNOWN = ("already-in-mempool", "already-known", "same-nonwitness-data-in-mempool")
@@ -43,8 +50,10 @@ _GUARD_NUMERATOR, _GUARD_DENOMINATOR = 11, 10
 _TOO_HIGH = ("maximum configured", "max-fee-exceeded", "maxfeerate")
 
 
-async def send(node: Node, plan: Plan, fee_sats: int, candidate: SignedCandidate) -> Broadcasted:
-    """Send the bytes; repeatable, keyed by the bytes themselves.
+async def send(
+    node: Node, plan: Plan, fee_sats: int, candidate: SignedCandidate, *, is_syncing: bool
+) -> Broadcasted:
+    """Send the bytes to a node that may be syncing; repeatable, keyed by the bytes themselves.
 
     Raises:
         ValidationFailure: no node will ever take these bytes.
@@ -56,7 +65,7 @@ async def send(node: Node, plan: Plan, fee_sats: int, candidate: SignedCandidate
     try:
         txid = await node.call("sendrawtransaction", candidate.raw, f"{guard / COIN_SATS:.8f}")
     except NodeError as error:
-        return await _refused(node, plan, candidate, error)
+        return await _refused(node, plan, candidate, error, is_syncing=is_syncing)
     except AnchorError:
         if await _is_known(node, candidate.tx_ref):
             return Broadcasted(verdict=Verdict.ACCEPTED, message="found by its id")
@@ -68,7 +77,7 @@ async def send(node: Node, plan: Plan, fee_sats: int, candidate: SignedCandidate
 
 
 async def _refused(
-    node: Node, plan: Plan, candidate: SignedCandidate, error: NodeError
+    node: Node, plan: Plan, candidate: SignedCandidate, error: NodeError, *, is_syncing: bool
 ) -> Broadcasted:
     text = error.text.lower()
     if error.code == IN_CHAIN or any(one in text for one in _KNOWN):
@@ -76,7 +85,7 @@ async def _refused(
     if await _is_known(node, candidate.tx_ref):
         return Broadcasted(verdict=Verdict.ACCEPTED, message="found by its id")
     if any(one in text for one in _MISSING):
-        return await _without_input(node, plan, error)
+        return await _without_input(node, plan, error, is_syncing=is_syncing)
     if error.code not in (MISSING_INPUTS, REFUSED):
         raise error
     if any(one in text for one in _TOO_LOW):
@@ -91,18 +100,23 @@ async def _refused(
     raise failure_of(kind, message) from error
 
 
-async def _without_input(node: Node, plan: Plan, error: NodeError) -> Broadcasted:
+async def _without_input(
+    node: Node, plan: Plan, error: NodeError, *, is_syncing: bool
+) -> Broadcasted:
     """Find out why the node does not see the spent output (B10)."""
     match await coin_state(node, plan):
-        case CoinState.SPENT | CoinState.GONE:
-            return Broadcasted(verdict=Verdict.CONSUMED, message=str(error))
+        case CoinState.UNSPENT:
+            raise error
         case CoinState.UNCONFIRMED:
             message = (
                 f"the transaction of output {plan.outpoint} is in no block and not in the pool"
             )
             return Broadcasted(verdict=Verdict.GAP, message=message)
-        case CoinState.FREE | CoinState.UNKNOWN:
-            raise error
+        case CoinState.NOT_SHOWN if is_syncing:
+            message = f"{node.label} is still syncing, and does not have output {plan.outpoint} yet"
+            raise NetworkFailure(message) from error
+        case CoinState.NOT_SHOWN:
+            return Broadcasted(verdict=Verdict.CONSUMED, message=str(error))
 
 
 async def _is_known(node: Node, txid: str) -> bool:

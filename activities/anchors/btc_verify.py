@@ -33,7 +33,7 @@ async def verify_claim(node: Node, rules: Rules, claim: Claim) -> list[Check]:
     return [
         _network_check(rules, ledger, evidence),
         *_transaction_checks(claim, evidence),
-        *_block_checks(claim, evidence, block),
+        *_block_checks(claim, evidence, block, ledger),
         _depth_check(rules, claim, block),
     ]
 
@@ -56,7 +56,9 @@ def _transaction_checks(claim: Claim, evidence: BitcoinEvidence) -> list[Check]:
     ]
 
 
-def _block_checks(claim: Claim, evidence: BitcoinEvidence, block: Block | None) -> list[Check]:
+def _block_checks(
+    claim: Claim, evidence: BitcoinEvidence, block: Block | None, ledger: Ledger
+) -> list[Check]:
     try:
         proven: Proven | None = prove(evidence)
         detail = f"leads to block {evidence.block_hash}"
@@ -74,7 +76,7 @@ def _block_checks(claim: Claim, evidence: BitcoinEvidence, block: Block | None) 
             "canonical",
             canonical,
             f"{place} {evidence.block_hash} is {'' if canonical else 'not '}in the chain"
-            + ("" if canonical or block is None else ": reorganised away"),
+            + _why_not(claim, block, ledger),
         ),
         Check(
             "timestamp",
@@ -83,6 +85,17 @@ def _block_checks(claim: Claim, evidence: BitcoinEvidence, block: Block | None) 
             f"claimed {write_time(claim.anchor_ts)}",
         ),
     ]
+
+
+def _why_not(claim: Claim, block: Block | None, ledger: Ledger) -> str:
+    """Say what a node that does not show the block in its chain knows about it."""
+    if block is not None:
+        return "" if block.depth else ": reorganised away"
+    if ledger.is_syncing or ledger.height < claim.block_number:
+        return (
+            f" that the node has so far, at block {ledger.height}: ask again when it has caught up"
+        )
+    return ": the node never saw it"
 
 
 def _depth_check(rules: Rules, claim: Claim, block: Block | None) -> Check:

@@ -153,6 +153,21 @@ class Anchoring(Protocol):
         """
         ...
 
+    async def free_below(self, reservation: Reservation) -> list[int]:
+        """Return the sequences below a reservation that the ledger counts as free; none where it knows no order."""
+        del reservation
+        return []
+
+    async def filler(
+        self, beyond: Reservation, sequence: int, before: Terms | None
+    ) -> tuple[Reservation, Terms] | None:
+        """Decide a transaction that commits to nothing and uses a free sequence below a round's.
+
+        With `before`, a higher bid than that one. None at the fee cap, and where the ledger knows no order.
+        """
+        del beyond, sequence, before
+        return None
+
     async def verify(self, claim: Claim) -> list[Check]:
         """Check a receipt's claim against the live ledger, a line per check."""
         ...

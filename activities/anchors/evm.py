@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,17 @@ from pydantic import JsonValue
 from typing_extensions import override
 
 from activities.anchors.contract import Anchoring, Check, Claim, Evidence, Fate
-from activities.anchors.evm_contract import batch_id_of
 from activities.anchors.evm_evidence import collect
 from activities.anchors.evm_fate import adoptable, fate_of
 from activities.anchors.evm_fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_bid
+from activities.anchors.evm_foreign import ForeignUse
+from activities.anchors.evm_gap import decide_filler, free_below, mark_gap
 from activities.anchors.evm_horizon import Horizon, Rules
+from activities.anchors.evm_inquiry import inquire
+from activities.anchors.evm_notes import Notes
 from activities.anchors.evm_observe import Sight, look_from
-from activities.anchors.evm_quorum import agreed_view
+from activities.anchors.evm_outcome import OwnCall
+from activities.anchors.evm_quorum import agreed_view, is_suspected
 from activities.anchors.evm_reserve import (
     Call,
     decide,
@@ -36,6 +41,7 @@ from activities.anchors.failures import shown
 from activities.anchors.judging import by_rules
 from vaultmesh.domain.failures import AuthFailure, ValidationFailure
 from vaultmesh.domain.ledger import (
+    BlockRef,
     Broadcasted,
     Bumped,
     PenSettings,
@@ -53,6 +59,8 @@ STANDSTILL_SECONDS = 60.0
 """A newest block older than that may mean that the provider is stuck: the others are asked as well."""
 MAINNETS = frozenset({1, 10, 56, 100, 137, 250, 324, 8453, 42161, 43114, 59144, 534352})
 """Chain ids where a false inclusion costs somebody something."""
+HELD_SECONDS = 20.0
+"""Between two questions to all providers about a round that is held."""
 FASTEST_POLL_SECONDS, SLOWEST_POLL_SECONDS = 1.0, 12.0
 """Between two looks: about one block, but neither a burden for the provider nor slower than Ethereum's own rhythm."""
 
@@ -101,8 +109,11 @@ class EvmAnchoring(Anchoring):
         )
         urls = [url.get_secret_value() for url in settings.endpoints]
         self._providers = Providers(urls, settings.quorum, call_seconds)
+        self._foreign = ForeignUse(self._providers, self._rules)
         self._poll_seconds = FASTEST_POLL_SECONDS
         self._seen: Horizon | None = None
+        self._held: dict[str, tuple[float, RoundView]] = {}
+        """Rounds that nobody can decide: when all were asked, and what came of it."""
 
     @override
     def __repr__(self) -> str:
@@ -116,6 +127,7 @@ class EvmAnchoring(Anchoring):
             window_seconds=self._settings.window.total_seconds(),
             window_max_seconds=self._settings.window_max.total_seconds(),
             max_leaves=self._settings.max_leaves,
+            gap_fill_seconds=self._settings.gap_fill.total_seconds(),
         )
 
     @property
@@ -149,7 +161,13 @@ class EvmAnchoring(Anchoring):
         contract = to_checksum_address(self._settings.contract)
         call = Call(account, contract, commitment, label, self._settings.persist)
         reservation, bid = await decide(
-            self._providers, self._rules, self._caps, call, last=last, highest=highest
+            self._providers,
+            self._rules,
+            self._caps,
+            call,
+            foreign=self._foreign,
+            last=last,
+            highest=highest,
         )
         return reservation, bid.terms
 
@@ -209,22 +227,69 @@ class EvmAnchoring(Anchoring):
         if not rounds:
             return []
         views: dict[int, RoundView] = {}
+        by_round: dict[int, Sequence[Sight]] = {}
         for rules, positions in by_rules(rounds, self._signed_under).items():
-            some = [rounds[position] for position in positions]
-            seen = await self._looks(rules, some)
+            seen = await self._looks(rules, [rounds[position] for position in positions])
             self._adapt_poll(seen[0][0])
+            horizons = [horizon for horizon, _ in seen]
             for place, position in enumerate(positions):
-                shown = [sights[place] for _, sights in seen]
-                views[position] = agreed_view(rounds[position], shown, rules)
-        return [views[position] for position in range(len(rounds))]
+                by_round[position] = [sights[place] for _, sights in seen]
+                views[position] = await self._view(
+                    rules, rounds[position], horizons, by_round[position]
+                )
+        every = range(len(rounds))
+        return mark_gap(rounds, [views[one] for one in every], [by_round[one] for one in every])
+
+    @override
+    async def free_below(self, reservation: Reservation) -> list[int]:
+        return await free_below(self._providers, reservation)
+
+    @override
+    async def filler(
+        self, beyond: Reservation, sequence: int, before: Terms | None
+    ) -> tuple[Reservation, Terms] | None:
+        return await decide_filler(
+            self._providers, self._rules, self._caps, beyond, nonce=sequence, before=before
+        )
+
+    async def _view(
+        self,
+        rules: Rules,
+        watched: WatchedRound,
+        horizons: Sequence[Horizon],
+        sights: Sequence[Sight],
+    ) -> RoundView:
+        """Return what is agreed on; where somebody shows something against the round, what is proven."""
+        view = agreed_view(watched, sights, rules)
+        if is_suspected(sights, view, rules):
+            return await self._inquired(rules, watched)
+        self._held.pop(watched.round_id, None)
+        free = min((one.free_at for one in sights if one.free_at), key=_number, default=None)
+        final = min((one.settled_number or 0 for one in horizons), default=0)
+        notes = Notes.of(watched).calm(free, final).document()
+        return view if notes == watched.notes else view.model_copy(update={"notes": notes})
+
+    async def _inquired(self, rules: Rules, watched: WatchedRound) -> RoundView:
+        """Ask all providers; of a round that is held only now and then."""
+        asked, held = self._held.get(watched.round_id, (0.0, None))
+        if held is not None and time.monotonic() - asked < HELD_SECONDS:
+            return held
+        view = await inquire(
+            self._providers,
+            rules,
+            watched,
+            now=datetime.now(UTC),
+            wait=self._settings.evidence_wait,
+        )
+        self._held.pop(watched.round_id, None)
+        if view.undecided:
+            self._held[watched.round_id] = (time.monotonic(), view)
+        return view
 
     @override
     async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
-        wanted, rules = None, self._rules
-        if watched is not None:
-            rules = self._signed_under(watched)
-            commitment = bytes.fromhex(watched.commitment.removeprefix("0x"))
-            wanted = (commitment, batch_id_of(watched.label))
+        rules = self._rules if watched is None else self._signed_under(watched)
+        wanted = OwnCall.of(watched, rules.contract) if watched is not None else None
         return await collect(self._providers, rules, view, raw, wanted)
 
     @override
@@ -286,6 +351,10 @@ class EvmAnchoring(Anchoring):
             horizon.height - before.height
         )
         self._poll_seconds = min(max(seconds, FASTEST_POLL_SECONDS), SLOWEST_POLL_SECONDS)
+
+
+def _number(block: BlockRef) -> int:
+    return block.number
 
 
 def _transaction(fields: Mapping[str, JsonValue], bid: Bid) -> dict[str, Any]:

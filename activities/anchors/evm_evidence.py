@@ -1,4 +1,8 @@
-"""The place where an included round's receipts get what they carry of an EVM chain."""
+"""The place where an included round's receipts get what they carry of an EVM chain.
+
+A block's hash fixes its receipts: what was seen included once is completed from what is stored, also when a node has
+forgotten the transaction meanwhile, as long as that block is canonical.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,9 +14,16 @@ from activities.anchors.contract import Evidence
 from activities.anchors.evm_contract import anchored_logs
 from activities.anchors.evm_errors import NodeError
 from activities.anchors.evm_horizon import Horizon, Rules, read_horizon
-from activities.anchors.evm_observe import SUCCESS
+from activities.anchors.evm_outcome import OwnCall, contradicts
 from activities.anchors.evm_portable import portable_proof
-from activities.anchors.evm_reads import Block, TxReceipt, block_at, raw_transaction, tx_receipt
+from activities.anchors.evm_reads import (
+    Block,
+    TxReceipt,
+    block_at,
+    raw_transaction,
+    receipt_in_block,
+    tx_receipt,
+)
 from activities.anchors.evm_rpc import Provider, Providers, supported_by
 from vaultmesh.domain.evm_proof import Claim
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
@@ -21,7 +32,8 @@ from vaultmesh.domain.ledger import BlockRef, RoundView
 
 @dataclass(frozen=True, slots=True)
 class _Exhibit:
-    receipt: TxReceipt
+    receipt: TxReceipt | None
+    """None: the node has forgotten it; the block stands."""
     block: Block
     horizon: Horizon
 
@@ -31,9 +43,9 @@ async def collect(
     rules: Rules,
     view: RoundView,
     raw: str,
-    wanted: tuple[bytes, bytes] | None,
+    wanted: OwnCall | None,
 ) -> Evidence:
-    """Collect what `quorum` providers show now; `wanted` is commitment and batch id where the caller knows them.
+    """Collect what `quorum` providers show now; `wanted` is what the round is to have logged, where that is known.
 
     Raises:
         NetworkFailure: the block is not canonical any more, or too few providers show it.
@@ -51,26 +63,26 @@ async def collect(
             f"{len(shown) - len(agreeing)} of {len(shown)} providers; looking again"
         )
         raise NetworkFailure(message)
-    exhibit = agreeing[0]
-    commitment, batch_id = _logged(exhibit.receipt, rules, wanted)
+    exhibit = next((one for one in agreeing if one.receipt is not None), agreeing[0])
+    call = _logged(exhibit.receipt, rules, wanted)
     raw = raw or await _raw_from_chain(providers, view.tx_ref)
     if raw:
         require_bytes_of(raw, view.tx_ref)
     scheme: dict[str, JsonValue] = {
-        "contract": rules.contract,
-        "batchId": "0x" + batch_id.hex(),
+        "contract": call.contract,
+        "batchId": "0x" + call.batch_id.hex(),
         "blockHash": exhibit.block.hash,
         "rawTransaction": raw,
         "finality": _finality(rules, [one.horizon for one in agreeing]),
         "quorum": rules.quorum,
     }
     if view.final and raw:
-        claim = _claim(rules, exhibit, raw, (commitment, batch_id))
+        claim = _claim(rules, exhibit, raw, call)
         scheme |= await portable_proof(providers, claim)
     return Evidence(scheme, view.tx_ref, view.tx_ref, seen_in.number, exhibit.block.ref.time)
 
 
-def _claim(rules: Rules, exhibit: _Exhibit, raw: str, logged: tuple[bytes, bytes]) -> Claim:
+def _claim(rules: Rules, exhibit: _Exhibit, raw: str, call: OwnCall) -> Claim:
     """Return what the portable proof (E15) is to prove."""
     block = exhibit.block
     return Claim(
@@ -78,11 +90,11 @@ def _claim(rules: Rules, exhibit: _Exhibit, raw: str, logged: tuple[bytes, bytes
         block_hash=bytes.fromhex(block.hash[2:]),
         block_number=block.number,
         block_time=block.ref.time,
-        tx_hash=bytes.fromhex(exhibit.receipt.tx_hash[2:]),
+        tx_hash=keccak(bytes.fromhex(raw.removeprefix("0x"))),
         raw_transaction=bytes.fromhex(raw.removeprefix("0x")),
-        contract=bytes.fromhex(rules.contract.removeprefix("0x")),
-        commitment=logged[0],
-        batch_id=logged[1],
+        contract=bytes.fromhex(call.contract.removeprefix("0x")),
+        commitment=call.commitment,
+        batch_id=call.batch_id,
     )
 
 
@@ -109,21 +121,27 @@ async def _exhibit(
         tx_receipt(provider, tx_ref),
         block_at(provider, hex(seen_in.number)),
     )
-    if receipt is None or block is None:
-        return None
-    if block.ref != seen_in or receipt.block_hash != seen_in.hash:
+    if block is None or block.ref != seen_in:
         return None  # also another time of the same block: no provider alone decides anchorTs
+    if receipt is None:  # not an index of transactions that old, perhaps
+        receipt = await receipt_in_block(provider, tx_ref, seen_in.number)
+    if receipt is not None and receipt.block_hash != seen_in.hash:
+        return None
     return _Exhibit(receipt, block, horizon)
 
 
-def _logged(
-    receipt: TxReceipt, rules: Rules, wanted: tuple[bytes, bytes] | None
-) -> tuple[bytes, bytes]:
-    """Return commitment and batch id of the transaction's anchor event."""
-    logged = anchored_logs(receipt.logs, rules.contract)
-    found = next((pair for pair in logged if wanted is None or pair == wanted), None)
-    if receipt.status != SUCCESS or receipt.to != rules.contract or found is None:
-        message = f"{receipt.tx_hash} does not anchor this round at {rules.contract}"
+def _logged(receipt: TxReceipt | None, rules: Rules, wanted: OwnCall | None) -> OwnCall:
+    """Return what the transaction has logged; of a forgotten receipt, what it was seen to log."""
+    if receipt is None:
+        if wanted is None:
+            message = "no provider shows the transaction's receipt any more; looking again"
+            raise NetworkFailure(message)
+        return wanted
+    contract = wanted.contract if wanted is not None else rules.contract
+    logged = [OwnCall(contract, *pair) for pair in anchored_logs(receipt.logs, contract)]
+    found = next((one for one in logged if wanted in (None, one)), None)
+    if found is None or contradicts(receipt, found):
+        message = f"{receipt.tx_hash} does not anchor this round at {contract}"
         raise ValidationFailure(message)
     return found
 

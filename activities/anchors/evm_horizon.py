@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pydantic import JsonValue
 
 from activities.anchors.evm_errors import NodeError
-from activities.anchors.evm_reads import Block, block_at, count_at, latest_block, quantity
+from activities.anchors.evm_reads import Block, block_at, latest_block, quantity
 from activities.anchors.evm_rpc import Provider
 from activities.anchors.evm_settings import EvmFinality
 from vaultmesh.domain.failures import ValidationFailure
@@ -93,16 +93,6 @@ def require_chain(provider: Provider, chain_id: int, rules: Rules) -> None:
             "nothing is signed or believed; correct rpcUrl or the target"
         )
         raise ValidationFailure(message)
-
-
-async def settled_count(provider: Provider, account: str, horizon: Horizon) -> int:
-    """Read how many transactions of the account can't be undone any more; 0 when the node can't tell."""
-    if horizon.settled_number is None:
-        return 0
-    try:
-        return await count_at(provider, account, hex(horizon.settled_number))
-    except NodeError:  # state that old is pruned on some nodes while finality stalls
-        return 0
 
 
 async def _tagged(provider: Provider, tag: str | None) -> Block | None:

@@ -5,21 +5,23 @@
 3. A provider that is behind a block says nothing about it.
 4. Answers that do not fit together decide nothing: a load balancer's nodes lag behind each other, and a chain may be
    reorganised during a look. The look fails and the next one starts from new answers.
-5. Somebody else's use of the nonce is believed only while the provider knows no candidate of ours.
+5. What one provider shows against a round is a suspicion, never a finding: `activities.anchors.evm_inquiry` asks all.
 """
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from activities.anchors.evm_contract import anchored_logs, batch_id_of
-from activities.anchors.evm_horizon import Horizon, Rules, read_horizon, settled_count
+from activities.anchors.evm_horizon import Horizon, Rules, read_horizon
+from activities.anchors.evm_outcome import OwnCall, contradicts
 from activities.anchors.evm_reads import Block, TxReceipt, block_at, count_at, is_known, tx_receipt
 from activities.anchors.evm_rpc import Provider
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.ledger import BlockRef, RoundState, WatchedRound
 
-SUCCESS = 1
+
+class KnownOnly(NetworkFailure):
+    """A provider knows a candidate and counts its nonce as used, but shows no receipt: no round is lost against that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Sight:
     """What one provider shows of one round."""
 
     state: RoundState
-    """Never `STUCK` or `LOST`: those are decided from what all providers show."""
+    """Never `STUCK` or `LOST`: those are decided from what all providers show. `DISPLACED` is a suspicion only."""
     height: int
     tx_ref: str = ""
     block: BlockRef | None = None
@@ -35,6 +37,10 @@ class Sight:
     """Whether the finality rule covers it."""
     foreign: bool = False
     message: str = ""
+    free_at: BlockRef | None = None
+    """A block at which the nonce was still free."""
+    count: int | None = None
+    """Transactions of the account then."""
 
 
 async def look_from(
@@ -44,15 +50,6 @@ async def look_from(
     horizon = await read_horizon(provider, rules)
     look = _Look(provider, rules, horizon)
     return horizon, list(await asyncio.gather(*(look.sight_of(watched) for watched in rounds)))
-
-
-def anchors_round(tx_receipt: TxReceipt, contract: str, commitment: bytes, batch_id: bytes) -> bool:
-    """Say whether a mined transaction does what the round wants: success, our contract, its event with our root."""
-    return (
-        tx_receipt.status == SUCCESS
-        and tx_receipt.to == contract
-        and (commitment, batch_id) in anchored_logs(tx_receipt.logs, contract)
-    )
 
 
 class _Look:
@@ -74,9 +71,9 @@ class _Look:
         mined = await self._mined(watched, count)
         if mined is not None:
             return mined
-        if count > _nonce(watched):
+        if count > nonce_of(watched):
             return await self._consumed(watched)
-        return await self._unmined(watched)
+        return await self._unmined(watched, count)
 
     async def _standing(self, watched: WatchedRound) -> Sight | None:
         """Return the earlier inclusion if its block is still canonical, or too new for this provider."""
@@ -106,46 +103,50 @@ class _Look:
             block = await self._block(receipt.block_number)
             if block.hash == receipt.block_hash:
                 return self._outcome(watched, receipt, block.ref)
-            if count > _nonce(watched) or not self._horizon.settles(block.number):
+            if count > nonce_of(watched) or not self._horizon.settles(block.number):
                 what = f"{receipt.tx_hash} is in a block {block.number} that is not canonical"
                 raise self._contradiction(what)
         return None
 
     def _outcome(self, watched: WatchedRound, receipt: TxReceipt, block: BlockRef) -> Sight:
-        commitment = bytes.fromhex(watched.commitment.removeprefix("0x"))
+        """Return inclusion where the event is there, else the suspicion that our call failed (E7)."""
+        call = OwnCall.of(watched, self._rules.contract)
+        if contradicts(receipt, call):
+            what = (
+                f"{receipt.tx_hash} has a receipt of another contract, or logged although it failed"
+            )
+            raise self._contradiction(what)
         settled = self._horizon.settles(block.number)
-        contract = self._rules.contract
-        if anchors_round(receipt, contract, commitment, batch_id_of(watched.label)):
+        if call.is_logged(receipt):
             return self._sight(RoundState.INCLUDED, receipt.tx_hash, block, settled=settled)
-        what = "reverted" if receipt.status != SUCCESS else "was mined without our event"
-        message = f"our call {receipt.tx_hash} {what} in block {block.number}"
+        message = f"shows {receipt.tx_hash} in block {block.number} without our event"
         state = RoundState.DISPLACED
         return self._sight(state, receipt.tx_hash, block, settled=settled, message=message)
 
     async def _consumed(self, watched: WatchedRound) -> Sight:
-        """Make sure that the nonce was used by somebody else before saying so."""
-        account, nonce = watched.reservation.account, _nonce(watched)
+        """Suspect that the nonce was used by somebody else, unless the provider knows a candidate."""
+        account, nonce = watched.reservation.account, nonce_of(watched)
         count = await count_at(self._provider, account, "latest")
         mined = await self._mined(watched, count)
         if mined is not None:
             return mined
         if count <= nonce:  # undone meanwhile, or another node behind the same address
-            return await self._unmined(watched)
+            return await self._unmined(watched, count)
         known = await self._known(watched)
         if known:
             message = (
                 f"{self._provider.label} knows {known} and counts nonce {nonce} as used, but shows no receipt; asked "
                 "again. If that lasts, use a node that keeps receipts in rpcUrl or rpcUrls"
             )
-            raise NetworkFailure(message)
-        settled = await settled_count(self._provider, account, self._horizon) > nonce
-        message = f"nonce {nonce} of {account} was used by a transaction that is none of ours"
+            raise KnownOnly(message)
+        message = f"counts nonce {nonce} of {account} as used, and shows none of our candidates"
         state = RoundState.DISPLACED
-        return Sight(state, self._horizon.height, settled=settled, foreign=True, message=message)
+        return Sight(state, self._horizon.height, foreign=True, message=message)
 
-    async def _unmined(self, watched: WatchedRound) -> Sight:
+    async def _unmined(self, watched: WatchedRound, count: int) -> Sight:
         known = await self._known(watched)
-        return self._sight(RoundState.PENDING if known else RoundState.MISSING, known, None)
+        state = RoundState.PENDING if known else RoundState.MISSING
+        return replace(self._sight(state, known, None), free_at=self._horizon.head.ref, count=count)
 
     async def _known(self, watched: WatchedRound) -> str:
         """Return the newest candidate that the provider has in its pool or in a block; empty without one."""
@@ -185,7 +186,7 @@ class _Look:
         return await self._counts[account]
 
 
-def _nonce(watched: WatchedRound) -> int:
+def nonce_of(watched: WatchedRound) -> int:
     """Return the reserved nonce; a reservation without one never passes for consumed."""
     sequence = watched.reservation.sequence
     return sequence if sequence is not None else 2**64

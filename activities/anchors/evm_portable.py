@@ -44,12 +44,14 @@ _AT_ONCE = 8
 _log = logging.getLogger(__name__)
 
 
-class _Left(Exception):  # noqa: N818 - not an error: the proof is left out
+class Left(Exception):  # noqa: N818 - not an error: the proof is left out
     """Why there is no proof."""
 
 
 @dataclass(frozen=True, slots=True)
-class _BlockContent:
+class BlockContent:
+    """A block as a provider shows it; the header hashes to the block's hash, the transactions to theirs."""
+
     header: bytes
     hashes: Sequence[str]
     transactions: Sequence[bytes]
@@ -83,9 +85,9 @@ async def _from_any(
     may_pass = False
     for provider in sorted(providers.all, key=lambda one: one.rests):
         try:
-            content = await _read(provider, "0x" + claim.block_hash.hex(), claim.block_number)
+            content = await read_block(provider, "0x" + claim.block_hash.hex(), claim.block_number)
             return await asyncio.to_thread(_proof, content, claim), False
-        except (_Left, InvalidValue) as error:
+        except (Left, InvalidValue) as error:
             reasons[provider.label] = str(error)
         except AnchorError as error:
             reasons[provider.label] = str(error)
@@ -96,7 +98,14 @@ async def _from_any(
 # --- the block's content -----------------------------------------------------------------------
 
 
-async def _read(provider: Provider, block_hash: str, number: int) -> _BlockContent:
+async def read_block(provider: Provider, block_hash: str, number: int) -> BlockContent:
+    """Read a block's header, transactions and receipts.
+
+    Raises:
+        Left: they are of a form that is not known.
+        InvalidValue: a field is missing or malformed.
+        AnchorError: the provider does not show them.
+    """
     block = await provider.call("eth_getBlockByHash", block_hash, True)
     if not isinstance(block, dict):
         message = f"it does not show block {block_hash}"
@@ -104,14 +113,14 @@ async def _read(provider: Provider, block_hash: str, number: int) -> _BlockConte
     header = encode_header(block)
     if "0x" + keccak(header).hex() != block_hash:
         message = "the header has parts that are not known"
-        raise _Left(message)
+        raise Left(message)
     shown = _objects(block.get("transactions"), "transactions")
     hashes = [str(one.get("hash")).lower() for one in shown]
     receipts = await _receipts(provider, number, hashes)
     if any(str(one.get("blockHash")).lower() != block_hash for one in receipts):
         message = "the receipts are of another block"
-        raise _Left(message)
-    return _BlockContent(
+        raise Left(message)
+    return BlockContent(
         header=header,
         hashes=hashes,
         transactions=await _transactions(provider, shown, hashes),
@@ -139,7 +148,7 @@ async def _transactions(
     missing = [place for place, data in enumerate(found) if data is None]
     if len(missing) > MOST_SINGLE_READS:
         message = f"{len(missing)} transactions of the block are of no known form"
-        raise _Left(message)
+        raise Left(message)
     for place in missing:
         found[place] = bytes.fromhex((await raw_transaction(provider, hashes[place]))[2:])
     return [data for data in found if data is not None]
@@ -156,7 +165,7 @@ def _encoded(transaction: Object, tx_ref: str) -> bytes | None:
 async def _one_by_one(provider: Provider, method: str, hashes: Sequence[str]) -> list[JsonValue]:
     if len(hashes) > MOST_SINGLE_READS:
         message = f"it does not show the receipts of a block at once, and there are {len(hashes)}"
-        raise _Left(message)
+        raise Left(message)
     answers: list[JsonValue] = []
     for start in range(0, len(hashes), _AT_ONCE):
         some = hashes[start : start + _AT_ONCE]
@@ -169,19 +178,19 @@ def _objects(value: JsonValue, what: str) -> list[Object]:
     found: list[Object] = [item for item in items if isinstance(item, dict)]
     if len(found) != len(items):
         message = f"it does not show the block's {what}"
-        raise _Left(message)
+        raise Left(message)
     return found
 
 
 # --- the proof ---------------------------------------------------------------------------------
 
 
-def _proof(content: _BlockContent, claim: Claim) -> Mapping[str, JsonValue]:
+def _proof(content: BlockContent, claim: Claim) -> Mapping[str, JsonValue]:
     """Build both tries, take the two ways out of them, and check the whole as a verifier will."""
     tx_ref = "0x" + claim.tx_hash.hex()
     if tx_ref not in content.hashes:
         message = "the block does not hold the transaction"
-        raise _Left(message)
+        raise Left(message)
     index = content.hashes.index(tx_ref)
     proof = BlockProof(
         header=content.header,
@@ -194,15 +203,20 @@ def _proof(content: _BlockContent, claim: Claim) -> Mapping[str, JsonValue]:
     size = len(json.dumps(document))
     if size > LARGEST_PROOF:
         message = f"the proof has {size} characters, more than {LARGEST_PROOF}"
-        raise _Left(message)
+        raise Left(message)
     return document
+
+
+def trie_of(values: Sequence[bytes]) -> HexaryTrie:
+    """Return the trie that a block's header names the root of."""
+    trie = HexaryTrie({})
+    for place, value in enumerate(values):
+        trie[index_key(place)] = value
+    return trie
 
 
 def _way_to(index: int, values: Sequence[bytes]) -> list[bytes]:
     """Return the nodes from the root of the values' trie to one of them; those that lie in another are no own."""
-    trie = HexaryTrie({})
-    for place, value in enumerate(values):
-        trie[index_key(place)] = value
-    way = trie.get_proof(index_key(index))  # type: ignore[no-untyped-call]
+    way = trie_of(values).get_proof(index_key(index))  # type: ignore[no-untyped-call]
     nodes: list[bytes] = [rlp.encode(node) for node in way]
     return [node for place, node in enumerate(nodes) if not place or len(node) >= HASH_BYTES]

@@ -1,10 +1,10 @@
 """The place where several providers' sights of a round become one view; a lying minority decides nothing (E12).
 
-1. Inclusion, displacement and loss need `quorum` providers that show the same transaction in the same block.
+1. Inclusion needs `quorum` providers that show the same transaction in the same block.
 2. Height, depth and finality are what `quorum` of those reach.
-3. A round is lost only when the look before found it displaced: paying again wants two looks that agree.
-4. A quorum that misses the round has the same bytes sent again, whatever the others show: that does no harm.
+3. A quorum that misses the round has the same bytes sent again, whatever the others show: that does no harm.
    What else is not agreed upon leaves it pending.
+4. Nothing here finds a round displaced or lost: that wants evidence (`activities.anchors.evm_inquiry`).
 """
 
 from collections import Counter
@@ -22,10 +22,14 @@ def agreed_view(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) ->
     included = _largest([one for one in sights if one.state is RoundState.INCLUDED])
     if len(included) >= rules.quorum:
         return _included(watched, included, rules)
-    consumed = _largest([one for one in sights if one.state is RoundState.DISPLACED])
-    if len(consumed) >= rules.quorum:
-        return _consumed(watched, consumed, rules)
     return _unmined(watched, sights, rules)
+
+
+def is_suspected(sights: Sequence[Sight], view: RoundView, rules: Rules) -> bool:
+    """Whether somebody shows something against a round, and fewer than the quorum that it can still be mined."""
+    free = sum(one.state in (RoundState.PENDING, RoundState.MISSING) for one in sights)
+    settled = view.state is RoundState.INCLUDED or free >= rules.quorum
+    return not settled and any(one.state is RoundState.DISPLACED for one in sights)
 
 
 def _included(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) -> RoundView:
@@ -45,22 +49,6 @@ def _included(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) -> R
         final=irrevocable and depth >= required,
         height=height,
         message=next((one.message for one in sights if one.message), ""),
-    )
-
-
-def _consumed(watched: WatchedRound, sights: Sequence[Sight], rules: Rules) -> RoundView:
-    seen = sights[0]
-    settled = _support(sights, settled=True) >= rules.quorum
-    lost = settled and watched.state is RoundState.DISPLACED
-    return RoundView(
-        round_id=watched.round_id,
-        state=RoundState.LOST if lost else RoundState.DISPLACED,
-        tx_ref=seen.tx_ref,
-        block=seen.block,
-        irrevocable=lost,
-        foreign=seen.foreign,
-        height=supported_by([one.height for one in sights], rules.quorum),
-        message=seen.message,
     )
 
 

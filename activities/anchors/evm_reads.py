@@ -15,6 +15,7 @@ from pydantic import (
     ValidationError,
 )
 
+from activities.anchors.evm_errors import NodeError
 from activities.anchors.evm_rpc import Provider
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.ledger import BlockRef
@@ -75,6 +76,16 @@ class Log(_Read):
     topics: list[Hash]
 
 
+class FoundLog(Log):
+    """One event that a search for events found."""
+
+    tx_hash: Hash = Field(alias="transactionHash")
+    block_hash: Hash = Field(alias="blockHash")
+    block_number: Quantity = Field(alias="blockNumber")
+    removed: bool = False
+    """Whether its block has left the chain."""
+
+
 class TxReceipt(_Read):
     """What a node says of a transaction that is in a block."""
 
@@ -90,7 +101,10 @@ _Answer = TypeVar("_Answer")
 _QUANTITY: TypeAdapter[int] = TypeAdapter(Quantity)
 _BYTES: TypeAdapter[str] = TypeAdapter(HexBytes)
 _BLOCK: TypeAdapter[Block | None] = TypeAdapter(Block | None)
+_HEADER: TypeAdapter[Block] = TypeAdapter(Block)
 _TX_RECEIPT: TypeAdapter[TxReceipt | None] = TypeAdapter(TxReceipt | None)
+_TX_RECEIPTS: TypeAdapter[list[TxReceipt] | None] = TypeAdapter(list[TxReceipt] | None)
+_LOGS: TypeAdapter[list[FoundLog]] = TypeAdapter(list[FoundLog])
 
 
 async def quantity(provider: Provider, method: str, *params: JsonValue) -> int:
@@ -132,6 +146,40 @@ async def tx_receipt(provider: Provider, tx_ref: str) -> TxReceipt | None:
         message = f"{provider.label} answered with the receipt of another transaction"
         raise NetworkFailure(message)
     return receipt
+
+
+async def logs_of(
+    provider: Provider, contract: str, topics: list[str], first: int, last: int
+) -> list[FoundLog]:
+    """Read the events of a contract with these topics in a range of blocks.
+
+    Raises:
+        NodeError: the range is too wide for the node, or it does not offer that.
+    """
+    wanted: dict[str, JsonValue] = {
+        "address": contract,
+        "topics": list(topics),
+        "fromBlock": hex(first),
+        "toBlock": hex(last),
+    }
+    return await _read(_LOGS, provider, "eth_getLogs", wanted)
+
+
+async def receipt_in_block(provider: Provider, tx_ref: str, number: int) -> TxReceipt | None:
+    """Read a transaction's receipt from its block: for nodes without an index of old transactions.
+
+    None when the node has no such block, or does not offer that.
+    """
+    try:
+        found = await _read(_TX_RECEIPTS, provider, "eth_getBlockReceipts", hex(number))
+    except NodeError:
+        return None
+    return next((one for one in found or () if one.tx_hash == tx_ref), None)
+
+
+def parsed_block(answer: JsonValue, provider: Provider) -> Block:
+    """Return the header in a node's answer."""
+    return _parsed(_HEADER, answer, provider, "eth_getBlockByNumber")
 
 
 async def is_known(provider: Provider, tx_ref: str) -> bool:

@@ -14,12 +14,8 @@ from activities.anchors.contract import StaleCaller
 from activities.anchors.evm_contract import anchor_call, batch_id_of, calldata_floor
 from activities.anchors.evm_errors import Meaning, NodeError
 from activities.anchors.evm_fees import Bid, Caps, Market, gwei, opening_bid
-from activities.anchors.evm_horizon import (
-    Rules,
-    read_horizon,
-    require_chain,
-    settled_count,
-)
+from activities.anchors.evm_foreign import ForeignUse
+from activities.anchors.evm_horizon import Rules, require_chain
 from activities.anchors.evm_reads import (
     block_at,
     code_of,
@@ -38,6 +34,8 @@ _GAS_MARGIN_NUMERATOR, _GAS_MARGIN_DENOMINATOR = 6, 5
 _TX_TYPE = 2
 _WEI_PER_ETHER = 10**18
 _GENESIS = "0x0"
+_MARGIN = 8
+"""Blocks below the last reservation's that are searched as well: nodes lag behind each other."""
 _NO_CODE = "0x"
 
 _log = logging.getLogger(__name__)
@@ -106,17 +104,24 @@ async def check_ledger(providers: Providers, rules: Rules, last: Reservation | N
 
 
 async def choose_nonce(
-    providers: Providers, rules: Rules, account: str, highest: int | None
+    providers: Providers,
+    foreign: ForeignUse,
+    account: str,
+    highest: int | None,
+    last: Reservation | None,
 ) -> int:
     """Return the next nonce (E4); `highest` is the highest ever reserved for the account, if any was.
 
     Raises:
-        AuthFailure: somebody else used the account, and that can still be undone.
-        NetworkFailure: the chain knows fewer transactions than were included.
+        AuthFailure: somebody else seems to have used the account, and that is not proven, or can still be undone.
+        NetworkFailure: the chain knows fewer transactions than were included, or the first count is disputed.
     """
     counts = await providers.every(lambda provider: count_at(provider, account, "latest"))
     count = supported_by(counts, providers.quorum)
     if highest is None:
+        if len(set(counts)) > 1:
+            message = f"the providers count {sorted(set(counts))} transactions of {account}; waiting until they agree"
+            raise NetworkFailure(message)
         return count
     following = highest + 1
     if count < following:
@@ -126,24 +131,14 @@ async def choose_nonce(
         )
         raise NetworkFailure(message)
     if count > following:
-        await _require_settled(providers, rules, account, count)
+        height = last.fields.get("blockNumber") if last is not None else None
+        since = max(height - _MARGIN, 0) if isinstance(height, int) else 0
+        await foreign.require(account, following, count, since)
         _log.warning(
             "foreign use of the key accepted once final",
             extra={"account": account, "expected_nonce": following, "nonce": count},
         )
     return count
-
-
-async def _require_settled(providers: Providers, rules: Rules, account: str, count: int) -> None:
-    async def settled(provider: Provider) -> int:
-        return await settled_count(provider, account, await read_horizon(provider, rules))
-
-    if supported_by(await providers.every(settled), providers.quorum) < count:
-        message = (
-            f"foreign use of the key of {account}: {count} transactions, more than were reserved here; "
-            "waiting until that is final. Keep this key for this service alone"
-        )
-        raise AuthFailure(message)
 
 
 async def require_contract(providers: Providers, contract: str) -> None:
@@ -228,6 +223,7 @@ async def decide(
     caps: tuple[int | None, int | None],
     call: Call,
     *,
+    foreign: ForeignUse,
     last: Reservation | None,
     highest: int | None,
 ) -> tuple[Reservation, Bid]:
@@ -237,7 +233,7 @@ async def decide(
     """
     genesis = await check_ledger(providers, rules, last)
     nonce, _, gas, (market, height) = await asyncio.gather(
-        choose_nonce(providers, rules, call.account, highest),
+        choose_nonce(providers, foreign, call.account, highest, last),
         require_contract(providers, call.contract),
         gas_limit_for(providers, call),
         read_market(providers),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +15,7 @@ from vaultmesh.domain.anchors_config import CommonSettings
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AuthFailure, NetworkFailure
 from vaultmesh.domain.target import Target
-from vaultmesh.domain.values import Amount, Count, Flag, Url
+from vaultmesh.domain.values import Amount, Count, Duration, Flag, Url
 
 WEI_PER_GWEI = 10**9
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
@@ -93,6 +94,10 @@ class EvmSettings(CommonSettings):
     """The cap of the tip; none means `max_fee_per_gas_gwei`, or without that ten base fees or 100 gwei, the larger."""
     bump_after_blocks: Annotated[Count, Field(ge=1)] = 3
     """Blocks without inclusion after which a higher bid is made (E3)."""
+    gap_fill: Duration = timedelta(minutes=10)
+    """How long nothing may be owed before free nonces below a round are used up by transactions to ourselves (E4)."""
+    evidence_wait: Duration = timedelta(hours=1)
+    """How long a silent provider is asked again for what became of a round, before the round is held (X6)."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -11,11 +11,13 @@ from activities.anchors.contract import DEPTH_CHECK, FINALITY_CHECK, Check, Clai
 from activities.anchors.evm_contract import anchored_logs
 from activities.anchors.evm_evidence import hash_of
 from activities.anchors.evm_horizon import Horizon, Rules, read_horizon
-from activities.anchors.evm_observe import SUCCESS
 from activities.anchors.evm_reads import Block, TxReceipt, block_at, tx_receipt
 from activities.anchors.evm_rpc import Provider, Providers
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.receipt import write_time
+
+SUCCESS = 1
+"""`status` of a receipt; where a node leaves it out, an event says the same: a reverted call logs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,11 @@ def _transaction_checks(rules: Rules, claim: Claim, receipt: TxReceipt | None) -
     logged = anchored_logs(receipt.logs, rules.contract)
     roots = {"0x" + root.hex() for root, _ in logged}
     pairs = {(root, "0x" + label.hex()) for root, label in logged}
-    right_place = receipt.to == contract == rules.contract
+    right_place = receipt.to in (None, contract) and contract == rules.contract
+    succeeded = receipt.status == SUCCESS or (receipt.status is None and bool(logged))
     return [
         Check("transaction", passed=True, detail=claim.tx_ref),
-        Check("status", receipt.status == SUCCESS, _status_text(receipt)),
+        Check("status", succeeded, "succeeded" if succeeded else "reverted"),
         Check(
             "contract",
             right_place,
@@ -141,10 +144,6 @@ def _finality_checks(rules: Rules, claim: Claim, chain: _Chain) -> list[Check]:
         Check(DEPTH_CHECK, stands and depth >= required, f"{depth} of {required}"),
         Check(FINALITY_CHECK, stands and settled, what),
     ]
-
-
-def _status_text(receipt: TxReceipt) -> str:
-    return "succeeded" if receipt.status == SUCCESS else "reverted"
 
 
 def _text(evidence: Mapping[str, JsonValue], key: str) -> str:

@@ -12,12 +12,15 @@ from pydantic import JsonValue
 from activities.anchors.btc import BtcAnchoring
 from activities.anchors.btc_settings import BtcSettings
 from devnet.bitcoind import WALLET, Bitcoind
+from devnet.jsonrpc import JsonRpcError
 from tests.activities.evm_chain import remembered
 from vaultmesh.domain.bitcoin import COIN_SATS
 from vaultmesh.domain.ledger import Reservation, RoundView, SignedCandidate, Terms, WatchedRound
 from vaultmesh.domain.target import Target
 
-__all__ = ["BtcPen", "network", "open_pen", "remembered", "spend"]
+__all__ = ["PRUNING", "BtcPen", "network", "open_pen", "prune", "remembered", "spend"]
+PRUNING = ("-prune=1", "-fastprune=1")
+"""Of a node that forgets blocks when it is told, also on regtest: its files are small."""
 
 
 @contextmanager
@@ -111,3 +114,18 @@ def spend(node: Bitcoind, reservation: Reservation, *, fee_sats: int = 50_000) -
     spent = [{"txid": fields["txid"], "vout": fields["vout"]}]
     raw = node.rpc("createrawtransaction", spent, {node.wallet("getnewaddress"): f"{amount:.8f}"})
     return str(node.wallet("signrawtransactionwithwallet", raw)["hex"])
+
+
+def prune(node: Bitcoind) -> None:
+    """Mine on until the newest block of now is gone from a node that was started with `PRUNING`."""
+    newest = node.rpc("getbestblockhash")
+    for _ in range(8):
+        node.mine(300)
+        node.rpc("pruneblockchain", node.height() - 288)
+        try:
+            node.rpc("getblock", newest, 0)
+        except JsonRpcError as error:
+            assert "pruned" in str(error), error
+            return
+    message = "the node keeps all blocks"
+    raise RuntimeError(message)

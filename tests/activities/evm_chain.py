@@ -44,6 +44,7 @@ fallback() external { require(!deaf, "deaf"); } }`, solc 0.8.30, paris, 200 runs
 HUSH = "0x1ea9bf1f" + "1".zfill(64)
 SECRETS = ("hunter2", "secretpath", "user:")
 """What `with_credentials` puts into a URL and no text may show."""
+MANY_BLOCKS = 100
 _READY_SECONDS = 30
 _PAUSE_SECONDS = 0.02
 _RICH = "0x56bc75e2d63100000"  # 100 ether
@@ -125,7 +126,10 @@ class Chain:
         return answer["result"]
 
     async def mine(self, blocks: int = 1) -> None:
-        """Mine so many blocks."""
+        """Mine so many blocks; many of them at once."""
+        if blocks > MANY_BLOCKS:
+            await self.rpc("anvil_mine", hex(blocks))
+            return
         for _ in range(blocks):
             await self.rpc("evm_mine")
 
@@ -223,6 +227,8 @@ def remembered(watched: WatchedRound, view: RoundView) -> WatchedRound:
         "state": view.state,
         "tx_ref": view.tx_ref if included else "",
         "block": view.block if included else None,
+        "notes": watched.notes if view.notes is None else view.notes,
+        "undecided": view.undecided,
     }
     return watched.model_copy(update=update)
 

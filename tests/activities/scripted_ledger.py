@@ -20,6 +20,7 @@ from vaultmesh.domain.ledger import (
     Reservation,
     RoundState,
     RoundView,
+    Terms,
     WatchedRound,
 )
 from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, BackoffSettings
@@ -69,6 +70,8 @@ class ScriptedLedger:
     depth: int = 3
     confirmations: int = 2
     pen_settings: PenSettings = field(default_factory=PenSettings)
+    told_stored: list[Terms] = field(default_factory=list)
+    """What each question for evidence told of the receipts that lie there."""
 
     async def open(self, target: Target) -> "ScriptedLedger":
         assert target == self.target
@@ -93,7 +96,8 @@ class ScriptedLedger:
     async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
         return [self.view(one.round_id, one.depths) for one in rounds]
 
-    async def evidence(self, _watched: WatchedRound | None, view: RoundView, _raw: str) -> Evidence:
+    async def evidence(self, watched: WatchedRound | None, view: RoundView, _raw: str) -> Evidence:
+        self.told_stored.append({} if watched is None else watched.stored)
         if view.block is None or view.block.number != self.block:
             raise NetworkFailure("the block is not canonical any more; looking again")
         tx_ref = TX_REFS[self.target]

@@ -8,13 +8,13 @@ import pytest
 
 from activities.anchors.btc_ledger import Rules
 from activities.anchors.btc_observe import look_at
-from activities.anchors.btc_rpc import Node, NodeError
+from activities.anchors.btc_rpc import Node
 from devnet.bitcoind import WALLET, Bitcoind
 from tests.activities.btc_chain import BtcPen, network, open_pen, remembered, spend
 from vaultmesh.domain.bitcoin import Transaction
 from vaultmesh.domain.bitcoin_networks import Network
 from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, prove
-from vaultmesh.domain.failures import FailureKind, NetworkFailure
+from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.domain.ledger import RoundState, WatchedRound
 
 pytestmark = pytest.mark.btc
@@ -221,14 +221,15 @@ async def test_a_foreign_spend_of_a_round_that_was_never_sent_is_found_too(
     assert Transaction.parse_hex(foreign).txid in view.message
 
 
-async def test_a_wallet_that_was_unloaded_while_a_round_is_open_is_told_with_what_helps(
+async def test_a_round_that_was_mined_while_the_wallet_was_unloaded_is_not_taken_for_lost(
     node: Bitcoind, pen: BtcPen
 ) -> None:
     watched = await pen.anchor()
     node.rpc("unloadwallet", WALLET)
     node.mine()
-    with pytest.raises(NodeError, match="load it with loadwallet") as told:
-        await pen.look(watched)
+    assert (await pen.look(watched)).state is RoundState.INCLUDED
+    with pytest.raises(AnchorError, match="load it with loadwallet") as told:
+        await pen.reserve()
     assert told.value.kind is FailureKind.AUTH
     node.rpc("loadwallet", WALLET)
     assert (await pen.look(watched)).state is RoundState.INCLUDED

@@ -11,7 +11,7 @@ from typing_extensions import override
 from activities.anchors.evm_contract import batch_id_of
 from activities.anchors.evm_horizon import Rules
 from activities.anchors.evm_observe import Sight, look_from
-from activities.anchors.evm_quorum import agreed_view
+from activities.anchors.evm_quorum import agreed_view, is_suspected
 from activities.anchors.evm_reserve import read_market
 from activities.anchors.evm_rpc import Provider, Providers
 from activities.anchors.evm_settings import EvmFinality
@@ -150,12 +150,15 @@ def test_receipts_that_lag_behind_the_count_do_not_make_us_pay_again() -> None:
         look(node, round_of(RoundState.DISPLACED))
 
 
-def test_a_node_that_knows_nothing_of_our_call_once_does_not_lose_the_round() -> None:
+def test_a_node_that_knows_nothing_of_our_call_is_only_a_suspicion() -> None:
     blind = Node(eth_getTransactionReceipt=lambda _: None, eth_getTransactionByHash=lambda _: None)
-    view = look(blind, round_of())
-    assert (view.state, view.irrevocable, view.foreign) == (RoundState.DISPLACED, False, True)
-    assert look(Node(), round_of(view.state)).state is RoundState.INCLUDED
-    assert look(blind, round_of(view.state)).state is RoundState.LOST
+    for state in (RoundState.PENDING, RoundState.DISPLACED):
+        view = look(blind, round_of(state))
+        assert view.state is RoundState.PENDING
+        assert not view.irrevocable
+    _, sights = asyncio.run(look_from(blind, rules(), [round_of()]))
+    assert is_suspected(sights, look(blind, round_of()), rules())
+    assert look(Node(), round_of(RoundState.DISPLACED)).state is RoundState.INCLUDED
 
 
 def test_a_receipt_of_another_branch_is_never_foreign_use() -> None:

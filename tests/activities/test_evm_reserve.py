@@ -9,6 +9,7 @@ from activities.anchors.contract import StaleCaller
 from activities.anchors.evm_contract import batch_id_of
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import Chain, Pen, foreign_transfer, open_pen
+from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.failures import AuthFailure, NetworkFailure, ValidationFailure
 from vaultmesh.domain.ledger import RoundState, Verdict
 
@@ -143,6 +144,43 @@ async def test_foreign_use_of_the_key_holds_until_it_is_final(
         watched = await pen.sign()
     assert watched.reservation.sequence == 2
     assert "foreign use" in caplog.text
+
+
+async def test_a_node_that_counts_too_high_gets_no_nonce_beyond_the_chain(
+    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+) -> None:
+    pen = await make_pen([proxy.url])
+    await pen.anchor()
+    await chain.mine(6)
+    proxy.forge("eth_getTransactionCount", lambda _, told: hex(int(str(told), 16) + 7))
+    for _ in range(2):
+        with pytest.raises(AuthFailure, match="no block shows what used nonce 1"):
+            await pen.sign()
+    proxy.obey()
+    assert (await pen.sign()).reservation.sequence == 1
+
+
+async def test_several_foreign_transactions_are_each_found_before_the_next_nonce_is_taken(
+    chain: Chain, pen: Pen, key: str
+) -> None:
+    await pen.anchor()
+    await chain.mine()
+    for nonce in (1, 2, 3):
+        await chain.rpc("eth_sendRawTransaction", foreign_transfer(chain, key, nonce))
+        await chain.mine(2)
+    await chain.mine(4)
+    assert (await pen.sign()).reservation.sequence == 4
+
+
+async def test_providers_that_dispute_the_first_count_give_no_nonce(
+    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+) -> None:
+    pen = await make_pen([proxy.url, chain.url])
+    proxy.forge("eth_getTransactionCount", lambda _, __: "0x7")
+    with pytest.raises(NetworkFailure, match="waiting until they agree"):
+        await pen.sign()
+    proxy.obey()
+    assert (await pen.sign()).reservation.sequence == 0
 
 
 async def test_a_changed_key_starts_at_its_own_count_and_signs_nothing_of_the_former(

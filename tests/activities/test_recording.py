@@ -35,6 +35,20 @@ async def closed_round(stage: Stage, batch_id: str = "b1", root: MerkleRoot = RO
     return round_id
 
 
+# --- what was stored at inclusion
+
+
+async def test_what_a_receipt_carries_is_told_when_it_is_completed(stage: Stage) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST, 3)))
+    stage.ledger.depth = 1
+    await stage.included(round_id, request(FIRST, 3))
+    assert stage.ledger.told_stored == [{}]
+    stage.ledger.depth = 3
+    await stage.included(round_id, request(FIRST, 3))
+    assert stage.ledger.told_stored == [{}, stage.receipt(FIRST).scheme_evidence]
+    assert stage.receipt(FIRST).is_final
+
+
 # --- what the ledger shows at a later try
 
 

@@ -15,6 +15,7 @@ FACTS = {
     "lag": "due to start of the anchor, p99",
     "burst": "due in the same instant: all anchored",
     "history": "events of a namespace per anchor",
+    "kill": "one of two workers killed",
     "demo": "demo --once",
     "folder": "with one new file each",
     "verify": "read and follow one proof",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
+from tests.activities.btc_chain import PRUNING, prune
 from tests.support.bitcoin_system import TARGET, BitcoinSystem
 from tests.support.system import kill
 from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, prove
@@ -145,3 +146,65 @@ def test_killed_workers_and_nodes_pay_nothing_twice(tmp_path: Path) -> None:
         system.start_worker()
         system.wait_final(NAMESPACE, *batches, seconds=100)
         system.assert_each_root_once(NAMESPACE, batches)
+
+
+@pytest.mark.fault
+def test_a_replaced_wallet_is_no_loss_of_what_was_sent(tmp_path: Path) -> None:
+    with BitcoinSystem(tmp_path) as system:
+        system.start_worker()
+        batch = system.seal()
+        system.register(NAMESPACE)
+        system.wait_pooled()
+        system.replace_wallet()
+        system.node.mine(2)
+        system.wait_final(NAMESPACE, batch)
+        system.assert_each_root_once(NAMESPACE, [batch])
+
+
+@pytest.mark.fault
+def test_a_receipt_becomes_final_after_its_block_was_pruned_and_its_wallet_is_gone(
+    tmp_path: Path,
+) -> None:
+    with BitcoinSystem(tmp_path, options=PRUNING) as system:
+        worker = system.start_worker()
+        batch = system.seal()
+        system.register(NAMESPACE)
+        system.wait_pooled()
+        system.node.mine()
+        system.wait(lambda: system.receipt(NAMESPACE, batch), "a receipt")
+        kill(worker)
+        prune(system.node)
+        system.replace_wallet()
+        system.start_worker()
+        system.wait_final(NAMESPACE, batch)
+        receipt = system.receipt(NAMESPACE, batch)
+        assert receipt is not None
+        assert prove(BitcoinEvidence.read(receipt["evidence"]["btc"])).depth == 2
+
+
+@pytest.mark.fault
+def test_a_spend_that_no_block_shows_any_more_is_held_and_named_and_costs_nothing(
+    tmp_path: Path,
+) -> None:
+    with BitcoinSystem(tmp_path, options=PRUNING) as system:
+        worker = system.start_worker()
+        system.seal()
+        system.register(NAMESPACE)
+        (txid,) = system.wait_pooled()
+        kill(worker)
+        node = system.node
+        spent = node.rpc("getrawtransaction", txid, 1)["vin"][0]
+        outpoint = {"txid": spent["txid"], "vout": spent["vout"]}
+        value = node.rpc("gettxout", spent["txid"], spent["vout"], False)["value"] - 0.001
+        pays = {node.wallet("getnewaddress"): round(value, 8)}
+        raw = node.rpc("createrawtransaction", [outpoint], pays)
+        node.mine_with(node.wallet("signrawtransactionwithwallet", raw)["hex"])
+        prune(node)
+        system.start_worker()
+        held = system.wait(lambda: system.pen().get("held"), "a held pen")
+        assert "nobody can tell what became of output" in str(held)
+        assert "are not shown (pruned?)" in str(held)
+        time.sleep(5)
+        assert node.rpc("getrawmempool") == []
+        (row,) = system.pen()["rounds"]
+        assert row["state"] == "pending"

@@ -23,6 +23,7 @@ from vaultmesh.domain.bitcoin import (
 )
 from vaultmesh.domain.bitcoin_blocks import (
     MOST_LEVELS,
+    Block,
     Header,
     branch_root,
     height_in,
@@ -283,6 +284,37 @@ def test_a_transaction_that_poses_as_a_pair_of_hashes_is_refused() -> None:
     posing = Posing(own.inputs, own.outputs)
     with pytest.raises(InvalidValue, match="reads as a transaction"):
         branch_root(posing, 1, [shown_hash(pair[:32])])
+
+
+def _block(*transactions: Transaction) -> bytes:
+    header = _mined(merkle_root([one.txid for one in transactions]))
+    written = (one.serialised() for one in transactions)
+    return header.raw + compact_size(len(transactions)) + b"".join(written)
+
+
+def test_a_whole_block_is_read_with_all_its_transactions() -> None:
+    first, own = _coinbase(b"\x51"), _anchor()
+    assert Block.parse(_block(first, own)).transactions == (first, own)
+    genesis = Block.parse(GENESIS_HEADER + b"\x01" + bytes.fromhex(GENESIS_TX))
+    assert genesis.header.hash == GENESIS_HASH
+
+
+def test_a_block_with_one_thing_changed_shows_no_transaction() -> None:
+    first, own, other = _coinbase(b"\x51"), _anchor(), _anchor(b"\x09" * 32)
+    whole = _block(first, own)
+    swapped = whole.replace(own.serialised(), other.serialised())
+    lazy = whole[:72] + b"\x00" * 4 + whole[76:]
+    for wrong, reason in (
+        (swapped, "are not those of block"),
+        (whole + b"\x00", "not exactly one block"),
+        (whole[:-1], "too early"),
+        (whole[:80] + b"\x00", "can't hold 0"),
+        (_block(first, _of_64_bytes()), "64 bytes"),
+        (lazy, "lacks the work"),
+        (b"", "too early"),
+    ):
+        with pytest.raises(InvalidValue, match=reason):
+            Block.parse(wrong)
 
 
 def test_a_receipt_proves_its_root_without_a_node() -> None:

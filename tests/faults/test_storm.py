@@ -20,6 +20,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
+from tests.support.replays import BUSY
 from tests.support.system import System, kill
 from vaultmesh.domain.names import namespace_workflow_id
 
@@ -45,13 +46,13 @@ MESSAGES = (
 )
 UPDATE_WITHIN = timedelta(seconds=2)
 """A worker may be dead; the update is then answered by the next one, or dropped."""
-BUSY = "while True: sum(range(10_000))"
+COMPUTING = "while True: sum(range(10_000))"
 
 
 @contextmanager
 def busy_machine(processes: int = 2) -> Iterator[None]:
     """Let other programs compute meanwhile."""
-    running = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(processes)]
+    running = [subprocess.Popen([sys.executable, "-c", COMPUTING]) for _ in range(processes)]
     try:
         yield
     finally:
@@ -67,12 +68,15 @@ def test_forty_kills_in_a_storm_wedge_nothing_lose_nothing_and_pay_once(tmp_path
         for namespace in NAMESPACES:
             owed[namespace].append(system.seal(namespace))
             system.register(namespace, **CADENCES)
+        system.replays.plant(BUSY)  # the machine is kept busy on purpose
+        sent = 0
         with busy_machine():
             for _ in range(KILLS):
                 worker = system.start_worker()
                 end = time.monotonic() + chance.uniform(0.2, 5.0)
                 while time.monotonic() < end:
                     disturb(system, chance, owed)
+                    sent += 1
                 kill(worker)
         system.start_worker()
         for namespace in NAMESPACES:
@@ -84,6 +88,9 @@ def test_forty_kills_in_a_storm_wedge_nothing_lose_nothing_and_pay_once(tmp_path
             system.signal(namespace_workflow_id(namespace), "pause")
         system.wait_idle(*NAMESPACES)
         system.assert_paid_once(owed)
+        system.replays.check_at(system.temporal.address)
+        assert system.replays.count("UNHANDLED_COMMAND") <= sent / 10
+        assert system.replays.count("RESET_WORKFLOW") == 0
 
 
 def disturb(system: System, chance: random.Random, owed: dict[str, list[str]]) -> None:

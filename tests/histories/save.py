@@ -23,6 +23,7 @@ from vaultmesh.domain.steps import Sealed
 from vaultmesh.runtime.version import VERSION
 
 FOLDER = Path(__file__).parent
+_DONE = "workflow_task_completed_event_attributes"
 
 
 async def slots(stage: Stage) -> Clocked:
@@ -213,6 +214,8 @@ async def _save(stage: Stage, ran: Clocked | Writing, folder: Path, stem: str) -
     while run_id:
         handle = stage.env.client.get_workflow_handle(ran.handle.id, run_id=run_id)
         history = await handle.fetch_history()
+        if not any(event.HasField(_DONE) for event in history.events):
+            return number  # nothing has happened in it yet
         number += 1
         content = {
             "workflowId": ran.handle.id,

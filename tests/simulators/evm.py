@@ -8,6 +8,8 @@ from typing import Self
 from aiohttp import ClientSession, web
 from pydantic import JsonValue
 
+Limit = Callable[[JsonValue], bool]
+"""From parameters to whether a call is answered."""
 Forge = Callable[[JsonValue, JsonValue], JsonValue]
 """From parameters and the true result to the one that is told."""
 
@@ -22,6 +24,7 @@ class LyingProvider:
         self.calls: Counter[str] = Counter()
         self._forged: dict[str, Forge] = {}
         self._refused: dict[str, dict[str, JsonValue]] = {}
+        self._limits: dict[str, Limit] = {}
         self._lost: set[str] = set()
         self._hung: set[str] = set()
         self._status: dict[str, int] = {}
@@ -50,9 +53,13 @@ class LyingProvider:
         """Tell something else than the truth."""
         self._forged[method] = forged
 
-    def refuse(self, method: str, text: str, *, code: int = -32000) -> None:
-        """Answer with an error; the node never sees the call."""
+    def refuse(
+        self, method: str, text: str, *, code: int = -32000, unless: Limit | None = None
+    ) -> None:
+        """Answer with an error, `unless` the parameters are such that it does answer; the node never sees the call."""
         self._refused[method] = {"code": code, "message": text}
+        if unless is not None:
+            self._limits[method] = unless
 
     def lose_reply(self, method: str) -> None:
         """Let the node act, then cut the connection."""
@@ -68,7 +75,7 @@ class LyingProvider:
 
     def obey(self) -> None:
         """Misbehave no more."""
-        for rules in (self._forged, self._refused, self._status):
+        for rules in (self._forged, self._refused, self._status, self._limits):
             rules.clear()
         self._lost.clear()
         self._hung.clear()
@@ -82,8 +89,8 @@ class LyingProvider:
         status = self._status.get(method, self._status.get("*"))
         if status is not None:
             return web.Response(status=status, text="<html>no</html>", content_type="text/html")
-        refusal = self._refused.get(method)
-        if refusal is not None:
+        refusal, allowed = self._refused.get(method), self._limits.get(method)
+        if refusal is not None and not (allowed and allowed(call["params"])):
             return web.json_response({"jsonrpc": "2.0", "id": call["id"], "error": refusal})
         async with self._session.post(self.upstream, json=call) as reply:
             answer = await reply.json()

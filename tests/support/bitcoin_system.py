@@ -28,10 +28,11 @@ class BitcoinSystem(System):
         *,
         confirmations: int = 2,
         clock_seconds: float | None = None,
+        options: tuple[str, ...] = (),
         **settings: object,
     ) -> None:
         super().__init__(folder, confirmations=confirmations)
-        self.node = Bitcoind(folder, txindex=False, block_seconds=clock_seconds)
+        self.node = Bitcoind(folder, txindex=False, block_seconds=clock_seconds, options=options)
         self.settings = dict(settings)
 
     @override
@@ -114,6 +115,12 @@ class BitcoinSystem(System):
                     if script.startswith(SCRIPT_START):
                         found["0x" + script.removeprefix(SCRIPT_START)] += 1
         return found
+
+    def replace_wallet(self) -> None:
+        """Take the wallet away, and name one that knows nothing of it."""
+        self.node.rpc("unloadwallet", WALLET)
+        self.node.rpc("createwallet", "fresh")
+        self.write_anchors(wallet="fresh")
 
     def wait_pooled(self, count: int = 1) -> list[str]:
         """Wait until so many transactions are in the pool, and return their ids."""

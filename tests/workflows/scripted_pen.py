@@ -28,6 +28,8 @@ from vaultmesh.domain.messages import AnchorRequest, Answer, Nothing, ReportFail
 from vaultmesh.domain.steps import (
     Broadcast,
     Bump,
+    Fill,
+    Filled,
     Observe,
     Observed,
     Record,
@@ -82,7 +84,7 @@ class ScriptedPen:
         """Return the activities."""
         return [
             self.recover, self.seal, self.reserve, self.sign, self.broadcast, self.bump,
-            self.observe, self.record, self.resolve, self.answer, self.report_failure,
+            self.observe, self.fill, self.record, self.resolve, self.answer, self.report_failure,
         ]  # fmt: skip
 
     # --- what the test says ----------------------------------------------------------------------------------------
@@ -210,6 +212,10 @@ class ScriptedPen:
         sent = {one.candidate.tx_ref for one in self.asked("broadcast")}
         return None if view.state is RoundState.STUCK and row.tx_refs[-1] not in sent else view
 
+    @activity.defn(name="fill")
+    async def fill(self, order: Fill) -> Filled:
+        return self._planned("fill", order) or Filled(sent=["0xfiller"])
+
     @activity.defn(name="record")
     async def record(self, order: Record) -> Recorded:
         answer: Recorded = self._planned("record", order) or self.records(order)
@@ -237,6 +243,6 @@ def _differs(row: WatchedRound, view: RoundView) -> bool:
     if view.state is not row.state:
         return True
     if view.state is not RoundState.INCLUDED:
-        return False
+        return (view.undecided, view.gap) != (row.undecided, row.gap)
     reached = view.irrevocable and any(depth <= view.depth for depth in row.depths)
     return (view.tx_ref, view.block) != (row.tx_ref, row.block) or reached

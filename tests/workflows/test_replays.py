@@ -3,6 +3,7 @@
 Each test keeps no workflow cached, and ends with a replay of what it left, as all do.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -11,12 +12,15 @@ from temporalio.client import WorkflowHistory
 
 from tests.workflows.scripted_clock import ScriptedWorker
 from tests.workflows.scripted_pen import ScriptedPen, request
-from tests.workflows.stage import Clocked, Stage, Writing, cadences, until
+from tests.workflows.stage import KEPT, Clocked, Stage, Writing, cadences, until
 from tests.workflows.test_rounds import enqueue, one_round
 from vaultmesh.domain.messages import AnchorAsk
 from vaultmesh.domain.status import NamespaceView, SlotOutcome
+from workflows.runs import MOST_HISTORY_BYTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+LARGE = 500_000
+"""Bytes of a message that means nothing; a server takes up to 2 MB."""
 NOTHING = {"status": "nothing_owed"}
 ANCHORED = {"status": "anchored", "batch_ids": ["b1"], "batch_count": 1, "tx_ref": "0xab"}
 
@@ -118,3 +122,38 @@ async def test_a_bump_behind_answers_that_changed_nothing_replays_after_the_cach
         before = len(desk.asked("broadcast"))
         await pen.handle.execute_update("bump_fee")
         await until(lambda: len(desk.asked("broadcast")) > before)
+
+
+async def test_a_storm_of_signals_overtakes_few_tasks_and_runs_are_left_all_the_same(
+    stage: Stage,
+) -> None:
+    signals = 400
+    behind = ScriptedWorker(owed=0)
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1000d"), continue_after_events=60)
+        await clock.shows(lambda view: not any(_in_flight(view)))
+        first_run = (await clock.status()).run_id
+        for _ in range(signals // 20):
+            await asyncio.gather(*(clock.handle.signal("resume", "fast") for _ in range(20)))
+        await clock.handle.signal("pause", 7)
+        view = await clock.shows(lambda view: view.last_rejected is not None)
+        assert view.run_id != first_run
+        await stage.replays.check_workflows(stage.env.client, stage.started)
+        assert stage.replays.count("UNHANDLED_COMMAND", clock.handle.id) <= signals / 10
+
+
+async def test_a_run_is_left_when_its_history_has_ten_megabytes_although_it_has_few_events(
+    stage: Stage,
+) -> None:
+    behind = ScriptedWorker(owed=0)
+    async with stage.working(behind.adapters(), cached=KEPT):
+        clock = await stage.clock(cadences(fast="1000d"))
+        await clock.shows(lambda view: not any(_in_flight(view)))
+        first_run = (await clock.status()).run_id
+        # so much at once makes the server end the task under way
+        stage.replays.plant("FORCE_CLOSE_COMMAND", clock.handle.id)
+        for _ in range(MOST_HISTORY_BYTES // LARGE + 1):
+            await clock.handle.signal("pause", {"reason": "x" * LARGE, "unknown": 1})
+        await clock.shows(lambda view: view.run_id != first_run)
+        [first, *_] = await stage.runs(clock.handle)
+    assert len(first) < 200

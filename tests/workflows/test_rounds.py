@@ -8,6 +8,7 @@ from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.ledger import (
     Broadcasted,
     Bumped,
+    PenSettings,
     Reservation,
     RoundState,
     SignedCandidate,
@@ -275,6 +276,63 @@ async def test_two_reverts_in_a_row_hold_the_pen(stage: Stage) -> None:
         desk.show(second, RoundState.LOST, message="reverted")
         view = await pen.shows(lambda view: view.held is not None)
     assert view.held.kind is FailureKind.VALIDATION  # type: ignore[union-attr]
+
+
+async def test_two_foreign_losses_in_a_row_pause_the_target_until_an_operator_resumes(
+    stage: Stage,
+) -> None:
+    desk = ScriptedPen()
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        lost = await one_round(pen, desk)
+        desk.show(lost, RoundState.LOST, foreign=True, message="nonce 0 was used")
+        await until(lambda: len(desk.asked("broadcast")) == 2)
+        assert (await pen.status()).paused is None
+        desk.show(desk.asked("broadcast")[-1].round_id, RoundState.LOST, foreign=True)
+        view = await pen.shows(lambda view: view.paused is not None)
+        assert "2 rounds in a row" in view.paused.reason  # type: ignore[union-attr]
+        assert len(desk.asked("reserve")) == 2
+        await pen.handle.signal("resume")
+        await until(lambda: len(desk.asked("reserve")) == 3)
+
+
+async def test_a_round_beyond_a_gap_is_never_bumped_and_the_gap_is_filled(stage: Stage) -> None:
+    desk = ScriptedPen()
+    at_once = PenSettings(window_seconds=0.05, gap_fill_seconds=0)
+    desk.recovered = Recovered(settings=at_once)
+    desk.plan("seal", lambda order: desk.sealed(order).model_copy(update={"settings": at_once}))
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        round_id = await one_round(pen, desk)
+        desk.show(round_id, RoundState.PENDING, gap=7, undecided="7 nonces are free")
+        await pen.shows(lambda view: view.held is not None)
+        await pen.handle.signal("bump_fee")
+        await until(lambda: len(desk.asked("fill")) == 1)
+        desk.include(round_id)
+        await pen.shows(lambda view: not view.rounds)
+    assert not desk.asked("bump")
+    assert len(desk.asked("reserve")) == 1
+    assert desk.asked("fill")[0].reservation.sequence == 0
+
+
+async def test_a_round_that_nobody_can_decide_holds_the_target_by_name_and_is_let_go_by_evidence(
+    stage: Stage,
+) -> None:
+    desk = ScriptedPen()
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        round_id = await one_round(pen, desk)
+        desk.show(round_id, RoundState.PENDING, undecided="nobody shows it", notes={"a": 1})
+        view = await pen.shows(lambda view: view.held is not None)
+        assert view.held.message == "nobody shows it"  # type: ignore[union-attr]
+        await enqueue(pen, request(2))
+        desk.show(round_id, RoundState.PENDING)
+        await pen.shows(lambda view: view.held is None)
+        assert len(desk.asked("reserve")) == 1
+        desk.include(round_id)
+        await until(lambda: len(desk.asked("reserve")) == 2)
+    assert desk.asked("observe")[-1] is not None
+    assert any(row.notes == {"a": 1} for one in desk.asked("observe") for row in one.rounds)
 
 
 @pytest.mark.parametrize(

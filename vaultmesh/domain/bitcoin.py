@@ -182,6 +182,15 @@ class Transaction:
             message = "is larger than a transaction can be"
             raise InvalidValue(message)
         reader = Reader(data)
+        read = cls.read(reader)
+        if reader.left:
+            message = "is not exactly one transaction"
+            raise InvalidValue(message)
+        return read
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        """Read the transaction that comes next; raises as `parse`."""
         version = reader.number(4)
         has_witness = reader.skip(_WITNESS_MARK)
         inputs = [_read_input(reader) for _ in _counted(reader)]
@@ -193,7 +202,7 @@ class Transaction:
             ]
         lock_time = reader.number(4)
         sums_up = sum(one.sats for one in outputs) <= MOST_SATS
-        if reader.left or not inputs or not outputs or not sums_up:
+        if not inputs or not outputs or not sums_up:
             message = "is not exactly one transaction"
             raise InvalidValue(message)
         if has_witness and not any(one.witness for one in inputs):

@@ -27,6 +27,7 @@ HEADER_BYTES = 80
 NODE_BYTES = 2 * HASH_BYTES
 MOST_LEVELS = 15
 """A block of a million bytes without witness holds less than 2^15 transactions of 60 bytes."""
+MOST_TRANSACTIONS = 1 << MOST_LEVELS
 MOST_HEADERS = 4_096
 """Headers read in one go: a month of blocks."""
 _NO_OUTPOINT = Outpoint("00" * HASH_BYTES, 0xFFFFFFFF)
@@ -83,6 +84,43 @@ class Header:
     def work(self) -> int:
         """Hashes that finding it takes on average."""
         return (1 << _HASH_BITS) // (self.target + 1) if self.target else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block with all its transactions."""
+
+    header: Header
+    transactions: tuple[Transaction, ...]
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """Read a whole block; what it holds is what its header commits to.
+
+        Raises:
+            InvalidValue: the bytes are not exactly one block, the header lacks its work, or the transactions do not
+                give its Merkle root, or one of them could be a pair of hashes.
+        """
+        reader = Reader(raw)
+        header = Header.parse(reader.take(HEADER_BYTES))
+        count = reader.count()
+        if not 0 < count <= MOST_TRANSACTIONS:
+            message = f"a block can't hold {count} transactions"
+            raise InvalidValue(message)
+        transactions = tuple(Transaction.read(reader) for _ in range(count))
+        if reader.left:
+            message = "is not exactly one block"
+            raise InvalidValue(message)
+        if any(len(one.serialised(witness=False)) == NODE_BYTES for one in transactions):
+            message = "a transaction of 64 bytes could be a pair of hashes"
+            raise InvalidValue(message)
+        if merkle_root([one.txid for one in transactions]) != header.merkle_root:
+            message = f"the transactions are not those of block {header.hash}"
+            raise InvalidValue(message)
+        if not header.has_work:
+            message = f"block {header.hash} lacks the work that it claims"
+            raise InvalidValue(message)
+        return cls(header, transactions)
 
 
 def require_chain(headers: Sequence[Header]) -> int:

@@ -20,6 +20,7 @@ class PenSettings(Wire):
     window_seconds: float = 0.25
     window_max_seconds: float = 10.0
     max_leaves: int = 1_000
+    gap_fill_seconds: float = 600.0
 
 
 class Reservation(Wire):
@@ -113,10 +114,16 @@ class WatchedRound(Wire):
     block: BlockRef | None = None
     depths: list[int] = Field(default_factory=list)
     """Required depths that are not final yet, ascending."""
+    stored: Terms = Field(default_factory=dict)
+    """What a receipt of it carries of the ledger already; only told where evidence is collected."""
     claimed_block: int | None = None
     """Block that receipts say it is in, where its workflow has not seen it included yet."""
     notes: Terms = Field(default_factory=dict)
     """What the target's module found out at earlier looks and needs again, such as how far it has searched."""
+    undecided: str = ""
+    """Why nobody could tell what became of it, at the look before."""
+    gap: int = 0
+    """Free sequences below it, at the look before."""
 
 
 class RoundView(Wire):
@@ -139,6 +146,8 @@ class RoundView(Wire):
     message: str = ""
     undecided: str = ""
     """Why nobody can tell what became of it: it is held and named until evidence or an operator decides."""
+    gap: int = 0
+    """Sequences below it that are free and that no round of ours has: it can't be included before those are used."""
     notes: Terms | None = None
     """What the next look is told; None: what this one was told."""
 

@@ -78,6 +78,13 @@ class PenRound(BaseModel):
     """What the target's module found out at earlier looks and needs again."""
     undecided: str = ""
     """Why nobody can tell what became of it, since the last look."""
+    gap: int = 0
+    """Free sequences below it, at the last look."""
+    gap_since: datetime | None = None
+    """When their number changed last."""
+    fills: int = 0
+    """Orders to fill them that were carried out."""
+    fill_not_before: datetime | None = None
     record_tries: int = 0
     """Orders to write its receipts that failed since the last one that did not."""
     wanted: RecordState | None = None
@@ -146,6 +153,8 @@ class PenRound(BaseModel):
             depths=self.open_depths,
             claimed_block=self.claimed_block,
             notes=self.notes,
+            undecided=self.undecided,
+            gap=self.gap,
         )
 
     def known(self) -> KnownRound:
@@ -182,13 +191,23 @@ class PenState(BaseModel):
     """Earliest instant of the pen's next own step after a failure."""
     reverts: int = 0
     """Own calls that were reverted, in a row."""
+    foreign_losses: int = 0
+    """Rounds lost to somebody else's use of their reservations, in a row."""
     last_rejected: RejectedView | None = None
     problems: list[str] = Field(default_factory=list)
     """Signed rounds that can't be read, a line each, as the last step that looked found them."""
+    fill_gap_now: bool = False
+    """An operator wants a gap filled without waiting for rounds that are owed."""
 
     def unincluded(self) -> list[PenRound]:
         """Return the rounds that hold up new ones, in order of reservation."""
-        return [one for one in self.rounds if one.blocks_others]
+        waiting = [one for one in self.rounds if one.blocks_others]
+        return sorted(waiting, key=lambda one: one.reservation.sequence or 0)
+
+    def beyond_gap(self) -> PenRound | None:
+        """Return the lowest un-included round if sequences below it are free, and no round of ours has them."""
+        lowest = next(iter(self.unincluded()), None)
+        return lowest if lowest is not None and lowest.gap else None
 
     def lost(self) -> list[PenRound]:
         """Return the rounds whose leaves are owed again."""

@@ -6,7 +6,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.names import BUMP_FEE, ENQUEUE, PAUSE, RESUME, WITHDRAW
+from vaultmesh.domain.names import BUMP_FEE, ENQUEUE, PAUSE, REOPENED, RESUME, WITHDRAW
 
 _REQUESTS: TypeAdapter[list[AnchorRequest]] = TypeAdapter(list[AnchorRequest])
 
@@ -42,7 +42,14 @@ class BumpFee:
     """Bid more for the lowest un-included round."""
 
 
-PenOrder = Enqueue | Withdraw | PausePen | ResumePen | BumpFee
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """Closed rounds that a worker opened again: what is stored is to be learnt anew."""
+
+    rounds: list[str]
+
+
+PenOrder = Enqueue | Withdraw | PausePen | ResumePen | BumpFee | Reopened
 
 
 def read(name: str, values: list[JsonValue]) -> PenOrder:
@@ -64,8 +71,10 @@ def read(name: str, values: list[JsonValue]) -> PenOrder:
             return ResumePen()
         case "bump_fee":
             return BumpFee()
+        case "reopened":
+            return Reopened(_round_ids(values))
         case _:
-            known = ", ".join((ENQUEUE, WITHDRAW, PAUSE, RESUME, BUMP_FEE))
+            known = ", ".join((ENQUEUE, WITHDRAW, PAUSE, RESUME, BUMP_FEE, REOPENED))
             message = f"an aggregator knows no signal {name!r}; there are: {known}"
             raise InvalidValue(message)
 
@@ -81,6 +90,15 @@ def _requests(name: str, values: list[JsonValue]) -> list[AnchorRequest]:
         where = ".".join(str(part) for part in first["loc"])
         message = f"{name}: {where or 'argument'}: {first['msg']}"
         raise InvalidValue(message) from error
+
+
+def _round_ids(values: list[JsonValue]) -> list[str]:
+    match values:
+        case [[*ids]] if all(isinstance(one, str) for one in ids):
+            return [str(one) for one in ids]
+        case _:
+            message = "reopened takes one argument, a list of round ids"
+            raise InvalidValue(message)
 
 
 def _reason(values: list[JsonValue]) -> str:

@@ -282,6 +282,9 @@ class Closed(Document):
     tx_ref: str = ""
     """The winner; empty for a lost round."""
     block: int = Field(default=0, ge=0)
+    block_hash: str = ""
+    """Of a final round: while another block is at that height, the round is not in the ledger."""
+    block_time: datetime | None = None
     revision: int = Field(default=0, ge=0)
     """Revision of the last receipts written for it."""
     sequence: int | None = None

@@ -105,6 +105,8 @@ class Reserve(Wire):
     rounds: list[KnownRound]
     last: Reservation | None = None
     """The highest reservation ever made on this target, from our own record."""
+    beyond: Reservation | None = None
+    """The round beyond a gap, whose lowest free sequence is to be reserved."""
 
 
 class Reserved(Wire):
@@ -151,6 +153,23 @@ class Bump(Wire):
     """Terms of the highest-paying candidate that is stored."""
 
 
+class Fill(Wire):
+    """Input of `fill`: use up the free sequences below a round's reservation."""
+
+    target: Target
+    round_id: str
+    reservation: Reservation
+    tries: int = 0
+    """Earlier orders for the same gap."""
+
+
+class Filled(Wire):
+    """Result of `fill`."""
+
+    sent: list[str] = Field(default_factory=list)
+    """The transactions that were sent."""
+
+
 class Observe(Wire):
     """Input of `observe`."""
 
@@ -162,6 +181,8 @@ class Observed(Wire):
     """Result of `observe`: only rounds whose view differs from what the input says, in its order."""
 
     views: list[RoundView] = Field(default_factory=list)
+    reopened: list[str] = Field(default_factory=list)
+    """Closed rounds whose block is no longer the ledger's: they are open again, and the caller MUST recover."""
 
 
 class RecordState(StrEnum):

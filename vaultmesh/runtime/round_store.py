@@ -6,6 +6,7 @@
 """
 
 import time
+from bisect import insort
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,9 @@ __all__ = ["Added", "Damage", "RoundStore"]
 LOOKED_AT_AGAIN = 16
 """Manifests of ended rounds that a look for damage reads again in turn, after a rest."""
 LOOK_AGAIN_SECONDS = 5.0
+
+MOST_FINAL = 256
+"""Newest final rounds that are kept in mind: what a reorganisation beyond finality may undo."""
 
 Rank = tuple[int, bool, int]
 """What reservations are compared by: sequence, whether the round is open, Unix ns."""
@@ -63,6 +67,8 @@ class RoundStore(RoundFiles):
         """Highest sequence of each account, over the final rounds."""
         self._newest: tuple[Rank, str] | None = None
         """The final round whose reservation is the highest."""
+        self._finals: list[tuple[Rank, str]] = []
+        """The newest final rounds, ascending."""
         self._leaves = LeafIndex(store, self.folder, MANIFEST)
 
     @override
@@ -92,6 +98,12 @@ class RoundStore(RoundFiles):
         Costs as much as there are unfinished rounds, and a listing when rounds came.
         """
         return [one for one, closed in self._look().items() if closed is None]
+
+    def newest_final(self) -> list[str]:
+        """Return the ids of the newest final rounds, the last one first; another process may have opened one again."""
+        self._look()
+        with self._lock:
+            return [one for _, one in reversed(self._finals) if one not in self._unfinished]
 
     def problems(self) -> list[str]:
         """Return which signed rounds can't be read, a line each."""
@@ -162,6 +174,24 @@ class RoundStore(RoundFiles):
                 if candidate.reservation.get("account") == account:
                     highest = max(highest, _sequence(candidate))
         return highest if highest >= 0 else None
+
+    def sequences(self, account: str) -> set[int]:
+        """Return the sequences that an account reserved: those of every unfinished round, and of the newest final ones.
+
+        Raises:
+            InvalidValue: a candidate is malformed.
+        """
+        self._look()
+        with self._lock:
+            unfinished = sorted(self._unfinished)
+            found = {rank[0] for rank, _ in self._finals}
+        for one in unfinished:
+            found |= {
+                _sequence(candidate)
+                for candidate in self.candidates(one)
+                if candidate.reservation.get("account") == account
+            }
+        return found
 
     def newest_reservation(self) -> dict[str, JsonValue] | None:
         """Return the reservation of the highest sequence, or without sequences the last one made.
@@ -326,6 +356,10 @@ class RoundStore(RoundFiles):
             self._unfinished.discard(one)
             self._revision = max(self._revision, closed.revision)
             self._newest = max(self._newest or (rank, one), (rank, one))
+            if any(known == one for _, known in self._finals):
+                self._finals = [known for known in self._finals if known[1] != one]
+            insort(self._finals, (rank, one))
+            del self._finals[:-MOST_FINAL]
 
     def _ranked(self) -> list[tuple[Rank, str]]:
         """Return the unfinished rounds and the highest final one, with what they are compared by.

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError
 
-from vaultmesh.domain.names import MEMO_STATUS, namespace_workflow_id
+from vaultmesh.domain.names import MEMO_STATUS, NAMESPACE_WORKFLOW, namespace_workflow_id
 from vaultmesh.domain.status import NamespaceMemo
 from vaultmesh.runtime.failing import TYPES, Failing, FailingLook
 from vaultmesh.runtime.metrics import Metrics
@@ -29,7 +29,17 @@ ANSWER_WITHIN = timedelta(seconds=10)
 _QUERY = (
     f"WorkflowType IN ({', '.join(repr(name) for name in TYPES)}) AND ExecutionStatus = 'Running'"
 )
+_NAMESPACES = f"WorkflowType = '{NAMESPACE_WORKFLOW}' AND ExecutionStatus = 'Running'"
 _LOG = logging.getLogger(__name__)
+
+
+async def running_namespaces(client: Client) -> int:
+    """Return how many namespaces have a running workflow.
+
+    Raises:
+        RPCError: Temporal did not answer.
+    """
+    return (await client.count_workflows(_NAMESPACES, rpc_timeout=ANSWER_WITHIN)).count
 
 
 @dataclass(slots=True)

@@ -1,0 +1,78 @@
+"""A watch tells each look what the one before found out, and hands that on when it ends."""
+
+from datetime import UTC, datetime
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities import watching
+from activities.watching import Watching
+from vaultmesh.domain.ledger import Reservation, RoundState, RoundView, WatchedRound
+from vaultmesh.domain.steps import Observe
+from vaultmesh.domain.target import Target
+
+TARGET = Target("eip155", "8")
+
+
+class Looks:
+    """A target whose looks count in the round's notes, and that ends with what it is told."""
+
+    poll_seconds = 0.0
+
+    def __init__(self, *last: RoundView) -> None:
+        """Show `last` after three looks that say nothing new."""
+        self.told: list[WatchedRound] = []
+        self.last = last
+
+    async def open(self, _: Target) -> "Looks":
+        """Be the opened target."""
+        return self
+
+    async def look(self, *asked: object) -> list[object]:
+        """Look at open rounds, or at closed ones."""
+        if len(asked) > 1:
+            return []
+        (watched,) = asked[0]  # type: ignore[misc]
+        self.told.append(watched)
+        count = len(self.told)
+        if count > 3:
+            return list(self.last)
+        return [RoundView(round_id="r", state=RoundState.PENDING, notes={"looks": count})]
+
+
+def watched() -> WatchedRound:
+    return WatchedRound(
+        round_id="r",
+        commitment="0x" + "1" * 64,
+        label="b",
+        reservation=Reservation(account="0x1", sequence=0, fields={}),
+        tx_refs=["0x2"],
+        signed_at=datetime(2026, 1, 1, tzinfo=UTC),
+        first_seen_block=1,
+    )
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        RoundView(round_id="r", state=RoundState.PENDING, undecided="nobody shows it"),
+        RoundView(round_id="r", state=RoundState.PENDING, gap=2),
+        RoundView(round_id="r", state=RoundState.DISPLACED),
+    ],
+)
+async def test_each_look_is_told_what_the_one_before_found_out(news: RoundView) -> None:
+    looks = Looks(news)
+    observe = Watching(looks, looks).observe  # type: ignore[arg-type]
+    seen = await ActivityEnvironment().run(observe, Observe(target=TARGET, rounds=[watched()]))
+    assert seen.views == [news]
+    assert [one.notes for one in looks.told] == [{}, {"looks": 1}, {"looks": 2}, {"looks": 3}]
+
+
+async def test_a_watch_that_ends_without_news_hands_on_what_it_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = Looks(RoundView(round_id="r", state=RoundState.PENDING))
+    monkeypatch.setattr(watching, "LONGEST_WATCH_SECONDS", 0.2)
+    observe = Watching(looks, looks).observe  # type: ignore[arg-type]
+    seen = await ActivityEnvironment().run(observe, Observe(target=TARGET, rounds=[watched()]))
+    assert [view.notes for view in seen.views] == [{"looks": 3}]
