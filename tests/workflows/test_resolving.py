@@ -139,3 +139,18 @@ async def test_every_operator_is_answered_however_often_the_run_is_left(stage: S
         runs = await stage.runs(pen.handle)
     assert len(desk.asked("resolve")) == 8
     assert len(runs) > 1
+
+
+async def test_a_gap_is_filled_at_once_when_an_operator_says_so(stage: Stage) -> None:
+    desk = ScriptedPen()
+    remembered(desk, open_round(lost=False))
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        await pen.shows(lambda view: len(view.rounds) == 1)
+        desk.show(
+            ROUND, RoundState.PENDING, gap=1, message="beyond a gap", undecided="beyond a gap"
+        )
+        await pen.shows(lambda view: view.held is not None)
+        assert desk.asked("fill") == []
+        await decide(pen, fill=True)
+        await until(lambda: bool(desk.asked("fill")))
