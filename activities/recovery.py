@@ -10,6 +10,7 @@ from temporalio import activity
 
 from activities.failures import decided_by_the_pen
 from activities.files import Files
+from activities.memory import forgotten
 from activities.targets import Targets
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.ledger import Reservation, SignedCandidate
@@ -35,7 +36,8 @@ class Recovery:
         with decided_by_the_pen():
             anchoring = await self._targets.open(order.target)
             found = await asyncio.to_thread(self._recover, order)
-        return found.model_copy(update={"settings": anchoring.pen_settings})
+            problems = [*found.problems, *await forgotten(self._files, order.target, anchoring)]
+        return found.model_copy(update={"settings": anchoring.pen_settings, "problems": problems})
 
     def _recover(self, order: Recover) -> Recovered:
         target = order.target

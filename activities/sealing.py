@@ -16,6 +16,7 @@ from temporalio import activity
 from activities.anchors.contract import Anchoring, StaleCaller
 from activities.failures import decided_by_the_pen
 from activities.files import Files
+from activities.memory import forgotten
 from activities.targets import Targets
 from vaultmesh.domain.aggregation import SALT_BYTES, Leaf
 from vaultmesh.domain.errors import InvalidValue
@@ -41,7 +42,9 @@ class Sealing:
         """Decide one round and write its manifest; a manifest that a lost result left behind means nothing."""
         with decided_by_the_pen():
             anchoring = await self._targets.open(order.target)
-            return await asyncio.to_thread(_Sealer(self._files, anchoring, order).seal)
+            sealed = await asyncio.to_thread(_Sealer(self._files, anchoring, order).seal)
+            problems = [*sealed.problems, *await forgotten(self._files, order.target, anchoring)]
+        return sealed.model_copy(update={"problems": problems})
 
 
 _LOST = (-1, "")

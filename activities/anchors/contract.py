@@ -141,6 +141,11 @@ class Anchoring(Protocol):
         """Collect what the receipts carry; raises `NetworkFailure` when the block is not canonical any more."""
         ...
 
+    async def forgetful(self, tx_ref: str) -> list[str]:
+        """Return who of those that are asked shows no final transaction of ours, a line each; asked once if all answer."""
+        del tx_ref
+        return []
+
     async def free_below(self, reservation: Reservation) -> list[int]:
         """Return the sequences below a reservation that the ledger counts as free; none where it knows no order."""
         del reservation

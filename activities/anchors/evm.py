@@ -22,6 +22,7 @@ from activities.anchors.evm_foreign import ForeignUse
 from activities.anchors.evm_gap import decide_filler, free_below, mark_gap
 from activities.anchors.evm_horizon import Horizon, Rules
 from activities.anchors.evm_inquiry import inquire
+from activities.anchors.evm_memory import forgetful_providers
 from activities.anchors.evm_notes import Notes
 from activities.anchors.evm_observe import Sight, look_from
 from activities.anchors.evm_outcome import OwnCall
@@ -112,6 +113,8 @@ class EvmAnchoring(Anchoring):
         self._foreign = ForeignUse(self._providers, self._rules)
         self._poll_seconds = FASTEST_POLL_SECONDS
         self._seen: Horizon | None = None
+        self._forgetful: list[str] | None = None
+        """Providers that forget, once all were asked; a changed configuration asks anew."""
         self._held: dict[str, tuple[float, RoundView]] = {}
         """Rounds that nobody can decide: when all were asked, and what came of it."""
 
@@ -239,6 +242,12 @@ class EvmAnchoring(Anchoring):
         return mark_gap(
             rounds, [views[place] for place in places], [by_round[place] for place in places]
         )
+
+    @override
+    async def forgetful(self, tx_ref: str) -> list[str]:
+        if self._forgetful is None:
+            self._forgetful = await forgetful_providers(self._providers, tx_ref)
+        return self._forgetful or []
 
     @override
     async def free_below(self, reservation: Reservation) -> list[int]:

@@ -71,6 +71,7 @@ def test_a_node_without_old_transactions_costs_one_transaction_a_round(
         mine_until_final(system, *batches)
     system.assert_paid_once({NAMESPACE: batches})
     assert len(system.transactions()) == len(batches)
+    assert any("it forgets receipts" in line for line in system.pen()["problems"])
 
 
 def test_a_node_without_receipts_holds_the_target_by_name_until_another_one_answers(
