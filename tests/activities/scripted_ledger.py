@@ -73,7 +73,7 @@ class ScriptedLedger:
     told_stored: list[Terms] = field(default_factory=list)
     """What each question for evidence told of the receipts that lie there."""
 
-    async def forgetful(self, tx_ref: str) -> list[str]:
+    async def forgetful(self, _: str) -> list[str]:
         return []
 
     async def open(self, target: Target) -> "ScriptedLedger":

@@ -133,15 +133,14 @@ def test_what_is_wrong_is_told_worst_first_and_in_few_words() -> None:
     failed = flight.model_copy(
         update={"last_failure": FailureView(kind=FailureKind.AUTH, message="no funds")}
     )
-    problems = ["batch 1 is broken", "batch 2 is broken", "batch 3 is broken"]
     paused = {"c0": PausedView(reason="fees", since=NOW)}
     assert (
         wrong_of(view(cadence(in_flight=flight)))
         == "waiting for inclusion since 2026-01-15T10:00:00Z"
     )
     assert (
-        wrong_of(view(cadence(in_flight=failed, problems=problems), paused=paused))
-        == "paused: fees; failed 2 times (auth): no funds; batch 1 is broken; batch 2 is broken"
+        wrong_of(view(cadence(in_flight=failed), paused=paused))
+        == "paused: fees; failed 2 times (auth): no funds"
     )
 
 
@@ -152,7 +151,7 @@ def test_no_text_from_outside_adds_a_row_or_a_column(reason: str, failure: str, 
     )
     shown = namespace_details(
         view(
-            cadence(in_flight=flight, problems=[bad]),
+            cadence(in_flight=flight),
             cadence(),
             paused={"c0": PausedView(reason=reason, since=NOW)},
             last_rejected=RejectedView(name=bad, at=NOW, reason=reason),

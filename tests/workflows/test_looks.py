@@ -314,11 +314,14 @@ async def test_a_withdrawal_that_overtakes_its_request_holds(stage: Stage, tmp_p
         aggregator = stage.env.client.get_workflow_handle(aggregator_workflow_id(str(place.target)))
         await aggregator.signal("withdraw", [request])
         await aggregator.signal("enqueue", [request])
-        await asyncio.sleep(1)
+        await until(lambda: withdrawn(place) == ["77", "77"])
         including.cancel()
     assert len(place.desk.asked("seal")) == seals
-    withdrawn = [one for one in place.desk.asked("answer") if one.withdrawn]
-    assert [one.requests[0].slot for one in withdrawn] == ["77", "77"]
+
+
+def withdrawn(place: Namespace) -> list[str]:
+    """Return the slots that were answered as withdrawn."""
+    return [one.requests[0].slot for one in place.desk.asked("answer") if one.withdrawn]
 
 
 def _failures(cadence: CadenceView) -> int:

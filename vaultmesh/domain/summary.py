@@ -15,6 +15,7 @@ from vaultmesh.domain.status import (
 
 _DASH = "–"
 MOST_ROUNDS_SHOWN = 30
+MOST_PROBLEMS_SHOWN = 5
 LONGEST_CELL = 300
 """Characters of a foreign text that are shown: the whole summary must stay far below what Temporal takes."""
 
@@ -88,6 +89,7 @@ def aggregator_details(view: AggregatorView) -> str:
     if view.last_failure is not None and view.failures:
         failure = view.last_failure
         lines.append(f"Failed {view.failures} times ({failure.kind}): {_cell(failure.message)}")
+    lines.extend(f"- {_cell(problem)}" for problem in view.problems[:MOST_PROBLEMS_SHOWN])
     if view.rounds:
         lines.extend(
             [
