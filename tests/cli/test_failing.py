@@ -63,6 +63,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
             running.root / "vmsh/config/namespaces.yaml",
             {name: cadences() for name in (BROKEN, FINE, NEVER_STARTED)},
         )
+        for workflow_id in (f"namespace:{BROKEN}", f"aggregator:{OTHER_TARGET}"):
+            running.replays.plant_unreplayable(workflow_id)
         running.ask(_plant)
         running.start_worker()
         batch_id = running.seal(FINE)

@@ -93,12 +93,18 @@ class Replays:
         self.failed: dict[tuple[str, str, int], str] = {}
         """Causes by workflow id, run id and event id."""
         self._planted: set[Ref] = set()
+        self._unreplayable: set[str] = set()
 
     def plant(self, cause: str, workflow_id: str = "") -> None:
         """Allow workflow tasks to fail by a cause: everywhere, or in one workflow."""
         if cause != BUSY:
             WorkflowTaskFailedCause.Value(_CAUSE_PREFIX + cause)
         self._planted.add((cause, workflow_id))
+
+    def plant_unreplayable(self, workflow_id: str) -> None:
+        """Allow a workflow's history not to replay: other code wrote it, to see what operators are shown."""
+        self._unreplayable.add(workflow_id)
+        self.plant("NON_DETERMINISTIC_ERROR", workflow_id)
 
     def count(self, cause: str, workflow_id: str = "") -> int:
         """Return how many workflow tasks failed by a cause, everywhere or in one workflow, up to the last check."""
@@ -175,6 +181,8 @@ class Replays:
 
     def _is_fresh(self, ref: Ref, history: WorkflowHistory) -> bool:
         """Whether a run is ours, did anything, and was not replayed as it is now."""
+        if ref[0] in self._unreplayable:
+            return False
         done = any(event.event_type == _COMPLETED for event in history.events)
         return (
             done and _type_of(history) in OURS and self.replayed.get(ref, 0) != len(history.events)
