@@ -102,18 +102,23 @@ class Cadences:
             if book.in_flight is None and book.paused is None:
                 self._begin(label, f"r{_unix(workflow.now())}", is_slot=False)
         while self._configured(label):
-            if await self._slept_until_due(label) and self._configured(label):
-                self._serve_due(label)
+            due = await self._slept_until_due(label)
+            if due is not None and self._configured(label):
+                self._serve_due(label, due)
         self._running.discard(label)
         self.start()
 
-    async def _slept_until_due(self, label: str) -> bool:
-        """Sleep until the next slot; returns false when the cadences changed meanwhile."""
+    async def _slept_until_due(self, label: str) -> datetime | None:
+        """Sleep until the next slot; returns the instant up to which slots are due, None if the cadences changed.
+
+        That is the slot that the timer was set for, whatever the clock says then: a query that a worker answers without
+        the workflow in memory may hand out a timer that fired with the time of the task before, and a replay with its own.
+        """
         generation = self._generation
-        due = self._clock.next_due(label)
-        wait = due - workflow.now()
+        due, now = self._clock.next_due(label), workflow.now()
+        wait = due - now
         if wait <= timedelta(0):
-            return True
+            return now
         try:
             await workflow.wait_condition(
                 lambda: self._generation != generation,
@@ -121,14 +126,14 @@ class Cadences:
                 timeout_summary=f"{label} due {due:%Y-%m-%d %H:%M:%S} UTC",
             )
         except TimeoutError:
-            return True
-        return False
+            return due
+        return None
 
-    def _serve_due(self, label: str) -> None:
+    def _serve_due(self, label: str, due: datetime) -> None:
         """Ask for an anchor at a due slot; whether anything is owed, `anchor` finds out."""
-        due = self._clock.take_due(label, workflow.now())
-        if due.slots:
-            self._begin(label, str(_unix(due.last)), is_slot=True)
+        taken = self._clock.take_due(label, due)
+        if taken.slots:
+            self._begin(label, str(_unix(taken.last)), is_slot=True)
         self._changed()
 
     # --- requests --------------------------------------------------------------------------------------------------
