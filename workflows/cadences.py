@@ -147,30 +147,36 @@ class Cadences:
         self._begin(label, f"f{_unix(workflow.now())}", is_slot=False)
 
     def _follow(self, label: str) -> None:
+        """Send a cadence's request, at once: what a timer sets off stays together, whatever fires beside it."""
         flight = self._clock.book(label).in_flight
         if flight is not None:
-            self._spawn(self._await_answer(label, flight))
+            self._spawn(self._await_answer(label, flight, self._start(label, flight)))
 
-    async def _await_answer(self, label: str, flight: InFlight) -> None:
+    def _start(self, label: str, flight: InFlight) -> "workflow.ActivityHandle[RawValue]":
+        ask, flight.asked = self._ask(flight), True
+        return workflow.start_activity(
+            ports.ANCHOR.name,
+            ask,
+            result_type=RawValue,
+            activity_id=flight.request.id,
+            summary=f"{label} slot {flight.request.slot} to {flight.target}",
+            **options.anchor(self._clock.anchor_timeout(label)),
+        )
+
+    async def _await_answer(
+        self, label: str, flight: InFlight, asked: "workflow.ActivityHandle[RawValue]"
+    ) -> None:
         """Wait for the answer to a request, however long it takes."""
         outcome: AnchorOutcome | None = None
         while outcome is None:
-            ask, flight.asked = self._ask(flight), True
             try:
-                given_back = await workflow.execute_activity(
-                    ports.ANCHOR.name,
-                    ask,
-                    result_type=RawValue,
-                    activity_id=flight.request.id,
-                    summary=f"{label} slot {flight.request.slot} to {flight.target}",
-                    **options.anchor(self._clock.anchor_timeout(label)),
-                )
-                outcome = understood(given_back, ports.ANCHOR.name, AnchorOutcome)
+                outcome = understood(await asked, ports.ANCHOR.name, AnchorOutcome)
             except (ActivityError, StepFailed):
                 workflow.logger.warning(
                     "anchor ended by somebody else; the same request is sent again"
                 )
                 await workflow.sleep(RETRY_PAUSE)
+                asked = self._start(label, flight)
         is_forced = self._clock.finish(label, outcome, workflow.now())
         self._clock.drop_removed()
         if is_forced and self._configured(label):
