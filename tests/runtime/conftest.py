@@ -11,10 +11,16 @@ from tests.support.replays import Replays, replayed_server
 
 
 @pytest.fixture(scope="session")
-def temporal() -> Iterator[TemporalServer]:
+def replays() -> Replays:
+    """Return what the check at the end lets pass; a test says here what it breaks on purpose."""
+    return Replays(foreign=["AnotherWorkflow"])
+
+
+@pytest.fixture(scope="session")
+def temporal(replays: Replays) -> Iterator[TemporalServer]:
     with (
         tempfile.TemporaryDirectory(prefix="vaultmesh-runtime-") as folder,
-        replayed_server(Path(folder), Replays(foreign=["AnotherWorkflow"])) as server,
+        replayed_server(Path(folder), replays) as server,
     ):
         yield server
 

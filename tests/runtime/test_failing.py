@@ -17,6 +17,7 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSear
 
 from devnet.temporal import TemporalServer
 from tests.support.broken import plant_raising
+from tests.support.replays import Replays
 from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
     MEMO_STATUS,
@@ -47,9 +48,11 @@ async def _start_waiting(client: Client, name: str) -> str:
     return workflow_id
 
 
-async def test_a_workflow_task_that_fails_is_told_with_its_cause_in_one_line(address: str) -> None:
+async def test_a_workflow_task_that_fails_is_told_with_its_cause_in_one_line(
+    address: str, replays: Replays
+) -> None:
     client, workflow_id = await connect(), namespace_workflow_id(_fresh())
-    await plant_raising(client, NAMESPACE_WORKFLOW, workflow_id)
+    await plant_raising(client, NAMESPACE_WORKFLOW, workflow_id, replays)
     found = await failing(client, workflow_id)
     assert found is not None
     assert (found.workflow_id, found.workflow_type) == (workflow_id, NAMESPACE_WORKFLOW)
@@ -59,9 +62,9 @@ async def test_a_workflow_task_that_fails_is_told_with_its_cause_in_one_line(add
     assert await failing(client, workflow_id) is None
 
 
-async def test_many_signals_since_the_failure_hide_no_cause(address: str) -> None:
+async def test_many_signals_since_the_failure_hide_no_cause(address: str, replays: Replays) -> None:
     client, workflow_id = await connect(), namespace_workflow_id(_fresh())
-    await plant_raising(client, NAMESPACE_WORKFLOW, workflow_id)
+    await plant_raising(client, NAMESPACE_WORKFLOW, workflow_id, replays)
     handle = client.get_workflow_handle(workflow_id)
     for _ in range(45):
         await handle.signal("pause")
@@ -147,12 +150,12 @@ async def test_a_server_that_keeps_a_list_of_problems_is_asked_about_those_first
 
 
 async def test_each_look_asks_about_a_bounded_number_and_all_have_their_turn(
-    address: str, monkeypatch: pytest.MonkeyPatch
+    address: str, replays: Replays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await connect()
     running = [await _start_waiting(client, f"dao:{number}-{_fresh()}") for number in range(8)]
     bad = namespace_workflow_id(f"dao:zz-{_fresh()}")
-    await plant_raising(client, NAMESPACE_WORKFLOW, bad)
+    await plant_raising(client, NAMESPACE_WORKFLOW, bad, replays)
     running.append(bad)
     asked: list[str] = []
 
@@ -175,7 +178,9 @@ async def test_each_look_asks_about_a_bounded_number_and_all_have_their_turn(
     assert look.found == {}
 
 
-async def test_a_worker_shows_both_types_beside_those_that_go_on(address: str) -> None:
+async def test_a_worker_shows_both_types_beside_those_that_go_on(
+    address: str, replays: Replays
+) -> None:
     client, metrics = await connect(), Metrics()
     bad, fine, target = _fresh(), _fresh(), f"eip155:{secrets.randbelow(10**6)}"
     cadences = {"fast": CadenceMemo(target=target, last_anchor=int(time.time()))}
@@ -183,12 +188,12 @@ async def test_a_worker_shows_both_types_beside_those_that_go_on(address: str) -
         content = {MEMO_STATUS: NamespaceMemo(namespace=name, cadences=memo)}
         workflow_id = namespace_workflow_id(name)
         if name == bad:
-            await plant_raising(client, NAMESPACE_WORKFLOW, workflow_id, content)
+            await plant_raising(client, NAMESPACE_WORKFLOW, workflow_id, replays, content)
         else:
             await client.start_workflow(
                 NAMESPACE_WORKFLOW, id=workflow_id, task_queue="nobody", memo=content
             )
-    await plant_raising(client, AGGREGATOR_WORKFLOW, aggregator_workflow_id(target))
+    await plant_raising(client, AGGREGATOR_WORKFLOW, aggregator_workflow_id(target), replays)
     visibility = Visibility(client, metrics, lambda: {bad, "dao:unstarted"})
     deadline = time.monotonic() + 20
     wanted = {namespace_workflow_id(bad), aggregator_workflow_id(target)}

@@ -9,6 +9,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from tests.support.replays import Replays
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW, SCHEDULER_QUEUE
 
 FIRST_TASK = 4
@@ -80,9 +81,14 @@ async def plant_unreplayable(client: Client, planted: Mapping[str, tuple[str, ob
 
 
 async def plant_raising(
-    client: Client, kind: str, workflow_id: str, memo: Mapping[str, object] | None = None
+    client: Client,
+    kind: str,
+    workflow_id: str,
+    replays: Replays,
+    memo: Mapping[str, object] | None = None,
 ) -> None:
     """Leave a running workflow whose workflow task has failed."""
+    replays.plant("WORKFLOW_WORKER_UNHANDLED_FAILURE", workflow_id)
     async with Worker(
         client,
         task_queue=workflow_id,
