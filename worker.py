@@ -38,6 +38,7 @@ from vaultmesh.runtime.configuration import (
     namespaces_path,
 )
 from vaultmesh.runtime.counts import Counts
+from vaultmesh.runtime.eviction import EvictingRunner
 from vaultmesh.runtime.exiting import run_and_exit
 from vaultmesh.runtime.http import HealthServer
 from vaultmesh.runtime.metrics import Metrics
@@ -85,19 +86,20 @@ def workers(
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*shared)
     found = []
     if "workflows" in roles:
-        found.append(
-            Worker(
-                client,
-                task_queue=SCHEDULER_QUEUE,
-                workflows=[NamespaceWorkflow, AggregatorWorkflow],
-                activities=adapters.by_queue[SCHEDULER_QUEUE],
-                workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
-                max_cached_workflows=1_500,
-                sticky_queue_schedule_to_start_timeout=sticky,
-                max_concurrent_activities=500,
-                graceful_shutdown_timeout=DRAIN,
-            )
+        runner = EvictingRunner(SandboxedWorkflowRunner(restrictions=restrictions))
+        scheduler = Worker(
+            client,
+            task_queue=SCHEDULER_QUEUE,
+            workflows=[NamespaceWorkflow, AggregatorWorkflow],
+            activities=adapters.by_queue[SCHEDULER_QUEUE],
+            workflow_runner=runner,
+            max_cached_workflows=1_500,
+            sticky_queue_schedule_to_start_timeout=sticky,
+            max_concurrent_activities=500,
+            graceful_shutdown_timeout=DRAIN,
         )
+        runner.serve(scheduler)
+        found.append(scheduler)
     if "anchors" in roles:
         found.append(
             Worker(

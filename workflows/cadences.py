@@ -32,6 +32,8 @@ class Cadences:
         self._generation = 0
         self._running: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._awaited: set[str] = set()
+        """Ids of the requests that this run has sent."""
         self._broken: BaseException | None = None
         self._short_work = 0
         self.stopping = False
@@ -47,7 +49,7 @@ class Cadences:
         self.start()
 
     def resume_requests(self) -> None:
-        """Wait again for the requests that an earlier run left in flight."""
+        """Wait again for the requests that an earlier run left in flight; what a message began already is awaited."""
         for label in self._clock.state.books:
             self._follow(label)
 
@@ -144,12 +146,13 @@ class Cadences:
         self._follow(label)
 
     def _begin_forced(self, label: str) -> None:
-        self._begin(label, f"f{_unix(workflow.now())}", is_slot=False)
+        self._begin(label, self._clock.forced_slot(label, workflow.now()), is_slot=False)
 
     def _follow(self, label: str) -> None:
         """Send a cadence's request, at once: what a timer sets off stays together, whatever fires beside it."""
         flight = self._clock.book(label).in_flight
-        if flight is not None:
+        if flight is not None and flight.request.id not in self._awaited:
+            self._awaited.add(flight.request.id)
             self._spawn(self._await_answer(label, flight, self._start(label, flight)))
 
     def _start(self, label: str, flight: InFlight) -> "workflow.ActivityHandle[RawValue]":
@@ -177,6 +180,7 @@ class Cadences:
                 )
                 await workflow.sleep(RETRY_PAUSE)
                 asked = self._start(label, flight)
+        self._awaited.discard(flight.request.id)
         is_forced = self._clock.finish(label, outcome, workflow.now())
         self._clock.drop_removed()
         if is_forced and self._configured(label):

@@ -55,3 +55,12 @@ def test_slots_missed_while_nothing_ran_become_one() -> None:
     due = clock.take_due("fast", START + timedelta(days=7))
     assert due.slots == 1
     assert clock.book("fast").outcomes == {"coalesced": slots_due(START, due.last, PERIOD) - 1}
+
+
+def test_forced_requests_of_one_second_are_told_apart() -> None:
+    clock = clock_of()
+    first, second = (clock.forced_slot("fast", START) for _ in range(2))
+    assert (int(first[1:]), int(second[1:]) - int(first[1:])) == (int(START.timestamp()), 1)
+    assert (
+        clock.forced_slot("fast", START + timedelta(minutes=1)) == f"f{int(START.timestamp()) + 60}"
+    )

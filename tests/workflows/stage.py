@@ -32,6 +32,7 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.pen import PenInput
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
+from vaultmesh.runtime.eviction import EvictingRunner
 from workflows.aggregator import AggregatorWorkflow
 from workflows.namespace import NamespaceWorkflow
 
@@ -162,6 +163,8 @@ class Stage:
     """Whether a workflow was started that soon continues as a new run."""
     replays: Replays = field(default_factory=Replays)
     """Judges every history when the test ends."""
+    runner: EvictingRunner = field(init=False)
+    """Runs the workflows of the newest worker."""
 
     @asynccontextmanager
     async def working(
@@ -176,15 +179,17 @@ class Stage:
 
         The server gives tasks to a worker that kept the workflow, also after that worker is gone.
         """
+        self.runner = EvictingRunner(runner())
         scheduler = Worker(
             self.env.client,
             task_queue=SCHEDULER_QUEUE,
             workflows=list(workflows),
             activities=list(adapters),
-            workflow_runner=runner(),
+            workflow_runner=self.runner,
             max_cached_workflows=self.cached if cached is None else cached,
             max_heartbeat_throttle_interval=timedelta(seconds=0.1),
         )
+        self.runner.serve(scheduler)
         async with scheduler:
             if not pen:
                 yield

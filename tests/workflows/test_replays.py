@@ -111,6 +111,16 @@ def _labels(asks: Sequence[AnchorAsk]) -> set[str]:
     return {ask.request.cadence for ask in asks}
 
 
+async def test_a_forced_anchor_in_the_first_workflow_task_is_sent_once(stage: Stage) -> None:
+    """The harm: it was sent as new and once more as left in flight; the server refuses both, for good."""
+    behind = ScriptedWorker()
+    clock = await stage.clock(cadences(fast="1000d", strong="1000d"))
+    await clock.handle.signal("force_anchor", "fast")
+    async with stage.working(behind.adapters(), cached=0):
+        await clock.shows(lambda view: len(behind.asked) == 2 and not any(_in_flight(view)))
+    assert [one.slot[0] for one in behind.asked if one.cadence == "fast"] == ["f"]
+
+
 async def test_a_bump_behind_answers_that_changed_nothing_replays_after_the_cache_is_lost(
     stage: Stage,
 ) -> None:
@@ -133,11 +143,12 @@ async def test_a_storm_of_signals_overtakes_few_tasks_and_runs_are_left_all_the_
         clock = await stage.clock(cadences(fast="1000d"), continue_after_events=60)
         await clock.shows(lambda view: not any(_in_flight(view)))
         first_run = (await clock.status()).run_id
+        # a hundred signals that wait for one task make the server end it
+        stage.replays.plant("FORCE_CLOSE_COMMAND", clock.handle.id)
         for _ in range(signals // 20):
             await asyncio.gather(*(clock.handle.signal("resume", "fast") for _ in range(20)))
         await clock.handle.signal("pause", 7)
-        view = await clock.shows(lambda view: view.last_rejected is not None)
-        assert view.run_id != first_run
+        await clock.shows(lambda view: view.last_rejected is not None and view.run_id != first_run)
         await stage.replays.check_workflows(stage.env.client, stage.started)
         assert stage.replays.count("UNHANDLED_COMMAND", clock.handle.id) <= signals / 10
 

@@ -198,6 +198,12 @@ class Clock:
             flight.is_forced = True
         return flight is not None
 
+    def forced_slot(self, label: str, now: datetime) -> str:
+        """Return the name of a forced request, which no other of the cadence has."""
+        book = self.book(label)
+        book.forced = max(int(now.timestamp()), book.forced + 1)
+        return f"f{book.forced}"
+
     def finish(self, label: str, outcome: AnchorOutcome, now: datetime) -> bool:
         """Close the request in flight and give its slot its outcome; returns whether a forced request is to follow.
 

@@ -99,6 +99,8 @@ class CadenceBook(BaseModel):
     paused: PausedView | None = None
     registered: bool = False
     """Whether the anchor at registration has been asked for."""
+    forced: int = 0
+    """Instant of the newest forced request, in unix seconds; two of one second are a second apart."""
 
     def count(self, outcome: SlotOutcome, slots: int = 1) -> None:
         """Count the outcome of some slots."""

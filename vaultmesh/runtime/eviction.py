@@ -1,0 +1,123 @@
+"""Drops a workflow from the worker's cache when a query has run it ahead of its history.
+
+1. A worker that is asked about a workflow that it does not hold replays the history. Events at its end may belong to a
+   workflow task that has not started yet: a timer that fired, a signal, an answer. The SDK hands these to the workflow
+   at once, before the query, with the time of the task before, and keeps the workflow so.
+2. The real task then brings only what came later. A replay hands out all of it together: signals first, and with the
+   time of that task. So the commands may differ, and the workflow fails every task from then on.
+3. Such a workflow is dropped once the query is answered. The real task replays the whole history, as every replay does.
+
+The SDK has no public way to drop one workflow; this uses the call that its core offers for it.
+"""
+
+from typing import TYPE_CHECKING
+
+from temporalio.worker import (
+    Worker,
+    WorkflowInstance,
+    WorkflowInstanceDetails,
+    WorkflowRunner,
+)
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from temporalio import workflow
+    from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+    from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+    from temporalio.converter import SerializationContext, StorageDriverStoreContext
+    from temporalio.worker._command_aware_visitor import CommandInfo
+
+LEGACY_QUERY = "legacy_query"
+"""The SDK's id of a query that comes in a task of its own, and not with a workflow task."""
+
+
+class EvictingRunner(WorkflowRunner):
+    """Runs workflows as another runner does, and drops those that a query ran ahead."""
+
+    def __init__(self, inner: WorkflowRunner) -> None:
+        """Drop nothing before `serve`."""
+        self._inner = inner
+        self._worker: Worker | None = None
+        self.evicted = 0
+        """How many were dropped so far."""
+
+    def serve(self, worker: Worker) -> None:
+        """Name the worker whose cache it is; without one, as in a replay, nothing is dropped."""
+        self._worker = worker
+
+    def evict(self, run_id: str) -> None:
+        """Have the SDK drop a run as soon as it has answered what it is asked."""
+        if self._worker is not None:
+            self.evicted += 1
+            self._worker._bridge_worker.request_workflow_eviction(run_id)  # noqa: SLF001 - see the module
+
+    @override
+    def prepare_workflow(self, defn: "workflow._Definition") -> None:
+        """Do as the inner runner."""
+        self._inner.prepare_workflow(defn)
+
+    @override
+    def set_worker_level_failure_exception_types(
+        self, types: "Sequence[type[BaseException]]"
+    ) -> None:
+        """Do as the inner runner."""
+        self._inner.set_worker_level_failure_exception_types(types)
+
+    @override
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        """Return the inner runner's instance, watched."""
+        return _Watched(self._inner.create_instance(det), self)
+
+
+class _Watched(WorkflowInstance):
+    """One run. `_ahead` says that its last activation held events of a workflow task that has not started."""
+
+    def __init__(self, inner: WorkflowInstance, runner: EvictingRunner) -> None:
+        self._inner = inner
+        self._runner = runner
+        self._ahead = False
+        self._instant = 0
+        self._length = 0
+
+    @override
+    def activate(self, act: "WorkflowActivation") -> "WorkflowActivationCompletion":
+        """Hand on an activation; a query in a task of its own that follows a run ahead has the run dropped."""
+        if any(job.query_workflow.query_id == LEGACY_QUERY for job in act.jobs):
+            if self._ahead:
+                self._runner.evict(act.run_id)
+        else:
+            self._look(act)
+        return self._inner.activate(act)
+
+    def _look(self, act: "WorkflowActivation") -> None:
+        """Note whether new events come with the time of the task before: a task that starts brings its own."""
+        instant = act.timestamp.ToNanoseconds()
+        same_task = instant == self._instant and not act.is_replaying
+        self._ahead = same_task and act.history_length > self._length
+        self._instant, self._length = instant, act.history_length
+
+    @override
+    def get_serialization_context(
+        self, command_info: "CommandInfo | None"
+    ) -> "SerializationContext | None":
+        """Do as the inner instance."""
+        return self._inner.get_serialization_context(command_info)
+
+    @override
+    def get_external_store_context(
+        self, command_info: "CommandInfo | None"
+    ) -> "StorageDriverStoreContext":
+        """Do as the inner instance."""
+        return self._inner.get_external_store_context(command_info)
+
+    @override
+    def get_info(self) -> "workflow.Info":
+        """Do as the inner instance."""
+        return self._inner.get_info()
+
+    @override
+    def get_thread_id(self) -> int | None:
+        """Do as the inner instance."""
+        return self._inner.get_thread_id()
