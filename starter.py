@@ -11,19 +11,9 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from devnet.errors import PartError
-from vaultmesh.cli import (
-    contract,
-    operating,
-    output,
-    proof,
-    registering,
-    resolving,
-    sealing,
-    status,
-    verifying,
-)
+from vaultmesh.cli import contract, operate, output, proof, register, resolve, seal, status, verify
 from vaultmesh.domain.errors import DomainError
-from vaultmesh.runtime.exiting import INTERRUPTED, run_and_exit
+from vaultmesh.process.exiting import INTERRUPTED, run_and_exit
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,8 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: python starter.py status",
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    modules = (dev, demo, registering, status, operating, sealing, verifying, proof, contract)
-    for module in (*modules, resolving):
+    modules = (dev, demo, register, status, operate, seal, verify, proof, contract)
+    for module in (*modules, resolve):
         module.add_parser(subparsers)
     return parser
 

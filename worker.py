@@ -18,18 +18,17 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities.anchors import SCHEMES, settings_model
+from activities.anchoring.resume_rounds import Lookout
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
-from activities.lookout import Lookout
 from activities.registry import Adapters, build
-from activities.reload import Reload
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.domain.problems import ConfigurationError
-from vaultmesh.domain.receipt import SCHEMES as RECEIPT_SCHEMES
-from vaultmesh.runtime import logs, search_attributes
-from vaultmesh.runtime.client import connect
-from vaultmesh.runtime.configuration import (
+from vaultmesh.domain.receipts.receipt import SCHEMES as RECEIPT_SCHEMES
+from vaultmesh.ledgers import SCHEMES, settings_model
+from vaultmesh.process import logs, search_attributes
+from vaultmesh.process.client import connect
+from vaultmesh.process.config_files import (
     AnchorsSource,
     NamespacesSource,
     anchors_path,
@@ -37,16 +36,17 @@ from vaultmesh.runtime.configuration import (
     load_namespaces,
     namespaces_path,
 )
-from vaultmesh.runtime.counts import Counts
-from vaultmesh.runtime.eviction import EvictingRunner
-from vaultmesh.runtime.exiting import run_and_exit
-from vaultmesh.runtime.http import HealthServer
-from vaultmesh.runtime.metrics import Metrics
-from vaultmesh.runtime.settings import Settings
-from vaultmesh.runtime.sticky import sticky_timeout
-from vaultmesh.runtime.visibility import Visibility, running_namespaces
-from workflows.aggregator import AggregatorWorkflow
-from workflows.namespace import NamespaceWorkflow
+from vaultmesh.process.counts import Counts
+from vaultmesh.process.eviction import EvictingRunner
+from vaultmesh.process.exiting import run_and_exit
+from vaultmesh.process.http import HealthServer
+from vaultmesh.process.metrics import Metrics
+from vaultmesh.process.reload import Reload
+from vaultmesh.process.settings import Settings
+from vaultmesh.process.sticky import sticky_timeout
+from vaultmesh.process.visibility import Visibility, running_namespaces
+from workflows.aggregator.workflow import AggregatorWorkflow
+from workflows.namespace.workflow import NamespaceWorkflow
 
 ROLES = ("workflows", "anchors")
 PASSED_THROUGH = ("vaultmesh.domain", "pydantic", "pydantic_core", "rfc8785", "typing_extensions")

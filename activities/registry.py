@@ -7,23 +7,23 @@ from typing import Any
 
 from temporalio.client import Client
 
-from activities.answers import Answers
-from activities.collector import Collector
-from activities.files import Files
-from activities.filling import Filling
-from activities.recording import Recording
-from activities.recovery import Recovery
-from activities.reopening import Reopening
-from activities.requests import Requests
-from activities.resolving import Resolving
-from activities.sealing import Sealing
-from activities.targets import Targets
-from activities.telling import Telling
-from activities.watching import Watching
-from activities.writing import Writing
+from activities.anchoring.fill import Filling
+from activities.anchoring.observe import Watching
+from activities.anchoring.record import Recording
+from activities.anchoring.recover import Recovery
+from activities.anchoring.reopen import Reopening
+from activities.anchoring.replies import Answers
+from activities.anchoring.requests import Requests
+from activities.anchoring.resolve import Resolving
+from activities.anchoring.seal import Sealing
+from activities.anchoring.signals import Collector
+from activities.anchoring.stores import Files
+from activities.anchoring.submit import Writing
+from activities.anchoring.targets import Targets
+from activities.anchoring.telling import Telling
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
-from vaultmesh.runtime.configuration import AnchorsSource
-from vaultmesh.runtime.metrics import Metrics
+from vaultmesh.process.config_files import AnchorsSource
+from vaultmesh.process.metrics import Metrics
 
 Activity = Callable[..., Any]
 

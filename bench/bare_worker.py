@@ -46,7 +46,7 @@ class BareWorkflow:
 
 async def main(ready: Path) -> None:
     """Work until killed."""
-    from vaultmesh.runtime.client import connect  # noqa: PLC0415 - not for the sandbox
+    from vaultmesh.process.client import connect  # noqa: PLC0415 - not for the sandbox
 
     client = await connect()
     restrictions = SandboxRestrictions.default.with_passthrough_modules("pydantic", "pydantic_core")

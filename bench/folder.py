@@ -6,10 +6,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from activities.files import Files
+from activities.anchoring.stores import Files
 from bench.figures import Row, at_most, median, quantile, shown
 from bench.place import TARGET, write_batch
-from vaultmesh.domain.receipt import (
+from vaultmesh.domain.receipts.receipt import (
     SCHEMES,
     AnchorReceipt,
     Finality,

@@ -24,7 +24,6 @@ from devnet.anvil import CHAIN_ID, Anvil
 from devnet.ports import LOOPBACK, free_port
 from devnet.process import Part
 from devnet.temporal import TemporalServer
-from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration
 from vaultmesh.domain.names import (
     NAMESPACE_WORKFLOW,
     SCHEDULER_QUEUE,
@@ -32,11 +31,12 @@ from vaultmesh.domain.names import (
     aggregator_workflow_id,
     namespace_workflow_id,
 )
-from vaultmesh.domain.receipt import receipt_path
+from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.receipts.receipt import receipt_path
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.search_attributes import ensure
-from vaultmesh.runtime.sticky import FEW_NAMESPACES
+from vaultmesh.process.search_attributes import ensure
+from vaultmesh.process.sticky import FEW_NAMESPACES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TARGET = Target.parse(f"eip155:{CHAIN_ID}")

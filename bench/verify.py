@@ -6,8 +6,11 @@ import time
 from pydantic_core import from_json
 
 from bench.figures import Row, at_most, median, quantile, shown
-from vaultmesh.domain import merkle
-from vaultmesh.domain.aggregation import (
+from vaultmesh.domain.checks import Trust
+from vaultmesh.domain.receipts.receipt import parse_receipt
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.rounds import tree
+from vaultmesh.domain.rounds.leaf import (
     SALT_BYTES,
     Aggregation,
     AggregationLeaf,
@@ -15,11 +18,8 @@ from vaultmesh.domain.aggregation import (
     leaf_bytes,
     read_document,
 )
-from vaultmesh.domain.offline import verify_offline
-from vaultmesh.domain.offline_findings import Trust
-from vaultmesh.domain.receipt import parse_receipt
-from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.runtime.settings import REPOSITORY
+from vaultmesh.process.settings import REPOSITORY
+from vaultmesh.verification.offline import verify_offline
 
 NEEDS = "nothing; seconds"
 _LIMIT_MS, _LIMIT_KB = 5.0, 12.0
@@ -85,14 +85,14 @@ def _proofs() -> tuple[list[str], MerkleRoot]:
     ]
     salts = [f"0x{secrets.token_hex(SALT_BYTES)}" for _ in leaves]
     hashes = [
-        merkle.leaf_hash(leaf_bytes(leaf, salt)) for leaf, salt in zip(leaves, salts, strict=True)
+        tree.leaf_hash(leaf_bytes(leaf, salt)) for leaf, salt in zip(leaves, salts, strict=True)
     ]
-    root = MerkleRoot(merkle.root_of_hashes(hashes))
-    paths = merkle.inclusion_paths(hashes)
+    root = MerkleRoot(tree.root_of_hashes(hashes))
+    paths = tree.inclusion_paths(hashes)
     found = []
     for index, (leaf, salt) in enumerate(zip(leaves, salts, strict=True)):
         proof = Aggregation(
-            algorithm=merkle.ALGORITHM,
+            algorithm=tree.ALGORITHM,
             leaf=AggregationLeaf(
                 batch_id=leaf.batch_id, namespace=leaf.namespace, root=leaf.root, salt=salt
             ),

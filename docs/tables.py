@@ -13,12 +13,12 @@ from pathlib import Path
 from pydantic.alias_generators import to_camel
 from typing_extensions import override
 
-from activities.anchors import SCHEMES, settings_model
 from devnet.parts import SUPPLIES
 from devnet.supply import CACHE_VARIABLE
 from vaultmesh.domain.failures import ADVICE, WEIGHT, Backoff, FailureKind
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.settings import Settings
+from vaultmesh.ledgers import SCHEMES, settings_model
+from vaultmesh.process.settings import Settings
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 

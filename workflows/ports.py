@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from vaultmesh.domain import ledger, messages, steps
+from vaultmesh.domain import messages
+from vaultmesh.domain.aggregator import ledger_messages
+from vaultmesh.domain.aggregator import messages as steps
 
 TakesT = TypeVar("TakesT")
 GivesT = TypeVar("GivesT")
@@ -26,8 +28,8 @@ RECOVER = Port("recover", steps.Recover, steps.Recovered)
 SEAL = Port("seal", steps.Seal, steps.Sealed)
 RESERVE = Port("reserve", steps.Reserve, steps.Reserved)
 SIGN = Port("sign", steps.Sign, steps.Signed)
-BROADCAST = Port("broadcast", steps.Broadcast, ledger.Broadcasted)
-BUMP = Port("bump", steps.Bump, ledger.Bumped)
+BROADCAST = Port("broadcast", steps.Broadcast, ledger_messages.Broadcasted)
+BUMP = Port("bump", steps.Bump, ledger_messages.Bumped)
 FILL = Port("fill", steps.Fill, steps.Filled)
 OBSERVE = Port("observe", steps.Observe, steps.Observed)
 RECORD = Port("record", steps.Record, steps.Recorded)

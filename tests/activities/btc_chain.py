@@ -9,14 +9,20 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from activities.anchors.btc import BtcAnchoring
-from activities.anchors.btc_settings import BtcSettings
 from devnet.bitcoind import WALLET, Bitcoind
 from devnet.jsonrpc import JsonRpcError
 from tests.activities.evm_chain import remembered
-from vaultmesh.domain.bitcoin import COIN_SATS
-from vaultmesh.domain.ledger import Reservation, RoundView, SignedCandidate, Terms, WatchedRound
+from vaultmesh.domain.aggregator.ledger_messages import (
+    Reservation,
+    RoundView,
+    SignedCandidate,
+    Terms,
+    WatchedRound,
+)
 from vaultmesh.domain.target import Target
+from vaultmesh.ledgers.bitcoin.core.transaction import COIN_SATS
+from vaultmesh.ledgers.bitcoin.driver import BtcAnchoring
+from vaultmesh.ledgers.bitcoin.settings import BtcSettings
 
 __all__ = ["PRUNING", "BtcPen", "network", "open_pen", "prune", "remembered", "spend"]
 PRUNING = ("-prune=1", "-fastprune=1")

@@ -16,10 +16,8 @@ from eth_account import Account
 from eth_utils.address import to_checksum_address
 from pydantic import JsonValue
 
-from activities.anchors.evm import EvmAnchoring
-from activities.anchors.evm_settings import EvmSettings
 from devnet import anvil
-from vaultmesh.domain.ledger import (
+from vaultmesh.domain.aggregator.ledger_messages import (
     Reservation,
     RoundState,
     RoundView,
@@ -27,6 +25,8 @@ from vaultmesh.domain.ledger import (
     WatchedRound,
 )
 from vaultmesh.domain.target import Target
+from vaultmesh.ledgers.evm.driver import EvmAnchoring
+from vaultmesh.ledgers.evm.settings import EvmSettings
 
 CHAIN_ID = 31337
 ARTIFACT = Path(__file__).parents[2] / "contracts" / "RemembrancerAnchor.json"

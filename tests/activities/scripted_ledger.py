@@ -8,13 +8,10 @@ from typing import Any
 
 from temporalio.testing import ActivityEnvironment
 
-from activities.anchors.contract import Evidence
-from activities.files import Files
-from activities.recording import Recording
-from activities.recovery import Recovery
-from vaultmesh.domain.batch import Batch, batch_document
-from vaultmesh.domain.failures import FailureKind, NetworkFailure
-from vaultmesh.domain.ledger import (
+from activities.anchoring.record import Recording
+from activities.anchoring.recover import Recovery
+from activities.anchoring.stores import Files
+from vaultmesh.domain.aggregator.ledger_messages import (
     BlockRef,
     PenSettings,
     Reservation,
@@ -23,13 +20,16 @@ from vaultmesh.domain.ledger import (
     Terms,
     WatchedRound,
 )
+from vaultmesh.domain.aggregator.messages import Record, Recorded, RecordState, Recover, Recovered
+from vaultmesh.domain.batches.batch import Batch, batch_document
+from vaultmesh.domain.failures import FailureKind, NetworkFailure
 from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, BackoffSettings
 from vaultmesh.domain.names import path_form
-from vaultmesh.domain.receipt import AnchorReceipt
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.rounds import Candidate, OwedLeaf, RoundRequest, compose
-from vaultmesh.domain.steps import Record, Recorded, RecordState, Recover, Recovered
+from vaultmesh.domain.rounds.manifest import Candidate, OwedLeaf, RoundRequest, compose
 from vaultmesh.domain.target import Target
+from vaultmesh.ledgers.driver import Evidence
 
 EVM = Target.parse("eip155:31337")
 TSA = Target.parse("rfc3161:tsa")

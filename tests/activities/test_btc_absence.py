@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from activities.anchors.btc_search import MOST_BLOCKS
 from devnet.bitcoind import WALLET, Bitcoind
 from tests.activities.btc_chain import PRUNING, BtcPen, network, open_pen, prune, remembered, spend
 from tests.simulators.evm import LyingProvider
-from vaultmesh.domain.bitcoin import Transaction
-from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, prove
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, WatchedRound, refutes
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound, refutes
+from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, prove
+from vaultmesh.ledgers.bitcoin.core.transaction import Transaction
+from vaultmesh.ledgers.bitcoin.search import MOST_BLOCKS
 
 pytestmark = pytest.mark.btc
 

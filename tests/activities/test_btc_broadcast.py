@@ -10,6 +10,7 @@ import pytest_asyncio
 from devnet.bitcoind import Bitcoind
 from tests.activities.btc_chain import BtcPen, network, open_pen, remembered
 from tests.simulators.evm import LyingProvider
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, Verdict
 from vaultmesh.domain.failures import (
     AnchorError,
     AuthFailure,
@@ -17,7 +18,6 @@ from vaultmesh.domain.failures import (
     NetworkFailure,
     ValidationFailure,
 )
-from vaultmesh.domain.ledger import RoundState, Verdict
 
 pytestmark = pytest.mark.btc
 

@@ -8,7 +8,7 @@ import pytest
 from devnet.bitcoind import WALLET, Bitcoind
 from tests.activities.btc_chain import BtcPen, network, open_pen, remembered
 from tests.simulators.evm import LyingProvider
-from vaultmesh.domain.ledger import RoundState, WatchedRound, refutes
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, WatchedRound, refutes
 
 pytestmark = pytest.mark.btc
 

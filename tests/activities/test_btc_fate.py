@@ -8,8 +8,8 @@ import pytest
 
 from devnet.bitcoind import Bitcoind
 from tests.activities.btc_chain import BtcPen, network, open_pen, spend
+from vaultmesh.domain.aggregator.ledger_messages import WatchedRound
 from vaultmesh.domain.failures import ValidationFailure
-from vaultmesh.domain.ledger import WatchedRound
 
 pytestmark = pytest.mark.btc
 

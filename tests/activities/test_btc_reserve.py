@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from activities.anchors import btc
-from activities.anchors.btc_settings import BtcSettings
-from activities.anchors.contract import StaleCaller
 from devnet.bitcoind import WALLET, Bitcoind, BitcoinRpc
 from devnet.jsonrpc import JsonRpcError
 from tests.activities.btc_chain import BtcPen, network, open_pen
+from vaultmesh.domain.aggregator.ledger_messages import Reservation, RoundState
 from vaultmesh.domain.failures import AnchorError, AuthFailure, NetworkFailure, ValidationFailure
-from vaultmesh.domain.ledger import Reservation, RoundState
 from vaultmesh.domain.target import Target
+from vaultmesh.ledgers.bitcoin import driver
+from vaultmesh.ledgers.bitcoin.settings import BtcSettings
+from vaultmesh.ledgers.driver import StaleCaller
 
 pytestmark = pytest.mark.btc
 
@@ -122,10 +122,10 @@ def test_settings_of_another_network_and_unknown_networks_are_refused() -> None:
     with pytest.raises(
         ValidationFailure, match="network is regtest, but the target is btc:mainnet"
     ):
-        btc.open_target(Target("btc", "mainnet"), settings, Path())
+        driver.open_target(Target("btc", "mainnet"), settings, Path())
     settings = BtcSettings.model_validate({"rpcUrl": "http://127.0.0.1:1"})
     with pytest.raises(ValidationFailure, match="btc:moon is no Bitcoin network"):
-        btc.open_target(Target("btc", "moon"), settings, Path())
+        driver.open_target(Target("btc", "moon"), settings, Path())
 
 
 async def test_a_wallet_that_is_not_loaded_is_named(node: Bitcoind) -> None:

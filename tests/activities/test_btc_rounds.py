@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from activities.anchors.btc_ledger import Rules
-from activities.anchors.btc_observe import look_at
-from activities.anchors.btc_rpc import Node
 from devnet.bitcoind import WALLET, Bitcoind
 from tests.activities.btc_chain import BtcPen, network, open_pen, remembered, spend
-from vaultmesh.domain.bitcoin import Transaction
-from vaultmesh.domain.bitcoin_networks import Network
-from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, prove
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, WatchedRound
 from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
-from vaultmesh.domain.ledger import RoundState, WatchedRound
+from vaultmesh.ledgers.bitcoin.core.networks import Network
+from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, prove
+from vaultmesh.ledgers.bitcoin.core.transaction import Transaction
+from vaultmesh.ledgers.bitcoin.node import Rules
+from vaultmesh.ledgers.bitcoin.observe import look_at
+from vaultmesh.ledgers.bitcoin.rpc import Node
 
 pytestmark = pytest.mark.btc
 

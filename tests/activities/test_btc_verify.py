@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from activities.anchors.contract import Claim
 from devnet.bitcoind import Bitcoind
 from tests.activities.btc_chain import BtcPen, network, open_pen
 from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.ledgers.driver import Claim
 
 pytestmark = pytest.mark.btc
 

@@ -10,15 +10,15 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.files import Files
-from activities.sealing import Sealing
+from activities.anchoring.seal import Sealing
+from activities.anchoring.stores import Files
 from tests.activities.scripted_ledger import EVM, OTHER_ROOT, ROOT, Stage, owed, request
-from vaultmesh.domain.batch import Batch, batch_document
+from vaultmesh.domain.aggregator.messages import KnownRound, RecordState, Seal, Sealed
+from vaultmesh.domain.batches.batch import Batch, batch_document
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.rounds import Closed, RoundOutcome
-from vaultmesh.domain.steps import KnownRound, RecordState, Seal, Sealed
-from vaultmesh.runtime.metrics import Metrics
+from vaultmesh.domain.rounds.manifest import Closed, RoundOutcome
+from vaultmesh.process.metrics import Metrics
 
 FIRST, SECOND = "dao:first", "dao:second"
 HOURS = 3_600

@@ -5,6 +5,7 @@ import pytest
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import SECRETS, Chain, with_credentials
 from tests.simulators.evm import LyingProvider
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, Verdict
 from vaultmesh.domain.failures import (
     AnchorError,
     AuthFailure,
@@ -12,7 +13,6 @@ from vaultmesh.domain.failures import (
     NetworkFailure,
     ValidationFailure,
 )
-from vaultmesh.domain.ledger import RoundState, Verdict
 
 pytestmark = pytest.mark.evm
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from pydantic import JsonValue
 
-from activities.anchors.contract import Claim
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import Chain, Pen, contract_code, remembered
+from vaultmesh.domain.aggregator.ledger_messages import Reservation, RoundState, WatchedRound
 from vaultmesh.domain.failures import AuthFailure
-from vaultmesh.domain.ledger import Reservation, RoundState, WatchedRound
+from vaultmesh.ledgers.driver import Claim
 
 pytestmark = pytest.mark.evm
 

@@ -8,15 +8,21 @@ import pytest
 from pydantic import JsonValue
 from typing_extensions import override
 
-from activities.anchors.evm_contract import batch_id_of
-from activities.anchors.evm_horizon import Rules
-from activities.anchors.evm_observe import Sight, look_from
-from activities.anchors.evm_quorum import agreed_view, is_suspected
-from activities.anchors.evm_reserve import read_market
-from activities.anchors.evm_rpc import Provider, Providers
-from activities.anchors.evm_settings import EvmFinality
+from vaultmesh.domain.aggregator.ledger_messages import (
+    BlockRef,
+    Reservation,
+    RoundState,
+    RoundView,
+    WatchedRound,
+)
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.domain.ledger import BlockRef, Reservation, RoundState, RoundView, WatchedRound
+from vaultmesh.ledgers.evm.anchor_contract import batch_id_of
+from vaultmesh.ledgers.evm.horizon import Rules
+from vaultmesh.ledgers.evm.observe import Sight, look_from
+from vaultmesh.ledgers.evm.providers import Provider, Providers
+from vaultmesh.ledgers.evm.quorum import agreed_view, is_suspected
+from vaultmesh.ledgers.evm.reserve import read_market
+from vaultmesh.ledgers.evm.settings import EvmFinality
 
 EVENT = "0x422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2"
 CONTRACT = "0x" + "11" * 20

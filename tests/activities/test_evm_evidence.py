@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import Chain, Pen, foreign_transfer, remembered
 from tests.simulators.evm import LyingProvider
-from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, WatchedRound
 
 pytestmark = pytest.mark.evm
 DEAD = "http://127.0.0.1:9"

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.anchors.evm_contract import calldata_floor
-from activities.anchors.evm_errors import Meaning, meaning_of
-from activities.anchors.evm_fees import Bid, Caps, Market, gwei, next_bid, opening_bid
-from activities.anchors.evm_rpc import supported_by
-from activities.anchors.failures import public_url, shown
 from vaultmesh.domain.failures import AuthFailure
+from vaultmesh.ledgers.evm.anchor_contract import calldata_floor
+from vaultmesh.ledgers.evm.fees import Bid, Caps, Market, gwei, next_bid, opening_bid
+from vaultmesh.ledgers.evm.node_errors import Meaning, meaning_of
+from vaultmesh.ledgers.evm.providers import supported_by
+from vaultmesh.ledgers.failures import public_url, shown
 
 WEI = st.integers(0, 10**15)
 MARKETS = st.builds(Market, WEI, WEI)

@@ -14,15 +14,15 @@ from eth_utils.crypto import keccak
 from pydantic import JsonValue
 from trie.hexary import HexaryTrie
 
-from activities.anchors import evm_portable
-from activities.anchors.contract import Evidence
-from activities.anchors.evm_encoding import encode_header, encode_receipt, encode_transaction
-from activities.anchors.evm_portable import LARGEST_PROOF
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import Chain, Pen, open_pen
 from tests.simulators.evm import Forge, LyingProvider
-from vaultmesh.domain.evm_proof import TOPIC, BlockProof
-from vaultmesh.domain.ledger import RoundView, WatchedRound
+from vaultmesh.domain.aggregator.ledger_messages import RoundView, WatchedRound
+from vaultmesh.ledgers.driver import Evidence
+from vaultmesh.ledgers.evm import block_proof
+from vaultmesh.ledgers.evm.block_encoding import encode_header, encode_receipt, encode_transaction
+from vaultmesh.ledgers.evm.block_proof import LARGEST_PROOF
+from vaultmesh.ledgers.evm.core.proof import TOPIC, BlockProof
 
 pytestmark = pytest.mark.evm
 KEYS = {"header", "transactionIndex", "receiptProof", "transactionProof"}
@@ -161,7 +161,7 @@ async def test_every_transaction_and_receipt_of_a_block_is_encoded_as_the_chain_
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask again at once."""
-    monkeypatch.setattr(evm_portable, "PAUSE_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(block_proof, "PAUSE_SECONDS", (0.01, 0.01))
 
 
 @pytest_asyncio.fixture
@@ -285,7 +285,7 @@ async def test_a_proof_that_takes_too_long_is_left_out(
     chain: Chain, proxy: LyingProvider, proxied: Pen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched, view = await final(chain, proxied)
-    monkeypatch.setattr(evm_portable, "LONGEST_SECONDS", 0.1)
+    monkeypatch.setattr(block_proof, "LONGEST_SECONDS", 0.1)
     proxy.hang(BLOCK)
     assert not set((await evidence_of(proxied, watched, view)).scheme) & KEYS
 

@@ -10,8 +10,8 @@ from pydantic import JsonValue
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import SECRETS, Chain, remembered, with_credentials
 from tests.simulators.evm import LyingProvider
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, Verdict
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
-from vaultmesh.domain.ledger import RoundState, Verdict
 
 pytestmark = pytest.mark.evm
 DEAD = with_credentials("http://127.0.0.1:9")

@@ -5,13 +5,13 @@ import secrets
 
 import pytest
 
-from activities.anchors.contract import StaleCaller
-from activities.anchors.evm_contract import batch_id_of
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import Chain, Pen, foreign_transfer, open_pen
 from tests.simulators.evm import LyingProvider
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, Verdict
 from vaultmesh.domain.failures import AuthFailure, NetworkFailure, ValidationFailure
-from vaultmesh.domain.ledger import RoundState, Verdict
+from vaultmesh.ledgers.driver import StaleCaller
+from vaultmesh.ledgers.evm.anchor_contract import batch_id_of
 
 pytestmark = pytest.mark.evm
 

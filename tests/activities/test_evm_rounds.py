@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from activities.watching import differing
+from activities.anchoring.observe import differing
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import (
     HUSH,
@@ -18,8 +18,8 @@ from tests.activities.evm_chain import (
     remembered,
 )
 from tests.simulators.evm import LyingProvider
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, Verdict, WatchedRound
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
-from vaultmesh.domain.ledger import RoundState, Verdict, WatchedRound
 
 pytestmark = pytest.mark.evm
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from activities.anchors.contract import Claim
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import Chain, Pen, open_pen
+from vaultmesh.ledgers.driver import Claim
 
 pytestmark = pytest.mark.evm
 Twist = Callable[[Claim], Claim]

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.recording import ATTEMPTS
+from activities.anchoring.record import ATTEMPTS
 from tests.activities.scripted_ledger import OTHER_ROOT, ROOT, Stage, owed, request
+from vaultmesh.domain.aggregator.ledger_messages import RoundState
+from vaultmesh.domain.aggregator.messages import RecordState
 from vaultmesh.domain.failures import Backoff, FailureKind
-from vaultmesh.domain.ledger import RoundState
 from vaultmesh.domain.messages import OutcomeStatus
-from vaultmesh.domain.receipt import Finality
+from vaultmesh.domain.receipts.receipt import Finality
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.rounds import RoundOutcome
-from vaultmesh.domain.steps import RecordState
+from vaultmesh.domain.rounds.manifest import RoundOutcome
 
 FIRST, SECOND = "dao:first", "dao:second"
 

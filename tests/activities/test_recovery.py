@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.files import Files
-from activities.watching import differing
+from activities.anchoring.observe import differing
+from activities.anchoring.stores import Files
 from tests.activities.scripted_ledger import OTHER_ROOT, TSA, Stage, owed, request
-from vaultmesh.domain.ledger import RoundState, RoundView
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView
+from vaultmesh.domain.aggregator.messages import RecordState
+from vaultmesh.domain.aggregator.state import PenRound
 from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.pen import PenRound
-from vaultmesh.domain.receipt import Status
-from vaultmesh.domain.steps import RecordState
+from vaultmesh.domain.receipts.receipt import Status
 
 FIRST, SECOND = "dao:first", "dao:second"
 

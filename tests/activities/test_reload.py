@@ -9,10 +9,10 @@ from typing import cast
 import pytest
 from temporalio.client import Client
 
-from activities import reload
 from tests.cli.conftest import cadences, write_namespaces
 from tests.support.clocks import Clocks
-from vaultmesh.runtime.settings import Settings
+from vaultmesh.process import reload
+from vaultmesh.process.settings import Settings
 
 WITHIN_SECONDS = 20
 
@@ -57,7 +57,7 @@ async def test_a_clock_that_refuses_is_asked_until_it_takes_the_change(
     file: Path, clocks: Clocks, caplog: pytest.LogCaptureFixture
 ) -> None:
     clocks.draining.add("dao:a")
-    with caplog.at_level(logging.WARNING, "activities.reload"):
+    with caplog.at_level(logging.WARNING, "vaultmesh.process.reload"):
         edit(file, "2h")
         await configured(clocks, ["dao:b"])
     (line,) = caplog.records

@@ -10,22 +10,18 @@ import pytest_asyncio
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.anchors.evm import EvmAnchoring
-from activities.files import Files
-from activities.recovery import Recovery
-from activities.resolving import DECIDED_BEFORE, Resolving
-from activities.sealing import Sealing
-from activities.writing import Writing
+from activities.anchoring.recover import Recovery
+from activities.anchoring.resolve import DECIDED_BEFORE, Resolving
+from activities.anchoring.seal import Sealing
+from activities.anchoring.stores import Files
+from activities.anchoring.submit import Writing
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import Chain, Pen, foreign_transfer
 from tests.activities.scripted_ledger import EVM, owed, request
 from tests.simulators.evm import LyingProvider
-from vaultmesh.domain.ledger import SignedCandidate, WatchedRound
-from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.resolving import Decision
-from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.rounds import Candidate, compose
-from vaultmesh.domain.steps import (
+from vaultmesh.domain.aggregator.decisions import Decision
+from vaultmesh.domain.aggregator.ledger_messages import SignedCandidate, WatchedRound
+from vaultmesh.domain.aggregator.messages import (
     KnownRound,
     Recover,
     Recovered,
@@ -35,7 +31,11 @@ from vaultmesh.domain.steps import (
     Seal,
     Sign,
 )
+from vaultmesh.domain.messages import AnchorRequest
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.rounds.manifest import Candidate, compose
 from vaultmesh.domain.target import Target
+from vaultmesh.ledgers.evm.driver import EvmAnchoring
 
 pytestmark = pytest.mark.evm
 

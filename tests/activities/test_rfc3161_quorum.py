@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from activities.anchors.rfc3161_evidence import clocks_disagree
-from activities.anchors.rfc3161_replies import Kept
 from devnet.tsa import Tsa
 from tests.activities.tsa_pen import ROOTS, TsaPen, failed, openssl_says, settings_of
 from tests.simulators.timestamps import STAMPED_AT, Forgery, new_leaf, new_root
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, Verdict
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
-from vaultmesh.domain.ledger import RoundState, Verdict
-from vaultmesh.domain.timestamp import build_request
-from vaultmesh.domain.timestamp_checks import judge
-from vaultmesh.domain.timestamp_pins import Pinned
+from vaultmesh.ledgers.rfc3161.core.judge import judge
+from vaultmesh.ledgers.rfc3161.core.token import build_request
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned
+from vaultmesh.ledgers.rfc3161.evidence import clocks_disagree
+from vaultmesh.ledgers.rfc3161.replies import Kept
 
 DEAD = "http://127.0.0.1:9"
 MakePen = Callable[..., Awaitable[TsaPen]]

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from devnet.tsa import Tsa
 from tests.activities.tsa_pen import ROOTS, TsaPen, failed, settings_of
 from tests.simulators.timestamps import Holder, new_list
+from vaultmesh.domain.aggregator.ledger_messages import RoundState
 from vaultmesh.domain.failures import ValidationFailure
-from vaultmesh.domain.ledger import RoundState
-from vaultmesh.domain.timestamp_evidence import entry_of_list
+from vaultmesh.ledgers.rfc3161.core.evidence import entry_of_list
 
 MakePen = Callable[..., Awaitable[TsaPen]]
 COMPROMISED = x509.ReasonFlags.key_compromise

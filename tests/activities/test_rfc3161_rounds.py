@@ -11,12 +11,17 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from activities.anchors.rfc3161_settings import TsaSettings
 from devnet.tsa import OTHER_POLICY, POLICY, Tsa
 from tests.activities.tsa_pen import ROOTS, TARGET, TsaPen, failed, openssl_says, settings_of
-from vaultmesh.domain.anchors_config import Reading, settings_for
+from vaultmesh.domain.aggregator.ledger_messages import (
+    Reservation,
+    RoundState,
+    Verdict,
+    WatchedRound,
+)
 from vaultmesh.domain.failures import AuthFailure, NetworkFailure, ValidationFailure
-from vaultmesh.domain.ledger import Reservation, RoundState, Verdict, WatchedRound
+from vaultmesh.domain.targets_config import Reading, settings_for
+from vaultmesh.ledgers.rfc3161.settings import TsaSettings
 
 MakePen = Callable[..., Awaitable[TsaPen]]
 SECRETS = ("hunter2", "secretpath", "user")

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from temporalio.testing import ActivityEnvironment
 
-from activities.files import Files
-from activities.sealing import Sealing
+from activities.anchoring.seal import Sealing
+from activities.anchoring.stores import Files
 from tests.activities.scripted_ledger import EVM, ScriptedLedger, request
-from vaultmesh.domain.batch import Batch, batch_document
-from vaultmesh.domain.ledger import PenSettings
+from vaultmesh.domain.aggregator.ledger_messages import PenSettings
+from vaultmesh.domain.aggregator.messages import Seal
+from vaultmesh.domain.batches.batch import Batch, batch_document
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.steps import Seal
 
 
 @dataclass

@@ -17,16 +17,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from rfc3161_client import decode_timestamp_response
 
-from activities.anchors import SCHEMES, open_target
-from activities.anchors.contract import Claim
 from devnet.timestamp_server import TimestampServer
 from devnet.tsa import Tsa
 from tests.activities.tsa_pen import ROOTS, TARGET, TsaPen, failed, openssl_says
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, Verdict
+from vaultmesh.domain.checks import Found, SchemeFindings, Standing, Trust, standing_of
 from vaultmesh.domain.failures import FailureKind, NetworkFailure, ValidationFailure
-from vaultmesh.domain.ledger import RoundState, Verdict
-from vaultmesh.domain.offline_findings import Found, SchemeFindings, Standing, Trust, standing_of
-from vaultmesh.domain.offline_tsa import find
-from vaultmesh.domain.receipt import (
+from vaultmesh.domain.receipts.receipt import (
     AnchorReceipt,
     Finality,
     ReceiptFinality,
@@ -36,7 +33,10 @@ from vaultmesh.domain.receipt import (
     receipt_document,
 )
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.runtime.configuration import load_anchors
+from vaultmesh.ledgers import SCHEMES, open_target
+from vaultmesh.ledgers.driver import Claim
+from vaultmesh.ledgers.rfc3161.core.offline import find
+from vaultmesh.process.config_files import load_anchors
 
 OPENSSL, SIGSTORE, SPARE = "openssl", "sigstore", "spare"
 SIGNERS = {

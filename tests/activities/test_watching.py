@@ -5,10 +5,15 @@ from datetime import UTC, datetime
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities import watching
-from activities.watching import Watching
-from vaultmesh.domain.ledger import Reservation, RoundState, RoundView, WatchedRound
-from vaultmesh.domain.steps import Observe
+from activities.anchoring import observe as watching
+from activities.anchoring.observe import Watching
+from vaultmesh.domain.aggregator.ledger_messages import (
+    Reservation,
+    RoundState,
+    RoundView,
+    WatchedRound,
+)
+from vaultmesh.domain.aggregator.messages import Observe
 from vaultmesh.domain.target import Target
 
 TARGET = Target("eip155", "8")

@@ -8,13 +8,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from activities.anchors.contract import Check, Claim, Evidence
-from activities.anchors.rfc3161 import TsaAnchoring
-from activities.anchors.rfc3161_settings import TsaSettings
 from devnet.tsa import Tsa
-from vaultmesh.domain.ledger import RoundView, SignedCandidate, Verdict, WatchedRound
-from vaultmesh.domain.rounds import round_id
+from vaultmesh.domain.aggregator.ledger_messages import (
+    RoundView,
+    SignedCandidate,
+    Verdict,
+    WatchedRound,
+)
+from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.domain.target import Target
+from vaultmesh.ledgers.driver import Check, Claim, Evidence
+from vaultmesh.ledgers.rfc3161.driver import TsaAnchoring
+from vaultmesh.ledgers.rfc3161.settings import TsaSettings
 
 TARGET = Target("rfc3161", "tsa")
 ROOTS = "roots.pem"

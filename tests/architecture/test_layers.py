@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultmesh.runtime.version import VERSION
+from vaultmesh.process.version import VERSION
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("vaultmesh", "workflows", "activities", "devnet")
@@ -57,7 +57,7 @@ def test_workflows_import_the_domain_and_temporal_alone() -> None:
     for path in (REPOSITORY / "workflows").glob("*.py"):
         tops = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names)
         assert tops <= allowed, path
-        assert not {name for name in imported(path) if name.startswith("vaultmesh.runtime")}, path
+        assert not {name for name in imported(path) if name.startswith("vaultmesh.process")}, path
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,10 @@ def test_imports_go_in_one_direction() -> None:
 @pytest.mark.parametrize(
     ("module", "planted"),
     [
-        ("workflows/planted.py", "import activities.files\n"),
-        ("workflows/planted.py", "import vaultmesh.runtime.settings\n"),
+        ("workflows/planted.py", "import activities.anchoring.stores\n"),
+        ("workflows/planted.py", "import vaultmesh.process.settings\n"),
         ("vaultmesh/domain/planted.py", "import temporalio\n"),
-        ("vaultmesh/domain/planted.py", "import vaultmesh.runtime.settings\n"),
+        ("vaultmesh/domain/planted.py", "import vaultmesh.process.settings\n"),
         ("devnet/planted.py", "import vaultmesh.domain.names\n"),
     ],
 )

@@ -9,11 +9,11 @@ import pytest
 from temporalio import activity
 from temporalio.client import Client
 
-from activities.anchors import SCHEMES
 from activities.registry import Activity, build
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
-from vaultmesh.runtime.configuration import AnchorsSource
-from vaultmesh.runtime.metrics import Metrics
+from vaultmesh.ledgers import SCHEMES
+from vaultmesh.process.config_files import AnchorsSource
+from vaultmesh.process.metrics import Metrics
 from workflows import options, ports
 from workflows.ports import Port
 

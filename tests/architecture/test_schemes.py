@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from activities.anchors import SCHEMES
 from tests.architecture.test_layers import REPOSITORY, modules
+from vaultmesh.ledgers import SCHEMES
 
 FAMILIES = {
     "btc": r"activities\.anchors\.btc(_\w+)?|vaultmesh\.domain\.(offline_btc|bitcoin(_\w+)?)",
@@ -16,8 +16,8 @@ FAMILIES = {
 }
 """The modules that are about one scheme alone."""
 KNOWING = {
-    "activities.anchors": {"btc", "eip155", "rfc3161"},  # the registry: a line for each
-    "vaultmesh.domain.offline": {"btc", "eip155", "rfc3161"},  # its counterpart for evidence
+    "vaultmesh.ledgers": {"btc", "eip155", "rfc3161"},  # the registry: a line for each
+    "vaultmesh.verification.offline": {"btc", "eip155", "rfc3161"},  # its counterpart for evidence
     "vaultmesh.cli.contract": {"eip155"},  # deploys the contract, which only these chains have
 }
 """Modules outside all families, and the schemes they may name."""
@@ -74,7 +74,7 @@ def test_every_scheme_of_the_registry_has_its_family() -> None:
 
 def test_no_family_is_empty_and_every_exception_is_in_use() -> None:
     names = {name_of(path): path for path in modules()}
-    for folder in ("activities.anchors.", "vaultmesh.domain."):
+    for folder in ("vaultmesh.ledgers.", "vaultmesh.domain."):
         assert {family_of(name) for name in names if name.startswith(folder)} >= set(FAMILIES)
     for module, allowed in KNOWING.items():
         used = {family_of(other) for other in named(names[module].read_text(encoding="utf-8"))}
@@ -93,16 +93,22 @@ def test_no_scheme_knows_another_and_nobody_else_knows_one() -> None:
 @pytest.mark.parametrize(
     ("module", "planted"),
     [
-        ("activities.anchors.btc_rpc", "from activities.anchors.evm_errors import shown\n"),
-        ("activities.anchors.rfc3161", "import activities.anchors.evm\n"),
-        ("activities.anchors.evm", "def f():\n    from activities.anchors import btc_rpc\n"),
-        ("activities.anchors.evm", "find('activities.anchors.btc')\n"),
-        ("activities.anchors.btc", "from vaultmesh.domain.timestamp import read_request\n"),
-        ("activities.anchors.contract", "from activities.anchors.btc_fees import Bids\n"),
-        ("vaultmesh.domain.offline_btc", "from vaultmesh.domain import offline_evm\n"),
-        ("vaultmesh.domain.offline_tsa", "from vaultmesh.domain.evm_proof import read_header\n"),
-        ("vaultmesh.cli.checking", "from activities.anchors.evm_verify import verify_claim\n"),
-        ("vaultmesh.cli.contract", "from activities.anchors.btc import Settings\n"),
+        ("vaultmesh.ledgers.bitcoin.rpc", "from vaultmesh.ledgers.evm.node_errors import shown\n"),
+        ("vaultmesh.ledgers.rfc3161.driver", "import vaultmesh.ledgers.evm.driver\n"),
+        ("vaultmesh.ledgers.evm.driver", "def f():\n    from vaultmesh.ledgers import btc_rpc\n"),
+        ("vaultmesh.ledgers.evm.driver", "find('vaultmesh.ledgers.bitcoin.driver')\n"),
+        (
+            "vaultmesh.ledgers.bitcoin.driver",
+            "from vaultmesh.ledgers.rfc3161.core.token import read_request\n",
+        ),
+        ("vaultmesh.ledgers.driver", "from vaultmesh.ledgers.bitcoin.fees import Bids\n"),
+        ("vaultmesh.ledgers.bitcoin.core.offline", "from vaultmesh.domain import offline_evm\n"),
+        (
+            "vaultmesh.ledgers.rfc3161.core.offline",
+            "from vaultmesh.ledgers.evm.core.proof import read_header\n",
+        ),
+        ("vaultmesh.verification.live", "from vaultmesh.ledgers.evm.verify import verify_claim\n"),
+        ("vaultmesh.cli.contract", "from vaultmesh.ledgers.bitcoin.driver import Settings\n"),
     ],
 )
 def test_a_planted_import_is_caught(module: str, planted: str) -> None:
@@ -112,10 +118,16 @@ def test_a_planted_import_is_caught(module: str, planted: str) -> None:
 @pytest.mark.parametrize(
     ("module", "fine"),
     [
-        ("activities.anchors.evm", "from activities.anchors.evm_rpc import Provider\n"),
-        ("activities.anchors.btc_rpc", "from activities.anchors.failures import shown\n"),
-        ("activities.anchors.btc_verify", "from vaultmesh.domain.bitcoin_proof import prove\n"),
-        ("vaultmesh.domain.offline_btc", "from vaultmesh.domain import offline_findings\n"),
+        ("vaultmesh.ledgers.evm.driver", "from vaultmesh.ledgers.evm.providers import Provider\n"),
+        ("vaultmesh.ledgers.bitcoin.rpc", "from vaultmesh.ledgers.failures import shown\n"),
+        (
+            "vaultmesh.ledgers.bitcoin.verify",
+            "from vaultmesh.ledgers.bitcoin.core.proof import prove\n",
+        ),
+        (
+            "vaultmesh.ledgers.bitcoin.core.offline",
+            "from vaultmesh.domain import offline_findings\n",
+        ),
     ],
 )
 def test_what_is_its_own_or_neutral_is_fine(module: str, fine: str) -> None:

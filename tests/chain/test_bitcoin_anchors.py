@@ -9,8 +9,8 @@ from temporalio.client import Client
 from tests.activities.btc_chain import PRUNING, prune
 from tests.support.bitcoin_system import TARGET, BitcoinSystem
 from tests.support.system import kill
-from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, prove
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
+from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, prove
 
 pytestmark = [pytest.mark.server, pytest.mark.btc, pytest.mark.slow, pytest.mark.timeout(300)]
 NAMESPACE = "bitcoin:test"

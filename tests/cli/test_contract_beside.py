@@ -14,7 +14,7 @@ import starter
 from tests.activities.evm_chain import CHAIN_ID, Chain, foreign_transfer
 from tests.activities.scripted_ledger import EVM, Stage, owed, request
 from tests.simulators.evm import LyingProvider
-from vaultmesh.domain.rounds import Candidate
+from vaultmesh.domain.rounds.manifest import Candidate
 
 pytestmark = pytest.mark.evm
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from vaultmesh.cli import dev
-from vaultmesh.runtime.registration import NoWorker, Registered
+from vaultmesh.process.registration import NoWorker, Registered
 
 
 @pytest.fixture

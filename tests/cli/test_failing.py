@@ -21,13 +21,13 @@ from tests.cli.conftest import NEVER, Command, Outcome, cadences, write_namespac
 from tests.support.broken import plant_unreplayable
 from tests.support.system import TARGET, System
 from vaultmesh.cli.demo import Demo
+from vaultmesh.cli.demo_table import Row, demo_table, plain_line
 from vaultmesh.cli.dev import System as DevSystem
-from vaultmesh.cli.live import Row, demo_table, plain_line
-from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.aggregator.state import PenInput
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
-from vaultmesh.domain.pen import PenInput
+from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.settings import Settings
+from vaultmesh.process.settings import Settings
 
 pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.timeout(300)]
 BROKEN, FINE, NEVER_STARTED, ELSEWHERE = "dao:broken", "dao:fine", "dao:never", "fin:elsewhere"

@@ -23,8 +23,8 @@ TARGET = f"eip155:{CHAIN_ID}"
 @pytest.fixture(scope="module")
 def direct(system: System) -> Path:
     """Return the final receipt of a batch of files that was committed directly."""
-    from vaultmesh.runtime.sealing import seal_files
-    from vaultmesh.runtime.storage import LocalStore
+    from vaultmesh.storage.files import LocalStore
+    from vaultmesh.storage.seal_batch import seal_files
 
     system.root.mkdir(exist_ok=True)
     files = []

@@ -7,7 +7,7 @@ import pytest
 from tests.cli.conftest import Command, cadences, write_namespaces
 from tests.support.clocks import REFUSED, Clocks
 from tests.support.system import REPOSITORY
-from vaultmesh.cli import registering
+from vaultmesh.cli import register
 
 LINES = [f"starter.py: {name}: {REFUSED}" for name in ("dao:a", "dao:c")]
 
@@ -22,9 +22,9 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     async def ensure(client: object) -> None:
         assert client is clocks
 
-    monkeypatch.setattr(registering, "connect", connect)
-    monkeypatch.setattr(registering, "ensure", ensure)
-    monkeypatch.setattr(registering, "_check_targets", lambda *_: None)
+    monkeypatch.setattr(register, "connect", connect)
+    monkeypatch.setattr(register, "ensure", ensure)
+    monkeypatch.setattr(register, "_check_targets", lambda *_: None)
     monkeypatch.setenv("VMSH_ROOT", str(REPOSITORY))
     names = ["dao:a", "dao:b", "dao:c", "dao:d"]
     file = write_namespaces(tmp_path / "namespaces.yaml", {name: cadences() for name in names})

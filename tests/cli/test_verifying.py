@@ -13,8 +13,8 @@ from contracts.check import load_artifact
 from devnet.anvil import CHAIN_ID
 from tests.cli.conftest import NEVER, Command, Outcome, cadences, write_namespaces
 from tests.support.system import System
-from vaultmesh.cli.levels import batch_levels
-from vaultmesh.runtime.settings import Settings
+from vaultmesh.process.settings import Settings
+from vaultmesh.verification.batch_levels import batch_levels
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
 STRANGER = "0x00000000000000000000000000000000000de911"
@@ -26,8 +26,8 @@ Receipt = dict[str, Any]
 @pytest.fixture(scope="module")
 def direct(system: System) -> Path:
     """Return the final receipt of a batch that was sealed from files and committed directly."""
-    from vaultmesh.runtime.sealing import seal_files
-    from vaultmesh.runtime.storage import LocalStore
+    from vaultmesh.storage.files import LocalStore
+    from vaultmesh.storage.seal_batch import seal_files
 
     system.root.mkdir(exist_ok=True)
     files = []

@@ -15,18 +15,18 @@ from typing import Any, ClassVar
 from eth_account import Account
 from typing_extensions import override
 
-from activities.anchors import open_target
-from activities.anchors.contract import Anchoring
 from devnet.anvil import Anvil
 from devnet.bitcoind import REWARDS, WALLET, Bitcoind
 from devnet.process import Part
 from devnet.tsa import Tsa
 from tests.activities.evm_chain import contract_code
-from vaultmesh.domain.offline_findings import Trust
-from vaultmesh.domain.receipt import AnchorReceipt
-from vaultmesh.domain.rounds import round_id
+from vaultmesh.domain.checks import Trust
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
+from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.configuration import load_anchors
+from vaultmesh.ledgers import open_target
+from vaultmesh.ledgers.driver import Anchoring
+from vaultmesh.process.config_files import load_anchors
 
 Section = dict[str, Any]
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from activities.anchors import SCHEMES
 from tests.conformance.bench import BENCHES, Bench
 from tests.conformance.trial import Trial
+from vaultmesh.ledgers import SCHEMES
 
 MARKS = {"eip155": [pytest.mark.evm], "btc": [pytest.mark.btc]}
 ON_TRIAL = [pytest.param(scheme, marks=MARKS.get(scheme, [])) for scheme in sorted(SCHEMES)]

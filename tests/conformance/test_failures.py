@@ -8,9 +8,9 @@ import pytest
 
 from tests.conformance.bench import Bench
 from tests.conformance.trial import Round, Trial, claim_of
+from vaultmesh.domain.aggregator.ledger_messages import RoundView
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.domain.ledger import RoundView
-from vaultmesh.domain.receipt import AnchorReceipt
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
 
 REFUSED_SECONDS = 10.0
 """A port that refuses is known at once; retries may follow."""

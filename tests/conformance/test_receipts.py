@@ -6,10 +6,10 @@ import pytest
 
 from tests.conformance.bench import Bench
 from tests.conformance.trial import Trial, claim_of
-from vaultmesh.domain.offline import SCHEMES, verify_offline
-from vaultmesh.domain.offline_findings import Standing, Trust
-from vaultmesh.domain.receipt import parse_receipt, receipt_document
+from vaultmesh.domain.checks import Standing, Trust
+from vaultmesh.domain.receipts.receipt import parse_receipt, receipt_document
 from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.verification.offline import SCHEMES, verify_offline
 
 LARGEST_EVIDENCE = 12_000
 """Bytes of a final receipt's evidence."""

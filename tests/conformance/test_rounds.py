@@ -6,8 +6,8 @@ import pytest
 
 from tests.conformance.bench import Bench
 from tests.conformance.trial import Trial
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, Verdict
 from vaultmesh.domain.failures import AnchorError, NetworkFailure, ValidationFailure
-from vaultmesh.domain.ledger import RoundState, Verdict
 
 UNSENT = {RoundState.PENDING, RoundState.MISSING}
 

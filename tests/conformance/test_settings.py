@@ -4,12 +4,13 @@ from importlib import import_module
 
 import pytest
 
-from activities.anchors import SCHEMES
 from tests.conformance.bench import BENCHES, Bench
-from vaultmesh.domain import offline, receipt
-from vaultmesh.domain.anchors_config import CommonSettings
 from vaultmesh.domain.failures import ValidationFailure
+from vaultmesh.domain.receipts import receipt
 from vaultmesh.domain.target import Target
+from vaultmesh.domain.targets_config import CommonSettings
+from vaultmesh.ledgers import SCHEMES
+from vaultmesh.verification import offline
 
 LEAK = "leak-4711"
 

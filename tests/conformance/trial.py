@@ -5,10 +5,9 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from activities.anchors.contract import Anchoring, Claim, Evidence
-from activities.receipts import Entry, anchor_receipt
+from activities.anchoring.receipts import Entry, anchor_receipt
 from tests.conformance.bench import Bench
-from vaultmesh.domain.ledger import (
+from vaultmesh.domain.aggregator.ledger_messages import (
     Reservation,
     RoundState,
     RoundView,
@@ -17,10 +16,11 @@ from vaultmesh.domain.ledger import (
     Verdict,
     WatchedRound,
 )
-from vaultmesh.domain.receipt import AnchorReceipt
+from vaultmesh.domain.aggregator.messages import Record, RecordState
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.rounds import Manifest, OwedLeaf, RoundRequest, compose
-from vaultmesh.domain.steps import Record, RecordState
+from vaultmesh.domain.rounds.manifest import Manifest, OwedLeaf, RoundRequest, compose
+from vaultmesh.ledgers.driver import Anchoring, Claim, Evidence
 
 MOST_BLOCKS = 12
 """Within so many blocks every bench's ledger is final."""

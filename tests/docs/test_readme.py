@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 import worker
-from activities.anchors import SCHEMES, settings_model
 from docs.tables import MEANING, README, TABLES, variables_read, with_tables
 from starter import build_parser
 from tests.docs.readme import REPOSITORY, TEXT, blocks, commands, rows, typed
 from vaultmesh.domain.failures import ADVICE, FailureKind
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.configuration import load_anchors, load_namespaces
+from vaultmesh.ledgers import SCHEMES, settings_model
+from vaultmesh.process.config_files import load_anchors, load_namespaces
 
 
 def test_every_table_is_as_the_code_has_it() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tests.docs.readme import REPOSITORY, blocks
 from tests.domain.test_offline_tsa import COMMITMENT, ROOT, receipt_with
-from vaultmesh.domain.event_receipt import EventReceipt, integrity, placeholder
-from vaultmesh.domain.proof_file import ProofFile, proof_document
-from vaultmesh.domain.rounds import round_id
+from vaultmesh.domain.batches.event_receipt import EventReceipt, integrity, placeholder
+from vaultmesh.domain.rounds.manifest import round_id
+from vaultmesh.verification.proof_file import ProofFile, proof_document
 
 FOREIGN = ("temporalio", "web3", "aiohttp", "httpx", "requests", "yaml", "ssl", "activities")
 

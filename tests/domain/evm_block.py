@@ -12,7 +12,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from trie.hexary import HexaryTrie
 
-from vaultmesh.domain.evm_proof import BlockProof, Claim
+from vaultmesh.ledgers.evm.core.proof import BlockProof, Claim
 
 CHAIN_ID = 8453
 CONTRACT = bytes.fromhex("5fbdb2315678afecb367f032d93f642f64180aa3")

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from activities.anchors.evm_settings import EvmFinality, EvmSettings
-from vaultmesh.domain.anchors_config import (
+from vaultmesh.domain.failures import AuthFailure, NetworkFailure
+from vaultmesh.domain.problems import InvalidDocument
+from vaultmesh.domain.target import Target
+from vaultmesh.domain.targets_config import (
     Aggregation,
     CommonSettings,
     Reading,
     check_sections,
     settings_for,
 )
-from vaultmesh.domain.failures import AuthFailure, NetworkFailure
-from vaultmesh.domain.problems import InvalidDocument
-from vaultmesh.domain.target import Target
+from vaultmesh.ledgers.evm.settings import EvmFinality, EvmSettings
 
 TARGET = Target.parse("eip155:8453")
 CONTRACT = "0x5FbDB2315678afecb367f032d93F642f64180aa3"

@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain import legacy_tree
-from vaultmesh.domain.batch import Batch, Refused, batch_document, named_namespace, parse_batch
+from vaultmesh.domain.batches import tree
+from vaultmesh.domain.batches.batch import (
+    Batch,
+    Refused,
+    batch_document,
+    named_namespace,
+    parse_batch,
+)
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import LONGEST_MESSAGE, ReportFailure
@@ -126,7 +132,7 @@ def test_parsing_what_was_written_gives_the_same_batch(
 ) -> None:
     batch = Batch(
         id="17",
-        root=MerkleRoot(legacy_tree.root(leaves)),
+        root=MerkleRoot(tree.root(leaves)),
         leaves=tuple(map(MerkleRoot, leaves)),
         created_at=created_at,
         namespace=namespace,

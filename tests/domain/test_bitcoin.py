@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain.bitcoin import (
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.ledgers.bitcoin.core.blocks import (
+    MOST_LEVELS,
+    Block,
+    Header,
+    branch_root,
+    height_in,
+    merkle_branch,
+    merkle_root,
+    require_chain,
+)
+from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, prove
+from vaultmesh.ledgers.bitcoin.core.transaction import (
     MOST_SATS,
     Outpoint,
     Reader,
@@ -21,18 +33,6 @@ from vaultmesh.domain.bitcoin import (
     parse_hash,
     shown_hash,
 )
-from vaultmesh.domain.bitcoin_blocks import (
-    MOST_LEVELS,
-    Block,
-    Header,
-    branch_root,
-    height_in,
-    merkle_branch,
-    merkle_root,
-    require_chain,
-)
-from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, prove
-from vaultmesh.domain.errors import InvalidValue
 
 ROOT = bytes.fromhex("50298939464ed02cbf2b587250a55746b3422e133ac4f09b7e2b07869023bc9e")
 GENESIS_HASH = "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f"

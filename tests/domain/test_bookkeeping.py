@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain.bookkeeping import Clock
-from vaultmesh.domain.cadence import slots_due
-from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration
 from vaultmesh.domain.messages import AnchorOutcome, OutcomeStatus
+from vaultmesh.domain.namespaces.cadence import slots_due
+from vaultmesh.domain.namespaces.slots import Clock
+from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
 from vaultmesh.domain.target import Target
 
 START = datetime(2026, 1, 15, 10, 0, 1, tzinfo=UTC)

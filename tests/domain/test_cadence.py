@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain.cadence import (
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.namespaces.cadence import (
     EPOCH,
     last_slot,
     next_slot,
@@ -14,7 +15,6 @@ from vaultmesh.domain.cadence import (
     resolve_periods,
     slots_due,
 )
-from vaultmesh.domain.errors import InvalidValue
 
 PERIODS = st.integers(1, 10 * 365 * 86_400).map(lambda seconds: timedelta(seconds=seconds))
 PHASES = st.integers(0, 30 * 86_400).map(lambda seconds: timedelta(seconds=seconds))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain.canonical import canonical_json
+from vaultmesh.domain.documents import canonical_json
 from vaultmesh.domain.errors import InvalidValue
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))

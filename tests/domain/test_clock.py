@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain.bookkeeping import Clock
-from vaultmesh.domain.clock import (
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.messages import LONGEST_MESSAGE, AnchorRequest
+from vaultmesh.domain.namespaces.slots import Clock
+from vaultmesh.domain.namespaces.state import (
     CadenceBook,
     CadenceConfig,
     ClockInput,
@@ -15,9 +18,6 @@ from vaultmesh.domain.clock import (
     Configuration,
     failure_note,
 )
-from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.messages import LONGEST_MESSAGE, AnchorRequest
 from vaultmesh.domain.status import SlotOutcome
 from vaultmesh.domain.target import Target
 

@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.domain.test_receipt import ALL, BTC, EVM, TSA, in_a_tree, read
-from vaultmesh.domain.batch import Batch
-from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.event_receipt import (
+from vaultmesh.domain.batches.batch import Batch
+from vaultmesh.domain.batches.event_receipt import (
     derive_anchor,
     event_receipt_document,
     integrity,
     parse_event_receipt,
     placeholder,
 )
-from vaultmesh.domain.receipt import AnchorReceipt
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
 
 ROOT = "sha256:50298939464ed02cbf2b587250a55746b3422e133ac4f09b7e2b07869023bc9e"

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from trie.hexary import HexaryTrie
 
 from tests.domain.evm_block import TOPIC, Anchored, nodes, trie_of
-from vaultmesh.domain import evm_proof
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.evm_proof import BlockProof, Claim, proof_steps, verify_receipt_proof
-from vaultmesh.domain.merkle_patricia import decode, index_key, proven_value
+from vaultmesh.ledgers.evm.core import proof as evm_proof
+from vaultmesh.ledgers.evm.core.proof import BlockProof, Claim, proof_steps, verify_receipt_proof
+from vaultmesh.ledgers.evm.core.trie import decode, index_key, proven_value
 
 CLAIM, PROOF = Anchored().prove()
 

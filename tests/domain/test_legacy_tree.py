@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain import legacy_tree
+from vaultmesh.domain.batches import tree
 from vaultmesh.domain.errors import InvalidValue
 
 LEAVES = [
@@ -22,8 +22,8 @@ def leaves_of(size: int) -> list[bytes]:
 
 
 def test_the_documented_batch_has_its_root_and_path() -> None:
-    assert legacy_tree.root(LEAVES) == ROOT
-    first = legacy_tree.paths(LEAVES)[0]
+    assert tree.root(LEAVES) == ROOT
+    first = tree.paths(LEAVES)[0]
     assert [node.hex() for node in first] == [
         "f44e64e75f3948e9f73f8dfa94721c4ce8cbb4f265c4790c702b2d41cfbf2753",
         "8c84e4f2d27ecb9bd6db03cdff169c1a28cee1fab5973ff5eecebe149c8bda92",
@@ -31,32 +31,30 @@ def test_the_documented_batch_has_its_root_and_path() -> None:
 
 
 def test_a_single_leaf_is_its_own_root() -> None:
-    assert legacy_tree.root(LEAVES[:1]) == LEAVES[0]
-    assert legacy_tree.paths(LEAVES[:1]) == [[]]
+    assert tree.root(LEAVES[:1]) == LEAVES[0]
+    assert tree.paths(LEAVES[:1]) == [[]]
 
 
 def test_a_node_paired_with_itself_lists_itself() -> None:
-    assert legacy_tree.paths(LEAVES)[2][0] == LEAVES[2]
+    assert tree.paths(LEAVES)[2][0] == LEAVES[2]
 
 
 def test_the_weakness_that_new_trees_do_not_have_is_real() -> None:
-    assert legacy_tree.root(LEAVES) == legacy_tree.root([*LEAVES, LEAVES[2]])
+    assert tree.root(LEAVES) == tree.root([*LEAVES, LEAVES[2]])
 
 
 def test_no_leaves_are_refused() -> None:
     with pytest.raises(InvalidValue, match="at least one"):
-        legacy_tree.root([])
+        tree.root([])
     with pytest.raises(InvalidValue, match="at least one"):
-        legacy_tree.paths([])
+        tree.paths([])
 
 
 @given(st.integers(1, 80))
 def test_every_path_leads_to_the_root(size: int) -> None:
     leaves = leaves_of(size)
-    root, paths = legacy_tree.root(leaves), legacy_tree.paths(leaves)
-    assert all(
-        legacy_tree.leads_to(leaf, path, root) for leaf, path in zip(leaves, paths, strict=True)
-    )
+    root, paths = tree.root(leaves), tree.paths(leaves)
+    assert all(tree.leads_to(leaf, path, root) for leaf, path in zip(leaves, paths, strict=True))
 
 
 @given(st.integers(2, 80), st.data())
@@ -66,10 +64,10 @@ def test_a_flipped_bit_leads_elsewhere(size: int, data: st.DataObject) -> None:
     bit = data.draw(st.integers(0, 255))
     changed = bytearray(leaves[index])
     changed[bit // 8] ^= 1 << bit % 8
-    path = legacy_tree.paths(leaves)[index]
-    assert not legacy_tree.leads_to(bytes(changed), path, legacy_tree.root(leaves))
+    path = tree.paths(leaves)[index]
+    assert not tree.leads_to(bytes(changed), path, tree.root(leaves))
 
 
 def test_a_path_longer_than_the_bound_is_refused() -> None:
     with pytest.raises(InvalidValue, match="longer"):
-        legacy_tree.leads_to(LEAVES[0], [LEAVES[1]] * (legacy_tree.LONGEST_PATH + 1), ROOT)
+        tree.leads_to(LEAVES[0], [LEAVES[1]] * (tree.LONGEST_PATH + 1), ROOT)

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from tests.domain.test_receipt import BTC, EVM, TSA, read
-from vaultmesh.domain.levels import Level, Levels, Owed, Seen, levels_of, next_level
-from vaultmesh.domain.receipt import AnchorReceipt
+from vaultmesh.domain.receipts.levels import Level, Levels, Owed, Seen, levels_of, next_level
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.target import Target
 
 NAMESPACE = "dao:example"

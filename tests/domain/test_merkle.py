@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymerkle import InmemoryTree
 
-from vaultmesh.domain import merkle
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.rounds import tree as merkle
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "merkle_roots.json").read_text())
 LARGEST_COMPARED = 257

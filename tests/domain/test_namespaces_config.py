@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaultmesh.domain.messages import BackoffSettings
-from vaultmesh.domain.namespaces_config import NamespaceSpec, ParsedNamespaces, parse_namespaces
+from vaultmesh.domain.namespaces.config import NamespaceSpec, ParsedNamespaces, parse_namespaces
 from vaultmesh.domain.problems import InvalidDocument
 
 SCHEMES = ("btc", "eip155", "rfc3161")

@@ -10,24 +10,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.domain.evm_block import CHAIN_ID, Anchored
-from vaultmesh.domain import legacy_tree, merkle, offline
-from vaultmesh.domain.aggregation import Aggregation, AggregationLeaf
-from vaultmesh.domain.batch import Batch
-from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.event_receipt import (
+from vaultmesh.domain.batches import tree as legacy_tree
+from vaultmesh.domain.batches.batch import Batch
+from vaultmesh.domain.batches.event_receipt import (
     EventReceipt,
     derive_anchor,
     integrity,
     parse_event_receipt,
     placeholder,
 )
-from vaultmesh.domain.offline import verify_event_offline, verify_offline
-from vaultmesh.domain.offline_findings import Found, OfflineVerdict, Standing, Trust
-from vaultmesh.domain.proof_file import ProofFile, gathered, parse_proof, proof_document
-from vaultmesh.domain.receipt import AnchorReceipt, parse_receipt, receipt_document, write_time
+from vaultmesh.domain.checks import Found, OfflineVerdict, Standing, Trust
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.receipts.receipt import (
+    AnchorReceipt,
+    parse_receipt,
+    receipt_document,
+    write_time,
+)
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.rounds import round_id
+from vaultmesh.domain.rounds import tree as merkle
+from vaultmesh.domain.rounds.leaf import Aggregation, AggregationLeaf
+from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.domain.target import Target
+from vaultmesh.verification import offline
+from vaultmesh.verification.offline import verify_event_offline, verify_offline
+from vaultmesh.verification.proof_file import ProofFile, gathered, parse_proof, proof_document
 
 BATCH_ID, EVENT_ID, NAMESPACE = "1761300000", "evt-0001", "dao:example"
 LEAVES = [bytes([place]) * 32 for place in range(1, 6)]

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from tests.domain.test_bitcoin import ROOT, bitcoin_evidence
-from vaultmesh.domain import offline_btc
-from vaultmesh.domain.bitcoin_networks import Network
-from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, Proven, prove
-from vaultmesh.domain.offline_findings import Found, SchemeFindings, Standing, Trust, standing_of
-from vaultmesh.domain.receipt import parse_receipt, write_time
+from vaultmesh.domain.checks import Found, SchemeFindings, Standing, Trust, standing_of
+from vaultmesh.domain.receipts.receipt import parse_receipt, write_time
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.rounds import round_id
+from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.domain.target import Target
+from vaultmesh.ledgers.bitcoin.core import offline
+from vaultmesh.ledgers.bitcoin.core.networks import Network
+from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, Proven, prove
 
 TARGET = Target("btc", "regtest")
 COMMITMENT = MerkleRoot(ROOT)
@@ -53,7 +53,7 @@ def _document() -> tuple[dict[str, Any], Proven]:
 
 def _find(document: dict[str, Any], *trusted: str) -> SchemeFindings:
     receipt = parse_receipt(json.dumps(document).encode())
-    return offline_btc.find(receipt, COMMITMENT, Trust(headers=frozenset(trusted)))
+    return offline.find(receipt, COMMITMENT, Trust(headers=frozenset(trusted)))
 
 
 def test_a_trusted_header_makes_it_a_proof_with_a_bound_of_two_hours() -> None:
@@ -122,7 +122,7 @@ def test_another_commitment_is_wrong() -> None:
     document, proven = _document()
     receipt = parse_receipt(json.dumps(document).encode())
     trust = Trust(headers=frozenset(proven.hashes))
-    checks = offline_btc.find(receipt, MerkleRoot(b"\x07" * 32), trust).checks
+    checks = offline.find(receipt, MerkleRoot(b"\x07" * 32), trust).checks
     assert [one.name for one in checks if one.found is Found.WRONG] == ["root"]
 
 

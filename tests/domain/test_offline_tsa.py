@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from tests.simulators.timestamps import STAMPED_AT, Forgery, Holder, new_leaf, new_root
-from vaultmesh.domain.offline_findings import Found, SchemeFindings, Standing, Trust, standing_of
-from vaultmesh.domain.offline_tsa import find
-from vaultmesh.domain.receipt import (
+from vaultmesh.domain.checks import Found, SchemeFindings, Standing, Trust, standing_of
+from vaultmesh.domain.receipts.receipt import (
     AnchorReceipt,
     Finality,
     ReceiptFinality,
@@ -17,9 +16,10 @@ from vaultmesh.domain.receipt import (
 )
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.target import Target
-from vaultmesh.domain.timestamp import build_request
-from vaultmesh.domain.timestamp_checks import tolerance
-from vaultmesh.domain.timestamp_evidence import text_of
+from vaultmesh.ledgers.rfc3161.core.evidence import text_of
+from vaultmesh.ledgers.rfc3161.core.judge import tolerance
+from vaultmesh.ledgers.rfc3161.core.offline import find
+from vaultmesh.ledgers.rfc3161.core.token import build_request
 
 ROOT, OTHER = new_root("first root"), new_root("second root")
 COMMITMENT = MerkleRoot(bytes(range(32)))

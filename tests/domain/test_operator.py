@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from vaultmesh.domain.cadence import resolve_periods
-from vaultmesh.domain.clock import CadenceConfig, Configuration
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.governance import CadenceChange
-from vaultmesh.domain.operator import (
+from vaultmesh.domain.namespaces.cadence import resolve_periods
+from vaultmesh.domain.namespaces.governance import CadenceChange
+from vaultmesh.domain.namespaces.orders import (
     CadenceOrder,
     ForceOrder,
     PauseOrder,
@@ -28,6 +27,7 @@ from vaultmesh.domain.operator import (
     parse_set_cadence,
     parse_stop,
 )
+from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration
 from vaultmesh.domain.target import Target
 
 NOW = datetime(2026, 1, 15, 10, tzinfo=UTC)

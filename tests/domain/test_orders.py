@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from vaultmesh.domain import pen_orders
-from vaultmesh.domain.clock import CadenceConfig, Configuration
+from vaultmesh.domain.aggregator import orders
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.names import ENQUEUE, NOTE_FAILURE, WITHDRAW
-from vaultmesh.domain.orders import (
+from vaultmesh.domain.namespaces.order import (
     VERBS,
     Force,
     Note,
@@ -28,6 +27,7 @@ from vaultmesh.domain.orders import (
     read_configuration,
     read_update,
 )
+from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration
 from vaultmesh.domain.status import rfc3339
 from vaultmesh.domain.target import Target
 
@@ -154,22 +154,22 @@ def test_a_configuration_that_could_not_run_is_refused(broken: dict[str, str]) -
 @pytest.mark.parametrize(
     ("name", "values", "order"),
     [
-        ("pause", [], pen_orders.PausePen("")),
-        ("pause", [None], pen_orders.PausePen("")),
-        ("pause", ["fees"], pen_orders.PausePen("fees")),
-        ("pause", [{"reason": "fees"}], pen_orders.PausePen("fees")),
-        ("pause", ["x" * 501], pen_orders.PausePen("x" * 500)),
-        ("resume", [], pen_orders.ResumePen()),
-        ("bump_fee", [], pen_orders.BumpFee()),
-        (ENQUEUE, [[]], pen_orders.Enqueue([])),
-        (ENQUEUE, [[REQUEST]], pen_orders.Enqueue([AnchorRequest.model_validate(REQUEST)])),
-        (WITHDRAW, [[REQUEST]], pen_orders.Withdraw([AnchorRequest.model_validate(REQUEST)])),
+        ("pause", [], orders.PausePen("")),
+        ("pause", [None], orders.PausePen("")),
+        ("pause", ["fees"], orders.PausePen("fees")),
+        ("pause", [{"reason": "fees"}], orders.PausePen("fees")),
+        ("pause", ["x" * 501], orders.PausePen("x" * 500)),
+        ("resume", [], orders.ResumePen()),
+        ("bump_fee", [], orders.BumpFee()),
+        (ENQUEUE, [[]], orders.Enqueue([])),
+        (ENQUEUE, [[REQUEST]], orders.Enqueue([AnchorRequest.model_validate(REQUEST)])),
+        (WITHDRAW, [[REQUEST]], orders.Withdraw([AnchorRequest.model_validate(REQUEST)])),
     ],
 )
 def test_a_pen_takes_what_it_knows(
-    name: str, values: list[JsonValue], order: pen_orders.PenOrder
+    name: str, values: list[JsonValue], order: orders.PenOrder
 ) -> None:
-    assert pen_orders.read(name, values) == order
+    assert orders.read(name, values) == order
 
 
 @pytest.mark.parametrize(
@@ -189,5 +189,5 @@ def test_a_pen_says_why_it_takes_something_else_not(
     name: str, values: list[JsonValue], words: str
 ) -> None:
     with pytest.raises(InvalidValue) as refused:
-        pen_orders.read(name, values)
+        orders.read(name, values)
     assert words in str(refused.value)

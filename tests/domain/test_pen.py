@@ -6,22 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain.ledger import (
+from vaultmesh.domain.aggregator.ledger_messages import (
     BlockRef,
     Reservation,
     RoundState,
     RoundView,
     SignedCandidate,
 )
-from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.pen import (
+from vaultmesh.domain.aggregator.messages import RecordState, SealedRound
+from vaultmesh.domain.aggregator.state import (
     MOST_REMEMBERED_FAILURES,
     MOST_WAITING,
     PenInput,
     PenRound,
     PenState,
 )
-from vaultmesh.domain.steps import RecordState, SealedRound
+from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.target import Target
 
 NOW = datetime(2026, 1, 15, 10, tzinfo=UTC)

@@ -4,16 +4,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vaultmesh.domain.ledger import Reservation, SignedCandidate
-from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.pen import (
+from vaultmesh.domain.aggregator.ledger_messages import Reservation, SignedCandidate
+from vaultmesh.domain.aggregator.messages import SealedRound
+from vaultmesh.domain.aggregator.state import (
     MOST_CARRIED_BYTES,
     MOST_WAITING,
     PenRound,
     PenState,
     merged,
 )
-from vaultmesh.domain.steps import SealedRound
+from vaultmesh.domain.messages import AnchorRequest
 
 NOW = datetime(2026, 1, 15, 10, tzinfo=UTC)
 ROUNDS, RIDERS = 14, 1_000

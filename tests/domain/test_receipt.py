@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from vaultmesh.domain.aggregation import Aggregation
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.receipt import (
+from vaultmesh.domain.receipts.receipt import (
     ALLOWED,
     SCHEMES,
     AnchorReceipt,
@@ -19,7 +18,8 @@ from vaultmesh.domain.receipt import (
     receipt_path,
 )
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.rounds import OwedLeaf, aggregation_evidence, compose
+from vaultmesh.domain.rounds.leaf import Aggregation
+from vaultmesh.domain.rounds.manifest import OwedLeaf, aggregation_evidence, compose
 from vaultmesh.domain.target import Target
 
 BTC: dict[str, Any] = {

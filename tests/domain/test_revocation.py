@@ -19,13 +19,13 @@ from tests.simulators.timestamps import (
     new_list,
     new_root,
 )
+from vaultmesh.domain.checks import Found, SchemeFindings, Trust
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.offline_findings import Found, SchemeFindings, Trust
-from vaultmesh.domain.offline_tsa import find
-from vaultmesh.domain.timestamp_checks import Judgement, judge
-from vaultmesh.domain.timestamp_evidence import entry_of_list
-from vaultmesh.domain.timestamp_pins import Pinned, read_pinned
-from vaultmesh.domain.timestamp_revocation import REVOCATION
+from vaultmesh.ledgers.rfc3161.core.evidence import entry_of_list
+from vaultmesh.ledgers.rfc3161.core.judge import Judgement, judge
+from vaultmesh.ledgers.rfc3161.core.offline import find
+from vaultmesh.ledgers.rfc3161.core.revocation import REVOCATION
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned, read_pinned
 
 ROOT = new_root()
 MIDDLE = new_root("middle", ROOT)

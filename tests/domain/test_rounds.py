@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain import merkle
-from vaultmesh.domain.aggregation import Leaf, leaf_bytes, read_document
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.rounds import (
+from vaultmesh.domain.rounds import tree
+from vaultmesh.domain.rounds.leaf import Leaf, leaf_bytes, read_document
+from vaultmesh.domain.rounds.manifest import (
     Candidate,
     Closed,
     Manifest,
@@ -67,9 +67,9 @@ def test_one_root_is_committed_itself_for_every_leaf_that_has_it() -> None:
 
 def test_several_roots_build_a_tree_ordered_by_leaf_hash() -> None:
     manifest = composed(*(owed(str(n)) for n in range(7)))
-    hashed = [merkle.leaf_hash(leaf_bytes(leaf.leaf, leaf.salt or "")) for leaf in manifest.leaves]
+    hashed = [tree.leaf_hash(leaf_bytes(leaf.leaf, leaf.salt or "")) for leaf in manifest.leaves]
     assert hashed == sorted(hashed)
-    assert manifest.commitment.digest == merkle.root_of_hashes(hashed)
+    assert manifest.commitment.digest == tree.root_of_hashes(hashed)
     assert anchor_batch_id(manifest) is None
     assert manifest.label == manifest.round_id
     assert len({leaf.salt for leaf in manifest.leaves}) == 7

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic_core import from_json
 
-from vaultmesh.domain.offline import verify_offline
-from vaultmesh.domain.offline_findings import Standing, Trust
-from vaultmesh.domain.receipt import parse_receipt
+from vaultmesh.domain.checks import Standing, Trust
+from vaultmesh.domain.receipts.receipt import parse_receipt
+from vaultmesh.verification.offline import verify_offline
 
 SAVED = Path(__file__).parents[1] / "vectors" / "receipts"
 NOBODY = Trust()

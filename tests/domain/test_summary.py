@@ -7,12 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain.bookkeeping import Clock
-from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration, failure_note
-from vaultmesh.domain.clock_views import namespace_memo, namespace_view
+from vaultmesh.domain.aggregator.ledger_messages import RoundState
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.ledger import RoundState
 from vaultmesh.domain.messages import AnchorOutcome, OutcomeStatus
+from vaultmesh.domain.namespaces.slots import Clock
+from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration, failure_note
+from vaultmesh.domain.namespaces.summary import (
+    MOST_ROUNDS_SHOWN,
+    aggregator_details,
+    namespace_details,
+    namespace_status,
+)
+from vaultmesh.domain.namespaces.views import namespace_memo, namespace_view
 from vaultmesh.domain.status import (
     STALE_AFTER_SECONDS,
     AggregatorView,
@@ -26,12 +32,6 @@ from vaultmesh.domain.status import (
     PausedView,
     RejectedView,
     RoundStatus,
-)
-from vaultmesh.domain.summary import (
-    MOST_ROUNDS_SHOWN,
-    aggregator_details,
-    namespace_details,
-    namespace_status,
 )
 from vaultmesh.domain.target import Target
 

@@ -25,9 +25,9 @@ from tests.simulators.timestamps import (
     new_root,
 )
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.timestamp import build_request, read_reply, read_request
-from vaultmesh.domain.timestamp_checks import Judgement, Window, judge
-from vaultmesh.domain.timestamp_pins import Pinned
+from vaultmesh.ledgers.rfc3161.core.judge import Judgement, Window, judge
+from vaultmesh.ledgers.rfc3161.core.token import build_request, read_reply, read_request
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned
 
 COMMITMENT = bytes(range(32))
 NONCE = 0x1234_5678_9ABC_DEF0

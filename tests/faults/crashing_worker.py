@@ -16,7 +16,7 @@ from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 import worker
-from vaultmesh.runtime.exiting import run_and_exit
+from vaultmesh.process.exiting import run_and_exit
 
 WHEN, _, STEP = os.environ["CRASH_AT"].partition(":")
 MARK = Path(os.environ["CRASH_MARK"])

@@ -16,8 +16,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
-from activities import reload
-from activities.files import Files
+from activities.anchoring.stores import Files
 from tests.support.system import (
     REPOSITORY,
     TARGET,
@@ -27,8 +26,9 @@ from tests.support.system import (
     write_whole,
 )
 from vaultmesh.domain.names import path_form
-from vaultmesh.runtime.counts import count
-from vaultmesh.runtime.settings import Settings
+from vaultmesh.process import reload
+from vaultmesh.process.counts import count
+from vaultmesh.process.settings import Settings
 
 pytestmark = [
     pytest.mark.fault,

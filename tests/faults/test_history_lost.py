@@ -149,7 +149,7 @@ def lasting(receipt: dict[str, object]) -> dict[str, object]:
 
 
 async def _prepare(client: Client) -> None:
-    from vaultmesh.runtime.search_attributes import ensure
+    from vaultmesh.process.search_attributes import ensure
 
     await ensure(client)
 

@@ -13,7 +13,7 @@ import starter
 from tests.faults.test_history_lost import _reset_to_the_start as reset_to_the_start
 from tests.simulators.evm import LyingProvider
 from tests.support.system import TARGET, System, aggregator_workflow_id
-from vaultmesh.runtime.search_attributes import ensure
+from vaultmesh.process.search_attributes import ensure
 
 pytestmark = [
     pytest.mark.fault,

@@ -12,7 +12,7 @@ from eth_account import Account
 import starter
 from tests.faults.test_history_lost import _reset_to_the_start as reset_to_the_start
 from tests.support.system import TARGET, System, aggregator_workflow_id, kill
-from vaultmesh.runtime.search_attributes import ensure
+from vaultmesh.process.search_attributes import ensure
 
 pytestmark = [
     pytest.mark.fault,

@@ -3,10 +3,10 @@
 import asyncio
 
 from temporalio import workflow
-
 from vaultmesh.domain.clock import ClockInput
-from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
 from vaultmesh.domain.pen import PenInput
+
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
 from vaultmesh.domain.status import NamespaceView
 from workflows.aggregator import AggregatorWorkflow
 from workflows.namespace import NamespaceWorkflow

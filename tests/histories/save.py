@@ -11,16 +11,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from pydantic import JsonValue
+from vaultmesh.domain.ledger import RoundState
+from vaultmesh.domain.steps import Sealed
+from vaultmesh.runtime.version import VERSION
 
 from tests.workflows.conftest import Server, start_real
 from tests.workflows.scripted_clock import ScriptedWorker
 from tests.workflows.scripted_pen import SETTINGS, ScriptedPen, failure, request
 from tests.workflows.stage import KEPT, SLOW_LADDER, Clocked, Stage, Writing, cadences, until
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.ledger import RoundState
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
-from vaultmesh.domain.steps import Sealed
-from vaultmesh.runtime.version import VERSION
 
 FOLDER = Path(__file__).parent
 _DONE = "workflow_task_completed_event_attributes"

@@ -15,7 +15,7 @@ from tests.k8s.manifests import (
     manifest_files,
     pod,
 )
-from vaultmesh.runtime.version import VERSION
+from vaultmesh.process.version import VERSION
 
 LABELS = {"app": "scheduler", "component": "layer-2", "service": "scheduler"}
 SCRAPED = {

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from activities.anchors import SCHEMES, settings_model
-from activities.anchors.rfc3161_settings import TsaSettings
 from docs.tables import variables_read
 from tests.k8s.manifests import REPOSITORY, container, environment, manifest, pod
 from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.configuration import load_anchors, load_namespaces
-from vaultmesh.runtime.settings import Settings
+from vaultmesh.ledgers import SCHEMES, settings_model
+from vaultmesh.ledgers.rfc3161.settings import TsaSettings
+from vaultmesh.process.config_files import load_anchors, load_namespaces
+from vaultmesh.process.settings import Settings
 from worker import DRAIN
 
 TEMPORAL = {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_API_KEY"}

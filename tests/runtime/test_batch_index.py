@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from vaultmesh.domain.batch import Refused
+from vaultmesh.domain.batches.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.runtime.batch_index import (
+from vaultmesh.storage.batches import (
     LOOK_AGAIN_SECONDS,
     LOOKED_AT_AGAIN,
     BatchIndex,
     BatchRef,
     changes,
 )
-from vaultmesh.runtime.storage import SETTLED_NS, FileStamp, LocalStore
+from vaultmesh.storage.files import SETTLED_NS, FileStamp, LocalStore
 
 FEW, MANY = 5, LOOKED_AT_AGAIN + 5
 """Files that are taken one by one, and all at once."""

@@ -10,9 +10,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from devnet.ports import LOOPBACK, free_port
 from vaultmesh.domain.problems import ConfigurationError
-from vaultmesh.runtime import client
-from vaultmesh.runtime.client import Unreachable, connect
-from vaultmesh.runtime.logs import REDACTED, without_secrets
+from vaultmesh.process import client
+from vaultmesh.process.client import Unreachable, connect
+from vaultmesh.process.logs import REDACTED, without_secrets
 
 
 class _Wire(BaseModel):

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.anchors import settings_model
-from activities.anchors.evm_settings import EvmSettings
-from vaultmesh.domain.anchors_config import CommonSettings
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.configuration import (
+from vaultmesh.domain.targets_config import CommonSettings
+from vaultmesh.ledgers import settings_model
+from vaultmesh.ledgers.evm.settings import EvmSettings
+from vaultmesh.process.config_files import (
     AnchorsSource,
     NamespacesSource,
     anchors_path,
@@ -23,9 +23,9 @@ from vaultmesh.runtime.configuration import (
     namespaces_path,
     stand_in,
 )
-from vaultmesh.runtime.interpolation import interpolate
-from vaultmesh.runtime.settings import REPOSITORY, Settings
-from vaultmesh.runtime.yaml_source import parse_yaml, read_yaml
+from vaultmesh.process.interpolation import interpolate
+from vaultmesh.process.settings import REPOSITORY, Settings
+from vaultmesh.process.yaml_source import parse_yaml, read_yaml
 
 SCHEMES = ("btc", "eip155", "rfc3161")
 SHIPPED = REPOSITORY / "vmsh" / "config"

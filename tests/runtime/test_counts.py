@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from vaultmesh.domain.batch import Refused
+from vaultmesh.domain.batches.batch import Refused
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime import counts as module
-from vaultmesh.runtime.batch_index import BatchRef
-from vaultmesh.runtime.counts import Counts, count, count_all
-from vaultmesh.runtime.receipt_store import Uncovered
+from vaultmesh.process import counts as module
+from vaultmesh.process.counts import Counts, count, count_all
+from vaultmesh.storage.batches import BatchRef
+from vaultmesh.storage.receipts import Uncovered
 
 REF = BatchRef("1", MerkleRoot(bytes(32)), "", 0, "out/batches")
 MEMO = NamespaceMemo(

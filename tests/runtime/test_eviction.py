@@ -9,7 +9,7 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.worker import Worker, WorkflowInstanceDetails, WorkflowRunner
 from typing_extensions import override
 
-from vaultmesh.runtime.eviction import EvictingRunner
+from vaultmesh.process.eviction import EvictingRunner
 
 REPLAYED, LIVE = True, False
 QUERY = ("query", 0, 0, LIVE)

@@ -149,8 +149,8 @@ def test_a_command_without_temporal_ends_in_order(root: Path, command: tuple[str
 
 BEGINNING = """
 import logging, sys, threading, time
-from vaultmesh.runtime import logs
-from vaultmesh.runtime.exiting import run_and_exit
+from vaultmesh.process import logs
+from vaultmesh.process.exiting import run_and_exit
 logs.set_up("info")
 threading.Thread(target=time.sleep, args=(600,)).start()
 def program():
@@ -188,7 +188,7 @@ def test_a_program_ends_with_its_code_and_loses_nothing_that_it_said(
 
 def test_a_reader_that_is_gone_keeps_nobody(root: Path) -> None:
     script = (
-        "from vaultmesh.runtime.exiting import run_and_exit\nrun_and_exit(lambda: print(1) or 4)\n"
+        "from vaultmesh.process.exiting import run_and_exit\nrun_and_exit(lambda: print(1) or 4)\n"
     )
     process = begin(root, "", "-c", script)
     assert process.stdout is not None

@@ -26,12 +26,12 @@ from vaultmesh.domain.names import (
     namespace_workflow_id,
 )
 from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
-from vaultmesh.runtime import failing as module
-from vaultmesh.runtime.client import connect
-from vaultmesh.runtime.failing import REPORTED, FailingLook, failing, one_line, reported
-from vaultmesh.runtime.health import health
-from vaultmesh.runtime.metrics import Metrics
-from vaultmesh.runtime.visibility import Visibility
+from vaultmesh.process import failing as module
+from vaultmesh.process.client import connect
+from vaultmesh.process.failing import REPORTED, FailingLook, failing, one_line, reported
+from vaultmesh.process.health import health
+from vaultmesh.process.metrics import Metrics
+from vaultmesh.process.visibility import Visibility
 
 pytestmark = pytest.mark.server
 CAUSE = "workflow worker unhandled failure: LookupError: broken on purpose"

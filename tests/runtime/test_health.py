@@ -5,10 +5,10 @@ from typing import Any, cast
 import pytest
 
 from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
-from vaultmesh.runtime.counts import NamespaceCounts
-from vaultmesh.runtime.failing import Failing
-from vaultmesh.runtime.health import health, namespace_health
-from vaultmesh.runtime.visibility import Snapshot
+from vaultmesh.process.counts import NamespaceCounts
+from vaultmesh.process.failing import Failing
+from vaultmesh.process.health import health, namespace_health
+from vaultmesh.process.visibility import Snapshot
 
 NOW = 1_768_471_205.123
 

@@ -12,10 +12,10 @@ from temporalio.client import Client
 
 from devnet.ports import LOOPBACK, free_port
 from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
-from vaultmesh.runtime.client import connect
-from vaultmesh.runtime.http import HealthServer, PortTaken
-from vaultmesh.runtime.metrics import Metrics
-from vaultmesh.runtime.visibility import Snapshot, Visibility
+from vaultmesh.process.client import connect
+from vaultmesh.process.http import HealthServer, PortTaken
+from vaultmesh.process.metrics import Metrics
+from vaultmesh.process.visibility import Snapshot, Visibility
 
 pytestmark = pytest.mark.server
 

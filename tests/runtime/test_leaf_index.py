@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from vaultmesh.domain.aggregation import Leaf
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.runtime.leaf_index import MOST_RECENT, LeafIndex
-from vaultmesh.runtime.storage import LocalStore
+from vaultmesh.domain.rounds.leaf import Leaf
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.leaf_index import MOST_RECENT, LeafIndex
 
 FOLDER, MANIFEST = "rounds", "manifest.json"
 ROUNDS = [f"round-{n}" for n in range(6)]

@@ -11,9 +11,9 @@ from io import StringIO
 import pytest
 
 from tests.support.system import REPOSITORY
-from vaultmesh.runtime import logs
-from vaultmesh.runtime.settings import LogLevel
-from vaultmesh.runtime.version import VERSION
+from vaultmesh.process import logs
+from vaultmesh.process.settings import LogLevel
+from vaultmesh.process.version import VERSION
 
 WORDS = ["debug", "info", "warn", "error", "fatal"]
 
@@ -56,7 +56,7 @@ def no_secrets() -> Iterator[None]:
 
 
 def _program(code: str) -> subprocess.CompletedProcess[str]:
-    start = "import logging, warnings\nfrom vaultmesh.runtime import logs\n"
+    start = "import logging, warnings\nfrom vaultmesh.process import logs\n"
     return subprocess.run(
         [sys.executable, "-c", start + code],
         cwd=REPOSITORY,

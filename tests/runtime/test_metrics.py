@@ -12,7 +12,7 @@ from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatus
 from vaultmesh.domain.status import CadenceMemo, NamespaceMemo, SlotOutcome
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.metrics import Metrics
+from vaultmesh.process.metrics import Metrics
 
 TARGET = Target.parse("eip155:31337")
 LABELS = {"namespace": "dao:one", "cadence": "fast", "target": "eip155:31337"}

@@ -16,11 +16,11 @@ from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import BackoffSettings, ReportFailure
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime import logs
-from vaultmesh.runtime.batch_index import BatchIndex
-from vaultmesh.runtime.receipt_store import ReceiptStore
-from vaultmesh.runtime.round_store import RoundStore
-from vaultmesh.runtime.storage import LocalStore
+from vaultmesh.process import logs
+from vaultmesh.storage.batches import BatchIndex
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.receipts import ReceiptStore
+from vaultmesh.storage.rounds import RoundStore
 
 ODD = os.fsdecode(b"caf\xe9")
 SHOWN = r"caf\udce9"

@@ -9,14 +9,14 @@ import pytest
 
 from tests.domain.test_event_receipt import FILE, OBSERVED, ROOT
 from tests.domain.test_receipt import BTC, EVM, TSA, read
+from vaultmesh.domain.batches.event_receipt import parse_event_receipt
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.event_receipt import parse_event_receipt
-from vaultmesh.domain.receipt import AnchorReceipt, receipt_document
+from vaultmesh.domain.receipts.receipt import AnchorReceipt, receipt_document
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.batch_index import BatchRef
-from vaultmesh.runtime.receipt_store import ReceiptStore, Written
-from vaultmesh.runtime.storage import LocalStore
+from vaultmesh.storage.batches import BatchRef
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.receipts import ReceiptStore, Written
 
 NAMESPACE, BATCH = "dao:example", "1761300000"
 TARGET = Target.parse("btc:regtest")

@@ -8,9 +8,9 @@ from temporalio.client import Client
 
 from tests.cli.conftest import cadences, write_namespaces
 from tests.support.clocks import REFUSED, Clocks
-from vaultmesh.runtime.configuration import load_namespaces
-from vaultmesh.runtime.registration import NotRegistered, register
-from vaultmesh.runtime.settings import Settings
+from vaultmesh.process.config_files import load_namespaces
+from vaultmesh.process.registration import NotRegistered, register
+from vaultmesh.process.settings import Settings
 
 
 async def test_clocks_that_refuse_are_told_at_the_end_and_hold_up_no_other(tmp_path: Path) -> None:

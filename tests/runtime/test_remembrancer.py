@@ -11,7 +11,7 @@ import pytest
 from tests.domain.test_event_receipt import OBSERVED
 from tests.domain.test_receipt import BTC, EVM, read
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.runtime.remembrancer import DATABASE, Remembrancer
+from vaultmesh.storage.remembrancer import DATABASE, Remembrancer
 
 
 def rows(path: Path) -> list[tuple[str, ...]]:

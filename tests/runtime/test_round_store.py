@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vaultmesh.domain.aggregation import Leaf
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.rounds import (
+from vaultmesh.domain.rounds.leaf import Leaf
+from vaultmesh.domain.rounds.manifest import (
     Candidate,
     Closed,
     Manifest,
@@ -19,8 +19,8 @@ from vaultmesh.domain.rounds import (
     compose,
 )
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.round_store import Added, RoundStore
-from vaultmesh.runtime.storage import LocalStore
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.rounds import Added, RoundStore
 
 TARGET = Target.parse("eip155:31337")
 REQUEST = RoundRequest(namespace="dao:x", cadence="fast", slot="89", required_depth=3)

@@ -12,13 +12,13 @@ import pytest
 from typing_extensions import override
 
 from tests.runtime.test_receipt_store import receipt as anchor_receipt
-from vaultmesh.domain import legacy_tree
-from vaultmesh.domain.batch import parse_batch
+from vaultmesh.domain.batches import tree
+from vaultmesh.domain.batches.batch import parse_batch
+from vaultmesh.domain.batches.event_receipt import parse_event_receipt
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.event_receipt import parse_event_receipt
-from vaultmesh.runtime.receipt_store import ReceiptStore
-from vaultmesh.runtime.sealing import NothingPending, SealedBatch, seal_files, seal_pending
-from vaultmesh.runtime.storage import LocalStore
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.receipts import ReceiptStore
+from vaultmesh.storage.seal_batch import NothingPending, SealedBatch, seal_files, seal_pending
 
 NOW = 1761300000
 CUTS = 12
@@ -89,7 +89,7 @@ def require_complete(store: LocalStore, result: SealedBatch) -> None:
         assert receipt.event_hash == leaf
         assert receipt.event_id_in(batch) == event_id
         path = [node.digest for node in receipt.path]
-        assert legacy_tree.leads_to(leaf.digest, path, batch.root.digest)
+        assert tree.leads_to(leaf.digest, path, batch.root.digest)
         assert receipt.anchor.model_dump(exclude_none=True) == {
             "chain": "vm:internal",
             "tx": f"batch:{batch.id}",

@@ -13,8 +13,8 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from vaultmesh.runtime.client import Unreachable, connect
-from vaultmesh.runtime.search_attributes import NEEDED, SearchAttributesMissing, ensure, missing
+from vaultmesh.process.client import Unreachable, connect
+from vaultmesh.process.search_attributes import NEEDED, SearchAttributesMissing, ensure, missing
 
 pytestmark = pytest.mark.server
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vaultmesh.domain.problems import ConfigurationError
-from vaultmesh.runtime.settings import REPOSITORY, LogLevel, Settings
+from vaultmesh.process.settings import REPOSITORY, LogLevel, Settings
 
 
 def refusals(**environment: str) -> list[str]:

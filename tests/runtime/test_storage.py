@@ -11,7 +11,7 @@ import pytest
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.runtime.storage import LocalStore
+from vaultmesh.storage.files import LocalStore
 
 PATH = "out/batches/1.json"
 

@@ -9,10 +9,10 @@ import pytest
 
 from tests.domain.test_event_receipt import FILE, OBSERVED, ROOT
 from tests.domain.test_receipt import BTC, EVM, TSA, in_a_tree, read
-from vaultmesh.domain.receipt import AnchorReceipt, receipt_document
+from vaultmesh.domain.receipts.receipt import AnchorReceipt, receipt_document
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.runtime.receipt_store import ReceiptStore, Written
-from vaultmesh.runtime.storage import LocalStore
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.receipts import ReceiptStore, Written
 
 BATCH, EVENT = "1761300000", "evt-0001"
 BATCH_ROOT = MerkleRoot.parse(ROOT)

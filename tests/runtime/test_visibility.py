@@ -12,9 +12,9 @@ from temporalio.service import RPCError
 from tests.support.replays import replayed_server
 from vaultmesh.domain.names import MEMO_STATUS, NAMESPACE_WORKFLOW, namespace_workflow_id
 from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
-from vaultmesh.runtime.client import connect
-from vaultmesh.runtime.metrics import Metrics
-from vaultmesh.runtime.visibility import Visibility
+from vaultmesh.process.client import connect
+from vaultmesh.process.metrics import Metrics
+from vaultmesh.process.visibility import Visibility
 
 pytestmark = pytest.mark.server
 

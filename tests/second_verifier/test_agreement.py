@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.second_verifier.cases import HARMFUL, HARMLESS, OPEN, Case, cases
-from vaultmesh.domain.aggregation import Aggregation, read_document
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.rounds.leaf import Aggregation, read_document
 
 pytestmark = pytest.mark.timeout(300)  # without a cache, go builds its standard library first
 SOURCE = Path(__file__).parent

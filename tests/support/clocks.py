@@ -6,8 +6,8 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from vaultmesh.domain.clock import Configuration, ConfigureAnswer
 from vaultmesh.domain.names import namespace_workflow_id
+from vaultmesh.domain.namespaces.state import Configuration, ConfigureAnswer
 from vaultmesh.domain.status import NamespaceState
 
 DRAINING = "the namespace is being unregistered;\nregister it again afterwards"

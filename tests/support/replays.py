@@ -28,8 +28,8 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from devnet.temporal import TemporalServer
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
 from worker import PASSED_THROUGH
-from workflows.aggregator import AggregatorWorkflow
-from workflows.namespace import NamespaceWorkflow
+from workflows.aggregator.workflow import AggregatorWorkflow
+from workflows.namespace.workflow import NamespaceWorkflow
 
 OURS = {NAMESPACE_WORKFLOW: NamespaceWorkflow, AGGREGATOR_WORKFLOW: AggregatorWorkflow}
 DEADLOCK = "[TMPRL1101]"

@@ -30,11 +30,11 @@ from devnet.ports import LOOPBACK, free_port
 from devnet.process import Part
 from devnet.temporal import TemporalServer
 from tests.support.replays import Replays
-from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration
 from vaultmesh.domain.messages import BackoffSettings
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id, path_form
+from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.search_attributes import ensure
+from vaultmesh.process.search_attributes import ensure
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOPIC0 = "0x422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2"

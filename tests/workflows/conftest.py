@@ -17,7 +17,7 @@ from devnet.temporal import temporal_cli
 from devnet.test_server import test_server as time_skipping_server
 from tests.support.replays import Replays
 from tests.workflows.stage import KEPT, Stage
-from vaultmesh.runtime.search_attributes import NEEDED
+from vaultmesh.process.search_attributes import NEEDED
 
 
 async def _started() -> WorkflowEnvironment:

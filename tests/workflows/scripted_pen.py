@@ -11,8 +11,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from tests.workflows.stage import Adapter
-from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.ledger import (
+from vaultmesh.domain.aggregator.ledger_messages import (
     BlockRef,
     Broadcasted,
     Bumped,
@@ -24,8 +23,7 @@ from vaultmesh.domain.ledger import (
     Verdict,
     WatchedRound,
 )
-from vaultmesh.domain.messages import AnchorRequest, Answer, Nothing, ReportFailure, Wire
-from vaultmesh.domain.steps import (
+from vaultmesh.domain.aggregator.messages import (
     Broadcast,
     Bump,
     Fill,
@@ -46,6 +44,8 @@ from vaultmesh.domain.steps import (
     Sign,
     Signed,
 )
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.messages import AnchorRequest, Answer, Nothing, ReportFailure, Wire
 
 SETTINGS = PenSettings(window_seconds=0.05, window_max_seconds=1.0, max_leaves=1_000)
 GENESIS = datetime(2026, 1, 1, tzinfo=UTC)

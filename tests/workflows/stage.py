@@ -18,7 +18,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from tests.support.replays import COUNTED, Replays, cause_of, runner
-from vaultmesh.domain.clock import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.aggregator.state import PenInput
 from vaultmesh.domain.messages import BackoffSettings
 from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
@@ -29,12 +29,12 @@ from vaultmesh.domain.names import (
     aggregator_workflow_id,
     namespace_workflow_id,
 )
-from vaultmesh.domain.pen import PenInput
+from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.eviction import EvictingRunner
-from workflows.aggregator import AggregatorWorkflow
-from workflows.namespace import NamespaceWorkflow
+from vaultmesh.process.eviction import EvictingRunner
+from workflows.aggregator.workflow import AggregatorWorkflow
+from workflows.namespace.workflow import NamespaceWorkflow
 
 TARGET = Target.parse("eip155:31337")
 KEPT = 1_500

@@ -8,11 +8,14 @@ from tests.workflows.scripted_clock import ScriptedWorker
 from tests.workflows.scripted_pen import SETTINGS, ScriptedPen, failure, request
 from tests.workflows.stage import SLOW_LADDER, Stage, cadences, until
 from tests.workflows.test_rounds import enqueue, included_round, one_round
-from vaultmesh.domain.clock import Configuration
-from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.ledger import Broadcasted, Reservation, RoundState, SignedCandidate, Verdict
-from vaultmesh.domain.status import NamespaceState
-from vaultmesh.domain.steps import (
+from vaultmesh.domain.aggregator.ledger_messages import (
+    Broadcasted,
+    Reservation,
+    RoundState,
+    SignedCandidate,
+    Verdict,
+)
+from vaultmesh.domain.aggregator.messages import (
     Recorded,
     RecordState,
     Recovered,
@@ -20,6 +23,9 @@ from vaultmesh.domain.steps import (
     Sealed,
     SealedRound,
 )
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.namespaces.state import Configuration
+from vaultmesh.domain.status import NamespaceState
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 CLOSED_ROUND = "cd" * 16

@@ -12,23 +12,23 @@ from temporalio import activity
 from temporalio.service import RPCError, RPCStatusCode
 from typing_extensions import override
 
-from activities.answers import Answers
-from activities.collector import Collector
-from activities.files import Files
-from activities.requests import Requests
-from activities.telling import Telling
+from activities.anchoring.replies import Answers
+from activities.anchoring.requests import Requests
+from activities.anchoring.signals import Collector
+from activities.anchoring.stores import Files
+from activities.anchoring.telling import Telling
 from tests.workflows.scripted_pen import ScriptedPen
 from tests.workflows.stage import FAST_LADDER, Clocked, Stage, until
-from vaultmesh.domain.clock import CadenceConfig
+from vaultmesh.domain.aggregator.messages import Record, Recorded
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.messages import AnchorOutcome, Answer, Nothing, OutcomeStatus
 from vaultmesh.domain.names import aggregator_workflow_id
+from vaultmesh.domain.namespaces.state import CadenceConfig
 from vaultmesh.domain.status import CadenceMemo, CadenceView, NamespaceMemo, SlotOutcome
-from vaultmesh.domain.steps import Record, Recorded
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.batch_index import BatchIndex
-from vaultmesh.runtime.metrics import Metrics
-from vaultmesh.runtime.storage import LocalStore
+from vaultmesh.process.metrics import Metrics
+from vaultmesh.storage.batches import BatchIndex
+from vaultmesh.storage.files import LocalStore
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 SLOW_LOOK_SECONDS = 0.5

@@ -13,9 +13,9 @@ from tests.workflows.stage import (
     slots_between,
     until,
 )
-from vaultmesh.domain.clock import CadenceConfig, Configuration, ConfigureAnswer
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import FailureNote
+from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, ConfigureAnswer
 from vaultmesh.domain.status import NamespaceState, NamespaceView, SlotOutcome
 from vaultmesh.domain.target import Target
 

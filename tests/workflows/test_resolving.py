@@ -5,10 +5,10 @@ from temporalio.client import WorkflowUpdateFailedError
 
 from tests.workflows.scripted_pen import SETTINGS, ScriptedPen, failure
 from tests.workflows.stage import Stage, Writing, until
+from vaultmesh.domain.aggregator.decisions import Decision
+from vaultmesh.domain.aggregator.ledger_messages import Reservation, RoundState, SignedCandidate
+from vaultmesh.domain.aggregator.messages import RecordState, Recovered, RecoveredRound, SealedRound
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.ledger import Reservation, RoundState, SignedCandidate
-from vaultmesh.domain.resolving import Decision
-from vaultmesh.domain.steps import RecordState, Recovered, RecoveredRound, SealedRound
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

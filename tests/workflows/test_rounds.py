@@ -4,8 +4,7 @@ import pytest
 
 from tests.workflows.scripted_pen import SETTINGS, ScriptedPen, failure, request
 from tests.workflows.stage import SLOW_LADDER, Stage, Writing, failed_tasks, until
-from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.ledger import (
+from vaultmesh.domain.aggregator.ledger_messages import (
     Broadcasted,
     Bumped,
     PenSettings,
@@ -14,9 +13,7 @@ from vaultmesh.domain.ledger import (
     SignedCandidate,
     Verdict,
 )
-from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.pen import PenInput
-from vaultmesh.domain.steps import (
+from vaultmesh.domain.aggregator.messages import (
     Recorded,
     RecordState,
     Recovered,
@@ -26,6 +23,9 @@ from vaultmesh.domain.steps import (
     SealedRound,
     Signed,
 )
+from vaultmesh.domain.aggregator.state import PenInput
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.messages import AnchorRequest
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import JsonValue
 
-from vaultmesh.cli import clocks, output
+from vaultmesh.cli import output, temporal
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.domain.receipt import SCHEMES as RECEIPT_SCHEMES
+from vaultmesh.domain.receipts.receipt import SCHEMES as RECEIPT_SCHEMES
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.configuration import (
+from vaultmesh.process.config_files import (
     anchors_path,
     load_anchors,
     load_namespaces,
     namespaces_path,
 )
-from vaultmesh.runtime.round_store import RoundStore
-from vaultmesh.runtime.settings import Settings
-from vaultmesh.runtime.storage import LocalStore
+from vaultmesh.process.settings import Settings
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.rounds import RoundStore
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
-    from activities.anchors.evm_rpc import Providers
-    from activities.anchors.evm_settings import EvmSettings
+    from vaultmesh.ledgers.evm.providers import Providers
+    from vaultmesh.ledgers.evm.settings import EvmSettings
 
 SCHEME = "eip155"
 """Contracts are a matter of EVM chains alone."""
@@ -70,7 +70,7 @@ def run_deploy(arguments: argparse.Namespace) -> int:
     """Deploy, wait until it is in a block, and print the address."""
     settings = Settings.from_environment(os.environ)
     target = _target(arguments.target, settings)
-    deployed = clocks.run(_deploy(target, settings))
+    deployed = temporal.run(_deploy(target, settings))
     if arguments.json:
         output.print_json(
             {
@@ -102,7 +102,7 @@ def _target(given: str | None, settings: Settings) -> Target:
 
 
 def _only_target(settings: Settings) -> Target:
-    from activities.anchors import SCHEMES  # noqa: PLC0415 - the registry of targets
+    from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - the registry of targets
 
     specs = load_namespaces(namespaces_path(settings), SCHEMES).specs.values()
     cadences = [cadence for spec in specs for cadence in spec.cadences.values()]
@@ -126,7 +126,7 @@ class Deployed:
 async def _deploy(target: Target, settings: Settings) -> Deployed:
     from eth_account import Account  # noqa: PLC0415 - loads client libraries
 
-    from activities.anchors.evm_rpc import Providers  # noqa: PLC0415
+    from vaultmesh.ledgers.evm.providers import Providers  # noqa: PLC0415
 
     section = _section(target, settings)
     key = section.signing_key(settings.root)
@@ -164,7 +164,7 @@ def _refuse_beside_open_rounds(target: Target, settings: Settings, account: str)
 
 def _section(target: Target, settings: Settings) -> "EvmSettings":
     """Return the target's settings; whatever they say of a contract is not needed yet."""
-    from activities.anchors.evm_settings import EvmSettings  # noqa: PLC0415
+    from vaultmesh.ledgers.evm.settings import EvmSettings  # noqa: PLC0415
 
     class BeforeContract(EvmSettings):
         SIGNING_ONLY: ClassVar[frozenset[str]] = frozenset({"contract"})
@@ -200,10 +200,10 @@ async def _signed(
     Raises:
         AnchorError: another chain, no funds, a fee above the cap, or the chain did not answer.
     """
-    from activities.anchors.evm_fees import Caps, opening_bid  # noqa: PLC0415
-    from activities.anchors.evm_reads import count_at, quantity  # noqa: PLC0415
-    from activities.anchors.evm_reserve import read_market, require_funds  # noqa: PLC0415
     from contracts.check import load_artifact  # noqa: PLC0415
+    from vaultmesh.ledgers.evm.fees import Caps, opening_bid  # noqa: PLC0415
+    from vaultmesh.ledgers.evm.reads import count_at, quantity  # noqa: PLC0415
+    from vaultmesh.ledgers.evm.reserve import read_market, require_funds  # noqa: PLC0415
 
     chain_id = await providers.first(lambda one: quantity(one, "eth_chainId"))
     if chain_id != int(target.reference):
@@ -255,7 +255,7 @@ async def _included(providers: "Providers", deployment: _Deployment) -> Deployed
 
 
 async def _send(providers: "Providers", deployment: _Deployment) -> None:
-    from activities.anchors.evm_errors import Meaning, NodeError  # noqa: PLC0415
+    from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError  # noqa: PLC0415
 
     try:
         await providers.first(lambda one: one.call("eth_sendRawTransaction", deployment.raw))
@@ -268,7 +268,7 @@ async def _send(providers: "Providers", deployment: _Deployment) -> None:
 
 async def _is_used(providers: "Providers", deployment: _Deployment) -> bool:
     """Say whether every provider that answers counts its nonce as used."""
-    from activities.anchors.evm_reads import count_at  # noqa: PLC0415
+    from vaultmesh.ledgers.evm.reads import count_at  # noqa: PLC0415
 
     counts = await providers.every(lambda one: count_at(one, deployment.account, "latest"))
     return min(counts) > deployment.nonce

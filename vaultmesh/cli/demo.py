@@ -12,17 +12,17 @@ from pathlib import Path
 from rich.live import Live
 from temporalio.service import RPCError
 
-from vaultmesh.cli import clocks, output
+from vaultmesh.cli import output, temporal
+from vaultmesh.cli.demo_table import Row, demo_table, plain_line
 from vaultmesh.cli.dev import Subparsers, System, run_in, running
-from vaultmesh.cli.live import Row, demo_table, plain_line
-from vaultmesh.domain.namespaces_config import DEFAULT_BATCHES
-from vaultmesh.domain.receipt import AnchorReceipt
+from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.status import CadenceView, NamespaceView
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.configuration import load_namespaces, namespaces_path
-from vaultmesh.runtime.registration import NoWorker
-from vaultmesh.runtime.sealing import seal_files
-from vaultmesh.runtime.storage import LocalStore
+from vaultmesh.process.config_files import load_namespaces, namespaces_path
+from vaultmesh.process.registration import NoWorker
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.seal_batch import seal_files
 
 SEAL_EVERY_SECONDS = 12.0
 LOOK_SECONDS = 0.5
@@ -80,8 +80,8 @@ class Demo:
         assert system.settings is not None  # noqa: S101 - it was started
         self._system = system
         self._console = output.console()
-        from activities.anchors import SCHEMES  # noqa: PLC0415 - only here
-        from activities.files import Files  # noqa: PLC0415
+        from activities.anchoring.stores import Files  # noqa: PLC0415
+        from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - only here
 
         self._files = Files(system.root)
         self._namespaces = load_namespaces(namespaces_path(system.settings), SCHEMES).specs
@@ -143,8 +143,8 @@ class Demo:
 
         assert self._system.client is not None  # noqa: S101 - it was started
         try:
-            view = await clocks.namespace_status(self._system.client, namespace, ANSWER_WITHIN)
-        except clocks.WorkflowFailing as error:
+            view = await temporal.namespace_status(self._system.client, namespace, ANSWER_WITHIN)
+        except temporal.WorkflowFailing as error:
             self._causes[namespace] = f"failing: {error.found.cause}"
             view = failing_view(self._namespaces[namespace], error.found)
             self._views.setdefault(namespace, view)
@@ -158,8 +158,8 @@ class Demo:
     async def _look_at_target(self, target: str) -> None:
         assert self._system.client is not None  # noqa: S101 - it was started
         try:
-            await clocks.target_status(self._system.client, target, ANSWER_WITHIN)
-        except clocks.WorkflowFailing as error:
+            await temporal.target_status(self._system.client, target, ANSWER_WITHIN)
+        except temporal.WorkflowFailing as error:
             self._causes[target] = f"{target} is failing: {error.found.cause}"
         except (NoWorker, RPCError):
             return
@@ -259,7 +259,7 @@ class Demo:
         return all([await self._verified(path) for path in paths])
 
     async def _verified(self, path: str) -> bool:
-        from vaultmesh.cli.verifying import checks_of  # noqa: PLC0415 - loads client libraries
+        from vaultmesh.cli.verify import checks_of  # noqa: PLC0415 - loads client libraries
 
         assert self._system.settings is not None  # noqa: S101
         checks = await checks_of(self._system.root / path, self._system.settings)

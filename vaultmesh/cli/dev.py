@@ -15,11 +15,11 @@ from typing import Any
 
 from temporalio.client import Client
 
-from vaultmesh.runtime.client import connect
-from vaultmesh.runtime.configuration import load_namespaces, namespaces_path
-from vaultmesh.runtime.registration import NoWorker, register
-from vaultmesh.runtime.search_attributes import ensure
-from vaultmesh.runtime.settings import Settings
+from vaultmesh.process.client import connect
+from vaultmesh.process.config_files import load_namespaces, namespaces_path
+from vaultmesh.process.registration import NoWorker, register
+from vaultmesh.process.search_attributes import ensure
+from vaultmesh.process.settings import Settings
 
 REGISTER_SECONDS = 60.0
 """Our own worker was started just before: in a folder that is used again, it first reads histories as long as they are."""
@@ -95,7 +95,7 @@ class System:
 
     def __init__(self, root: Path) -> None:
         """Prepare a system below a folder."""
-        from vaultmesh.cli.playground import Playground  # noqa: PLC0415 - loads client libraries
+        from vaultmesh.cli.dev_system import Playground  # noqa: PLC0415 - loads client libraries
 
         self.root = root
         self.playground = Playground(root)
@@ -118,7 +118,7 @@ class System:
         Raises:
             NoWorker: the worker did not answer within `REGISTER_SECONDS`.
         """
-        from activities.anchors import SCHEMES  # noqa: PLC0415 - only here
+        from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - only here
 
         assert self.client is not None  # noqa: S101 - started before
         assert self.settings is not None  # noqa: S101

@@ -9,15 +9,15 @@
 
 from collections.abc import Sequence
 
-from activities.files import Files
+from activities.anchoring.stores import Files
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
-from vaultmesh.domain.levels import next_level
-from vaultmesh.domain.receipt import AnchorReceipt
+from vaultmesh.domain.receipts.levels import next_level
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.status import AggregatorView, CadenceView, LastAnchorView, NamespaceView
 from vaultmesh.domain.target import Target
-from vaultmesh.runtime.counts import count
-from vaultmesh.runtime.failing import one_line
+from vaultmesh.process.counts import count
+from vaultmesh.process.failing import one_line
 
 
 def joined(

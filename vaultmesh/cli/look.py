@@ -13,13 +13,12 @@ from datetime import timedelta
 
 from temporalio.client import Client
 
-from activities.anchors import SCHEMES
-from activities.files import Files
-from vaultmesh.cli import clocks
+from activities.anchoring.stores import Files
+from vaultmesh.cli import temporal
 from vaultmesh.cli.joining import joined
-from vaultmesh.cli.overview import Overview
+from vaultmesh.cli.status_table import Overview
 from vaultmesh.domain.names import namespace_workflow_id
-from vaultmesh.domain.namespaces_config import NamespaceSpec
+from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.status import (
     AggregatorView,
@@ -32,10 +31,11 @@ from vaultmesh.domain.status import (
     cadence_state,
     rfc3339,
 )
-from vaultmesh.runtime.configuration import load_namespaces, namespaces_path
-from vaultmesh.runtime.failing import Failing
-from vaultmesh.runtime.registration import NoWorker
-from vaultmesh.runtime.settings import Settings
+from vaultmesh.ledgers import SCHEMES
+from vaultmesh.process.config_files import load_namespaces, namespaces_path
+from vaultmesh.process.failing import Failing
+from vaultmesh.process.registration import NoWorker
+from vaultmesh.process.settings import Settings
 
 TARGET_WITHIN = timedelta(seconds=5)
 """An aggregator is waited for less long than a namespace, so that both fit into ten seconds."""
@@ -93,7 +93,7 @@ class Look:
             *(self._ask_target(target, found) for target in targets),
         )
         if self._only and not found.namespaces and not found.silent:
-            raise wrong or clocks.unknown_namespace(self._only)
+            raise wrong or temporal.unknown_namespace(self._only)
         if not found.nobody:
             more = found.targets_of_namespaces().difference(targets)
             await asyncio.gather(*(self._ask_target(target, found) for target in sorted(more)))
@@ -129,7 +129,7 @@ class Look:
         if self._only:
             specs = [configured[self._only]] if self._only in configured else []
             return [self._only], _targets(specs)
-        running = await clocks.running(self._client)
+        running = await temporal.running(self._client)
         names = [*configured, *(one for one in running.namespaces if one not in configured)]
         return names, {*running.targets, *_targets(configured.values())}
 
@@ -139,8 +139,8 @@ class Look:
                 found.silent.add(name)
                 return
             try:
-                view = await clocks.namespace_status(self._client, name)
-            except clocks.WorkflowFailing as error:
+                view = await temporal.namespace_status(self._client, name)
+            except temporal.WorkflowFailing as error:
                 found.failing.append(error.found)
                 found.namespaces[name] = await self._failing(name, error.found, found)
                 return
@@ -158,14 +158,14 @@ class Look:
         spec = found.configured.get(name)
         if spec is not None:
             return failing_view(spec, failing)
-        memo = await clocks.namespace_memo(self._client, name)
+        memo = await temporal.namespace_memo(self._client, name)
         view = _view_of_memo(memo or NamespaceMemo(namespace=name))
         return view.model_copy(update={"run_id": failing.run_id, "cause": failing.cause})
 
     async def _ask_target(self, target: str, found: _Found) -> None:
         try:
-            view = await clocks.target_status(self._client, target, TARGET_WITHIN)
-        except clocks.WorkflowFailing as error:
+            view = await temporal.target_status(self._client, target, TARGET_WITHIN)
+        except temporal.WorkflowFailing as error:
             found.failing.append(error.found)
             found.targets[target] = TargetView(
                 target=target,

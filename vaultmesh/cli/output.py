@@ -12,7 +12,7 @@ from rich.console import Console
 
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.problems import ConfigurationError
-from vaultmesh.runtime.logs import without_secrets
+from vaultmesh.process.logs import without_secrets
 
 SUCCESS, FAILURE, BAD_USAGE = 0, 1, 2
 _PLAIN_WIDTH = 240

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from vaultmesh.cli import output
-from vaultmesh.cli.offline import anchors_of, event_path
 from vaultmesh.cli.rooted import settings_with_root
+from vaultmesh.cli.verify_offline import anchors_of, event_path
+from vaultmesh.domain.batches.event_receipt import parse_event_receipt
+from vaultmesh.domain.checks import Found, Standing, Trust, lacking
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.event_receipt import parse_event_receipt
-from vaultmesh.domain.offline import verify_event_offline, verify_offline
-from vaultmesh.domain.offline_findings import Found, Standing, Trust, lacking
-from vaultmesh.domain.proof_file import ProofFile, gathered, proof_document
-from vaultmesh.runtime.settings import Settings
+from vaultmesh.process.settings import Settings
+from vaultmesh.verification.offline import verify_event_offline, verify_offline
+from vaultmesh.verification.proof_file import ProofFile, gathered, proof_document
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type

@@ -3,8 +3,8 @@
 import os
 
 from vaultmesh.cli import output
-from vaultmesh.runtime.configuration import CONFIG_FOLDER, stand_in
-from vaultmesh.runtime.settings import Settings
+from vaultmesh.process.config_files import CONFIG_FOLDER, stand_in
+from vaultmesh.process.settings import Settings
 
 
 def settings_with_root() -> Settings:

@@ -8,12 +8,12 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from vaultmesh.cli import clocks, output
-from vaultmesh.cli.overview import Overview, tables
+from vaultmesh.cli import output, temporal
 from vaultmesh.cli.rooted import settings_with_root, tell_stand_in
-from vaultmesh.runtime.client import connect
-from vaultmesh.runtime.registration import NoWorker
-from vaultmesh.runtime.settings import Settings
+from vaultmesh.cli.status_table import Overview, tables
+from vaultmesh.process.client import connect
+from vaultmesh.process.registration import NoWorker
+from vaultmesh.process.settings import Settings
 
 if TYPE_CHECKING:
     from vaultmesh.cli.look import Look
@@ -47,7 +47,7 @@ def run_status(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         tell_stand_in(settings)
     try:
-        return clocks.run(_status(settings, arguments))
+        return temporal.run(_status(settings, arguments))
     except KeyboardInterrupt:
         if arguments.watch:
             return output.SUCCESS
@@ -73,7 +73,7 @@ async def _status(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def _complaints(overview: Overview) -> list[str]:
     """Return a line for everything that did not answer, and for a file that can't be read."""
-    found = [str(clocks.WorkflowFailing(one)) for one in overview.failing]
+    found = [str(temporal.WorkflowFailing(one)) for one in overview.failing]
     if overview.unanswered:
         names = f"no answer from {', '.join(overview.unanswered)}"
         found.append(f"{NoWorker()}; {names}" if overview.nobody else f"{names}: {_SLOW}")

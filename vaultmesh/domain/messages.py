@@ -1,7 +1,7 @@
 """The place where everything that travels between workflows and activities is defined, apart from the pen's own steps.
 
 Every message is a frozen pydantic model; fields are only ever added, with defaults, and never renamed or reused,
-because old histories must replay. The pen's steps are in `vaultmesh.domain.steps`.
+because old histories must replay. The pen's steps are in `vaultmesh.domain.aggregator.messages`.
 """
 
 from datetime import MAXYEAR, MINYEAR, datetime

@@ -1,0 +1,220 @@
+"""Finds out what signed rounds that can't be read may hold: evidence that is missing is never guessed.
+
+1. A round all of whose leaves are named by receipts, with salts, or that commits directly to a batch's root, is restored
+   in memory: nobody pays twice for it, and its receipts are written as before. It is reported all the same.
+2. Else it may hold every batch that was sealed before it was signed and that no readable round and no receipt accounts
+   for. None of those is sealed again before the file is restored, or an operator gives the round up with `resolve`.
+3. A batch whose receipt names a round that is gone is not sealed again either. Of a round whose folder and receipts are
+   both gone nothing is known: `out/rounds` is backed up like batches.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.messages import AnchorRequest
+from vaultmesh.domain.names import path_form
+from vaultmesh.domain.receipts.receipt import AnchorReceipt, Status
+from vaultmesh.domain.rounds.leaf import Leaf
+from vaultmesh.domain.rounds.manifest import Manifest, OwedLeaf, RoundRequest, compose, round_id
+from vaultmesh.domain.rounds.restored import restored_manifest
+from vaultmesh.storage.batches import BatchRef
+from vaultmesh.storage.receipts import ReceiptStore
+from vaultmesh.storage.rounds import Damage, RoundStore
+
+CLOCKS_DIFFER_SECONDS = 3_600
+"""How much later than a round a batch may claim to be sealed and still be in it: clocks are moved by an hour at times."""
+SCANNED_AGAIN_SECONDS = 600.0
+"""All of a target's receipts are read at most that often, and only while a round can't be read."""
+MOST_ASKING = 50
+"""Namespaces among whose batches one look searches for the root of a direct commitment."""
+MOST_PROBLEMS = 20
+"""Lines that are told of one target."""
+
+Owned = Callable[[str, str], Sequence[BatchRef]]
+"""Returns a namespace's batches in a folder."""
+Told = Callable[[int], None]
+"""Takes how many signed rounds can't be read."""
+_log = logging.getLogger(__name__)
+
+
+class DamagedRounds:
+    """The rounds of one target that can't be read; blocks; one per process and target."""
+
+    def __init__(
+        self, rounds: RoundStore, receipts: ReceiptStore, owned: Owned, told: Told
+    ) -> None:
+        """Look at nothing before it is asked for."""
+        self._rounds = rounds
+        self._receipts = receipts
+        self._owned = owned
+        self._told = told
+        self._restored: dict[str, int] = {}
+        """Leaves of each round that is known from elsewhere."""
+        self._scanned: frozenset[str] = frozenset()
+        self._scan_again_at = 0.0
+        self._found: list[Damage] = []
+        self._doubted: list[Damage] = []
+        self._logged: frozenset[str] = frozenset()
+
+    def look(self, requests: Iterable[AnchorRequest] = ()) -> list[str]:
+        """Look which rounds can't be read, and restore what can be; returns a line for each.
+
+        The requests say whose batches a direct commitment may be found among.
+        """
+        self._found = found = self._rounds.damaged()
+        self._restored = {one: count for one, count in self._restored.items() if _has(found, one)}
+        wanted = frozenset(one.round_id for one in found) - self._restored.keys()
+        if wanted:
+            self._restore_from_memory(wanted)
+            self._restore_from_receipts(wanted - self._restored.keys())
+            self._restore_from_batches(wanted - self._restored.keys(), requests)
+        self._doubted = [
+            one for one in found if not one.is_open and one.round_id not in self._restored
+        ]
+        lines = [self._line(one) for one in found]
+        self._tell(lines)
+        if len(lines) <= MOST_PROBLEMS:
+            return lines
+        return [*lines[:MOST_PROBLEMS], f"and {len(lines) - MOST_PROBLEMS} more rounds"]
+
+    def reason(self, named: str) -> str:
+        """Return why a round can't be read, as the last look found; empty if it can, or is known from elsewhere."""
+        if named in self._restored:
+            return ""
+        return next((str(one.refused) for one in self._found if one.round_id == named), "")
+
+    def held_back(self, leaf: Leaf, created_at: int, *, since: float = 0.0) -> str | None:
+        """Return why a leaf that no readable round holds must not be sealed now; None if it may be.
+
+        Args:
+            leaf: what is owed.
+            created_at: Unix seconds at which its batch says to have been sealed.
+            since: rounds that were signed before that can't hold it.
+        """
+        now = time.time()
+        for one in self._doubted:
+            is_older = created_at <= one.signed_at + CLOCKS_DIFFER_SECONDS or created_at > now
+            if is_older and one.signed_at > since:
+                return (
+                    f"batch {leaf.batch_id} may be in round {one.round_id}, which can't be read; restore "
+                    f"{one.refused.path}, or give the round up: {self._advice(one.round_id)}"
+                )
+        return None
+
+    def anchored_in_a_lost_folder(self, leaf: Leaf) -> str | None:
+        """Return why a leaf must not be sealed although no round holds it: a receipt names a round that is gone.
+
+        A batch whose file names a namespace has receipts of that one only; for others every namespace is looked into, so this
+        is for the leaves of one round.
+        """
+        target, owner = self._rounds.target, leaf.namespace
+        for receipt in self._receipts.of_batch(leaf.batch_id, target, namespace=owner):
+            named = path_form(receipt.metadata.round)
+            if _is_of(receipt, leaf) and self._is_gone(named):
+                return (
+                    f"batch {leaf.batch_id} is anchored in round {named}, as {receipt.path} says, but that round can't be "
+                    f"read; restore {self._rounds.folder}/{named}, or give it up: {self._advice(named)}"
+                )
+        return None
+
+    def _is_gone(self, named: str) -> bool:
+        rounds = self._rounds
+        if rounds.is_forgotten(named):
+            return False
+        if not rounds.count(named):
+            return True
+        try:
+            rounds.read_manifest(named)
+        except InvalidValue:
+            return rounds.holding_directly(named) is not None
+        return False
+
+    # --- what is known from elsewhere ----------------------------------------------------------
+
+    def _restore_from_memory(self, wanted: frozenset[str]) -> None:
+        """Keep what this process has read before the file was damaged."""
+        for named in wanted:
+            try:
+                self._take(named, self._rounds.read_manifest(named))
+            except InvalidValue:
+                continue
+
+    def _restore_from_receipts(self, wanted: frozenset[str]) -> None:
+        if not wanted or (wanted <= self._scanned and time.monotonic() < self._scan_again_at):
+            return
+        found = self._receipts.of_rounds(self._rounds.target, wanted)
+        for named, receipts in found.items():
+            self._take(named, restored_manifest(self._rounds.target, named, receipts))
+        self._scanned = wanted
+        self._scan_again_at = time.monotonic() + SCANNED_AGAIN_SECONDS
+
+    def _restore_from_batches(
+        self, wanted: frozenset[str], requests: Iterable[AnchorRequest]
+    ) -> None:
+        """Find the batches whose own root is what a round commits to."""
+        if not wanted:
+            return
+        asking = {(one.namespace, one.batches): one for one in requests}
+        tried: set[bytes] = set()
+        for request in list(asking.values())[:MOST_ASKING]:
+            for ref in self._owned(request.namespace, request.batches):
+                if ref.root.digest in tried:
+                    continue
+                tried.add(ref.root.digest)
+                if round_id(self._rounds.target, ref.root.digest) in wanted:
+                    manifest = self._direct(ref, request)
+                    self._take(manifest.round_id, manifest)
+
+    def _direct(self, ref: BatchRef, request: AnchorRequest) -> Manifest:
+        asking = RoundRequest(
+            namespace=request.namespace,
+            cadence=request.cadence,
+            slot=request.slot,
+            required_depth=request.required_depth,
+        )
+        leaf = OwedLeaf(
+            namespace=ref.leaf_namespace, batch_id=ref.batch_id, root=ref.root, requests=(asking,)
+        )
+        return compose(self._rounds.target, [leaf], "auto", bytes)
+
+    def _take(self, named: str, manifest: Manifest | None) -> None:
+        if manifest is not None:
+            self._rounds.restored(manifest)
+            self._restored[named] = len(manifest.leaves)
+
+    # --- what is told --------------------------------------------------------------------------
+
+    def _line(self, one: Damage) -> str:
+        if one.round_id in self._restored:
+            known = self._restored[one.round_id]
+            return (
+                f"{one.refused} (its {known} leaves are known from elsewhere, nothing is held back)"
+            )
+        if one.is_open:
+            return f"{one.refused} (it is on its way: nothing is signed beside it)"
+        return f"{one.refused} (batches that are older and have no anchor are held back)"
+
+    def _tell(self, lines: list[str]) -> None:
+        for line in lines:
+            if line not in self._logged:
+                extra = {"target": str(self._rounds.target), "problem": line}
+                _log.error("signed round can't be read", extra=extra)
+        self._logged = frozenset(lines)
+        self._told(len(lines))
+
+    def _advice(self, named: str) -> str:
+        return f"starter.py resolve {self._rounds.target} --forget {named}"
+
+
+def _has(found: Sequence[Damage], named: str) -> bool:
+    return any(one.round_id == named for one in found)
+
+
+def _is_of(receipt: AnchorReceipt, leaf: Leaf) -> bool:
+    """Say whether a receipt is of this very leaf, and not of another one of that name."""
+    if receipt.status is Status.FAILED or receipt.root != leaf.root:
+        return False
+    aggregation = receipt.aggregation
+    return aggregation is None or aggregation.leaf.namespace == leaf.namespace

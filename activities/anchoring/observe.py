@@ -1,0 +1,84 @@
+"""The place where a target's open rounds are watched: looks at the ledger until something differs from what is known."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from temporalio import activity
+
+from activities.anchoring.reopen import Reopening
+from activities.anchoring.targets import Targets
+from activities.failures import decided_by_the_pen, retried
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, WatchedRound, refutes
+from vaultmesh.domain.aggregator.messages import Observe, Observed
+
+LONGEST_WATCH_SECONDS = 3_600.0
+"""An hour: then the watch ends without news and is started again, three events later."""
+
+
+class Watching:
+    """Adapter of the port `observe`."""
+
+    def __init__(self, targets: Targets, closed: Reopening) -> None:
+        """Look through the opened targets, at their closed rounds as well."""
+        self._targets = targets
+        self._closed = closed
+
+    @activity.defn(name="observe")
+    async def observe(self, order: Observe) -> Observed:
+        """Return the views that differ from what the order says; idempotent, since it only looks."""
+        waited_for = any(row.state is not RoundState.INCLUDED for row in order.rounds)
+        rows, views = order.rounds, list[RoundView]()
+        with decided_by_the_pen() if waited_for else retried():
+            started = time.monotonic()
+            while time.monotonic() - started < LONGEST_WATCH_SECONDS:
+                anchoring = await self._targets.open(order.target)
+                views = await anchoring.look(rows)
+                news = differing(rows, views)
+                reopened = await self._closed.look(order.target, anchoring)
+                if news or reopened:
+                    noted = _noted(rows, views, besides=news)
+                    return Observed(views=[*news, *noted], reopened=reopened)
+                rows = [_remembering(row, view) for row, view in zip(rows, views, strict=True)]
+                await asyncio.sleep(anchoring.poll_seconds)
+        return Observed(views=_noted(rows, views, besides=()))
+
+
+def differing(known: Sequence[WatchedRound], views: Sequence[RoundView]) -> list[RoundView]:
+    """Return the views that say something new."""
+    return [view for row, view in zip(known, views, strict=True) if _differs(row, view)]
+
+
+def _remembering(row: WatchedRound, view: RoundView) -> WatchedRound:
+    """Return a round with what this look found out for the next one."""
+    return row if view.notes is None else row.model_copy(update={"notes": view.notes})
+
+
+def _noted(
+    rows: Sequence[WatchedRound], views: Sequence[RoundView], besides: Sequence[RoundView]
+) -> list[RoundView]:
+    """Return the views that say nothing new, but hold what the next watch is to be told."""
+    pairs = zip(rows, views, strict=True) if views else ()
+    remembered = (
+        view if view.notes is not None else view.model_copy(update={"notes": row.notes})
+        for row, view in pairs
+        if view not in besides and view.state is not RoundState.INCLUDED
+    )
+    return [view for view in remembered if view.notes]
+
+
+def _differs(row: WatchedRound, view: RoundView) -> bool:
+    if view.state is not RoundState.INCLUDED:
+        first_height = row.first_seen_block is None and view.height > 0
+        return (
+            view.state is not row.state
+            or (view.undecided, view.gap) != (row.undecided, row.gap)
+            or (first_height and view.state is RoundState.PENDING)
+            or refutes(view, row.claimed_block)
+        )
+    if row.state is not RoundState.INCLUDED or row.block is None or view.block is None:
+        return True
+    if (view.tx_ref, view.block.hash) != (row.tx_ref, row.block.hash):
+        return True
+    deeper = view.irrevocable and any(depth <= view.depth for depth in row.depths)
+    return deeper or view.final

@@ -1,0 +1,44 @@
+"""The place where receipts become the answer to a request."""
+
+from collections.abc import Sequence
+
+from activities.anchoring.stores import Files
+from vaultmesh.domain.messages import (
+    MOST_BATCH_IDS_SHOWN,
+    AnchorOutcome,
+    AnchorRequest,
+    OutcomeStatus,
+)
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
+from vaultmesh.domain.target import Target
+
+NEWEST_LOOKED_AT = 1_000
+"""Batches whose receipts are searched for a slot: a round holds at most as many leaves."""
+
+
+def outcome_of(files: Files, request: AnchorRequest, target: Target) -> AnchorOutcome:
+    """Return what the receipts that can be read say of a request: those written for its cadence and slot."""
+    owned = files.owned(request.namespace, request.batches)
+    found: list[AnchorReceipt] = []
+    for ref in owned[-NEWEST_LOOKED_AT:]:
+        receipts = files.receipts.of_batch(ref.batch_id, target, namespace=request.namespace)
+        found.extend(one for one in receipts if _is_for(one, request))
+    return anchored(found) if found else AnchorOutcome(status=OutcomeStatus.NOTHING_OWED)
+
+
+def _is_for(receipt: AnchorReceipt, request: AnchorRequest) -> bool:
+    return (receipt.metadata.cadence, receipt.metadata.slot) == (request.cadence, request.slot)
+
+
+def anchored(receipts: Sequence[AnchorReceipt]) -> AnchorOutcome:
+    """Return the outcome that one or more receipts of a request show; the newest one gives transaction and time."""
+    newest = max(receipts, key=lambda receipt: receipt.anchor_ts)
+    return AnchorOutcome(
+        status=OutcomeStatus.ANCHORED,
+        batch_ids=[receipt.metadata.batch_id for receipt in receipts[:MOST_BATCH_IDS_SHOWN]],
+        batch_count=len(receipts),
+        tx_ref=newest.tx_ref,
+        block=newest.block_number,
+        at=newest.anchor_ts,
+        finality=newest.finality.state.value,
+    )

@@ -1,0 +1,29 @@
+"""Asks whether those who are asked about a ledger still show an older transaction of ours."""
+
+import asyncio
+import logging
+
+from activities.anchoring.stores import Files
+from vaultmesh.domain.target import Target
+from vaultmesh.ledgers.driver import Anchoring
+
+_LOG = logging.getLogger(__name__)
+
+
+async def forgotten(files: Files, target: Target, anchoring: Anchoring) -> list[str]:
+    """Return who does not, a line each; nothing is asked before a round of the target is final."""
+    tx_ref = await asyncio.to_thread(_older_transaction, files, target)
+    if not tx_ref:
+        return []
+    lines = await anchoring.forgetful(tx_ref)
+    for line in lines:
+        _LOG.warning("an endpoint forgets", extra={"target": str(target), "detail": line})
+    return lines
+
+
+def _older_transaction(files: Files, target: Target) -> str:
+    """Return the transaction of the oldest of the newest final rounds; empty if there is none."""
+    rounds = files.rounds(target)
+    final = rounds.newest_final()
+    closed = rounds.closed(final[-1]) if final else None
+    return closed.tx_ref if closed is not None else ""

@@ -1,0 +1,321 @@
+"""The place where receipts follow what the ledger shows of a round, and where the waiting clocks are answered.
+
+1. A receipt is written at inclusion, never before; each change of state carries a higher revision (X9).
+2. A round is closed once every receipt of it is final, or once another round holds all its leaves.
+3. A receipt that can't be written holds up only its own namespace; the rest is written and answered first.
+4. An order is given back after some attempts: the round, and who waits for it, may have changed meanwhile.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import islice
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.anchoring.rebuild import closed_rounds
+from activities.anchoring.receipts import Entry, anchor_receipt, reorged
+from activities.anchoring.replies import Answers
+from activities.anchoring.round_receipts import entries
+from activities.anchoring.stores import Files
+from activities.anchoring.targets import Targets
+from activities.anchoring.written import Done
+from activities.failures import retried
+from vaultmesh.domain.aggregator.ledger_messages import (
+    BlockRef,
+    RoundState,
+    RoundView,
+    WatchedRound,
+)
+from vaultmesh.domain.aggregator.messages import Record, Recorded, RecordState
+from vaultmesh.domain.errors import DomainError, InvalidValue
+from vaultmesh.domain.failures import FailureKind, NetworkFailure
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
+from vaultmesh.domain.rounds.manifest import Closed, Manifest, RoundOutcome
+from vaultmesh.ledgers.driver import Evidence
+from vaultmesh.storage.receipts import Written
+
+OTHERS_SECONDS = 120.0
+"""How long one order goes on with other rounds: well below the time-out of the activity."""
+
+
+STORED_LOOKED_AT = 8
+"""Receipts that are read to find one with evidence of the same round: all of a round carry the same."""
+ATTEMPTS = 4
+"""Of one order, over about a minute; whoever joined the round meanwhile is in the next one."""
+
+
+class Recording:
+    """Adapter of the port `record`."""
+
+    def __init__(self, files: Files, targets: Targets, answers: Answers) -> None:
+        """Write through the files; collect evidence through the opened targets."""
+        self._files = files
+        self._targets = targets
+        self._answers = answers
+
+    @activity.defn(name="record")
+    async def record(self, order: Record) -> Recorded:
+        """Write a round's receipts and answer who waits; idempotent by round, state and revision."""
+        with retried(order.backoff, before=order.tries * ATTEMPTS, give_back_at=ATTEMPTS):
+            match order.state:
+                case RecordState.LOST:
+                    return await asyncio.to_thread(self._close_lost, order)
+                case RecordState.REORGED:
+                    return await asyncio.to_thread(self._write_reorged, order)
+                case RecordState.INCLUDED:
+                    return await self._write_included(order)
+                case RecordState.CLOSED:
+                    return await self._write_again(order)
+
+    # --- included --------------------------------------------------------------------------------------------------
+
+    async def _write_included(self, order: Record) -> Recorded:
+        anchoring = await self._targets.open(order.target)
+        manifest = await asyncio.to_thread(self._manifest, order)
+        view = await self._newest(order, order.view) if order.view else await self._closed(order)
+        raw = await asyncio.to_thread(self._raw, order, view.tx_ref)
+        watched = await asyncio.to_thread(self._with_stored, order, manifest)
+        evidence = await anchoring.evidence(watched, view, raw)
+        least = anchoring.confirmations
+        done = await asyncio.to_thread(self._write_all, order, manifest, view, evidence, least)
+        if done.newer and order.state is not RecordState.CLOSED:
+            return Recorded(newer=True)
+        reopened = order.state is RecordState.CLOSED and await asyncio.to_thread(
+            self._reopened, order, done
+        )
+        is_settled = order.view is not None and order.view.final and order.view.block == view.block
+        if is_settled and not done.failed:
+            await asyncio.to_thread(self._close_final, order, view)
+        await self._answers.complete(order.target, done.answers(order.waiting))
+        await self._tell_stuck(order, done)
+        if done.failed and not reopened:
+            raise next(iter(done.failed.values()))
+        return Recorded(receipts=len(done.receipts), reopened=[order.round_id] if reopened else [])
+
+    def _manifest(self, order: Record) -> Manifest:
+        """Return the round's manifest, restored from receipts or batches if its file can't be read."""
+        rounds = self._files.rounds(order.target)
+        try:
+            return rounds.read_manifest(order.round_id)
+        except InvalidValue:
+            self._files.damaged(order.target).look([*order.waiting, *order.riders])
+            return rounds.read_manifest(order.round_id)
+
+    def _reopened(self, order: Record, done: Done) -> bool:
+        """Open a closed round again if a receipt of it is not final; whether it is open, also since an earlier try.
+
+        Who could not be written then asks again, and joins the open round.
+        """
+        rounds = self._files.rounds(order.target)
+        if not done.is_final:
+            rounds.reopen(order.round_id)
+        return rounds.closed(order.round_id) is None
+
+    async def _write_again(self, order: Record) -> Recorded:
+        """Write a closed round's receipts again, then those of every other one that the same requests miss (X11)."""
+        try:
+            done = await self._write_included(order)
+        except DomainError:
+            await self._write_others_again(order)
+            raise
+        others = await self._write_others_again(order)
+        return done.model_copy(update={"reopened": [*done.reopened, *others]})
+
+    async def _write_others_again(self, order: Record) -> list[str]:
+        """One slot brings back what years of slots wrote; what can't be had now is missed again at the next one."""
+        ends = time.monotonic() + OTHERS_SECONDS
+        asking = [*order.waiting, *order.riders]
+        others = await asyncio.to_thread(closed_rounds, self._files, order.target, asking)
+        reopened: list[str] = []
+        for round_id in others:
+            if time.monotonic() > ends:
+                break
+            changes = {"round_id": round_id, "waiting": [], "riders": asking}
+            try:
+                done = await self._write_included(order.model_copy(update=changes))
+                reopened += done.reopened
+            except DomainError as error:
+                told = {"round": round_id, "err": str(error)}
+                activity.logger.warning("a closed round's receipts are missing still", extra=told)
+        return reopened
+
+    async def _tell_stuck(self, order: Record, done: Done) -> None:
+        """Tell the clocks of requests whose receipts can't be written."""
+        attempt = order.tries * ATTEMPTS + activity.info().attempt
+        for one in order.waiting:
+            if (failure := done.failed.get(one.namespace)) is not None:
+                await self._answers.note(one, attempt, failure.kind, str(failure), order.backoff)
+
+    async def _newest(self, order: Record, ordered: RoundView) -> RoundView:
+        """Look again when this is not the first try: the ledger may show something else by now.
+
+        Raises:
+            ApplicationError: it shows no inclusion any more; given back at once, since the pen will say what to write.
+        """
+        if activity.info().attempt == 1:
+            return ordered
+        view = await self._look(order, ordered)
+        if view.state is not RoundState.INCLUDED:
+            message = f"round {order.round_id} is {view.state} now on {order.target}: {view.message or 'see the ledger'}"
+            raise ApplicationError(message, type=FailureKind.NETWORK.value, non_retryable=True)
+        return view
+
+    async def _look(self, order: Record, seen: RoundView | None = None) -> RoundView:
+        """Look at a round; one that was seen in a block stays there while that block is canonical."""
+        anchoring = await self._targets.open(order.target)
+        watched = await asyncio.to_thread(self._files.rounds(order.target).watched, order.round_id)
+        if seen is not None and seen.block is not None:
+            included = {"state": seen.state, "tx_ref": seen.tx_ref, "block": seen.block}
+            watched = watched.model_copy(update=included)
+        (view,) = await anchoring.look([watched])
+        return view
+
+    async def _closed(self, order: Record) -> RoundView:
+        """Look at a closed round's ledger entry again: its receipts are to be rebuilt."""
+        view = await self._look(order, await asyncio.to_thread(self._seen, order))
+        if view.state is not RoundState.INCLUDED:
+            message = (
+                f"round {order.round_id} was closed as final, but its transaction is {view.state} now on "
+                f"{order.target}: {view.message or 'see the ledger'}"
+            )
+            raise NetworkFailure(message)
+        return view
+
+    def _seen(self, order: Record) -> RoundView | None:
+        """Return what a closed round's end says of its block: a ledger's node may have forgotten the transaction."""
+        closed = self._files.rounds(order.target).closed(order.round_id)
+        if closed is None or not closed.block_hash or closed.block_time is None:
+            return None
+        return RoundView(
+            round_id=order.round_id,
+            state=RoundState.INCLUDED,
+            tx_ref=closed.tx_ref,
+            block=BlockRef(number=closed.block, hash=closed.block_hash, time=closed.block_time),
+        )
+
+    def _raw(self, order: Record, tx_ref: str) -> str:
+        for candidate in self._files.rounds(order.target).candidates(order.round_id):
+            if candidate.tx_ref == tx_ref:
+                return candidate.raw
+        message = (
+            f"no stored candidate of round {order.round_id} has hash {tx_ref}; restore out/rounds"
+        )
+        raise NetworkFailure(message)
+
+    def _with_stored(self, order: Record, manifest: Manifest) -> WatchedRound:
+        """Return a round with what a receipt of it carries: a ledger that forgot it completes that one all the same."""
+        watched = self._files.rounds(order.target).watched(order.round_id)
+        for entry in islice(entries(self._files, order, manifest), STORED_LOOKED_AT):
+            try:
+                stored = self._files.receipts.read(
+                    entry.request.namespace, entry.leaf.batch_id, order.target
+                )
+            except InvalidValue:
+                continue
+            if stored is not None and stored.metadata.round == order.round_id:
+                return watched.model_copy(update={"stored": stored.scheme_evidence})
+        return watched
+
+    def _write_all(
+        self,
+        order: Record,
+        manifest: Manifest,
+        view: RoundView,
+        evidence: Evidence,
+        least_depth: int,
+    ) -> Done:
+        done = Done()
+        revision = order.revision
+        if order.state is RecordState.CLOSED:
+            revision = (
+                self._files.rounds(order.target).closed_revision(order.round_id) or order.revision
+            )
+        every = list(entries(self._files, order, manifest, least_depth))
+        riders = [entry.rider for entry in every if entry.rides]
+        self._files.rounds(order.target).add_riders(order.round_id, riders)
+        for entry in every:
+            if order.state is RecordState.CLOSED and (kept := self._kept(order, entry)):
+                done.receipts.append(kept)
+                continue
+            receipt = anchor_receipt(
+                entry, order, view, evidence, now=datetime.now(UTC), revision=revision
+            )
+            try:
+                written = self._files.receipts.write(receipt)
+            except NetworkFailure as failure:
+                done.failed.setdefault(entry.request.namespace, failure)
+                continue
+            if written is Written.NEWER_EXISTS:
+                done.newer = True
+                if order.state is not RecordState.CLOSED:
+                    return done
+            done.receipts.append(receipt)
+        self._derive(done.receipts)
+        return done
+
+    def _kept(self, order: Record, entry: Entry) -> AnchorReceipt | None:
+        """Return a receipt of a closed round that is not gone: final ones are never written anew (X9)."""
+        try:
+            stored = self._files.receipts.read(
+                entry.request.namespace, entry.leaf.batch_id, order.target
+            )
+        except InvalidValue:
+            return None
+        if stored is None or not stored.is_final or stored.metadata.round != order.round_id:
+            return None
+        return stored if stored.root == entry.leaf.root else None
+
+    def _derive(self, receipts: Sequence[AnchorReceipt]) -> None:
+        """Bring event receipts and the Remembrancer up to date."""
+        direct = {(one.metadata.batch_id, one.root) for one in receipts if one.is_direct}
+        for batch_id, root in sorted(direct):
+            self._files.receipts.derive_event_receipts(batch_id, root)
+        self._files.remembrancer.append(*(one for one in receipts if one.is_final))
+
+    # --- other states ----------------------------------------------------------------------------------------------
+
+    def _write_reorged(self, order: Record) -> Recorded:
+        """Say of every receipt of the round that its block left the chain."""
+        manifest = self._files.rounds(order.target).read_manifest(order.round_id)
+        count = 0
+        for entry in entries(self._files, order, manifest):
+            old = self._files.receipts.read(
+                entry.request.namespace, entry.leaf.batch_id, order.target
+            )
+            if old is None or old.metadata.round != order.round_id:
+                continue
+            written = self._files.receipts.write(reorged(old, order.revision, datetime.now(UTC)))
+            if written is Written.NEWER_EXISTS:
+                return Recorded(newer=True)
+            self._derive([old])
+            count += 1
+        return Recorded(receipts=count)
+
+    def _close_lost(self, order: Record) -> Recorded:
+        self._close(order, RoundOutcome.LOST)
+        return Recorded()
+
+    def _close_final(self, order: Record, view: RoundView) -> None:
+        self._close(order, RoundOutcome.FINAL, view)
+
+    def _close(self, order: Record, outcome: RoundOutcome, view: RoundView | None = None) -> None:
+        block = view.block if view is not None else None
+        rounds = self._files.rounds(order.target)
+        rounds.close(
+            order.round_id,
+            Closed(
+                outcome=outcome,
+                tx_ref=view.tx_ref if view is not None else "",
+                block=block.number if block is not None else 0,
+                block_hash=block.hash if block is not None else "",
+                block_time=block.time if block is not None else None,
+                revision=order.revision,
+                sequence=order.reservation.sequence if order.reservation else None,
+                account=order.reservation.account if order.reservation else "",
+                candidates=order.candidates if outcome is RoundOutcome.LOST else 0,
+                closed_at=datetime.now(UTC),
+            ),
+        )

@@ -1,0 +1,131 @@
+"""The place where waiting `anchor` activities are answered: by workflow id and activity id, never by task token.
+
+A token goes stale with every retry, time-out and continue-as-new. NOT_FOUND means that nobody asks at the moment: the
+receipt remains the answer.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from temporalio import activity
+from temporalio.client import AsyncActivityCancelledError, AsyncActivityHandle, Client
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.failures import ladder
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.messages import (
+    AnchorOutcome,
+    AnchorRequest,
+    BackoffSettings,
+    ReportFailure,
+)
+from vaultmesh.domain.names import NOTE_FAILURE, namespace_workflow_id
+from vaultmesh.domain.namespaces.state import failure_note
+from vaultmesh.domain.target import Target
+from vaultmesh.process.metrics import Metrics
+
+_LOG = logging.getLogger(__name__)
+AT_ONCE = 32
+"""Answers under way at the same time: the server takes about 1,000 a second."""
+_GONE = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION)
+
+
+class Answers:
+    """Answers requests through a client."""
+
+    def __init__(self, client: Client, metrics: Metrics) -> None:
+        """Answer through a client."""
+        self._client = client
+        self.metrics = metrics
+        self._at_once = asyncio.Semaphore(AT_ONCE)
+
+    def _waiting(self, request: AnchorRequest) -> AsyncActivityHandle:
+        return self._client.get_async_activity_handle(
+            workflow_id=namespace_workflow_id(request.namespace),
+            run_id=None,
+            activity_id=request.id,
+        )
+
+    async def complete(
+        self, target: Target, answers: Sequence[tuple[AnchorRequest, AnchorOutcome]]
+    ) -> None:
+        """End each request with its outcome; who does not wait any more is left alone."""
+        await asyncio.gather(
+            *(self._complete(target, request, outcome) for request, outcome in answers)
+        )
+
+    async def _complete(
+        self, target: Target, request: AnchorRequest, outcome: AnchorOutcome
+    ) -> None:
+        async with self._at_once:
+            try:
+                await self._waiting(request).complete(outcome)
+            except RPCError as error:
+                if error.status not in _GONE:
+                    raise
+                return
+        self.metrics.ended(request, target, outcome)
+        _LOG.info(
+            "anchor success" if outcome.batch_count else "anchor ended",
+            extra={
+                "ns": request.namespace,
+                "label": request.cadence,
+                "target": str(target),
+                "batches": outcome.batch_count,
+                "tx": outcome.tx_ref,
+            },
+        )
+
+    async def fail(self, report: ReportFailure) -> None:
+        """Fail each request with its own place on the ladder, and tell its clock."""
+        await asyncio.gather(*(self._fail(report, request) for request in report.requests))
+
+    async def _fail(self, report: ReportFailure, request: AnchorRequest) -> None:
+        delay = ladder(report.backoff).delay(request.failures, report.kind)
+        error = ApplicationError(report.message, type=report.kind.value, next_retry_delay=delay)
+        async with self._at_once:
+            try:
+                handle = self._waiting(request)
+                await handle.heartbeat(request.failures)
+                await handle.fail(error)
+            except AsyncActivityCancelledError:
+                """An operator paused or reset it: it comes back by itself."""
+            except RPCError as refused:
+                if refused.status not in _GONE:
+                    raise
+            await self.note(request, request.failures, report.kind, report.message, report.backoff)
+        self.metrics.failed(request, report.target, report.kind)
+        _LOG.warning(
+            "anchor failed",
+            extra={
+                "err": report.message,
+                "ns": request.namespace,
+                "label": request.cadence,
+                "target": str(report.target),
+                "backoff": request.failures,
+                "retry_in": round(delay.total_seconds()),
+            },
+        )
+
+    async def note(
+        self,
+        request: AnchorRequest,
+        failures: int,
+        kind: FailureKind,
+        message: str,
+        backoff: BackoffSettings,
+    ) -> None:
+        """Tell a request's clock of a failure; a clock that is gone needs no telling."""
+        delay = ladder(backoff).delay(failures, kind)
+        note = failure_note(request, failures, kind, message, at=datetime.now(UTC), delay=delay)
+        try:
+            await self._client.get_workflow_handle(namespace_workflow_id(request.namespace)).signal(
+                NOTE_FAILURE, note
+            )
+        except RPCError as error:
+            if error.status not in _GONE:
+                raise
+            activity.logger.info("nobody waited for a failure report")

@@ -1,0 +1,227 @@
+"""Carries out an operator's decision about a round, where evidence can't decide.
+
+1. What speaks against it is looked for first: nothing is given up whose bytes could still be mined, or that somebody shows.
+2. The decision is written into the round's folder, exclusively and durably, before anything acts on it. The same decision
+   again changes nothing, so an attempt that died is simply repeated.
+3. `recover`, `seal`, `reserve` and `sign` read it: neither a reset nor the loss of Temporal's database forgets it.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pydantic import JsonValue
+from temporalio import activity
+
+from activities.anchoring.stores import Files
+from activities.anchoring.targets import Targets
+from activities.failures import decided_by_the_pen
+from vaultmesh.domain.aggregator.decisions import Decision, Resolved
+from vaultmesh.domain.aggregator.ledger_messages import Reservation
+from vaultmesh.domain.aggregator.messages import Resolution, Resolve
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.rounds.manifest import ROUND_ID_DIGITS, Candidate
+from vaultmesh.ledgers.driver import Anchoring, Fate
+from vaultmesh.storage.rounds import RoundStore
+
+DECIDED_BEFORE = "it was decided before"
+_ROUND_ID = re.compile(rf"[0-9a-f]{{{ROUND_ID_DIGITS}}}")
+
+
+class Resolving:
+    """Adapter of the port `resolve`."""
+
+    def __init__(self, files: Files, targets: Targets) -> None:
+        """Decide over the rounds of the files; look through the opened targets."""
+        self._files = files
+        self._targets = targets
+
+    @activity.defn(name="resolve")
+    async def resolve(self, order: Resolve) -> Resolution:
+        """Write one decision; idempotent by round, decision and reservation."""
+        with decided_by_the_pen():
+            if not _ROUND_ID.fullmatch(order.round_id):
+                message = f"{order.round_id!r} is no round: write the {ROUND_ID_DIGITS} hex digits that status shows"
+                raise InvalidValue(message)
+            anchoring = await self._targets.open(order.target)
+            match order.decision:
+                case Decision.LOST:
+                    return await self._lose(order, anchoring)
+                case Decision.ADOPTED:
+                    return await self._adopt(order, anchoring)
+                case Decision.FORGOTTEN:
+                    return await self._forget(order, anchoring)
+
+    # --- lost ----------------------------------------------------------------------------------
+
+    async def _lose(self, order: Resolve, anchoring: Anchoring) -> Resolution:
+        rounds = self._files.rounds(order.target)
+        candidates = await asyncio.to_thread(_open_candidates, rounds, order.round_id)
+        newest = candidates[-1].reservation
+        if await asyncio.to_thread(rounds.is_given_up, order.round_id, newest):
+            return Resolution(lines=[DECIDED_BEFORE])
+        fate = await anchoring.fate(_reservation(newest), _of_reservation(candidates))
+        if fate.shown:
+            message = f"round {order.round_id} is not lost: {fate.shown}; wait for it, or --adopt what is shown"
+            raise InvalidValue(message)
+        if fate.unused:
+            message = f"round {order.round_id} is not lost: its bytes could still be mined, since {fate.unused}"
+            raise InvalidValue(message)
+        return await self._write(order, fate.lines, reservation=newest)
+
+    # --- adopted -------------------------------------------------------------------------------
+
+    async def _adopt(self, order: Resolve, anchoring: Anchoring) -> Resolution:
+        rounds = self._files.rounds(order.target)
+        candidates = await asyncio.to_thread(_open_candidates, rounds, order.round_id)
+        newest = candidates[-1].reservation
+        if await asyncio.to_thread(_is_adopted, rounds, order):
+            return Resolution(lines=[DECIDED_BEFORE])
+        if any(one.tx_ref == order.tx_ref.lower() for one in candidates):
+            message = (
+                f"{order.tx_ref} is a candidate of round {order.round_id} already; it is watched"
+            )
+            raise InvalidValue(message)
+        found = await anchoring.adoptable(_reservation(newest), order.tx_ref)
+        candidate = Candidate.model_validate(
+            {
+                "n": candidates[-1].n + 1,
+                "reservation": newest,
+                "terms": found.terms,
+                "raw": found.raw,
+                "hash": found.tx_ref,
+            }
+        )
+        lines = (f"{found.tx_ref} spends the reservation and carries the commitment",)
+        done = await self._write(order, lines, reservation=newest, candidate=candidate)
+        await asyncio.to_thread(rounds.complete_adoptions, order.round_id)
+        return done
+
+    # --- forgotten -----------------------------------------------------------------------------
+
+    async def _forget(self, order: Resolve, anchoring: Anchoring) -> Resolution:
+        rounds = self._files.rounds(order.target)
+        if await asyncio.to_thread(rounds.is_forgotten, order.round_id):
+            return Resolution(lines=[DECIDED_BEFORE])
+        reason = await asyncio.to_thread(self._why_unread, order)
+        lines = [reason, *await self._fate_of_unread(order, anchoring)]
+        return await self._write(order, lines)
+
+    def _why_unread(self, order: Resolve) -> str:
+        """Return why a round can't be read.
+
+        Raises:
+            InvalidValue: it can, or nobody knows of it.
+        """
+        damaged = self._files.damaged(order.target)
+        damaged.look()
+        reason = damaged.reason(order.round_id)
+        if reason:
+            return reason
+        rounds = self._files.rounds(order.target)
+        if not rounds.count(order.round_id):
+            if self._files.receipts.of_rounds(order.target, {order.round_id}):
+                return "receipts name it, and its folder is gone"
+            message = f"nobody knows round {order.round_id} of {order.target}: it has no candidate, and no receipt names it"
+            raise InvalidValue(message)
+        message = (
+            f"round {order.round_id} can be read, or is known from elsewhere: nothing is held back for it, and nothing is to be "
+            "given up"
+        )
+        raise InvalidValue(message)
+
+    async def _fate_of_unread(self, order: Resolve, anchoring: Anchoring) -> Sequence[str]:
+        """Return what the ledger shows of a round that may be on its way.
+
+        Raises:
+            InvalidValue: its bytes could still be mined.
+        """
+        rounds = self._files.rounds(order.target)
+        try:
+            closed = await asyncio.to_thread(rounds.closed, order.round_id)
+        except InvalidValue:
+            closed = None
+        if closed is not None:
+            return [f"it was closed as {closed.outcome.value}"]
+        try:
+            candidates = await asyncio.to_thread(rounds.candidates, order.round_id)
+        except InvalidValue as error:
+            return [f"nobody can tell what it signed: {error}"]
+        if not candidates:
+            return ["nobody can tell what it signed"]
+        newest = candidates[-1].reservation
+        fate: Fate = await anchoring.fate(_reservation(newest), _of_reservation(candidates))
+        if fate.unused:
+            message = f"round {order.round_id} can't be given up yet: its bytes could still be mined, since {fate.unused}"
+            raise InvalidValue(message)
+        return [*fate.lines, *([fate.shown] if fate.shown else [])]
+
+    # --- the decision --------------------------------------------------------------------------
+
+    async def _write(
+        self,
+        order: Resolve,
+        lines: Sequence[str],
+        *,
+        reservation: dict[str, JsonValue] | None = None,
+        candidate: Candidate | None = None,
+    ) -> Resolution:
+        document = {
+            "decision": order.decision,
+            "txRef": order.tx_ref.lower(),
+            "by": order.by,
+            "decidedAt": datetime.now(UTC),
+            "evidence": tuple(lines),
+            "reservation": reservation,
+            "candidate": candidate,
+        }
+        resolved = Resolved.model_validate(document)
+        path = await asyncio.to_thread(
+            self._files.rounds(order.target).resolve, order.round_id, resolved
+        )
+        told = {
+            "target": str(order.target),
+            "round": order.round_id,
+            "decision": order.decision.value,
+            "by": order.by,
+            "file": path,
+        }
+        activity.logger.warning("operator decided about a round", extra=told)
+        return Resolution(path=path, lines=list(lines))
+
+
+def _open_candidates(rounds: RoundStore, round_id: str) -> list[Candidate]:
+    """Return an open round's candidates.
+
+    Raises:
+        InvalidValue: it can't be read, was never signed, or has ended.
+    """
+    closed, candidates = rounds.closed(round_id), rounds.candidates(round_id)
+    if not candidates:
+        message = f"{rounds.folder}/{round_id} has no candidate: nothing was ever signed for it"
+        raise InvalidValue(message)
+    if closed is not None:
+        message = f"round {round_id} has ended as {closed.outcome.value}; nothing is to be decided"
+        raise InvalidValue(message)
+    rounds.read_manifest(round_id)
+    return candidates
+
+
+def _is_adopted(rounds: RoundStore, order: Resolve) -> bool:
+    """Say whether this transaction was adopted before; completes that if it was cut off."""
+    rounds.complete_adoptions(order.round_id)
+    adopted = (
+        one for one in rounds.resolutions(order.round_id) if one.decision is Decision.ADOPTED
+    )
+    return any(one.tx_ref.lower() == order.tx_ref.lower() for one in adopted)
+
+
+def _reservation(stored: dict[str, JsonValue]) -> Reservation:
+    return Reservation.model_validate(stored)
+
+
+def _of_reservation(candidates: Sequence[Candidate]) -> list[str]:
+    """Return what the ledger may know the newest reservation's candidates by."""
+    newest = candidates[-1].reservation
+    return [one.tx_ref for one in candidates if one.reservation == newest]

@@ -1,0 +1,292 @@
+"""The place where it is decided what goes into a round: every owed batch of every request, once, and nothing twice.
+
+1. A leaf that an open round holds rides with it; one that a closed round holds gets its receipt from there (X11).
+2. A root that our own direct commitment holds is not committed again.
+3. Leaves of lost rounds come first, then the oldest batches.
+4. What a round that can't be read may hold is not sealed again (`activities.anchoring.damage`).
+"""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from temporalio import activity
+
+from activities.anchoring.provider_memory import forgotten
+from activities.anchoring.stores import Files
+from activities.anchoring.targets import Targets
+from activities.failures import decided_by_the_pen
+from vaultmesh.domain.aggregator.messages import Refusal, RoundRequests, Seal, Sealed, SealedRound
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.messages import AnchorRequest
+from vaultmesh.domain.rounds.leaf import SALT_BYTES, Leaf
+from vaultmesh.domain.rounds.manifest import Manifest, OwedLeaf, RoundRequest, compose, round_id
+from vaultmesh.ledgers.driver import Anchoring, StaleCaller
+from vaultmesh.storage.batches import BatchRef
+from vaultmesh.storage.rounds import RoundStore
+
+OTHER_ROOT = "the workers of task queues scheduler and anchors see different roots; give both the same VMSH_ROOT"
+
+
+class Sealing:
+    """Adapter of the port `seal`."""
+
+    def __init__(self, files: Files, targets: Targets) -> None:
+        """Seal what the files owe."""
+        self._files = files
+        self._targets = targets
+
+    @activity.defn(name="seal")
+    async def seal(self, order: Seal) -> Sealed:
+        """Decide one round and write its manifest; a manifest that a lost result left behind means nothing."""
+        with decided_by_the_pen():
+            anchoring = await self._targets.open(order.target)
+            sealed = await asyncio.to_thread(_Sealer(self._files, anchoring, order).seal)
+            problems = [*sealed.problems, *await forgotten(self._files, order.target, anchoring)]
+        return sealed.model_copy(update={"problems": problems})
+
+
+_LOST = (-1, "")
+"""Age order of a lost round's leaf that nobody owes yet: before everything else."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was found out about the requests of one order."""
+
+    owed: dict[Leaf, OwedLeaf] = field(default_factory=dict)
+    owing: dict[Leaf, set[int]] = field(default_factory=dict)
+    """Positions of the requests that owe a leaf."""
+    ages: dict[Leaf, tuple[int, str]] = field(default_factory=dict)
+    """What owed leaves are sorted by: oldest first, and before all others those of lost rounds, which have none."""
+    riders: dict[str, set[int]] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+    held_back: dict[int, list[str]] = field(default_factory=dict)
+    """Why batches of a request are not sealed again, although no round that can be read holds them."""
+
+    def concerned(self) -> set[int]:
+        """Return the requests that owe or ride."""
+        positions: set[int] = set()
+        return positions.union(*self.owing.values(), *self.riders.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Why a leaf is not to be sealed."""
+
+    by: str = ""
+    """The round that holds it; empty if only a round that can't be read may."""
+    reason: str = ""
+
+
+class _Sealer:
+    """Seals one order; blocks."""
+
+    def __init__(self, files: Files, anchoring: Anchoring, order: Seal) -> None:
+        self._files = files
+        self._anchoring = anchoring
+        self._order = order
+        self._rounds: RoundStore = files.rounds(order.target)
+        self._damaged = files.damaged(order.target)
+        self._found = _Found()
+        self._problems: list[str] = []
+
+    def seal(self) -> Sealed:
+        """Return what the pen is to do with each request."""
+        self._problems = self._damaged.look(self._order.requests)
+        try:
+            self._files.require_known(self._order.target, self._order.rounds)
+        except StaleCaller as stale:
+            activity.logger.warning("caller is behind the storage", extra={"reason": str(stale)})
+            return Sealed(stale=True)
+        self._take_lost()
+        for position, request in enumerate(self._order.requests):
+            self._take(position, request)
+        chosen = self._chosen()
+        self._refuse_held_back()
+        return self._result(self._write(chosen) if chosen else None)
+
+    def _refuse_held_back(self) -> None:
+        """Refuse who owes nothing but what is held back; the others are answered for the rest."""
+        concerned = self._found.concerned()
+        for position, reasons in self._found.held_back.items():
+            if position not in concerned:
+                self._found.refused[position] = "; ".join(dict.fromkeys(reasons[:3]))
+
+    # --- what is owed ----------------------------------------------------------------------------------------------
+
+    def _take_lost(self) -> None:
+        """Owe the leaves of lost rounds again, for the requests that their manifests name."""
+        for lost in self._order.reseal:
+            since = self._rounds.signed_at(lost)
+            for leaf in self._rounds.read_manifest(lost).leaves:
+                if not self._held(leaf.leaf, 0, since=since):
+                    self._owe(leaf.leaf, leaf.requests)
+
+    def _take(self, position: int, request: AnchorRequest) -> None:
+        if request.root_id and request.root_id != self._files.root_id():
+            self._found.refused[position] = OTHER_ROOT
+            return
+        found = self._files.owed(request.namespace, self._order.target, request.batches)
+        for ref in found.owed:
+            self._take_batch(position, request, ref)
+        if found.refused and not found.owed:
+            self._found.refused[position] = "; ".join(str(refused) for refused in found.refused[:3])
+
+    def _take_batch(self, position: int, request: AnchorRequest, ref: BatchRef) -> None:
+        leaf = Leaf(ref.leaf_namespace, ref.batch_id, ref.root)
+        if leaf not in self._found.owed:
+            held = self._held(leaf, ref.created_at)
+            if held is not None and held.by:
+                self._found.riders.setdefault(held.by, set()).add(position)
+                return
+            if held is not None:
+                self._found.held_back.setdefault(position, []).append(held.reason)
+                return
+        depth = max(request.required_depth, self._anchoring.confirmations)
+        own = RoundRequest(
+            namespace=request.namespace,
+            cadence=request.cadence,
+            slot=request.slot,
+            required_depth=depth,
+        )
+        self._owe(leaf, (own,))
+        self._found.ages.setdefault(leaf, ref.age_order)
+        self._found.owing.setdefault(leaf, set()).add(position)
+
+    def _owe(self, leaf: Leaf, requests: Sequence[RoundRequest]) -> None:
+        """Owe a leaf for these requests, and for those that owe it already."""
+        known = self._found.owed.get(leaf)
+        merged = dict.fromkeys((*(known.requests if known else ()), *requests))
+        self._found.owed[leaf] = OwedLeaf(
+            namespace=leaf.namespace, batch_id=leaf.batch_id, root=leaf.root, requests=tuple(merged)
+        )
+
+    def _held(self, leaf: Leaf, created_at: int, *, since: float = 0.0) -> "_Held | None":
+        """Return what keeps a leaf from being sealed: a round that holds it, or one that may and can't be read."""
+        try:
+            holder = self._holder(leaf)
+        except InvalidValue as error:  # it was known to hold the leaf before it was damaged
+            return _Held(reason=str(error))
+        if holder is not None:
+            return _Held(by=holder)
+        reason = self._damaged.held_back(leaf, created_at, since=since)
+        return None if reason is None else _Held(reason=reason)
+
+    def _holder(self, leaf: Leaf) -> str | None:
+        """Return the round, not a lost one, that commits to a leaf or directly to its root."""
+        holder = self._rounds.find_leaf(leaf, besides=self._order.reseal) or self._rounds.find_root(
+            leaf.root
+        )
+        return None if holder in self._order.reseal else holder
+
+    # --- the round -------------------------------------------------------------------------------------------------
+
+    def _chosen(self) -> list[OwedLeaf]:
+        """Return what goes into the round: the oldest leaves, but those that are anchored in a round that is gone."""
+        most, found = self._anchoring.pen_settings.max_leaves, self._found
+        oldest_first = sorted(found.owed.values(), key=lambda one: found.ages.get(one.leaf, _LOST))
+        chosen: list[OwedLeaf] = []
+        for one in oldest_first:
+            if len(chosen) == most:
+                break
+            reason = self._damaged.anchored_in_a_lost_folder(one.leaf)
+            if reason is None:
+                chosen.append(one)
+                continue
+            del found.owed[one.leaf]
+            for position in found.owing.pop(one.leaf, ()):
+                found.held_back.setdefault(position, []).append(reason)
+        return chosen
+
+    def _write(self, chosen: list[OwedLeaf]) -> Manifest:
+        """Compose the round and write its manifest, exclusively and durably."""
+        manifest = self._composed(chosen)
+        if self._rounds.create_manifest(manifest):
+            return manifest
+        return self._rounds.read_manifest(manifest.round_id)
+
+    def _composed(self, owed: list[OwedLeaf]) -> Manifest:
+        """Compose the round; what was given up as a direct commitment goes into a tree: the former's folder is taken."""
+        target, mode = self._order.target, self._anchoring.aggregation
+        given_up = [
+            one for one in owed if self._rounds.is_forgotten(round_id(target, one.root.digest))
+        ]
+        if given_up:
+            owed, mode = given_up, "always"
+        return compose(target, owed, mode, lambda: secrets.token_bytes(SALT_BYTES))
+
+    def _result(self, manifest: Manifest | None) -> Sealed:
+        found = self._found
+        held = self._held_by(manifest)
+        mine = {position for leaf in held for position in found.owing.get(leaf, ())}
+        partial = {
+            position
+            for leaf, positions in found.owing.items()
+            if leaf not in held
+            for position in positions
+        }
+        everybody = set(range(len(self._order.requests)))
+        return Sealed(
+            round=self._sealed_round(manifest) if manifest else None,
+            requests=sorted(mine),
+            partial=sorted(partial),
+            riders=[
+                RoundRequests(round_id=holder, requests=sorted(positions - mine))
+                for holder, positions in found.riders.items()
+                if positions - mine
+            ],
+            rebuild=self._rebuild(mine),
+            covered=sorted(everybody - found.concerned() - set(found.refused)),
+            refused=[
+                Refusal(request=position, reason=reason)
+                for position, reason in found.refused.items()
+            ],
+            resealed=self._resealed(held),
+            settings=self._anchoring.pen_settings,
+            problems=self._problems,
+        )
+
+    def _rebuild(self, mine: set[int]) -> RoundRequests | None:
+        """Return what is to be written again beside the new round; its recording looks for further rounds itself."""
+        missing = {
+            holder: positions & mine
+            for holder, positions in self._found.riders.items()
+            if positions & mine and self._rounds.closed(holder) is not None
+        }
+        if not missing:
+            return None
+        return RoundRequests(
+            round_id=next(iter(missing)), requests=sorted(set().union(*missing.values()))
+        )
+
+    def _held_by(self, manifest: Manifest | None) -> set[Leaf]:
+        """Return the owed leaves that the new round commits to; a direct one holds every leaf of its root."""
+        if manifest is None:
+            return set()
+        if manifest.aggregation is None:
+            return {leaf for leaf in self._found.owed if leaf.root == manifest.commitment}
+        return set(manifest.positions)
+
+    def _resealed(self, held: set[Leaf]) -> list[str]:
+        def is_safe(leaf: Leaf) -> bool:
+            other = None if leaf in held else self._held(leaf, 0)
+            return leaf in held or (other is not None and bool(other.by))
+
+        return [
+            lost
+            for lost in self._order.reseal
+            if all(is_safe(leaf.leaf) for leaf in self._rounds.read_manifest(lost).leaves)
+        ]
+
+    def _sealed_round(self, manifest: Manifest) -> SealedRound:
+        depths = {one.required_depth for leaf in self._found.owed.values() for one in leaf.requests}
+        return SealedRound(
+            round_id=manifest.round_id,
+            commitment=manifest.commitment.receipt_form,
+            label=manifest.label,
+            leaves=len(manifest.leaves),
+            required_depths=sorted({*manifest.required_depths, *depths}),
+            candidates=len(self._rounds.candidates(manifest.round_id)),
+        )

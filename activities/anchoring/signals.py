@@ -1,0 +1,134 @@
+"""The place where a worker gathers the requests of many namespaces into one signal to a target's pen."""
+
+import asyncio
+from collections.abc import Sequence
+
+from temporalio.client import Client
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.service import RPCError
+
+from vaultmesh.domain.aggregator.state import PenInput
+from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.messages import AnchorAsk, AnchorRequest, BackoffSettings
+from vaultmesh.domain.names import (
+    AGGREGATOR_WORKFLOW,
+    ATTRIBUTE_TARGET,
+    ENQUEUE,
+    SCHEDULER_QUEUE,
+    aggregator_workflow_id,
+)
+from vaultmesh.domain.target import Target
+
+GATHER_SECONDS = 0.05
+"""How long a signal waits for company: far below the collection window, far above the cost of a signal."""
+MOST_PER_SIGNAL = 500
+"""Requests in one signal: about 150 kB at the most."""
+
+_TARGET = SearchAttributeKey.for_keyword(ATTRIBUTE_TARGET)
+
+
+async def call_pen(
+    client: Client,
+    target: Target,
+    signal: str,
+    requests: Sequence[AnchorRequest | str],
+    *,
+    backoff: BackoffSettings,
+    continue_after_events: int,
+) -> None:
+    """Signal a target's pen a list, of requests or round ids, starting it if it does not run.
+
+    Raises:
+        NetworkFailure: Temporal did not take the signal.
+    """
+    try:
+        await client.start_workflow(
+            AGGREGATOR_WORKFLOW,
+            PenInput(target=target, backoff=backoff, continue_after_events=continue_after_events),
+            id=aggregator_workflow_id(str(target)),
+            task_queue=SCHEDULER_QUEUE,
+            start_signal=signal,
+            start_signal_args=[list(requests)],
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            search_attributes=TypedSearchAttributes([SearchAttributePair(_TARGET, str(target))]),
+            static_summary=f"pen of {target}",
+        )
+    except RPCError as error:
+        message = f"the pen of {target} could not be signalled: {error.message}"
+        raise NetworkFailure(message) from error
+
+
+async def start_pen(
+    client: Client, target: Target, *, backoff: BackoffSettings, continue_after_events: int
+) -> None:
+    """Start a target's pen unless it runs."""
+    await client.start_workflow(
+        AGGREGATOR_WORKFLOW,
+        PenInput(target=target, backoff=backoff, continue_after_events=continue_after_events),
+        id=aggregator_workflow_id(str(target)),
+        task_queue=SCHEDULER_QUEUE,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        search_attributes=TypedSearchAttributes([SearchAttributePair(_TARGET, str(target))]),
+        static_summary=f"pen of {target}",
+    )
+
+
+class Collector:
+    """Gathers asks per target and sends them together; an ask is done once its signal is accepted."""
+
+    def __init__(self, client: Client) -> None:
+        """Send through a client."""
+        self._client = client
+        self._waiting: dict[Target, list[tuple[AnchorAsk, asyncio.Future[None]]]] = {}
+        self._flushing: dict[Target, asyncio.Task[None]] = {}
+
+    async def send(self, ask: AnchorAsk) -> None:
+        """Have a request signalled to its target's pen.
+
+        Raises:
+            NetworkFailure: Temporal did not take the signal.
+        """
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(ask.target, []).append((ask, accepted))
+        if ask.target not in self._flushing:
+            self._flushing[ask.target] = asyncio.create_task(self._flush(ask.target))
+        await accepted
+
+    async def _flush(self, target: Target) -> None:
+        try:
+            while self._waiting.get(target):
+                await asyncio.sleep(GATHER_SECONDS)
+                waiting = self._waiting[target]
+                taken, self._waiting[target] = waiting[:MOST_PER_SIGNAL], waiting[MOST_PER_SIGNAL:]
+                await self._signal(target, taken)
+        finally:
+            del self._flushing[target]
+
+    async def _signal(
+        self, target: Target, taken: list[tuple[AnchorAsk, asyncio.Future[None]]]
+    ) -> None:
+        first = taken[0][0]
+        try:
+            await call_pen(
+                self._client,
+                target,
+                ENQUEUE,
+                [ask.request for ask, _ in taken],
+                backoff=first.backoff,
+                continue_after_events=first.continue_after_events,
+            )
+        except NetworkFailure as failure:
+            for _, accepted in taken:
+                if not accepted.done():
+                    accepted.set_exception(failure)
+            return
+        for _, accepted in taken:
+            if not accepted.done():
+                accepted.set_result(None)

@@ -1,0 +1,186 @@
+"""The place where a namespace is operated: `pause`, `resume`, `force` and `unregister`, all of them updates.
+
+An update answers, where a signal is only sent: the operator learns at once what became of it.
+"""
+
+import argparse
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import JsonValue
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from temporalio.client import Client
+
+from vaultmesh.cli import output, temporal
+from vaultmesh.domain.names import FORCE_ANCHOR, PAUSE, RESUME, STOP
+from vaultmesh.domain.status import NamespaceView
+from vaultmesh.process.client import connect
+from vaultmesh.process.settings import Settings
+
+POLL_SECONDS = 0.5
+
+
+def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
+    """Add the commands `pause`, `resume`, `force` and `unregister`."""
+    pause = _command(
+        subparsers,
+        "pause",
+        "start no new anchors of a namespace",
+        "dao:vaultmesh --reason maintenance",
+        run_pause,
+    )
+    pause.add_argument("--cadence", metavar="C", help="only this cadence")
+    pause.add_argument("--reason", metavar="R", default="", help="why; shown in status")
+    resume = _command(
+        subparsers,
+        "resume",
+        "start anchors of a namespace again",
+        "dao:vaultmesh --cadence fast",
+        run_resume,
+    )
+    resume.add_argument("--cadence", metavar="C", help="only this cadence")
+    force = _command(
+        subparsers, "force", "anchor now whatever is owed", "dao:vaultmesh fast --wait", run_force
+    )
+    force.add_argument("cadence", nargs="?", metavar="CADENCE", help="only this cadence")
+    force.add_argument("--wait", action="store_true", help="until everything owed is included")
+    force.add_argument("--reason", metavar="R", default="", help="why; kept in the history")
+    unregister = _command(
+        subparsers,
+        "unregister",
+        "stop a namespace's workflow once what is in flight is done",
+        "dao:vaultmesh",
+        run_unregister,
+    )
+    unregister.add_argument("--reason", metavar="R", default="", help="why; kept in the history")
+
+
+def _command(
+    subparsers: Any,  # noqa: ANN401 - argparse's action has no public type
+    name: str,
+    what: str,
+    example: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=f"example: python starter.py {name} {example}",
+    )
+    parser.add_argument("namespace", metavar="N", help="the namespace")
+    parser.add_argument("--json", action="store_true", help="print the new state as JSON")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run_pause(arguments: argparse.Namespace) -> int:
+    """Pause a namespace or one of its cadences."""
+    return temporal.run(_operate(arguments, PAUSE))
+
+
+def run_resume(arguments: argparse.Namespace) -> int:
+    """Resume a namespace or one of its cadences."""
+    return temporal.run(_operate(arguments, RESUME))
+
+
+def run_force(arguments: argparse.Namespace) -> int:
+    """Anchor now; with `--wait` end when everything owed is included."""
+    return temporal.run(_operate(arguments, FORCE_ANCHOR))
+
+
+def run_unregister(arguments: argparse.Namespace) -> int:
+    """Stop a namespace's clock."""
+    return temporal.run(_operate(arguments, STOP))
+
+
+async def _operate(arguments: argparse.Namespace, verb: str) -> int:
+    Settings.from_environment(os.environ)
+    client = await connect()
+    name, cadence = arguments.namespace, getattr(arguments, "cadence", None)
+    await _require_known(client, name, cadence)
+    given = {"cadence": cadence, "reason": getattr(arguments, "reason", "")}
+    argument: dict[str, JsonValue] = {key: value for key, value in given.items() if value}
+    view = await temporal.order(client, name, verb, argument)
+    if getattr(arguments, "wait", False):
+        view = await _until_answered(client, name, cadence)
+    if arguments.json:
+        output.print_json(view.model_dump(mode="json"))
+    else:
+        _say(verb, view, cadence)
+    return output.SUCCESS
+
+
+async def _require_known(client: Client, name: str, cadence: str | None) -> None:
+    """Raise `Refusal` unless the namespace has a clock, `Usage` unless it has the cadence."""
+    view = await temporal.namespace_status(client, name)
+    if view is None:
+        raise temporal.unknown_namespace(name)
+    if cadence is not None and cadence not in view.cadences:
+        there = ", ".join(view.cadences)
+        message = f"{cadence!r} is none of the cadences of {name}; there are: {there}"
+        raise output.Usage(message)
+
+
+def _say(verb: str, view: NamespaceView, cadence: str | None) -> None:
+    labels = [cadence] if cadence else list(view.cadences)
+    if verb == STOP:
+        print(f"{view.namespace}: stopping; what is in flight is finished first")
+        return
+    for label in labels:
+        print(f"{view.namespace} {label}: {_state(view, label)}")
+
+
+def _state(view: NamespaceView, label: str) -> str:
+    if label in view.paused:
+        reason = view.paused[label].reason
+        return f"paused ({reason})" if reason else "paused"
+    shown = view.cadences[label]
+    if shown.in_flight is not None:
+        return f"anchor in flight, slot {shown.in_flight.slot}"
+    anchor = shown.last_anchor
+    where = f"; last anchor {anchor.tx_ref} in block {anchor.block}" if anchor else ""
+    return f"running{where}"
+
+
+# --- force --wait ------------------------------------------------------------------------------
+
+
+async def _until_answered(client: Client, name: str, cadence: str | None) -> NamespaceView:
+    """Poll until the cadences have nothing in flight: whatever was owed is in the ledger then."""
+    console = output.console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    shown = ""
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(f"{name}: asked", total=None)
+        while True:
+            view = await temporal.namespace_status(client, name)
+            if view is None:
+                raise temporal.unknown_namespace(name)
+            waiting = _waiting(view, cadence)
+            if not waiting:
+                return view
+            line = f"{name}: {'; '.join(waiting)}"
+            bar.update(task, description=line)
+            if not console.is_terminal and line != shown:
+                console.print(line, markup=False)
+            shown = line
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def _waiting(view: NamespaceView, cadence: str | None) -> list[str]:
+    """Return what is still waited for, one text per cadence."""
+    found: list[str] = []
+    for label in [cadence] if cadence else view.cadences:
+        shown = view.cadences.get(label)
+        if shown is None:
+            continue
+        if shown.in_flight is not None:
+            failure = shown.in_flight.last_failure
+            why = f" after {failure.kind}: {failure.message}" if failure else ""
+            found.append(f"{label} in flight{why}")
+    return found

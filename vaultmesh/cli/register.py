@@ -1,0 +1,271 @@
+"""The place where `setup` and `register` are: a Temporal namespace gets what it needs, namespaces get their temporal."""
+
+import argparse
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+
+from vaultmesh.cli import output, temporal
+from vaultmesh.cli.import_state import read_state
+from vaultmesh.cli.rooted import settings_with_root, tell_stand_in
+from vaultmesh.domain.names import STOP
+from vaultmesh.domain.namespaces.config import NamespaceSpec
+from vaultmesh.domain.receipts.receipt import SCHEMES as RECEIPT_SCHEMES
+from vaultmesh.process.client import connect
+from vaultmesh.process.config_files import (
+    NamespacesFile,
+    anchors_path,
+    load_anchors,
+    load_namespaces,
+    namespaces_path,
+)
+from vaultmesh.process.registration import (
+    Change,
+    NotRegistered,
+    NoWorker,
+    Registered,
+    register,
+    worker_polls,
+)
+from vaultmesh.process.search_attributes import NEEDED, ensure
+from vaultmesh.process.settings import Settings
+
+SHORTEST_RETENTION = timedelta(days=1)
+"""Below it, an aggregator's last run may be gone before anybody has looked at what went wrong."""
+_LOOK_SECONDS = 0.2
+_SHORTEST_LOOK = timedelta(seconds=1)
+
+
+def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
+    """Add the commands `setup` and `register`."""
+    setup = subparsers.add_parser(
+        "setup",
+        help="make ready what a Temporal namespace needs once",
+        description="Create the search attributes and look at the retention; may be repeated at will.",
+        epilog="example: TEMPORAL_ADDRESS=127.0.0.1:7233 python starter.py setup",
+    )
+    setup.add_argument("--json", action="store_true", help="print JSON")
+    setup.set_defaults(run=run_setup)
+    parser = subparsers.add_parser(
+        "register",
+        help="start or update one workflow per namespace",
+        description="Start or update one workflow per namespace of namespaces.yaml.",
+        epilog="example: python starter.py register --namespace dao:vaultmesh",
+    )
+    parser.add_argument("--config", type=Path, metavar="F", help="namespaces.yaml to read")
+    parser.add_argument(
+        "--namespace",
+        action="append",
+        default=[],
+        metavar="N",
+        help="only this one; may be repeated",
+    )
+    parser.add_argument(
+        "--prune", action="store_true", help="stop namespaces that run but are not configured"
+    )
+    parser.add_argument(
+        "--import-state",
+        type=Path,
+        metavar="F",
+        help="state file of an earlier scheduler: new namespaces go on from its last anchors",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run_register)
+
+
+# --- setup -------------------------------------------------------------------------------------
+
+
+def run_setup(arguments: argparse.Namespace) -> int:
+    """Create what is missing and say what was there; 0 then."""
+    return temporal.run(_setup(as_json=arguments.json))
+
+
+async def _setup(*, as_json: bool) -> int:
+    client = await connect()
+    created = await ensure(client)
+    retention = await _retention(client)
+    if retention < SHORTEST_RETENTION:
+        shortness = (
+            f"Temporal namespace {client.namespace!r} keeps closed workflows for {retention} only; "
+            "set its retention to a day or more, better a month"
+        )
+        output.warn([shortness])
+    if as_json:
+        names: list[JsonValue] = list(created)
+        output.print_json({"created": names, "retention_seconds": retention.total_seconds()})
+        return output.SUCCESS
+    for name in NEEDED:
+        print(f"search attribute {name}: {'created' if name in created else 'there already'}")
+    print(f"retention of Temporal namespace {client.namespace!r}: {retention}")
+    return output.SUCCESS
+
+
+async def _retention(client: Client) -> timedelta:
+    answer = await client.workflow_service.describe_namespace(
+        DescribeNamespaceRequest(namespace=client.namespace)
+    )
+    return answer.config.workflow_execution_retention_ttl.ToTimedelta()
+
+
+# --- register ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be registered."""
+
+    settings: Settings
+    file: NamespacesFile
+    specs: Mapping[str, NamespaceSpec]
+    imported: Mapping[str, Mapping[str, datetime]]
+    prune: bool
+    as_json: bool
+
+
+def run_register(arguments: argparse.Namespace) -> int:
+    """Check everything, then register; 0 when every namespace has its clock and a worker answers."""
+    settings = settings_with_root()
+    if arguments.prune and arguments.namespace:
+        message = "--prune looks at the whole file; leave --namespace out"
+        raise output.Usage(message)
+    if arguments.config is None and not arguments.json:
+        tell_stand_in(settings)
+    plan = _plan(arguments, settings)
+    output.warn([*settings.warnings, *plan.file.warnings, *_import_warnings(plan)])
+    return temporal.run(_register(plan))
+
+
+def _plan(arguments: argparse.Namespace, settings: Settings) -> _Plan:
+    from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - the registry of targets
+
+    file = load_namespaces(arguments.config or namespaces_path(settings), SCHEMES)
+    unknown = [name for name in arguments.namespace if name not in file.specs]
+    if unknown:
+        there = ", ".join(file.specs) or "none"
+        message = f"{file.path} has no namespace {', '.join(unknown)}; there are: {there}"
+        raise output.Usage(message)
+    chosen = arguments.namespace or file.specs
+    specs = {name: file.specs[name] for name in chosen}
+    _check_targets(settings, specs)
+    imported = read_state(arguments.import_state, time.time()) if arguments.import_state else {}
+    return _Plan(settings, file, specs, imported, arguments.prune, arguments.json)
+
+
+def _check_targets(settings: Settings, specs: Mapping[str, NamespaceSpec]) -> None:
+    """Look at the settings of every target before anything is registered: all problems at once."""
+    from vaultmesh.ledgers import settings_model  # noqa: PLC0415 - loads client libraries
+
+    targets = {cadence.target for spec in specs.values() for cadence in spec.cadences.values()}
+    if targets:
+        anchors = load_anchors(anchors_path(settings), known_schemes=RECEIPT_SCHEMES)
+        anchors.check({target: settings_model(target) for target in sorted(targets)}, signing=False)
+
+
+async def _register(plan: _Plan) -> int:
+    from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - the registry of targets
+
+    client = await connect()
+    await ensure(client)
+    deadline = time.monotonic() + temporal.ANSWER_WITHIN.total_seconds()
+    done: list[Registered] = []
+    refusals: Mapping[str, str] = {}
+    try:
+        registering = register(client, plan.specs, plan.settings, SCHEMES, plan.imported)
+        async for one in _promptly(registering):
+            done.append(one)
+            if not plan.as_json:
+                _say(one, plan)
+    except NotRegistered as refused:
+        refusals = refused.refusals
+    pruned = await _prune(client, plan) if plan.prune else []
+    if plan.as_json:
+        output.print_json(_document(done, refusals, pruned, plan))
+    for name, reason in refusals.items():
+        output.complain(f"{name}: {reason}")
+    created = [one.namespace for one in done if one.change is Change.CREATED]
+    if created:
+        await _require_worker(client, created[0], deadline)
+    return output.FAILURE if refusals else output.SUCCESS
+
+
+async def _promptly(registering: AsyncIterator[Registered]) -> AsyncIterator[Registered]:
+    """Pass on what comes while a worker answers.
+
+    Raises:
+        NoWorker: the next one did not come in time.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(temporal.ANSWER_WITHIN.total_seconds()):
+                one = await anext(registering)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise NoWorker from error
+        yield one
+
+
+def _say(one: Registered, plan: _Plan) -> None:
+    print(f"{one.namespace}: {one.change}", flush=True)
+    for label in one.undone:
+        print(f"{one.namespace}: the changed file undid set_cadence of {label}", flush=True)
+    if one.namespace in plan.imported and one.change is not Change.CREATED:
+        output.warn([f"{one.namespace} runs already: its imported state was not used"])
+
+
+def _document(
+    done: Sequence[Registered], refusals: Mapping[str, str], pruned: Sequence[str], plan: _Plan
+) -> JsonValue:
+    return {
+        "namespaces": [
+            {"namespace": one.namespace, "change": one.change.value, "undone": list(one.undone)}
+            for one in done
+        ],
+        "refused": [{"namespace": name, "reason": reason} for name, reason in refusals.items()],
+        "pruned": list(pruned),
+        "warnings": list(plan.file.warnings),
+    }
+
+
+async def _prune(client: Client, plan: _Plan) -> list[str]:
+    surplus = [
+        name for name in await temporal.running_namespaces(client) if name not in plan.file.specs
+    ]
+    for name in surplus:
+        with suppress(temporal.NotRunning):  # visibility still lists what ended a moment ago
+            await temporal.order(client, name, STOP, {"reason": "not configured any more"})
+        if not plan.as_json:
+            print(f"{name}: stopped", flush=True)
+    return surplus
+
+
+async def _require_worker(client: Client, namespace: str, deadline: float) -> None:
+    """Wait for a new clock's first answer.
+
+    Raises:
+        NoWorker: none came in time.
+    """
+    while not await worker_polls(client):
+        if time.monotonic() >= deadline:
+            raise NoWorker
+        await asyncio.sleep(_LOOK_SECONDS)
+    left = timedelta(seconds=deadline - time.monotonic())
+    await temporal.namespace_status(client, namespace, max(left, _SHORTEST_LOOK))
+
+
+def _import_warnings(plan: _Plan) -> list[str]:
+    return [
+        f"{name} is in the state file but is not registered now; its state is not imported"
+        for name in plan.imported
+        if name not in plan.specs
+    ]

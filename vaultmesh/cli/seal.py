@@ -1,0 +1,91 @@
+"""The place where `seal` is: files or pending events become one batch."""
+
+import argparse
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vaultmesh.cli import output
+from vaultmesh.cli.rooted import settings_with_root
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES, NamespaceSpec
+from vaultmesh.domain.namespaces.values import check_name
+from vaultmesh.process.config_files import load_namespaces, namespaces_path
+from vaultmesh.process.settings import Settings
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.seal_batch import NothingPending, SealedBatch, seal_files, seal_pending
+
+
+def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
+    """Add the command `seal`."""
+    parser = subparsers.add_parser(
+        "seal",
+        help="make a batch from files or from pending events",
+        description="Make one batch, and print its id: from files (leaf = SHA-256 of the file), or from out/provisional.",
+        epilog="example: python starter.py seal dao:vaultmesh minutes.pdf ledger.csv",
+    )
+    parser.add_argument("namespace", metavar="N", help="the namespace that the batch belongs to")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="files, in leaf order")
+    parser.add_argument("--pending", action="store_true", help="seal the pending events instead")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run_seal, many="files")
+
+
+def run_seal(arguments: argparse.Namespace) -> int:
+    """Seal, and print the batch id; 0 also if nothing is pending."""
+    if bool(arguments.files) == arguments.pending:
+        message = "name files to seal, or give --pending, and not both"
+        raise output.Usage(message)
+    settings = settings_with_root()
+    folder = _folder(arguments.namespace, settings)
+    store, now = LocalStore(settings.root), int(time.time())
+    sealed: SealedBatch | NothingPending
+    if arguments.pending:
+        sealed = seal_pending(store, arguments.namespace, now=now, folder=folder)
+    else:
+        sealed = seal_files(store, arguments.namespace, arguments.files, now=now, folder=folder)
+    output.warn(f"left alone: {left}" for left in sealed.left)
+    _say(sealed, as_json=arguments.json)
+    return output.SUCCESS
+
+
+def _say(sealed: SealedBatch | NothingPending, *, as_json: bool) -> None:
+    left = [str(one) for one in sealed.left]
+    if isinstance(sealed, NothingPending):
+        if as_json:
+            output.print_json({"batch": None, "left": [*left]})
+        else:
+            output.note("nothing is pending; no batch was made")
+        return
+    if as_json:
+        batch = sealed.batch
+        output.print_json(
+            {
+                "batch": batch.id,
+                "path": sealed.path,
+                "root": batch.root.batch_form,
+                "leaves": len(batch.leaves),
+                "events": [*batch.events],
+                "left": [*left],
+            }
+        )
+    else:
+        print(sealed.batch.id)
+
+
+def _folder(namespace: str, settings: Settings) -> str:
+    """Return where the namespace's batches go; one that is not configured may be registered later."""
+    from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - the registry of targets
+
+    specs: Mapping[str, NamespaceSpec] = load_namespaces(namespaces_path(settings), SCHEMES).specs
+    if namespace not in specs:
+        try:
+            check_name(namespace)
+        except InvalidValue as error:
+            message = f"{namespace!r} {error}"
+            raise output.Usage(message) from error
+        line = f"namespace {namespace!r} is not in namespaces.yaml: its batch waits until it is registered"
+        output.warn([line])
+        return DEFAULT_BATCHES
+    return specs[namespace].batches or DEFAULT_BATCHES

@@ -1,0 +1,219 @@
+"""Turns what `status` found out into JSON for programs and tables for people."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import JsonValue
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from vaultmesh.domain.status import (
+    CadenceView,
+    LastAnchorView,
+    NamespaceState,
+    NamespaceView,
+    TargetState,
+    TargetView,
+    rfc3339,
+)
+from vaultmesh.process.failing import Failing
+
+_DASH = "–"
+_COLUMNS = (
+    "namespace", "cadence", "state", "next due", "last anchor", "transaction", "depth", "failures", "problems",
+)  # fmt: skip
+_WHOLE = ("namespace", "cadence", "state", "next due", "last anchor")
+"""Columns that are never folded."""
+_TARGET_COLUMNS = ("target", "state", "waiting", "open rounds", "problems")
+_NO_ANSWER = "[red]no answer[/]"
+_STYLES: Mapping[str, str] = {
+    NamespaceState.RUNNING: "green",
+    NamespaceState.PAUSED: "yellow",
+    NamespaceState.BACKING_OFF: "red",
+    NamespaceState.MISSING: "red",
+    NamespaceState.FAILING: "bold red",
+    NamespaceState.STOPPED: "yellow",
+}
+_TARGET_STYLES: Mapping[str, str] = {
+    TargetState.RUNNING: "green",
+    TargetState.PAUSED: "yellow",
+    TargetState.HELD: "red",
+    TargetState.FAILING: "bold red",
+    TargetState.MISSING: "dim",
+}
+_NOT_STARTED = "not started yet: its first request starts it"
+_STARTS_AGAIN = "does not run: the next request or a worker starts it"
+"""What a missing target means: before and after the first anchor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything that one look showed."""
+
+    namespaces: Sequence[NamespaceView]
+    targets: Sequence[TargetView]
+    silent: Sequence[str] = ()
+    """Namespaces whose workflow runs, but did not answer."""
+    silent_targets: Sequence[str] = ()
+    """Targets whose aggregator runs, but did not answer."""
+    failing: Sequence[Failing] = ()
+    """Workflows that can't go on; they are among `namespaces` and `targets` too."""
+    misconfigured: str = ""
+    """What is wrong with namespaces.yaml, so that what it holds is not known."""
+    nobody: bool = False
+    """Whether something was asked and nothing at all answered: no worker runs."""
+
+    @property
+    def unanswered(self) -> Sequence[str]:
+        """What did not answer, in words."""
+        return [*self.silent, *(f"target {target}" for target in self.silent_targets)]
+
+    @property
+    def all_answered(self) -> bool:
+        """Whether everything that runs answered."""
+        return not self.unanswered and not self.failing
+
+    def document(self) -> JsonValue:
+        """Return it as `--json` prints it."""
+        return {
+            "namespaces": [view.model_dump(mode="json") for view in self.namespaces],
+            "targets": [target.model_dump(mode="json") for target in self.targets],
+            "unanswered": list(self.unanswered),
+        }
+
+
+def tables(overview: Overview) -> list[Table]:
+    """Return the tables for people: cadences, then targets."""
+    return [_namespaces_table(overview), *_targets_table(overview)]
+
+
+def _namespaces_table(overview: Overview) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    for column in _COLUMNS:
+        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
+    rests = {target.target: _why_it_rests(target) for target in overview.targets}
+    for view in overview.namespaces:
+        if not view.cadences:
+            table.add_row(*_namespace_cells(view))
+        for label, cadence in view.cadences.items():
+            table.add_row(*_cells(view, label, cadence, rests.get(cadence.target, [])))
+    for name in overview.silent:
+        table.add_row(_plain(name), _DASH, _NO_ANSWER, *[_DASH] * (len(_COLUMNS) - 3))
+    return table
+
+
+def _namespace_cells(view: NamespaceView) -> list[str]:
+    """Return the row of a namespace whose cadences nobody knows."""
+    state, problems = view.state, _plain("\n".join(_why_failing(view))) or _DASH
+    dashes = [_DASH] * (len(_COLUMNS) - 4)
+    return [_plain(view.namespace), _DASH, f"[{_STYLES[state]}]{state.value}[/]", *dashes, problems]
+
+
+def _cells(
+    view: NamespaceView, label: str, cadence: CadenceView, rests: Sequence[str]
+) -> list[str]:
+    state = cadence.state or view.state
+    anchor = cadence.last_anchor
+    due = _short_time(cadence.next_due)
+    at = _short_time(anchor.at if anchor else None)
+    tx_ref = f"{anchor.tx_ref[:12]}…" if anchor and anchor.tx_ref else _DASH
+    flight = cadence.in_flight
+    failures = str(flight.failures) if flight and flight.failures else _DASH
+    is_first = label == next(iter(view.cadences))
+    why = _why_failing(view) if is_first else []
+    problems = [*why, *_wrong(view, label, cadence), *rests]
+    return [
+        _plain(view.namespace),
+        f"{label} {cadence.every}".rstrip(),
+        f"[{_STYLES[state]}]{state.value}[/]",
+        due,
+        at,
+        tx_ref,
+        _depth(anchor),
+        failures,
+        _plain("\n".join(problems)) or _DASH,
+    ]
+
+
+def _targets_table(overview: Overview) -> list[Table]:
+    if not overview.targets and not overview.silent_targets:
+        return []
+    table = Table(box=SIMPLE_HEAD)
+    for column in _TARGET_COLUMNS:
+        table.add_column(column, overflow="fold", no_wrap=column != "problems")
+    used = {
+        cadence.target
+        for view in overview.namespaces
+        for cadence in view.cadences.values()
+        if cadence.last_anchor is not None or cadence.in_flight is not None
+    }
+    for target in overview.targets:
+        table.add_row(*_target_cells(target, was_used=target.target in used))
+    for name in overview.silent_targets:
+        table.add_row(_plain(name), _NO_ANSWER, *[_DASH] * (len(_TARGET_COLUMNS) - 2))
+    return [table]
+
+
+def _target_cells(target: TargetView, *, was_used: bool) -> list[str]:
+    state, problems = target.state, list(target.problems)
+    known = state not in (TargetState.FAILING, TargetState.MISSING)
+    if state is TargetState.MISSING:
+        problems.append(_STARTS_AGAIN if was_used else _NOT_STARTED)
+    return [
+        _plain(target.target),
+        f"[{_TARGET_STYLES[state]}]{state.value}[/]",
+        str(target.waiting) if known else _DASH,
+        str(len(target.rounds)) if known else _DASH,
+        _plain("\n".join(problems)) or _DASH,
+    ]
+
+
+def _why_failing(view: NamespaceView) -> list[str]:
+    if view.state is not NamespaceState.FAILING:
+        return []
+    return [f"failing: {view.cause}"]
+
+
+def _short_time(instant: datetime | None) -> str:
+    """Return an instant in UTC without its year."""
+    return rfc3339(instant)[5:].replace("T", " ") if instant is not None else _DASH
+
+
+def _depth(anchor: LastAnchorView | None) -> str:
+    if anchor is None:
+        return _DASH
+    depth = f"{anchor.depth}/{anchor.required_depth} " if anchor.depth is not None else ""
+    reached = f"{depth}{anchor.finality}"
+    return f"{reached}\nawaiting: {anchor.awaiting.text}" if anchor.awaiting else reached
+
+
+def _wrong(view: NamespaceView, label: str, cadence: CadenceView) -> list[str]:
+    found: list[str] = []
+    if label in view.paused and view.paused[label].reason:
+        found.append(f"paused: {view.paused[label].reason}")
+    flight = cadence.in_flight
+    if flight is not None and flight.last_failure is not None:
+        found.append(f"{flight.last_failure.kind}: {flight.last_failure.message}")
+    if cadence.unanchored:
+        found.append(f"{cadence.unanchored} unanchored")
+    return [*found, *(cadence.problems or ())]
+
+
+def _why_it_rests(target: TargetView) -> list[str]:
+    """Return why a target starts no new round: it touches every cadence that goes there."""
+    found: list[str] = []
+    if target.paused:
+        since = f"since {rfc3339(target.paused.since)}"
+        reason = f": {target.paused.reason}" if target.paused.reason else ""
+        found.append(f"{target.target} is paused {since}{reason}")
+    if target.held:
+        found.append(f"{target.target} is held: {target.held.message}")
+    if target.state is TargetState.FAILING:
+        found.append(f"{target.target} is failing, see below")
+    return found
+
+
+def _plain(text: str) -> str:
+    """Return a text in which rich finds no markup."""
+    return text.replace("[", "\\[")

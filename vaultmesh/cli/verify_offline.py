@@ -1,0 +1,274 @@
+"""The place where `verify --offline` is: receipts and proof files are verified without ledger, server or configuration.
+
+Only files are read: those that are named, and for an event receipt, --batch and --event those below VMSH_ROOT.
+"""
+
+import argparse
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from cryptography.x509 import load_pem_x509_certificates
+from pydantic import JsonValue
+
+from vaultmesh.cli import output
+from vaultmesh.cli.rooted import settings_with_root
+from vaultmesh.domain.batches.batch import Batch, parse_batch
+from vaultmesh.domain.batches.event_receipt import (
+    INTEGRITY_PREFIX,
+    EventReceipt,
+    parse_event_receipt,
+)
+from vaultmesh.domain.checks import (
+    Found,
+    OfflineVerdict,
+    Standing,
+    Trust,
+    unproven,
+    wrong,
+)
+from vaultmesh.domain.errors import DomainError, InvalidValue
+from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES
+from vaultmesh.domain.receipts.receipt import AnchorReceipt, parse_receipt
+from vaultmesh.process.settings import Settings
+from vaultmesh.storage.event_receipts import RECEIPTS_FOLDER, event_file_names
+from vaultmesh.verification import links
+from vaultmesh.verification.live import Verifier
+from vaultmesh.verification.offline import verify_event_offline, verify_offline
+from vaultmesh.verification.proof_file import gathered, is_proof_file, parse_proof
+
+MARKS: Mapping[Found, str] = {Found.HOLDS: "✓", Found.OPEN: "?", Found.WRONG: "✗"}
+_BLOCK_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
+_HEADER_HASH = re.compile(r"[0-9a-fA-F]{64}")
+_PEM = b"-----BEGIN CERTIFICATE-----"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `verify` takes for it."""
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="by what receipts and proof files carry and the stated trust alone; exit 0 only if that proves it",
+    )
+    parser.add_argument(
+        "--trust-block",
+        action="append",
+        default=[],
+        metavar="HASH",
+        help="with --offline: an EVM block hash known to be final on its chain; may be repeated",
+    )
+    parser.add_argument(
+        "--trust-header",
+        action="append",
+        default=[],
+        metavar="HASH",
+        help="with --offline: hash of a Bitcoin block known to be in the chain: the anchor's, or one of those on top "
+        "that its receipt carries; may be repeated",
+    )
+    parser.add_argument(
+        "--trust-roots",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="with --offline: PEM file with root certificates of time-stamp authorities; may be repeated",
+    )
+
+
+def refuse_without_offline(arguments: argparse.Namespace) -> None:
+    """Raise `Usage` where a trust is stated that would not be looked at."""
+    for name in ("trust_block", "trust_header", "trust_roots"):
+        if getattr(arguments, name):
+            message = f"--{name.replace('_', '-')} goes with --offline"
+            raise output.Usage(message)
+
+
+def refuse_proof_files(paths: Iterable[Path]) -> None:
+    """Raise `Usage` for a proof file: it is about no files here, and carries all that it can be checked by."""
+    for path in paths:
+        try:
+            is_proof = is_proof_file(path.read_bytes())
+        except OSError:
+            continue  # what can't be read is a check that fails
+        if is_proof:
+            message = f"{path} is a proof file, not a receipt; verify it with --offline and what you trust"
+            raise output.Usage(message)
+
+
+def run_offline(arguments: argparse.Namespace) -> int:
+    """Verify what is meant; 0 only if all of it is proven."""
+    trust = _trust(arguments)
+    verdicts = list(_verdicts(arguments, trust))
+    if arguments.json:
+        output.print_json(_document(verdicts))
+    else:
+        for name, verdict in verdicts:
+            print(name)
+            for check in verdict.checks:
+                print(f"{MARKS[check.found]} {check.name}: {check.detail}")
+            print(
+                f"{verdict.standing}: {verdict.statement}" if verdict.proven else verdict.statement
+            )
+    return output.SUCCESS if all(verdict.proven for _, verdict in verdicts) else output.FAILURE
+
+
+def event_path(settings: Settings, event_id: str) -> Path:
+    """Return an event's receipt.
+
+    Raises:
+        Refusal: there is none.
+    """
+    folder = settings.root / RECEIPTS_FOLDER
+    for name in event_file_names(event_id):
+        if (folder / name).is_file():
+            return folder / name
+    message = f"event {event_id!r} has no receipt in {folder}"
+    raise output.Refusal(message)
+
+
+def anchors_of(settings: Settings, event: EventReceipt) -> tuple[str, list[AnchorReceipt]]:
+    """Return the batch that an event receipt names, and its readable anchor receipts; empty where there are none.
+
+    Ids of batches and events may hold hyphens: the first split that has receipts of the event's root counts.
+    """
+    verifier = Verifier(settings)
+    text = event.integrity.removeprefix(INTEGRITY_PREFIX)
+    pieces = text.split("-") if text != event.integrity else []
+    for count in range(1, len(pieces)):
+        batch_id = "-".join(pieces[:count])
+        receipts = [one for path in verifier.receipts_of(batch_id) for one in _readable(path)]
+        found = [one for one in receipts if one.root == event.batch_root]
+        if found:
+            return batch_id, found
+    return "", []
+
+
+def _trust(arguments: argparse.Namespace) -> Trust:
+    for text in arguments.trust_block:
+        if not _BLOCK_HASH.fullmatch(text):
+            message = f"--trust-block {text!r} is no block hash; write 0x and 64 hex digits"
+            raise output.Usage(message)
+    for text in arguments.trust_header:
+        if not _HEADER_HASH.fullmatch(text):
+            message = f"--trust-header {text!r} is no block hash; write 64 hex digits"
+            raise output.Usage(message)
+    return Trust(
+        blocks=frozenset(text.lower() for text in arguments.trust_block),
+        headers=frozenset(text.lower() for text in arguments.trust_header),
+        authorities=tuple(_roots(path) for path in arguments.trust_roots),
+    )
+
+
+def _roots(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        message = f"--trust-roots {path}: {error.strerror or error}; name a file that can be read"
+        raise output.Usage(message) from error
+    if _PEM not in content:
+        message = f"--trust-roots {path} holds no certificate; name a PEM file"
+        raise output.Usage(message)
+    try:
+        load_pem_x509_certificates(content)
+    except ValueError as error:
+        message = f"--trust-roots {path} holds a certificate that can't be read; name a PEM file"
+        raise output.Usage(message) from error
+    return content
+
+
+# --- what is verified --------------------------------------------------------------------------
+
+
+def _verdicts(arguments: argparse.Namespace, trust: Trust) -> Iterator[tuple[str, OfflineVerdict]]:
+    if arguments.receipts:
+        for path in arguments.receipts:
+            yield str(path), _verdict(path, trust)
+        return
+    settings = settings_with_root()
+    if arguments.event is not None:
+        path = event_path(settings, arguments.event)
+        yield str(path), _verdict(path, trust, event_id=arguments.event)
+        return
+    try:
+        paths = Verifier(settings).receipts_of(arguments.batch, arguments.namespace or "")
+    except InvalidValue as error:
+        raise output.Usage(str(error)) from error
+    if not paths:
+        message = f"batch {arguments.batch} has no anchor receipt below {settings.root}"
+        raise output.Refusal(message)
+    batch = _batch(settings, arguments.batch)
+    for path in paths:
+        yield str(path), _verdict(path, trust, batch)
+
+
+def _verdict(
+    path: Path, trust: Trust, batch: Batch | None = None, event_id: str | None = None
+) -> OfflineVerdict:
+    try:
+        content = path.read_bytes()
+        if is_proof_file(content):
+            proof = parse_proof(content)
+            return verify_event_offline(proof.event, proof.anchors, trust, event_id=proof.event_id)
+        if not links.is_event_receipt(content):
+            return verify_offline(parse_receipt(content), trust, batch)
+        return _event_verdict(parse_event_receipt(content), trust, event_id)
+    except OSError as error:
+        return _unreadable(f"can't be read: {error.strerror or error}")
+    except InvalidValue as error:
+        return _unreadable(f"not what we write: {error}")
+
+
+def _event_verdict(event: EventReceipt, trust: Trust, event_id: str | None) -> OfflineVerdict:
+    settings = settings_with_root()
+    batch_id, receipts = anchors_of(settings, event)
+    batch = _batch(settings, batch_id) if batch_id else None
+    return verify_event_offline(event, gathered(receipts), trust, batch=batch, event_id=event_id)
+
+
+def _batch(settings: Settings, batch_id: str) -> Batch | None:
+    """Return the batch's file if it is at hand: it says more than a receipt, which does without it."""
+    place = settings.root / DEFAULT_BATCHES / f"{batch_id}.json"
+    if "/" in batch_id or not place.is_file():
+        return None
+    try:
+        return parse_batch(place.read_bytes(), name=batch_id)
+    except InvalidValue as error:
+        message = f"{place}: {error}"
+        raise InvalidValue(message) from error
+
+
+def _readable(path: Path) -> Iterator[AnchorReceipt]:
+    try:
+        yield parse_receipt(path.read_bytes())
+    except (OSError, DomainError):
+        return
+
+
+def _unreadable(reason: str) -> OfflineVerdict:
+    check = wrong("file", reason)
+    return OfflineVerdict((check,), Standing.REFUTED, unproven([check]))
+
+
+def _document(verdicts: list[tuple[str, OfflineVerdict]]) -> JsonValue:
+    return {
+        "verified": all(verdict.proven for _, verdict in verdicts),
+        "receipts": [
+            {
+                "path": name,
+                "passed": verdict.proven,
+                "standing": verdict.standing.value,
+                "proven": verdict.statement if verdict.proven else None,
+                "statement": verdict.statement,
+                "checks": [
+                    {
+                        "name": check.name,
+                        "passed": check.found is Found.HOLDS,
+                        "found": check.found.value,
+                        "detail": check.detail,
+                    }
+                    for check in verdict.checks
+                ],
+            }
+            for name, verdict in verdicts
+        ],
+    }

@@ -1,0 +1,283 @@
+"""The place where the inputs and results of the pen's steps are defined: seal, reserve, sign, broadcast, observe, record.
+
+Every step names the rounds and candidates its caller knows. A step that finds others in the storage does nothing
+and answers `stale`; the caller then runs `recover` (a reset run cannot tell otherwise that it was reset).
+"""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from vaultmesh.domain.aggregator.decisions import Decision
+from vaultmesh.domain.aggregator.ledger_messages import (
+    PenSettings,
+    Reservation,
+    RoundView,
+    SignedCandidate,
+    Terms,
+    WatchedRound,
+)
+from vaultmesh.domain.messages import AnchorRequest, BackoffSettings, Wire
+from vaultmesh.domain.target import Target
+
+
+class KnownRound(Wire):
+    """A round its caller knows to be open."""
+
+    round_id: str
+    candidates: int = 0
+    """How many candidates of it the caller knows, over all its reservations."""
+    recorded: bool = False
+    """Whether its receipts have been written at least once."""
+    lost: bool = False
+    """Whether the caller knows it to be lost."""
+
+
+class Seal(Wire):
+    """Input of `seal`."""
+
+    target: Target
+    requests: list[AnchorRequest]
+    rounds: list[KnownRound] = Field(default_factory=list)
+    reseal: list[str] = Field(default_factory=list)
+    """Rounds that are lost for good, whose leaves are owed again."""
+
+
+class SealedRound(Wire):
+    """A manifest that exists now."""
+
+    round_id: str
+    commitment: str
+    """32 bytes, `0x` and hex."""
+    label: str
+    """What the ledger's entry is labelled with: the first leaf's batch id, or the round id of a tree."""
+    leaves: int
+    required_depths: list[int]
+    """The distinct required depths of its requests, ascending."""
+    candidates: int = 0
+    """Candidates that lie beside the manifest already: those of a reservation that was lost."""
+
+
+class RoundRequests(Wire):
+    """Requests, as positions in the input of `seal`, that a round answers."""
+
+    round_id: str
+    requests: list[int]
+
+
+class Refusal(Wire):
+    """A request, as a position in the input of `seal`, that owes only what can't be anchored."""
+
+    request: int
+    reason: str
+
+
+class Sealed(Wire):
+    """Result of `seal`."""
+
+    stale: bool = False
+    round: SealedRound | None = None
+    requests: list[int] = Field(default_factory=list)
+    """Positions of the requests that the new round answers, wholly or in part."""
+    partial: list[int] = Field(default_factory=list)
+    """Those of them, or of the riders, that owe more than fits: they stay in the queue."""
+    riders: list[RoundRequests] = Field(default_factory=list)
+    """Requests whose batches are in an open round that is not recorded yet, or in a closed one whose receipt is gone."""
+    rebuild: RoundRequests | None = None
+    """A closed round with receipts that are gone, and the requests that miss some though another round answers them."""
+    covered: list[int] = Field(default_factory=list)
+    """Requests that owe nothing any more."""
+    refused: list[Refusal] = Field(default_factory=list)
+    resealed: list[str] = Field(default_factory=list)
+    """Lost rounds all of whose leaves are in the new round or in another open one."""
+    settings: PenSettings = PenSettings()
+    problems: list[str] = Field(default_factory=list)
+    """Signed rounds that can't be read, a line each."""
+
+
+class Reserve(Wire):
+    """Input of `reserve`."""
+
+    target: Target
+    round_id: str
+    commitment: str
+    label: str
+    rounds: list[KnownRound]
+    last: Reservation | None = None
+    """The highest reservation ever made on this target, from our own record."""
+    beyond: Reservation | None = None
+    """The round beyond a gap, whose lowest free sequence is to be reserved."""
+
+
+class Reserved(Wire):
+    """Result of `reserve`: everything the signature will cover, in history before anything is signed."""
+
+    stale: bool = False
+    reservation: Reservation | None = None
+    terms: Terms = Field(default_factory=dict)
+
+
+class Sign(Wire):
+    """Input of `sign`; the same input gives the same bytes."""
+
+    target: Target
+    round_id: str
+    n: int
+    reservation: Reservation
+    terms: Terms
+
+
+class Signed(Wire):
+    """Result of `sign`."""
+
+    stale: bool = False
+    candidate: SignedCandidate | None = None
+
+
+class Broadcast(Wire):
+    """Input of `broadcast`."""
+
+    target: Target
+    round_id: str
+    reservation: Reservation
+    candidate: SignedCandidate
+
+
+class Bump(Wire):
+    """Input of `bump`: decide a higher bid on the same reservation."""
+
+    target: Target
+    round_id: str
+    reservation: Reservation
+    highest: Terms
+    """Terms of the highest-paying candidate that is stored."""
+
+
+class Fill(Wire):
+    """Input of `fill`: use up the free sequences below a round's reservation."""
+
+    target: Target
+    round_id: str
+    reservation: Reservation
+    tries: int = 0
+    """Earlier orders for the same gap."""
+
+
+class Filled(Wire):
+    """Result of `fill`."""
+
+    sent: list[str] = Field(default_factory=list)
+    """The transactions that were sent."""
+
+
+class Observe(Wire):
+    """Input of `observe`."""
+
+    target: Target
+    rounds: list[WatchedRound]
+
+
+class Observed(Wire):
+    """Result of `observe`: only rounds whose view differs from what the input says, in its order."""
+
+    views: list[RoundView] = Field(default_factory=list)
+    reopened: list[str] = Field(default_factory=list)
+    """Closed rounds whose block is no longer the ledger's: the caller MUST have `recover` open them again."""
+
+
+class RecordState(StrEnum):
+    """What the receipts of a round are to say."""
+
+    INCLUDED = "included"
+    REORGED = "reorged"
+    LOST = "lost"
+    """Closes the round; its receipts stay as they are."""
+    CLOSED = "closed"
+    """The round was closed earlier; its receipts are written again from the storage and the ledger."""
+
+
+class Record(Wire):
+    """Input of `record`."""
+
+    target: Target
+    round_id: str
+    state: RecordState
+    revision: int
+    view: RoundView | None = None
+    reservation: Reservation | None = None
+    candidates: int = 0
+    """How many candidates the round had when this was decided."""
+    waiting: list[AnchorRequest] = Field(default_factory=list)
+    """Requests to be answered once the receipts are written."""
+    riders: list[AnchorRequest] = Field(default_factory=list)
+    """Requests that the manifest does not name, whose receipts are written all the same."""
+    tries: int = 0
+    """Earlier orders for the same receipts that failed."""
+    backoff: BackoffSettings = BackoffSettings()
+
+
+class Recorded(Wire):
+    """Result of `record`."""
+
+    receipts: int = 0
+    newer: bool = False
+    """A receipt with a higher revision exists: this caller is behind and MUST recover."""
+    reopened: list[str] = Field(default_factory=list)
+    """Closed rounds that gave receipts which are not final yet: they are open again, and the caller MUST recover."""
+
+
+class Resolve(Wire):
+    """Input of `resolve`: an operator's decision about a round that evidence can't decide."""
+
+    target: Target
+    round_id: str
+    decision: Decision
+    tx_ref: str = ""
+    """The transaction that is adopted."""
+    by: str
+    """Who decided."""
+
+
+class Resolution(Wire):
+    """Result of `resolve`."""
+
+    path: str = ""
+    """Where the decision lies; empty if it was made before."""
+    lines: list[str] = Field(default_factory=list)
+    """What was found, a line each."""
+
+
+class Recover(Wire):
+    """Input of `recover`."""
+
+    target: Target
+    reopened: list[str] = Field(default_factory=list)
+    """Rounds that another worker may have opened again."""
+    left: list[str] = Field(default_factory=list)
+    """Closed rounds whose blocks left the chain: they are opened again here."""
+
+
+class RecoveredRound(Wire):
+    """An open round that the storage knows: what the pen needs to go on with it."""
+
+    sealed: SealedRound
+    reservation: Reservation
+    candidates: list[SignedCandidate]
+    """Those of the newest reservation, oldest first."""
+    riders: list[AnchorRequest] = Field(default_factory=list)
+    """Requests that have receipts from this round without being named in its manifest."""
+    claimed_block: int | None = None
+    """Highest block that a verified receipt of this round names; None if there is none, or the ledger has no blocks."""
+    lost: bool = False
+    """Whether an operator decided that it is lost: its leaves are owed again."""
+
+
+class Recovered(Wire):
+    """Result of `recover`."""
+
+    rounds: list[RecoveredRound] = Field(default_factory=list)
+    """In order of reservation."""
+    last: Reservation | None = None
+    revision: int = 0
+    settings: PenSettings = PenSettings()
+    problems: list[str] = Field(default_factory=list)

@@ -1,0 +1,261 @@
+"""The place where a namespace's clock keeps its book: what is due, in flight, paused, and how each slot ended.
+
+1. Each due slot ends in exactly one outcome (S4); requests at registration (`r…`) and forced ones (`f…`) are not slots.
+2. Slots missed while nothing ran, or while the cadence's previous request is unanswered, are coalesced.
+3. The book is workflow state: it has no clock of its own and does no I/O; `now` is always an argument.
+"""
+
+from datetime import datetime, timedelta
+
+from vaultmesh.domain.messages import (
+    LONGEST_MESSAGE,
+    AnchorOutcome,
+    AnchorRequest,
+    FailureNote,
+    OutcomeStatus,
+    Wire,
+)
+from vaultmesh.domain.namespaces.cadence import last_slot, next_slot, slots_due
+from vaultmesh.domain.namespaces.state import (
+    CadenceBook,
+    CadenceConfig,
+    ClockInput,
+    ClockState,
+    Configuration,
+    InFlight,
+)
+from vaultmesh.domain.status import (
+    FailureView,
+    LastAnchorView,
+    PausedView,
+    RejectedView,
+    SlotOutcome,
+)
+
+SHORTEST_ANCHOR_TIMEOUT = timedelta(seconds=15)
+"""A worker that is only slow is not taken for a dead one."""
+
+
+class Due(Wire):
+    """What a cadence's wake-up found."""
+
+    slots: int
+    """Due slots that were not dealt with yet."""
+    last: datetime
+    """The last of them."""
+
+
+class Clock:
+    """The book of one namespace, with every rule about slots."""
+
+    def __init__(self, given: ClockInput, now: datetime) -> None:
+        """Open the book, empty or as carried over."""
+        self.configuration = given.configuration
+        self.state = given.carried.model_copy(deep=True) if given.carried else ClockState()
+        self._fresh = given.carried is None
+        self._imported = given.imported
+        self._adopt(now)
+
+    def _adopt(self, now: datetime) -> None:
+        """Have a book for every cadence; drop those of removed cadences once nothing of theirs is in flight."""
+        self.periods = self.configuration.periods()
+        self.phases = self.configuration.phases()
+        for label in self.configuration.cadences:
+            if label not in self.state.books:
+                book = CadenceBook(served=now)
+                if (at := self._imported.get(label)) is not None:
+                    book.last_anchor = LastAnchorView(
+                        slot="", at=at, anchored_at=at, finality="imported"
+                    )
+                self.state.books[label] = book
+        self.drop_removed()
+
+    def drop_removed(self) -> None:
+        """Forget cadences that are configured no more and have nothing in flight."""
+        for label in list(self.state.books):
+            if (
+                label not in self.configuration.cadences
+                and self.state.books[label].in_flight is None
+            ):
+                del self.state.books[label]
+
+    def book(self, label: str) -> CadenceBook:
+        """Return one cadence's book."""
+        return self.state.books[label]
+
+    # --- configuration -----------------------------------------------------------------------------------------
+
+    def configure(self, configuration: Configuration, now: datetime) -> tuple[bool, list[str]]:
+        """Apply a file's configuration; returns whether anything changed, and whose `set_cadence` it undid.
+
+        A file with the content that was applied last changes nothing, also if `set_cadence` came after it; nor does
+        what the configuration does not state.
+        """
+        configuration = configuration.over(self.configuration)
+        same_file = bool(configuration.config_hash) and (
+            configuration.config_hash == self.configuration.config_hash
+        )
+        if same_file:
+            configuration = configuration.model_copy(
+                update={"cadences": self.configuration.cadences}
+            )
+        if configuration == self.configuration:
+            return False, []
+        undone = [] if same_file else list(self.state.overridden)
+        if not same_file:
+            self.state.overridden = []
+        self._switch(configuration, now)
+        return True, undone
+
+    def set_cadences(self, cadences: dict[str, CadenceConfig], now: datetime) -> list[str]:
+        """Apply a governance change; returns the cadences that changed."""
+        before = self.configuration.cadences
+        changed = [label for label in cadences if cadences[label] != before.get(label)]
+        self.state.overridden = sorted({*self.state.overridden, *changed})
+        self._switch(self.configuration.model_copy(update={"cadences": cadences}), now)
+        return changed
+
+    def _switch(self, configuration: Configuration, now: datetime) -> None:
+        periods, phases = self.periods, self.phases
+        self.configuration = configuration
+        self._adopt(now)
+        for label, book in self.state.books.items():
+            changed = (self.periods.get(label), self.phases.get(label)) != (
+                periods.get(label),
+                phases.get(label),
+            )
+            if changed and label in periods:
+                book.served = now
+
+    # --- slots -------------------------------------------------------------------------------------------------
+
+    def next_due(self, label: str) -> datetime:
+        """Return the first slot that was not dealt with yet."""
+        return next_slot(self.book(label).served, self.periods[label], phase=self.phases[label])
+
+    def take_due(self, label: str, now: datetime) -> Due:
+        """Deal with every slot up to now: all but the last are coalesced, unless paused or in flight.
+
+        Returns the slots whose outcome is still open: one, or none.
+        """
+        book, period, phase = self.book(label), self.periods[label], self.phases[label]
+        slots = slots_due(book.served, now, period, phase=phase)
+        last = last_slot(now, period, phase=phase)
+        if slots:
+            book.served = last
+        if book.paused is not None:
+            book.count(SlotOutcome.PAUSED, slots)
+        elif book.in_flight is not None:
+            book.count(SlotOutcome.COALESCED, slots)
+        elif slots:
+            book.count(SlotOutcome.COALESCED, slots - 1)
+            return Due(slots=1, last=last)
+        return Due(slots=0, last=last)
+
+    def begin(self, label: str, slot: str, now: datetime, *, is_slot: bool) -> InFlight:
+        """Open a request."""
+        cadence, book = self.configuration.cadences[label], self.book(label)
+        book.in_flight = InFlight(
+            request=AnchorRequest(
+                namespace=self.configuration.namespace,
+                cadence=label,
+                slot=slot,
+                required_depth=cadence.required_depth,
+                failures=book.failures,
+                batches=self.configuration.batches,
+            ),
+            target=cadence.target,
+            since=now,
+            is_slot=is_slot,
+        )
+        return book.in_flight
+
+    def anchor_timeout(self, label: str) -> timedelta:
+        """Return the start-to-close of one attempt of a cadence's `anchor`.
+
+        It is the cadence's period, so that a killed worker costs one slot at most; at least `SHORTEST_ANCHOR_TIMEOUT`,
+        and never more than `anchor_timeout_seconds`, which also holds for a cadence that is configured no more.
+        """
+        longest = timedelta(seconds=self.configuration.anchor_timeout_seconds)
+        return min(longest, max(SHORTEST_ANCHOR_TIMEOUT, self.periods.get(label, longest)))
+
+    def note_failure(self, note: FailureNote) -> bool:
+        """Remember a reported failure of the request in flight; returns whether it was that request's."""
+        book = self.state.books.get(note.cadence)
+        if book is None or book.in_flight is None or book.in_flight.request.slot != note.slot:
+            return False
+        book.failures = max(note.failures, book.failures)
+        flight = book.in_flight
+        flight.request = flight.request.model_copy(update={"failures": book.failures})
+        flight.last_failure = FailureView(kind=note.kind, message=note.message[:LONGEST_MESSAGE])
+        flight.next_retry = note.next_retry
+        return True
+
+    def force(self, label: str) -> bool:
+        """Let a forced request follow the one in flight if that ends without an anchor; false if none is in flight."""
+        flight = self.book(label).in_flight
+        if flight is not None:
+            flight.is_forced = True
+        return flight is not None
+
+    def forced_slot(self, label: str, now: datetime) -> str:
+        """Return the name of a forced request, which no other of the cadence has."""
+        book = self.book(label)
+        book.forced = max(int(now.timestamp()), book.forced + 1)
+        return f"f{book.forced}"
+
+    def finish(self, label: str, outcome: AnchorOutcome, now: datetime) -> bool:
+        """Close the request in flight and give its slot its outcome; returns whether a forced request is to follow.
+
+        A slot whose cadence was paused while it was looked at, and that owed nothing, ends as paused: nobody can tell
+        what it would have found a moment later.
+        """
+        book = self.book(label)
+        flight, book.in_flight = book.in_flight, None
+        if flight is None:
+            return False
+        if flight.is_slot:
+            book.count(_slot_outcome(outcome.status, is_paused=book.paused is not None))
+        if outcome.status is not OutcomeStatus.WITHDRAWN:
+            book.failures = 0
+        if outcome.status is OutcomeStatus.ANCHORED:
+            book.last_anchor = LastAnchorView(
+                slot=flight.request.slot,
+                batch_ids=outcome.batch_ids,
+                batch_count=outcome.batch_count,
+                tx_ref=outcome.tx_ref,
+                block=outcome.block,
+                at=outcome.at,
+                anchored_at=now,
+                finality=outcome.finality,
+            )
+        return flight.is_forced and outcome.status is not OutcomeStatus.ANCHORED
+
+    # --- operators ---------------------------------------------------------------------------------------------
+
+    def pause(self, label: str, reason: str, now: datetime) -> None:
+        """Let no new slot of a cadence start; what was forced before is forced no more."""
+        book = self.book(label)
+        book.paused = PausedView(reason=reason, since=now)
+        if book.in_flight is not None:
+            book.in_flight.is_forced = False
+
+    def resume(self, label: str) -> None:
+        """Let slots start again."""
+        self.book(label).paused = None
+
+    def reject(self, name: str, reason: str, now: datetime) -> None:
+        """Remember the last message that was refused."""
+        self.state.last_rejected = RejectedView(
+            name=name[:100], at=now, reason=reason[:LONGEST_MESSAGE]
+        )
+
+
+def _slot_outcome(status: OutcomeStatus, *, is_paused: bool) -> SlotOutcome:
+    match status:
+        case OutcomeStatus.ANCHORED:
+            return SlotOutcome.ANCHORED
+        case OutcomeStatus.WITHDRAWN:
+            return SlotOutcome.PAUSED
+        case OutcomeStatus.NOTHING_OWED:
+            return SlotOutcome.PAUSED if is_paused else SlotOutcome.NOTHING_NEW

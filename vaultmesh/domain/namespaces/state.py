@@ -1,0 +1,156 @@
+"""The place where a namespace's clock is configured, and where what it carries from run to run is defined."""
+
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, Field
+
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.messages import (
+    LONGEST_MESSAGE,
+    AnchorRequest,
+    BackoffSettings,
+    FailureNote,
+    Wire,
+)
+from vaultmesh.domain.namespaces.cadence import parse_duration, resolve_periods
+from vaultmesh.domain.status import (
+    FailureView,
+    LastAnchorView,
+    NamespaceView,
+    PausedView,
+    RejectedView,
+    SlotOutcome,
+)
+from vaultmesh.domain.target import Target
+
+KEEPABLE = frozenset({"backoff", "anchor_timeout_seconds", "continue_after_events"})
+"""Fields of `Configuration` that come from the environment of whoever configures."""
+
+
+class CadenceConfig(Wire):
+    """One cadence, as the clock is told it."""
+
+    target: Target
+    every: str
+    """`<n>s|m|h|d|w` or `<n>*<other cadence>`."""
+    phase: str = "0s"
+    required_depth: int = 0
+    policy_oid: str = ""
+    """Policy asked of a time-stamp authority; empty for none."""
+
+
+class Configuration(Wire):
+    """Everything a namespace's clock is told; workflow code reads no environment."""
+
+    namespace: str
+    cadences: dict[str, CadenceConfig]
+    batches: str = ""
+    """Folder of the namespace's batches below the root; empty for the default one."""
+    backoff: BackoffSettings = BackoffSettings()
+    anchor_timeout_seconds: float = Field(default=300.0, gt=0, le=86_400, allow_inf_nan=False)
+    """Most that one attempt of `anchor` may take: after it the same request is sent again."""
+    continue_after_events: int = Field(default=4_000, ge=5, le=40_000)
+    schemes: list[str] = Field(default_factory=list)
+    """Schemes that a target may have, for `set_cadence`; not checked if empty."""
+    config_hash: str = ""
+    """Hash of the file's part that this came from: unchanged content changes nothing."""
+    keeps: list[str] = Field(default_factory=list)
+    """Fields that whoever configures does not state: a running clock keeps its own."""
+
+    def over(self, running: "Configuration") -> "Configuration":
+        """Return this with what it does not state as it is in a running clock."""
+        kept = {name: getattr(running, name) for name in self.keeps if name in KEEPABLE}
+        return self.model_copy(update={**kept, "keeps": []})
+
+    def periods(self) -> dict[str, timedelta]:
+        """Return each cadence's period."""
+        return resolve_periods({label: cadence.every for label, cadence in self.cadences.items()})
+
+    def phases(self) -> dict[str, timedelta]:
+        """Return each cadence's phase."""
+        return {label: parse_duration(cadence.phase) for label, cadence in self.cadences.items()}
+
+
+class InFlight(BaseModel):
+    """A request that is not answered yet."""
+
+    request: AnchorRequest
+    target: Target
+    since: datetime
+    is_slot: bool
+    """Whether it serves a due slot, whose outcome is still to be counted."""
+    asked: bool = False
+    """Whether `anchor` was called for it, by this run or an earlier one."""
+    is_forced: bool = False
+    """Whether `force_anchor` came meanwhile: if it ends without an anchor, a forced request follows."""
+    last_failure: FailureView | None = None
+    next_retry: datetime | None = None
+
+
+class CadenceBook(BaseModel):
+    """What the clock remembers of one cadence."""
+
+    served: datetime
+    """The last instant up to which slots have been dealt with."""
+    in_flight: InFlight | None = None
+    failures: int = 0
+    last_anchor: LastAnchorView | None = None
+    outcomes: dict[SlotOutcome, int] = Field(default_factory=dict)
+    paused: PausedView | None = None
+    registered: bool = False
+    """Whether the anchor at registration has been asked for."""
+    forced: int = 0
+    """Instant of the newest forced request, in unix seconds; two of one second are a second apart."""
+
+    def count(self, outcome: SlotOutcome, slots: int = 1) -> None:
+        """Count the outcome of some slots."""
+        if slots > 0:
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + slots
+
+
+class ClockState(BaseModel):
+    """What a clock carries into its next run."""
+
+    books: dict[str, CadenceBook] = Field(default_factory=dict)
+    last_rejected: RejectedView | None = None
+    overridden: list[str] = Field(default_factory=list)
+    """Cadences that `set_cadence` changed since the file was applied."""
+
+
+class ClockInput(Wire):
+    """Input of a namespace's workflow."""
+
+    configuration: Configuration
+    carried: ClockState | None = None
+    imported: dict[str, datetime] = Field(default_factory=dict)
+    """Last anchors that another scheduler left behind, by cadence."""
+
+
+class ConfigureAnswer(NamespaceView):
+    """Answer of the update `configure`: the new state, and what changed."""
+
+    change: str = "unchanged"
+    """`updated` or `unchanged`."""
+    undone: list[str] = Field(default_factory=list)
+    """Cadences whose `set_cadence` the new file undid."""
+
+
+def failure_note(
+    request: AnchorRequest,
+    failures: int,
+    kind: FailureKind,
+    message: str,
+    *,
+    at: datetime,
+    delay: timedelta,
+) -> FailureNote:
+    """Return the signal that tells a namespace of a failure."""
+    return FailureNote(
+        cadence=request.cadence,
+        slot=request.slot,
+        failures=failures,
+        kind=kind,
+        message=message[:LONGEST_MESSAGE],
+        at=at,
+        next_retry=at + delay,
+    )

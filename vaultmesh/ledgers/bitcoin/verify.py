@@ -1,0 +1,104 @@
+"""The place where a Bitcoin receipt's claim is checked against the live chain; each way to be wrong has its own line.
+
+The receipt proves by itself that the transaction is in the block; the node shows that the block is in the chain. So
+no index of transactions is needed, and a pruned node will do.
+"""
+
+from datetime import UTC
+
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import ValidationFailure
+from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, Proven, prove
+from vaultmesh.ledgers.bitcoin.core.transaction import Transaction
+from vaultmesh.ledgers.bitcoin.node import Block, Ledger, Rules, block_of, read_ledger
+from vaultmesh.ledgers.bitcoin.rpc import Node
+from vaultmesh.ledgers.driver import DEPTH_CHECK, Check, Claim
+
+
+async def verify_claim(node: Node, rules: Rules, claim: Claim) -> list[Check]:
+    """Check a claim, a line per check."""
+    try:
+        ledger = await read_ledger(node, rules.network)
+    except ValidationFailure as error:
+        return [Check("network", passed=False, detail=str(error))]
+    try:
+        evidence = BitcoinEvidence.read(claim.evidence)
+    except InvalidValue as error:
+        return [
+            Check("network", passed=True, detail=f"btc:{rules.network}"),
+            Check("evidence", passed=False, detail=str(error)),
+        ]
+    block = await block_of(node, evidence.block_hash)
+    return [
+        _network_check(rules, ledger, evidence),
+        *_transaction_checks(claim, evidence),
+        *_block_checks(claim, evidence, block, ledger),
+        _depth_check(rules, claim, block),
+    ]
+
+
+def _network_check(rules: Rules, ledger: Ledger, evidence: BitcoinEvidence) -> Check:
+    same = (evidence.network, evidence.genesis) == (rules.network.value, ledger.genesis)
+    detail = f"btc:{rules.network}" if same else f"the evidence is of {evidence.network}"
+    return Check("network", same, detail)
+
+
+def _transaction_checks(claim: Claim, evidence: BitcoinEvidence) -> list[Check]:
+    try:
+        transaction = Transaction.parse_hex(evidence.raw_transaction)
+    except InvalidValue as error:
+        return [Check(name, passed=False, detail=str(error)) for name in ("transaction", "root")]
+    roots = ", ".join(one.hex() for one in transaction.commitments)
+    return [
+        Check("transaction", transaction.txid == claim.tx_ref, f"hashes to {transaction.txid}"),
+        Check("root", transaction.commitments == [claim.commitment], f"commits to {roots or '-'}"),
+    ]
+
+
+def _block_checks(
+    claim: Claim, evidence: BitcoinEvidence, block: Block | None, ledger: Ledger
+) -> list[Check]:
+    try:
+        proven: Proven | None = prove(evidence)
+        detail = f"leads to block {evidence.block_hash}"
+    except InvalidValue as error:
+        proven, detail = None, str(error)
+    canonical = block is not None and block.depth > 0
+    told = None if proven is None else proven.height
+    right_height = block is not None and block.ref.number == told == claim.block_number
+    place = "an unknown block" if block is None else f"block {block.ref.number}"
+    time = proven.header.time if proven is not None else None
+    return [
+        Check("merkle branch", proven is not None, detail),
+        Check("block", right_height, f"in {place}, claimed {claim.block_number}"),
+        Check(
+            "canonical",
+            canonical,
+            f"{place} {evidence.block_hash} is {'' if canonical else 'not '}in the chain"
+            + _why_not(claim, block, ledger),
+        ),
+        Check(
+            "timestamp",
+            time is not None and time == claim.anchor_ts.astimezone(UTC),
+            f"block time {write_time(time) if time else 'unknown'} ± 2 h, "
+            f"claimed {write_time(claim.anchor_ts)}",
+        ),
+    ]
+
+
+def _why_not(claim: Claim, block: Block | None, ledger: Ledger) -> str:
+    """Say what a node that does not show the block in its chain knows about it."""
+    if block is not None:
+        return "" if block.depth else ": reorganised away"
+    if ledger.is_syncing or ledger.height < claim.block_number:
+        return (
+            f" that the node has so far, at block {ledger.height}: ask again when it has caught up"
+        )
+    return ": the node never saw it"
+
+
+def _depth_check(rules: Rules, claim: Claim, block: Block | None) -> Check:
+    depth = block.depth if block is not None else 0
+    required = max(claim.required_depth, rules.confirmations)
+    return Check(DEPTH_CHECK, depth >= required, f"{depth} of {required}")

@@ -1,0 +1,47 @@
+"""The place where the anchor contract's call and event are encoded and found again."""
+
+from collections.abc import Sequence
+
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+
+from vaultmesh.ledgers.evm.reads import Log
+
+SELECTOR = bytes.fromhex("131b5b07")
+"""Of `anchor(bytes32,bytes32,string,bool)`."""
+TOPIC = "0x422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2"
+"""First topic of `BatchAnchored(bytes32 indexed root, bytes32 indexed batchId, string memo)`."""
+_INDEXED = 3
+_FLOOR_BASE, _FLOOR_PER_TOKEN, _TOKENS_OF_A_NONZERO_BYTE = 21_000, 10, 4
+"""EIP-7623: the least gas that calldata costs."""
+
+
+def batch_id_of(label: str) -> bytes:
+    """Return the 32 bytes that stand for a batch id or round id in the event."""
+    return keccak(text=label)
+
+
+def anchor_call(commitment: bytes, batch_id: bytes, *, persist: bool) -> bytes:
+    """Return the calldata of an anchor without memo."""
+    arguments = encode(
+        ["bytes32", "bytes32", "string", "bool"], [commitment, batch_id, "", persist]
+    )
+    return SELECTOR + arguments
+
+
+def calldata_floor(data: bytes) -> int:
+    """Return the least gas a transaction with this calldata uses, whatever its execution costs (EIP-7623)."""
+    zeros = data.count(0)
+    tokens = zeros + _TOKENS_OF_A_NONZERO_BYTE * (len(data) - zeros)
+    return _FLOOR_BASE + _FLOOR_PER_TOKEN * tokens
+
+
+def anchored_logs(logs: Sequence[Log], contract: str) -> list[tuple[bytes, bytes]]:
+    """Return commitment and batch id of every anchor event that `contract` itself has logged."""
+    return [
+        (bytes.fromhex(log.topics[1][2:]), bytes.fromhex(log.topics[2][2:]))
+        for log in logs
+        if log.address == contract.lower()
+        and len(log.topics) == _INDEXED
+        and log.topics[0] == TOPIC
+    ]

@@ -1,0 +1,222 @@
+"""The place where an included transaction gets a proof that needs no node later (E15).
+
+1. Header and both tries of the block are built anew from what a provider shows; only when hash and roots come out as
+   the block's are they used. So a provider can't make a false proof, and need not be trusted.
+2. A chain whose blocks are built in another way, or a provider that does not show a whole block, costs the proof and
+   never the receipt: the reason is logged.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import rlp
+from eth_utils.crypto import keccak
+from pydantic import JsonValue
+from trie.hexary import HexaryTrie
+
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import AnchorError, NetworkFailure
+from vaultmesh.ledgers.evm.block_encoding import (
+    Object,
+    encode_header,
+    encode_receipt,
+    encode_transaction,
+)
+from vaultmesh.ledgers.evm.core.proof import BlockProof, Claim, verify_receipt_proof
+from vaultmesh.ledgers.evm.core.trie import HASH_BYTES, index_key
+from vaultmesh.ledgers.evm.node_errors import NodeError
+from vaultmesh.ledgers.evm.providers import Provider, Providers
+from vaultmesh.ledgers.evm.reads import raw_transaction
+
+LARGEST_PROOF = 12_000
+"""Characters of a proof in a receipt; what two tries of a thousand entries need is below."""
+MOST_SINGLE_READS = 256
+"""Receipts or transactions of one block that are asked for one by one, of a node that can't show them at once."""
+PAUSE_SECONDS = (1.0, 4.0)
+"""Before a block is asked for again after a failure that may pass: a closed round's receipts are not written again."""
+LONGEST_SECONDS = 60.0
+"""Of all attempts together: a proof must not hold up the record of what is final."""
+_AT_ONCE = 8
+"""Such reads under way together; below what usual providers allow in a second."""
+_log = logging.getLogger(__name__)
+
+
+class Left(Exception):  # noqa: N818 - not an error: the proof is left out
+    """Why there is no proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockContent:
+    """A block as a provider shows it; the header hashes to the block's hash, the transactions to theirs."""
+
+    header: bytes
+    hashes: Sequence[str]
+    transactions: Sequence[bytes]
+    receipts: Sequence[bytes]
+
+
+async def portable_proof(providers: Providers, claim: Claim) -> Mapping[str, JsonValue]:
+    """Return the parts of a receipt's evidence that prove the claim; empty when they can't be had."""
+    reasons: dict[str, str] = {}
+    try:
+        async with asyncio.timeout(LONGEST_SECONDS):
+            for pause in (*PAUSE_SECONDS, None):
+                found, may_pass = await _from_any(providers, claim, reasons)
+                if found is not None:
+                    return found
+                if pause is None or not may_pass:
+                    break
+                await asyncio.sleep(pause)
+    except TimeoutError:
+        reasons["all"] = f"it took longer than {LONGEST_SECONDS:g} s"
+    reason = "; ".join(f"{label}: {text}" for label, text in reasons.items())
+    extra = {"tx_ref": "0x" + claim.tx_hash.hex(), "reason": reason}
+    _log.warning("block proof left out", extra=extra)
+    return {}
+
+
+async def _from_any(
+    providers: Providers, claim: Claim, reasons: dict[str, str]
+) -> tuple[Mapping[str, JsonValue] | None, bool]:
+    """Ask one provider after the other; the last reason of each is kept. Tells whether one of them may pass."""
+    may_pass = False
+    for provider in sorted(providers.all, key=lambda one: one.rests):
+        try:
+            content = await read_block(provider, "0x" + claim.block_hash.hex(), claim.block_number)
+            return await asyncio.to_thread(_proof, content, claim), False
+        except (Left, InvalidValue) as error:
+            reasons[provider.label] = str(error)
+        except AnchorError as error:
+            reasons[provider.label] = str(error)
+            may_pass = True
+    return None, may_pass
+
+
+# --- the block's content -----------------------------------------------------------------------
+
+
+async def read_block(provider: Provider, block_hash: str, number: int) -> BlockContent:
+    """Read a block's header, transactions and receipts.
+
+    Raises:
+        Left: they are of a form that is not known.
+        InvalidValue: a field is missing or malformed.
+        AnchorError: the provider does not show them.
+    """
+    block = await provider.call("eth_getBlockByHash", block_hash, True)
+    if not isinstance(block, dict):
+        message = f"it does not show block {block_hash}"
+        raise NetworkFailure(message)
+    header = encode_header(block)
+    if "0x" + keccak(header).hex() != block_hash:
+        message = "the header has parts that are not known"
+        raise Left(message)
+    shown = _objects(block.get("transactions"), "transactions")
+    hashes = [str(one.get("hash")).lower() for one in shown]
+    receipts = await _receipts(provider, number, hashes)
+    if any(str(one.get("blockHash")).lower() != block_hash for one in receipts):
+        message = "the receipts are of another block"
+        raise Left(message)
+    return BlockContent(
+        header=header,
+        hashes=hashes,
+        transactions=await _transactions(provider, shown, hashes),
+        receipts=await asyncio.to_thread(lambda: [encode_receipt(one) for one in receipts]),
+    )
+
+
+async def _receipts(provider: Provider, number: int, hashes: Sequence[str]) -> list[Object]:
+    """Read all receipts of a block in its order: at once, else one by one."""
+    try:
+        answer = await provider.call("eth_getBlockReceipts", hex(number))
+    except NodeError:
+        answer = None
+    if isinstance(answer, list) and len(answer) == len(hashes):
+        return _objects(answer, "receipts")
+    answers = await _one_by_one(provider, "eth_getTransactionReceipt", hashes)
+    return _objects(answers, "receipts")
+
+
+async def _transactions(
+    provider: Provider, shown: Sequence[Object], hashes: Sequence[str]
+) -> list[bytes]:
+    """Return the bytes of a block's transactions; of those that can't be encoded, what the node itself has."""
+    found = await asyncio.to_thread(lambda: list(map(_encoded, shown, hashes)))
+    missing = [place for place, data in enumerate(found) if data is None]
+    if len(missing) > MOST_SINGLE_READS:
+        message = f"{len(missing)} transactions of the block are of no known form"
+        raise Left(message)
+    for place in missing:
+        found[place] = bytes.fromhex((await raw_transaction(provider, hashes[place]))[2:])
+    return [data for data in found if data is not None]
+
+
+def _encoded(transaction: Object, tx_ref: str) -> bytes | None:
+    try:
+        data = encode_transaction(transaction)
+    except InvalidValue:
+        return None
+    return data if "0x" + keccak(data).hex() == tx_ref else None
+
+
+async def _one_by_one(provider: Provider, method: str, hashes: Sequence[str]) -> list[JsonValue]:
+    if len(hashes) > MOST_SINGLE_READS:
+        message = f"it does not show the receipts of a block at once, and there are {len(hashes)}"
+        raise Left(message)
+    answers: list[JsonValue] = []
+    for start in range(0, len(hashes), _AT_ONCE):
+        some = hashes[start : start + _AT_ONCE]
+        answers += await asyncio.gather(*(provider.call(method, one) for one in some))
+    return answers
+
+
+def _objects(value: JsonValue, what: str) -> list[Object]:
+    items = value if isinstance(value, list) else [value]
+    found: list[Object] = [item for item in items if isinstance(item, dict)]
+    if len(found) != len(items):
+        message = f"it does not show the block's {what}"
+        raise Left(message)
+    return found
+
+
+# --- the proof ---------------------------------------------------------------------------------
+
+
+def _proof(content: BlockContent, claim: Claim) -> Mapping[str, JsonValue]:
+    """Build both tries, take the two ways out of them, and check the whole as a verifier will."""
+    tx_ref = "0x" + claim.tx_hash.hex()
+    if tx_ref not in content.hashes:
+        message = "the block does not hold the transaction"
+        raise Left(message)
+    index = content.hashes.index(tx_ref)
+    proof = BlockProof(
+        header=content.header,
+        tx_index=index,
+        receipt_nodes=_way_to(index, content.receipts),
+        transaction_nodes=_way_to(index, content.transactions),
+    )
+    verify_receipt_proof(claim, proof)
+    document = proof.document()
+    size = len(json.dumps(document))
+    if size > LARGEST_PROOF:
+        message = f"the proof has {size} characters, more than {LARGEST_PROOF}"
+        raise Left(message)
+    return document
+
+
+def trie_of(values: Sequence[bytes]) -> HexaryTrie:
+    """Return the trie that a block's header names the root of."""
+    trie = HexaryTrie({})
+    for place, value in enumerate(values):
+        trie[index_key(place)] = value
+    return trie
+
+
+def _way_to(index: int, values: Sequence[bytes]) -> list[bytes]:
+    """Return the nodes from the root of the values' trie to one of them; those that lie in another are no own."""
+    way = trie_of(values).get_proof(index_key(index))  # type: ignore[no-untyped-call]
+    nodes: list[bytes] = [rlp.encode(node) for node in way]
+    return [node for place, node in enumerate(nodes) if not place or len(node) >= HASH_BYTES]

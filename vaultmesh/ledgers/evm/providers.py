@@ -1,0 +1,226 @@
+"""The place where EVM nodes are talked to: one call with a time-out, failover, and reads from all providers at once.
+
+1. A call is made once. Nothing is repeated in secret; whoever wants a repetition asks again.
+2. Errors are `AnchorError`s that name a provider by scheme, host and port only: paths and passwords are credentials.
+3. A provider that could not be reached rests: it is asked last for a while, so that a dead one does not slow each call.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
+from pydantic import JsonValue
+from pydantic_core import from_json
+from typing_extensions import override
+from web3.providers.async_base import AsyncJSONBaseProvider
+from web3.types import RPCEndpoint, RPCResponse
+
+from vaultmesh.domain.failures import AnchorError, AuthFailure, FailureKind, NetworkFailure
+from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
+from vaultmesh.ledgers.failures import failure_of, public_url, shown
+
+CALL_SECONDS = 5.0
+"""A healthy node answers each of our calls within a fraction of a second."""
+REST_SECONDS = 15.0
+"""How long a provider that did not answer is asked last."""
+LARGEST_REPLY = 16 * 1024 * 1024
+"""Bytes; the largest block headers with transaction hashes are far below."""
+_KEEP_ALIVE_SECONDS = 5.0
+"""Below the idle limits of usual reverse proxies, so that a call rarely meets a connection that is being closed."""
+_CONNECTIONS = 16
+_UNAUTHORISED = frozenset({401, 402, 403, 407})
+_TEMPORARY = frozenset({408, 425, 429})
+_FIRST_REDIRECT, _FIRST_SERVER_ERROR = 300, 500
+_INTERNAL_ERROR = -32603
+
+_Answer = TypeVar("_Answer")
+
+
+class Provider(AsyncJSONBaseProvider):
+    """One node or service, spoken to by JSON-RPC over HTTP; a web3 provider that never logs URLs or parameters."""
+
+    def __init__(self, url: str, timeout_seconds: float = CALL_SECONDS) -> None:
+        """Remember where; connects with the first call."""
+        super().__init__()
+        self.label = public_url(url)
+        self._url = url
+        self._timeout_seconds = timeout_seconds
+        self._session: ClientSession | None = None
+        self._rests_until = 0.0
+
+    @override
+    def __repr__(self) -> str:
+        """Name the provider without its credentials."""
+        return f"Provider({self.label})"
+
+    @property
+    def rests(self) -> bool:
+        """Whether it failed to answer a moment ago."""
+        return time.monotonic() < self._rests_until
+
+    async def call(self, method: str, *params: JsonValue) -> JsonValue:
+        """Call once and return the result.
+
+        Raises:
+            NodeError: the node answered with an error.
+            NetworkFailure: no answer in time, or none that makes sense.
+            AuthFailure: it wants other credentials.
+        """
+        reply = cast("dict[str, JsonValue]", await self.make_request(RPCEndpoint(method), params))
+        error = reply.get("error")
+        if error is None:
+            return reply.get("result")
+        raise self._node_error(method, error)
+
+    @override
+    async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        """Send one request; the transport's errors come out as ours."""
+        try:
+            status, body = await self._post(self.encode_rpc_request(method, params))
+        except (ClientError, TimeoutError, OSError, ValueError) as error:
+            self._rests_until = time.monotonic() + REST_SECONDS
+            message = f"{self.label} could not be reached for {method}: {_reason(error)}"
+            raise NetworkFailure(message) from None
+        self._rests_until = 0.0
+        return cast("RPCResponse", self._decoded(method, status, body))
+
+    @override
+    async def disconnect(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _post(self, data: bytes) -> tuple[int, bytes]:
+        if self._session is None:
+            self._session = ClientSession(
+                connector=TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS),
+                timeout=ClientTimeout(total=self._timeout_seconds),
+                headers={"Content-Type": "application/json"},
+            )
+        async with self._session.post(self._url, data=data, allow_redirects=False) as reply:
+            body = bytearray()
+            async for piece in reply.content.iter_any():
+                body += piece
+                if len(body) > LARGEST_REPLY:
+                    message = "the reply is too large"
+                    raise ValueError(message)
+            return reply.status, bytes(body)
+
+    def _decoded(self, method: str, status: int, body: bytes) -> dict[str, JsonValue]:
+        if status in _UNAUTHORISED:
+            message = (
+                f"{self.label} refused {method} with HTTP {status}: check the URL's credentials"
+            )
+            raise AuthFailure(message)
+        if status in _TEMPORARY:
+            message = (
+                f"{self.label} answered {method} with HTTP {status}: asked too often or overloaded"
+            )
+            raise NetworkFailure(message)
+        try:
+            reply = from_json(body)
+        except ValueError:
+            reply = None
+        if isinstance(reply, dict) and ("error" in reply or "result" in reply):
+            return reply
+        lasting = _FIRST_REDIRECT <= status < _FIRST_SERVER_ERROR
+        kind = FailureKind.VALIDATION if lasting else FailureKind.NETWORK
+        message = f"{self.label} answered {method} with HTTP {status} and no JSON-RPC reply"
+        raise failure_of(kind, message)
+
+    def _node_error(self, method: str, error: JsonValue) -> NodeError:
+        fields = error if isinstance(error, dict) else {"message": error}
+        code = fields.get("code")
+        text = str(fields.get("message", ""))
+        data = fields.get("data")
+        if isinstance(data, str) and not data.startswith("0x"):
+            text = f"{text}: {data}"  # besu and nethermind put the reason here
+        return NodeError(
+            self.label, method, code if isinstance(code, int) else _INTERNAL_ERROR, text
+        )
+
+
+class Providers:
+    """All configured providers of one chain, in the order of the configuration."""
+
+    def __init__(
+        self, urls: Sequence[str], quorum: int, timeout_seconds: float = CALL_SECONDS
+    ) -> None:
+        """Connects with the first call; `quorum` of them must agree on what matters."""
+        self.quorum = quorum
+        self.all = tuple(Provider(url, timeout_seconds) for url in urls)
+
+    async def first(self, ask: Callable[[Provider], Awaitable[_Answer]]) -> _Answer:
+        """Return what the first provider that answers says; a revert is an answer, other errors are not."""
+        failures: list[AnchorError] = []
+        for provider in sorted(self.all, key=lambda provider: provider.rests):
+            try:
+                return await ask(provider)
+            except NodeError as error:
+                if error.meaning is Meaning.REVERTED:
+                    raise
+                failures.append(error)
+            except AnchorError as error:
+                failures.append(error)
+        raise _joined(failures)
+
+    async def every(self, ask: Callable[[Provider], Awaitable[_Answer]]) -> list[_Answer]:
+        """Ask all that do not rest at once; resting ones too when the others are fewer than the quorum.
+
+        Raises:
+            AnchorError: fewer than the quorum answered.
+        """
+        awake = [provider for provider in self.all if not provider.rests]
+        asked = awake if len(awake) >= self.quorum else list(self.all)
+        answers, failures = await self.attempt(ask, asked)
+        if len(answers) < self.quorum and len(asked) < len(self.all):
+            resting = [provider for provider in self.all if provider not in asked]
+            more, others = await self.attempt(ask, resting)
+            answers, failures = answers + more, failures + others
+        if len(answers) < self.quorum:
+            raise _joined(failures)
+        return answers
+
+    async def attempt(
+        self, ask: Callable[[Provider], Awaitable[_Answer]], providers: Sequence[Provider]
+    ) -> tuple[list[_Answer], list[AnchorError]]:
+        """Ask these at once; return answers and failures, each in the order of the providers."""
+        results = await asyncio.gather(*(ask(one) for one in providers), return_exceptions=True)
+        answers: list[_Answer] = []
+        failures: list[AnchorError] = []
+        for result in results:
+            if isinstance(result, AnchorError):
+                failures.append(result)
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                answers.append(result)
+        return answers, failures
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await asyncio.gather(*(provider.disconnect() for provider in self.all))
+
+
+def supported_by(values: Sequence[int], quorum: int) -> int:
+    """Return the highest number that at least `quorum` of the values reach: no smaller minority can raise it."""
+    return sorted(values, reverse=True)[quorum - 1]
+
+
+def _joined(failures: Sequence[AnchorError]) -> AnchorError:
+    """Return one failure with all texts, of the kind of the first that is not the network's."""
+    if len(failures) == 1:
+        return failures[0]
+    telling = next((one for one in failures if one.kind is not FailureKind.NETWORK), failures[0])
+    return failure_of(telling.kind, "; ".join(str(one) for one in failures))
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else ""
+    return shown(text) or type(error).__name__

@@ -1,0 +1,151 @@
+"""The place where a receipt's claim is checked against the live chain; each way to be wrong has its own line."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+
+from pydantic import JsonValue
+
+from vaultmesh.domain.failures import ValidationFailure
+from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.ledgers.driver import DEPTH_CHECK, FINALITY_CHECK, Check, Claim
+from vaultmesh.ledgers.evm.anchor_contract import anchored_logs
+from vaultmesh.ledgers.evm.evidence import hash_of
+from vaultmesh.ledgers.evm.horizon import Horizon, Rules, read_horizon
+from vaultmesh.ledgers.evm.providers import Provider, Providers
+from vaultmesh.ledgers.evm.reads import Block, TxReceipt, block_at, tx_receipt
+
+SUCCESS = 1
+"""`status` of a receipt; where a node leaves it out, an event says the same: a reverted call logs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    horizon: Horizon
+    receipt: TxReceipt | None
+    at_height: Block | None
+    """The canonical block at the claimed height."""
+
+
+async def verify_claim(providers: Providers, rules: Rules, claim: Claim) -> list[Check]:
+    """Check a claim; with a quorum, a line passes only if that many providers let it pass."""
+    try:
+        chains = await providers.every(lambda provider: _read(provider, rules, claim))
+    except ValidationFailure as error:
+        return [Check("chain id", passed=False, detail=str(error))]
+    columns = [_checks(rules, claim, chain) for chain in chains]
+    return [_agreed(lines, providers.quorum) for lines in zip(*columns, strict=True)]
+
+
+async def _read(provider: Provider, rules: Rules, claim: Claim) -> _Chain:
+    horizon, receipt, block = await asyncio.gather(
+        read_horizon(provider, rules),
+        tx_receipt(provider, claim.tx_ref),
+        block_at(provider, hex(claim.block_number)),
+    )
+    return _Chain(horizon, receipt, block)
+
+
+def _agreed(lines: tuple[Check, ...], quorum: int) -> Check:
+    passed = [line for line in lines if line.passed]
+    failed = [line for line in lines if not line.passed]
+    return passed[0] if len(passed) >= quorum else failed[0]
+
+
+def _checks(rules: Rules, claim: Claim, chain: _Chain) -> list[Check]:
+    return [
+        Check("chain id", passed=True, detail=f"eip155:{rules.chain_id}"),
+        *_transaction_checks(rules, claim, chain.receipt),
+        *_block_checks(claim, chain),
+        _raw_check(claim),
+        *_finality_checks(rules, claim, chain),
+    ]
+
+
+def _transaction_checks(rules: Rules, claim: Claim, receipt: TxReceipt | None) -> list[Check]:
+    names = ("transaction", "status", "contract", "root", "batch id")
+    if receipt is None:
+        detail = f"{claim.tx_ref} is in no block"
+        return [Check(name, passed=False, detail=detail) for name in names]
+    contract = _text(claim.evidence, "contract").lower()
+    batch_id = _text(claim.evidence, "batchId").lower()
+    logged = anchored_logs(receipt.logs, rules.contract)
+    roots = {"0x" + root.hex() for root, _ in logged}
+    pairs = {(root, "0x" + label.hex()) for root, label in logged}
+    right_place = receipt.to in (None, contract) and contract == rules.contract
+    succeeded = receipt.status == SUCCESS or (receipt.status is None and bool(logged))
+    return [
+        Check("transaction", passed=True, detail=claim.tx_ref),
+        Check("status", succeeded, "succeeded" if succeeded else "reverted"),
+        Check(
+            "contract",
+            right_place,
+            f"sent to {receipt.to}, claimed {contract}, expected {rules.contract}",
+        ),
+        Check(
+            "root",
+            "0x" + claim.commitment.hex() in roots,
+            f"logged {', '.join(sorted(roots)) or 'nothing'}",
+        ),
+        Check(
+            "batch id",
+            (claim.commitment, batch_id) in pairs,
+            f"claimed {batch_id or 'none'}",
+        ),
+    ]
+
+
+def _block_checks(claim: Claim, chain: _Chain) -> list[Check]:
+    claimed_hash = _text(claim.evidence, "blockHash").lower()
+    receipt, block = chain.receipt, chain.at_height
+    in_block = (
+        receipt is not None
+        and receipt.block_number == claim.block_number
+        and receipt.block_hash == claimed_hash
+    )
+    place = f"{receipt.block_number} {receipt.block_hash}" if receipt is not None else "none"
+    canonical_hash = block.hash if block is not None else "none"
+    time = block.ref.time if block is not None else None
+    return [
+        Check("block", in_block, f"in block {place}, claimed {claim.block_number} {claimed_hash}"),
+        Check(
+            "canonical",
+            canonical_hash == claimed_hash,
+            f"block {claim.block_number} of the chain is {canonical_hash}"
+            + ("" if canonical_hash == claimed_hash else ": reorganised away"),
+        ),
+        Check(
+            "timestamp",
+            time is not None and time == claim.anchor_ts.astimezone(UTC),
+            f"block time {write_time(time) if time else 'unknown'}, claimed {write_time(claim.anchor_ts)}",
+        ),
+    ]
+
+
+def _raw_check(claim: Claim) -> Check:
+    found = hash_of(_text(claim.evidence, "rawTransaction"))
+    return Check("raw transaction", found == claim.tx_ref, f"hashes to {found or 'nothing'}")
+
+
+def _finality_checks(rules: Rules, claim: Claim, chain: _Chain) -> list[Check]:
+    claimed_hash = _text(claim.evidence, "blockHash").lower()
+    stands = (
+        chain.receipt is not None
+        and chain.at_height is not None
+        and chain.at_height.hash == claimed_hash == chain.receipt.block_hash
+    )
+    depth = chain.horizon.depth_of(claim.block_number) if stands else 0
+    required = max(claim.required_depth, rules.confirmations)
+    settled = rules.tag is None or chain.horizon.settles(claim.block_number)
+    reaches = chain.horizon.settled_number
+    what = f"{rules.tag} block is {reaches}" if rules.tag is not None else "by depth alone"
+    return [
+        Check(DEPTH_CHECK, stands and depth >= required, f"{depth} of {required}"),
+        Check(FINALITY_CHECK, stands and settled, what),
+    ]
+
+
+def _text(evidence: Mapping[str, JsonValue], key: str) -> str:
+    value = evidence.get(key)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,156 @@
+"""The place where every provider is asked what it knows for or against a round, also those that no quorum needs.
+
+A provider that shows a candidate of ours in a block, or our event since the block of signing, speaks for the round,
+whatever all others say. Silence is no consent: who did not answer in full is named.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, WatchedRound
+from vaultmesh.domain.failures import AnchorError
+from vaultmesh.ledgers.evm.horizon import Horizon, Rules
+from vaultmesh.ledgers.evm.node_errors import NodeError
+from vaultmesh.ledgers.evm.notes import EventProgress, Notes, signed_at_block
+from vaultmesh.ledgers.evm.observe import KnownOnly, Sight, look_from, nonce_of
+from vaultmesh.ledgers.evm.outcome import OwnCall
+from vaultmesh.ledgers.evm.providers import Provider, Providers
+from vaultmesh.ledgers.evm.reads import FoundLog, block_at, logs_of
+
+MOST_QUESTIONS = 50
+"""For events, that one provider is asked in one look; the progress is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one provider knows of a round."""
+
+    provider: Provider
+    name: str
+    """Its label; numbered where several have the same."""
+    horizon: Horizon
+    sight: Sight
+    elsewhere: str = ""
+    """A transaction that holds our event and is no candidate of ours."""
+    events: EventProgress | None = None
+    unread: str = ""
+    """Why its events were not read up to its newest block; empty when they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A provider that did not answer."""
+
+    name: str
+    reason: str
+    veto: str = ""
+    """What it shows for the round all the same."""
+
+
+async def ask_all(
+    providers: Providers, rules: Rules, watched: WatchedRound, notes: Notes
+) -> tuple[list[Answer], list[Silence]]:
+    """Ask every configured provider, also those that rest."""
+    names = _names(providers)
+    asked = (
+        _ask(one, name, rules, watched, notes)
+        for one, name in zip(providers.all, names, strict=True)
+    )
+    told = await asyncio.gather(*asked)
+    answers = [one for one in told if isinstance(one, Answer)]
+    return answers, [one for one in told if isinstance(one, Silence)]
+
+
+async def _ask(
+    provider: Provider, name: str, rules: Rules, watched: WatchedRound, notes: Notes
+) -> Answer | Silence:
+    try:
+        horizon, (sight,) = await look_from(provider, rules, [watched])
+    except KnownOnly as known:
+        return Silence(name, str(known), veto=str(known))
+    except AnchorError as error:
+        return Silence(name, str(error))
+    answer = Answer(provider, name, horizon, sight)
+    if sight.state is RoundState.INCLUDED:
+        return answer
+    return await _with_events(answer, OwnCall.of(watched, rules.contract), watched, notes)
+
+
+async def _with_events(
+    answer: Answer, call: OwnCall, watched: WatchedRound, notes: Notes
+) -> Answer:
+    """Add what the provider's events say; a candidate of ours among them is included."""
+    first = signed_at_block(watched)
+    before = notes.events.get(answer.name)
+    try:
+        logs, events, unread = await _events(answer, call, first, before)
+        live = [log for log in logs if await _is_canonical(answer.provider, log)]
+    except AnchorError as error:
+        return replace(answer, events=before, unread=str(error))
+    answer = replace(answer, events=events, unread=unread)
+    ours = next((log for log in live if log.tx_hash in watched.tx_refs), None)
+    if ours is not None:
+        return await _included(answer, ours)
+    other = next((log.tx_hash for log in live), "")
+    return replace(answer, elsewhere=other)
+
+
+async def _included(answer: Answer, log: FoundLog) -> Answer:
+    block = await block_at(answer.provider, hex(log.block_number))
+    if block is None or block.hash != log.block_hash:
+        return replace(answer, unread=f"block {log.block_number} changed meanwhile")
+    settled = answer.horizon.settles(block.number)
+    sight = Sight(
+        RoundState.INCLUDED, answer.horizon.height, log.tx_hash, block.ref, settled=settled
+    )
+    return replace(answer, sight=sight)
+
+
+async def _events(
+    answer: Answer, call: OwnCall, first: int, before: EventProgress | None
+) -> tuple[list[FoundLog], EventProgress, str]:
+    """Ask for our event in ranges that the provider allows: each that is too wide is halved."""
+    at, last = max(first, before.through + 1 if before else 0), answer.horizon.height
+    span = before.span if before else max(last - at + 1, 1)
+    found: list[FoundLog] = []
+    for _ in range(MOST_QUESTIONS):
+        if at > last:
+            break
+        end = min(at + span - 1, last)
+        try:
+            found += await logs_of(answer.provider, call.contract, call.topics, at, end)
+        except NodeError:
+            if span == 1:
+                raise
+            span = max(span // 2, 1)
+            continue
+        at = end + 1
+    final = answer.horizon.settled_number
+    through = min(at - 1, final if final is not None else first - 1)
+    unread = f"its events were read up to block {at - 1} of {last}" if at <= last else ""
+    return found, EventProgress(through=max(through, first - 1), span=span), unread
+
+
+async def _is_canonical(provider: Provider, log: FoundLog) -> bool:
+    if log.removed:
+        return False
+    block = await block_at(provider, hex(log.block_number))
+    return block is not None and block.hash == log.block_hash
+
+
+def _names(providers: Providers) -> list[str]:
+    labels = [one.label for one in providers.all]
+    return [
+        label if labels.count(label) == 1 else f"{label} ({place + 1})"
+        for place, label in enumerate(labels)
+    ]
+
+
+def counts_free(answer: Answer) -> bool:
+    """Whether a provider counts the nonce as free, and so neither confirms nor denies its use."""
+    return answer.sight.state in (RoundState.PENDING, RoundState.MISSING)
+
+
+def nonce_text(watched: WatchedRound) -> str:
+    """Return how the round's nonce is named."""
+    return f"nonce {nonce_of(watched)} of {watched.reservation.account}"

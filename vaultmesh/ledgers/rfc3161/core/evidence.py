@@ -1,0 +1,192 @@
+"""The place where a receipt's time-stamp evidence is checked: by what it carries and given roots, and by no clock.
+
+1. The primary token must be what the receipt says it is: its number, its time, its imprint.
+2. Each further token is judged by the same rules; tokens count by the root they lead to (T8).
+3. Revocation lists that the receipt carries count like those at hand: their issuers' signatures do (T5, T6).
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from pydantic import JsonValue
+
+from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.ledgers.rfc3161.core.judge import Judgement, judge
+from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED, Finding
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned
+
+LONGEST_CARRIED_LIST = 4_096
+"""Bytes of a revocation list that receipts carry; a longer one stays beside the reply, and is named by its hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """What a receipt says of its time stamp."""
+
+    commitment: bytes
+    tx_ref: str
+    block_number: int
+    anchor_ts: datetime
+    evidence: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """What a receipt's evidence came to."""
+
+    findings: tuple[Finding, ...]
+    judgements: tuple[Judgement, ...] = field(default=())
+    """Of the primary token and the further ones; none if the primary one can't be read."""
+
+    @property
+    def vouching(self) -> set[bytes]:
+        """The roots that sound tokens lead to, DER."""
+        return {one.root for one in self.judgements if one.sound}
+
+
+def text_of(content: bytes) -> str:
+    """Return bytes as base64."""
+    return b64encode(content).decode("ascii")
+
+
+def bytes_of(text: object) -> bytes | None:
+    """Return the bytes of base64; None if it is none."""
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        return None
+
+
+def examine(stamped: Stamped, pinned: Pinned, *, quorum: int = 1, policy: str = "") -> Exhibit:
+    """Check the evidence, a finding per rule; `policy` is required of a token whose request was not kept."""
+    reply = bytes_of(stamped.evidence.get("token"))
+    if reply is None:
+        return Exhibit((Finding("token", passed=False, detail="none, or no base64"),))
+    given = stamped.evidence.get("request")
+    request = bytes_of(given)
+    if given is not None and request is None:
+        return Exhibit((Finding("request", passed=False, detail="no base64"),))
+    lists = _carried_lists(stamped.evidence)
+    if lists is None:
+        return Exhibit(
+            (
+                Finding(
+                    "revocation lists",
+                    passed=False,
+                    detail="one can't be read, or is not what is said of it",
+                ),
+            )
+        )
+    known = pinned.and_lists(lists)
+    required = policy if request is None else ""
+    first = judge(reply, stamped.commitment, known, request=request, policy=required)
+    others = [
+        judge(one, stamped.commitment, known, request=request, policy=required)
+        for one in _further(stamped.evidence)
+    ]
+    exhibit = Exhibit((), (first, *others))
+    lines = [*first.findings, *_claimed(stamped, first)]
+    if others:
+        bad = [one.problems for one in others if not one.sound]
+        detail = "; ".join(bad) if bad else f"{len(others)} more"
+        lines.append(Finding("further tokens", not bad, detail))
+    if others or quorum > 1:
+        count = len(exhibit.vouching)
+        lines.append(Finding("quorum", count >= quorum, f"{count} of {quorum} roots vouch"))
+    return Exhibit(tuple(lines), exhibit.judgements)
+
+
+def carried_roots(evidence: Mapping[str, JsonValue]) -> list[x509.Certificate]:
+    """Return the certificates that sign themselves among those a receipt carries; nobody trusts them for that."""
+    found: dict[bytes, x509.Certificate] = {}
+    for entry in _entries(evidence):
+        for text in _listed(entry.get("certificates")):
+            der = bytes_of(text)
+            certificate = _self_signed(der) if der is not None else None
+            if certificate is not None and der is not None:
+                found[der] = certificate
+    return list(found.values())
+
+
+def entry_of_list(known: x509.CertificateRevocationList) -> dict[str, JsonValue]:
+    """Return what a receipt says of a revocation list; the list itself only if it is short."""
+    der = known.public_bytes(Encoding.DER)
+    entry: dict[str, JsonValue] = {
+        "issuer": known.issuer.rfc4514_string(),
+        "thisUpdate": write_time(known.last_update_utc),
+        "sha256": sha256(der).hexdigest(),
+    }
+    return entry | ({"list": text_of(der)} if len(der) <= LONGEST_CARRIED_LIST else {})
+
+
+def _carried_lists(
+    evidence: Mapping[str, JsonValue],
+) -> list[x509.CertificateRevocationList] | None:
+    """Return the lists that a receipt carries whole; None if one is no list."""
+    found = []
+    for entry in _entries(evidence):
+        for one in _listed(entry.get("revocation")):
+            if isinstance(one, dict) and "list" not in one:
+                continue  # too long to be carried
+            known = _list_of(one)
+            if known is None:
+                return None
+            found.append(known)
+    return found
+
+
+def _list_of(entry: JsonValue) -> x509.CertificateRevocationList | None:
+    """Return a carried list; None if it can't be read, or is not what its entry says it is."""
+    if not isinstance(entry, dict):
+        return None
+    try:
+        known = x509.load_der_x509_crl(bytes_of(entry.get("list")) or b"")
+    except MALFORMED:
+        return None
+    return known if entry_of_list(known) == entry else None
+
+
+def _entries(evidence: Mapping[str, JsonValue]) -> list[Mapping[str, JsonValue]]:
+    """Return what belongs to each token: the primary one, then the further ones."""
+    further = (one for one in _listed(evidence.get("tokens")) if isinstance(one, dict))
+    return [evidence, *further]
+
+
+def _self_signed(der: bytes) -> x509.Certificate | None:
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        signs_itself = certificate.issuer == certificate.subject
+    except MALFORMED:
+        return None
+    return certificate if signs_itself else None
+
+
+def _listed(value: JsonValue) -> list[JsonValue]:
+    return value if isinstance(value, list) else []
+
+
+def _further(evidence: Mapping[str, JsonValue]) -> list[bytes]:
+    entries = _listed(evidence.get("tokens"))
+    return [bytes_of(one.get("token") if isinstance(one, dict) else None) or b"" for one in entries]
+
+
+def _claimed(stamped: Stamped, judged: Judgement) -> list[Finding]:
+    token = judged.token
+    if token is None:
+        return []
+    moment, claimed = token.gen_time, stamped.anchor_ts.astimezone(UTC)
+    whole = moment.replace(microsecond=0)  # a legacy anchor has whole seconds
+    detail = f"stamped {write_time(moment)}, claimed {write_time(claimed)}"
+    right_ref = stamped.tx_ref == token.tx_ref
+    return [
+        Finding("serial number", right_ref, f"{token.tx_ref}, claimed {stamped.tx_ref}"),
+        Finding("timestamp", claimed in (moment, whole), detail),
+        Finding("block", stamped.block_number == 0, "an authority has no blocks"),
+    ]

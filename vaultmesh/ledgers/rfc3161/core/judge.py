@@ -1,0 +1,210 @@
+"""The place where a time-stamp reply is judged: with what it carries and pinned roots alone, at any later time.
+
+1. Every rule is a finding of its own (T2, T3, T4, T5); a token is sound when all of them hold.
+2. The signature is verified with the one certificate that the signer names and ESSCertID binds, and the chain of
+   that certificate up to a pinned root, at the token's own time: a leaf that expired since is no objection.
+3. Revocation is judged by the lists at hand; nobody is asked for one.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
+
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.ledgers.rfc3161.core.revocation import revocation_finding
+from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED, Finding, signature_findings
+from vaultmesh.ledgers.rfc3161.core.token import (
+    IMPRINT_ALGORITHM,
+    Reply,
+    Request,
+    Token,
+    build_request,
+    read_reply,
+    read_request,
+)
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned
+
+CLOCK_SKEW = timedelta(seconds=60)
+"""How far an authority's clock and ours may differ when a token is made."""
+LARGEST_ACCURACY = timedelta(seconds=60)
+"""A token that is less certain about its time is refused."""
+
+LONGEST_TEXT = 1_000
+"""Characters of what is told about a reply: parts of it are whatever an authority sent."""
+LARGEST_SERIAL = 2**160 - 1
+"""More than 160 bits need not be supported (RFC 3161, 2.4.2)."""
+
+CHAIN = "chain"
+"""Name of the finding that depends on the pinned roots."""
+GRANTED, GRANTED_WITH_MODS = 0, 1
+_STATUS_NAMES = (
+    "granted", "granted with modifications", "rejected", "waiting", "revocation warning", "revoked",
+)  # fmt: skip
+_GRANTED_PREFIX = bytes.fromhex("3003020100")
+"""PKIStatusInfo that says granted: a token is verified by itself, whatever stood around it."""
+_SHORT_LENGTH = 0x80
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a request was sent, and its reply received, by our own clock."""
+
+    sent: datetime
+    received: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What came out of a reply."""
+
+    findings: tuple[Finding, ...]
+    token: Token | None
+    root: bytes = b""
+    """The pinned root that the token's certificate leads to, DER; empty if there is none."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether every rule holds."""
+        return self.token is not None and all(one.passed for one in self.findings)
+
+    @property
+    def problems(self) -> str:
+        """What does not hold, in one line."""
+        told = "; ".join(f"{one.name}: {one.detail}" for one in self.findings if not one.passed)
+        return told[:LONGEST_TEXT]
+
+    @property
+    def authority(self) -> str:
+        """Name of who signed a sound token, from the certificate; else empty."""
+        signer = self.token.signers[0].certificate if self.token and self.sound else None
+        return x509.load_der_x509_certificate(signer).subject.rfc4514_string() if signer else ""
+
+
+def judge(
+    reply: bytes,
+    commitment: bytes,
+    pinned: Pinned,
+    *,
+    request: bytes | None,
+    policy: str = "",
+    window: Window | None = None,
+) -> Judgement:
+    """Judge a TimeStampResp over a commitment.
+
+    Args:
+        reply: the whole reply, DER.
+        commitment: the 32 bytes that were to be stamped.
+        pinned: the only roots that count, and revocation lists if there are any.
+        request: what was asked, DER; None for a token whose request nobody kept.
+        policy: OID that the token must have; empty: the request's, if it names one.
+        window: only known when the reply has just come.
+    """
+    try:
+        read = read_reply(reply)
+        asked = read_request(request if request is not None else build_request(commitment, 0))
+    except InvalidValue as error:
+        return Judgement((Finding("reply", passed=False, detail=str(error)),), None)
+    status = _status(read)
+    token = read.token
+    if token is None or not status.passed:
+        missing = () if token else (Finding("token", passed=False, detail="the reply holds none"),)
+        return Judgement((status, *missing), None)
+    root, chain = _chain(token, pinned.roots)
+    revocation = revocation_finding(token, root, pinned.lists) if root is not None else None
+    findings = (
+        status,
+        *_content(token, commitment, asked, policy, has_request=request is not None),
+        *_times(token, window),
+        *signature_findings(token),
+        chain,
+        *([revocation] if revocation is not None else ()),
+    )
+    return Judgement(findings, token, root.public_bytes(Encoding.DER) if root else b"")
+
+
+def _status(reply: Reply) -> Finding:
+    """Only granted, and granted with modifications, bring a token (T2); what was modified shows in the other rules."""
+    known = 0 <= reply.status < len(_STATUS_NAMES)
+    name = _STATUS_NAMES[reply.status] if known else f"status {reply.status}"
+    said = ", ".join(" ".join(text.split())[:200] for text in (*reply.texts, *reply.failures))
+    granted = reply.status in (GRANTED, GRANTED_WITH_MODS)
+    return Finding("status", granted, f"{name} ({said})" if said else name)
+
+
+def _content(
+    token: Token, commitment: bytes, asked: Request, policy: str, *, has_request: bool
+) -> Iterator[Finding]:
+    yield Finding("version", token.version == "v1", token.version)
+    wanted = hashlib.sha256(commitment).digest()
+    imprinted = (token.imprint_algorithm, token.imprint) == (IMPRINT_ALGORITHM, wanted)
+    fits = imprinted and (asked.imprint_algorithm, asked.imprint) == (IMPRINT_ALGORITHM, wanted)
+    yield Finding("imprint", fits, f"{token.imprint_algorithm} {token.imprint.hex()}")
+    if not has_request:
+        yield Finding("nonce", passed=True, detail="no request was kept to compare it with")
+    else:
+        same = asked.nonce is not None and token.nonce == asked.nonce
+        yield Finding("nonce", same, "as asked" if same else "not the one that was asked for")
+    required = {one for one in (policy, asked.policy) if one}
+    fits = required <= {token.policy}
+    detail = token.policy if fits else f"{token.policy}, not {' and '.join(sorted(required))}"
+    yield Finding("policy", fits, detail)
+    right = 0 <= token.serial <= LARGEST_SERIAL
+    yield Finding("serial", right, token.tx_ref if right else "negative, or above 160 bits")
+
+
+def _times(token: Token, window: Window | None) -> Iterator[Finding]:
+    moment = write_time(token.gen_time)
+    if window is not None:
+        early, late = window.sent - CLOCK_SKEW, window.received + CLOCK_SKEW
+        inside = early <= token.gen_time <= late
+        allowed = f"between {write_time(early)} and {write_time(late)}"
+        yield Finding("time", inside, moment if inside else f"{moment}, not {allowed}")
+    accuracy = token.accuracy
+    exact = accuracy is None or accuracy <= LARGEST_ACCURACY
+    yield Finding("accuracy", exact, "not stated" if accuracy is None else tolerance(accuracy))
+
+
+def tolerance(accuracy: timedelta) -> str:
+    """Return how far a clock may be off, in words: `± 1 s`, `± 0.5 s`."""
+    return f"± {f'{accuracy.total_seconds():.6f}'.rstrip('0').rstrip('.')} s"
+
+
+def _chain(
+    token: Token, roots: Sequence[x509.Certificate]
+) -> tuple[x509.Certificate | None, Finding]:
+    """Find the pinned root that the token leads to at its own time; the library verifies the signature as well."""
+    if not roots:
+        return None, Finding(CHAIN, passed=False, detail="no root is pinned")
+    said = ""
+    try:
+        parsed = decode_timestamp_response(_granted(token.sorted_der))
+        for root in roots:
+            try:
+                VerifierBuilder(roots=[root]).build().verify(parsed, token.imprint)
+            except VerificationError as error:
+                told, _, _ = str(error).partition(
+                    ": ErrorStack("
+                )  # the library's stack says nothing more
+                said = said or " ".join(told.split())[:300]
+                continue
+            name = root.subject.rfc4514_string()
+            return root, Finding(CHAIN, passed=True, detail=f"up to {name}")
+    except MALFORMED as error:
+        said = said or str(error)
+    return None, Finding(CHAIN, passed=False, detail=f"leads to no pinned root: {said}")
+
+
+def _granted(token: bytes) -> bytes:
+    """Wrap a token as a plain granted reply: the library takes no other status."""
+    body = _GRANTED_PREFIX + token
+    size = len(body)
+    if size < _SHORT_LENGTH:
+        return bytes((0x30, size)) + body
+    length = size.to_bytes((size.bit_length() + 7) // 8)
+    return bytes((0x30, _SHORT_LENGTH | len(length))) + length + body

@@ -1,0 +1,89 @@
+"""The place where a time stamp is verified offline: by the receipt alone, and the roots that the user trusts.
+
+1. Every rule about the token is checked without trusting anybody: it must hold up to some root.
+2. Whether that root is one of those the user trusts is the one open question when none is named.
+3. The token's own time counts: a certificate that has expired since is no objection.
+"""
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from vaultmesh.domain.checks import (
+    TRUSTED,
+    OfflineCheck,
+    SchemeFindings,
+    Trust,
+    holds,
+    holds_if,
+    stays_open,
+    wrong,
+)
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.receipts.receipt import AnchorReceipt, write_time
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.ledgers.rfc3161.core.description import description_check
+from vaultmesh.ledgers.rfc3161.core.evidence import Exhibit, Stamped, carried_roots, examine
+from vaultmesh.ledgers.rfc3161.core.judge import CHAIN, Judgement, tolerance
+from vaultmesh.ledgers.rfc3161.core.signature import Finding
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned, read_pinned
+
+_TRUSTED_ROOT = f"{TRUSTED}root"
+
+
+def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> SchemeFindings:
+    """Find out what a receipt's time stamps prove."""
+    evidence = receipt.scheme_evidence
+    try:
+        pins = [read_pinned(pem) for pem in trust.authorities]
+    except InvalidValue as error:
+        unread = wrong("trusted roots", f"the file {error}")
+        return SchemeFindings((unread,), "", "")
+    trusted = [root for one in pins for root in one.roots]
+    lists = [known for one in pins for known in one.lists]
+    stamped = Stamped(
+        commitment=commitment.digest,
+        tx_ref=receipt.tx_ref,
+        block_number=receipt.block_number,
+        anchor_ts=receipt.anchor_ts,
+        evidence=evidence,
+    )
+    carried = carried_roots(evidence)
+    exhibit = examine(stamped, Pinned([*trusted, *carried], lists))
+    checks = [_check(one, chain_is_carried=bool(carried)) for one in exhibit.findings]
+    checks.append(description_check(evidence, exhibit.judgements))
+    known = {one.public_bytes(Encoding.DER): one for one in trusted}
+    vouched = [one for one in exhibit.judgements if one.sound and one.root in known]
+    checks.append(_trust_check(exhibit, vouched, named=bool(trusted)))
+    earliest = min(vouched, key=lambda one: _when(one)[0], default=None)
+    if earliest is None:
+        return SchemeFindings(tuple(checks), "", "")
+    names = {known[one.root].subject.rfc4514_string() for one in vouched}
+    return SchemeFindings(
+        tuple(checks), _when(earliest)[1], f"trust in {' and '.join(sorted(names))}"
+    )
+
+
+def _check(finding: Finding, *, chain_is_carried: bool) -> OfflineCheck:
+    """Without a root of its own, a receipt says nothing about its chain that could be wrong."""
+    if finding.name == CHAIN and not finding.passed and not chain_is_carried:
+        return stays_open(finding.name, finding.detail)
+    return holds_if(finding.name, finding.detail, condition=finding.passed)
+
+
+def _trust_check(exhibit: Exhibit, vouched: list[Judgement], *, named: bool) -> OfflineCheck:
+    name = _TRUSTED_ROOT
+    if vouched:
+        return holds(name, f"{len(vouched)} of {len(exhibit.judgements)} tokens lead to one")
+    if named:
+        return stays_open(name, "the tokens lead to none of those that you trust")
+    return stays_open(
+        name, "whether the authority's root can be trusted: state it with --trust-roots"
+    )
+
+
+def _when(judged: Judgement) -> tuple[str, str]:
+    token = judged.token
+    if token is None:
+        return "", ""
+    moment = write_time(token.gen_time)
+    accuracy = f" {tolerance(token.accuracy)}" if token.accuracy is not None else ""
+    return moment, f"{moment}{accuracy} (clock of {judged.authority})"

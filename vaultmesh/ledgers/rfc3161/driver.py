@@ -1,0 +1,279 @@
+"""The place where a time-stamp authority (RFC 3161) becomes a target: commitments are stamped, and the tokens kept.
+
+1. The request is decided once, with its nonce, and is what a candidate consists of; it is sent to every authority.
+2. A round counts as included, and final, once enough sound replies lie beside its candidate: there is nothing to wait for.
+3. What the pen knows a round by is the request's hash, since a serial number comes with the reply; receipts have the number.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from pydantic import JsonValue
+from typing_extensions import override
+
+from vaultmesh.domain.aggregator.ledger_messages import (
+    BlockRef,
+    Broadcasted,
+    Bumped,
+    PenSettings,
+    Reservation,
+    RoundState,
+    RoundView,
+    SignedCandidate,
+    Terms,
+    Verdict,
+    WatchedRound,
+)
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
+from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.rounds.manifest import Mode, round_id
+from vaultmesh.domain.target import Target
+from vaultmesh.ledgers.driver import Anchoring, Check, Claim, Evidence, Fate
+from vaultmesh.ledgers.failures import public_url
+from vaultmesh.ledgers.rfc3161.authority import CALL_SECONDS
+from vaultmesh.ledgers.rfc3161.core.evidence import bytes_of, text_of
+from vaultmesh.ledgers.rfc3161.core.token import NONCE_BITS, build_request, read_request
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned
+from vaultmesh.ledgers.rfc3161.evidence import checks_of, clocks_disagree, evidence_of
+from vaultmesh.ledgers.rfc3161.quorum import Authorities
+from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies
+from vaultmesh.ledgers.rfc3161.settings import TsaSettings
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.round_files import ROUNDS_FOLDER, RoundFiles
+
+POLL_SECONDS = 1.0
+"""Between two looks at the stored replies: only a broadcast changes them."""
+
+Settings = TsaSettings
+"""The keys of an authority's section in anchors.yaml."""
+_log = logging.getLogger(__name__)
+
+
+def open_target(target: Target, settings: TsaSettings, root: Path) -> "TsaAnchoring":
+    """Return the target; connects with the first request. `trustBundle` and replies are relative to `root`."""
+    return TsaAnchoring(target, settings, root)
+
+
+class TsaAnchoring(Anchoring):
+    """One or more authorities that stamp together."""
+
+    def __init__(
+        self,
+        target: Target,
+        settings: TsaSettings,
+        root: Path,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
+        """Use `open_target`."""
+        self._target = target
+        self._settings = settings
+        self._root = root
+        self._store = LocalStore(root)
+        self._urls = [url.get_secret_value() for url in settings.endpoints]
+        spacing = settings.spacing.total_seconds()
+        self._authorities = Authorities(self._urls, settings.quorum, spacing, call_seconds)
+
+    @override
+    def __repr__(self) -> str:
+        """Name the target; settings hold secrets."""
+        return f"TsaAnchoring({self._target})"
+
+    @property
+    @override
+    def pen_settings(self) -> PenSettings:
+        return PenSettings(
+            window_seconds=self._settings.window.total_seconds(),
+            window_max_seconds=self._settings.window_max.total_seconds(),
+            max_leaves=self._settings.max_leaves,
+        )
+
+    @property
+    @override
+    def aggregation(self) -> Mode:
+        return self._settings.aggregation.value
+
+    @property
+    @override
+    def confirmations(self) -> int:
+        return 0
+
+    @property
+    @override
+    def poll_seconds(self) -> float:
+        return POLL_SECONDS
+
+    @override
+    async def reserve(
+        self,
+        commitment: bytes,
+        label: str,
+        *,
+        last: Reservation | None,
+        highest_stored: Callable[[str], int | None],
+    ) -> tuple[Reservation, Terms]:
+        """Decide the request; there is nothing to pay with and no order, so nobody can be behind."""
+        await self._pinned()  # nothing is asked for that could not be verified
+        nonce = secrets.randbits(NONCE_BITS)
+        request = build_request(commitment, nonce, self._settings.policy)
+        fields: Terms = {
+            "commitment": "0x" + commitment.hex(),
+            "request": text_of(request),
+            "quorum": self._settings.quorum,
+        }
+        account = ", ".join(public_url(url) for url in self._urls)
+        return Reservation(account=account, fields=fields), {}
+
+    @override
+    def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
+        """Return the request itself: an authority needs no signature of ours."""
+        request = _question(reservation).request
+        return SignedCandidate(n=n, tx_ref=_ref_of(request), raw=text_of(request), terms=terms)
+
+    @override
+    async def broadcast(self, reservation: Reservation, candidate: SignedCandidate) -> Broadcasted:
+        """Have the request stamped; what is stored already is not asked for again.
+
+        Raises:
+            AnchorError: too few authorities gave a sound token.
+        """
+        question = _question(reservation)
+        replies, pinned = self._replies(question.commitment), await self._pinned()
+        found = await self._authorities.gather(question, pinned, replies, candidate.n)
+        if clocks_disagree(found):
+            times = {one.authority: write_time(one.token.gen_time) for one in found}
+            _log.warning("clocks of authorities disagree", extra={"times": times})
+        return Broadcasted(verdict=Verdict.ACCEPTED)
+
+    @override
+    async def bump(self, reservation: Reservation, highest: Terms) -> Bumped:
+        return Bumped(message="an authority takes no bids; the same request is sent again")
+
+    @override
+    async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
+        pinned = await self._pinned()
+        return [await asyncio.to_thread(self._view, one, pinned) for one in rounds]
+
+    @override
+    async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
+        """Collect the tokens.
+
+        Raises:
+            NetworkFailure: the stored replies do not carry the round any more.
+        """
+        if watched is None:
+            message = "a time stamp's evidence is in its receipt; nobody else keeps it"
+            raise ValidationFailure(message)
+        question = await asyncio.to_thread(self._asked, watched)
+        pinned = await self._pinned()
+        found = await asyncio.to_thread(self._found, question, pinned) if question else []
+        quorum = self._quorum(watched.reservation.fields)
+        if question is None or len(found) < quorum:
+            message = (
+                f"round {view.round_id} of {self._target} has {len(found)} of {quorum} sound replies "
+                "now; restore out/rounds, or the roots in trustBundle"
+            )
+            raise NetworkFailure(message)
+        return evidence_of(found, bytes_of(raw) or question.request)
+
+    @override
+    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
+        """Say whether tokens are stored: a request uses up nothing, and a second one costs nothing."""
+        del tx_refs
+        question, pinned = _question(reservation), await self._pinned()
+        found = await asyncio.to_thread(self._found, question, pinned)
+        enough = len(found) >= self._quorum(reservation.fields)
+        shown = f"{len(found)} sound tokens are stored" if enough else ""
+        return Fate(shown=shown, lines=(f"{len(found)} sound tokens are stored",))
+
+    @override
+    async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:
+        message = f"{tx_ref} can't be adopted: an authority keeps no ledger of what it stamped"
+        raise ValidationFailure(message)
+
+    @override
+    async def verify(self, claim: Claim) -> list[Check]:
+        pinned = await self._pinned()
+        quorum, policy = self._quorum(claim.reservation), self._settings.policy
+        return await asyncio.to_thread(checks_of, claim, pinned, quorum=quorum, policy=policy)
+
+    @override
+    async def close(self) -> None:
+        await self._authorities.close()
+
+    async def _pinned(self) -> Pinned:
+        return await asyncio.to_thread(self._settings.pinned, self._root)
+
+    def _quorum(self, fields: Mapping[str, JsonValue]) -> int:
+        """Return how many tokens make a round's anchor: what it was asked under, or less if less is wanted today."""
+        recorded, today = fields.get("quorum"), self._settings.quorum
+        return min(recorded, today) if isinstance(recorded, int) else today
+
+    def _replies(self, commitment: bytes) -> Replies:
+        folder = f"{ROUNDS_FOLDER}/{self._target.path}/{round_id(self._target, commitment)}"
+        return Replies(self._store, folder)
+
+    def _asked(self, watched: WatchedRound) -> Question | None:
+        """Return what was asked for a round: by its reservation, or for a legacy anchor by what is stored, if anything."""
+        commitment = MerkleRoot.parse_receipt_form(watched.commitment).digest
+        reservation = watched.reservation
+        if not reservation.fields:
+            files = RoundFiles(self._store, self._target)
+            stored = files.candidates(round_id(self._target, commitment))
+            if not stored:
+                return None
+            reservation = Reservation.model_validate(stored[-1].reservation)
+        question = _question(reservation)
+        if question.commitment != commitment:
+            message = f"the reservation of round {watched.round_id} is for another commitment"
+            raise ValidationFailure(message)
+        return question
+
+    def _found(self, question: Question, pinned: Pinned) -> list[Kept]:
+        return self._replies(question.commitment).sound(question, pinned)
+
+    def _view(self, watched: WatchedRound, pinned: Pinned) -> RoundView:
+        question = self._asked(watched)
+        found = self._found(question, pinned) if question is not None else []
+        if len(found) < self._quorum(watched.reservation.fields):
+            return RoundView(round_id=watched.round_id, state=RoundState.MISSING)
+        primary = found[0]
+        return RoundView(
+            round_id=watched.round_id,
+            state=RoundState.INCLUDED,
+            tx_ref=watched.tx_refs[-1],
+            block=BlockRef(
+                number=0, hash=sha256(primary.reply).hexdigest(), time=primary.token.gen_time
+            ),
+            depth=max(watched.depths, default=0),
+            irrevocable=True,
+            final=True,
+        )
+
+
+def _question(reservation: Reservation) -> Question:
+    """Return what a reservation asks.
+
+    Raises:
+        ValidationFailure: it is not of this scheme's form.
+    """
+    request = bytes_of(reservation.fields.get("request"))
+    commitment = reservation.fields.get("commitment")
+    try:
+        if request is None or not isinstance(commitment, str):
+            message = "it lacks request or commitment"
+            raise InvalidValue(message)
+        read_request(request)
+        return Question(MerkleRoot.parse_receipt_form(commitment).digest, request)
+    except InvalidValue as error:
+        message = f"the recorded reservation is no time-stamp request: {error}"
+        raise ValidationFailure(message) from error
+
+
+def _ref_of(request: bytes) -> str:
+    return f"request:{sha256(request).hexdigest()}"

@@ -1,0 +1,78 @@
+"""The place where a stamped round's receipts get their evidence, and where such evidence is checked again.
+
+Nothing but the receipt and what is pinned is needed for the checks: an authority is never asked again.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from pydantic import JsonValue
+
+from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.ledgers.driver import Check, Claim, Evidence
+from vaultmesh.ledgers.rfc3161.core.evidence import Stamped, entry_of_list, examine, text_of
+from vaultmesh.ledgers.rfc3161.core.token import IMPRINT_RULE
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned
+from vaultmesh.ledgers.rfc3161.replies import Kept
+
+CLOCKS_APART = timedelta(seconds=10)
+"""Tokens of one anchor are made within seconds; authorities whose clocks differ by more are flagged, not dropped (T9)."""
+
+
+def clocks_disagree(found: Sequence[Kept]) -> bool:
+    """Whether the tokens' times lie further apart than two good clocks do."""
+    times = [one.token.gen_time for one in found]
+    return max(times) - min(times) > CLOCKS_APART
+
+
+def evidence_of(found: Sequence[Kept], request: bytes) -> Evidence:
+    """Return what receipts carry; the first token is the primary one, the rest follows in `tokens`."""
+    primary, *others = found
+    scheme: dict[str, JsonValue] = {
+        "token": text_of(primary.reply),
+        "authority": primary.authority,
+        "tokens": [_other(one) for one in others],
+        "request": text_of(request),
+        "certificates": [text_of(one) for one in _certificates(primary)],
+        "imprint": IMPRINT_RULE,
+        "policyOID": primary.token.policy,
+        "clocksDisagree": clocks_disagree(found),
+        **_revocation(primary),
+    }
+    return Evidence(scheme, primary.token.tx_ref, None, 0, primary.token.gen_time)
+
+
+def checks_of(claim: Claim, pinned: Pinned, *, quorum: int = 1, policy: str = "") -> list[Check]:
+    """Check a receipt's claim, a line per rule; `policy` is required of a token whose request was not kept."""
+    stamped = Stamped(
+        commitment=claim.commitment,
+        tx_ref=claim.tx_ref,
+        block_number=claim.block_number,
+        anchor_ts=claim.anchor_ts,
+        evidence=claim.evidence,
+    )
+    exhibit = examine(stamped, pinned, quorum=quorum, policy=policy)
+    return [Check(one.name, one.passed, one.detail) for one in exhibit.findings]
+
+
+def _other(one: Kept) -> dict[str, JsonValue]:
+    return {
+        "authority": one.authority,
+        "genTime": write_time(one.token.gen_time),
+        "token": text_of(one.reply),
+        "certificates": [text_of(part) for part in _certificates(one)],
+        **_revocation(one),
+    }
+
+
+def _revocation(one: Kept) -> dict[str, JsonValue]:
+    """Return the lists that were at hand when it was stamped, each whole if it is short; no key if there were none."""
+    if not one.lists:
+        return {}
+    told: list[JsonValue] = [entry_of_list(known) for known in one.lists]
+    return {"revocation": told}
+
+
+def _certificates(one: Kept) -> list[bytes]:
+    """Return everything a verifier needs to build the chain, the root last (T6)."""
+    return [*(part for part in one.token.certificates if part != one.root), one.root]

@@ -1,0 +1,115 @@
+"""The place where authorities are asked until enough of them have stamped: failover, quorum, and what is kept.
+
+1. As many are asked at once as tokens are missing, in the order of the configuration, the resting ones last.
+2. A reply that is not sound is a failure of its authority: the next one is asked.
+3. Each sound reply of a root that does not count yet is stored as soon as it came, also when the quorum is not
+   reached (T11); whose root counts already is asked last.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence, Set
+from functools import partial
+
+from aiohttp import ClientSession
+
+from vaultmesh.domain.failures import AnchorError, FailureKind, ValidationFailure
+from vaultmesh.ledgers.failures import failure_of
+from vaultmesh.ledgers.rfc3161.authority import CALL_SECONDS, Authority
+from vaultmesh.ledgers.rfc3161.core.judge import judge
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned
+from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies, kept, one_per_root
+
+_TELLING = (FailureKind.AUTH, FailureKind.VALIDATION, FailureKind.NETWORK)
+"""The kinds of several failures, the one first that an operator must hear of."""
+
+
+class Authorities:
+    """All configured authorities of one target, in the order of the configuration."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        quorum: int,
+        spacing_seconds: float,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
+        """Connects with the first request; `quorum` tokens make an anchor."""
+        self.quorum = quorum
+        self.all = tuple(Authority(url, spacing_seconds, call_seconds) for url in urls)
+        self._session: ClientSession | None = None
+
+    async def gather(
+        self, question: Question, pinned: Pinned, replies: Replies, n: int
+    ) -> list[Kept]:
+        """Return enough tokens, stored before they are returned; what is stored already is not asked for again.
+
+        Raises:
+            AnchorError: too few authorities gave a sound token; the message names what each did.
+        """
+        found = await asyncio.to_thread(replies.sound, question, pinned)
+        failures: list[AnchorError] = []
+        counted = {one.root for one in found}
+        waiting = sorted(self.all, key=lambda one: (one.root in counted, one.rests))
+        while len(found) < self.quorum and waiting:
+            missing = self.quorum - len(found)
+            asked, waiting = waiting[:missing], waiting[missing:]
+            keep = partial(_keep, replies, n, frozenset(counted))
+            results = await asyncio.gather(
+                *(self._ask(one, question, pinned, keep) for one in asked)
+            )
+            failures += [one for one in results if isinstance(one, AnchorError)]
+            found = one_per_root([*found, *(one for one in results if isinstance(one, Kept))])
+            counted = {one.root for one in found}
+        if len(found) < self.quorum:
+            raise self._too_few(found, failures)
+        return found
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _ask(
+        self,
+        authority: Authority,
+        question: Question,
+        pinned: Pinned,
+        keep: Callable[[Kept], None],
+    ) -> Kept | AnchorError:
+        if self._session is None:
+            self._session = ClientSession()
+        try:
+            reply, window = await authority.ask(self._session, question.request)
+            judged = await asyncio.to_thread(
+                judge, reply, question.commitment, pinned, request=question.request, window=window
+            )
+            if not judged.sound:
+                message = f"{authority.label} sent no good time stamp: {judged.problems}"
+                raise ValidationFailure(message)
+        except AnchorError as error:
+            authority.failed()
+            return error
+        stamped = kept(reply, judged, pinned)
+        await asyncio.to_thread(keep, stamped)
+        authority.served(stamped.root)
+        return stamped
+
+    def _too_few(self, found: Sequence[Kept], failures: Sequence[AnchorError]) -> AnchorError:
+        if not failures:
+            message = (
+                f"{len(found)} of {self.quorum} tokens: the authorities lead to too few different roots; "
+                "a quorum takes authorities of different operators"
+            )
+            return ValidationFailure(message)
+        told = "; ".join(str(one) for one in failures)
+        kinds = {one.kind for one in failures}
+        kind = next((one for one in _TELLING if one in kinds), FailureKind.NETWORK)
+        count = f"{len(found)} of {self.quorum} tokens: " if self.quorum > 1 else ""
+        return failure_of(kind, f"{count}{told}")
+
+
+def _keep(replies: Replies, n: int, counted: Set[bytes], stamped: Kept) -> None:
+    """Store a reply, unless its root counts already: repetitions over days must not fill the storage."""
+    if stamped.root not in counted:
+        replies.keep(stamped, n)

@@ -1,0 +1,145 @@
+"""The place where replies of authorities are kept and counted: beside their candidate, in the round's folder.
+
+1. A reply is judged before it is kept, and kept before it counts: a crash after it came loses nothing.
+2. It is created exclusively as `reply-<n>-<i>.tsr` and never changed: `n` is the candidate's number, `i` counts up.
+3. What is read back is judged again, by all rules but the clock's: a damaged or foreign file counts for nothing.
+4. Revocation lists that were at hand lie beside it, so that receipts made again later say the same (T6).
+5. Tokens count by the pinned root they lead to; the earliest of each root, and of all, comes first (T8, T11).
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import ValidationFailure
+from vaultmesh.ledgers.rfc3161.core.judge import Judgement, judge
+from vaultmesh.ledgers.rfc3161.core.revocation import lists_for
+from vaultmesh.ledgers.rfc3161.core.token import Token
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned, read_lists
+from vaultmesh.storage.files import Store
+
+_PREFIX, _SUFFIX = "reply-", ".tsr"
+_LISTS_PREFIX = "revocation-"
+MOST_REPLIES = 64
+"""Of one candidate; only files that are damaged again and again can make as many."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A reply that holds, and what it proves."""
+
+    reply: bytes
+    token: Token
+    root: bytes
+    """The pinned root it leads to, DER."""
+    authority: str
+    lists: Sequence[x509.CertificateRevocationList] = ()
+    """The newest one of each issuer of its chain that was at hand when it came."""
+
+    @property
+    def order(self) -> tuple[datetime, bytes]:
+        """The earliest is the primary one."""
+        return self.token.gen_time, self.reply
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What replies are judged against."""
+
+    commitment: bytes
+    request: bytes
+    """Names the policy as well, if one was wanted."""
+
+
+class Replies:
+    """The replies to one round's candidates; blocks, and belongs into a thread."""
+
+    def __init__(self, store: Store, folder: str) -> None:
+        """Keep them in the round's folder."""
+        self._store = store
+        self._folder = folder
+
+    def sound(self, question: Question, pinned: Pinned) -> list[Kept]:
+        """Return the kept replies that hold, the earliest of each root, the earliest first."""
+        found: list[Kept] = []
+        for name in self._names():
+            content = self._store.read(f"{self._folder}/{name}")
+            if content is None:
+                continue
+            stored = self._lists(content)
+            known = pinned.and_lists(stored)
+            judged = judge(content, question.commitment, known, request=question.request)
+            if judged.sound:
+                found.append(kept(content, judged, Pinned(lists=stored)))
+            else:
+                file = f"{self._folder}/{name}"
+                _log.warning("stored reply refused", extra={"file": file, "err": judged.problems})
+        return one_per_root(found)
+
+    def keep(self, stamped: Kept, n: int) -> None:
+        """Store a reply that was judged sound, its lists first; the same bytes are stored once.
+
+        Raises:
+            ValidationFailure: there are very many already.
+        """
+        reply, names = stamped.reply, set(self._names())
+        if stamped.lists:
+            text = b"".join(one.public_bytes(Encoding.PEM) for one in stamped.lists)
+            self._store.create(self._place_of_lists(reply), text)
+        for i in range(MOST_REPLIES):
+            name = f"{_PREFIX}{n}-{i}{_SUFFIX}"
+            path = f"{self._folder}/{name}"
+            if name not in names and self._store.create(path, reply):
+                return
+            if self._store.read(path) == reply:
+                return
+        message = f"{self._folder} holds {MOST_REPLIES} replies and no quorum: check the storage and trustBundle"
+        raise ValidationFailure(message)
+
+    def _lists(self, reply: bytes) -> Sequence[x509.CertificateRevocationList]:
+        place = self._place_of_lists(reply)
+        content = self._store.read(place)
+        try:
+            return read_lists(content) if content is not None else ()
+        except InvalidValue as error:
+            _log.warning(
+                "stored revocation lists refused", extra={"file": place, "err": str(error)}
+            )
+            return ()
+
+    def _place_of_lists(self, reply: bytes) -> str:
+        return f"{self._folder}/{_LISTS_PREFIX}{sha256(reply).hexdigest()}.pem"
+
+    def _names(self) -> list[str]:
+        names = self._store.names(self._folder)
+        return sorted(one for one in names if one.startswith(_PREFIX) and one.endswith(_SUFFIX))
+
+
+def kept(reply: bytes, judged: Judgement, pinned: Pinned) -> Kept:
+    """Return a sound reply as one that counts, with those of the lists that are about its chain.
+
+    Raises:
+        ValidationFailure: it is not sound.
+    """
+    if judged.token is None or not judged.sound:
+        raise ValidationFailure(judged.problems)
+    lists: tuple[x509.CertificateRevocationList, ...] = ()
+    if pinned.lists:
+        root = x509.load_der_x509_certificate(judged.root)
+        lists = tuple(lists_for(judged.token, root, pinned.lists))
+    return Kept(reply, judged.token, judged.root, judged.authority, lists)
+
+
+def one_per_root(found: Iterable[Kept]) -> list[Kept]:
+    """Return the earliest of each root, the earliest first."""
+    first: dict[bytes, Kept] = {}
+    for one in sorted(found, key=lambda one: one.order):
+        first.setdefault(one.root, one)
+    return list(first.values())

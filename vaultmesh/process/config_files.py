@@ -1,0 +1,272 @@
+"""The place where namespaces.yaml and anchors.yaml are found and read.
+
+A file is the one that its variable names; else the one below the root's `vmsh/config/` if it
+exists; else the repository's own. All problems of a file are reported at once, each on a line with
+file, line, key and how to mend it.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.namespaces.config import NamespaceSpec, parse_namespaces
+from vaultmesh.domain.problems import (
+    ConfigurationError,
+    InvalidDocument,
+    KeyPath,
+    Problem,
+)
+from vaultmesh.domain.target import Target
+from vaultmesh.domain.targets_config import (
+    CommonSettings,
+    Document,
+    Reading,
+    SettingsT,
+    check_sections,
+    settings_for,
+)
+from vaultmesh.process.interpolation import interpolate
+from vaultmesh.process.settings import REPOSITORY, Settings
+from vaultmesh.process.yaml_source import YamlSource, parse_yaml, read_bytes, read_yaml, typed
+
+_COUNT = re.compile(r"[0-9]{1,18}")
+"""What a variable holds is a text, unless it is a count: `confirmations` must be one."""
+CONFIG_FOLDER = Path("vmsh") / "config"
+NAMESPACES_FILE = "namespaces.yaml"
+ANCHORS_FILE = "anchors.yaml"
+
+
+def namespaces_path(settings: Settings) -> Path:
+    """Return where namespaces.yaml is; `VMSH_NAMESPACES` names another place."""
+    return settings.namespaces or _default(settings.root, NAMESPACES_FILE)
+
+
+def stand_in(settings: Settings) -> Path | None:
+    """Return the repository's namespaces.yaml if it is used because a root elsewhere has none."""
+    if settings.namespaces is not None or settings.root.resolve() == REPOSITORY.resolve():
+        return None
+    shipped = REPOSITORY / CONFIG_FOLDER / NAMESPACES_FILE
+    return shipped if namespaces_path(settings) == shipped else None
+
+
+def anchors_path(settings: Settings) -> Path:
+    """Return where anchors.yaml is; `VMSH_ANCHORS` names another place."""
+    return settings.anchors or _default(settings.root, ANCHORS_FILE)
+
+
+def _default(root: Path, name: str) -> Path:
+    below_root = root / CONFIG_FOLDER / name
+    return below_root if below_root.is_file() else REPOSITORY / CONFIG_FOLDER / name
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacesFile:
+    """What namespaces.yaml says."""
+
+    path: Path
+    specs: dict[str, NamespaceSpec]
+    content_hash: str
+    """SHA-256 over what the namespaces are; independent of layout, order and comments."""
+    warnings: tuple[str, ...]
+    """One line each; nothing that stops a start."""
+
+
+def load_namespaces(
+    path: Path, known_schemes: Collection[str], environment: Mapping[str, str] | None = None
+) -> NamespacesFile:
+    """Read namespaces.yaml; variables come from the process's environment unless one is given.
+
+    Raises:
+        ConfigurationError: with every problem of the file.
+    """
+    source = read_yaml(path)
+    replacing = _Replacing(os.environ if environment is None else environment)
+    document = replacing.everywhere(source.document, ())
+    if replacing.problems:
+        raise source.error(replacing.problems)
+    try:
+        parsed = parse_namespaces(document, known_schemes)
+    except InvalidDocument as error:
+        raise source.error(replacing.without_values(error.problems)) from None
+    warnings = tuple(source.located(warning) for warning in parsed.warnings)
+    return NamespacesFile(path, parsed.specs, parsed.content_hash, warnings)
+
+
+class NamespacesSource:
+    """The names in namespaces.yaml as it is now: read anew whenever the file changed."""
+
+    def __init__(self, settings: Settings, known_schemes: Collection[str]) -> None:
+        """Read the file that the settings name, at the first `names`."""
+        self._settings = settings
+        self._known_schemes = known_schemes
+        self._lock = threading.Lock()
+        self._place = namespaces_path(settings)
+        self._seen: bytes | None = None
+        self._names: Collection[str] = frozenset()
+
+    def names(self) -> Collection[str]:
+        """Return the namespaces that are configured; of a broken file, what it said before. Thread-safe."""
+        with self._lock:
+            try:
+                place = namespaces_path(self._settings)
+                if place.is_relative_to(self._settings.root / CONFIG_FOLDER):
+                    self._place = place  # while it is gone, the repository's own does not stand in
+                content = read_bytes(self._place)
+                if content != self._seen:
+                    self._seen = content
+                    self._names = frozenset(load_namespaces(self._place, self._known_schemes).specs)
+            except ConfigurationError:
+                pass  # whoever applies the file tells what is wrong with it
+            return self._names
+
+
+class _Replacing:
+    """Replaces variables in a whole document, and keeps their values out of messages."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.problems: list[Problem] = []
+        self._environment = environment
+        self._written: dict[KeyPath, tuple[str, str]] = {}
+
+    def everywhere(self, value: object, path: KeyPath) -> object:
+        """Return the document with every variable in a value replaced."""
+        if isinstance(value, dict):
+            return {key: self.everywhere(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.everywhere(item, (*path, str(index))) for index, item in enumerate(value)]
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        try:
+            replaced = interpolate(value, self._environment)
+        except InvalidValue as error:
+            self.problems.append(Problem(path, str(error)))
+            return value
+        self._written[path] = (replaced, value)
+        return typed(replaced) if _COUNT.fullmatch(replaced) else replaced
+
+    def without_values(self, problems: Collection[Problem]) -> list[Problem]:
+        """Return the problems, those about a replaced value in words that don't quote it."""
+        values = [replaced for replaced, _ in self._written.values() if replaced]
+        mended = []
+        for problem in problems:
+            quotes_one = any(repr(value)[1:-1] in problem.message for value in values)
+            if problem.path in self._written:
+                written = self._written[problem.path][1]
+                message = f"{written} has a value that can't stand here - correct the variable"
+                mended.append(Problem(problem.path, message))
+            elif quotes_one:
+                mended.append(
+                    Problem(
+                        problem.path,
+                        "depends on a variable whose value can't stand here - correct it",
+                    )
+                )
+            else:
+                mended.append(problem)
+        return mended
+
+
+class AnchorsFile:
+    """What anchors.yaml says; variables are replaced only in what is asked for."""
+
+    def __init__(
+        self, source: YamlSource, document: Document, environment: Mapping[str, str]
+    ) -> None:
+        """Keep the file's content and the environment it is read with."""
+        self.path = source.path
+        self._source = source
+        self._document = document
+        self._environment = environment
+        self.version = source.content_hash
+        """Changes with the file's content."""
+
+    def settings(
+        self, target: Target, model: type[SettingsT], *, signing: bool = True
+    ) -> SettingsT:
+        """Return one target's settings; `signing=False` leaves out keys that only a signer needs.
+
+        Raises:
+            ConfigurationError: with every problem of these settings.
+        """
+        reading = Reading(
+            environment=self._environment,
+            expand=lambda text: interpolate(text, self._environment),
+            signing=signing,
+        )
+        try:
+            return settings_for(self._document, target, model, reading)
+        except InvalidDocument as error:
+            raise self._source.error(error.problems) from None
+
+    def check(self, models: Mapping[Target, type[CommonSettings]], *, signing: bool = True) -> None:
+        """Look at the settings of all these targets at once.
+
+        Raises:
+            ConfigurationError: with every problem of all of them.
+        """
+        problems: list[str] = []
+        for target, model in models.items():
+            try:
+                self.settings(target, model, signing=signing)
+            except ConfigurationError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigurationError(problems)
+
+
+def load_anchors(
+    path: Path,
+    environment: Mapping[str, str] | None = None,
+    known_schemes: Collection[str] | None = None,
+) -> AnchorsFile:
+    """Read anchors.yaml; variables come from the process's environment unless one is given.
+
+    Raises:
+        ConfigurationError: it is not YAML, or its outline is wrong; settings are checked when used.
+    """
+    return _anchors(read_yaml(path), environment, known_schemes)
+
+
+def _anchors(
+    source: YamlSource, environment: Mapping[str, str] | None, known_schemes: Collection[str] | None
+) -> AnchorsFile:
+    try:
+        document = check_sections(source.document, known_schemes)
+    except InvalidDocument as error:
+        raise source.error(error.problems) from None
+    return AnchorsFile(source, document, dict(os.environ if environment is None else environment))
+
+
+class AnchorsSource:
+    """anchors.yaml as it is now: read anew whenever the file changed."""
+
+    def __init__(
+        self,
+        path: Path,
+        environment: Mapping[str, str] | None = None,
+        known_schemes: Collection[str] | None = None,
+    ) -> None:
+        """Read from `path`, at the first `current`."""
+        self._path = path
+        self._environment = environment
+        self._known_schemes = known_schemes
+        self._lock = threading.Lock()
+        self._last: tuple[bytes, AnchorsFile] | None = None
+
+    def current(self) -> tuple[str, AnchorsFile]:
+        """Return the file's version, which changes with its content, and what it says. Thread-safe.
+
+        Raises:
+            ConfigurationError: it can't be read, is not YAML, or its outline is wrong.
+        """
+        with self._lock:
+            data = read_bytes(self._path)
+            if self._last is None or self._last[0] != data:
+                source = parse_yaml(self._path, data)
+                self._last = (data, _anchors(source, self._environment, self._known_schemes))
+            anchors = self._last[1]
+            return anchors.version, anchors

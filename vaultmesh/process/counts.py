@@ -1,0 +1,106 @@
+"""Counts from files what each cadence owes, and says which batches can't be anchored.
+
+A storage that can't be read is a problem that is told, and the count is unknown; it stops nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import AnchorError
+from vaultmesh.domain.status import NamespaceMemo
+from vaultmesh.domain.target import Target
+from vaultmesh.process.failing import one_line
+
+Owed = Callable[[str, Target, str], "Uncovered"]
+"""Tells what of a namespace's batches in a folder has no anchor on a target; blocks."""
+MOST_PROBLEMS = 5
+"""Refused batches that are shown of a cadence."""
+KEPT_SECONDS = 5.0
+"""A count that is not older is shown again."""
+WAITED_SECONDS = 2.0
+"""Health does not wait longer for a storage: it shows what was counted last."""
+
+
+class Uncovered(Protocol):
+    """What a storage knows of a namespace's batches that no receipt of a target covers."""
+
+    @property
+    def owed(self) -> Sized:
+        """The batches."""
+
+    @property
+    def refused(self) -> Sequence[object]:
+        """Why others can't be anchored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What files say of one cadence."""
+
+    unanchored: int | None
+    """Batches that are owed; None if the storage can't be read."""
+    problems: tuple[str, ...] = ()
+    """One line each."""
+
+
+def count(owed: Owed, namespace: str, target: str, folder: str) -> Counted:
+    """Count what a namespace owes on a target; an empty folder means the default one. Blocks."""
+    try:
+        found = owed(namespace, Target.parse(target), folder)
+    except (AnchorError, InvalidValue, OSError) as error:
+        return Counted(None, (one_line(f"batches can't be counted: {error}"),))
+    refused = (" ".join(str(one).split()) for one in found.refused[:MOST_PROBLEMS])
+    return Counted(len(found.owed), tuple(refused))
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceCounts:
+    """What files say of one namespace."""
+
+    unanchored: Mapping[str, int | None] = field(default_factory=dict)
+    """By cadence."""
+    problems: tuple[str, ...] = ()
+
+
+def count_all(owed: Owed, memo: NamespaceMemo) -> NamespaceCounts:
+    """Count what each cadence of a namespace owes. Blocks."""
+    found = {
+        label: count(owed, memo.namespace, cadence.target, memo.batches)
+        for label, cadence in memo.cadences.items()
+    }
+    problems = dict.fromkeys(line for one in found.values() for line in one.problems)
+    return NamespaceCounts(
+        {label: one.unanchored for label, one in found.items()}, tuple(problems)[:MOST_PROBLEMS]
+    )
+
+
+class Counts:
+    """Counts for one process, in a thread and at most every five seconds."""
+
+    def __init__(self, owed: Owed) -> None:
+        """Count nothing before it is asked for."""
+        self._owed = owed
+        self._counting: asyncio.Task[dict[str, NamespaceCounts]] | None = None
+        self._last: Mapping[str, NamespaceCounts] = {}
+        self._due = 0.0
+        """Instant of the monotonic clock from which on a new count is made."""
+
+    async def current(self, memos: Mapping[str, NamespaceMemo]) -> Mapping[str, NamespaceCounts]:
+        """Return what each namespace owes; what could not be counted within two seconds is as it was last."""
+        is_old = time.monotonic() >= self._due or self._last.keys() != memos.keys()
+        if self._counting is None and is_old:
+            self._counting = asyncio.create_task(asyncio.to_thread(self._count, dict(memos)))
+        counting = self._counting
+        if counting is not None:
+            await asyncio.wait([counting], timeout=WAITED_SECONDS)
+            if counting.done() and counting is self._counting:
+                self._counting, self._due = None, time.monotonic() + KEPT_SECONDS
+                self._last = counting.result()
+        return self._last
+
+    def _count(self, memos: Mapping[str, NamespaceMemo]) -> dict[str, NamespaceCounts]:
+        return {name: count_all(self._owed, memo) for name, memo in memos.items()}

@@ -1,0 +1,225 @@
+"""Finds workflows that can't go on because their workflow task fails, and says why.
+
+1. A workflow is failing if its pending workflow task was tried before, and the last one that ended has failed; or if
+   it was tried several times and none ended: an SDK reports the first failure only, and lets later ones time out.
+2. One task that timed out, as after the kill of a worker, is no failure.
+3. The cause is the newest `WorkflowTaskFailed` of the history.
+4. A process asks in turn, a bounded number each time; first come those that the server itself reports, if it
+   does, and those that were failing before. With up to `ASKED_ABOUT` workflows each look asks about all of them.
+"""
+
+import asyncio
+import logging
+import shlex
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus, WorkflowTaskFailedCause
+from temporalio.api.history.v1 import HistoryEvent, WorkflowTaskFailedEventAttributes
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    GetWorkflowExecutionHistoryReverseRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
+from vaultmesh.process.logs import without_secrets
+
+TYPES = (NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW)
+"""Types of workflows that are looked at."""
+ANSWER_WITHIN = timedelta(seconds=2)
+"""Of one call: what it tells is worth no longer wait."""
+TRIES_WITHOUT_END = 4
+"""From this attempt on a task is failing even if the history holds no failure: some 30 s after the first."""
+LONGEST_CAUSE = 300
+"""Characters of a cause: it is one line."""
+ASKED_ABOUT = 100
+"""Workflows that one look asks about: some 40 ms of a processor each 15 s, however many there are."""
+SUSPECTS = 50
+"""Of these, at most so many suspects, so that the turn of the others comes too."""
+_AT_ONCE = 8
+_SILENCE = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+)
+"""The server has no time: a look ends, and the next one goes on."""
+_LOG = logging.getLogger(__name__)
+MEND = (
+    "fix the code or deploy the version that wrote this history, then it goes on by itself; "
+    'or start its history anew: temporal workflow reset --workflow-id {} --type FirstWorkflowTask --reason "can not go on"'
+)
+"""What an operator can do; to be formatted with the workflow id, quoted for a shell."""
+REPORTED = (
+    "TemporalReportedProblems IS NOT NULL AND ExecutionStatus = 'Running' "
+    f"AND WorkflowType IN ({', '.join(repr(name) for name in TYPES)})"
+)
+"""Query for workflows of which the server itself says so."""
+_PAGE, _PAGES = 20, 5
+"""Events that are read at a time, and how often: signals may have arrived since the failure."""
+_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+_ENDS = (
+    _FAILED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A workflow whose workflow task fails."""
+
+    workflow_id: str
+    workflow_type: str
+    run_id: str
+    cause: str
+    """One line."""
+
+    @property
+    def mend(self) -> str:
+        """What an operator can do, in words."""
+        return MEND.format(shlex.quote(self.workflow_id))
+
+
+async def failing(client: Client, workflow_id: str) -> Failing | None:
+    """Return why a workflow can't go on; None if it can, or does not run.
+
+    Raises:
+        RPCError: Temporal did not answer within two seconds.
+    """
+    execution = WorkflowExecution(workflow_id=workflow_id)
+    asked = DescribeWorkflowExecutionRequest(namespace=client.namespace, execution=execution)
+    try:
+        described = await client.workflow_service.describe_workflow_execution(
+            asked, timeout=ANSWER_WITHIN
+        )
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    info, attempt = described.workflow_execution_info, described.pending_workflow_task.attempt
+    running = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+    if attempt <= 1 or info.status != running:
+        return None
+    end = await _newest_end(client, info.execution)
+    if end is not None and end.event_type == _FAILED:
+        cause = _words(end.workflow_task_failed_event_attributes)
+    elif attempt >= TRIES_WITHOUT_END:
+        cause = f"its workflow task was tried {attempt} times and never ended; the worker's log says why"
+    else:
+        return None
+    return Failing(workflow_id, info.type.name, info.execution.run_id, cause)
+
+
+async def reported(client: Client) -> list[str] | None:
+    """Return the ids of workflows of which the server itself says so; None if it keeps no such list.
+
+    Raises:
+        RPCError: Temporal did not answer.
+    """
+    try:
+        return [one.id async for one in client.list_workflows(REPORTED, rpc_timeout=ANSWER_WITHIN)]
+    except RPCError as error:
+        if error.status in (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.UNIMPLEMENTED):
+            return None
+        raise
+
+
+async def _newest_end(client: Client, execution: WorkflowExecution) -> HistoryEvent | None:
+    """Return the newest event that ended a workflow task."""
+    token = b""
+    for _ in range(_PAGES):
+        page = await client.workflow_service.get_workflow_execution_history_reverse(
+            GetWorkflowExecutionHistoryReverseRequest(
+                namespace=client.namespace,
+                execution=execution,
+                maximum_page_size=_PAGE,
+                next_page_token=token,
+            ),
+            timeout=ANSWER_WITHIN,
+        )
+        for event in page.history.events:
+            if event.event_type in _ENDS:
+                return event
+        token = page.next_page_token
+        if not token:
+            break
+    return None
+
+
+def _words(failed: WorkflowTaskFailedEventAttributes) -> str:
+    """Return a failure in one line: what the server calls it, and what the worker said."""
+    name = WorkflowTaskFailedCause.Name(failed.cause)
+    kind = name.removeprefix("WORKFLOW_TASK_FAILED_CAUSE_").replace("_", " ").lower()
+    said = failed.failure
+    parts = [kind, said.application_failure_info.type, said.message]
+    return one_line(": ".join(part for part in parts if part))
+
+
+def one_line(text: str) -> str:
+    """Return a foreign text as one line of bounded length, without secrets."""
+    plain = " ".join(without_secrets(text).split())
+    return plain if len(plain) <= LONGEST_CAUSE else plain[: LONGEST_CAUSE - 1] + "…"
+
+
+class FailingLook:
+    """What one process knows of failing workflows, from one look to the next."""
+
+    def __init__(self, client: Client) -> None:
+        """Know nothing before the first look."""
+        self._client = client
+        self._found: dict[str, Failing] = {}
+        self._asked: dict[str, int] = {}
+        """Number of the look that asked about a workflow last."""
+        self._looks = 0
+
+    @property
+    def found(self) -> Mapping[str, Failing]:
+        """Workflows that are failing, by id."""
+        return dict(self._found)
+
+    async def take(self, running: Collection[str]) -> None:
+        """Look at some of the workflows that run; those that ended are forgotten.
+
+        Raises:
+            RPCError: Temporal did not answer; what was found before stays.
+        """
+        self._looks += 1
+        self._found = {name: one for name, one in self._found.items() if name in running}
+        self._asked = {name: look for name, look in self._asked.items() if name in running}
+        suspects = {*self._found, *(await reported(self._client) or ())}.intersection(running)
+        first = self._in_turn(suspects)[:SUSPECTS]
+        rest = self._in_turn(set(running).difference(first))[: ASKED_ABOUT - len(first)]
+        at_once = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(name: str) -> None:
+            async with at_once:
+                await self._ask(name)
+
+        async with asyncio.TaskGroup() as group:
+            for name in (*first, *rest):
+                group.create_task(ask(name))
+
+    def _in_turn(self, names: Iterable[str]) -> list[str]:
+        """Return the workflows that were not asked about for the longest time first."""
+        return sorted(names, key=lambda name: (self._asked.get(name, 0), name))
+
+    async def _ask(self, name: str) -> None:
+        self._asked[name] = self._looks
+        try:
+            found = await failing(self._client, name)
+        except RPCError as error:
+            if error.status in _SILENCE:
+                raise
+            _LOG.warning("workflow not described", extra={"workflow": name, "err": error.message})
+            return
+        before = self._found.pop(name, None)
+        if found is None:
+            return
+        self._found[name] = found
+        if before is None:
+            _LOG.error("workflow is failing", extra={"workflow": name, "err": found.cause})

@@ -1,0 +1,84 @@
+"""Answers Prometheus and Kubernetes for a worker: /metrics, /health, /livez, /readyz."""
+
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from vaultmesh.domain.errors import DomainError
+from vaultmesh.process.counts import Counts
+from vaultmesh.process.health import UNHEALTHY, health, is_silent
+from vaultmesh.process.metrics import Metrics
+from vaultmesh.process.visibility import Visibility
+
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - Prometheus and the kubelet come from outside the pod
+_METRICS_FORM = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+
+
+class PortTaken(DomainError):  # noqa: N818 - a state of the world, told to the operator
+    """Another program listens on the port."""
+
+
+class HealthServer:
+    """The HTTP server of one worker."""
+
+    def __init__(
+        self,
+        port: int,
+        metrics: Metrics,
+        visibility: Visibility,
+        polls: Callable[[], bool],
+        counts: Counts | None = None,
+    ) -> None:
+        """Serve on a port; `polls` tells whether the worker takes work, `counts` what namespaces owe."""
+        self._port = port
+        self._metrics = metrics
+        self._visibility = visibility
+        self._polls = polls
+        self._counts = counts
+        self._started = time.time()
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            PortTaken: somebody else does.
+        """
+        app = web.Application()
+        app.router.add_get("/metrics", self._page)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/livez", self._live)
+        app.router.add_get("/readyz", self._ready)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, ANY_ADDRESS, self._port).start()
+        except OSError as error:
+            await runner.cleanup()
+            message = f"port {self._port} can't be used for metrics: {error.strerror or error}; free it or set METRICS_PORT"
+            raise PortTaken(message) from error
+        self._runner = runner
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _page(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.page(), headers=_METRICS_FORM)
+
+    async def _health(self, _: web.Request) -> web.Response:
+        snapshot = self._visibility.snapshot
+        counts = await self._counts.current(snapshot.namespaces) if self._counts else None
+        document = health(snapshot, started=self._started, now=time.time(), counts=counts)
+        return web.json_response(document, status=503 if document["status"] == UNHEALTHY else 200)
+
+    async def _live(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        ready = self._polls() and not is_silent(self._visibility.snapshot, time.time())
+        return web.json_response(
+            {"status": "ready" if ready else "not ready"}, status=200 if ready else 503
+        )

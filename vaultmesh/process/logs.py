@@ -1,0 +1,103 @@
+"""The place where log lines get their form: one JSON object a line, and never a secret.
+
+1. A line is a constant sentence with fields: `level`, `time`, `service`, `version`, what the caller adds, and `msg`.
+2. What was registered as secret appears in no line, be it in a sentence, a field or a traceback.
+3. Lines of libraries, warnings, and the error that ends the process take the same form.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from types import TracebackType
+
+from typing_extensions import override
+
+from vaultmesh.domain.errors import printable
+from vaultmesh.process.version import VERSION
+
+SERVICE = "vmsh-scheduler"
+REDACTED = "[redacted]"
+_LEFT_OUT = frozenset(
+    (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "temporal_log")
+)
+"""What Python and the SDK put into every record."""
+_LEVELS = {
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+    "silent": logging.CRITICAL + 1,
+}
+_WORDS = {
+    logging.DEBUG: "debug",
+    logging.INFO: "info",
+    logging.WARNING: "warn",
+    logging.ERROR: "error",
+    logging.CRITICAL: "fatal",
+}
+_SECRETS: set[str] = set()
+_SHORTEST_SECRET = 6
+"""A shorter text is found by chance all over."""
+_LOG = logging.getLogger(__name__)
+
+
+def register_secret(text: str) -> None:
+    """Never let a text appear in a log line or message again, with or without a leading `0x`."""
+    for form in (text, text.removeprefix("0x")):
+        if len(form) >= _SHORTEST_SECRET:
+            _SECRETS.update((form, _escaped(form)))
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with every registered secret replaced; the longest ones first, as they may hold others."""
+    for secret in sorted(_SECRETS, key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    return text
+
+
+def _escaped(text: str) -> str:
+    """Return a text as it stands inside a JSON string."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one JSON object."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, object] = {
+            "level": _WORDS.get(record.levelno, record.levelname.lower()),
+            "time": time.replace("+00:00", "Z"),
+            "service": SERVICE,
+            "version": VERSION,
+        }
+        for name, value in vars(record).items():
+            if name not in _LEFT_OUT:
+                line.setdefault(name, value)
+        line["msg"] = record.getMessage()
+        if record.exc_info:
+            line["err"] = self.formatException(record.exc_info)
+        return without_secrets(printable(json.dumps(line, default=str, ensure_ascii=False)))
+
+
+def set_up(level: str) -> None:
+    """Send every log line of the process to standard output in this form; also warnings and what ends it."""
+    lines = logging.StreamHandler(sys.stdout)
+    lines.setFormatter(JsonLines())
+    logging.basicConfig(level=_LEVELS[level], handlers=[lines], force=True)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_fatal
+
+
+def _log_fatal(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Log the error that ends the process; Ctrl-C is none."""
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    _LOG.critical("scheduler fatal", exc_info=(kind, error, traceback))

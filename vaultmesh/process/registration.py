@@ -1,0 +1,195 @@
+"""The place where namespaces get their workflows: one each, created, updated, or left as it is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import (
+    Client,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.names import (
+    ATTRIBUTE_NAMESPACE,
+    ATTRIBUTE_STATUS,
+    CONFIGURE,
+    NAMESPACE_WORKFLOW,
+    SCHEDULER_QUEUE,
+    namespace_workflow_id,
+)
+from vaultmesh.domain.namespaces.config import NamespaceSpec
+from vaultmesh.domain.namespaces.state import ClockInput, Configuration, ConfigureAnswer
+from vaultmesh.process.failing import failing
+from vaultmesh.process.settings import Settings
+
+ANSWER_WITHIN = timedelta(seconds=6)
+"""A worker answers an update in milliseconds; without one, the operator is told within ten seconds."""
+AT_ONCE = 16
+_NO_ANSWER = (
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.FAILED_PRECONDITION,
+)
+"""The last one: its workflow task fails, or nobody has polled for a while."""
+_NAMESPACE = SearchAttributeKey.for_keyword(ATTRIBUTE_NAMESPACE)
+_STATUS = SearchAttributeKey.for_keyword(ATTRIBUTE_STATUS)
+
+
+class NoWorker(DomainError):  # noqa: N818 - a state of the world, told to the operator
+    """No worker answers on the task queue of workflows."""
+
+    def __init__(self) -> None:
+        """Say how to mend it."""
+        super().__init__(
+            f"no worker answers on task queue {SCHEDULER_QUEUE!r}; start one (make scheduler, or python worker.py)"
+        )
+
+
+class NotRegistered(DomainError):  # noqa: N818 - a state of the world, told to the operator
+    """Clocks did not take their configuration; those of all other namespaces did."""
+
+    def __init__(self, refusals: Mapping[str, str]) -> None:
+        """Keep each namespace's reason, and tell a line for each."""
+        self.refusals = dict(refusals)
+        super().__init__("\n".join(f"{name}: {reason}" for name, reason in self.refusals.items()))
+
+
+class Change(StrEnum):
+    """What became of a namespace's workflow."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """One namespace's registration."""
+
+    namespace: str
+    change: Change
+    undone: Sequence[str] = field(default_factory=tuple)
+    """Cadences whose `set_cadence` the changed file undid."""
+
+
+async def register(
+    client: Client,
+    specs: Mapping[str, NamespaceSpec],
+    settings: Settings,
+    schemes: Collection[str],
+    imported: Mapping[str, Mapping[str, datetime]] | None = None,
+) -> AsyncIterator[Registered]:
+    """Bring the workflows of these namespaces up to date, a few at a time, and yield what changed.
+
+    Raises:
+        NoWorker: an existing workflow did not answer in time.
+        NotRegistered: at the end, if clocks refused their configuration.
+    """
+    past = imported or {}
+    at_once = asyncio.Semaphore(AT_ONCE)
+
+    async def one(spec: NamespaceSpec) -> Registered:
+        configuration = spec.configuration(
+            backoff=settings.backoff,
+            anchor_timeout=settings.anchor_timeout,
+            continue_after_events=settings.continue_after_events,
+            schemes=schemes,
+            keeps=settings.unstated,
+        )
+        async with at_once:
+            return await _register_one(client, configuration, past.get(spec.name, {}))
+
+    tasks = [asyncio.create_task(one(spec)) for spec in specs.values()]
+    refusals: dict[str, str] = {}
+    try:
+        for task in tasks:
+            try:
+                registered = await task
+            except NotRegistered as refused:
+                refusals.update(refused.refusals)
+            else:
+                yield registered
+    finally:
+        for task in tasks:
+            task.cancel()
+    if refusals:
+        raise NotRegistered(refusals)
+
+
+async def _register_one(
+    client: Client, configuration: Configuration, imported: Mapping[str, datetime]
+) -> Registered:
+    name = configuration.namespace
+    attributes = [SearchAttributePair(_NAMESPACE, name), SearchAttributePair(_STATUS, "ok")]
+    try:
+        await client.start_workflow(
+            NAMESPACE_WORKFLOW,
+            ClockInput(configuration=configuration.over(configuration), imported=dict(imported)),
+            id=namespace_workflow_id(name),
+            task_queue=SCHEDULER_QUEUE,
+            search_attributes=TypedSearchAttributes(attributes),
+            static_summary=f"clock of {name}",
+        )
+    except WorkflowAlreadyStartedError:
+        return await _configure(client, configuration)
+    return Registered(name, Change.CREATED)
+
+
+async def _configure(client: Client, configuration: Configuration) -> Registered:
+    handle = client.get_workflow_handle(namespace_workflow_id(configuration.namespace))
+    try:
+        answer = await handle.execute_update(
+            CONFIGURE, configuration, result_type=ConfigureAnswer, rpc_timeout=ANSWER_WITHIN
+        )
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        raise await _why_silent(client, configuration.namespace) from error
+    except WorkflowUpdateFailedError as error:
+        raise NotRegistered({configuration.namespace: _reason(error)}) from error
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            ended = "its clock has just ended; register it again"
+            raise NotRegistered({configuration.namespace: ended}) from error
+        if error.status in _NO_ANSWER:
+            raise await _why_silent(client, configuration.namespace) from error
+        raise
+    return Registered(configuration.namespace, Change(answer.change), tuple(answer.undone))
+
+
+async def _why_silent(client: Client, namespace: str) -> NoWorker | NotRegistered:
+    """Return why a workflow did not answer: it is failing, or nobody takes its tasks in time."""
+    try:
+        found = await failing(client, namespace_workflow_id(namespace))
+    except RPCError:
+        found = None
+    if found is None:
+        return NoWorker()
+    return NotRegistered({namespace: f"its workflow is failing: {found.cause}; {found.mend}"})
+
+
+def _reason(error: WorkflowUpdateFailedError) -> str:
+    """Return in one line why a clock refused."""
+    cause = error.cause
+    said = cause.message if isinstance(cause, ApplicationError) else str(cause)
+    return f"its clock refused the configuration: {' '.join(said.split())}"
+
+
+async def worker_polls(client: Client) -> bool:
+    """Tell whether a worker has polled the workflows' task queue lately."""
+    answer = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=SCHEDULER_QUEUE),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    return bool(answer.pollers)

@@ -1,0 +1,156 @@
+"""The place where event receipts are found by their batch, and given the anchor that was derived.
+
+1. A batch that names its events says which files to look at; else an index over all of them does.
+2. The anchor is written as a whole, and derived again until files and result agree: so several
+   writers need no lock.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from itertools import filterfalse
+
+from pydantic_core import from_json
+
+from vaultmesh.domain.batches.batch import Batch, Refused, parse_batch
+from vaultmesh.domain.batches.event_receipt import (
+    INTEGRITY_PREFIX,
+    EventReceipt,
+    LegacyAnchor,
+    derive_anchor,
+    event_receipt_document,
+    parse_event_receipt,
+)
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.names import path_form
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.storage.batches import DEFAULT_FOLDER
+from vaultmesh.storage.files import Store
+
+RECEIPTS_FOLDER = "out/receipts"
+MOST_DERIVATIONS = 20
+"""Passes over a batch's event receipts: each further one means that another writer came between."""
+SUFFIX = ".json"
+LONGEST_NAME = 200
+"""Bytes of an event id that can be a file's name as it is."""
+
+
+class EventReceipts:
+    """Event receipts of one store; one per process, used by any thread."""
+
+    def __init__(self, store: Store) -> None:
+        """Read nothing before it is asked for."""
+        self._store = store
+        self._lock = threading.Lock()
+        self._seen: set[str] = set()
+        self._by_root: dict[bytes, list[str]] = {}
+        self._version: str | None = None
+
+    def find(self, event_id: str) -> tuple[str, EventReceipt] | None:
+        """Return path and content of an event's receipt; None if there is none.
+
+        Raises:
+            InvalidValue: it is malformed.
+        """
+        for path in event_receipt_paths(event_id):
+            receipt = self._read(path)
+            if receipt is not None and receipt.integrity.endswith(f"-{event_id}"):
+                return path, receipt
+        return None
+
+    def derive(
+        self, batch_id: str, root: MerkleRoot, receipts: Callable[[], Iterable[AnchorReceipt]]
+    ) -> list[Refused]:
+        """Give a batch's event receipts the anchor its anchor receipts make; returns broken ones.
+
+        A batch without a direct, final anchor keeps what it has.
+        """
+        batch = Batch(id=batch_id, root=root)
+        for _ in range(MOST_DERIVATIONS):
+            anchor = derive_anchor(one for one in receipts() if one.root == root)
+            if anchor is None:
+                return []
+            changed, refused = self._give(batch, anchor)
+            if not changed:
+                return refused
+        message = f"another writer keeps changing the event receipts of batch {batch_id}; stop it"
+        raise NetworkFailure(message)
+
+    def _give(self, batch: Batch, anchor: LegacyAnchor) -> tuple[bool, list[Refused]]:
+        changed = False
+        refused: list[Refused] = []
+        for path in self._paths(batch):
+            try:
+                receipt = self._read(path)
+            except InvalidValue as error:
+                refused.append(Refused(path, str(error)))
+                continue
+            if receipt is None or receipt.event_id_in(batch) is None or receipt.anchor == anchor:
+                continue
+            derived = receipt.model_copy(update={"anchor": anchor})
+            self._store.write(path, event_receipt_document(derived).encode())
+            changed = True
+        return changed, refused
+
+    def _paths(self, batch: Batch) -> list[str]:
+        events = self._named_events(batch)
+        if events:
+            return [path for event_id in events for path in event_receipt_paths(event_id)]
+        with self._lock:
+            self._refresh()
+            names = list(self._by_root.get(batch.root.digest, ()))
+        return [f"{RECEIPTS_FOLDER}/{name}" for name in names]
+
+    def _named_events(self, batch: Batch) -> tuple[str, ...]:
+        content = self._store.read(f"{DEFAULT_FOLDER}/{batch.id}{SUFFIX}")
+        try:
+            stored = parse_batch(content, name=batch.id) if content is not None else batch
+        except InvalidValue:
+            return ()
+        return stored.events if stored.root == batch.root else ()
+
+    def _refresh(self) -> None:
+        """Index the receipts that came; what they are a receipt of never changes."""
+        version = self._store.version(RECEIPTS_FOLDER)
+        if version is not None and version == self._version:
+            return
+        names = [name for name in self._store.names(RECEIPTS_FOLDER) if name.endswith(SUFFIX)]
+        for name in filterfalse(self._seen.__contains__, names):
+            content = self._store.read(f"{RECEIPTS_FOLDER}/{name}")
+            for root in _batch_root(content or b""):
+                self._seen.add(name)
+                self._by_root.setdefault(root.digest, []).append(name)
+        self._version = version
+
+    def _read(self, path: str) -> EventReceipt | None:
+        content = self._store.read(path)
+        return None if content is None else parse_event_receipt(content)
+
+
+def event_file_names(event_id: str) -> list[str]:
+    """Return how an event's files may be named: VaultMesh's parts keep the id as it is."""
+    names = [path_form(event_id)]
+    is_name = not event_id.startswith(".") and not set(event_id) & {"/", "\0"}
+    if is_name and len(os.fsencode(event_id)) <= LONGEST_NAME:
+        names.insert(0, event_id)
+    return [f"{name}{SUFFIX}" for name in dict.fromkeys(names)]
+
+
+def event_receipt_paths(event_id: str) -> list[str]:
+    """Return where an event's receipt may lie."""
+    return [f"{RECEIPTS_FOLDER}/{name}" for name in event_file_names(event_id)]
+
+
+def batch_of(receipt: EventReceipt, event_id: str) -> str:
+    """Return the batch that an event receipt names."""
+    return receipt.integrity.removeprefix(INTEGRITY_PREFIX).removesuffix(f"-{event_id}")
+
+
+def _batch_root(content: bytes) -> Iterator[MerkleRoot]:
+    """Read the root only; what can't be read is looked at again when the folder changes."""
+    try:
+        yield MerkleRoot.parse_batch_form(from_json(content)["batchRoot"])
+    except (ValueError, TypeError, KeyError):
+        return

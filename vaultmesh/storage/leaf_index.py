@@ -1,0 +1,147 @@
+"""The place where a leaf finds the rounds that may hold it, over all manifests of a target.
+
+1. It is built at the first question and then grows with the rounds that are noted.
+2. A manifest is in it wholly, or waits and is read at the next question: a failure loses no leaf.
+3. It takes 12 bytes a leaf and says "may": the reader checks the manifest.
+4. Some manifests that were read are looked at again in turn: a file may be damaged later.
+"""
+
+import threading
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+
+from pydantic_core import from_json
+
+from vaultmesh.domain.batches.batch import Refused
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.rounds.leaf import Leaf
+from vaultmesh.storage.files import Store
+
+MOST_RECENT = 4_096
+"""Leaves kept beside the sorted part before they are merged into it."""
+_KEY_BYTES = 8
+
+
+class LeafIndex:
+    """Leaves of one target's manifests; used by any thread."""
+
+    def __init__(self, store: Store, folder: str, manifest_name: str) -> None:
+        """Read nothing before the first question."""
+        self._store = store
+        self._folder = folder
+        self._manifest_name = manifest_name
+        self._lock = threading.Lock()
+        self._waiting: set[str] = set()
+        self._refused: dict[str, Refused] = {}
+        self._rounds: list[str] = []
+        self._keys = array("Q")
+        self._places = array("L")
+        self._recent: dict[int, list[int]] = {}
+        self._turn = 0
+        """Place of the round that is looked at again next."""
+
+    def note(self, identities: Iterable[str]) -> None:
+        """Take rounds in at the next question."""
+        with self._lock:
+            self._waiting.update(identities)
+
+    def rounds_with(self, leaf: Leaf) -> list[str]:
+        """Return the rounds that may hold a leaf.
+
+        Raises:
+            NetworkFailure: a manifest that waits can't be read, so that the answer is not known.
+        """
+        key = _key(leaf)
+        with self._lock:
+            self._read_waiting()
+            places = list(self._recent.get(key, ()))
+            position = bisect_left(self._keys, key)
+            while position < len(self._keys) and self._keys[position] == key:
+                places.append(self._places[position])
+                position += 1
+            return [self._rounds[place] for place in places]
+
+    def unread(self, again: int) -> dict[str, str]:
+        """Return the rounds whose manifest is missing or can't be read, and why; each is tried again every time.
+
+        So many of those that were read are looked at once more.
+        """
+        with self._lock:
+            self._look_again(again)
+            self._read_waiting()
+            missing = f"{self._manifest_name} is missing"
+            return {
+                one: self._refused[one].reason if one in self._refused else missing
+                for one in sorted(self._waiting)
+            }
+
+    def _look_again(self, count: int) -> None:
+        """Have manifests that don't hold leaves any more wait; what they held stays known."""
+        for _ in range(min(count, len(self._rounds))):
+            self._turn %= len(self._rounds)
+            identity = self._rounds[self._turn]
+            self._turn += 1
+            content = self._store.read(f"{self._folder}/{identity}/{self._manifest_name}")
+            try:
+                is_whole = content is not None and any(_leaves(content))
+            except InvalidValue:
+                is_whole = False
+            if not is_whole:
+                self._waiting.add(identity)
+
+    def _read_waiting(self) -> None:
+        try:
+            for identity in list(self._waiting):
+                self._read_one(identity)
+        finally:
+            if len(self._recent) > MOST_RECENT:
+                self._merge()
+
+    def _read_one(self, identity: str) -> None:
+        """Take a manifest's leaves in; it keeps waiting unless all of them are."""
+        path = f"{self._folder}/{identity}/{self._manifest_name}"
+        content = self._store.read(path)
+        if content is None:
+            self._refused.pop(identity, None)
+            return
+        try:
+            keys = [_key(leaf) for leaf in _leaves(content)]
+        except InvalidValue as error:
+            self._refused[identity] = Refused(path, str(error))
+            return
+        self._refused.pop(identity, None)
+        place = len(self._rounds)
+        self._rounds.append(identity)
+        for key in keys:
+            self._recent.setdefault(key, []).append(place)
+        self._waiting.discard(identity)
+
+    def _merge(self) -> None:
+        pairs = list(zip(self._keys, self._places, strict=True))
+        pairs += [(key, place) for key, places in self._recent.items() for place in places]
+        pairs.sort()
+        self._keys = array("Q", [key for key, _ in pairs])
+        self._places = array("L", [place for _, place in pairs])
+        self._recent.clear()
+
+
+def _key(leaf: Leaf) -> int:
+    parts = (leaf.namespace.encode(), leaf.batch_id.encode(), leaf.root.digest)
+    digest = blake2b(digest_size=_KEY_BYTES)
+    for part in parts:
+        digest.update(len(part).to_bytes(4, "big") + part)
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _leaves(content: bytes) -> Iterator[Leaf]:
+    """Read the leaves only: to check every manifest wholly would take minutes at first."""
+    try:
+        for leaf in from_json(content)["leaves"]:
+            root = MerkleRoot.parse_receipt_form(leaf["root"])
+            yield Leaf(str(leaf["namespace"]), str(leaf["batchId"]), root)
+    except (ValueError, TypeError, KeyError, LookupError) as error:
+        message = f"not a manifest ({error!r}); restore it from a backup"
+        raise InvalidValue(message) from error

@@ -1,0 +1,330 @@
+"""The place where one round's files are read and written: `out/rounds/<target>/<round id>/`.
+
+1. A manifest is created exclusively and durably, and never changed; without a candidate beside it
+   it means nothing.
+2. Candidates are created exclusively, numbered from 0; the same bytes again are the same candidate.
+3. `closed.json` says that nobody needs to watch the round any more. A lost round is open again once
+   it has a candidate that its end did not count: a direct commitment that is sealed again.
+4. `riders.json` names who has receipts of the round beyond those that the manifest names.
+5. `resolved.json` is an operator's decision about a round that evidence can't decide; a later one about the same
+   folder is `resolved-2.json`, and so on.
+6. A manifest that can't be read any more may be known from elsewhere: receipts name leaves, salts and paths.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import StrEnum
+from functools import partial
+from typing import TypeVar
+
+from pydantic import JsonValue
+
+from vaultmesh.domain.aggregator.decisions import Decision, Resolved
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.names import path_form
+from vaultmesh.domain.rounds.leaf import read_document
+from vaultmesh.domain.rounds.manifest import (
+    Candidate,
+    Closed,
+    Manifest,
+    RoundOutcome,
+    parse_manifest,
+)
+from vaultmesh.domain.rounds.riders import Rider, Riders
+from vaultmesh.domain.target import Target
+from vaultmesh.storage.files import FileStamp, Store
+
+ROUNDS_FOLDER = "out/rounds"
+MANIFEST = "manifest.json"
+MOST_RESOLUTIONS = 32
+"""Decisions about one folder; more are no operator's."""
+MOST_LEAVES_KEPT = 4_000
+"""Leaves of the manifests that are kept in memory, about 3 kB each."""
+
+_CLOSED, _RIDERS, _CANDIDATE, _SUFFIX = "closed.json", "riders.json", "candidate-", ".json"
+_RESOLVED = "resolved"
+_parse_candidate = partial(read_document, Candidate)
+_parse_closed = partial(read_document, Closed)
+_parse_riders = partial(read_document, Riders)
+_parse_resolved = partial(read_document, Resolved)
+Document = TypeVar("Document")
+
+
+class Added(StrEnum):
+    """What became of a candidate that was to be stored."""
+
+    CREATED = "created"
+    SAME = "same"
+    """It was stored before, with these bytes."""
+    CONFLICT = "conflict"
+    """Its number is taken by other bytes: the caller is behind."""
+
+
+class RoundFiles:
+    """The files of one target's rounds; used by any thread."""
+
+    def __init__(self, store: Store, target: Target) -> None:
+        """Read nothing before it is asked for."""
+        self.target = target
+        self.folder = f"{ROUNDS_FOLDER}/{target.path}"
+        self._store = store
+        self._lock = threading.RLock()
+        self._manifests: OrderedDict[str, Manifest] = OrderedDict()
+        self._restored: dict[str, Manifest] = {}
+
+    def create_manifest(self, manifest: Manifest) -> bool:
+        """Store a manifest; False: a seal that was lost left one behind.
+
+        That one has the same commitment; under a direct one its leaves and requests may differ.
+        """
+        content = manifest.document().encode()
+        return self._store.create(f"{self.folder}/{manifest.round_id}/{MANIFEST}", content)
+
+    def restored(self, manifest: Manifest) -> None:
+        """Take a manifest from elsewhere for one that can't be read; nothing is written."""
+        with self._lock:
+            self._restored[manifest.round_id] = manifest
+
+    def read_manifest(self, round_id: str) -> Manifest:
+        """Return a round's manifest: from its file, or as it was restored from elsewhere.
+
+        Raises:
+            InvalidValue: it is missing or malformed, or is not this round's.
+        """
+        with self._lock:
+            if round_id in self._manifests:
+                self._manifests.move_to_end(round_id)
+                return self._manifests[round_id]
+        try:
+            return self.stored_manifest(round_id)
+        except InvalidValue:
+            with self._lock:
+                if round_id in self._restored:
+                    return self._restored[round_id]
+            raise
+
+    def stored_manifest(self, round_id: str) -> Manifest:
+        """Return what a round's file says now; raises as `read_manifest` does."""
+        path = f"{self.folder}/{round_id}/{MANIFEST}"
+        content = self._store.read(path)
+        if content is None:
+            message = f"{path} is missing; restore it from a backup"
+            raise InvalidValue(message)
+        manifest = _read(path, content, parse_manifest)
+        if (manifest.target, manifest.round_id) != (self.target, round_id):
+            message = f"{path}: it is round {manifest.round_id} of {manifest.target}; restore it"
+            raise InvalidValue(message)
+        with self._lock:
+            self._manifests[round_id] = manifest
+            while sum(len(kept.leaves) for kept in self._manifests.values()) > MOST_LEAVES_KEPT:
+                self._manifests.popitem(last=False)
+        return manifest
+
+    def candidates(self, round_id: str) -> list[Candidate]:
+        """Return a round's candidates, in order of their numbers.
+
+        Raises:
+            InvalidValue: one of them is malformed.
+        """
+        found: list[Candidate] = []
+        for n in self._numbers(round_id):
+            path = self._candidate_path(round_id, n)
+            content = self._store.read(path)
+            if content is not None:
+                found.append(_read(path, content, _parse_candidate))
+        return found
+
+    def count(self, round_id: str) -> int:
+        """Return how many candidates a round has; the next one's number."""
+        return max(self._numbers(round_id), default=-1) + 1
+
+    def candidate_stamp(self, round_id: str, n: int) -> FileStamp | None:
+        """Return when a candidate was stored; None if it is not."""
+        return self._store.stamp(self._candidate_path(round_id, n))
+
+    def add_candidate(self, round_id: str, candidate: Candidate) -> Added:
+        """Store a candidate durably, before its first broadcast (X3).
+
+        Raises:
+            InvalidValue: the stored one with its number can't be read.
+        """
+        path = self._candidate_path(round_id, candidate.n)
+        if self._store.create(path, candidate.document().encode()):
+            return Added.CREATED
+        stored = self._store.read(path)
+        same = stored is not None and _read(path, stored, _parse_candidate).raw == candidate.raw
+        return Added.SAME if same else Added.CONFLICT
+
+    def close(self, round_id: str, closed: Closed) -> None:
+        """Store a round's end; `candidates` is counted here if it is 0.
+
+        Who closes a lost round beside its next seal MUST say it: the count may include a new one.
+        """
+        count = closed.candidates or self.count(round_id)
+        counted = closed.model_copy(update={"candidates": count})
+        path = f"{self.folder}/{round_id}/{_CLOSED}"
+        self._store.write(path, counted.document().encode())
+
+    def riders(self, round_id: str) -> Riders:
+        """Return who has receipts of a round without being named in its manifest.
+
+        Raises:
+            InvalidValue: the file is malformed.
+        """
+        path = f"{self.folder}/{round_id}/{_RIDERS}"
+        content = self._store.read(path)
+        return Riders() if content is None else _read(path, content, _parse_riders)
+
+    def add_riders(self, round_id: str, more: Iterable[Rider]) -> None:
+        """Store further riders, before their receipts are written.
+
+        Raises:
+            InvalidValue: the stored ones can't be read.
+        """
+        stored = self.riders(round_id)
+        every = stored.with_more(more)
+        if every != stored:
+            path = f"{self.folder}/{round_id}/{_RIDERS}"
+            self._store.write(path, every.document().encode())
+
+    def resolutions(self, round_id: str) -> list[Resolved]:
+        """Return what operators decided about a round, oldest first.
+
+        Raises:
+            InvalidValue: a decision can't be read.
+        """
+        names = self._store.names(f"{self.folder}/{round_id}")
+        numbers = sorted(filter(None, map(_resolution_number, names)))
+        found: list[Resolved] = []
+        for number in numbers:
+            path = self._resolution_path(round_id, number)
+            content = self._store.read(path)
+            if content is not None:
+                found.append(_read(path, content, _parse_resolved))
+        return found
+
+    def resolve(self, round_id: str, resolved: Resolved) -> str:
+        """Store a decision durably, as the next one about its folder; returns where it lies.
+
+        Raises:
+            InvalidValue: an earlier decision about the same reservation is another one.
+        """
+        for _ in range(MOST_RESOLUTIONS):
+            earlier = self.resolutions(round_id)
+            _require_undecided(round_id, resolved, earlier)
+            path = self._resolution_path(round_id, len(earlier) + 1)
+            if self._store.create(path, resolved.document().encode()):
+                return path
+        message = f"others decide about round {round_id} at the same time; look at status"
+        raise InvalidValue(message)
+
+    def complete_adoptions(self, round_id: str) -> None:
+        """Store the transactions that operators adopted as candidates; nothing happens for those that are.
+
+        Raises:
+            InvalidValue: a file of the round is malformed.
+        """
+        for one in self.resolutions(round_id):
+            while one.candidate is not None and not self._is_candidate(round_id, one.tx_ref):
+                numbered = one.candidate.model_copy(update={"n": self.count(round_id)})
+                self.add_candidate(round_id, numbered)
+
+    def _is_candidate(self, round_id: str, tx_ref: str) -> bool:
+        return any(one.tx_ref == tx_ref for one in self.candidates(round_id))
+
+    def is_forgotten(self, round_id: str) -> bool:
+        """Say whether an operator gave a round up that can't be read; raises as `resolutions` does."""
+        if not self._store.exists(self._resolution_path(round_id, 1)):
+            return False
+        return any(one.decision is Decision.FORGOTTEN for one in self.resolutions(round_id))
+
+    def is_given_up(self, round_id: str, reservation: dict[str, JsonValue]) -> bool:
+        """Say whether an operator decided that a reservation is lost; raises as `resolutions` does."""
+        return any(
+            one.decision is Decision.LOST and one.is_about(reservation)
+            for one in self.resolutions(round_id)
+        )
+
+    def _resolution_path(self, round_id: str, number: int) -> str:
+        name = _RESOLVED if number == 1 else f"{_RESOLVED}-{number}"
+        return f"{self.folder}/{round_id}/{name}{_SUFFIX}"
+
+    def reopen(self, round_id: str) -> None:
+        """Forget a round's end: receipts of it are to change still."""
+        self._store.delete(f"{self.folder}/{round_id}/{_CLOSED}")
+
+    def closed(self, round_id: str) -> Closed | None:
+        """Return a round's end; None while it is open.
+
+        Raises:
+            InvalidValue: it is malformed.
+        """
+        path = f"{self.folder}/{round_id}/{_CLOSED}"
+        content = self._store.read(path)
+        if content is None:
+            return None
+        closed = _read(path, content, _parse_closed)
+        is_lost = closed.outcome is RoundOutcome.LOST
+        return None if is_lost and self.count(round_id) > closed.candidates else closed
+
+    def _numbers(self, round_id: str) -> list[int]:
+        return sorted(_candidate_numbers(self._store.names(f"{self.folder}/{round_id}")))
+
+    def _candidate_path(self, round_id: str, n: int) -> str:
+        return f"{self.folder}/{round_id}/{_CANDIDATE}{n}{_SUFFIX}"
+
+
+def recorded_reservation(
+    store: Store, target: Target, round_id: str, tx_ref: str
+) -> Mapping[str, JsonValue]:
+    """Return what a round's signature covered, as our own record says; empty where it can't be read.
+
+    Of several reservations it is the one of the candidate that the ledger knows as `tx_ref`, else the newest.
+    """
+    if path_form(round_id) != round_id:
+        return {}
+    try:
+        candidates = RoundFiles(store, target).candidates(round_id)
+    except InvalidValue:
+        return {}
+    named = [one for one in candidates if one.tx_ref == tx_ref] or candidates
+    fields = named[-1].reservation.get("fields") if named else None
+    return fields if isinstance(fields, dict) else {}
+
+
+def _read(path: str, content: bytes, parse: Callable[[bytes], Document]) -> Document:
+    try:
+        return parse(content)
+    except InvalidValue as error:
+        message = f"{path}: {error}; restore it from a backup"
+        raise InvalidValue(message) from error
+
+
+def _require_undecided(round_id: str, resolved: Resolved, earlier: Iterable[Resolved]) -> None:
+    """Raise `InvalidValue` if another decision about the same reservation contradicts this one."""
+    final = (Decision.LOST, Decision.FORGOTTEN)
+    for one in earlier:
+        same = resolved.reservation is None or one.is_about(resolved.reservation)
+        if one.decision in final and same:
+            message = (
+                f"round {round_id} was decided as {one.decision.value} by {one.by} at {one.decided_at.isoformat()}; "
+                "a decision is never changed"
+            )
+            raise InvalidValue(message)
+
+
+def _resolution_number(name: str) -> int:
+    """Return which decision a file is; 0: none."""
+    if name == f"{_RESOLVED}{_SUFFIX}":
+        return 1
+    number = name.removeprefix(f"{_RESOLVED}-").removesuffix(_SUFFIX)
+    is_one = name == f"{_RESOLVED}-{number}{_SUFFIX}" and number.isascii() and number.isdigit()
+    return int(number) if is_one else 0
+
+
+def _candidate_numbers(names: Iterable[str]) -> Iterator[int]:
+    for name in names:
+        number = name.removeprefix(_CANDIDATE).removesuffix(_SUFFIX)
+        if name == f"{_CANDIDATE}{number}{_SUFFIX}" and number.isascii() and number.isdigit():
+            yield int(number)

@@ -1,0 +1,103 @@
+"""The place where `verify --batch` says what is proven so far, and what is still awaited.
+
+1. Receipts and batch files below the root and namespaces.yaml are all that is read: no server.
+2. What can't be told is said, not left out: a namespace that is not configured has unknown targets.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pydantic import JsonValue
+
+from vaultmesh.domain.batches.batch import Batch, parse_batch
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES, NamespaceSpec
+from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.receipts.levels import Level, Levels, Owed, Seen, levels_of
+from vaultmesh.domain.status import rfc3339
+from vaultmesh.process.config_files import load_namespaces, namespaces_path
+from vaultmesh.process.settings import Settings
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.verification.live import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLevels:
+    """How far the trust in one batch has grown."""
+
+    batch_id: str
+    levels: Levels
+    unknown: Sequence[str] = ()
+    """Why something else may be awaited, one line each."""
+
+    def document(self) -> JsonValue:
+        """Return it as `--json` prints it."""
+        return {**self.levels.document(), "unknown": list(self.unknown)}
+
+    def lines(self) -> list[str]:
+        """Return it for people."""
+        found = [f"levels of batch {self.batch_id}"]
+        for one in self.levels.proven:
+            seen = f", in its block since {rfc3339(one.at)}" if one.level is Level.FINAL else ""
+            found.append(
+                f"  {one.namespace} {one.target}: {one.level} since {rfc3339(one.since)}{seen}"
+            )
+        found += [
+            f"  {one.namespace} {one.target}: awaiting: {one.view.text}"
+            for one in self.levels.awaited
+        ]
+        if not self.levels.awaited and not self.unknown:
+            found.append("  nothing is awaited")
+        return [*found, *(f"  {line}" for line in self.unknown)]
+
+
+def batch_levels(
+    settings: Settings, batch_id: str, verdicts: Iterable[Verdict], namespace: str = ""
+) -> BatchLevels:
+    """Return the levels of a batch whose receipts were checked; of one namespace, or of all it is for."""
+    seen = [Seen(one.receipt, one.passed) for one in verdicts if one.receipt is not None]
+    named = {one.receipt.metadata.namespace for one in seen} | ({namespace} - {""})
+    path = namespaces_path(settings)
+    from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - the registry of targets
+
+    try:
+        specs = load_namespaces(path, SCHEMES).specs
+    except ConfigurationError:
+        unknown = [f"{path} can't be read: what else is awaited is not known"]
+        return BatchLevels(batch_id, levels_of(seen, ()), unknown)
+    store = LocalStore(settings.root)
+    asked = [specs[namespace]] if namespace in specs else [] if namespace else specs.values()
+    owed = [one for spec in asked if (one := _owed(store, spec, batch_id)) is not None]
+    unknown = [
+        f"{name} is not in {path}: what else is awaited for it is not known"
+        for name in sorted(named - specs.keys())
+    ]
+    return BatchLevels(batch_id, levels_of(seen, owed), unknown)
+
+
+def _owed(store: LocalStore, spec: NamespaceSpec, batch_id: str) -> Owed | None:
+    """Return where a namespace is to anchor a batch; None if the batch is not one of its."""
+    batch = _batch(store, f"{spec.batches or DEFAULT_BATCHES}/{batch_id}.json", batch_id)
+    if batch is None or batch.namespace not in ("", spec.name):
+        return None
+    targets = list(dict.fromkeys(cadence.target for cadence in spec.cadences.values()))
+    return Owed(spec.name, targets, _created_at(batch))
+
+
+def _batch(store: LocalStore, place: str, batch_id: str) -> Batch | None:
+    """Return a batch; a broken file has its own line among the checks."""
+    content = store.read(place) if "/" not in batch_id else None
+    try:
+        return None if content is None else parse_batch(content, name=batch_id)
+    except InvalidValue:
+        return None
+
+
+def _created_at(batch: Batch) -> datetime | None:
+    if batch.created_at is None:
+        return None
+    try:
+        return datetime.fromtimestamp(batch.created_at, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None

@@ -1,0 +1,319 @@
+"""The place where a receipt is checked from the files upwards to the live ledger, a line per check.
+
+1. Every link is checked by itself: receipt, batch file, inclusion proof, round, ledger. What is wrong is told apart.
+2. A file that can't be read, or a ledger that does not answer, is a check that failed, never one left out.
+3. An anchor that its receipt calls observed need not be deep enough yet: that is information.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from vaultmesh.domain.aggregator.ledger_messages import Reservation, RoundState, WatchedRound
+from vaultmesh.domain.batches.batch import Batch, parse_batch
+from vaultmesh.domain.batches.event_receipt import (
+    INTEGRITY_PREFIX,
+    INTERNAL_CHAIN,
+    EventReceipt,
+    derive_anchor,
+    parse_event_receipt,
+)
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import AnchorError
+from vaultmesh.domain.names import path_form
+from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES, NamespaceSpec
+from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.receipts.receipt import SCHEMES as RECEIPT_SCHEMES
+from vaultmesh.domain.receipts.receipt import AnchorReceipt, Finality, parse_receipt
+from vaultmesh.domain.target import Target
+from vaultmesh.process.config_files import (
+    anchors_path,
+    load_anchors,
+    load_namespaces,
+    namespaces_path,
+)
+from vaultmesh.process.settings import Settings
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.receipts import ANCHORS_FOLDER
+from vaultmesh.storage.round_files import recorded_reservation
+from vaultmesh.verification import links
+from vaultmesh.verification.links import check
+
+if TYPE_CHECKING:
+    from vaultmesh.ledgers.driver import Anchoring, Check
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found out about one receipt."""
+
+    path: str
+    checks: "list[Check]"
+    proven: str
+    """What it proves, and by when, if every check passed."""
+    receipt: AnchorReceipt | None = None
+    """The anchor receipt that was checked; None for an event's, or one that can't be read."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+
+class Verifier:
+    """Checks receipts against the files below the root and the live ledgers."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open nothing before it is needed."""
+        self._settings = settings
+        self._store = LocalStore(settings.root)
+        self._opened: dict[Target, Anchoring] = {}
+        self._specs: Mapping[str, NamespaceSpec] | None = None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for opened in self._opened.values():
+            await opened.close()
+        self._opened.clear()
+
+    def receipts_of(self, batch_id: str, namespace: str = "") -> list[Path]:
+        """Return every anchor receipt file of a batch, readable or not."""
+        root = self._settings.root
+        every = sorted(self._store.names(ANCHORS_FOLDER))
+        folders = [path_form(namespace)] if namespace else every
+        places = [f"{ANCHORS_FOLDER}/{folder}/{path_form(batch_id)}" for folder in folders]
+        return [
+            root / place / name for place in places for name in sorted(self._store.names(place))
+        ]
+
+    async def verdict(self, path: Path) -> Verdict:
+        """Check one receipt, an anchor's or an event's."""
+        try:
+            content = await asyncio.to_thread(path.read_bytes)
+        except OSError as error:
+            return _unreadable(path, f"can't be read: {error.strerror or error}")
+        try:
+            if links.is_event_receipt(content):
+                return await self._event_verdict(path, parse_event_receipt(content))
+            return await self._anchor_verdict(path, parse_receipt(content))
+        except InvalidValue as error:
+            return _unreadable(path, f"not what we write: {error}")
+
+    # --- anchor receipts -----------------------------------------------------------------------
+
+    async def _anchor_verdict(self, path: Path, receipt: AnchorReceipt) -> Verdict:
+        checks = [
+            check("receipt", f"{receipt.network}, {receipt.status}, {receipt.finality.state}"),
+            self._place_check(path, receipt),
+            links.status_check(receipt),
+            *self._batch_checks(receipt),
+            *links.commitment_checks(receipt),
+            links.carried_check(receipt),
+            *await self._live_checks(receipt),
+        ]
+        return Verdict(str(path), checks, links.proven(receipt), receipt)
+
+    def _place_check(self, path: Path, receipt: AnchorReceipt) -> "Check":
+        """Tell a receipt that lies at another's place; a copy elsewhere is as good."""
+        folder = (self._settings.root / ANCHORS_FOLDER).resolve()
+        place = path.resolve()
+        wanted = (self._settings.root / receipt.path).resolve()
+        if not place.is_relative_to(folder):
+            return check("place", f"a copy of {receipt.path}")
+        return check("place", f"says that it belongs at {receipt.path}", passed=place == wanted)
+
+    def _batch_checks(self, receipt: AnchorReceipt) -> "list[Check]":
+        found = self._batch(receipt.metadata.batch_id, receipt.metadata.namespace)
+        if not isinstance(found, Batch):
+            return [check("batch file", found, passed=False)]
+        return links.batch_checks(receipt, found)
+
+    async def _live_checks(self, receipt: AnchorReceipt) -> "list[Check]":
+        from vaultmesh.ledgers.driver import (  # noqa: PLC0415 - loads client libraries
+            DEPTH_CHECK,
+            FINALITY_CHECK,
+            Claim,
+        )
+
+        aggregation = receipt.aggregation
+        committed = aggregation.root if aggregation is not None else receipt.root
+        claim = Claim(
+            commitment=committed.digest,
+            tx_ref=receipt.tx_ref,
+            block_number=receipt.block_number,
+            anchor_ts=receipt.anchor_ts,
+            required_depth=receipt.finality.required_depth,
+            evidence=receipt.scheme_evidence,
+            reservation=self._reservation(receipt.network, receipt.metadata.round, receipt.tx_ref),
+        )
+        try:
+            checks = await self._target(receipt.network).verify(claim)
+        except AnchorError as error:
+            return [check("ledger", str(error), passed=False)]
+        if receipt.finality.state is not Finality.OBSERVED:
+            return checks
+        return links.not_final_yet(checks, (DEPTH_CHECK, FINALITY_CHECK))
+
+    def _reservation(self, target: Target, round_id: str, tx_ref: str) -> Mapping[str, JsonValue]:
+        return recorded_reservation(self._store, target, round_id, tx_ref)
+
+    # --- event receipts ------------------------------------------------------------------------
+
+    async def _event_verdict(self, path: Path, event: EventReceipt) -> Verdict:
+        batch_id, found = self._batch_of(event)
+        checks = [check("event receipt", f"batch {batch_id or 'unknown'}"), links.path_check(event)]
+        if not isinstance(found, Batch):
+            checks.append(check("batch file", found, passed=False))
+        else:
+            checks += [*links.membership_checks(event, found), links.leaves_check(found)]
+        checks += await self._event_anchor_checks(event, batch_id)
+        anchor = event.anchor
+        when = datetime.fromtimestamp(anchor.ts, UTC).isoformat().replace("+00:00", "Z")
+        where = (
+            f"in {anchor.chain} by {when}"
+            if anchor.chain != INTERNAL_CHAIN
+            else "anchored with its batch"
+        )
+        return Verdict(str(path), checks, f"event {event.event_hash} is {where} (legacy path)")
+
+    def _batch_of(self, event: EventReceipt) -> tuple[str, Batch | str]:
+        """Return id and file of the batch that an event receipt names; a text if there is none."""
+        text = event.integrity.removeprefix(INTEGRITY_PREFIX)
+        if text == event.integrity:
+            return "", f"integrity {event.integrity!r} names no batch"
+        pieces = text.split("-")
+        ids = ["-".join(pieces[:count]) for count in range(1, len(pieces))]
+        for batch_id in ids:
+            found = self._batch(batch_id, "")
+            if isinstance(found, Batch):
+                return batch_id, found
+        batch_id = ids[0] if ids else text
+        return batch_id, self._batch(batch_id, "")
+
+    async def _event_anchor_checks(self, event: EventReceipt, batch_id: str) -> "list[Check]":
+        paths = self.receipts_of(batch_id) if batch_id else []
+        receipts = [one for one in map(_readable, paths) if one is not None]
+        derived = derive_anchor(one for one in receipts if one.root == event.batch_root)
+        checks: list[Check] = []
+        if event.anchor.chain != INTERNAL_CHAIN:
+            checks += await self._legacy_checks(event, batch_id)
+        elif not paths:
+            return [check("anchor", f"batch {batch_id} is sealed, but not anchored", passed=False)]
+        if derived is not None:
+            checks.append(links.derived_check(event.anchor, derived))
+        if event.anchor.chain == INTERNAL_CHAIN:
+            for path in paths:
+                checks += (await self.verdict(path)).checks
+        return checks
+
+    async def _legacy_checks(self, event: EventReceipt, batch_id: str) -> "list[Check]":
+        """Check the one anchor that an event receipt names against its ledger."""
+        from vaultmesh.ledgers.driver import Claim  # noqa: PLC0415 - loads client libraries
+
+        anchor = event.anchor
+        try:
+            opened = self._target(Target.parse(anchor.chain))
+            reservation = self._reservation_of_event(event, batch_id)
+            evidence = await self._found_evidence(opened, event, batch_id, reservation)
+            claim = Claim(
+                commitment=event.batch_root.digest,
+                tx_ref=anchor.tx,
+                block_number=anchor.block,
+                anchor_ts=datetime.fromtimestamp(anchor.ts, UTC),
+                required_depth=0,
+                evidence={
+                    **evidence,
+                    "contract": anchor.contract or "",
+                    "token": anchor.sig or "",
+                },
+                reservation=reservation,
+            )
+            return await opened.verify(claim)
+        except (AnchorError, InvalidValue) as error:
+            return [check("ledger", str(error), passed=False)]
+
+    def _reservation_of_event(self, event: EventReceipt, batch_id: str) -> Mapping[str, JsonValue]:
+        """Return the reservation of the round that gave an event its anchor, as the batch's receipts name it."""
+        receipts = map(_readable, self.receipts_of(batch_id) if batch_id else [])
+        for one in receipts:
+            if one is not None and one.tx_ref == event.anchor.tx:
+                return self._reservation(one.network, one.metadata.round, one.tx_ref)
+        return {}
+
+    async def _found_evidence(
+        self,
+        opened: "Anchoring",
+        event: EventReceipt,
+        batch_id: str,
+        reservation: Mapping[str, JsonValue],
+    ) -> Mapping[str, JsonValue]:
+        """Return what the ledger itself shows of the transaction: a legacy anchor carries no evidence."""
+        anchor = event.anchor
+        watched = WatchedRound(
+            round_id=batch_id,
+            commitment=event.batch_root.receipt_form,
+            label=batch_id,
+            reservation=Reservation(account=anchor.contract or "", fields=dict(reservation)),
+            tx_refs=[anchor.tx],
+            signed_at=datetime.fromtimestamp(anchor.ts, UTC),
+        )
+        view = (await opened.look([watched]))[0]
+        if view.state is not RoundState.INCLUDED:
+            return {}
+        return (await opened.evidence(watched, view, "")).scheme
+
+    # --- what is looked things up in -----------------------------------------------------------
+
+    def _target(self, target: Target) -> "Anchoring":
+        from vaultmesh.ledgers import open_target  # noqa: PLC0415 - loads client libraries
+
+        if target not in self._opened:
+            anchors = load_anchors(anchors_path(self._settings), known_schemes=RECEIPT_SCHEMES)
+            self._opened[target] = open_target(target, anchors, self._settings.root, signing=False)
+        return self._opened[target]
+
+    def _batch(self, batch_id: str, namespace: str) -> Batch | str:
+        """Return a batch, or what is wrong with its file."""
+        wrong = ""
+        for folder in self._folders(namespace):
+            place = f"{folder}/{batch_id}.json"
+            content = self._store.read(place) if "/" not in batch_id else None
+            if content is None:
+                wrong = wrong or f"{place} is missing; restore it"
+                continue
+            try:
+                return parse_batch(content, name=batch_id)
+            except InvalidValue as error:
+                return f"{place}: {error}"
+        return wrong
+
+    def _folders(self, namespace: str) -> list[str]:
+        """Return where a namespace's batches may lie; of no namespace: where any may."""
+        if self._specs is None:
+            self._specs = self._configured()
+        own = [spec.batches for name, spec in self._specs.items() if namespace in ("", name)]
+        return list(dict.fromkeys([*(folder for folder in own if folder), DEFAULT_BATCHES]))
+
+    def _configured(self) -> Mapping[str, NamespaceSpec]:
+        from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - the registry of targets
+
+        try:
+            return load_namespaces(namespaces_path(self._settings), SCHEMES).specs
+        except ConfigurationError:
+            return {}
+
+
+def _readable(path: Path) -> AnchorReceipt | None:
+    try:
+        return parse_receipt(path.read_bytes())
+    except (OSError, InvalidValue):
+        return None
+
+
+def _unreadable(path: Path, reason: str) -> Verdict:
+    return Verdict(str(path), [check("receipt", reason, passed=False)], "")
