@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from tests.activities.btc_chain import PRUNING, prune
+from tests.ledgers.bitcoin.chain import PRUNING, prune
 from tests.support.bitcoin_system import TARGET, BitcoinSystem
 from tests.support.system import kill
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id

@@ -11,8 +11,8 @@ import pytest_asyncio
 from eth_account import Account
 
 import starter
-from tests.activities.evm_chain import CHAIN_ID, Chain, foreign_transfer
-from tests.activities.scripted_ledger import EVM, Stage, owed, request
+from tests.anchoring.scripted_ledger import EVM, Stage, owed, request
+from tests.ledgers.evm.chain import CHAIN_ID, Chain, foreign_transfer
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.rounds.manifest import Candidate
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.docs.readme import REPOSITORY, blocks
-from tests.domain.test_offline_tsa import COMMITMENT, ROOT, receipt_with
+from tests.ledgers.rfc3161.core.test_offline import COMMITMENT, ROOT, receipt_with
 from vaultmesh.domain.batches.event_receipt import EventReceipt, integrity, placeholder
 from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.verification.proof_file import ProofFile, proof_document

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from temporalio.service import RPCError
 
-from tests.workflows.scripted_clock import ScriptedWorker
-from tests.workflows.scripted_pen import ScriptedPen, failure, request
+from tests.workflows.aggregator.scripted_target import ScriptedPen, failure, request
+from tests.workflows.namespace.scripted_worker import ScriptedWorker
 from tests.workflows.stage import Clocked, Stage, Writing, cadences
 from vaultmesh.domain.failures import FailureKind
 

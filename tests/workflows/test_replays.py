@@ -10,10 +10,10 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
-from tests.workflows.scripted_clock import ScriptedWorker
-from tests.workflows.scripted_pen import ScriptedPen, request
+from tests.workflows.aggregator.scripted_target import ScriptedPen, request
+from tests.workflows.aggregator.test_rounds import enqueue, one_round
+from tests.workflows.namespace.scripted_worker import ScriptedWorker
 from tests.workflows.stage import KEPT, Clocked, Stage, Writing, cadences, until
-from tests.workflows.test_rounds import enqueue, one_round
 from vaultmesh.domain.messages import AnchorAsk
 from vaultmesh.domain.status import NamespaceView, SlotOutcome
 from workflows.runs import MOST_HISTORY_BYTES

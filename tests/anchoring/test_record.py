@@ -1,0 +1,286 @@
+"""A round's receipts: written from what the ledger shows now, given back when that changed, never twice when final."""
+
+from pathlib import Path
+
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from activities.anchoring.record import ATTEMPTS
+from tests.anchoring.scripted_ledger import OTHER_ROOT, ROOT, Stage, owed, request
+from vaultmesh.domain.aggregator.ledger_messages import RoundState
+from vaultmesh.domain.aggregator.messages import RecordState
+from vaultmesh.domain.failures import Backoff, FailureKind
+from vaultmesh.domain.messages import OutcomeStatus
+from vaultmesh.domain.receipts.receipt import Finality
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.rounds.manifest import RoundOutcome
+
+FIRST, SECOND = "dao:first", "dao:second"
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    """Return files with one shared batch: its file names no namespace."""
+    made = Stage(tmp_path)
+    made.batch("b1")
+    return made
+
+
+async def closed_round(stage: Stage, batch_id: str = "b1", root: MerkleRoot = ROOT) -> str:
+    """Return a final round that the first namespace asked for at depth 2."""
+    round_id = stage.sign(owed(batch_id, request(FIRST), root=root))
+    await stage.included(round_id, request(FIRST))
+    assert stage.files.rounds(stage.target).open_rounds() == []
+    stage.told.outcomes.clear()
+    return round_id
+
+
+# --- what was stored at inclusion
+
+
+async def test_what_a_receipt_carries_is_told_when_it_is_completed(stage: Stage) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST, 3)))
+    stage.ledger.depth = 1
+    await stage.included(round_id, request(FIRST, 3))
+    assert stage.ledger.told_stored == [{}]
+    stage.ledger.depth = 3
+    await stage.included(round_id, request(FIRST, 3))
+    assert stage.ledger.told_stored == [{}, stage.receipt(FIRST).scheme_evidence]
+    assert stage.receipt(FIRST).is_final
+
+
+# --- what the ledger shows at a later try
+
+
+async def test_receipts_follow_the_transaction_into_the_block_that_replaced_its_own(
+    stage: Stage,
+) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    order = stage.order(RecordState.INCLUDED, round_id, request(FIRST))
+    stage.ledger.block = 6
+    with pytest.raises(ApplicationError) as first:
+        await stage.record(order)
+    assert (first.value.type, first.value.non_retryable) == ("network", False)
+    assert not stage.place(FIRST).exists()
+    assert (await stage.record(order, attempt=2)).receipts == 1
+    assert stage.receipt(FIRST).block_number == 6
+    assert [(who, outcome.block) for who, outcome in stage.told.outcomes] == [(FIRST, 6)]
+
+
+async def test_a_round_is_not_closed_for_the_finality_of_a_block_that_was_replaced(
+    stage: Stage,
+) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    order = stage.order(RecordState.INCLUDED, round_id, request(FIRST))
+    assert order.view is not None
+    assert order.view.final
+    stage.ledger.block = 6
+    await stage.record(order, attempt=2)
+    assert stage.files.rounds(stage.target).closed(round_id) is None
+    assert stage.files.rounds(stage.target).open_rounds() == [round_id]
+
+
+async def test_a_later_try_at_the_same_block_closes_the_round(stage: Stage) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    order = stage.order(RecordState.INCLUDED, round_id, request(FIRST))
+    await stage.record(order, attempt=2)
+    assert stage.files.rounds(stage.target).open_rounds() == []
+
+
+@pytest.mark.parametrize("state", [RoundState.PENDING, RoundState.MISSING, RoundState.DISPLACED])
+async def test_an_order_for_a_round_in_no_block_any_more_is_given_back_at_once(
+    stage: Stage, state: RoundState
+) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    order = stage.order(RecordState.INCLUDED, round_id, request(FIRST))
+    stage.ledger.state = state
+    with pytest.raises(ApplicationError, match=str(state)) as given_back:
+        await stage.record(order, attempt=2)
+    assert (given_back.value.type, given_back.value.non_retryable) == ("network", True)
+    assert not stage.place(FIRST).exists()
+    assert (stage.told.outcomes, stage.told.failures) == ([], [])
+    assert stage.files.rounds(stage.target).closed(round_id) is None
+
+
+# --- a folder that can't be written
+
+
+def block_the_folder(stage: Stage, namespace: str) -> None:
+    """Put a file where a namespace's receipts belong; root may write everywhere else."""
+    folder = stage.place(namespace).parents[1]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("no folder")
+
+
+@pytest.mark.parametrize("attempt", range(1, ATTEMPTS + 1))
+async def test_an_order_with_a_stuck_folder_is_tried_again_and_then_given_back(
+    stage: Stage, attempt: int
+) -> None:
+    both = request(FIRST), request(SECOND)
+    order = stage.order(RecordState.INCLUDED, stage.sign(owed("b1", *both)), *both)
+    block_the_folder(stage, SECOND)
+    with pytest.raises(ApplicationError, match="could not write") as failed:
+        await stage.record(order, attempt=attempt)
+    assert (failed.value.type, failed.value.non_retryable) == ("network", attempt == ATTEMPTS)
+    assert stage.told.failures == [(SECOND, attempt)]
+
+
+async def test_a_stuck_folder_holds_up_only_its_own_namespace_and_the_rounds_end(
+    stage: Stage,
+) -> None:
+    both = request(FIRST), request(SECOND)
+    round_id = stage.sign(owed("b1", *both))
+    block_the_folder(stage, SECOND)
+    written: set[bytes] = set()
+    for attempt in range(1, ATTEMPTS + 1):
+        with pytest.raises(ApplicationError):
+            await stage.record(stage.order(RecordState.INCLUDED, round_id, *both), attempt=attempt)
+        written.add(stage.place(FIRST).read_bytes())
+    assert len(written) == 1
+    assert {(who, outcome.status) for who, outcome in stage.told.outcomes} == {
+        (FIRST, OutcomeStatus.ANCHORED)
+    }
+    assert len(stage.told.outcomes) == ATTEMPTS
+    assert stage.files.rounds(stage.target).closed(round_id) is None
+
+
+async def test_a_stuck_requests_failures_count_on_over_orders(stage: Stage) -> None:
+    order = stage.order(
+        RecordState.INCLUDED, stage.sign(owed("b1", request(SECOND))), request(SECOND)
+    )
+    block_the_folder(stage, SECOND)
+    with pytest.raises(ApplicationError) as failed:
+        await stage.record(order.model_copy(update={"tries": 1}), attempt=2)
+    assert stage.told.failures == [(SECOND, 6)]
+    assert failed.value.next_retry_delay == Backoff().delay(6, FailureKind.NETWORK)
+
+
+async def test_a_folder_that_was_mended_lets_the_round_end(stage: Stage) -> None:
+    both = request(FIRST), request(SECOND)
+    order = stage.order(RecordState.INCLUDED, stage.sign(owed("b1", *both)), *both)
+    block_the_folder(stage, SECOND)
+    with pytest.raises(ApplicationError):
+        await stage.record(order)
+    stage.place(SECOND).parents[1].unlink()
+    assert (await stage.record(order, attempt=2)).receipts == 2
+    assert stage.files.rounds(stage.target).open_rounds() == []
+
+
+# --- a closed round
+
+
+async def test_a_closed_round_opens_again_for_a_namespace_that_requires_more_blocks(
+    stage: Stage,
+) -> None:
+    round_id = await closed_round(stage)
+    asked = request(SECOND, 12)
+    done = await stage.record(stage.order(RecordState.CLOSED, round_id, asked))
+    assert (done.receipts, done.reopened) == (2, [round_id])
+    finality = stage.receipt(SECOND).finality
+    assert (finality.state, finality.required_depth) == (Finality.OBSERVED, 12)
+    assert [(who, outcome.finality) for who, outcome in stage.told.outcomes] == [
+        (SECOND, "observed")
+    ]
+    assert stage.files.rounds(stage.target).open_rounds() == [round_id]
+
+
+async def test_a_round_that_opened_again_is_told_of_though_another_folder_is_stuck(
+    stage: Stage,
+) -> None:
+    round_id = await closed_round(stage)
+    block_the_folder(stage, "dao:third")
+    order = stage.order(RecordState.CLOSED, round_id, request(SECOND, 12), request("dao:third"))
+    for attempt in (1, 2):  # the worker may die before the first answer is kept
+        assert (await stage.record(order, attempt=attempt)).reopened == [round_id]
+    assert {who for who, _ in stage.told.outcomes} == {SECOND}
+    assert {who for who, _ in stage.told.failures} == {"dao:third"}
+
+
+async def test_a_closed_round_stays_closed_for_who_requires_no_more_than_there_is(
+    stage: Stage,
+) -> None:
+    round_id = await closed_round(stage)
+    done = await stage.record(stage.order(RecordState.CLOSED, round_id, request(SECOND, 3)))
+    assert (done.receipts, done.reopened) == (2, [])
+    assert stage.receipt(SECOND).is_final
+    assert stage.files.rounds(stage.target).open_rounds() == []
+
+
+async def test_every_closed_round_that_the_same_request_misses_opens_again(stage: Stage) -> None:
+    stage.batch("b2", root=OTHER_ROOT)
+    rounds = [await closed_round(stage), await closed_round(stage, "b2", OTHER_ROOT)]
+    done = await stage.record(stage.order(RecordState.CLOSED, rounds[0], request(SECOND, 12)))
+    assert done.reopened == rounds
+    assert stage.receipt(SECOND, "b2").finality.required_depth == 12
+    assert stage.files.rounds(stage.target).open_rounds() == sorted(rounds)
+
+
+async def test_a_round_that_opened_again_is_closed_once_its_rider_is_final_though_no_order_names_it(
+    stage: Stage,
+) -> None:
+    round_id = await closed_round(stage)
+    await stage.record(stage.order(RecordState.CLOSED, round_id, request(SECOND, 12)))
+    stage.ledger.depth = 12
+    done = await stage.included(round_id, revision=3)
+    assert done.receipts == 2
+    assert stage.receipt(FIRST).is_final
+    assert stage.receipt(SECOND).is_final
+    closed = stage.files.rounds(stage.target).closed(round_id)
+    assert closed is not None
+    assert closed.outcome is RoundOutcome.FINAL
+    assert stage.files.rounds(stage.target).open_rounds() == []
+
+
+async def test_evidence_is_asked_for_as_deep_as_every_rider_requires(stage: Stage) -> None:
+    round_id = await closed_round(stage)
+    await stage.record(stage.order(RecordState.CLOSED, round_id, request(SECOND, 12)))
+    assert stage.files.rounds(stage.target).watched(round_id).depths == [2, 12]
+
+
+async def test_a_reorg_of_a_round_that_opened_again_reaches_its_rider(stage: Stage) -> None:
+    round_id = await closed_round(stage)
+    await stage.record(stage.order(RecordState.CLOSED, round_id, request(SECOND, 12)))
+    order = stage.order(RecordState.REORGED, round_id).model_copy(update={"revision": 3})
+    assert (await stage.record(order)).receipts == 2
+    assert stage.receipt(SECOND).finality.state is Finality.REORGED
+
+
+async def test_a_final_receipt_is_not_written_anew_for_another_namespaces_sake(
+    stage: Stage,
+) -> None:
+    round_id = await closed_round(stage)
+    before = stage.place(FIRST).read_bytes(), stage.place(FIRST).stat().st_ino
+    stage.ledger.depth = 9
+    order = stage.order(RecordState.CLOSED, round_id, request(SECOND, 12))
+    await stage.record(order)
+    await stage.record(order.model_copy(update={"revision": 3}))
+    assert (stage.place(FIRST).read_bytes(), stage.place(FIRST).stat().st_ino) == before
+
+
+async def test_a_receipt_that_is_gone_is_written_as_it_was_but_for_when_and_how_deep_it_was_seen(
+    stage: Stage,
+) -> None:
+    round_id = await closed_round(stage)
+    before = stage.receipt(FIRST)
+    stage.place(FIRST).unlink()
+    stage.ledger.depth = 9
+    order = stage.order(RecordState.CLOSED, round_id, request(FIRST))
+    done = await stage.record(order.model_copy(update={"revision": 7}))
+    after = stage.receipt(FIRST)
+    assert (done.receipts, done.reopened) == (1, [])
+    assert after.finality.observed_depth == 9
+    assert after.observed_at > before.observed_at
+    seen = {"observed_at": before.observed_at, "finality": before.finality}
+    assert after.model_copy(update=seen) == before
+
+
+async def test_a_closed_rounds_receipts_are_not_rebuilt_from_a_transaction_in_no_block(
+    stage: Stage,
+) -> None:
+    round_id = await closed_round(stage)
+    stage.place(FIRST).unlink()
+    stage.ledger.state = RoundState.MISSING
+    with pytest.raises(ApplicationError, match="was closed as final") as failed:
+        await stage.record(stage.order(RecordState.CLOSED, round_id, request(FIRST)))
+    assert not failed.value.non_retryable
+    assert not stage.place(FIRST).exists()

@@ -1,0 +1,182 @@
+"""A pen without a past: what it learns of open rounds from manifests, candidates and receipts, and of none other."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from activities.anchoring.observe import differing
+from activities.anchoring.stores import Files
+from tests.anchoring.scripted_ledger import OTHER_ROOT, TSA, Stage, owed, request
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView
+from vaultmesh.domain.aggregator.messages import RecordState
+from vaultmesh.domain.aggregator.state import PenRound
+from vaultmesh.domain.messages import AnchorRequest
+from vaultmesh.domain.receipts.receipt import Status
+
+FIRST, SECOND = "dao:first", "dao:second"
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    """Return files with one shared batch: its file names no namespace."""
+    made = Stage(tmp_path)
+    made.batch("b1")
+    return made
+
+
+async def reopened_round(stage: Stage, rider: AnchorRequest) -> str:
+    """Return a round that was final at depth 2, and opened again for a request that requires more."""
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    await stage.included(round_id, request(FIRST))
+    assert stage.files.rounds(stage.target).open_rounds() == []
+    done = await stage.record(stage.order(RecordState.CLOSED, round_id, rider))
+    assert done.reopened == [round_id]
+    return round_id
+
+
+# --- rounds that opened again
+
+
+async def test_a_round_that_opened_again_comes_back_with_every_depth_and_rider(
+    stage: Stage,
+) -> None:
+    round_id = await reopened_round(stage, request(SECOND, 12))
+    (found,) = (await stage.recover(round_id)).rounds
+    assert (found.sealed.round_id, found.sealed.required_depths) == (round_id, [2, 12])
+    assert found.riders == [request(SECOND, 12)]
+
+
+async def test_a_final_round_that_left_the_chain_is_opened_where_its_caller_learns_of_it(
+    stage: Stage,
+) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    await stage.included(round_id, request(FIRST))
+    assert (await stage.recover(left=["ff" * 16])).rounds == []
+    for _ in range(2):
+        (found,) = (await stage.recover(left=[round_id])).rounds
+        assert (found.sealed.round_id, found.claimed_block) == (round_id, 5)
+    assert stage.files.rounds(stage.target).open_rounds() == [round_id]
+
+
+async def test_riders_that_cannot_be_read_hold_up_receipts_and_not_what_is_signed(
+    stage: Stage,
+) -> None:
+    round_id = await reopened_round(stage, request(SECOND, 12))
+    (file,) = stage.root.glob("out/rounds/*/*/riders.json")
+    content = file.read_text()
+    file.write_text(content[:-20])
+    (found,) = (await stage.recover(round_id)).rounds
+    assert found.riders == []
+    with pytest.raises(ApplicationError, match=r"riders\.json: .*restore it from a backup"):
+        await stage.included(round_id, revision=3)
+    file.write_text(content)
+    assert (await stage.included(round_id, revision=3)).receipts == 2
+
+
+async def test_a_receipt_of_a_round_whose_folder_is_lost_still_says_what_is_newer(
+    stage: Stage,
+) -> None:
+    stage.ledger.depth = 1
+    lost = stage.sign(owed("b1", request(FIRST)))
+    await stage.included(lost, request(FIRST), revision=41)
+    shutil.rmtree(next(stage.root.glob(f"out/rounds/*/{lost}")))
+    stage.files = Files(stage.root)
+    stage.sign(owed("b1", request(FIRST)), owed("b2", request(FIRST), root=OTHER_ROOT))
+    found = await stage.recover()
+    assert found.revision == 41
+    assert [one.claimed_block for one in found.rounds] == [None]
+
+
+async def test_another_process_finds_a_round_again_that_it_saw_closed(stage: Stage) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    await stage.included(round_id, request(FIRST))
+    other = Files(stage.root)
+    assert (await stage.recover(files=other)).rounds == []
+    await stage.record(stage.order(RecordState.CLOSED, round_id, request(SECOND, 12)))
+    (found,) = (await stage.recover(round_id, files=other)).rounds
+    assert found.sealed.required_depths == [2, 12]
+    assert other.rounds(stage.target).open_rounds() == [round_id]
+
+
+async def test_a_round_that_is_still_closed_is_not_taken_up_for_being_named(stage: Stage) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    await stage.included(round_id, request(FIRST))
+    assert (await stage.recover(round_id)).rounds == []
+
+
+async def test_the_next_revision_is_above_all_that_receipts_of_open_rounds_carry(
+    stage: Stage,
+) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST, 12)))
+    await stage.included(round_id, request(FIRST, 12), revision=41)
+    assert (await stage.recover()).revision == 41
+
+
+@pytest.mark.parametrize("own", ["b1", "b9"], ids=["same batch", "another batch of the same root"])
+async def test_a_rider_with_a_folder_of_its_own_becomes_final_after_recovery(
+    tmp_path: Path, own: str
+) -> None:
+    stage = Stage(tmp_path)
+    stage.batch("b1", folder="out/first")
+    stage.batch(own, folder="out/second")
+    round_id = await reopened_round(stage, request(SECOND, 12, batches="out/second"))
+    assert not stage.receipt(SECOND, own).is_final
+    (found,) = (await stage.recover(round_id)).rounds
+    assert found.sealed.required_depths == [2, 12]
+    stage.ledger.depth = 12
+    await stage.included(round_id, riders=found.riders, revision=3)
+    assert stage.receipt(SECOND, own).is_final
+
+
+# --- the block that receipts claim
+
+
+async def test_a_rounds_claimed_block_is_that_of_a_verified_receipt(stage: Stage) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST, 12)))
+    await stage.included(round_id, request(FIRST, 12))
+    (found,) = (await stage.recover()).rounds
+    assert found.claimed_block == 5
+
+
+async def test_receipts_that_say_reorged_claim_no_block(stage: Stage) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST, 12)))
+    await stage.included(round_id, request(FIRST, 12))
+    order = stage.order(RecordState.REORGED, round_id).model_copy(update={"revision": 2})
+    await stage.record(order)
+    assert stage.receipt(FIRST).status is Status.REORGED
+    (found,) = (await stage.recover()).rounds
+    assert found.claimed_block is None
+
+
+async def test_a_round_without_receipts_claims_no_block(stage: Stage) -> None:
+    stage.sign(owed("b1", request(FIRST)))
+    (found,) = (await stage.recover()).rounds
+    assert found.claimed_block is None
+
+
+async def test_a_ledger_without_blocks_has_none_to_claim(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, TSA)
+    stage.ledger.block = 0
+    round_id = stage.sign(owed("b1", request(FIRST, 12)))
+    await stage.included(round_id, request(FIRST, 12))
+    assert stage.receipt(FIRST).status is Status.VERIFIED
+    (found,) = (await stage.recover()).rounds
+    assert found.claimed_block is None
+
+
+@pytest.mark.parametrize(("height", "is_news"), [(6, True), (5, True), (4, False)])
+async def test_a_look_is_news_once_the_ledger_is_as_high_as_the_block_that_receipts_claim(
+    stage: Stage, *, height: int, is_news: bool
+) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST, 12)))
+    await stage.included(round_id, request(FIRST, 12))
+    (found,) = (await stage.recover()).rounds
+    adopted = PenRound.adopted(found, stage.receipt(FIRST).anchor_ts)
+    row = adopted.watch().model_copy(update={"first_seen_block": 3})
+    assert (row.state, row.claimed_block) == (RoundState.PENDING, 5)
+    view = RoundView(round_id=round_id, state=RoundState.PENDING, height=height)
+    assert differing([row], [view]) == ([view] if is_news else [])
+    unclaimed = row.model_copy(update={"claimed_block": None})
+    assert differing([unclaimed], [view]) == []

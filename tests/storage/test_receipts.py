@@ -1,0 +1,255 @@
+"""Anchor receipts on disk, and the event receipts that follow them (X9)."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.domain.batches.test_event_receipt import FILE, OBSERVED, ROOT
+from tests.domain.receipts.test_receipt import BTC, EVM, TSA, read
+from vaultmesh.domain.batches.event_receipt import parse_event_receipt
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.receipts.receipt import AnchorReceipt, receipt_document
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.target import Target
+from vaultmesh.storage.batches import BatchRef
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.receipts import ReceiptStore, Written
+
+NAMESPACE, BATCH = "dao:example", "1761300000"
+TARGET = Target.parse("btc:regtest")
+BATCH_ROOT = MerkleRoot.parse(ROOT)
+REORGED = {"observedDepth": 0, "requiredDepth": 6, "state": "reorged"}
+PLACEHOLDER = {"chain": "vm:internal", "tx": "batch:1761300000", "block": 0, "ts": 1761300000}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
+
+
+@pytest.fixture
+def receipts(store: LocalStore) -> ReceiptStore:
+    return ReceiptStore(store)
+
+
+def receipt(revision: int = 3, document: dict[str, Any] = BTC, **changes: object) -> AnchorReceipt:
+    own = changes.pop("metadata", {})
+    assert isinstance(own, dict)
+    metadata = {**BTC["metadata"], "revision": revision, **own}
+    return read(document, metadata=metadata, **changes)
+
+
+def ref(batch_id: str, root: MerkleRoot = BATCH_ROOT) -> BatchRef:
+    return BatchRef(batch_id, root, "", 0, "out/batches")
+
+
+def put_event(store: LocalStore, event_id: str = "evt-0001", **changes: object) -> str:
+    path = f"out/receipts/{event_id}.json"
+    integrity = f"vmr1-{BATCH}-{event_id}"
+    document = {**FILE, "anchor": PLACEHOLDER, "integrity": integrity, **changes}
+    store.write(path, json.dumps(document, indent=2).encode())
+    return path
+
+
+def anchor_at(store: LocalStore, path: str) -> str:
+    return parse_event_receipt(store.read(path) or b"").anchor.chain
+
+
+def test_a_written_receipt_is_read_back(receipts: ReceiptStore, store: LocalStore) -> None:
+    assert receipts.read(NAMESPACE, BATCH, TARGET) is None
+    assert receipts.write(receipt()) is Written.WRITTEN
+    assert receipts.read(NAMESPACE, BATCH, TARGET) == receipt()
+    path = receipts.path(NAMESPACE, BATCH, TARGET)
+    assert store.read(path) == receipt_document(receipt()).encode()
+
+
+def test_writing_again_changes_nothing_and_a_later_look_is_the_same(receipts: ReceiptStore) -> None:
+    receipts.write(receipt())
+    assert receipts.write(receipt()) is Written.SAME
+    assert receipts.write(receipt(observedAt="2027-01-01T00:00:00Z")) is Written.SAME
+    deeper = {**BTC["finality"], "observedDepth": 9}
+    assert receipts.write(receipt(finality=deeper)) is Written.SAME
+
+
+def test_a_late_writer_finds_the_newer_receipt(receipts: ReceiptStore) -> None:
+    receipts.write(receipt(4))
+    late = receipt(3, status="reorged", finality=REORGED)
+    assert receipts.write(late) is Written.NEWER_EXISTS
+    assert receipts.read(NAMESPACE, BATCH, TARGET) == receipt(4)
+    assert receipts.write(receipt(5, status="reorged", finality=REORGED)) is Written.WRITTEN
+
+
+def test_other_targets_never_touch_a_receipt(receipts: ReceiptStore, store: LocalStore) -> None:
+    receipts.write(receipt())
+    path = receipts.path(NAMESPACE, BATCH, TARGET)
+    before = store.read(path), store.stamp(path)
+    receipts.write(receipt(9, EVM))
+    receipts.write(receipt(9, TSA))
+    assert (store.read(path), store.stamp(path)) == before
+    assert len(receipts.of_batch(BATCH)) == 3
+    assert receipts.of_batch(BATCH, TARGET) == [receipt()]
+    assert receipts.of_batch("1") == []
+
+
+def test_covered_is_any_state_but_failed(receipts: ReceiptStore, store: LocalStore) -> None:
+    states = {
+        "final": receipt(metadata={"batchId": "final"}),
+        "observed": receipt(metadata={"batchId": "observed"}, finality=OBSERVED),
+        "reorged": receipt(metadata={"batchId": "reorged"}, status="reorged", finality=REORGED),
+        "failed": receipt(metadata={"batchId": "failed"}, status="failed", finality=OBSERVED),
+    }
+    for one in states.values():
+        receipts.write(one)
+    asked = [*states, "never"]
+    for view in (receipts, ReceiptStore(store)):
+        covered = {"final", "observed", "reorged"}
+        assert view.covered(NAMESPACE, asked, TARGET) == covered
+        assert view.covered(NAMESPACE, asked, Target.parse("btc:mainnet")) == set()
+        assert view.covered("fin:y", asked, TARGET) == set()
+        owed = view.uncovered(NAMESPACE, [ref(one) for one in asked], TARGET).owed
+        assert [one.batch_id for one in owed] == ["failed", "never"]
+
+
+def test_the_same_question_notices_receipts_that_came(receipts: ReceiptStore) -> None:
+    batches = (ref(BATCH), ref("2"))
+    assert len(receipts.uncovered(NAMESPACE, batches, TARGET).owed) == 2
+    receipts.write(receipt())
+    assert [one.batch_id for one in receipts.uncovered(NAMESPACE, batches, TARGET).owed] == ["2"]
+
+
+def test_questions_that_grow_shrink_or_change_get_the_right_answers(receipts: ReceiptStore) -> None:
+    one, two, three = ref("1"), ref("2"), ref("3")
+    receipts.write(receipt(metadata={"batchId": "2"}))
+    for asked, owed in (
+        ((one,), [one]),
+        ((one, two), [one]),
+        ((one, two, three), [one, three]),
+        ((two, three), [three]),
+        ((), []),
+        ((three, one), [three, one]),
+    ):
+        assert list(receipts.uncovered(NAMESPACE, asked, TARGET).owed) == owed
+    asked = (one, two, three)
+    receipts.uncovered(NAMESPACE, asked, TARGET)
+    failed = receipt(9, metadata={"batchId": "2"}, status="failed", finality=OBSERVED)
+    receipts.write(failed)
+    assert list(receipts.uncovered(NAMESPACE, asked, TARGET).owed) == [one, two, three]
+
+
+def test_receipts_of_another_process_are_noticed(receipts: ReceiptStore, store: LocalStore) -> None:
+    batches = (ref(BATCH),)
+    assert receipts.uncovered(NAMESPACE, batches, TARGET).owed
+    ReceiptStore(store).write(receipt())
+    assert not receipts.uncovered(NAMESPACE, batches, TARGET).owed
+    assert receipts.covered(NAMESPACE, [BATCH], TARGET) == {BATCH}
+
+
+def test_lost_receipts_are_owed_again(receipts: ReceiptStore, store: LocalStore) -> None:
+    receipts.write(receipt())
+    batches = (ref(BATCH),)
+    assert not receipts.uncovered(NAMESPACE, batches, TARGET).owed
+    shutil.rmtree(store.root / "out/anchors")
+    assert receipts.covered(NAMESPACE, [BATCH], TARGET) == set()
+    assert receipts.uncovered(NAMESPACE, batches, TARGET).owed
+
+
+def test_a_batch_whose_root_changed_after_it_was_anchored_is_refused(
+    receipts: ReceiptStore,
+) -> None:
+    receipts.write(receipt())
+    batches = (ref(BATCH, MerkleRoot(bytes(32))),)
+    for _ in range(2):
+        found = receipts.uncovered(NAMESPACE, batches, TARGET)
+        assert not found.owed
+        assert [one.path for one in found.refused] == [f"out/batches/{BATCH}.json"]
+    assert receipts.read(NAMESPACE, BATCH, TARGET) == receipt()
+
+
+def test_a_receipt_in_a_foreign_place_or_edited_covers_nothing(
+    receipts: ReceiptStore, store: LocalStore
+) -> None:
+    content = receipt_document(receipt()).encode()
+    store.write(receipts.path(NAMESPACE, "2", TARGET), content)
+    store.write(receipts.path(NAMESPACE, "3", TARGET), content.replace(b"final", b"fatal"))
+    assert receipts.covered(NAMESPACE, ["2", "3"], TARGET) == set()
+    for batch_id in ("2", "3"):
+        with pytest.raises(InvalidValue):
+            receipts.read(NAMESPACE, batch_id, TARGET)
+    assert receipts.write(receipt(metadata={"batchId": "3"})) is Written.WRITTEN
+
+
+def test_event_receipts_follow_the_best_final_direct_anchor(
+    receipts: ReceiptStore, store: LocalStore
+) -> None:
+    path = put_event(store)
+    receipts.write(receipt(document=BTC, finality=OBSERVED))
+    receipts.derive_event_receipts(BATCH, BATCH_ROOT)
+    assert anchor_at(store, path) == "vm:internal"
+    for document, chain in ((TSA, "rfc3161:tsa"), (EVM, "eip155:31337")):
+        receipts.write(receipt(document=document))
+        assert receipts.derive_event_receipts(BATCH, BATCH_ROOT) == []
+        assert anchor_at(store, path) == chain
+    receipts.write(receipt(4))
+    receipts.derive_event_receipts(BATCH, BATCH_ROOT)
+    assert anchor_at(store, path) == "btc:regtest"
+    stamp = store.stamp(path)
+    receipts.derive_event_receipts(BATCH, BATCH_ROOT)
+    assert store.stamp(path) == stamp
+
+
+def test_only_the_batch_s_own_event_receipts_change(
+    receipts: ReceiptStore, store: LocalStore
+) -> None:
+    own = put_event(store, "a"), put_event(store, "b_C:d")
+    foreign = (
+        put_event(store, "prefix", integrity="vmr1-176130000-prefix"),
+        put_event(store, "inside", integrity=f"vmr1-9-{BATCH}-inside"),
+        put_event(store, "root", batchRoot="sha256:" + "00" * 32),
+    )
+    store.write("out/receipts/broken.json", b"{")
+    put_event(store, "odd", path="x")
+    receipts.write(receipt())
+    refused = receipts.derive_event_receipts(BATCH, BATCH_ROOT)
+    assert [one.path for one in refused] == ["out/receipts/odd.json"]
+    assert {anchor_at(store, path) for path in own} == {"btc:regtest"}
+    assert {anchor_at(store, path) for path in foreign} == {"vm:internal"}
+    later = put_event(store, "later")
+    receipts.derive_event_receipts(BATCH, BATCH_ROOT)
+    assert anchor_at(store, later) == "btc:regtest"
+
+
+def test_a_batch_that_names_its_events_needs_no_search(
+    receipts: ReceiptStore, store: LocalStore
+) -> None:
+    document = {"id": BATCH, "root": FILE["eventHash"], "leaves": [FILE["eventHash"]]}
+    batch = json.dumps({**document, "events": ["evt-0001"]})
+    store.write(f"out/batches/{BATCH}.json", batch.encode())
+    root = MerkleRoot.parse(FILE["eventHash"])
+    named = put_event(store, batchRoot=root.batch_form)
+    receipts.write(receipt(root=root.receipt_form))
+    receipts.derive_event_receipts(BATCH, root)
+    assert anchor_at(store, named) == "btc:regtest"
+
+
+def test_receipts_of_several_namespaces_for_one_anchor_count_once(
+    receipts: ReceiptStore, store: LocalStore
+) -> None:
+    path = put_event(store)
+    for namespace in ("dao:a", "dao:b"):
+        receipts.write(receipt(metadata={"namespace": namespace}))
+    receipts.derive_event_receipts(BATCH, BATCH_ROOT)
+    assert anchor_at(store, path) == "btc:regtest"
+    assert len(receipts.of_batch(BATCH)) == 2
+    assert len(receipts.of_batch(BATCH, namespace="dao:a")) == 1
+
+
+def test_an_anchor_that_vaultmesh_s_own_scripts_wrote_is_kept_until_there_is_a_derived_one(
+    receipts: ReceiptStore, store: LocalStore
+) -> None:
+    path = put_event(store, anchor=FILE["anchor"])
+    receipts.write(receipt(finality=OBSERVED))
+    receipts.derive_event_receipts(BATCH, BATCH_ROOT)
+    assert anchor_at(store, path) == "eip155:31337"

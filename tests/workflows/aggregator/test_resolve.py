@@ -1,0 +1,156 @@
+"""An operator's decision reaches the aggregator: it is written first, and then the storage is read anew."""
+
+import pytest
+from temporalio.client import WorkflowUpdateFailedError
+
+from tests.workflows.aggregator.scripted_target import SETTINGS, ScriptedPen, failure
+from tests.workflows.stage import Stage, Writing, until
+from vaultmesh.domain.aggregator.decisions import Decision
+from vaultmesh.domain.aggregator.ledger_messages import Reservation, RoundState, SignedCandidate
+from vaultmesh.domain.aggregator.messages import RecordState, Recovered, RecoveredRound, SealedRound
+from vaultmesh.domain.failures import FailureKind
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ROUND = "ab" * 16
+
+
+@pytest.fixture
+def stage(real_stage: Stage) -> Stage:
+    """Run on the real server: the time-skipping one wedges a run that cancels an activity."""
+    return real_stage
+
+
+async def decide(pen: Writing, **asked: object) -> dict[str, object]:
+    """Send the update `resolve`."""
+    answer: dict[str, object] = await pen.handle.execute_update("resolve", {**asked, "by": "ops"})
+    return answer
+
+
+def open_round(*, lost: bool) -> RecoveredRound:
+    sealed = SealedRound(
+        round_id=ROUND, commitment="0x" + "cd" * 32, label="b1", leaves=1, required_depths=[0]
+    )
+    return RecoveredRound(
+        sealed=sealed,
+        reservation=Reservation(account="0xpen", sequence=4, fields={"nonce": 4}),
+        candidates=[SignedCandidate(n=0, tx_ref="0x01", raw="0x01", terms={"bid": 1})],
+        lost=lost,
+    )
+
+
+def remembered(desk: ScriptedPen, *rounds: RecoveredRound, problems: tuple[str, ...] = ()) -> None:
+    desk.recovered = Recovered(
+        rounds=list(rounds),
+        last=rounds[0].reservation if rounds else None,
+        settings=SETTINGS,
+        problems=list(problems),
+    )
+
+
+async def test_a_round_that_is_given_up_is_sealed_again_at_another_reservation(
+    stage: Stage,
+) -> None:
+    desk = ScriptedPen()
+    remembered(desk, open_round(lost=False))
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        await pen.shows(lambda view: len(view.rounds) == 1)
+        remembered(desk, open_round(lost=True))
+        await decide(pen, lost=ROUND)
+        await until(lambda: bool(desk.asked("broadcast")))
+        desk.include(desk.asked("broadcast")[-1].round_id)
+        await pen.shows(lambda view: not view.rounds)
+    assert [(one.decision, one.round_id) for one in desk.asked("resolve")] == [
+        (Decision.LOST, ROUND)
+    ]
+    assert desk.asked("seal")[0].reseal == [ROUND]
+    assert desk.asked("seal")[0].rounds[0].lost
+    assert [one.reservation.sequence for one in desk.asked("sign")] == [5]
+    states = {one.round_id: one.state for one in desk.asked("record")}
+    assert states[ROUND] is RecordState.LOST
+
+
+async def test_a_transaction_that_is_adopted_is_watched(stage: Stage) -> None:
+    desk = ScriptedPen()
+    remembered(desk, open_round(lost=False))
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        await pen.shows(lambda view: len(view.rounds) == 1)
+        found = open_round(lost=False)
+        adopted = SignedCandidate(n=1, tx_ref="0x02", raw="0x02", terms={"bid": 2})
+        remembered(desk, found.model_copy(update={"candidates": [*found.candidates, adopted]}))
+        await decide(pen, adopt=[ROUND, "0x02"])
+        await pen.shows(lambda view: view.rounds[0].candidates == 2)
+    (asked,) = desk.asked("resolve")
+    assert (asked.decision, asked.tx_ref, asked.by) == (Decision.ADOPTED, "0x02", "ops")
+
+
+async def test_problems_are_shown_until_their_round_is_given_up(stage: Stage) -> None:
+    desk = ScriptedPen()
+    remembered(desk, problems=("out/rounds/x can't be read",))
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        view = await pen.shows(lambda view: bool(view.problems))
+        assert view.problems == ["out/rounds/x can't be read"]
+        remembered(desk)
+        await decide(pen, forget=ROUND)
+        await pen.shows(lambda view: view.problems == [])
+
+
+async def test_what_speaks_against_a_decision_is_told_and_changes_nothing(stage: Stage) -> None:
+    desk = ScriptedPen()
+    remembered(desk, open_round(lost=False))
+    desk.plan("resolve", failure(FailureKind.VALIDATION, "its bytes could still be mined"))
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        await pen.shows(lambda view: len(view.rounds) == 1)
+        with pytest.raises(WorkflowUpdateFailedError) as refusal:
+            await decide(pen, lost=ROUND)
+        assert "could still be mined" in str(refusal.value.cause)
+        view = await pen.shows(lambda view: bool(view.rounds))
+        assert view.rounds[0].state == RoundState.PENDING
+    assert desk.asked("seal") == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"lost": ROUND, "forget": ROUND}, {"adopt": [ROUND]}, {"lose": ROUND}, {"fill": True}],
+)
+async def test_what_is_no_decision_is_refused_before_it_enters_history(
+    stage: Stage, asked: dict[str, object]
+) -> None:
+    desk = ScriptedPen()
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        with pytest.raises(WorkflowUpdateFailedError):
+            await decide(pen, **asked)
+    assert desk.asked("resolve") == []
+
+
+async def test_every_operator_is_answered_however_often_the_run_is_left(stage: Stage) -> None:
+    desk = ScriptedPen()
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen(continue_after_events=30)
+        for number in range(8):
+            await pen.handle.signal("pause", str(number))
+            await decide(pen, forget=ROUND)
+        await pen.shows(lambda view: view.paused is not None)
+        runs = await stage.runs(pen.handle)
+    assert len(desk.asked("resolve")) == 8
+    assert len(runs) > 1
+
+
+async def test_a_gap_is_filled_at_once_when_an_operator_says_so(stage: Stage) -> None:
+    desk = ScriptedPen()
+    remembered(desk, open_round(lost=False))
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        await pen.shows(lambda view: len(view.rounds) == 1)
+        desk.show(
+            ROUND, RoundState.PENDING, gap=1, message="beyond a gap", undecided="beyond a gap"
+        )
+        await pen.shows(lambda view: view.held is not None)
+        assert desk.asked("fill") == []
+        await decide(pen, fill=True)
+        await until(lambda: bool(desk.asked("fill")))
