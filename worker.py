@@ -24,8 +24,8 @@ from activities.registry import Adapters, build
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.domain.problems import ConfigurationError
-from vaultmesh.domain.receipts.receipt import SCHEMES as RECEIPT_SCHEMES
-from vaultmesh.ledgers import SCHEMES, settings_model
+from vaultmesh.domain.schemes import SCHEMES
+from vaultmesh.ledgers import settings_model
 from vaultmesh.process import logs, search_attributes
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import (
@@ -125,7 +125,7 @@ def check_configuration(settings: Settings, roles: Sequence[str]) -> None:
     for warning in namespaces.warnings:
         _LOG.warning("namespaces file has a warning", extra={"detail": warning})
     targets = {one.target for spec in namespaces.specs.values() for one in spec.cadences.values()}
-    anchors = load_anchors(anchors_path(settings), known_schemes=RECEIPT_SCHEMES)
+    anchors = load_anchors(anchors_path(settings), known_schemes=SCHEMES)
     models = {target: settings_model(target) for target in sorted(targets)}
     anchors.check(models, signing="anchors" in roles)
 
@@ -165,7 +165,7 @@ async def _work(
     client: Client, roles: Sequence[str], settings: Settings, stopped: asyncio.Event
 ) -> None:
     metrics = Metrics(settings.metrics_prefix)
-    anchors = AnchorsSource(anchors_path(settings), known_schemes=RECEIPT_SCHEMES)
+    anchors = AnchorsSource(anchors_path(settings), known_schemes=SCHEMES)
     adapters = build(client, settings.root, anchors, metrics)
     configured = NamespacesSource(settings, SCHEMES)
     visibility = Visibility(client, metrics, configured.names)

@@ -10,7 +10,6 @@ from activities.anchoring.stores import Files
 from bench.figures import Row, at_most, median, quantile, shown
 from bench.place import TARGET, write_batch
 from vaultmesh.domain.receipts.receipt import (
-    SCHEMES,
     AnchorReceipt,
     Finality,
     ReceiptFinality,
@@ -20,6 +19,7 @@ from vaultmesh.domain.receipts.receipt import (
     receipt_path,
 )
 from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.schemes import SCHEMES
 
 NEEDS = "disk alone; about 3 minutes"
 _SLOT_MS = 50.0

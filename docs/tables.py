@@ -16,8 +16,9 @@ from typing_extensions import override
 from devnet.parts import SUPPLIES
 from devnet.supply import CACHE_VARIABLE
 from vaultmesh.domain.failures import ADVICE, WEIGHT, Backoff, FailureKind
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
-from vaultmesh.ledgers import SCHEMES, settings_model
+from vaultmesh.ledgers import settings_model
 from vaultmesh.process.settings import Settings
 
 README = Path(__file__).resolve().parents[1] / "README.md"

@@ -6,7 +6,6 @@ from datetime import datetime
 from vaultmesh.domain.aggregator.ledger_messages import RoundView
 from vaultmesh.domain.aggregator.messages import Record
 from vaultmesh.domain.receipts.receipt import (
-    SCHEMES,
     AnchorReceipt,
     Finality,
     ReceiptFinality,
@@ -16,6 +15,7 @@ from vaultmesh.domain.receipts.receipt import (
 from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import Manifest, RoundRequest, aggregation_evidence
 from vaultmesh.domain.rounds.riders import Rider
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.ledgers.driver import Evidence
 from vaultmesh.process.version import VERIFIER
 

@@ -11,7 +11,7 @@ from temporalio.client import Client
 
 from activities.registry import Activity, build
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
-from vaultmesh.ledgers import SCHEMES
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.process.config_files import AnchorsSource
 from vaultmesh.process.metrics import Metrics
 from workflows import options, ports

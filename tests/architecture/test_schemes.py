@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.test_layers import REPOSITORY, modules
-from vaultmesh.ledgers import SCHEMES
+from vaultmesh.domain.schemes import SCHEMES
 
 FAMILIES = {
     "btc": r"activities\.anchors\.btc(_\w+)?|vaultmesh\.domain\.(offline_btc|bitcoin(_\w+)?)",

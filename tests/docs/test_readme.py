@@ -11,8 +11,9 @@ from docs.tables import MEANING, README, TABLES, variables_read, with_tables
 from starter import build_parser
 from tests.docs.readme import REPOSITORY, TEXT, blocks, commands, rows, typed
 from vaultmesh.domain.failures import ADVICE, FailureKind
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
-from vaultmesh.ledgers import SCHEMES, settings_model
+from vaultmesh.ledgers import settings_model
 from vaultmesh.process.config_files import load_anchors, load_namespaces
 
 

@@ -8,8 +8,9 @@ import pytest
 from docs.tables import variables_read
 from tests.k8s.manifests import REPOSITORY, container, environment, manifest, pod
 from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
-from vaultmesh.ledgers import SCHEMES, settings_model
+from vaultmesh.ledgers import settings_model
 from vaultmesh.ledgers.rfc3161.settings import TsaSettings
 from vaultmesh.process.config_files import load_anchors, load_namespaces
 from vaultmesh.process.settings import Settings

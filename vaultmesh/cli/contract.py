@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from vaultmesh.cli import output, temporal
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.domain.receipts.receipt import SCHEMES as RECEIPT_SCHEMES
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
 from vaultmesh.process.config_files import (
     anchors_path,
@@ -102,8 +102,6 @@ def _target(given: str | None, settings: Settings) -> Target:
 
 
 def _only_target(settings: Settings) -> Target:
-    from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - the registry of targets
-
     specs = load_namespaces(namespaces_path(settings), SCHEMES).specs.values()
     cadences = [cadence for spec in specs for cadence in spec.cadences.values()]
     found = {one.target for one in cadences if one.target.scheme == SCHEME}
@@ -171,7 +169,7 @@ def _section(target: Target, settings: Settings) -> "EvmSettings":
 
         contract: str = ""
 
-    anchors = load_anchors(anchors_path(settings), known_schemes=RECEIPT_SCHEMES)
+    anchors = load_anchors(anchors_path(settings), known_schemes=SCHEMES)
     return anchors.settings(target, BeforeContract, signing=False)
 
 

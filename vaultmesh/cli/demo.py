@@ -17,6 +17,7 @@ from vaultmesh.cli.demo_table import Row, demo_table, plain_line
 from vaultmesh.cli.dev import Subparsers, System, run_in, running
 from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.status import CadenceView, NamespaceView
 from vaultmesh.domain.target import Target
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
@@ -81,7 +82,6 @@ class Demo:
         self._system = system
         self._console = output.console()
         from activities.anchoring.stores import Files  # noqa: PLC0415
-        from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - only here
 
         self._files = Files(system.root)
         self._namespaces = load_namespaces(namespaces_path(system.settings), SCHEMES).specs

@@ -15,6 +15,7 @@ from typing import Any
 
 from temporalio.client import Client
 
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.registration import NoWorker, register
@@ -118,8 +119,6 @@ class System:
         Raises:
             NoWorker: the worker did not answer within `REGISTER_SECONDS`.
         """
-        from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - only here
-
         assert self.client is not None  # noqa: S101 - started before
         assert self.settings is not None  # noqa: S101
         file = load_namespaces(namespaces_path(self.settings), SCHEMES)

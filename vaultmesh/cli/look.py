@@ -20,6 +20,7 @@ from vaultmesh.cli.status_table import Overview
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.status import (
     AggregatorView,
     CadenceView,
@@ -31,7 +32,6 @@ from vaultmesh.domain.status import (
     cadence_state,
     rfc3339,
 )
-from vaultmesh.ledgers import SCHEMES
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.failing import Failing
 from vaultmesh.process.registration import NoWorker

@@ -19,7 +19,7 @@ from vaultmesh.cli.import_state import read_state
 from vaultmesh.cli.rooted import settings_with_root, tell_stand_in
 from vaultmesh.domain.names import STOP
 from vaultmesh.domain.namespaces.config import NamespaceSpec
-from vaultmesh.domain.receipts.receipt import SCHEMES as RECEIPT_SCHEMES
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import (
     NamespacesFile,
@@ -146,8 +146,6 @@ def run_register(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace, settings: Settings) -> _Plan:
-    from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - the registry of targets
-
     file = load_namespaces(arguments.config or namespaces_path(settings), SCHEMES)
     unknown = [name for name in arguments.namespace if name not in file.specs]
     if unknown:
@@ -167,13 +165,11 @@ def _check_targets(settings: Settings, specs: Mapping[str, NamespaceSpec]) -> No
 
     targets = {cadence.target for spec in specs.values() for cadence in spec.cadences.values()}
     if targets:
-        anchors = load_anchors(anchors_path(settings), known_schemes=RECEIPT_SCHEMES)
+        anchors = load_anchors(anchors_path(settings), known_schemes=SCHEMES)
         anchors.check({target: settings_model(target) for target in sorted(targets)}, signing=False)
 
 
 async def _register(plan: _Plan) -> int:
-    from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - the registry of targets
-
     client = await connect()
     await ensure(client)
     deadline = time.monotonic() + temporal.ANSWER_WITHIN.total_seconds()

@@ -1,7 +1,6 @@
-"""The place where schemes meet their modules: one line each, and nothing else names a scheme.
+"""Opens targets: each ledger has a room here and a row in `vaultmesh.domain.schemes`.
 
-A module offers `Settings` (the keys of its section in anchors.yaml) and `open_target`; it is imported when a target of
-its scheme is opened, because client libraries are large.
+The driver of a scheme is imported when the first target of it is opened, because client libraries are large.
 """
 
 from importlib import import_module
@@ -9,25 +8,19 @@ from pathlib import Path
 
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers.driver import Anchoring, SchemeModule
 from vaultmesh.process.config_files import AnchorsFile
 
-SCHEMES = {
-    "btc": "vaultmesh.ledgers.bitcoin.driver",
-    "eip155": "vaultmesh.ledgers.evm.driver",
-    "rfc3161": "vaultmesh.ledgers.rfc3161.driver",
-}
-"""Module of each scheme."""
-
 
 def _module(target: Target) -> SchemeModule:
-    name = SCHEMES.get(target.scheme)
-    if name is None:
+    scheme = SCHEMES.get(target.scheme)
+    if scheme is None:
         message = f"target {target} has an unknown scheme; there are: {', '.join(sorted(SCHEMES))}"
         raise ValidationFailure(message)
-    module: SchemeModule = import_module(name)
+    module: SchemeModule = import_module(scheme.driver)
     return module
 
 

@@ -15,6 +15,7 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES, NamespaceSpec
 from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.receipts.levels import Level, Levels, Owed, Seen, levels_of
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.status import rfc3339
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.settings import Settings
@@ -59,8 +60,6 @@ def batch_levels(
     seen = [Seen(one.receipt, one.passed) for one in verdicts if one.receipt is not None]
     named = {one.receipt.metadata.namespace for one in seen} | ({namespace} - {""})
     path = namespaces_path(settings)
-    from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - the registry of targets
-
     try:
         specs = load_namespaces(path, SCHEMES).specs
     except ConfigurationError:

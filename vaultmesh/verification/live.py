@@ -28,8 +28,8 @@ from vaultmesh.domain.failures import AnchorError
 from vaultmesh.domain.names import path_form
 from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES, NamespaceSpec
 from vaultmesh.domain.problems import ConfigurationError
-from vaultmesh.domain.receipts.receipt import SCHEMES as RECEIPT_SCHEMES
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, Finality, parse_receipt
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
 from vaultmesh.process.config_files import (
     anchors_path,
@@ -273,7 +273,7 @@ class Verifier:
         from vaultmesh.ledgers import open_target  # noqa: PLC0415 - loads client libraries
 
         if target not in self._opened:
-            anchors = load_anchors(anchors_path(self._settings), known_schemes=RECEIPT_SCHEMES)
+            anchors = load_anchors(anchors_path(self._settings), known_schemes=SCHEMES)
             self._opened[target] = open_target(target, anchors, self._settings.root, signing=False)
         return self._opened[target]
 
@@ -300,8 +300,6 @@ class Verifier:
         return list(dict.fromkeys([*(folder for folder in own if folder), DEFAULT_BATCHES]))
 
     def _configured(self) -> Mapping[str, NamespaceSpec]:
-        from vaultmesh.ledgers import SCHEMES  # noqa: PLC0415 - the registry of targets
-
         try:
             return load_namespaces(namespaces_path(self._settings), SCHEMES).specs
         except ConfigurationError:

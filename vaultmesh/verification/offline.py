@@ -1,11 +1,13 @@
 """The place where receipts and events are verified offline: by what they carry and what the user trusts, by nothing else.
 
 1. Every link is checked by itself: event to batch root, batch root to commitment, commitment to ledger.
-2. What a scheme's evidence proves is found by its module, one line in `SCHEMES`.
+2. What a scheme's evidence proves is found by its proof module, which its row in `vaultmesh.domain.schemes` names.
 3. An event is proven by one ledger that proves it, while nothing that is carried is wrong.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Protocol
 
 from vaultmesh.domain.batches import tree
 from vaultmesh.domain.batches.batch import Batch
@@ -33,16 +35,8 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, Status
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import round_id
-from vaultmesh.ledgers.bitcoin.core import offline as offline_btc
-from vaultmesh.ledgers.evm.core import offline as offline_evm
-from vaultmesh.ledgers.rfc3161.core import offline as offline_tsa
+from vaultmesh.domain.schemes import SCHEMES
 
-SCHEMES: Mapping[str, Callable[[AnchorReceipt, MerkleRoot, Trust], SchemeFindings]] = {
-    "eip155": offline_evm.find,
-    "btc": offline_btc.find,
-    "rfc3161": offline_tsa.find,
-}
-"""What finds out about a receipt, its commitment and a trust, by the target's scheme."""
 LEGACY_WARNING = "legacy path without sides: it proves less than an inclusion proof does"
 
 
@@ -56,11 +50,7 @@ def verify_offline(
     except InvalidValue as error:
         return _verdict([*checks, wrong("inclusion proof", str(error))], "")
     checks += [_inclusion_check(receipt, commitment), _round_check(receipt, commitment)]
-    finder = SCHEMES.get(receipt.network.scheme)
-    if finder is None:
-        what = f"nothing verifies {receipt.network.scheme} offline"
-        return _verdict([*checks, stays_open("ledger", what)], "")
-    findings = finder(receipt, commitment, trust)
+    findings = _proof_module(receipt).find(receipt, commitment, trust)
     batch_id = receipt.metadata.batch_id
     named = f"the receipt calls it batch {batch_id}" if receipt.is_direct else f"batch {batch_id}"
     statement = (
@@ -68,6 +58,18 @@ def verify_offline(
         f"by {findings.when}, under {findings.trust}"
     )
     return _verdict([*checks, *findings.checks], statement)
+
+
+class ProofModule(Protocol):
+    """What the proof module of a scheme offers."""
+
+    def find(self, receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> SchemeFindings:
+        """Find out what a receipt proves of its commitment, under a trust."""
+
+
+def _proof_module(receipt: AnchorReceipt) -> ProofModule:
+    module: ProofModule = import_module(SCHEMES[receipt.network.scheme].proof)
+    return module
 
 
 def verify_event_offline(

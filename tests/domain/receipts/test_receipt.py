@@ -9,7 +9,6 @@ import pytest
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.receipts.receipt import (
     ALLOWED,
-    SCHEMES,
     AnchorReceipt,
     Finality,
     Status,
@@ -20,6 +19,7 @@ from vaultmesh.domain.receipts.receipt import (
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.leaf import Aggregation
 from vaultmesh.domain.rounds.manifest import OwedLeaf, aggregation_evidence, compose
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
 
 BTC: dict[str, Any] = {

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from tests.ledgers.conformance.bench import BENCHES, Bench
 from tests.ledgers.conformance.trial import Trial
-from vaultmesh.ledgers import SCHEMES
+from vaultmesh.domain.schemes import SCHEMES
 
 MARKS = {"eip155": [pytest.mark.evm], "btc": [pytest.mark.btc]}
 ON_TRIAL = [pytest.param(scheme, marks=MARKS.get(scheme, [])) for scheme in sorted(SCHEMES)]

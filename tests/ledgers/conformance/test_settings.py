@@ -7,9 +7,9 @@ import pytest
 from tests.ledgers.conformance.bench import BENCHES, Bench
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.receipts import receipt
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
-from vaultmesh.ledgers import SCHEMES
 from vaultmesh.verification import offline
 
 LEAK = "leak-4711"

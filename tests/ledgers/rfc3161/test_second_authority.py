@@ -33,7 +33,8 @@ from vaultmesh.domain.receipts.receipt import (
     receipt_document,
 )
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.ledgers import SCHEMES, open_target
+from vaultmesh.domain.schemes import SCHEMES
+from vaultmesh.ledgers import open_target
 from vaultmesh.ledgers.driver import Claim
 from vaultmesh.ledgers.rfc3161.core.offline import find
 from vaultmesh.process.config_files import load_anchors

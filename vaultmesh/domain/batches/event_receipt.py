@@ -8,7 +8,6 @@
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from pydantic import ConfigDict, Field, JsonValue
 
@@ -16,35 +15,13 @@ from vaultmesh.domain.batches.batch import Batch
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import BatchRoot
 from vaultmesh.domain.rounds.leaf import Document, read_document
+from vaultmesh.domain.schemes import SCHEMES
 
 VERIFIER = "did:vm:arbiter:local-sealer"
 """Who sealed, as VaultMesh's sealer writes it."""
 INTEGRITY_PREFIX = "vmr1-"
 INTERNAL_CHAIN = "vm:internal"
 """`chain` of the placeholder: sealed, not anchored."""
-
-
-@dataclass(frozen=True, slots=True)
-class LegacyForm:
-    """How the legacy `anchor` of one scheme looks beyond `chain`, `tx`, `block` and `ts`."""
-
-    rank: int
-    """Lower ones win."""
-    memo: str = ""
-    contract_key: str = ""
-    """Key of the contract in the scheme's evidence."""
-    policy_key: str = ""
-    """Key of the policy that the memo names."""
-    signature_key: str = ""
-    """Key of what `sig` holds."""
-
-
-LEGACY_FORMS: Mapping[str, LegacyForm] = {
-    "btc": LegacyForm(rank=0, memo="OP_RETURN:RV+sha256"),
-    "eip155": LegacyForm(rank=1, contract_key="contract"),
-    "rfc3161": LegacyForm(rank=2, policy_key="policyOID", signature_key="token"),
-}
-"""Forms by the target's scheme."""
 
 
 class LegacyAnchor(Document):
@@ -120,12 +97,12 @@ def derive_anchor(receipts: Iterable[AnchorReceipt]) -> LegacyAnchor | None:
 
 
 def _precedence(receipt: AnchorReceipt) -> tuple[int, float, str, str]:
-    rank = LEGACY_FORMS[receipt.network.scheme].rank
+    rank = SCHEMES[receipt.network.scheme].rank
     return rank, receipt.anchor_ts.timestamp(), str(receipt.network), receipt.tx_ref
 
 
 def _legacy_anchor(receipt: AnchorReceipt) -> LegacyAnchor:
-    form, evidence = LEGACY_FORMS[receipt.network.scheme], receipt.scheme_evidence
+    form, evidence = SCHEMES[receipt.network.scheme].event_anchor, receipt.scheme_evidence
     policy = _text(evidence, form.policy_key)
     return LegacyAnchor(
         chain=str(receipt.network),

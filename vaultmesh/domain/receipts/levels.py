@@ -13,7 +13,8 @@ from enum import StrEnum
 
 from pydantic import JsonValue
 
-from vaultmesh.domain.receipts.receipt import SCHEMES, AnchorReceipt, Finality, Status
+from vaultmesh.domain.receipts.receipt import AnchorReceipt, Finality, Status
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.status import AwaitingView, rfc3339
 from vaultmesh.domain.target import Target
 

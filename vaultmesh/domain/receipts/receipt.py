@@ -2,13 +2,11 @@
 
 1. A receipt is written at inclusion, never before: height, time and hash are those of its block.
 2. Status and finality go together as in `ALLOWED`; nothing else is read or written.
-3. What a scheme's receipts look like is data, in `SCHEMES`.
+3. What a scheme's receipts look like is data, a row in `vaultmesh.domain.schemes`.
 """
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, Self
@@ -19,32 +17,8 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.names import path_form
 from vaultmesh.domain.roots import MerkleRoot, ReceiptRoot
 from vaultmesh.domain.rounds.leaf import Aggregation, Document, read_document
+from vaultmesh.domain.schemes import SCHEMES, Scheme
 from vaultmesh.domain.target import Target
-
-
-@dataclass(frozen=True, slots=True)
-class SchemeForm:
-    """How receipts of one scheme look."""
-
-    chain: str
-    tx_scheme: str
-    evidence: str
-    """Key of the scheme's own part of `evidence`."""
-    tx_ref: re.Pattern[str]
-    has_blocks: bool = True
-    """Whether there are blocks, depths and a transaction hash; an authority has none of them."""
-
-
-SCHEMES: Mapping[str, SchemeForm] = {
-    "eip155": SchemeForm("EVM", "evm", "evm", re.compile(r"0x[0-9a-f]{64}")),
-    "btc": SchemeForm("BTC", "btc", "btc", re.compile(r"[0-9a-f]{64}")),
-    "rfc3161": SchemeForm(
-        "TSA", "tsa", "rfc3161", re.compile(r"serial:[0-9a-f]+"), has_blocks=False
-    ),
-}
-"""Forms by the target's scheme."""
-CHAIN_BY_SCHEME: Mapping[str, str] = {scheme: form.chain for scheme, form in SCHEMES.items()}
-"""`chain` by the target's scheme."""
 
 
 class Status(StrEnum):
@@ -181,7 +155,7 @@ class AnchorReceipt(Document):
             raise InvalidValue(message)
 
     @property
-    def _form(self) -> SchemeForm:
+    def _form(self) -> Scheme:
         form = SCHEMES.get(self.network.scheme)
         if form is None:
             message = f"network {self.network} is of no known scheme; there are {sorted(SCHEMES)}"
