@@ -24,7 +24,6 @@ from activities.registry import Adapters, build
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.domain.problems import ConfigurationError
-from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.ledgers import settings_model
 from vaultmesh.process import logs, search_attributes
 from vaultmesh.process.client import connect
@@ -121,11 +120,11 @@ def check_configuration(settings: Settings, roles: Sequence[str]) -> None:
     Raises:
         ConfigurationError: with every problem; keys are looked at only where the role needs them.
     """
-    namespaces = load_namespaces(namespaces_path(settings), SCHEMES)
+    namespaces = load_namespaces(namespaces_path(settings))
     for warning in namespaces.warnings:
         _LOG.warning("namespaces file has a warning", extra={"detail": warning})
     targets = {one.target for spec in namespaces.specs.values() for one in spec.cadences.values()}
-    anchors = load_anchors(anchors_path(settings), known_schemes=SCHEMES)
+    anchors = load_anchors(anchors_path(settings))
     models = {target: settings_model(target) for target in sorted(targets)}
     anchors.check(models, signing="anchors" in roles)
 
@@ -165,9 +164,9 @@ async def _work(
     client: Client, roles: Sequence[str], settings: Settings, stopped: asyncio.Event
 ) -> None:
     metrics = Metrics(settings.metrics_prefix)
-    anchors = AnchorsSource(anchors_path(settings), known_schemes=SCHEMES)
+    anchors = AnchorsSource(anchors_path(settings))
     adapters = build(client, settings.root, anchors, metrics)
-    configured = NamespacesSource(settings, SCHEMES)
+    configured = NamespacesSource(settings)
     visibility = Visibility(client, metrics, configured.names)
     namespaces = max(len(configured.names()), await running_namespaces(client))
     running = workers(client, adapters, roles, sticky_timeout(namespaces))
@@ -183,7 +182,7 @@ async def _work(
     if "anchors" in roles:
         beside.append(Lookout(client, adapters.files, adapters.targets, settings).run())
     if "workflows" in roles:
-        beside.append(Reload(client, settings, SCHEMES).run())
+        beside.append(Reload(client, settings).run())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop)
         stack.push_async_callback(adapters.targets.close)

@@ -11,7 +11,6 @@ from temporalio.client import Client
 
 from activities.registry import Activity, build
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
-from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.process.config_files import AnchorsSource
 from vaultmesh.process.metrics import Metrics
 from workflows import options, ports
@@ -21,7 +20,7 @@ from workflows.ports import Port
 @pytest.fixture
 def by_queue(tmp_path: Path) -> dict[str, list[Activity]]:
     """Return what a worker offers; nothing is opened before it is used, so no server is needed."""
-    anchors = AnchorsSource(tmp_path / "anchors.yaml", known_schemes=SCHEMES)
+    anchors = AnchorsSource(tmp_path / "anchors.yaml")
     nobody = cast("Client", object())
     return build(nobody, tmp_path, anchors, Metrics("vmsh")).by_queue
 

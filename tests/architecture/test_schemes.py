@@ -1,7 +1,8 @@
-"""A scheme's modules know nothing of another scheme's, and nobody else knows them: so that a target can be added or removed alone."""
+"""A ledger's room knows no other ledger, and nobody else names one: so that a ledger can be added or removed alone."""
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,28 +10,20 @@ import pytest
 from tests.architecture.test_layers import REPOSITORY, modules
 from vaultmesh.domain.schemes import SCHEMES
 
-FAMILIES = {
-    "btc": r"activities\.anchors\.btc(_\w+)?|vaultmesh\.domain\.(offline_btc|bitcoin(_\w+)?)",
-    "eip155": r"activities\.anchors\.evm(_\w+)?|vaultmesh\.domain\.(offline_evm|evm_\w+|merkle_patricia)",
-    "rfc3161": r"activities\.anchors\.rfc3161(_\w+)?|vaultmesh\.domain\.(offline_tsa|timestamp(_\w+)?)",
-}
-"""The modules that are about one scheme alone."""
+ROOMS = {scheme: row.driver.rpartition(".")[0] for scheme, row in SCHEMES.items()}
+"""The package of each scheme, as its row names it."""
 KNOWING = {
-    "vaultmesh.ledgers": {"btc", "eip155", "rfc3161"},  # the registry: a line for each
-    "vaultmesh.verification.offline": {"btc", "eip155", "rfc3161"},  # its counterpart for evidence
+    "vaultmesh.domain.schemes": {"btc", "eip155", "rfc3161"},  # the table: a row for each
     "vaultmesh.cli.contract": {"eip155"},  # deploys the contract, which only these chains have
 }
-"""Modules outside all families, and the schemes they may name."""
+"""Modules outside all rooms, and the schemes they may name."""
 
 
-def family_of(module: str) -> str | None:
-    """Return the scheme that a module, or a name in one, is about."""
-    parts = module.split(".")
-    prefixes = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+def room_of(module: str) -> str | None:
+    """Return the scheme whose room a module, or a name in one, belongs to."""
     return next(
-        (scheme for scheme, form in FAMILIES.items() if any(re.fullmatch(form, p) for p in prefixes)),
-        None,
-    )  # fmt: skip
+        (scheme for scheme, room in ROOMS.items() if f"{module}.".startswith(f"{room}.")), None
+    )
 
 
 def name_of(path: Path) -> str:
@@ -57,27 +50,27 @@ def named(source: str) -> set[str]:
 
 def breaches(module: str, source: str) -> list[str]:
     """Return what a module names of schemes that are not its own."""
-    own = family_of(module)
+    own = room_of(module)
     allowed = {own} if own is not None else KNOWING.get(module, set())
     return [
         f"{module} names {other}, which is about {scheme} alone"
         for other in sorted(named(source))
-        if (scheme := family_of(other)) is not None and scheme not in allowed
+        if (scheme := room_of(other)) is not None and scheme not in allowed
     ]
 
 
-def test_every_scheme_of_the_registry_has_its_family() -> None:
-    assert {scheme: family_of(module) for scheme, module in SCHEMES.items()} == {
-        scheme: scheme for scheme in FAMILIES
-    }
+def test_every_scheme_has_a_room_with_a_driver_and_a_proof() -> None:
+    assert len(set(ROOMS.values())) == len(SCHEMES)
+    for scheme, row in SCHEMES.items():
+        assert room_of(row.proof) == scheme
+        assert callable(import_module(row.proof).find)
+        assert callable(import_module(row.driver).open_target)
 
 
-def test_no_family_is_empty_and_every_exception_is_in_use() -> None:
+def test_every_exception_is_in_use() -> None:
     names = {name_of(path): path for path in modules()}
-    for folder in ("vaultmesh.ledgers.", "vaultmesh.domain."):
-        assert {family_of(name) for name in names if name.startswith(folder)} >= set(FAMILIES)
     for module, allowed in KNOWING.items():
-        used = {family_of(other) for other in named(names[module].read_text(encoding="utf-8"))}
+        used = {room_of(other) for other in named(names[module].read_text(encoding="utf-8"))}
         assert used - {None} == allowed, module
 
 
@@ -95,14 +88,17 @@ def test_no_scheme_knows_another_and_nobody_else_knows_one() -> None:
     [
         ("vaultmesh.ledgers.bitcoin.rpc", "from vaultmesh.ledgers.evm.node_errors import shown\n"),
         ("vaultmesh.ledgers.rfc3161.driver", "import vaultmesh.ledgers.evm.driver\n"),
-        ("vaultmesh.ledgers.evm.driver", "def f():\n    from vaultmesh.ledgers import btc_rpc\n"),
+        ("vaultmesh.ledgers.evm.driver", "def f():\n    from vaultmesh.ledgers import bitcoin\n"),
         ("vaultmesh.ledgers.evm.driver", "find('vaultmesh.ledgers.bitcoin.driver')\n"),
         (
             "vaultmesh.ledgers.bitcoin.driver",
             "from vaultmesh.ledgers.rfc3161.core.token import read_request\n",
         ),
         ("vaultmesh.ledgers.driver", "from vaultmesh.ledgers.bitcoin.fees import Bids\n"),
-        ("vaultmesh.ledgers.bitcoin.core.offline", "from vaultmesh.domain import offline_evm\n"),
+        (
+            "vaultmesh.ledgers.bitcoin.core.offline",
+            "from vaultmesh.ledgers.evm.core import offline\n",
+        ),
         (
             "vaultmesh.ledgers.rfc3161.core.offline",
             "from vaultmesh.ledgers.evm.core.proof import read_header\n",
@@ -126,7 +122,7 @@ def test_a_planted_import_is_caught(module: str, planted: str) -> None:
         ),
         (
             "vaultmesh.ledgers.bitcoin.core.offline",
-            "from vaultmesh.domain import offline_findings\n",
+            "from vaultmesh.domain import checks\n",
         ),
     ],
 )

@@ -74,7 +74,7 @@ NAMESPACES, *ANCHORS = blocks("yaml")
 
 def test_the_example_of_namespaces_is_one_that_a_worker_takes(tmp_path: Path) -> None:
     (tmp_path / "namespaces.yaml").write_text(NAMESPACES)
-    assert load_namespaces(tmp_path / "namespaces.yaml", SCHEMES).warnings == ()
+    assert load_namespaces(tmp_path / "namespaces.yaml").warnings == ()
 
 
 def test_each_scheme_has_an_example_of_anchors() -> None:
@@ -90,7 +90,7 @@ def test_an_example_of_anchors_is_one_that_a_worker_takes(text: str, tmp_path: P
     (reference,) = set(sections) - {"default"}
     target = Target(scheme, reference)
     model = settings_model(target)
-    settings = load_anchors(tmp_path / "anchors.yaml", given, SCHEMES).settings(target, model)
+    settings = load_anchors(tmp_path / "anchors.yaml", given).settings(target, model)
     written = {key for section in sections.values() for key in section}
     assert {model.model_fields[name].alias for name in settings.model_fields_set} == written
 

@@ -215,7 +215,7 @@ def test_the_common_keys_are_read_for_a_scheme_without_own_ones() -> None:
 )
 def test_a_wrong_outline_is_refused(document: object, words: str) -> None:
     with pytest.raises(InvalidDocument, match=words):
-        check_sections(document, ("eip155", "btc"))
+        check_sections(document)
 
 
 def test_the_key_comes_from_its_file(tmp_path: Path) -> None:

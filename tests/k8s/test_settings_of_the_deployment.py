@@ -64,7 +64,7 @@ def test_the_worker_takes_the_environment() -> None:
 def test_the_configuration_of_the_pod_is_one_that_a_worker_takes(
     written: Path, further: dict[str, str]
 ) -> None:
-    namespaces = load_namespaces(written / "namespaces.yaml", SCHEMES)
+    namespaces = load_namespaces(written / "namespaces.yaml")
     assert namespaces.warnings == ()
     targets = {
         Target.parse(str(cadence.target))
@@ -72,16 +72,16 @@ def test_the_configuration_of_the_pod_is_one_that_a_worker_takes(
         for cadence in spec.cadences.values()
     }
     assert {target.scheme for target in targets} == set(SCHEMES)
-    anchors = load_anchors(written / "anchors.yaml", LEDGERS | further, SCHEMES)
+    anchors = load_anchors(written / "anchors.yaml", LEDGERS | further)
     anchors.check({target: settings_model(target) for target in targets})
 
 
 @pytest.mark.parametrize("missing", LEDGERS)
 def test_a_secret_that_lacks_something_is_named_at_the_start(written: Path, missing: str) -> None:
     given = {name: value for name, value in LEDGERS.items() if name != missing}
-    namespaces = load_namespaces(written / "namespaces.yaml", SCHEMES)
+    namespaces = load_namespaces(written / "namespaces.yaml")
     targets = [one.target for spec in namespaces.specs.values() for one in spec.cadences.values()]
-    anchors = load_anchors(written / "anchors.yaml", given, SCHEMES)
+    anchors = load_anchors(written / "anchors.yaml", given)
     with pytest.raises(ConfigurationError, match=missing):
         anchors.check({target: settings_model(target) for target in targets})
 
@@ -99,7 +99,7 @@ def test_the_pinned_roots_are_where_the_configuration_says_and_are_renewed_in_pl
 ) -> None:
     (mount,) = [one for one in container()["volumeMounts"] if one["name"] == "tsa-roots"]
     (volume,) = [one for one in pod()["volumes"] if one["name"] == "tsa-roots"]
-    anchors = load_anchors(written / "anchors.yaml", LEDGERS, SCHEMES)
+    anchors = load_anchors(written / "anchors.yaml", LEDGERS)
     settings = anchors.settings(Target("rfc3161", "tsa"), TsaSettings)
     assert settings.trust_file == f"{mount['mountPath']}/roots.pem"
     assert "subPath" not in mount

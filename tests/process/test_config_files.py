@@ -211,7 +211,7 @@ def test_only_a_file_that_nobody_named_or_wrote_stands_in(tmp_path: Path) -> Non
 
 
 def test_the_shipped_namespaces_are_read() -> None:
-    file = load_namespaces(SHIPPED / "namespaces.yaml", SCHEMES, {})
+    file = load_namespaces(SHIPPED / "namespaces.yaml", {})
     assert {
         name: [str(c.target) for c in spec.cadences.values()] for name, spec in file.specs.items()
     } == {
@@ -238,7 +238,7 @@ namespaces:
 def test_every_mistake_is_shown_with_file_line_key_and_mend(tmp_path: Path) -> None:
     path = written(tmp_path, BROKEN)
     with pytest.raises(ConfigurationError) as caught:
-        load_namespaces(path, SCHEMES, {})
+        load_namespaces(path, {})
     first, second, third = caught.value.problems
     assert first.startswith(f"{path}:3 namespaces.dao:example.colour: unknown key - remove it")
     assert second.startswith(f"{path}:7 namespaces.dao:example.cadence.fast.every: ")
@@ -251,7 +251,7 @@ def test_a_warning_has_its_line_too(tmp_path: Path) -> None:
         "namespaces:\n  a:b:\n    schema_policy:\n      allow: []\n      deny: []\n"
         "    cadence: {fast: {target: 'eip155:1', every: 9s}}\n"
     )
-    (warning,) = load_namespaces(written(tmp_path, text), SCHEMES, {}).warnings
+    (warning,) = load_namespaces(written(tmp_path, text), {}).warnings
     assert ":5 namespaces.a:b.schema_policy.deny: unknown key, ignored" in warning
 
 
@@ -260,7 +260,7 @@ TEMPLATE = "namespaces: {'a:b': {cadence: {fast: {target: '${T}', every: '${E:-9
 
 def test_variables_are_replaced_in_namespaces_too(tmp_path: Path) -> None:
     path = written(tmp_path, TEMPLATE)
-    fast = load_namespaces(path, SCHEMES, {"T": "eip155:5"}).specs["a:b"].cadences["fast"]
+    fast = load_namespaces(path, {"T": "eip155:5"}).specs["a:b"].cadences["fast"]
     assert (str(fast.target), fast.every, fast.required_depth) == ("eip155:5", "9s", 2)
 
 
@@ -270,20 +270,20 @@ def test_variables_are_replaced_in_namespaces_too(tmp_path: Path) -> None:
 )
 def test_a_replaced_value_is_never_shown(tmp_path: Path, environment: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load_namespaces(written(tmp_path, TEMPLATE), SCHEMES, environment)
+        load_namespaces(written(tmp_path, TEMPLATE), environment)
     assert "hush" not in str(caught.value)
     assert "${" in str(caught.value)
 
 
 def test_an_unset_variable_is_shown_with_its_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"fast\.target: needs the environment variable T"):
-        load_namespaces(written(tmp_path, TEMPLATE), SCHEMES, {})
+        load_namespaces(written(tmp_path, TEMPLATE), {})
 
 
 def test_layout_and_comments_change_no_hash(tmp_path: Path) -> None:
     shipped = SHIPPED / "namespaces.yaml"
     other = written(tmp_path, "# a comment\n" + shipped.read_text(encoding="utf-8"))
-    hashes = {load_namespaces(path, SCHEMES, {}).content_hash for path in (shipped, other)}
+    hashes = {load_namespaces(path, {}).content_hash for path in (shipped, other)}
     assert len(hashes) == 1
 
 
@@ -291,7 +291,7 @@ def test_layout_and_comments_change_no_hash(tmp_path: Path) -> None:
 
 
 def test_the_shipped_anchors_need_only_the_variables_of_the_targets_in_use() -> None:
-    anchors = load_anchors(SHIPPED / "anchors.yaml", ENVIRONMENT, SCHEMES)
+    anchors = load_anchors(SHIPPED / "anchors.yaml", ENVIRONMENT)
     read = anchors.settings(EVM, EvmSettings)
     assert read.chain_id == 8453
     assert read.endpoints[0].get_secret_value() == ENVIRONMENT["EVM_RPC"]
@@ -299,11 +299,11 @@ def test_the_shipped_anchors_need_only_the_variables_of_the_targets_in_use() -> 
 
 
 def test_the_shipped_anchors_fit_every_shipped_target() -> None:
-    file = load_namespaces(SHIPPED / "namespaces.yaml", SCHEMES, {})
+    file = load_namespaces(SHIPPED / "namespaces.yaml", {})
     targets = {one.target for spec in file.specs.values() for one in spec.cadences.values()}
     others = {"BTC_RPC": "http://u:hush@node:8332", "TSA_URL": "https://tsa.example/tsr"}
     one_chain = {"EVM_CHAIN_ID": ""}  # two chains are named: each has its reference
-    anchors = load_anchors(SHIPPED / "anchors.yaml", ENVIRONMENT | others | one_chain, SCHEMES)
+    anchors = load_anchors(SHIPPED / "anchors.yaml", ENVIRONMENT | others | one_chain)
     anchors.check({target: settings_model(target) for target in targets}, signing=True)
     bitcoin = Target.parse("btc:mainnet")
     assert not anchors.settings(bitcoin, settings_model(bitcoin)).disagreements(bitcoin)
@@ -311,7 +311,7 @@ def test_the_shipped_anchors_fit_every_shipped_target() -> None:
 
 def test_the_shipped_anchors_need_no_key_to_verify() -> None:
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "EVM_ANCHOR_KEY"}
-    anchors = load_anchors(SHIPPED / "anchors.yaml", environment, SCHEMES)
+    anchors = load_anchors(SHIPPED / "anchors.yaml", environment)
     assert anchors.settings(EVM, EvmSettings, signing=False).key is None
     with pytest.raises(ConfigurationError, match=r"eip155\.default\.key: needs .* EVM_ANCHOR_KEY"):
         anchors.settings(EVM, EvmSettings)
@@ -320,7 +320,7 @@ def test_the_shipped_anchors_need_no_key_to_verify() -> None:
 def test_unset_variables_are_all_shown_at_once() -> None:
     path = SHIPPED / "anchors.yaml"
     with pytest.raises(ConfigurationError) as caught:
-        load_anchors(path, {}, SCHEMES).settings(EVM, EvmSettings)
+        load_anchors(path, {}).settings(EVM, EvmSettings)
     names = ["EVM_RPC", "EVM_CONTRACT", "EVM_ANCHOR_KEY"]
     assert [next(name for name in names if name in line) for line in caught.value.problems] == names
     assert all(line.startswith(f"{path}:") for line in caught.value.problems)
@@ -330,7 +330,7 @@ def test_a_section_without_a_model_of_its_own_is_left_alone(tmp_path: Path) -> N
     path = written(
         tmp_path, "btc: {default: {rpcUrl: '${BTC_RPC}', anything: 1}}\neip155: {default: {}}"
     )
-    assert load_anchors(path, {}, SCHEMES).path == path
+    assert load_anchors(path, {}).path == path
 
 
 def test_problems_of_several_targets_are_shown_once_each(tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_a_wrong_outline_of_anchors_is_shown_with_its_line(tmp_path: Path) -> No
     with pytest.raises(
         ConfigurationError, match=":3 evm: unknown scheme - remove it, or use one of: btc"
     ):
-        load_anchors(path, {}, SCHEMES)
+        load_anchors(path, {})
 
 
 def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def test_the_names_of_namespaces_follow_the_file_and_a_broken_one_hides_none(
     folder = tmp_path / "vmsh/config"
     folder.mkdir(parents=True)
     path = written(folder, _namespaces("dao:one"), "namespaces.yaml")
-    source = NamespacesSource(settings(tmp_path), SCHEMES)
+    source = NamespacesSource(settings(tmp_path))
     assert set(source.names()) == {"dao:one"}
     path.write_text(_namespaces("dao:one", "dao:two"))
     assert set(source.names()) == {"dao:one", "dao:two"}

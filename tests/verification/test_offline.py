@@ -32,7 +32,6 @@ from vaultmesh.domain.rounds import tree as merkle
 from vaultmesh.domain.rounds.leaf import Aggregation, AggregationLeaf
 from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.domain.target import Target
-from vaultmesh.verification import offline
 from vaultmesh.verification.offline import verify_event_offline, verify_offline
 from vaultmesh.verification.proof_file import ProofFile, gathered, parse_proof, proof_document
 
@@ -206,19 +205,6 @@ def test_a_reorged_receipt_proves_nothing() -> None:
     document = json.loads(receipt_document(DIRECT))
     document["status"] = document["finality"]["state"] = "reorged"
     assert failed(verify_offline(parse_receipt(json.dumps(document)), TRUST)) == {"receipt status"}
-
-
-def test_a_scheme_that_nothing_verifies_offline_stays_open(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(offline, "SCHEMES", {})
-    document = json.loads(receipt_document(DIRECT))
-    document |= {"chain": "BTC", "txScheme": "btc", "network": "btc:regtest"}
-    document["txRef"] = document["txHash"] = "ab" * 32
-    document["evidence"] = {"aggregation": None, "btc": {}}
-    document["metadata"]["round"] = round_id(Target("btc", "regtest"), ROOT.digest)
-    verdict = verify_offline(parse_receipt(json.dumps(document)), TRUST)
-    assert (verdict.proven, failed(verdict)) == (False, set())
 
 
 def test_the_batch_file_counts_where_it_is_at_hand() -> None:

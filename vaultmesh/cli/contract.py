@@ -17,7 +17,6 @@ from pydantic import JsonValue
 from vaultmesh.cli import output, temporal
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
 from vaultmesh.process.config_files import (
     anchors_path,
@@ -102,7 +101,7 @@ def _target(given: str | None, settings: Settings) -> Target:
 
 
 def _only_target(settings: Settings) -> Target:
-    specs = load_namespaces(namespaces_path(settings), SCHEMES).specs.values()
+    specs = load_namespaces(namespaces_path(settings)).specs.values()
     cadences = [cadence for spec in specs for cadence in spec.cadences.values()]
     found = {one.target for one in cadences if one.target.scheme == SCHEME}
     if len(found) != 1:
@@ -169,7 +168,7 @@ def _section(target: Target, settings: Settings) -> "EvmSettings":
 
         contract: str = ""
 
-    anchors = load_anchors(anchors_path(settings), known_schemes=SCHEMES)
+    anchors = load_anchors(anchors_path(settings))
     return anchors.settings(target, BeforeContract, signing=False)
 
 

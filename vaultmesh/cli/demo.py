@@ -17,7 +17,6 @@ from vaultmesh.cli.demo_table import Row, demo_table, plain_line
 from vaultmesh.cli.dev import Subparsers, System, run_in, running
 from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
-from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.status import CadenceView, NamespaceView
 from vaultmesh.domain.target import Target
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
@@ -84,7 +83,7 @@ class Demo:
         from activities.anchoring.stores import Files  # noqa: PLC0415
 
         self._files = Files(system.root)
-        self._namespaces = load_namespaces(namespaces_path(system.settings), SCHEMES).specs
+        self._namespaces = load_namespaces(namespaces_path(system.settings)).specs
         self._sealed: list[tuple[str, str]] = []
         """Namespace and id of every batch that this process sealed."""
         self._views: dict[str, NamespaceView] = {}

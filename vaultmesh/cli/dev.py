@@ -15,7 +15,6 @@ from typing import Any
 
 from temporalio.client import Client
 
-from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.registration import NoWorker, register
@@ -121,11 +120,11 @@ class System:
         """
         assert self.client is not None  # noqa: S101 - started before
         assert self.settings is not None  # noqa: S101
-        file = load_namespaces(namespaces_path(self.settings), SCHEMES)
+        file = load_namespaces(namespaces_path(self.settings))
         deadline = time.monotonic() + REGISTER_SECONDS
         while True:
             try:
-                async for _ in register(self.client, file.specs, self.settings, SCHEMES):
+                async for _ in register(self.client, file.specs, self.settings):
                     pass
                 break
             except NoWorker:

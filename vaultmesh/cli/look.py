@@ -20,7 +20,6 @@ from vaultmesh.cli.status_table import Overview
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.problems import ConfigurationError
-from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.status import (
     AggregatorView,
     CadenceView,
@@ -118,7 +117,7 @@ class Look:
     def _configured(self) -> tuple[Mapping[str, NamespaceSpec], ConfigurationError | None]:
         """Return what is configured, and what is wrong with it: a broken file hides nothing that runs."""
         try:
-            return load_namespaces(namespaces_path(self._settings), SCHEMES).specs, None
+            return load_namespaces(namespaces_path(self._settings)).specs, None
         except ConfigurationError as error:
             return {}, error
 

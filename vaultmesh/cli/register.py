@@ -19,7 +19,6 @@ from vaultmesh.cli.import_state import read_state
 from vaultmesh.cli.rooted import settings_with_root, tell_stand_in
 from vaultmesh.domain.names import STOP
 from vaultmesh.domain.namespaces.config import NamespaceSpec
-from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import (
     NamespacesFile,
@@ -146,7 +145,7 @@ def run_register(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace, settings: Settings) -> _Plan:
-    file = load_namespaces(arguments.config or namespaces_path(settings), SCHEMES)
+    file = load_namespaces(arguments.config or namespaces_path(settings))
     unknown = [name for name in arguments.namespace if name not in file.specs]
     if unknown:
         there = ", ".join(file.specs) or "none"
@@ -165,7 +164,7 @@ def _check_targets(settings: Settings, specs: Mapping[str, NamespaceSpec]) -> No
 
     targets = {cadence.target for spec in specs.values() for cadence in spec.cadences.values()}
     if targets:
-        anchors = load_anchors(anchors_path(settings), known_schemes=SCHEMES)
+        anchors = load_anchors(anchors_path(settings))
         anchors.check({target: settings_model(target) for target in sorted(targets)}, signing=False)
 
 
@@ -176,7 +175,7 @@ async def _register(plan: _Plan) -> int:
     done: list[Registered] = []
     refusals: Mapping[str, str] = {}
     try:
-        registering = register(client, plan.specs, plan.settings, SCHEMES, plan.imported)
+        registering = register(client, plan.specs, plan.settings, plan.imported)
         async for one in _promptly(registering):
             done.append(one)
             if not plan.as_json:

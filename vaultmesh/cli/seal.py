@@ -11,7 +11,6 @@ from vaultmesh.cli.rooted import settings_with_root
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES, NamespaceSpec
 from vaultmesh.domain.namespaces.values import check_name
-from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.files import LocalStore
@@ -77,7 +76,7 @@ def _say(sealed: SealedBatch | NothingPending, *, as_json: bool) -> None:
 
 def _folder(namespace: str, settings: Settings) -> str:
     """Return where the namespace's batches go; one that is not configured may be registered later."""
-    specs: Mapping[str, NamespaceSpec] = load_namespaces(namespaces_path(settings), SCHEMES).specs
+    specs: Mapping[str, NamespaceSpec] = load_namespaces(namespaces_path(settings)).specs
     if namespace not in specs:
         try:
             check_name(namespace)

@@ -8,7 +8,7 @@
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -25,6 +25,7 @@ from pydantic.alias_generators import to_camel
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.problems import InvalidDocument, KeyPath, Problem, problems_of
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.setting_values import Count, Duration
 from vaultmesh.domain.target import Target
 
@@ -101,11 +102,11 @@ class _Entry:
         return Problem(self.path, message + suffix)
 
 
-def check_sections(document: object, known_schemes: Collection[str] | None = None) -> Document:
+def check_sections(document: object) -> Document:
     """Return anchors.yaml's content once its outline is right; keys are seen when they are used.
 
     Raises:
-        InvalidDocument: it holds no sections by scheme, or a scheme not among `known_schemes`.
+        InvalidDocument: it holds no sections by scheme, or an unknown scheme.
     """
     if not isinstance(document, Mapping):
         raise InvalidDocument(
@@ -113,8 +114,8 @@ def check_sections(document: object, known_schemes: Collection[str] | None = Non
         )
     problems: list[Problem] = []
     for scheme, sections in document.items():
-        if known_schemes is not None and scheme not in known_schemes:
-            known = ", ".join(sorted(known_schemes))
+        if scheme not in SCHEMES:
+            known = ", ".join(sorted(SCHEMES))
             problems.append(
                 Problem((scheme,), f"unknown scheme - remove it, or use one of: {known}")
             )

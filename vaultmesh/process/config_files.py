@@ -75,9 +75,7 @@ class NamespacesFile:
     """One line each; nothing that stops a start."""
 
 
-def load_namespaces(
-    path: Path, known_schemes: Collection[str], environment: Mapping[str, str] | None = None
-) -> NamespacesFile:
+def load_namespaces(path: Path, environment: Mapping[str, str] | None = None) -> NamespacesFile:
     """Read namespaces.yaml; variables come from the process's environment unless one is given.
 
     Raises:
@@ -89,7 +87,7 @@ def load_namespaces(
     if replacing.problems:
         raise source.error(replacing.problems)
     try:
-        parsed = parse_namespaces(document, known_schemes)
+        parsed = parse_namespaces(document)
     except InvalidDocument as error:
         raise source.error(replacing.without_values(error.problems)) from None
     warnings = tuple(source.located(warning) for warning in parsed.warnings)
@@ -99,10 +97,9 @@ def load_namespaces(
 class NamespacesSource:
     """The names in namespaces.yaml as it is now: read anew whenever the file changed."""
 
-    def __init__(self, settings: Settings, known_schemes: Collection[str]) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Read the file that the settings name, at the first `names`."""
         self._settings = settings
-        self._known_schemes = known_schemes
         self._lock = threading.Lock()
         self._place = namespaces_path(settings)
         self._seen: bytes | None = None
@@ -118,7 +115,7 @@ class NamespacesSource:
                 content = read_bytes(self._place)
                 if content != self._seen:
                     self._seen = content
-                    self._names = frozenset(load_namespaces(self._place, self._known_schemes).specs)
+                    self._names = frozenset(load_namespaces(self._place).specs)
             except ConfigurationError:
                 pass  # whoever applies the file tells what is wrong with it
             return self._names
@@ -218,24 +215,18 @@ class AnchorsFile:
             raise ConfigurationError(problems)
 
 
-def load_anchors(
-    path: Path,
-    environment: Mapping[str, str] | None = None,
-    known_schemes: Collection[str] | None = None,
-) -> AnchorsFile:
+def load_anchors(path: Path, environment: Mapping[str, str] | None = None) -> AnchorsFile:
     """Read anchors.yaml; variables come from the process's environment unless one is given.
 
     Raises:
         ConfigurationError: it is not YAML, or its outline is wrong; settings are checked when used.
     """
-    return _anchors(read_yaml(path), environment, known_schemes)
+    return _anchors(read_yaml(path), environment)
 
 
-def _anchors(
-    source: YamlSource, environment: Mapping[str, str] | None, known_schemes: Collection[str] | None
-) -> AnchorsFile:
+def _anchors(source: YamlSource, environment: Mapping[str, str] | None) -> AnchorsFile:
     try:
-        document = check_sections(source.document, known_schemes)
+        document = check_sections(source.document)
     except InvalidDocument as error:
         raise source.error(error.problems) from None
     return AnchorsFile(source, document, dict(os.environ if environment is None else environment))
@@ -244,16 +235,10 @@ def _anchors(
 class AnchorsSource:
     """anchors.yaml as it is now: read anew whenever the file changed."""
 
-    def __init__(
-        self,
-        path: Path,
-        environment: Mapping[str, str] | None = None,
-        known_schemes: Collection[str] | None = None,
-    ) -> None:
+    def __init__(self, path: Path, environment: Mapping[str, str] | None = None) -> None:
         """Read from `path`, at the first `current`."""
         self._path = path
         self._environment = environment
-        self._known_schemes = known_schemes
         self._lock = threading.Lock()
         self._last: tuple[bytes, AnchorsFile] | None = None
 
@@ -267,6 +252,6 @@ class AnchorsSource:
             data = read_bytes(self._path)
             if self._last is None or self._last[0] != data:
                 source = parse_yaml(self._path, data)
-                self._last = (data, _anchors(source, self._environment, self._known_schemes))
+                self._last = (data, _anchors(source, self._environment))
             anchors = self._last[1]
             return anchors.version, anchors

@@ -1,7 +1,7 @@
 """The place where namespaces get their workflows: one each, created, updated, or left as it is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -86,7 +86,6 @@ async def register(
     client: Client,
     specs: Mapping[str, NamespaceSpec],
     settings: Settings,
-    schemes: Collection[str],
     imported: Mapping[str, Mapping[str, datetime]] | None = None,
 ) -> AsyncIterator[Registered]:
     """Bring the workflows of these namespaces up to date, a few at a time, and yield what changed.
@@ -103,7 +102,6 @@ async def register(
             backoff=settings.backoff,
             anchor_timeout=settings.anchor_timeout,
             continue_after_events=settings.continue_after_events,
-            schemes=schemes,
             keeps=settings.unstated,
         )
         async with at_once:

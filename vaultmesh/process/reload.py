@@ -20,11 +20,10 @@ _LOG = logging.getLogger(__name__)
 class Reload:
     """Watches namespaces.yaml; what it said when the worker started is left to `register`."""
 
-    def __init__(self, client: Client, settings: Settings, known_schemes: Collection[str]) -> None:
+    def __init__(self, client: Client, settings: Settings) -> None:
         """Watch the file that the settings name."""
         self._client = client
         self._settings = settings
-        self._known_schemes = known_schemes
         self._place = namespaces_path(settings)
 
     async def run(self) -> None:
@@ -65,9 +64,9 @@ class Reload:
 
     async def _apply(self, only: Collection[str]) -> None:
         """Register what the file holds; of it `only` these namespaces, if there are any."""
-        file = await asyncio.to_thread(load_namespaces, self._place, self._known_schemes)
+        file = await asyncio.to_thread(load_namespaces, self._place)
         specs = {name: spec for name, spec in file.specs.items() if not only or name in only}
-        async for one in register(self._client, specs, self._settings, self._known_schemes):
+        async for one in register(self._client, specs, self._settings):
             if one.change is not Change.UNCHANGED:
                 _LOG.info(
                     "namespace reloaded",

@@ -15,7 +15,6 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES, NamespaceSpec
 from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.receipts.levels import Level, Levels, Owed, Seen, levels_of
-from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.status import rfc3339
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.settings import Settings
@@ -61,7 +60,7 @@ def batch_levels(
     named = {one.receipt.metadata.namespace for one in seen} | ({namespace} - {""})
     path = namespaces_path(settings)
     try:
-        specs = load_namespaces(path, SCHEMES).specs
+        specs = load_namespaces(path).specs
     except ConfigurationError:
         unknown = [f"{path} can't be read: what else is awaited is not known"]
         return BatchLevels(batch_id, levels_of(seen, ()), unknown)

@@ -29,7 +29,6 @@ from vaultmesh.domain.names import path_form
 from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES, NamespaceSpec
 from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, Finality, parse_receipt
-from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
 from vaultmesh.process.config_files import (
     anchors_path,
@@ -273,7 +272,7 @@ class Verifier:
         from vaultmesh.ledgers import open_target  # noqa: PLC0415 - loads client libraries
 
         if target not in self._opened:
-            anchors = load_anchors(anchors_path(self._settings), known_schemes=SCHEMES)
+            anchors = load_anchors(anchors_path(self._settings))
             self._opened[target] = open_target(target, anchors, self._settings.root, signing=False)
         return self._opened[target]
 
@@ -301,7 +300,7 @@ class Verifier:
 
     def _configured(self) -> Mapping[str, NamespaceSpec]:
         try:
-            return load_namespaces(namespaces_path(self._settings), SCHEMES).specs
+            return load_namespaces(namespaces_path(self._settings)).specs
         except ConfigurationError:
             return {}
 

@@ -34,7 +34,7 @@ def fast(every: object = "89s", target: object = "eip155:1", **more: object) -> 
 
 
 def parse(content: object) -> ParsedNamespaces:
-    return parse_namespaces(content, SCHEMES)
+    return parse_namespaces(content)
 
 
 def spec(content: object) -> NamespaceSpec:

@@ -33,7 +33,6 @@ from vaultmesh.domain.receipts.receipt import (
     receipt_document,
 )
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.ledgers import open_target
 from vaultmesh.ledgers.driver import Claim
 from vaultmesh.ledgers.rfc3161.core.offline import find
@@ -56,7 +55,7 @@ class OpenedPen(TsaPen):
         self.candidates = {}
         file = root / "anchors.yaml"
         file.write_text(json.dumps({"rfc3161": {"default": section}}))
-        self.target = open_target(TARGET, load_anchors(file, {}, SCHEMES), root)  # type: ignore[assignment]
+        self.target = open_target(TARGET, load_anchors(file, {}), root)  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)

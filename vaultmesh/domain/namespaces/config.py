@@ -31,6 +31,7 @@ from vaultmesh.domain.namespaces.values import (
     unknown_scheme,
 )
 from vaultmesh.domain.problems import InvalidDocument, KeyPath, Problem, problems_of
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
 
 DEFAULT_BATCHES = "out/batches"
@@ -142,7 +143,6 @@ class NamespaceSpec(Wire):
         backoff: BackoffSettings,
         anchor_timeout: timedelta,
         continue_after_events: int,
-        schemes: Collection[str] = (),
         keeps: Collection[str] = (),
     ) -> Configuration:
         """Return what this namespace's clock is told."""
@@ -153,7 +153,7 @@ class NamespaceSpec(Wire):
             backoff=backoff,
             anchor_timeout_seconds=anchor_timeout.total_seconds(),
             continue_after_events=continue_after_events,
-            schemes=sorted(schemes),
+            schemes=sorted(SCHEMES),
             config_hash=self.content_hash,
             keeps=sorted(keeps),
         )
@@ -173,13 +173,13 @@ class ParsedNamespaces:
         return hashlib.sha256(rfc8785.dumps(content)).hexdigest()
 
 
-def parse_namespaces(document: object, known_schemes: Collection[str]) -> ParsedNamespaces:
+def parse_namespaces(document: object) -> ParsedNamespaces:
     """Read the document that namespaces.yaml holds.
 
     Raises:
         InvalidDocument: with everything that is wrong, not only the first.
     """
-    problems = [*_wrong_names(document), *_wrong_cadences(document, known_schemes)]
+    problems = [*_wrong_names(document), *_wrong_cadences(document)]
     try:
         parsed = _Document.model_validate(document)
     except ValidationError as error:
@@ -208,7 +208,7 @@ def _wrong_names(document: object) -> list[Problem]:
     return problems
 
 
-def _wrong_cadences(document: object, known_schemes: Collection[str]) -> list[Problem]:
+def _wrong_cadences(document: object) -> list[Problem]:
     """Return what is wrong with cadences beyond their form, also where the form is wrong elsewhere."""
     problems: list[Problem] = []
     for name in _entries(document, "namespaces"):
@@ -220,7 +220,7 @@ def _wrong_cadences(document: object, known_schemes: Collection[str]) -> list[Pr
             above, {label: entry.get("every") for label, entry in known.items()}
         )
         for label, entry in known.items():
-            message = _unknown_scheme(entry.get("target"), known_schemes)
+            message = _unknown_scheme(entry.get("target"))
             if message:
                 problems.append(Problem((*above, label, "target"), message))
     return problems
@@ -273,14 +273,14 @@ def _reachable(label: str, every: Mapping[str, str]) -> dict[str, str]:
     return reached
 
 
-def _unknown_scheme(target: object, known_schemes: Collection[str]) -> str:
+def _unknown_scheme(target: object) -> str:
     """Return the refusal of a target's scheme; nothing if it is known, or if it is no target at all."""
     try:
         parsed = Target.parse(target) if isinstance(target, str) else None
     except InvalidValue:
         return ""
-    known = parsed is None or parsed.scheme in known_schemes
-    return "" if known or parsed is None else unknown_scheme(parsed, known_schemes)
+    known = parsed is None or parsed.scheme in SCHEMES
+    return "" if known or parsed is None else unknown_scheme(parsed, SCHEMES)
 
 
 def _warnings(parsed: _Document) -> list[Problem]:
