@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.names import path_form
+from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, Status
 from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import Manifest, OwedLeaf, RoundRequest, compose, round_id

@@ -17,9 +17,9 @@ from activities.anchoring.targets import Targets
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError, NetworkFailure
 from vaultmesh.domain.names import REOPENED
+from vaultmesh.domain.paths import ROUNDS_FOLDER
 from vaultmesh.domain.target import Target
 from vaultmesh.process.settings import Settings
-from vaultmesh.storage.round_files import ROUNDS_FOLDER
 
 PERIOD_SECONDS = 30.0
 _LOG = logging.getLogger(__name__)

@@ -7,18 +7,16 @@ from pathlib import Path
 from activities.anchoring.damage import DamagedRounds
 from vaultmesh.domain.aggregator.messages import KnownRound
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.paths import BATCHES_FOLDER, REMEMBRANCER_DATABASE, ROOT_ID
 from vaultmesh.domain.rounds.manifest import parse_manifest
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import StaleCaller
-from vaultmesh.storage.batches import DEFAULT_FOLDER, BatchIndex, BatchRef
+from vaultmesh.storage.batches import BatchIndex, BatchRef
 from vaultmesh.storage.files import LocalStore, Store
 from vaultmesh.storage.receipts import ReceiptStore, Uncovered
-from vaultmesh.storage.remembrancer import DATABASE, Remembrancer
+from vaultmesh.storage.remembrancer import Remembrancer
 from vaultmesh.storage.round_files import MANIFEST
 from vaultmesh.storage.rounds import RoundStore
-
-ROOT_ID = "out/root-id"
-"""Marker file of a root, made once."""
 
 
 class Files:
@@ -29,7 +27,7 @@ class Files:
         self.store: Store = LocalStore(root)
         self.batches = BatchIndex(self.store)
         self.receipts = ReceiptStore(self.store)
-        self.remembrancer = Remembrancer(root / DATABASE)
+        self.remembrancer = Remembrancer(root / REMEMBRANCER_DATABASE)
         self._rounds: dict[Target, RoundStore] = {}
         self._damaged: dict[Target, DamagedRounds] = {}
         self._told = told
@@ -55,11 +53,11 @@ class Files:
 
     def owned(self, namespace: str, folder: str) -> Sequence[BatchRef]:
         """Return a namespace's batches, oldest first; an empty folder means the default one."""
-        return self.batches.owned(namespace, folder or DEFAULT_FOLDER).batches
+        return self.batches.owned(namespace, folder or BATCHES_FOLDER).batches
 
     def owed(self, namespace: str, target: Target, folder: str) -> Uncovered:
         """Return a namespace's batches without an anchor on a target, and those that can't be anchored."""
-        owned = self.batches.owned(namespace, folder or DEFAULT_FOLDER)
+        owned = self.batches.owned(namespace, folder or BATCHES_FOLDER)
         found = self.receipts.uncovered(namespace, owned.batches, target)
         return Uncovered(found.owed, [*owned.refused, *found.refused])
 

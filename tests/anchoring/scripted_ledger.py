@@ -24,7 +24,7 @@ from vaultmesh.domain.aggregator.messages import Record, Recorded, RecordState, 
 from vaultmesh.domain.batches.batch import Batch, batch_document
 from vaultmesh.domain.failures import FailureKind, NetworkFailure
 from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, BackoffSettings
-from vaultmesh.domain.names import path_form
+from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import Candidate, OwedLeaf, RoundRequest, compose

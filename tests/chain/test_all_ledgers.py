@@ -17,8 +17,9 @@ from tests.support.bitcoin_system import TARGET as BITCOIN
 from tests.support.bitcoin_system import BitcoinSystem
 from tests.support.system import rfc9162_root
 from vaultmesh.domain.messages import BackoffSettings
-from vaultmesh.domain.names import namespace_workflow_id, path_form
+from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.target import Target
 
 pytestmark = [pytest.mark.server, pytest.mark.btc, pytest.mark.slow, pytest.mark.timeout(300)]

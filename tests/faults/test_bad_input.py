@@ -25,7 +25,7 @@ from tests.support.system import (
     free_port,
     write_whole,
 )
-from vaultmesh.domain.names import path_form
+from vaultmesh.domain.paths import path_form
 from vaultmesh.process import reload
 from vaultmesh.process.counts import count
 from vaultmesh.process.settings import Settings

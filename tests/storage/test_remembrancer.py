@@ -11,7 +11,8 @@ import pytest
 from tests.domain.batches.test_event_receipt import OBSERVED
 from tests.domain.receipts.test_receipt import BTC, EVM, read
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.storage.remembrancer import DATABASE, Remembrancer
+from vaultmesh.domain.paths import REMEMBRANCER_DATABASE
+from vaultmesh.storage.remembrancer import Remembrancer
 
 
 def rows(path: Path) -> list[tuple[str, ...]]:
@@ -20,7 +21,7 @@ def rows(path: Path) -> list[tuple[str, ...]]:
 
 
 def test_a_final_anchor_becomes_a_row(tmp_path: Path) -> None:
-    path = tmp_path / DATABASE
+    path = tmp_path / REMEMBRANCER_DATABASE
     assert Remembrancer(path).append(read(BTC)) == 1
     (row,) = rows(path)
     assert row[:7] == (
@@ -39,7 +40,7 @@ def test_a_final_anchor_becomes_a_row(tmp_path: Path) -> None:
 
 
 def test_a_row_is_appended_once_and_never_changed(tmp_path: Path) -> None:
-    path = tmp_path / DATABASE
+    path = tmp_path / REMEMBRANCER_DATABASE
     remembrancer = Remembrancer(path)
     remembrancer.append(read(BTC))
     before = rows(path)
@@ -49,7 +50,7 @@ def test_a_row_is_appended_once_and_never_changed(tmp_path: Path) -> None:
 
 
 def test_what_is_not_final_is_not_remembered(tmp_path: Path) -> None:
-    path = tmp_path / DATABASE
+    path = tmp_path / REMEMBRANCER_DATABASE
     assert Remembrancer(path).append(read(BTC, finality=OBSERVED)) == 0
     assert not path.exists()
 
@@ -68,7 +69,7 @@ def test_a_table_of_the_remembrancer_is_kept_as_it_is(tmp_path: Path) -> None:
 
 
 def test_several_writers_wait_for_each_other(tmp_path: Path) -> None:
-    path = tmp_path / DATABASE
+    path = tmp_path / REMEMBRANCER_DATABASE
     documents = [read(BTC, metadata={**BTC["metadata"], "batchId": str(n)}) for n in range(8)]
     threads = [threading.Thread(target=Remembrancer(path).append, args=documents) for _ in range(4)]
     for thread in threads:

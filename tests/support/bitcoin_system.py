@@ -11,8 +11,9 @@ from typing_extensions import override
 from devnet.bitcoind import WALLET, Bitcoind
 from tests.support.system import System, write_whole
 from vaultmesh.domain.messages import BackoffSettings
-from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id, path_form
+from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.target import Target
 
 TARGET = "btc:regtest"

@@ -31,8 +31,9 @@ from devnet.process import Part
 from devnet.temporal import TemporalServer
 from tests.support.replays import Replays
 from vaultmesh.domain.messages import BackoffSettings
-from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id, path_form
+from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.target import Target
 from vaultmesh.process.search_attributes import ensure
 

@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 from vaultmesh.cli import output, temporal
 from vaultmesh.cli.demo_table import Row, demo_table, plain_line
 from vaultmesh.cli.dev import Subparsers, System, run_in, running
-from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES
+from vaultmesh.domain.paths import BATCHES_FOLDER
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.status import CadenceView, NamespaceView
 from vaultmesh.domain.target import Target
@@ -117,7 +117,7 @@ class Demo:
                 namespace,
                 files,
                 now=int(time.time()),
-                folder=spec.batches or DEFAULT_BATCHES,
+                folder=spec.batches or BATCHES_FOLDER,
             )
             self._sealed.append((namespace, sealed.batch.id))
 

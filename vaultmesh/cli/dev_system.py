@@ -28,6 +28,14 @@ from devnet.temporal import TEMPORAL, TemporalServer
 from devnet.tsa import Tsa
 from vaultmesh.cli import example_config
 from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.paths import (
+    ANCHOR_RECEIPTS_FOLDER,
+    ANCHORS_FILE,
+    BATCHES_FOLDER,
+    CONFIG_FOLDER,
+    NAMESPACES_FILE,
+    ROUNDS_FOLDER,
+)
 from vaultmesh.process.settings import REPOSITORY
 
 TEMPORAL_NAMESPACE = "default"
@@ -91,7 +99,7 @@ class Playground:
 
     def _require_unused(self) -> None:
         """Refuse a folder with anchors of a chain that is not known; what a start that was broken off left is used."""
-        for place in (self.root / "out" / "rounds", self.root / "out" / "anchors"):
+        for place in (self.root / ROUNDS_FOLDER, self.root / ANCHOR_RECEIPTS_FOLDER):
             if place.is_dir() and any(place.iterdir()):
                 message = (
                     f"{self.root} holds {place.relative_to(self.root)}, but {self._marker.relative_to(self.root)} "
@@ -137,7 +145,7 @@ class Playground:
         remembered = self._remembered()
         (self.root / "devnet.json").unlink(missing_ok=True)
         self.ports = self._choose_ports(remembered)
-        for folder in ("out/batches", "vmsh/config", "keys", "devnet"):
+        for folder in (BATCHES_FOLDER, CONFIG_FOLDER, "keys", "devnet"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / "keys").chmod(0o700)
         self.temporal = TemporalServer(
@@ -178,11 +186,11 @@ class Playground:
 
     def _write_configuration(self) -> None:
         config = self.root / "vmsh" / "config"
-        namespaces = config / "namespaces.yaml"
+        namespaces = config / NAMESPACES_FILE
         if not namespaces.exists():
             namespaces.write_text(example_config.namespaces(CHAIN_ID))
         chain = example_config.Chain(CHAIN_ID, self.anvil.url, self.contract)
-        (config / "anchors.yaml").write_text(
+        (config / ANCHORS_FILE).write_text(
             example_config.anchors(chain, self.bitcoind.url, self.tsa.url)
         )
 

@@ -3,7 +3,8 @@
 import os
 
 from vaultmesh.cli import output
-from vaultmesh.process.config_files import CONFIG_FOLDER, stand_in
+from vaultmesh.domain.paths import CONFIG_FOLDER
+from vaultmesh.process.config_files import stand_in
 from vaultmesh.process.settings import Settings
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from vaultmesh.cli import output
 from vaultmesh.cli.rooted import settings_with_root
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES, NamespaceSpec
+from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.namespaces.values import check_name
+from vaultmesh.domain.paths import BATCHES_FOLDER
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.files import LocalStore
@@ -85,5 +86,5 @@ def _folder(namespace: str, settings: Settings) -> str:
             raise output.Usage(message) from error
         line = f"namespace {namespace!r} is not in namespaces.yaml: its batch waits until it is registered"
         output.warn([line])
-        return DEFAULT_BATCHES
-    return specs[namespace].batches or DEFAULT_BATCHES
+        return BATCHES_FOLDER
+    return specs[namespace].batches or BATCHES_FOLDER

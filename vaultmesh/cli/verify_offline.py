@@ -28,10 +28,10 @@ from vaultmesh.domain.checks import (
     wrong,
 )
 from vaultmesh.domain.errors import DomainError, InvalidValue
-from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES
+from vaultmesh.domain.paths import BATCHES_FOLDER, EVENT_RECEIPTS_FOLDER
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, parse_receipt
 from vaultmesh.process.settings import Settings
-from vaultmesh.storage.event_receipts import RECEIPTS_FOLDER, event_file_names
+from vaultmesh.storage.event_receipts import event_file_names
 from vaultmesh.verification import links
 from vaultmesh.verification.live import Verifier
 from vaultmesh.verification.offline import verify_event_offline, verify_offline
@@ -118,7 +118,7 @@ def event_path(settings: Settings, event_id: str) -> Path:
     Raises:
         Refusal: there is none.
     """
-    folder = settings.root / RECEIPTS_FOLDER
+    folder = settings.root / EVENT_RECEIPTS_FOLDER
     for name in event_file_names(event_id):
         if (folder / name).is_file():
             return folder / name
@@ -227,7 +227,7 @@ def _event_verdict(event: EventReceipt, trust: Trust, event_id: str | None) -> O
 
 def _batch(settings: Settings, batch_id: str) -> Batch | None:
     """Return the batch's file if it is at hand: it says more than a receipt, which does without it."""
-    place = settings.root / DEFAULT_BATCHES / f"{batch_id}.json"
+    place = settings.root / BATCHES_FOLDER / f"{batch_id}.json"
     if "/" in batch_id or not place.is_file():
         return None
     try:

@@ -9,7 +9,7 @@ from pydantic_core import CoreSchema, core_schema
 from typing_extensions import override
 
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.names import path_form
+from vaultmesh.domain.paths import path_form
 
 _FORM = re.compile(
     r"(?P<scheme>[a-z][a-z0-9]{1,15}):(?P<reference>[A-Za-z0-9][-._A-Za-z0-9]{0,63})"

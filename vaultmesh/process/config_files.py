@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.namespaces.config import NamespaceSpec, parse_namespaces
+from vaultmesh.domain.paths import ANCHORS_FILE, CONFIG_FOLDER, NAMESPACES_FILE
 from vaultmesh.domain.problems import (
     ConfigurationError,
     InvalidDocument,
@@ -35,9 +36,6 @@ from vaultmesh.process.yaml_source import YamlSource, parse_yaml, read_bytes, re
 
 _COUNT = re.compile(r"[0-9]{1,18}")
 """What a variable holds is a text, unless it is a count: `confirmations` must be one."""
-CONFIG_FOLDER = Path("vmsh") / "config"
-NAMESPACES_FILE = "namespaces.yaml"
-ANCHORS_FILE = "anchors.yaml"
 
 
 def namespaces_path(settings: Settings) -> Path:

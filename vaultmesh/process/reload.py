@@ -8,8 +8,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.paths import CONFIG_FOLDER
 from vaultmesh.domain.problems import ConfigurationError
-from vaultmesh.process.config_files import CONFIG_FOLDER, load_namespaces, namespaces_path
+from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.registration import Change, NotRegistered, register
 from vaultmesh.process.settings import Settings
 

@@ -19,10 +19,10 @@ from operator import attrgetter, ne
 from vaultmesh.domain.batches.batch import Batch, Refused, named_namespace, parse_batch
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.paths import BATCHES_FOLDER
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.storage.files import FileStamp, Store
 
-DEFAULT_FOLDER = "out/batches"
 LOOKED_AT_AGAIN = 64
 """Known files that are looked at again at once: 0.2 ms of system calls."""
 LOOK_AGAIN_SECONDS = 0.25
@@ -178,14 +178,14 @@ class BatchIndex:
         self._folders: dict[str, _Folder] = {}
         self._lock = threading.Lock()
 
-    def owned(self, namespace: str, folder: str = DEFAULT_FOLDER) -> OwnedBatches:
+    def owned(self, namespace: str, folder: str = BATCHES_FOLDER) -> OwnedBatches:
         """Return a namespace's batches, oldest first: those that name it or none.
 
         Raises:
             NetworkFailure: the folder can't be listed.
         """
         with self._lock:
-            index = self._refreshed(folder or DEFAULT_FOLDER)
+            index = self._refreshed(folder or BATCHES_FOLDER)
             refused = [
                 known.refused
                 for known in index.refused.values()

@@ -23,13 +23,11 @@ from vaultmesh.domain.batches.event_receipt import (
 )
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.domain.names import path_form
+from vaultmesh.domain.paths import BATCHES_FOLDER, EVENT_RECEIPTS_FOLDER, path_form
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.storage.batches import DEFAULT_FOLDER
 from vaultmesh.storage.files import Store
 
-RECEIPTS_FOLDER = "out/receipts"
 MOST_DERIVATIONS = 20
 """Passes over a batch's event receipts: each further one means that another writer came between."""
 SUFFIX = ".json"
@@ -101,10 +99,10 @@ class EventReceipts:
         with self._lock:
             self._refresh()
             names = list(self._by_root.get(batch.root.digest, ()))
-        return [f"{RECEIPTS_FOLDER}/{name}" for name in names]
+        return [f"{EVENT_RECEIPTS_FOLDER}/{name}" for name in names]
 
     def _named_events(self, batch: Batch) -> tuple[str, ...]:
-        content = self._store.read(f"{DEFAULT_FOLDER}/{batch.id}{SUFFIX}")
+        content = self._store.read(f"{BATCHES_FOLDER}/{batch.id}{SUFFIX}")
         try:
             stored = parse_batch(content, name=batch.id) if content is not None else batch
         except InvalidValue:
@@ -113,12 +111,12 @@ class EventReceipts:
 
     def _refresh(self) -> None:
         """Index the receipts that came; what they are a receipt of never changes."""
-        version = self._store.version(RECEIPTS_FOLDER)
+        version = self._store.version(EVENT_RECEIPTS_FOLDER)
         if version is not None and version == self._version:
             return
-        names = [name for name in self._store.names(RECEIPTS_FOLDER) if name.endswith(SUFFIX)]
+        names = [name for name in self._store.names(EVENT_RECEIPTS_FOLDER) if name.endswith(SUFFIX)]
         for name in filterfalse(self._seen.__contains__, names):
-            content = self._store.read(f"{RECEIPTS_FOLDER}/{name}")
+            content = self._store.read(f"{EVENT_RECEIPTS_FOLDER}/{name}")
             for root in _batch_root(content or b""):
                 self._seen.add(name)
                 self._by_root.setdefault(root.digest, []).append(name)
@@ -140,7 +138,7 @@ def event_file_names(event_id: str) -> list[str]:
 
 def event_receipt_paths(event_id: str) -> list[str]:
     """Return where an event's receipt may lie."""
-    return [f"{RECEIPTS_FOLDER}/{name}" for name in event_file_names(event_id)]
+    return [f"{EVENT_RECEIPTS_FOLDER}/{name}" for name in event_file_names(event_id)]
 
 
 def batch_of(receipt: EventReceipt, event_id: str) -> str:

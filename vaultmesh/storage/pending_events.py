@@ -13,12 +13,11 @@ from pydantic_core import from_json
 from vaultmesh.domain.batches.batch import Refused
 from vaultmesh.domain.errors import InvalidValue, printable
 from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.paths import EVENTS_FOLDER, PENDING_FOLDER
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.storage.event_receipts import EventReceipts, batch_of, event_file_names
 from vaultmesh.storage.files import Store
 
-PENDING_FOLDER = "out/provisional"
-EVENTS_FOLDER = "out/events"
 SUFFIX = ".json"
 PENDING = "pending"
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from vaultmesh.domain.batches.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.names import path_form
+from vaultmesh.domain.paths import ANCHOR_RECEIPTS_FOLDER, path_form
 from vaultmesh.domain.receipts.receipt import (
     AnchorReceipt,
     Status,
@@ -27,7 +27,6 @@ from vaultmesh.storage.batches import BatchRef
 from vaultmesh.storage.event_receipts import EventReceipts
 from vaultmesh.storage.files import Store
 
-ANCHORS_FOLDER = "out/anchors"
 LOOKED_AT_AGAIN = 64
 """Known receipts that each question looks for again: 0.1 ms of system calls."""
 
@@ -152,10 +151,14 @@ class ReceiptStore:
         self, batch_id: str, target: Target | None = None, *, namespace: str = ""
     ) -> list[AnchorReceipt]:
         """Return the readable anchor receipts of a batch: of one target or namespace, or of all."""
-        folders = [path_form(namespace)] if namespace else sorted(self._store.names(ANCHORS_FOLDER))
+        folders = (
+            [path_form(namespace)]
+            if namespace
+            else sorted(self._store.names(ANCHOR_RECEIPTS_FOLDER))
+        )
         found: list[AnchorReceipt] = []
         for folder in folders:
-            place = f"{ANCHORS_FOLDER}/{folder}/{path_form(batch_id)}"
+            place = f"{ANCHOR_RECEIPTS_FOLDER}/{folder}/{path_form(batch_id)}"
             names = [f"{target.path}.json"] if target else sorted(self._store.names(place))
             for name in names:
                 receipt = self._readable_at(f"{place}/{name}")
@@ -168,8 +171,8 @@ class ReceiptStore:
     ) -> dict[str, list[AnchorReceipt]]:
         """Return the readable receipts that name these rounds, by round; reads every receipt of the target."""
         found: dict[str, list[AnchorReceipt]] = {}
-        for namespace in sorted(self._store.names(ANCHORS_FOLDER)):
-            folder = f"{ANCHORS_FOLDER}/{namespace}"
+        for namespace in sorted(self._store.names(ANCHOR_RECEIPTS_FOLDER)):
+            folder = f"{ANCHOR_RECEIPTS_FOLDER}/{namespace}"
             for batch in sorted(self._store.names(folder)):
                 receipt = self._readable_at(f"{folder}/{batch}/{target.path}.json")
                 if receipt is not None and receipt.metadata.round in round_ids:

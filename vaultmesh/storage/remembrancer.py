@@ -9,8 +9,6 @@ from pathlib import Path
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 
-DATABASE = Path("ops/data/remembrancer.db")
-"""Below the root, unless the environment says otherwise."""
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one: appending takes milliseconds."""
 ANCHOR_TYPE = "anchor"

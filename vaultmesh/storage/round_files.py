@@ -22,7 +22,7 @@ from pydantic import JsonValue
 
 from vaultmesh.domain.aggregator.decisions import Decision, Resolved
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.names import path_form
+from vaultmesh.domain.paths import ROUNDS_FOLDER, path_form
 from vaultmesh.domain.rounds.leaf import read_document
 from vaultmesh.domain.rounds.manifest import (
     Candidate,
@@ -35,7 +35,6 @@ from vaultmesh.domain.rounds.riders import Rider, Riders
 from vaultmesh.domain.target import Target
 from vaultmesh.storage.files import FileStamp, Store
 
-ROUNDS_FOLDER = "out/rounds"
 MANIFEST = "manifest.json"
 MOST_RESOLUTIONS = 32
 """Decisions about one folder; more are no operator's."""

@@ -27,16 +27,14 @@ from vaultmesh.domain.batches.event_receipt import (
     placeholder,
 )
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.names import path_form
+from vaultmesh.domain.paths import BATCHES_FOLDER, EVENT_RECEIPTS_FOLDER, SEALING_FOLDER, path_form
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.storage.batches import DEFAULT_FOLDER
-from vaultmesh.storage.event_receipts import RECEIPTS_FOLDER, EventReceipts, batch_of
+from vaultmesh.storage.event_receipts import EventReceipts, batch_of
 from vaultmesh.storage.files import Store
 from vaultmesh.storage.pending_events import Event, read_pending
 from vaultmesh.storage.receipts import ReceiptStore
 
-NOTES_FOLDER = "out/.sealing"
-LOCK = f"{NOTES_FOLDER}/.lock"
+LOCK = f"{SEALING_FOLDER}/.lock"
 EVENT_HASH_DIGITS = 16
 """Hex digits of its hash in a sealed file's event id."""
 MOST_SECONDS_TRIED = 100_000
@@ -68,7 +66,7 @@ def seal_files(
     files: Sequence[Path],
     *,
     now: int,
-    folder: str = DEFAULT_FOLDER,
+    folder: str = BATCHES_FOLDER,
 ) -> SealedBatch:
     """Seal files, in the order given, into one batch; leaf = SHA-256 of the file, `now` in Unix s.
 
@@ -99,7 +97,7 @@ def seal_files(
 
 
 def seal_pending(
-    store: Store, namespace: str, *, now: int, folder: str = DEFAULT_FOLDER
+    store: Store, namespace: str, *, now: int, folder: str = BATCHES_FOLDER
 ) -> SealedBatch | NothingPending:
     """Seal the pending events of a namespace, in order of arrival; `now` in Unix seconds.
 
@@ -124,8 +122,8 @@ def finish_seals(store: Store, *, now: int) -> list[SealedBatch]:
         NetworkFailure: the storage failed; ask again.
     """
     finished: list[SealedBatch] = []
-    for name in sorted(store.names(NOTES_FOLDER)):
-        note = f"{NOTES_FOLDER}/{name}"
+    for name in sorted(store.names(SEALING_FOLDER)):
+        note = f"{SEALING_FOLDER}/{name}"
         content = store.read(note)
         if content is None:
             continue
@@ -175,7 +173,7 @@ def _seal(
             namespace=namespace,
             events=tuple(event.id for event in events),
         )
-        path, note = f"{folder}/{second}.json", f"{NOTES_FOLDER}/{second}.json"
+        path, note = f"{folder}/{second}.json", f"{SEALING_FOLDER}/{second}.json"
         if store.exists(path) or not store.create(note, _note(path, batch, pending)):
             continue
         if not store.create(path, batch_document(batch).encode()):
@@ -205,7 +203,7 @@ def _finish(store: Store, batch: Batch, pending: Sequence[str]) -> None:
             integrity=integrity(batch.id, event_id),
         )
         name = path_form(event_id) if pending else event_id
-        path = f"{RECEIPTS_FOLDER}/{name}.json"
+        path = f"{EVENT_RECEIPTS_FOLDER}/{name}.json"
         store.create(path, event_receipt_document(receipt).encode())
     for source in pending:
         store.delete(source)

@@ -12,7 +12,8 @@ from pydantic import JsonValue
 
 from vaultmesh.domain.batches.batch import Batch, parse_batch
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES, NamespaceSpec
+from vaultmesh.domain.namespaces.config import NamespaceSpec
+from vaultmesh.domain.paths import BATCHES_FOLDER
 from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.receipts.levels import Level, Levels, Owed, Seen, levels_of
 from vaultmesh.domain.status import rfc3339
@@ -76,7 +77,7 @@ def batch_levels(
 
 def _owed(store: LocalStore, spec: NamespaceSpec, batch_id: str) -> Owed | None:
     """Return where a namespace is to anchor a batch; None if the batch is not one of its."""
-    batch = _batch(store, f"{spec.batches or DEFAULT_BATCHES}/{batch_id}.json", batch_id)
+    batch = _batch(store, f"{spec.batches or BATCHES_FOLDER}/{batch_id}.json", batch_id)
     if batch is None or batch.namespace not in ("", spec.name):
         return None
     targets = list(dict.fromkeys(cadence.target for cadence in spec.cadences.values()))

@@ -25,8 +25,8 @@ from vaultmesh.domain.batches.event_receipt import (
 )
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
-from vaultmesh.domain.names import path_form
-from vaultmesh.domain.namespaces.config import DEFAULT_BATCHES, NamespaceSpec
+from vaultmesh.domain.namespaces.config import NamespaceSpec
+from vaultmesh.domain.paths import ANCHOR_RECEIPTS_FOLDER, BATCHES_FOLDER, path_form
 from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, Finality, parse_receipt
 from vaultmesh.domain.target import Target
@@ -38,7 +38,6 @@ from vaultmesh.process.config_files import (
 )
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.files import LocalStore
-from vaultmesh.storage.receipts import ANCHORS_FOLDER
 from vaultmesh.storage.round_files import recorded_reservation
 from vaultmesh.verification import links
 from vaultmesh.verification.links import check
@@ -83,9 +82,9 @@ class Verifier:
     def receipts_of(self, batch_id: str, namespace: str = "") -> list[Path]:
         """Return every anchor receipt file of a batch, readable or not."""
         root = self._settings.root
-        every = sorted(self._store.names(ANCHORS_FOLDER))
+        every = sorted(self._store.names(ANCHOR_RECEIPTS_FOLDER))
         folders = [path_form(namespace)] if namespace else every
-        places = [f"{ANCHORS_FOLDER}/{folder}/{path_form(batch_id)}" for folder in folders]
+        places = [f"{ANCHOR_RECEIPTS_FOLDER}/{folder}/{path_form(batch_id)}" for folder in folders]
         return [
             root / place / name for place in places for name in sorted(self._store.names(place))
         ]
@@ -119,7 +118,7 @@ class Verifier:
 
     def _place_check(self, path: Path, receipt: AnchorReceipt) -> "Check":
         """Tell a receipt that lies at another's place; a copy elsewhere is as good."""
-        folder = (self._settings.root / ANCHORS_FOLDER).resolve()
+        folder = (self._settings.root / ANCHOR_RECEIPTS_FOLDER).resolve()
         place = path.resolve()
         wanted = (self._settings.root / receipt.path).resolve()
         if not place.is_relative_to(folder):
@@ -296,7 +295,7 @@ class Verifier:
         if self._specs is None:
             self._specs = self._configured()
         own = [spec.batches for name, spec in self._specs.items() if namespace in ("", name)]
-        return list(dict.fromkeys([*(folder for folder in own if folder), DEFAULT_BATCHES]))
+        return list(dict.fromkeys([*(folder for folder in own if folder), BATCHES_FOLDER]))
 
     def _configured(self) -> Mapping[str, NamespaceSpec]:
         try:

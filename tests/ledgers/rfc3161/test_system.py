@@ -14,8 +14,9 @@ import pytest
 from devnet.tsa import Tsa
 from tests.support.system import REPOSITORY, System
 from vaultmesh.domain.messages import BackoffSettings
-from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id, path_form
+from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.target import Target
 
 pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.slow]

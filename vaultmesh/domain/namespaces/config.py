@@ -30,12 +30,11 @@ from vaultmesh.domain.namespaces.values import (
     check_name,
     unknown_scheme,
 )
+from vaultmesh.domain.paths import BATCHES_FOLDER
 from vaultmesh.domain.problems import InvalidDocument, KeyPath, Problem, problems_of
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
 
-DEFAULT_BATCHES = "out/batches"
-"""Folder below the root that holds a namespace's batches unless it names another."""
 _SOME_PERIOD = "1s"
 """Stands for a cadence that is reported elsewhere or does not matter."""
 _LABEL_AT = 3
@@ -47,9 +46,9 @@ def _check_folder(text: str) -> str:
     folder = PurePosixPath(text)
     inside = folder.parts and not folder.is_absolute() and ".." not in folder.parts
     if not inside or "\\" in text or "\x00" in text:
-        message = f"{text!r} is not a folder below the root; write one such as {DEFAULT_BATCHES}, without .."
+        message = f"{text!r} is not a folder below the root; write one such as {BATCHES_FOLDER}, without .."
         raise InvalidValue(message)
-    return "" if str(folder) == DEFAULT_BATCHES else str(folder)
+    return "" if str(folder) == BATCHES_FOLDER else str(folder)
 
 
 class _Strict(BaseModel):

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer, model_validator
 
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.names import path_form
+from vaultmesh.domain.paths import ANCHOR_RECEIPTS_FOLDER, path_form
 from vaultmesh.domain.roots import MerkleRoot, ReceiptRoot
 from vaultmesh.domain.rounds.leaf import Aggregation, Document, read_document
 from vaultmesh.domain.schemes import SCHEMES, Scheme
@@ -227,7 +227,7 @@ class AnchorReceipt(Document):
 
 def receipt_path(namespace: str, batch_id: str, target: Target) -> str:
     """Return where a receipt lies, below the root."""
-    folder = f"out/anchors/{path_form(namespace)}/{path_form(batch_id)}"
+    folder = f"{ANCHOR_RECEIPTS_FOLDER}/{path_form(namespace)}/{path_form(batch_id)}"
     return f"{folder}/{target.path}.json"
 
 

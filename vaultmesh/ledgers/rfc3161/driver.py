@@ -30,6 +30,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 )
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
+from vaultmesh.domain.paths import ROUNDS_FOLDER
 from vaultmesh.domain.receipts.receipt import write_time
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import Mode, round_id
@@ -45,7 +46,7 @@ from vaultmesh.ledgers.rfc3161.quorum import Authorities
 from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies
 from vaultmesh.ledgers.rfc3161.settings import TsaSettings
 from vaultmesh.storage.files import LocalStore
-from vaultmesh.storage.round_files import ROUNDS_FOLDER, RoundFiles
+from vaultmesh.storage.round_files import RoundFiles
 
 POLL_SECONDS = 1.0
 """Between two looks at the stored replies: only a broadcast changes them."""

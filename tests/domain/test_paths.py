@@ -1,4 +1,4 @@
-"""Path form."""
+"""How names become parts of paths."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain.names import path_form
+from vaultmesh.domain.paths import path_form
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
 
