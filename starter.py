@@ -1,4 +1,4 @@
-"""The place where operator commands are dispatched; each group of them is a module of `vaultmesh.cli`.
+"""Dispatches operator commands; each group of them is a module of `vaultmesh.cli`.
 
 Usage: python starter.py COMMAND --help
 """

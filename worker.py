@@ -1,4 +1,4 @@
-"""The place where a worker process is put together: settings, client, adapters, workflows, and the health server.
+"""Puts a worker process together: settings, client, adapters, workflows, and the health server.
 
 Usage: python worker.py [--roles workflows,anchors]
 """
@@ -18,7 +18,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities.anchoring.resume_rounds import Lookout
+from activities.anchoring.resume_rounds import ResumeRounds
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.registry import Adapters, build
 from vaultmesh.domain.errors import DomainError
@@ -180,7 +180,7 @@ async def _work(
     await server.start()
     beside = [visibility.run()]
     if "anchors" in roles:
-        beside.append(Lookout(client, adapters.files, adapters.targets, settings).run())
+        beside.append(ResumeRounds(client, adapters.files, adapters.targets, settings).run())
     if "workflows" in roles:
         beside.append(Reload(client, settings).run())
     async with AsyncExitStack() as stack:

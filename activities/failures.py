@@ -1,4 +1,4 @@
-"""The place where a domain error becomes Temporal's ApplicationError: kind as its type, delay from the golden ladder."""
+"""Turns a domain error into Temporal's ApplicationError: kind as its type, delay from the golden backoff."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +12,8 @@ from vaultmesh.domain.failures import AnchorError, Backoff, FailureKind
 from vaultmesh.domain.messages import BackoffSettings
 
 
-def ladder(settings: BackoffSettings) -> Backoff:
-    """Return the ladder that the settings describe."""
+def backoff_of(settings: BackoffSettings) -> Backoff:
+    """Return the backoff that the settings describe."""
     return Backoff(base=timedelta(seconds=settings.base_seconds), cap=settings.cap)
 
 
@@ -23,8 +23,8 @@ def kind_of(error: AnchorError | InvalidValue) -> FailureKind:
 
 
 @contextmanager
-def decided_by_the_pen() -> Iterator[None]:
-    """Report a failed step once; the pen decides what comes next, so the server must not retry it."""
+def decided_by_the_aggregator() -> Iterator[None]:
+    """Report a failed step once; the aggregator decides what comes next, so the server must not retry it."""
     try:
         yield
     except (AnchorError, InvalidValue) as error:
@@ -35,10 +35,10 @@ def decided_by_the_pen() -> Iterator[None]:
 def retried(
     settings: BackoffSettings | None = None, *, before: int = 0, give_back_at: int = 0
 ) -> Iterator[None]:
-    """Report a failed attempt with its place on the ladder; the server tries again for ever.
+    """Report a failed attempt with its place on the backoff; the server tries again for ever.
 
     Args:
-        settings: the ladder.
+        settings: the backoff.
         before: attempts of earlier calls that count as well.
         give_back_at: attempt after whose failure the caller gets it back and decides anew; 0: never.
     """
@@ -46,7 +46,7 @@ def retried(
         yield
     except (AnchorError, InvalidValue) as error:
         kind, attempt = kind_of(error), activity.info().attempt
-        delay = ladder(settings or BackoffSettings()).delay(before + attempt, kind)
+        delay = backoff_of(settings or BackoffSettings()).delay(before + attempt, kind)
         raise ApplicationError(
             str(error),
             type=kind.value,

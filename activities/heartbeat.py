@@ -1,4 +1,4 @@
-"""The place where running activities prove that their worker lives, so that a killed one is noticed in seconds."""
+"""Lets running activities prove that their worker lives, so that a killed one is noticed in seconds."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""The place where ports meet their adapters: which activities a worker offers on which task queue."""
+"""Connects ports with their adapters: which activities a worker offers on which task queue."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from temporalio.client import Client
 
 from activities.anchoring.fill import Filling
-from activities.anchoring.observe import Watching
+from activities.anchoring.observe import Observing
 from activities.anchoring.record import Recording
 from activities.anchoring.recover import Recovery
 from activities.anchoring.reopen import Reopening
@@ -59,7 +59,7 @@ def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) 
                 writing.broadcast,
                 writing.bump,
                 Filling(files, targets).fill,
-                Watching(targets, Reopening(files)).observe,
+                Observing(targets, Reopening(files)).observe,
                 Recording(files, targets, answers).record,
                 Recovery(files, targets).recover,
                 Resolving(files, targets).resolve,

@@ -1,4 +1,4 @@
-"""The place where benchmarks are run: `python -m bench [NAME…] [--quick]`.
+"""Runs benchmarks: `python -m bench [NAME…] [--quick]`.
 
 Each one starts parts of its own, warms up, and prints a table. Nothing else must run on the machine meanwhile.
 """

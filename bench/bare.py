@@ -1,4 +1,4 @@
-"""The place where anchors per second are compared with what bare workflows reach on the same server."""
+"""Compares anchors per second with what bare workflows reach on the same server."""
 
 import asyncio
 import sys

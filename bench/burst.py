@@ -1,4 +1,4 @@
-"""The place where it is measured how long many namespaces that are due in the same instant take."""
+"""Measures how long many namespaces that are due in the same instant take."""
 
 import asyncio
 

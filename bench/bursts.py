@@ -1,4 +1,4 @@
-"""The place where many namespaces become due in the same instant, again and again."""
+"""Makes many namespaces due in the same instant, again and again."""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The place where it is measured how long the demonstration takes once its programs are there."""
+"""Measures how long the demonstration takes once its programs are there."""
 
 import subprocess
 import sys

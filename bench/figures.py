@@ -1,4 +1,4 @@
-"""The place where measurements become the rows of a table."""
+"""Turns measurements into the rows of a table."""
 
 import os
 import platform

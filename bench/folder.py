@@ -1,4 +1,4 @@
-"""The place where a folder with very many batches is looked at, as a slot does."""
+"""Looks at a folder with very many batches, as a slot does."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""The place where memory and processor time of registered namespaces are measured."""
+"""Measures memory and processor time of registered namespaces."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The place where it is counted how many events a slot, an anchor and a round add to histories."""
+"""Counts how many events a slot, an anchor and a round add to histories."""
 
 import asyncio
 from collections.abc import Sequence
@@ -31,15 +31,15 @@ async def _measure(place: Place, rounds: int, every: int, idle: int) -> list[Row
     client = await place.client()
     await place.register(client, [_IDLE], "1s")
     await place.register(client, [_BUSY], f"{every}s")
-    await burst(place, client, [_BUSY], every)  # starts the pen
+    await burst(place, client, [_BUSY], every)  # starts the aggregator
     await place.until_final(client)
-    before = len(await _pen(client))
+    before = len(await _aggregator(client))
     first = None
     for _ in range(rounds):
         done = await burst(place, client, [_BUSY], every)
         first = first or done
     await place.until_final(client)
-    pen = len(await _pen(client)) - before
+    aggregator = len(await _aggregator(client)) - before
     busy = _per_slot(await history(client, namespace_workflow_id(_BUSY)))
     await _until_slots(client, idle)
     quiet = _per_slot(await history(client, namespace_workflow_id(_IDLE)))
@@ -63,11 +63,14 @@ async def _measure(place: Place, rounds: int, every: int, idle: int) -> list[Row
             "{:.1f}",
             more=f" ({min(empty)} to {max(empty)})",
         ),
-        shown(f"events of a pen per round until final, mean of {rounds}", f"{pen / rounds:.1f}"),
+        shown(
+            f"events of an aggregator per round until final, mean of {rounds}",
+            f"{aggregator / rounds:.1f}",
+        ),
     ]
 
 
-async def _pen(client: Client) -> list[HistoryEvent]:
+async def _aggregator(client: Client) -> list[HistoryEvent]:
     return await history(client, aggregator_workflow_id(str(TARGET)))
 
 

@@ -1,4 +1,4 @@
-"""The place where it is measured how late anchors start: spread over the period, and all in the same instant."""
+"""Measures how late anchors start: spread over the period, and all in the same instant."""
 
 import asyncio
 from collections.abc import Sequence

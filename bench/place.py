@@ -1,4 +1,4 @@
-"""The place where a benchmark finds the real parts: Temporal in memory, a chain with 1 s blocks, worker processes."""
+"""Brings up the real parts for a benchmark: Temporal in memory, a chain with 1 s blocks, worker processes."""
 
 import asyncio
 import hashlib
@@ -31,7 +31,7 @@ from vaultmesh.domain.names import (
     aggregator_workflow_id,
     namespace_workflow_id,
 )
-from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
 from vaultmesh.domain.receipts.receipt import receipt_path
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
@@ -154,7 +154,7 @@ class Place:
             name, phase = one
             await client.start_workflow(
                 NAMESPACE_WORKFLOW,
-                ClockInput(configuration=_configuration(name, every, phase)),
+                NamespaceInput(configuration=_configuration(name, every, phase)),
                 id=namespace_workflow_id(name),
                 task_queue=SCHEDULER_QUEUE,
             )
@@ -178,17 +178,17 @@ class Place:
 
         return await for_each(names, ask)
 
-    async def pen(self, client: Client) -> AggregatorView:
-        """Return the `status` of the target's pen."""
-        pen = client.get_workflow_handle(aggregator_workflow_id(str(TARGET)))
-        view: AggregatorView = await pen.query(STATUS, result_type=AggregatorView)
+    async def aggregator(self, client: Client) -> AggregatorView:
+        """Return the `status` of the target's aggregator."""
+        aggregator = client.get_workflow_handle(aggregator_workflow_id(str(TARGET)))
+        view: AggregatorView = await aggregator.query(STATUS, result_type=AggregatorView)
         return view
 
     async def until_final(self, client: Client) -> None:
         """Wait until no round is watched any more."""
 
         async def done() -> bool:
-            view = await self.pen(client)
+            view = await self.aggregator(client)
             return not view.rounds and not view.waiting
 
         await until(done, "every round to become final", 60.0)

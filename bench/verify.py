@@ -1,4 +1,4 @@
-"""The place where it is measured how long one proof takes to be read and followed: in a tree, and in each ledger."""
+"""Measures how long one proof takes to be read and followed: in a tree, and in each ledger."""
 
 import secrets
 import time

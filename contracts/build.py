@@ -1,4 +1,4 @@
-"""The place where the contract is compiled, always to the same bytes.
+"""Compiles the contract, always to the same bytes.
 
 1. The compiler is pinned, and so is all that enters the code: EVM version, optimizer, no metadata at its end.
 2. Nothing is written that `contracts.check` finds a problem with.

@@ -1,4 +1,4 @@
-"""The place where the committed contract artifact is checked, without a compiler.
+"""Checks the committed contract artifact without a compiler.
 
 1. The artifact names the SHA-256 of the source that it was compiled from: an edit of the source alone shows.
 2. Its selectors are those of its ABI, and the entry point and log entry are the ones that receipts and verifiers know.

@@ -1,4 +1,4 @@
-"""The place where a local EVM chain runs: anvil, with blocks by the clock or by hand.
+"""Runs a local EVM chain: anvil, with blocks by the clock or by hand.
 
 What a chain with a state file keeps (measured with anvil 1.7.1):
 

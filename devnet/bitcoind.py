@@ -1,4 +1,4 @@
-"""The place where a local Bitcoin network runs: one bitcoind on regtest, with blocks by the clock or by hand.
+"""Runs a local Bitcoin network: one bitcoind on regtest, with blocks by the clock or by hand.
 
 1. The wallet `anchors` holds a few old rewards; later rewards go to a script that anybody may spend, so that the
    wallet does not grow with the chain. It is created at the first start and loaded at each one.
@@ -124,7 +124,7 @@ class Bitcoind(Part):
     @override
     def launch(self) -> None:
         require_free(self.port, self.name)
-        self._end_clock()
+        self._end_namespace()
         super().launch()
         if self.block_seconds is not None:
             self._ended = threading.Event()
@@ -134,14 +134,14 @@ class Bitcoind(Part):
 
     @override
     def stop(self) -> None:
-        self._end_clock()
+        self._end_namespace()
         super().stop()
 
     @override
     def kill(self) -> None:
         self._ended.set()
         super().kill()
-        self._end_clock()
+        self._end_namespace()
 
     @property
     def part(self) -> Part:
@@ -216,7 +216,7 @@ class Bitcoind(Part):
                     self._asking("generatetodescriptor", 1, _anybody())
                     self.save()
 
-    def _end_clock(self) -> None:
+    def _end_namespace(self) -> None:
         self._ended.set()
         if self._mining is not None and self._mining is not threading.current_thread():
             self._mining.join(_READY_CALL_SECONDS)

@@ -1,4 +1,4 @@
-"""The place where bitcoind comes from: Debian's archive, unpacked beside its own libraries; nothing is installed.
+"""Fetches bitcoind from Debian's archive and unpacks it beside its own libraries; nothing is installed.
 
 1. Debian's stable releases have no bitcoind, so the package is that of the suite `SUITE`, built against a newer C
    library than the host's. It runs with that library and its loader, which lie beside it.

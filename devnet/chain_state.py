@@ -1,4 +1,4 @@
-"""The place where a local chain's blocks outlive its node.
+"""Lets a local chain's blocks outlive its node.
 
 1. anvil writes its whole state each second, over the last one: killed while it writes, it leaves half a file.
 2. So it writes through a link, and after a write the link is turned to the other one of two files: at any time at most

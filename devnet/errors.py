@@ -1,4 +1,4 @@
-"""The place where what goes wrong with local parts gets its one clear line."""
+"""Gives what goes wrong with local parts its one clear line."""
 
 
 class PartError(Exception):

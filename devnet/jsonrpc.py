@@ -1,4 +1,4 @@
-"""The place where a JSON-RPC node is asked directly, with nothing of the product in between."""
+"""Asks a JSON-RPC node directly, with nothing of the product in between."""
 
 import itertools
 import json

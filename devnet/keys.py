@@ -1,4 +1,4 @@
-"""The place where the private keys of a local network are made: afresh for each, and readable by their owner only."""
+"""Makes the private keys of a local network: afresh for each, and readable by their owner only."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""The place where a program is tied to the life of the process that started it (Linux).
+"""Ties a program to the life of the process that started it (Linux).
 
 Run as a script, by its path: `lifeline.py SIGNAL PARENT PROGRAM ARGUMENT…`. It asks the kernel for SIGNAL when its
 parent dies, and then becomes PROGRAM, under the same process id. Doing this in a program of its own, and not between

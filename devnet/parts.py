@@ -1,4 +1,4 @@
-"""The place where all programs of local parts are listed; `python -m devnet.parts fetch` gets them beforehand.
+"""Lists all programs of local parts; `python -m devnet.parts fetch` gets them beforehand.
 
 A new part is one file of its own and one line here.
 """

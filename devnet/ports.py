@@ -1,4 +1,4 @@
-"""The place where free loopback ports are found."""
+"""Finds free loopback ports."""
 
 import socket
 from contextlib import ExitStack

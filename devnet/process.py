@@ -1,4 +1,4 @@
-"""The place where a local part runs as its own process, and ends with us.
+"""Runs a local part as its own process, which ends with us.
 
 1. A part leads a session of its own: Ctrl-C in a terminal reaches us alone, and we stop parts in order.
 2. When we die, however we die, the kernel ends it (Linux; see `devnet.lifeline`).

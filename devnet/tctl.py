@@ -1,4 +1,4 @@
-"""The place where `tctl` comes from, the old command-line client that operators still use."""
+"""Builds `tctl`, the old command-line client that operators still use."""
 
 import shutil
 from pathlib import Path

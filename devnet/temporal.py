@@ -1,4 +1,4 @@
-"""The place where a local Temporal server runs: the real one, with its Web UI, on SQLite or in memory.
+"""Runs a local Temporal server: the real one, with its Web UI, on SQLite or in memory.
 
 With a database file it survives `kill -9`, though not a power cut: SQLite then writes ahead and does not wait for the
 disk at each commit, which makes it about as fast as in memory. Nothing but the Temporal namespace `default` exists

@@ -1,4 +1,4 @@
-"""The place where the time-skipping Temporal test server comes from: days pass in milliseconds on it."""
+"""Fetches the time-skipping Temporal test server: days pass in milliseconds on it."""
 
 from pathlib import Path
 

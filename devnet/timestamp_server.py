@@ -1,4 +1,4 @@
-"""The place where a second time-stamp authority runs: sigstore's, a program that shares nothing with openssl's.
+"""Runs a second time-stamp authority: sigstore's, a program that shares nothing with openssl's.
 
 1. It makes root, intermediate and leaf in memory at each start, so that each start has a root of its own.
 2. It also binds port 2112 of every address, whatever it is told: one of them runs on a machine at a time. That is

@@ -1,4 +1,4 @@
-"""The place where a local time-stamp authority runs: openssl's own, behind HTTP, with a root of its own.
+"""Runs a local time-stamp authority: openssl's own, behind HTTP, with a root of its own.
 
 1. Root, leaf and configuration are made once, in the folder's `tsa`; private keys lie in `keys` (0600), nowhere else.
 2. What an earlier run made is used again: tokens of then and now lead to the same root.

@@ -1,4 +1,4 @@
-"""The place where the local time-stamp authority answers: a program of its own, one reply of openssl's per POST.
+"""Answers as the local time-stamp authority: a program of its own, one reply of openssl's per POST.
 
 Run with `python devnet/tsa_server.py --folder F --port P`. Replies are made one at a time: the file with the last
 serial number is not safe for two. With `--faults`, `POST /fault` makes the next replies go wrong (`FAULTS`).

@@ -1,4 +1,4 @@
-"""The place where the tables of the README come from: each is made from the code that it describes.
+"""Makes the tables of the README from the code that each describes.
 
 `python -m docs.tables` writes them between their markers, `python -m docs.tables --check` only compares.
 """
@@ -40,8 +40,8 @@ MEANING = {
         "`out/state/scheduler.json`",
         "state file of the earlier scheduler; only read, for `register --import-state`",
     ),
-    "VMSH_BASE_BACKOFF": ("", "seconds; the ladder's base"),
-    "VMSH_MAX_BACKOFF": ("", "level at which the ladder ends"),
+    "VMSH_BASE_BACKOFF": ("", "seconds; the backoff's base"),
+    "VMSH_MAX_BACKOFF": ("", "level at which the backoff ends"),
     "METRICS_PORT": ("", "port of `/metrics`, `/health`, `/livez`, `/readyz`"),
     "API_PORT": ("", "reserved for the job API; nothing listens there yet"),
     "METRICS_PREFIX": ("", "first part of every metric's name; `vmsh` gives the earlier names"),
@@ -97,7 +97,7 @@ def variables_read() -> list[str]:
 def failure_table() -> str:
     """Return the table of failures: what they cover, how long they wait, what an operator does."""
     rows = (
-        (kind.value, f"{WEIGHT[kind]:g}", _ladder(kind), COVERS[kind], ADVICE[kind])
+        (kind.value, f"{WEIGHT[kind]:g}", _backoff_of(kind), COVERS[kind], ADVICE[kind])
         for kind in FailureKind
     )
     return _table(("kind", "weight", "waits, in seconds", "covers", "what to do"), rows)
@@ -108,7 +108,7 @@ def environment_table() -> str:
     return _table(("variable", "default", "meaning"), _environment_rows())
 
 
-def _ladder(kind: FailureKind) -> str:
+def _backoff_of(kind: FailureKind) -> str:
     backoff = Backoff()
     delays = (backoff.delay(failures, kind) for failures in range(1, backoff.cap + 1))
     return ", ".join(f"{delay / timedelta(seconds=1):.0f}" for delay in delays)

@@ -1,4 +1,4 @@
-"""The place where generated tests get their rules: the same examples in every run, and none fails for being slow."""
+"""Gives generated tests their rules: the same examples in every run, and none fails for being slow."""
 
 from hypothesis import settings
 

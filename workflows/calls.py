@@ -1,4 +1,4 @@
-"""The place where a pen's workflow calls an activity, and where its failure gets a kind."""
+"""Calls an activity for an aggregator's workflow, and gives its failure a kind."""
 
 from typing import TypeVar
 
@@ -38,7 +38,7 @@ def failure_of(error: ActivityError, name: str) -> StepFailed:
 async def call(
     port: Port[TakesT, GivesT], given: TakesT, policy: ActivityOptions, summary: str
 ) -> GivesT:
-    """Run an activity of the pen.
+    """Run an activity of the aggregator.
 
     Raises:
         StepFailed: it reported a failure, or no worker finished it in time.

@@ -1,4 +1,4 @@
-"""The place where every activity call gets its time-outs and retry policy, each with its reason."""
+"""Gives every activity call its time-outs and retry policy, each with its reason."""
 
 from datetime import timedelta
 from typing import TypedDict
@@ -29,7 +29,7 @@ GOLDEN = RetryPolicy(
     backoff_coefficient=GOLDEN_RATIO,
     maximum_interval=timedelta(seconds=145.2),
 )
-"""The ladder for base 5 s and cap 7, as the fallback where a failure brings no delay of its own; never gives up."""
+"""The backoff for base 5 s and cap 7, as the fallback where a failure brings no delay of its own; never gives up."""
 
 ONLY_TIMEOUTS = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10)
@@ -62,7 +62,7 @@ OBSERVE_WITH_WAITERS: ActivityOptions = {
     "retry_policy": ONLY_TIMEOUTS,
     "cancellation_type": ActivityCancellationType.TRY_CANCEL,
 }
-"""While somebody waits for inclusion, a failure comes back to the pen, which reports it."""
+"""While somebody waits for inclusion, a failure comes back to the aggregator, which reports it."""
 
 OBSERVE_ALONE: ActivityOptions = {
     "task_queue": ANCHORS_QUEUE,
@@ -79,7 +79,7 @@ RECORD: ActivityOptions = {
     "heartbeat_timeout": HEARTBEAT,
     "retry_policy": GOLDEN,
 }
-"""Retried for ever: a receipt store that fails never stops the pen."""
+"""Retried for ever: a receipt store that fails never stops the aggregator."""
 
 RECOVER: ActivityOptions = {
     "task_queue": ANCHORS_QUEUE,
@@ -87,7 +87,7 @@ RECOVER: ActivityOptions = {
     "heartbeat_timeout": HEARTBEAT,
     "retry_policy": ONLY_TIMEOUTS,
 }
-"""Nothing is reserved before it has succeeded; the pen tries again on its ladder."""
+"""Nothing is reserved before it has succeeded; the aggregator tries again on its backoff."""
 
 RESOLVE: ActivityOptions = {
     "task_queue": ANCHORS_QUEUE,
@@ -97,7 +97,7 @@ RESOLVE: ActivityOptions = {
 }
 """An operator waits: after three lost workers the command fails, and may be given again."""
 
-TELL: ActivityOptions = {
+REPLY: ActivityOptions = {
     "task_queue": ANCHORS_QUEUE,
     "start_to_close_timeout": timedelta(minutes=1),
     "heartbeat_timeout": HEARTBEAT,
@@ -113,7 +113,7 @@ ASK_AGAIN: ActivityOptions = {
         initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10)
     ),
 }
-"""Sends a signal on behalf of a clock; given up after two minutes, since the request itself is retried anyway."""
+"""Sends a signal on behalf of a namespace; given up after two minutes, since the request itself is retried anyway."""
 
 
 def anchor(attempt: timedelta) -> ActivityOptions:

@@ -1,4 +1,4 @@
-"""The place where workflows name the activities they call: name, input and result, and nothing of how it is done."""
+"""Names the activities that workflows call: name, input and result, and nothing of how it is done."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar

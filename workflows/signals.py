@@ -1,4 +1,4 @@
-"""The place where the raw arguments of a signal or update become JSON values, or one clear refusal."""
+"""Reads the raw arguments of a signal or update as JSON values, or as one clear refusal."""
 
 from collections.abc import Sequence
 

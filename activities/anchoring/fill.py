@@ -1,4 +1,4 @@
-"""The place where a gap below a round of ours is filled with transactions that commit to nothing (E4).
+"""Fills a gap below a round of ours with transactions that commit to nothing (E4).
 
 1. Only sequences that the ledger counts as free, and that no reservation of ours has, are filled; the lowest first.
 2. What was signed is stored before it is sent, and only stored bytes are sent: asking again sends the same ones.
@@ -11,7 +11,7 @@ from temporalio import activity
 
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
-from activities.failures import decided_by_the_pen
+from activities.failures import decided_by_the_aggregator
 from vaultmesh.domain.aggregator.ledger_messages import Reservation, SignedCandidate, Terms
 from vaultmesh.domain.aggregator.messages import Fill, Filled
 from vaultmesh.domain.rounds.manifest import Candidate
@@ -34,7 +34,7 @@ class Filling:
     @activity.defn(name="fill")
     async def fill(self, order: Fill) -> Filled:
         """Fill the gap below a round; may be repeated at will."""
-        with decided_by_the_pen():
+        with decided_by_the_aggregator():
             anchoring = await self._targets.open(order.target)
             free = await free_sequences(self._files, anchoring, order.target, order.reservation)
             files = self._fillers(order)

@@ -1,4 +1,4 @@
-"""The place where a target's open rounds are watched: looks at the ledger until something differs from what is known."""
+"""Observes a target's open rounds: looks at the ledger until something differs from what is known."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from temporalio import activity
 
 from activities.anchoring.reopen import Reopening
 from activities.anchoring.targets import Targets
-from activities.failures import decided_by_the_pen, retried
+from activities.failures import decided_by_the_aggregator, retried
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, WatchedRound, refutes
 from vaultmesh.domain.aggregator.messages import Observe, Observed
 
@@ -16,7 +16,7 @@ LONGEST_WATCH_SECONDS = 3_600.0
 """An hour: then the watch ends without news and is started again, three events later."""
 
 
-class Watching:
+class Observing:
     """Adapter of the port `observe`."""
 
     def __init__(self, targets: Targets, closed: Reopening) -> None:
@@ -29,7 +29,7 @@ class Watching:
         """Return the views that differ from what the order says; idempotent, since it only looks."""
         waited_for = any(row.state is not RoundState.INCLUDED for row in order.rounds)
         rows, views = order.rounds, list[RoundView]()
-        with decided_by_the_pen() if waited_for else retried():
+        with decided_by_the_aggregator() if waited_for else retried():
             started = time.monotonic()
             while time.monotonic() - started < LONGEST_WATCH_SECONDS:
                 anchoring = await self._targets.open(order.target)

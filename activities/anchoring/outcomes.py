@@ -1,4 +1,4 @@
-"""The place where receipts become the answer to a request."""
+"""Turns receipts into the answer to a request."""
 
 from collections.abc import Sequence
 

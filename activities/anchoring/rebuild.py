@@ -1,4 +1,4 @@
-"""The place where it is found out which closed rounds hold batches whose receipts are gone (X11)."""
+"""Finds closed rounds that hold batches whose receipts are gone (X11)."""
 
 from collections.abc import Iterable
 

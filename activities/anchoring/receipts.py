@@ -1,4 +1,4 @@
-"""The place where an anchor receipt is composed from a round's manifest, the ledger's view and the target's evidence."""
+"""Composes an anchor receipt from a round's manifest, the ledger's view and the target's evidence."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,9 +12,9 @@ from vaultmesh.domain.receipts.receipt import (
     ReceiptMetadata,
     Status,
 )
+from vaultmesh.domain.rounds.late_joiners import LateJoiner
 from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import Manifest, RoundRequest, aggregation_evidence
-from vaultmesh.domain.rounds.riders import Rider
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.ledgers.driver import Evidence
 from vaultmesh.process.version import VERIFIER
@@ -34,9 +34,9 @@ class Entry:
     """Whether the manifest does not name it."""
 
     @property
-    def rider(self) -> Rider:
-        """Return it as what the round's folder keeps of a rider."""
-        return Rider(
+    def late_joiner(self) -> LateJoiner:
+        """Return it as what the round's folder keeps of a late joiner."""
+        return LateJoiner(
             namespace=self.request.namespace,
             cadence=self.request.cadence,
             slot=self.request.slot,

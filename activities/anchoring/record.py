@@ -1,4 +1,4 @@
-"""The place where receipts follow what the ledger shows of a round, and where the waiting clocks are answered.
+"""Writes receipts as the ledger shows a round, and answers the namespaces that wait for them.
 
 1. A receipt is written at inclusion, never before; each change of state carries a higher revision (X9).
 2. A round is closed once every receipt of it is final, or once another round holds all its leaves.
@@ -101,7 +101,7 @@ class Recording:
         try:
             return rounds.read_manifest(order.round_id)
         except InvalidValue:
-            self._files.damaged(order.target).look([*order.waiting, *order.riders])
+            self._files.damaged(order.target).look([*order.waiting, *order.late_joiners])
             return rounds.read_manifest(order.round_id)
 
     def _reopened(self, order: Record, done: Done) -> bool:
@@ -127,13 +127,13 @@ class Recording:
     async def _write_others_again(self, order: Record) -> list[str]:
         """One slot brings back what years of slots wrote; what can't be had now is missed again at the next one."""
         ends = time.monotonic() + OTHERS_SECONDS
-        asking = [*order.waiting, *order.riders]
+        asking = [*order.waiting, *order.late_joiners]
         others = await asyncio.to_thread(closed_rounds, self._files, order.target, asking)
         reopened: list[str] = []
         for round_id in others:
             if time.monotonic() > ends:
                 break
-            changes = {"round_id": round_id, "waiting": [], "riders": asking}
+            changes = {"round_id": round_id, "waiting": [], "late_joiners": asking}
             try:
                 done = await self._write_included(order.model_copy(update=changes))
                 reopened += done.reopened
@@ -143,7 +143,7 @@ class Recording:
         return reopened
 
     async def _tell_stuck(self, order: Record, done: Done) -> None:
-        """Tell the clocks of requests whose receipts can't be written."""
+        """Tell the namespaces of requests whose receipts can't be written."""
         attempt = order.tries * ATTEMPTS + activity.info().attempt
         for one in order.waiting:
             if (failure := done.failed.get(one.namespace)) is not None:
@@ -153,7 +153,7 @@ class Recording:
         """Look again when this is not the first try: the ledger may show something else by now.
 
         Raises:
-            ApplicationError: it shows no inclusion any more; given back at once, since the pen will say what to write.
+            ApplicationError: it shows no inclusion any more; given back at once, since the aggregator will say what to write.
         """
         if activity.info().attempt == 1:
             return ordered
@@ -234,8 +234,8 @@ class Recording:
                 self._files.rounds(order.target).closed_revision(order.round_id) or order.revision
             )
         every = list(entries(self._files, order, manifest, least_depth))
-        riders = [entry.rider for entry in every if entry.rides]
-        self._files.rounds(order.target).add_riders(order.round_id, riders)
+        late_joiners = [entry.late_joiner for entry in every if entry.rides]
+        self._files.rounds(order.target).add_late_joiners(order.round_id, late_joiners)
         for entry in every:
             if order.state is RecordState.CLOSED and (kept := self._kept(order, entry)):
                 done.receipts.append(kept)

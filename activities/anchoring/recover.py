@@ -1,4 +1,4 @@
-"""The place where a pen without a past learns what the storage knows of its target: open rounds, highest reservation.
+"""Reads what the storage knows of a target, for an aggregator without a past: open rounds, highest reservation.
 
 `out/rounds` is evidence: what was signed lies there before it was broadcast, so nothing is ever signed beside it.
 """
@@ -11,14 +11,14 @@ from temporalio import activity
 from activities.anchoring.provider_memory import forgotten
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
-from activities.failures import decided_by_the_pen
+from activities.failures import decided_by_the_aggregator
 from vaultmesh.domain.aggregator.ledger_messages import Reservation, SignedCandidate
 from vaultmesh.domain.aggregator.messages import Recover, Recovered, RecoveredRound, SealedRound
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, Status
+from vaultmesh.domain.rounds.late_joiners import LateJoiners
 from vaultmesh.domain.rounds.manifest import Candidate, Manifest, RoundOutcome
-from vaultmesh.domain.rounds.riders import Riders
 from vaultmesh.domain.target import Target
 
 
@@ -33,11 +33,13 @@ class Recovery:
     @activity.defn(name="recover")
     async def recover(self, order: Recover) -> Recovered:
         """Read a target's open rounds, and those that the order opens again; store what an operator adopted. Idempotent."""
-        with decided_by_the_pen():
+        with decided_by_the_aggregator():
             anchoring = await self._targets.open(order.target)
             found = await asyncio.to_thread(self._recover, order)
             problems = [*found.problems, *await forgotten(self._files, order.target, anchoring)]
-        return found.model_copy(update={"settings": anchoring.pen_settings, "problems": problems})
+        return found.model_copy(
+            update={"settings": anchoring.aggregator_settings, "problems": problems}
+        )
 
     def _recover(self, order: Recover) -> Recovered:
         target = order.target
@@ -55,9 +57,9 @@ class Recovery:
         revisions = [rounds.highest_revision()]
         for round_id in rounds.open_rounds():
             rounds.complete_adoptions(round_id)
-            riders = self._stored_riders(target, round_id)
-            receipts = self._receipts(target, rounds.read_manifest(round_id), riders)
-            recovered.append(self._round(target, round_id, riders, receipts))
+            late_joiners = self._stored_late_joiners(target, round_id)
+            receipts = self._receipts(target, rounds.read_manifest(round_id), late_joiners)
+            recovered.append(self._round(target, round_id, late_joiners, receipts))
             revisions.extend(one.metadata.revision for one in receipts)
         newest = rounds.newest_reservation()
         return Recovered(
@@ -76,14 +78,14 @@ class Recovery:
                 rounds.reopen(round_id)
 
     def _round(
-        self, target: Target, round_id: str, stored: Riders, receipts: Sequence[AnchorReceipt]
+        self, target: Target, round_id: str, stored: LateJoiners, receipts: Sequence[AnchorReceipt]
     ) -> RecoveredRound:
         rounds = self._files.rounds(target)
         manifest, candidates = rounds.read_manifest(round_id), rounds.candidates(round_id)
         newest = candidates[-1].reservation
         current = [one for one in candidates if one.reservation == newest]
-        riders = _riders(stored)
-        depths = {*manifest.required_depths, *(one.required_depth for one in riders)}
+        late_joiners = _late_joiners(stored)
+        depths = {*manifest.required_depths, *(one.required_depth for one in late_joiners)}
         claims = [
             one.block_number
             for one in receipts
@@ -100,28 +102,33 @@ class Recovery:
             ),
             reservation=Reservation.model_validate(newest),
             candidates=[_signed(one) for one in current],
-            riders=riders,
+            late_joiners=late_joiners,
             claimed_block=max(claims, default=0) or None,
             lost=rounds.is_given_up(round_id, newest),
         )
 
-    def _stored_riders(self, target: Target, round_id: str) -> Riders:
-        """Return a round's riders; none if they can't be read: what is signed must go on all the same.
+    def _stored_late_joiners(self, target: Target, round_id: str) -> LateJoiners:
+        """Return a round's late joiners; none if they can't be read: what is signed must go on all the same.
 
         `record` refuses the round until they can, and says where.
         """
         try:
-            return self._files.rounds(target).riders(round_id)
+            return self._files.rounds(target).late_joiners(round_id)
         except InvalidValue:
-            return Riders()
+            return LateJoiners()
 
-    def _receipts(self, target: Target, manifest: Manifest, stored: Riders) -> list[AnchorReceipt]:
-        """Return the receipts of a round's batches and of its riders', also those that name an earlier round.
+    def _receipts(
+        self, target: Target, manifest: Manifest, stored: LateJoiners
+    ) -> list[AnchorReceipt]:
+        """Return the receipts of a round's batches and of its late joiners', also those that name an earlier round.
 
         Their revision counts as well: what is written next must be newer.
         """
         batches = dict.fromkeys(
-            [*(one.batch_id for one in manifest.leaves), *(one.batch_id for one in stored.riders)]
+            [
+                *(one.batch_id for one in manifest.leaves),
+                *(one.batch_id for one in stored.late_joiners),
+            ]
         )
         return [
             receipt
@@ -130,7 +137,7 @@ class Recovery:
         ]
 
 
-def _riders(stored: Riders) -> list[AnchorRequest]:
+def _late_joiners(stored: LateJoiners) -> list[AnchorRequest]:
     """Return the requests of whoever has receipts of a round without being named in its manifest."""
     requests = (
         AnchorRequest(
@@ -139,7 +146,7 @@ def _riders(stored: Riders) -> list[AnchorRequest]:
             slot=one.slot,
             required_depth=one.required_depth,
         )
-        for one in stored.riders
+        for one in stored.late_joiners
     )
     return list({request.id: request for request in requests}.values())
 

@@ -1,4 +1,4 @@
-"""The place where closed rounds are opened again whose block has left the chain after all, beyond finality (E4, E8).
+"""Opens closed rounds again whose block has left the chain after all, beyond finality (E4, E8).
 
 1. The newest closed round is asked about: the hash at its block's height. While that is another one, the round before
    it is asked about too; the first one whose block stands ends the walk.

@@ -1,4 +1,4 @@
-"""The place where waiting `anchor` activities are answered: by workflow id and activity id, never by task token.
+"""Answers waiting `anchor` activities by workflow id and activity id, never by task token.
 
 A token goes stale with every retry, time-out and continue-as-new. NOT_FOUND means that nobody asks at the moment: the
 receipt remains the answer.
@@ -14,7 +14,7 @@ from temporalio.client import AsyncActivityCancelledError, AsyncActivityHandle, 
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.failures import ladder
+from activities.failures import backoff_of
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import (
     AnchorOutcome,
@@ -80,11 +80,11 @@ class Answers:
         )
 
     async def fail(self, report: ReportFailure) -> None:
-        """Fail each request with its own place on the ladder, and tell its clock."""
+        """Fail each request with its own place on the backoff, and tell its workflow."""
         await asyncio.gather(*(self._fail(report, request) for request in report.requests))
 
     async def _fail(self, report: ReportFailure, request: AnchorRequest) -> None:
-        delay = ladder(report.backoff).delay(request.failures, report.kind)
+        delay = backoff_of(report.backoff).delay(request.failures, report.kind)
         error = ApplicationError(report.message, type=report.kind.value, next_retry_delay=delay)
         async with self._at_once:
             try:
@@ -118,8 +118,8 @@ class Answers:
         message: str,
         backoff: BackoffSettings,
     ) -> None:
-        """Tell a request's clock of a failure; a clock that is gone needs no telling."""
-        delay = ladder(backoff).delay(failures, kind)
+        """Tell a request's namespace of a failure; a namespace that is gone needs no telling."""
+        delay = backoff_of(backoff).delay(failures, kind)
         note = failure_note(request, failures, kind, message, at=datetime.now(UTC), delay=delay)
         try:
             await self._client.get_workflow_handle(namespace_workflow_id(request.namespace)).signal(

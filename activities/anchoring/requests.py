@@ -14,9 +14,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.anchoring.outcomes import outcome_of
 from activities.anchoring.replies import Answers
-from activities.anchoring.signals import Collector, call_pen
+from activities.anchoring.signals import Collector, signal_aggregator
 from activities.anchoring.stores import Files
-from activities.failures import decided_by_the_pen, kind_of, ladder
+from activities.failures import backoff_of, decided_by_the_aggregator, kind_of
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError, NetworkFailure
 from vaultmesh.domain.messages import (
@@ -134,13 +134,13 @@ class Requests:
         activity.heartbeat(failures)
         self._answers.metrics.failed(ask.request, ask.target, kind)
         await self._answers.note(ask.request, failures, kind, str(error), ask.backoff)
-        delay = ladder(ask.backoff).delay(failures, kind)
+        delay = backoff_of(ask.backoff).delay(failures, kind)
         raise ApplicationError(str(error), type=kind.value, next_retry_delay=delay) from error
 
     @activity.defn(name="ask_again")
     async def ask_again(self, ask: AnchorAsk) -> Nothing:
         """Look at once for a request in flight, and send it once more or end it; idempotent by the request id."""
-        with decided_by_the_pen():
+        with decided_by_the_aggregator():
             look = await self._look(ask, asked_before=True)
             if look.outcome is None:
                 await self._send(ask, ask.request.failures, look.root_id)
@@ -150,9 +150,9 @@ class Requests:
 
     @activity.defn(name="withdraw")
     async def withdraw(self, ask: AnchorAsk) -> Nothing:
-        """Ask a target's pen to take a request back unless it is in a round; idempotent by the request id."""
-        with decided_by_the_pen():
-            await call_pen(
+        """Ask a target's aggregator to take a request back unless it is in a round; idempotent by the request id."""
+        with decided_by_the_aggregator():
+            await signal_aggregator(
                 self._client,
                 ask.target,
                 WITHDRAW,

@@ -16,7 +16,7 @@ from temporalio import activity
 
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
-from activities.failures import decided_by_the_pen
+from activities.failures import decided_by_the_aggregator
 from vaultmesh.domain.aggregator.decisions import Decision, Resolved
 from vaultmesh.domain.aggregator.ledger_messages import Reservation
 from vaultmesh.domain.aggregator.messages import Resolution, Resolve
@@ -40,7 +40,7 @@ class Resolving:
     @activity.defn(name="resolve")
     async def resolve(self, order: Resolve) -> Resolution:
         """Write one decision; idempotent by round, decision and reservation."""
-        with decided_by_the_pen():
+        with decided_by_the_aggregator():
             if not _ROUND_ID.fullmatch(order.round_id):
                 message = f"{order.round_id!r} is no round: write the {ROUND_ID_DIGITS} hex digits that status shows"
                 raise InvalidValue(message)

@@ -1,6 +1,6 @@
-"""The place where it is made sure that rounds are watched: a pen that does not run is started.
+"""Starts an aggregator that does not run while rounds of its target are open.
 
-Receipts become final also when no batch is owed, and after somebody terminated the pen. Where no round is open, nobody
+Receipts become final also when no batch is owed, and after somebody terminated the aggregator. Where no round is open, nobody
 else looks whether the newest closed one is still in the ledger: then it is done here.
 """
 
@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from activities.anchoring.reopen import Reopening
-from activities.anchoring.signals import call_pen, start_pen
+from activities.anchoring.signals import signal_aggregator, start_aggregator
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
 from vaultmesh.domain.errors import InvalidValue
@@ -25,11 +25,11 @@ PERIOD_SECONDS = 30.0
 _LOG = logging.getLogger(__name__)
 
 
-class Lookout:
+class ResumeRounds:
     """Looks for targets with open rounds, at start and every 30 seconds."""
 
     def __init__(self, client: Client, files: Files, targets: Targets, settings: Settings) -> None:
-        """Start pens through a client; look at closed rounds through the opened targets."""
+        """Start aggregators through a client; look at closed rounds through the opened targets."""
         self._client = client
         self._files = files
         self._opened = targets
@@ -43,7 +43,7 @@ class Lookout:
             try:
                 await asyncio.to_thread(self._report_damage)
                 for target in await asyncio.to_thread(self.targets_with_open_rounds):
-                    await start_pen(
+                    await start_aggregator(
                         self._client,
                         target,
                         backoff=self._settings.backoff,
@@ -53,11 +53,11 @@ class Lookout:
             except (NetworkFailure, InvalidValue) as failure:
                 _LOG.warning("open rounds not looked for", extra={"err": str(failure)})
             except RPCError as error:
-                _LOG.warning("pen not started", extra={"err": error.message})
+                _LOG.warning("aggregator not started", extra={"err": error.message})
             await asyncio.sleep(PERIOD_SECONDS)
 
     async def _look_at_closed(self) -> None:
-        """Tell the pens of targets without open rounds which closed ones had to be opened again."""
+        """Tell the aggregators of targets without open rounds which closed ones had to be opened again."""
         for target in await asyncio.to_thread(self._targets_at_rest):
             try:
                 reopened = await self._closed.look(target, await self._opened.open(target))
@@ -65,7 +65,7 @@ class Lookout:
                 _LOG.info("closed rounds not looked at", extra={"err": str(failure)})
                 continue
             if reopened:
-                await call_pen(
+                await signal_aggregator(
                     self._client,
                     target,
                     REOPENED,

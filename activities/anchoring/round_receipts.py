@@ -1,6 +1,6 @@
-"""The place where it is said whose receipts a round gives.
+"""Lists whose receipts a round gives.
 
-One for each namespace, batch and target: for the requests that the manifest names, for the riders that
+One for each namespace, batch and target: for the requests that the manifest names, for the late joiners that
 the round's folder names, then for new ones.
 """
 
@@ -21,7 +21,7 @@ Part = tuple[int, Leaf, RoundRequest]
 def entries(
     files: Files, order: Record, manifest: Manifest, least_depth: int = 0
 ) -> Iterator[Entry]:
-    """Yield every receipt that the round gives; riders get at least `least_depth` blocks as their required depth."""
+    """Yield every receipt that the round gives; late joiners get at least `least_depth` blocks as their required depth."""
     seen: set[tuple[str, str]] = set()
     named = ((*part, False) for part in _asked_for(manifest))
     joined = (
@@ -41,7 +41,7 @@ def _asked_for(manifest: Manifest) -> Iterator[Part]:
 
 
 def _stored(files: Files, manifest: Manifest) -> Iterator[Part]:
-    for one in files.rounds(manifest.target).riders(manifest.round_id).riders:
+    for one in files.rounds(manifest.target).late_joiners(manifest.round_id).late_joiners:
         if one.index < len(manifest.leaves):
             leaf = Leaf(one.leaf_namespace, one.batch_id, manifest.leaves[one.index].root)
             yield (
@@ -52,16 +52,18 @@ def _stored(files: Files, manifest: Manifest) -> Iterator[Part]:
 
 
 def _ridden_on(files: Files, order: Record, manifest: Manifest, least_depth: int) -> Iterator[Part]:
-    for rider in _unique((*order.riders, *order.waiting)):
-        depth = max(rider.required_depth, least_depth)
-        request = _request(rider.namespace, rider.cadence, rider.slot, depth)
-        for index, leaf in _ridden(files, rider, manifest):
+    for late_joiner in _unique((*order.late_joiners, *order.waiting)):
+        depth = max(late_joiner.required_depth, least_depth)
+        request = _request(late_joiner.namespace, late_joiner.cadence, late_joiner.slot, depth)
+        for index, leaf in _ridden(files, late_joiner, manifest):
             yield index, leaf, request
 
 
-def _ridden(files: Files, rider: AnchorRequest, manifest: Manifest) -> Iterator[tuple[int, Leaf]]:
-    """Yield the batches of a rider's namespace that the round commits to."""
-    for ref in files.owned(rider.namespace, rider.batches):
+def _ridden(
+    files: Files, late_joiner: AnchorRequest, manifest: Manifest
+) -> Iterator[tuple[int, Leaf]]:
+    """Yield the batches of a late joiner's namespace that the round commits to."""
+    for ref in files.owned(late_joiner.namespace, late_joiner.batches):
         leaf = Leaf(ref.leaf_namespace, ref.batch_id, ref.root)
         if leaf in manifest.positions:
             yield manifest.positions[leaf], leaf

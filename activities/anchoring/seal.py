@@ -1,4 +1,4 @@
-"""The place where it is decided what goes into a round: every owed batch of every request, once, and nothing twice.
+"""Decides what goes into a round: every owed batch of every request, once, and nothing twice.
 
 1. A leaf that an open round holds rides with it; one that a closed round holds gets its receipt from there (X11).
 2. A root that our own direct commitment holds is not committed again.
@@ -16,7 +16,7 @@ from temporalio import activity
 from activities.anchoring.provider_memory import forgotten
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
-from activities.failures import decided_by_the_pen
+from activities.failures import decided_by_the_aggregator
 from vaultmesh.domain.aggregator.messages import Refusal, RoundRequests, Seal, Sealed, SealedRound
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
@@ -40,7 +40,7 @@ class Sealing:
     @activity.defn(name="seal")
     async def seal(self, order: Seal) -> Sealed:
         """Decide one round and write its manifest; a manifest that a lost result left behind means nothing."""
-        with decided_by_the_pen():
+        with decided_by_the_aggregator():
             anchoring = await self._targets.open(order.target)
             sealed = await asyncio.to_thread(_Sealer(self._files, anchoring, order).seal)
             problems = [*sealed.problems, *await forgotten(self._files, order.target, anchoring)]
@@ -60,7 +60,7 @@ class _Found:
     """Positions of the requests that owe a leaf."""
     ages: dict[Leaf, tuple[int, str]] = field(default_factory=dict)
     """What owed leaves are sorted by: oldest first, and before all others those of lost rounds, which have none."""
-    riders: dict[str, set[int]] = field(default_factory=dict)
+    late_joiners: dict[str, set[int]] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     held_back: dict[int, list[str]] = field(default_factory=dict)
     """Why batches of a request are not sealed again, although no round that can be read holds them."""
@@ -68,7 +68,7 @@ class _Found:
     def concerned(self) -> set[int]:
         """Return the requests that owe or ride."""
         positions: set[int] = set()
-        return positions.union(*self.owing.values(), *self.riders.values())
+        return positions.union(*self.owing.values(), *self.late_joiners.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class _Sealer:
         self._problems: list[str] = []
 
     def seal(self) -> Sealed:
-        """Return what the pen is to do with each request."""
+        """Return what the aggregator is to do with each request."""
         self._problems = self._damaged.look(self._order.requests)
         try:
             self._files.require_known(self._order.target, self._order.rounds)
@@ -139,7 +139,7 @@ class _Sealer:
         if leaf not in self._found.owed:
             held = self._held(leaf, ref.created_at)
             if held is not None and held.by:
-                self._found.riders.setdefault(held.by, set()).add(position)
+                self._found.late_joiners.setdefault(held.by, set()).add(position)
                 return
             if held is not None:
                 self._found.held_back.setdefault(position, []).append(held.reason)
@@ -185,7 +185,7 @@ class _Sealer:
 
     def _chosen(self) -> list[OwedLeaf]:
         """Return what goes into the round: the oldest leaves, but those that are anchored in a round that is gone."""
-        most, found = self._anchoring.pen_settings.max_leaves, self._found
+        most, found = self._anchoring.aggregator_settings.max_leaves, self._found
         oldest_first = sorted(found.owed.values(), key=lambda one: found.ages.get(one.leaf, _LOST))
         chosen: list[OwedLeaf] = []
         for one in oldest_first:
@@ -232,9 +232,9 @@ class _Sealer:
             round=self._sealed_round(manifest) if manifest else None,
             requests=sorted(mine),
             partial=sorted(partial),
-            riders=[
+            late_joiners=[
                 RoundRequests(round_id=holder, requests=sorted(positions - mine))
-                for holder, positions in found.riders.items()
+                for holder, positions in found.late_joiners.items()
                 if positions - mine
             ],
             rebuild=self._rebuild(mine),
@@ -244,7 +244,7 @@ class _Sealer:
                 for position, reason in found.refused.items()
             ],
             resealed=self._resealed(held),
-            settings=self._anchoring.pen_settings,
+            settings=self._anchoring.aggregator_settings,
             problems=self._problems,
         )
 
@@ -252,7 +252,7 @@ class _Sealer:
         """Return what is to be written again beside the new round; its recording looks for further rounds itself."""
         missing = {
             holder: positions & mine
-            for holder, positions in self._found.riders.items()
+            for holder, positions in self._found.late_joiners.items()
             if positions & mine and self._rounds.closed(holder) is not None
         }
         if not missing:

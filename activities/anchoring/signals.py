@@ -1,4 +1,4 @@
-"""The place where a worker gathers the requests of many namespaces into one signal to a target's pen."""
+"""Gathers the requests of many namespaces into one signal to a target's aggregator."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from temporalio.common import (
 )
 from temporalio.service import RPCError
 
-from vaultmesh.domain.aggregator.state import PenInput
+from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.messages import AnchorAsk, AnchorRequest, BackoffSettings
 from vaultmesh.domain.names import (
@@ -33,7 +33,7 @@ MOST_PER_SIGNAL = 500
 _TARGET = SearchAttributeKey.for_keyword(ATTRIBUTE_TARGET)
 
 
-async def call_pen(
+async def signal_aggregator(
     client: Client,
     target: Target,
     signal: str,
@@ -42,7 +42,7 @@ async def call_pen(
     backoff: BackoffSettings,
     continue_after_events: int,
 ) -> None:
-    """Signal a target's pen a list, of requests or round ids, starting it if it does not run.
+    """Signal a target's aggregator a list, of requests or round ids, starting it if it does not run.
 
     Raises:
         NetworkFailure: Temporal did not take the signal.
@@ -50,33 +50,37 @@ async def call_pen(
     try:
         await client.start_workflow(
             AGGREGATOR_WORKFLOW,
-            PenInput(target=target, backoff=backoff, continue_after_events=continue_after_events),
+            AggregatorInput(
+                target=target, backoff=backoff, continue_after_events=continue_after_events
+            ),
             id=aggregator_workflow_id(str(target)),
             task_queue=SCHEDULER_QUEUE,
             start_signal=signal,
             start_signal_args=[list(requests)],
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             search_attributes=TypedSearchAttributes([SearchAttributePair(_TARGET, str(target))]),
-            static_summary=f"pen of {target}",
+            static_summary=f"aggregator of {target}",
         )
     except RPCError as error:
-        message = f"the pen of {target} could not be signalled: {error.message}"
+        message = f"the aggregator of {target} could not be signalled: {error.message}"
         raise NetworkFailure(message) from error
 
 
-async def start_pen(
+async def start_aggregator(
     client: Client, target: Target, *, backoff: BackoffSettings, continue_after_events: int
 ) -> None:
-    """Start a target's pen unless it runs."""
+    """Start a target's aggregator unless it runs."""
     await client.start_workflow(
         AGGREGATOR_WORKFLOW,
-        PenInput(target=target, backoff=backoff, continue_after_events=continue_after_events),
+        AggregatorInput(
+            target=target, backoff=backoff, continue_after_events=continue_after_events
+        ),
         id=aggregator_workflow_id(str(target)),
         task_queue=SCHEDULER_QUEUE,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         search_attributes=TypedSearchAttributes([SearchAttributePair(_TARGET, str(target))]),
-        static_summary=f"pen of {target}",
+        static_summary=f"aggregator of {target}",
     )
 
 
@@ -90,7 +94,7 @@ class Collector:
         self._flushing: dict[Target, asyncio.Task[None]] = {}
 
     async def send(self, ask: AnchorAsk) -> None:
-        """Have a request signalled to its target's pen.
+        """Have a request signalled to its target's aggregator.
 
         Raises:
             NetworkFailure: Temporal did not take the signal.
@@ -116,7 +120,7 @@ class Collector:
     ) -> None:
         first = taken[0][0]
         try:
-            await call_pen(
+            await signal_aggregator(
                 self._client,
                 target,
                 ENQUEUE,

@@ -1,4 +1,4 @@
-"""The place where a process keeps its views of the files under the root: batches, rounds, receipts, Remembrancer."""
+"""Opens the stores below the root, once per process: batches, rounds, receipts, Remembrancer."""
 
 import secrets
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The place where a round is reserved, signed and broadcast: decide first, then act.
+"""Reserves, signs and broadcasts a round: decides first, then acts.
 
 Each step compares the storage with what its caller knows, and does nothing when the storage knows more (X11).
 """
@@ -10,7 +10,7 @@ from temporalio import activity
 from activities.anchoring.fill import free_sequences
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
-from activities.failures import decided_by_the_pen
+from activities.failures import decided_by_the_aggregator
 from vaultmesh.domain.aggregator.ledger_messages import (
     Broadcasted,
     Bumped,
@@ -37,7 +37,7 @@ class Writing:
     @activity.defn(name="reserve")
     async def reserve(self, order: Reserve) -> Reserved:
         """Decide everything the signature will cover; changes nothing anywhere."""
-        with decided_by_the_pen():
+        with decided_by_the_aggregator():
             anchoring = await self._targets.open(order.target)
             try:
                 await asyncio.to_thread(self._files.require_known, order.target, order.rounds)
@@ -96,7 +96,7 @@ class Writing:
     @activity.defn(name="sign")
     async def sign(self, order: Sign) -> Signed:
         """Sign, and store the candidate before anything is broadcast (X3); the same order gives the same bytes."""
-        with decided_by_the_pen():
+        with decided_by_the_aggregator():
             anchoring = await self._targets.open(order.target)
             candidate = await asyncio.to_thread(
                 anchoring.sign, order.reservation, order.terms, order.n
@@ -124,7 +124,7 @@ class Writing:
     @activity.defn(name="broadcast")
     async def broadcast(self, order: Broadcast) -> Broadcasted:
         """Send a stored candidate's bytes; may be repeated at will (X4)."""
-        with decided_by_the_pen():
+        with decided_by_the_aggregator():
             anchoring = await self._targets.open(order.target)
             stored = await asyncio.to_thread(
                 self._files.rounds(order.target).candidates, order.round_id
@@ -140,6 +140,6 @@ class Writing:
     @activity.defn(name="bump")
     async def bump(self, order: Bump) -> Bumped:
         """Decide a higher bid on the same reservation; changes nothing anywhere."""
-        with decided_by_the_pen():
+        with decided_by_the_aggregator():
             anchoring = await self._targets.open(order.target)
             return await anchoring.bump(order.reservation, order.highest)

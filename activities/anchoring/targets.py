@@ -1,4 +1,4 @@
-"""The place where a process keeps its opened targets: one each, opened anew when its configuration changes."""
+"""Keeps a process's open targets: one each, opened anew when its configuration changes."""
 
 import asyncio
 from pathlib import Path

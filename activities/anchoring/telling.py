@@ -1,4 +1,4 @@
-"""The place where a pen's answers and failure reports go out to the clocks."""
+"""Sends an aggregator's answers and failure reports to the namespaces."""
 
 import asyncio
 
@@ -41,6 +41,6 @@ class Telling:
 
     @activity.defn(name="report_failure")
     async def report_failure(self, report: ReportFailure) -> Nothing:
-        """Fail requests on their clocks' pages; a second report of the same failure changes nothing."""
+        """Fail requests on their namespaces' pages; a second report of the same failure changes nothing."""
         await self._answers.fail(report)
         return Nothing()

@@ -1,4 +1,4 @@
-"""The place where it is kept what one order wrote, and what it answers to whom."""
+"""Keeps what one order wrote, and what it answers to whom."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

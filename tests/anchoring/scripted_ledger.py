@@ -1,4 +1,4 @@
-"""The place where tests script what a ledger shows, and let recorder and recovery work on real files below a folder."""
+"""Scripts what a ledger shows, and lets `record` and `recover` work on real files below a folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +12,8 @@ from activities.anchoring.record import Recording
 from activities.anchoring.recover import Recovery
 from activities.anchoring.stores import Files
 from vaultmesh.domain.aggregator.ledger_messages import (
+    AggregatorSettings,
     BlockRef,
-    PenSettings,
     Reservation,
     RoundState,
     RoundView,
@@ -69,7 +69,7 @@ class ScriptedLedger:
     block: int = 5
     depth: int = 3
     confirmations: int = 2
-    pen_settings: PenSettings = field(default_factory=PenSettings)
+    aggregator_settings: AggregatorSettings = field(default_factory=AggregatorSettings)
     told_stored: list[Terms] = field(default_factory=list)
     """What each question for evidence told of the receipts that lie there."""
 
@@ -181,7 +181,7 @@ class Stage:
     # --- what is done
 
     def order(self, state: RecordState, round_id: str, *waiting: AnchorRequest) -> Record:
-        """Return an order as the pen gives it at what the ledger shows now."""
+        """Return an order as the aggregator gives it at what the ledger shows now."""
         depths = [one.required_depth for one in waiting] or [2]
         is_closed = state is RecordState.CLOSED
         return Record(

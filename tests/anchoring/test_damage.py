@@ -193,7 +193,7 @@ async def test_a_direct_commitment_is_rebuilt_without_its_manifest(
     harm(folder(stage, round_id) / "manifest.json")
     lose_receipts(stage)
     sealed = await seal(stage, request(FIRST))
-    assert (sealed.round, [one.round_id for one in sealed.riders]) == (None, [round_id])
+    assert (sealed.round, [one.round_id for one in sealed.late_joiners]) == (None, [round_id])
     stage.files = Files(stage.root)
     await stage.record(stage.order(RecordState.CLOSED, round_id, request(FIRST)))
     assert stage.receipt(FIRST).is_final
@@ -221,7 +221,7 @@ async def test_all_goes_on_once_the_manifest_is_restored(
     manifest.write_bytes(content)
     sealed = await seal(stage, request(FIRST), fresh=False)
     assert (sealed.refused, sealed.problems) == ([], [])
-    assert [one.round_id for one in sealed.riders] == [round_id]
+    assert [one.round_id for one in sealed.late_joiners] == [round_id]
 
 
 async def test_an_open_round_whose_receipts_name_every_leaf_is_recovered(

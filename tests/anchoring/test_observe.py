@@ -6,7 +6,7 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.anchoring import observe as watching
-from activities.anchoring.observe import Watching
+from activities.anchoring.observe import Observing
 from vaultmesh.domain.aggregator.ledger_messages import (
     Reservation,
     RoundState,
@@ -67,7 +67,7 @@ def watched() -> WatchedRound:
 )
 async def test_each_look_is_told_what_the_one_before_found_out(news: RoundView) -> None:
     looks = Looks(news)
-    observe = Watching(looks, looks).observe  # type: ignore[arg-type]
+    observe = Observing(looks, looks).observe  # type: ignore[arg-type]
     seen = await ActivityEnvironment().run(observe, Observe(target=TARGET, rounds=[watched()]))
     assert seen.views == [news]
     assert [one.notes for one in looks.told] == [{}, {"looks": 1}, {"looks": 2}, {"looks": 3}]
@@ -78,6 +78,6 @@ async def test_a_watch_that_ends_without_news_hands_on_what_it_found_out(
 ) -> None:
     looks = Looks(RoundView(round_id="r", state=RoundState.PENDING))
     monkeypatch.setattr(watching, "LONGEST_WATCH_SECONDS", 0.2)
-    observe = Watching(looks, looks).observe  # type: ignore[arg-type]
+    observe = Observing(looks, looks).observe  # type: ignore[arg-type]
     seen = await ActivityEnvironment().run(observe, Observe(target=TARGET, rounds=[watched()]))
     assert [view.notes for view in seen.views] == [{"looks": 3}]

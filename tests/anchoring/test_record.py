@@ -215,7 +215,7 @@ async def test_every_closed_round_that_the_same_request_misses_opens_again(stage
     assert stage.files.rounds(stage.target).open_rounds() == sorted(rounds)
 
 
-async def test_a_round_that_opened_again_is_closed_once_its_rider_is_final_though_no_order_names_it(
+async def test_a_round_that_opened_again_is_closed_once_its_late_joiner_is_final_though_no_order_names_it(
     stage: Stage,
 ) -> None:
     round_id = await closed_round(stage)
@@ -231,13 +231,13 @@ async def test_a_round_that_opened_again_is_closed_once_its_rider_is_final_thoug
     assert stage.files.rounds(stage.target).open_rounds() == []
 
 
-async def test_evidence_is_asked_for_as_deep_as_every_rider_requires(stage: Stage) -> None:
+async def test_evidence_is_asked_for_as_deep_as_every_late_joiner_requires(stage: Stage) -> None:
     round_id = await closed_round(stage)
     await stage.record(stage.order(RecordState.CLOSED, round_id, request(SECOND, 12)))
     assert stage.files.rounds(stage.target).watched(round_id).depths == [2, 12]
 
 
-async def test_a_reorg_of_a_round_that_opened_again_reaches_its_rider(stage: Stage) -> None:
+async def test_a_reorg_of_a_round_that_opened_again_reaches_its_late_joiner(stage: Stage) -> None:
     round_id = await closed_round(stage)
     await stage.record(stage.order(RecordState.CLOSED, round_id, request(SECOND, 12)))
     order = stage.order(RecordState.REORGED, round_id).model_copy(update={"revision": 3})

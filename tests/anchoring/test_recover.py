@@ -1,4 +1,4 @@
-"""A pen without a past: what it learns of open rounds from manifests, candidates and receipts, and of none other."""
+"""An aggregator without a past: what it learns of open rounds from manifests, candidates and receipts, and of none other."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from activities.anchoring.stores import Files
 from tests.anchoring.scripted_ledger import OTHER_ROOT, TSA, Stage, owed, request
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView
 from vaultmesh.domain.aggregator.messages import RecordState
-from vaultmesh.domain.aggregator.state import PenRound
+from vaultmesh.domain.aggregator.state import OpenRound
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.receipts.receipt import Status
 
@@ -26,12 +26,12 @@ def stage(tmp_path: Path) -> Stage:
     return made
 
 
-async def reopened_round(stage: Stage, rider: AnchorRequest) -> str:
+async def reopened_round(stage: Stage, late_joiner: AnchorRequest) -> str:
     """Return a round that was final at depth 2, and opened again for a request that requires more."""
     round_id = stage.sign(owed("b1", request(FIRST)))
     await stage.included(round_id, request(FIRST))
     assert stage.files.rounds(stage.target).open_rounds() == []
-    done = await stage.record(stage.order(RecordState.CLOSED, round_id, rider))
+    done = await stage.record(stage.order(RecordState.CLOSED, round_id, late_joiner))
     assert done.reopened == [round_id]
     return round_id
 
@@ -39,13 +39,13 @@ async def reopened_round(stage: Stage, rider: AnchorRequest) -> str:
 # --- rounds that opened again
 
 
-async def test_a_round_that_opened_again_comes_back_with_every_depth_and_rider(
+async def test_a_round_that_opened_again_comes_back_with_every_depth_and_late_joiner(
     stage: Stage,
 ) -> None:
     round_id = await reopened_round(stage, request(SECOND, 12))
     (found,) = (await stage.recover(round_id)).rounds
     assert (found.sealed.round_id, found.sealed.required_depths) == (round_id, [2, 12])
-    assert found.riders == [request(SECOND, 12)]
+    assert found.late_joiners == [request(SECOND, 12)]
 
 
 async def test_a_final_round_that_left_the_chain_is_opened_where_its_caller_learns_of_it(
@@ -60,16 +60,16 @@ async def test_a_final_round_that_left_the_chain_is_opened_where_its_caller_lear
     assert stage.files.rounds(stage.target).open_rounds() == [round_id]
 
 
-async def test_riders_that_cannot_be_read_hold_up_receipts_and_not_what_is_signed(
+async def test_late_joiner_that_cannot_be_read_hold_up_receipts_and_not_what_is_signed(
     stage: Stage,
 ) -> None:
     round_id = await reopened_round(stage, request(SECOND, 12))
-    (file,) = stage.root.glob("out/rounds/*/*/riders.json")
+    (file,) = stage.root.glob("out/rounds/*/*/late joiners.json")
     content = file.read_text()
     file.write_text(content[:-20])
     (found,) = (await stage.recover(round_id)).rounds
-    assert found.riders == []
-    with pytest.raises(ApplicationError, match=r"riders\.json: .*restore it from a backup"):
+    assert found.late_joiners == []
+    with pytest.raises(ApplicationError, match=r"late joiners\.json: .*restore it from a backup"):
         await stage.included(round_id, revision=3)
     file.write_text(content)
     assert (await stage.included(round_id, revision=3)).receipts == 2
@@ -115,7 +115,7 @@ async def test_the_next_revision_is_above_all_that_receipts_of_open_rounds_carry
 
 
 @pytest.mark.parametrize("own", ["b1", "b9"], ids=["same batch", "another batch of the same root"])
-async def test_a_rider_with_a_folder_of_its_own_becomes_final_after_recovery(
+async def test_a_late_joiner_with_a_folder_of_its_own_becomes_final_after_recovery(
     tmp_path: Path, own: str
 ) -> None:
     stage = Stage(tmp_path)
@@ -126,7 +126,7 @@ async def test_a_rider_with_a_folder_of_its_own_becomes_final_after_recovery(
     (found,) = (await stage.recover(round_id)).rounds
     assert found.sealed.required_depths == [2, 12]
     stage.ledger.depth = 12
-    await stage.included(round_id, riders=found.riders, revision=3)
+    await stage.included(round_id, late_joiners=found.late_joiners, revision=3)
     assert stage.receipt(SECOND, own).is_final
 
 
@@ -173,7 +173,7 @@ async def test_a_look_is_news_once_the_ledger_is_as_high_as_the_block_that_recei
     round_id = stage.sign(owed("b1", request(FIRST, 12)))
     await stage.included(round_id, request(FIRST, 12))
     (found,) = (await stage.recover()).rounds
-    adopted = PenRound.adopted(found, stage.receipt(FIRST).anchor_ts)
+    adopted = OpenRound.adopted(found, stage.receipt(FIRST).anchor_ts)
     row = adopted.watch().model_copy(update={"first_seen_block": 3})
     assert (row.state, row.claimed_block) == (RoundState.PENDING, 5)
     view = RoundView(round_id=round_id, state=RoundState.PENDING, height=height)

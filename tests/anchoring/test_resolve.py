@@ -16,8 +16,8 @@ from activities.anchoring.seal import Sealing
 from activities.anchoring.stores import Files
 from activities.anchoring.submit import Writing
 from tests.anchoring.scripted_ledger import EVM, owed, request
-from tests.ledgers.evm.chain import Chain, Pen, foreign_transfer
-from tests.ledgers.evm.conftest import MakePen
+from tests.ledgers.evm.chain import Chain, Submitter, foreign_transfer
+from tests.ledgers.evm.conftest import MakeSubmitter
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.aggregator.decisions import Decision
 from vaultmesh.domain.aggregator.ledger_messages import SignedCandidate, WatchedRound
@@ -56,10 +56,10 @@ class Opened:
 class Desk:
     """One root with one signed round, and the steps that work on it."""
 
-    def __init__(self, root: Path, pen: Pen) -> None:
-        self.root, self.pen = root, pen
+    def __init__(self, root: Path, submitter: Submitter) -> None:
+        self.root, self.submitter = root, submitter
         self.files = Files(root)
-        self.opened = Opened(pen.target)
+        self.opened = Opened(submitter.target)
         self.watched: WatchedRound
 
     async def sign(self) -> WatchedRound:
@@ -70,10 +70,12 @@ class Desk:
         ]
         manifest = compose(EVM, leaves, "auto", lambda: secrets.token_bytes(32))
         self.files.rounds(EVM).create_manifest(manifest)
-        watched = await self.pen.sign(manifest.label, manifest.commitment.digest)
-        self.pen.candidates[manifest.round_id] = self.pen.candidates.pop(watched.round_id)
+        watched = await self.submitter.sign(manifest.label, manifest.commitment.digest)
+        self.submitter.candidates[manifest.round_id] = self.submitter.candidates.pop(
+            watched.round_id
+        )
         self.watched = watched.model_copy(update={"round_id": manifest.round_id})
-        self.store(self.pen.candidates[manifest.round_id][0])
+        self.store(self.submitter.candidates[manifest.round_id][0])
         return self.watched
 
     def store(self, candidate: SignedCandidate) -> None:
@@ -124,8 +126,8 @@ class Desk:
 
 
 @pytest_asyncio.fixture
-async def desk(pen: Pen, tmp_path: Path) -> AsyncIterator[Desk]:
-    made = Desk(tmp_path, pen)
+async def desk(submitter: Submitter, tmp_path: Path) -> AsyncIterator[Desk]:
+    made = Desk(tmp_path, submitter)
     await made.sign()
     yield made
 
@@ -144,16 +146,16 @@ async def test_a_round_whose_nonce_is_unused_is_never_lost(desk: Desk) -> None:
 
 
 async def test_a_round_that_waits_in_a_pool_is_never_lost(desk: Desk) -> None:
-    await desk.pen.rebroadcast(desk.watched)
+    await desk.submitter.rebroadcast(desk.watched)
     assert desk.watched.tx_refs[0] in await desk.refused(Decision.LOST)
 
 
 async def test_a_round_that_one_provider_shows_is_not_lost_though_others_forgot_it(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen, tmp_path: Path
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter, tmp_path: Path
 ) -> None:
-    desk = Desk(tmp_path, await make_pen([proxy.url, chain.url]))
+    desk = Desk(tmp_path, await make_submitter([proxy.url, chain.url]))
     await desk.sign()
-    await desk.pen.rebroadcast(desk.watched)
+    await desk.submitter.rebroadcast(desk.watched)
     await chain.mine(6)
     proxy.forge("eth_getTransactionByHash", lambda _asked, _true: None)
     proxy.forge("eth_getTransactionReceipt", lambda _asked, _true: None)
@@ -162,11 +164,11 @@ async def test_a_round_that_one_provider_shows_is_not_lost_though_others_forgot_
 
 
 async def test_a_round_is_not_lost_when_its_event_is_there_and_its_transaction_forgotten(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen, tmp_path: Path
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter, tmp_path: Path
 ) -> None:
-    desk = Desk(tmp_path, await make_pen([proxy.url]))
+    desk = Desk(tmp_path, await make_submitter([proxy.url]))
     await desk.sign()
-    await desk.pen.rebroadcast(desk.watched)
+    await desk.submitter.rebroadcast(desk.watched)
     await chain.mine(6)
     proxy.forge("eth_getTransactionByHash", lambda _asked, _true: None)
     proxy.forge("eth_getTransactionReceipt", lambda _asked, _true: None)
@@ -174,9 +176,9 @@ async def test_a_round_is_not_lost_when_its_event_is_there_and_its_transaction_f
 
 
 async def test_nothing_is_given_up_while_a_provider_does_not_answer(
-    chain: Chain, key: str, proxy: LyingProvider, make_pen: MakePen, tmp_path: Path
+    chain: Chain, key: str, proxy: LyingProvider, make_submitter: MakeSubmitter, tmp_path: Path
 ) -> None:
-    desk = Desk(tmp_path, await make_pen([chain.url, proxy.url]))
+    desk = Desk(tmp_path, await make_submitter([chain.url, proxy.url]))
     await desk.sign()
     await use_nonce(chain, key)
     proxy.fail_with_status("*", 503)
@@ -257,8 +259,8 @@ async def test_the_batches_of_a_round_that_was_given_up_are_sealed_again(
 
 async def bumped_and_lost(desk: Desk, chain: Chain) -> str:
     """Have a second bid mined of which no file is left; returns its hash."""
-    await desk.pen.rebroadcast(desk.watched)
-    bumped = await desk.pen.bump(desk.watched)
+    await desk.submitter.rebroadcast(desk.watched)
+    bumped = await desk.submitter.bump(desk.watched)
     await chain.mine(2)
     return bumped.tx_refs[-1]
 
@@ -268,7 +270,7 @@ async def test_a_transaction_that_no_file_has_is_adopted(chain: Chain, desk: Des
     await desk.resolve(Decision.ADOPTED, tx_ref)
     (found,) = (await desk.recover()).rounds
     assert [one.tx_ref for one in found.candidates] == [*desk.watched.tx_refs, tx_ref]
-    assert found.candidates[1] == desk.pen.candidates[desk.watched.round_id][1]
+    assert found.candidates[1] == desk.submitter.candidates[desk.watched.round_id][1]
     again = await desk.resolve(Decision.ADOPTED, tx_ref)
     assert again.lines == [DECIDED_BEFORE]
     assert len(desk.decisions()) == 1
@@ -297,9 +299,9 @@ async def test_a_transaction_that_is_not_the_rounds_is_never_adopted(
 
 
 async def test_a_provider_that_alters_a_transaction_makes_nobody_adopt_it(
-    chain: Chain, key: str, proxy: LyingProvider, make_pen: MakePen, tmp_path: Path
+    chain: Chain, key: str, proxy: LyingProvider, make_submitter: MakeSubmitter, tmp_path: Path
 ) -> None:
-    desk = Desk(tmp_path, await make_pen([proxy.url]))
+    desk = Desk(tmp_path, await make_submitter([proxy.url]))
     await desk.sign()
     foreign = await chain.rpc("eth_sendRawTransaction", foreign_transfer(chain, key, 0))
     await chain.mine()
@@ -334,7 +336,7 @@ async def test_a_round_that_nobody_knows_is_not_given_up(desk: Desk) -> None:
 
 
 async def test_a_round_that_could_still_be_mined_is_not_given_up(desk: Desk) -> None:
-    await desk.pen.rebroadcast(desk.watched)
+    await desk.submitter.rebroadcast(desk.watched)
     damage(desk)
     assert "could still be mined" in await desk.refused(Decision.FORGOTTEN)
 
@@ -342,7 +344,7 @@ async def test_a_round_that_could_still_be_mined_is_not_given_up(desk: Desk) -> 
 async def test_all_goes_on_once_an_unreadable_round_is_given_up(
     chain: Chain, desk: Desk, tmp_path: Path
 ) -> None:
-    await desk.pen.rebroadcast(desk.watched)
+    await desk.submitter.rebroadcast(desk.watched)
     await chain.mine(6)
     damage(desk)
     with pytest.raises(ApplicationError, match="can't be read"):
@@ -370,7 +372,7 @@ async def test_a_round_that_was_given_up_and_is_restored_counts_again(
     chain: Chain, desk: Desk
 ) -> None:
     content = (desk.folder() / "manifest.json").read_bytes()
-    await desk.pen.rebroadcast(desk.watched)
+    await desk.submitter.rebroadcast(desk.watched)
     await chain.mine(6)
     damage(desk)
     await desk.resolve(Decision.FORGOTTEN)

@@ -8,7 +8,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.anchoring.seal import Sealing
 from activities.anchoring.stores import Files
 from tests.anchoring.scripted_ledger import EVM, ScriptedLedger, request
-from vaultmesh.domain.aggregator.ledger_messages import PenSettings
+from vaultmesh.domain.aggregator.ledger_messages import AggregatorSettings
 from vaultmesh.domain.aggregator.messages import Seal
 from vaultmesh.domain.batches.batch import Batch, batch_document
 from vaultmesh.domain.roots import MerkleRoot
@@ -37,7 +37,7 @@ async def test_a_backlog_of_one_namespace_does_not_keep_an_older_batch_of_anothe
         write(tmp_path, "dao:backlog", number, created_at)
     write(tmp_path, "dao:waits", 9, 350)
     files = Files(tmp_path)
-    ledger = SmallRounds(EVM, pen_settings=PenSettings(max_leaves=2))
+    ledger = SmallRounds(EVM, aggregator_settings=AggregatorSettings(max_leaves=2))
     sealing = Sealing(files, ledger)  # type: ignore[arg-type]
     order = Seal(target=EVM, requests=[request("dao:backlog"), request("dao:waits")])
     sealed = await ActivityEnvironment().run(sealing.seal, order)

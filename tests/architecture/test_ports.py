@@ -62,7 +62,7 @@ def test_a_ports_options_name_the_queue_that_offers_it(
     policies = {
         "seal": options.SEAL, "reserve": options.RESERVE, "sign": options.SIGN,
         "broadcast": options.BROADCAST, "bump": options.BUMP, "fill": options.FILL, "record": options.RECORD,
-        "recover": options.RECOVER, "resolve": options.RESOLVE, "answer": options.TELL, "report_failure": options.TELL,
+        "recover": options.RECOVER, "resolve": options.RESOLVE, "answer": options.REPLY, "report_failure": options.REPLY,
         "observe": options.OBSERVE_ALONE, "ask_again": options.ASK_AGAIN,
         "withdraw": options.ASK_AGAIN, "anchor": options.anchor(1),
     }  # fmt: skip

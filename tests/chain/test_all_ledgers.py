@@ -18,7 +18,7 @@ from tests.support.bitcoin_system import BitcoinSystem
 from tests.support.system import rfc9162_root
 from vaultmesh.domain.messages import BackoffSettings
 from vaultmesh.domain.names import namespace_workflow_id
-from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
 from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.target import Target
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.server, pytest.mark.btc, pytest.mark.slow, pytest.mark
 AUTHORITY = "rfc3161:tsa"
 EVERY_SECONDS = 10
 WINDOW = "3s"
-"""How long both pens collect: on a busy machine twenty clocks need more than the quarter second of default."""
+"""How long both aggregators collect: on a busy machine twenty clocks need more than the quarter second of default."""
 FILES = {BITCOIN: "btc_regtest.json", AUTHORITY: "rfc3161_tsa.json"}
 
 
@@ -82,7 +82,7 @@ class AllLedgers(BitcoinSystem):
             client = await self.client()
             await client.start_workflow(
                 "NamespaceWorkflow",
-                ClockInput(configuration=configuration),
+                NamespaceInput(configuration=configuration),
                 id=namespace_workflow_id(namespace),
                 task_queue="scheduler",
             )

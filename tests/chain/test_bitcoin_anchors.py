@@ -97,7 +97,7 @@ def test_a_stolen_input_is_reported_and_the_root_goes_out_on_another_one(tmp_pat
         pays = {node.wallet("getnewaddress"): round(value, 8)}
         raw = node.rpc("createrawtransaction", [outpoint], pays)
         node.mine_with(node.wallet("signrawtransactionwithwallet", raw)["hex"])
-        held = system.wait(lambda: system.pen().get("held"), "a held pen")
+        held = system.wait(lambda: system.aggregator().get("held"), "a held aggregator")
         assert "none of ours" in str(held)
         node.mine()
         (other,) = system.wait_pooled()
@@ -108,7 +108,7 @@ def test_a_stolen_input_is_reported_and_the_root_goes_out_on_another_one(tmp_pat
 
 
 @pytest.mark.fault
-def test_a_pen_that_was_terminated_adopts_what_is_in_the_pool(tmp_path: Path) -> None:
+def test_an_aggregator_that_was_terminated_adopts_what_is_in_the_pool(tmp_path: Path) -> None:
     with BitcoinSystem(tmp_path) as system:
         system.start_worker()
         batch = system.seal()
@@ -123,7 +123,7 @@ def test_a_pen_that_was_terminated_adopts_what_is_in_the_pool(tmp_path: Path) ->
         system.node.stop()
         system.node.start()
         system.register(NAMESPACE)
-        system.wait(lambda: system.pen().get("rounds"), "an adopted round")
+        system.wait(lambda: system.aggregator().get("rounds"), "an adopted round")
         assert system.wait_pooled() == pool
         system.node.mine(2)
         system.wait_final(NAMESPACE, batch)
@@ -201,12 +201,12 @@ def test_a_spend_that_no_block_shows_any_more_is_held_and_named_and_costs_nothin
         node.mine_with(node.wallet("signrawtransactionwithwallet", raw)["hex"])
         prune(node)
         system.start_worker()
-        held = system.wait(lambda: system.pen().get("held"), "a held pen")
+        held = system.wait(lambda: system.aggregator().get("held"), "a held aggregator")
         assert "nobody can tell what became of output" in str(held)
         assert "are not shown (pruned?)" in str(held)
         time.sleep(5)
         assert node.rpc("getrawmempool") == []
-        (row,) = system.pen()["rounds"]
+        (row,) = system.aggregator()["rounds"]
         assert row["state"] == "pending"
 
 
@@ -224,7 +224,7 @@ def test_final_rounds_beyond_whose_depth_the_chain_was_rewritten_come_back_as_th
             system.node.mine(2)
             system.wait_final(NAMESPACE, batch)
             before[batch] = system.receipt(NAMESPACE, batch)
-        system.wait(lambda: not system.pen()["rounds"], "closed rounds")
+        system.wait(lambda: not system.aggregator()["rounds"], "closed rounds")
         system.node.mine(3)
         batches = [*before, *([system.seal()] if owed else [])]
         system.node.reorg(10)

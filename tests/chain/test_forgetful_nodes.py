@@ -71,7 +71,7 @@ def test_a_node_without_old_transactions_costs_one_transaction_a_round(
         mine_until_final(system, *batches)
     system.assert_paid_once({NAMESPACE: batches})
     assert len(system.transactions()) == len(batches)
-    assert any("it forgets receipts" in line for line in system.pen()["problems"])
+    assert any("it forgets receipts" in line for line in system.aggregator()["problems"])
 
 
 def test_a_node_without_receipts_holds_the_target_by_name_until_another_one_answers(
@@ -82,13 +82,13 @@ def test_a_node_without_receipts_holds_the_target_by_name_until_another_one_answ
     batch = system.seal(NAMESPACE)
     system.wait(lambda: int(system.rpc("txpool_status")["pending"], 16), "the transaction")
     mine_for(system, 15)
-    held = system.wait(lambda: system.pen()["held"], "the held aggregator")
+    held = system.wait(lambda: system.aggregator()["held"], "the held aggregator")
     assert "no longer shows the receipt" in held["message"]
     assert len(system.transactions()) == 1
     assert system.receipt(NAMESPACE, batch) is None
     system.write_anchors(rpcUrls=[node.url, system.anvil.url])
     mine_until_final(system, batch)
-    assert system.pen()["held"] is None
+    assert system.aggregator()["held"] is None
     system.assert_paid_once({NAMESPACE: [batch]})
 
 
@@ -105,7 +105,7 @@ def test_a_foreign_transaction_loses_one_round_and_a_second_one_pauses_the_targe
         system.anvil.mine()
         system.wait(lambda: "displaced" in states(system), "the displaced round")
         system.anvil.mine(8)
-    paused = system.wait(lambda: system.pen()["paused"], "the paused aggregator")
+    paused = system.wait(lambda: system.aggregator()["paused"], "the paused aggregator")
     assert "2 rounds in a row" in paused["reason"]
     assert not system.commitments()
     system.signal("aggregator:eip155:31337", "resume")
@@ -121,7 +121,7 @@ def pending(system: System) -> dict[str, object] | None:
 
 
 def states(system: System) -> set[str]:
-    return {str(one["state"]) for one in system.pen()["rounds"]}
+    return {str(one["state"]) for one in system.aggregator()["rounds"]}
 
 
 def _transfer(system: System, nonce: int) -> str:

@@ -56,12 +56,12 @@ def test_a_gap_without_waiting_roots_is_said_and_filled_by_ourselves(
     system: System, node: LyingProvider
 ) -> None:
     batch = beyond_a_gap(system, node, gapFill="25s")
-    held = system.wait(lambda: system.pen()["held"], "the words")
+    held = system.wait(lambda: system.aggregator()["held"], "the words")
     assert "lies beyond a gap" in held["message"]
     for _ in range(10):
         system.anvil.mine()
         time.sleep(0.3)
-    (row,) = system.pen()["rounds"]
+    (row,) = system.aggregator()["rounds"]
     assert (row["sequence"], row["candidates"]) == (GAP, 1), "never bumped"
     mine_until_final(system, **{NAMESPACE: batch})
     assert list(system.commitments().values()) == [1]

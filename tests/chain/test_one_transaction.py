@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark
 EVERY_SECONDS = 15
 WINDOW = "2s"
 """Longer than any gap between the requests of fifty clocks that are due in the same instant."""
-PEN = aggregator_workflow_id(TARGET)
+AGGREGATOR = aggregator_workflow_id(TARGET)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +31,12 @@ def test_fifty_namespaces_in_one_slot_give_one_transaction(system: System) -> No
     system.register("fifty:first", fast="1000d")
     system.wait_final("fifty:first", first)
     before = len(system.logs())
-    system.signal(PEN, "pause", "registration takes longer than a window")
+    system.signal(AGGREGATOR, "pause", "registration takes longer than a window")
     owed = {f"fifty:{index}": [system.seal(f"fifty:{index}")] for index in range(50)}
     for namespace in owed:
         system.register(namespace, fast="1000d")
-    system.wait(lambda: system.pen()["waiting"] == len(owed), "fifty requests")
-    system.signal(PEN, "resume")
+    system.wait(lambda: system.aggregator()["waiting"] == len(owed), "fifty requests")
+    system.signal(AGGREGATOR, "resume")
     for namespace, batches in owed.items():
         system.wait_final(namespace, *batches)
     assert len(system.logs()) - before == 1

@@ -51,7 +51,7 @@ def test_a_stuck_transaction_is_replaced_on_the_same_nonce(system: System) -> No
     def blocks_go_on() -> bool:
         system.anvil.mine()
         time.sleep(0.5)
-        return bool(system.pen()["rounds"][0]["candidates"] > 1)
+        return bool(system.aggregator()["rounds"][0]["candidates"] > 1)
 
     system.wait(blocks_go_on, "the higher bid")
     assert system.anvil.height() - height >= BUMP_AFTER_BLOCKS
@@ -87,8 +87,10 @@ def test_a_nonce_used_by_somebody_else_is_replaced_only_after_that_is_final(syst
     foreign = _sign(system, nonce=int(str(ours["nonce"]), 16))
     system.rpc("eth_sendRawTransaction", foreign)
     system.anvil.mine()
-    system.wait(lambda: system.pen()["rounds"][0]["state"] == "displaced", "the displaced round")
-    held = system.pen()["held"]
+    system.wait(
+        lambda: system.aggregator()["rounds"][0]["state"] == "displaced", "the displaced round"
+    )
+    held = system.aggregator()["held"]
     assert held["kind"] == "auth"
     assert not pending(system)
     mine_until_final(system, batch)
@@ -159,15 +161,15 @@ def test_a_wrong_chain_id_signs_nothing_and_is_mended_in_the_file(system: System
     system.assert_paid_once({NAMESPACE: [batch]})
 
 
-def test_an_empty_account_holds_the_pen_until_it_is_funded(system: System) -> None:
+def test_an_empty_account_holds_the_aggregator_until_it_is_funded(system: System) -> None:
     system.anvil.fund(system.account, 0)
     batch = system.seal(NAMESPACE)
-    held = system.wait(lambda: system.pen()["held"], "the held pen")
+    held = system.wait(lambda: system.aggregator()["held"], "the held aggregator")
     assert held["kind"] == "auth"
     assert system.account in held["message"]
     system.anvil.fund(system.account)
     mine_until_final(system, batch)
-    assert system.pen()["held"] is None
+    assert system.aggregator()["held"] is None
 
 
 def _sign(system: System, nonce: int) -> str:

@@ -41,7 +41,7 @@ async def test_a_worker_that_reads_long_histories_is_asked_again(
     system: dev.System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     announced: list[bool] = []
-    monkeypatch.setattr(system.playground, "announce", lambda: announced.append(True))
+    monkeypatch.setattr(system.dev_system, "announce", lambda: announced.append(True))
     asked = _answers_after(monkeypatch, silent=2)
     await system.register()
     assert (len(asked), announced) == (3, [True])

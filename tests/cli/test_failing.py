@@ -23,9 +23,9 @@ from tests.support.system import TARGET, System
 from vaultmesh.cli.demo import Demo
 from vaultmesh.cli.demo_table import Row, demo_table, plain_line
 from vaultmesh.cli.dev import System as DevSystem
-from vaultmesh.domain.aggregator.state import PenInput
+from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
-from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
 from vaultmesh.domain.target import Target
 from vaultmesh.process.settings import Settings
 
@@ -35,16 +35,18 @@ OTHER_TARGET = "eip155:999"
 NONDETERMINISM = "non deterministic error: [TMPRL1100]"
 
 
-def _configuration(namespace: str, target: str) -> ClockInput:
+def _configuration(namespace: str, target: str) -> NamespaceInput:
     cadence = CadenceConfig(target=Target.parse(target), every=NEVER, required_depth=2)
-    return ClockInput(configuration=Configuration(namespace=namespace, cadences={"fast": cadence}))
+    return NamespaceInput(
+        configuration=Configuration(namespace=namespace, cadences={"fast": cadence})
+    )
 
 
 async def _plant(client: Client) -> None:
     target = Target.parse(OTHER_TARGET)
     planted: dict[str, tuple[str, object]] = {
         f"namespace:{BROKEN}": (NAMESPACE_WORKFLOW, _configuration(BROKEN, TARGET)),
-        f"aggregator:{OTHER_TARGET}": (AGGREGATOR_WORKFLOW, PenInput(target=target)),
+        f"aggregator:{OTHER_TARGET}": (AGGREGATOR_WORKFLOW, AggregatorInput(target=target)),
     }
     await plant_unreplayable(client, planted)
     await client.start_workflow(

@@ -1,4 +1,4 @@
-"""The place where tests take the README apart: its commands, its examples, its paths."""
+"""Takes the README apart: its commands, its examples, its paths."""
 
 import re
 import shlex

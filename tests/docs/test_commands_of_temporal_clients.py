@@ -26,7 +26,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         running.start_worker()
         running.seal()
         running.register(NAMESPACE, fast="1h", strong="2*fast")
-        running.wait(lambda: running.pen()["rounds"], UNDECIDED)
+        running.wait(lambda: running.aggregator()["rounds"], UNDECIDED)
         yield running
 
 

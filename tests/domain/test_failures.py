@@ -1,4 +1,4 @@
-"""The golden ladder: its numbers, weights and end."""
+"""The golden backoff: its numbers, weights and end."""
 
 from datetime import timedelta
 
@@ -17,16 +17,16 @@ from vaultmesh.domain.failures import (
     ValidationFailure,
 )
 
-LADDER = [8.1, 13.1, 21.2, 34.3, 55.5, 89.7, 145.2]
+BACKOFF = [8.1, 13.1, 21.2, 34.3, 55.5, 89.7, 145.2]
 
 
-@pytest.mark.parametrize(("failures", "seconds"), list(enumerate(LADDER, start=1)))
-def test_the_ladder_climbs_by_the_golden_ratio(failures: int, seconds: float) -> None:
+@pytest.mark.parametrize(("failures", "seconds"), list(enumerate(BACKOFF, start=1)))
+def test_the_backoff_climbs_by_the_golden_ratio(failures: int, seconds: float) -> None:
     delay = Backoff().delay(failures, FailureKind.NETWORK)
     assert round(delay.total_seconds(), 1) == seconds
 
 
-def test_the_ladder_ends_at_its_cap() -> None:
+def test_the_backoff_ends_at_its_cap() -> None:
     highest = Backoff().delay(7, FailureKind.UNKNOWN)
     assert Backoff().delay(8, FailureKind.UNKNOWN) == highest
     assert Backoff().delay(10**9, FailureKind.UNKNOWN) == highest

@@ -38,11 +38,11 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-PEN = aggregator_workflow_id(TARGET)
+AGGREGATOR = aggregator_workflow_id(TARGET)
 OTHER = "dao:other"
 RECEIPT_FILE = f"{TARGET.replace(':', '_')}.json"
 WITHIN_SECONDS = 60.0
-"""A request that missed an answer comes back on the ladder, so this is far above what any step takes by itself."""
+"""A request that missed an answer comes back on the backoff, so this is far above what any step takes by itself."""
 
 
 class Place:
@@ -116,10 +116,10 @@ class Place:
 
     def wait_held(self, *words: str) -> None:
         def held() -> bool:
-            message = (self.system.pen()["held"] or {}).get("message", "")
+            message = (self.system.aggregator()["held"] or {}).get("message", "")
             return all(word in message for word in words)
 
-        self.system.wait(held, f"a held pen that says {words}", WITHIN_SECONDS)
+        self.system.wait(held, f"a held aggregator that says {words}", WITHIN_SECONDS)
 
     def command(self, *arguments: str) -> tuple[int, Any]:
         """Run `starter.py` with `--json`; returns exit code and document."""
@@ -298,12 +298,12 @@ def test_a_file_in_place_of_a_receipt_folder_holds_up_only_its_namespace(place: 
     blocked = place.system.root / "out/anchors" / path_form(namespace)
     place.anchored(OTHER)
     blocked.write_text("not a folder")
-    place.system.signal(PEN, "pause", "one round for both")
+    place.system.signal(AGGREGATOR, "pause", "one round for both")
     first, second = place.seal(namespace), place.seal(beside)
     place.register(namespace)
     place.register(beside)
-    place.system.wait(lambda: place.system.pen()["waiting"] >= 2, "both requests")
-    place.system.signal(PEN, "resume")
+    place.system.wait(lambda: place.system.aggregator()["waiting"] >= 2, "both requests")
+    place.system.signal(AGGREGATOR, "resume")
     place.system.wait_final(beside, second, seconds=WITHIN_SECONDS)
     place.wait_failure(namespace, f"out/anchors/{path_form(namespace)}", "could not write")
     place.anchored(OTHER)
@@ -329,14 +329,14 @@ def test_garbage_beside_the_rounds_stops_nothing(place: Place) -> None:
     (rounds / "empty").mkdir()
     place.anchored(OTHER)
     place.worker.stop()
-    place.system.ask(lambda client: client.get_workflow_handle(PEN).terminate("test"))
+    place.system.ask(lambda client: client.get_workflow_handle(AGGREGATOR).terminate("test"))
     place.worker = place.system.start_worker()
     place.anchored(OTHER)
     (rounds / "notes.txt").unlink()
     place.system.assert_paid_once(place.owed)
 
 
-def test_a_malformed_candidate_holds_the_pen_until_it_is_mended(place: Place) -> None:
+def test_a_malformed_candidate_holds_the_aggregator_until_it_is_mended(place: Place) -> None:
     namespace = "dao:candidate"
     place.register(namespace)
     rounds = place.system.root / "out/rounds" / TARGET.replace(":", "_")

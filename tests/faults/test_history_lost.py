@@ -1,4 +1,4 @@
-"""The pen's workflow is terminated, reset, or lost with its database, each with a transaction in the pool (X11)."""
+"""The aggregator's workflow is terminated, reset, or lost with its database, each with a transaction in the pool (X11)."""
 
 import time
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 NAMESPACE = "dao:lost"
-PEN = aggregator_workflow_id(TARGET)
+AGGREGATOR = aggregator_workflow_id(TARGET)
 
 
 @pytest.fixture
@@ -49,16 +49,16 @@ def mine_until_final(system: System, batches: list[str], seconds: float = 90.0) 
     system.wait(mined, "final anchors", seconds)
 
 
-def test_a_terminated_pen_is_recovered_from_the_rounds(system: System) -> None:
+def test_a_terminated_aggregator_is_recovered_from_the_rounds(system: System) -> None:
     system.start_worker()
     batches = broadcast(system)
-    system.ask(lambda client: client.get_workflow_handle(PEN).terminate("test"))
-    system.wait(lambda: system.pen()["rounds"], "the recovered round")
+    system.ask(lambda client: client.get_workflow_handle(AGGREGATOR).terminate("test"))
+    system.wait(lambda: system.aggregator()["rounds"], "the recovered round")
     mine_until_final(system, batches)
     system.assert_paid_once({NAMESPACE: batches})
 
 
-def test_a_pen_that_is_reset_to_before_its_reservation_signs_nothing_beside_it(
+def test_an_aggregator_that_is_reset_to_before_its_reservation_signs_nothing_beside_it(
     system: System,
 ) -> None:
     system.start_worker()
@@ -69,7 +69,9 @@ def test_a_pen_that_is_reset_to_before_its_reservation_signs_nothing_beside_it(
     system.assert_paid_once({NAMESPACE: batches + more})
 
 
-def test_a_pen_that_is_reset_after_a_final_round_reserves_no_used_nonce(system: System) -> None:
+def test_an_aggregator_that_is_reset_after_a_final_round_reserves_no_used_nonce(
+    system: System,
+) -> None:
     system.start_worker()
     batches = broadcast(system)
     mine_until_final(system, batches)
@@ -155,8 +157,8 @@ async def _prepare(client: Client) -> None:
 
 
 async def _reset_to_the_start(client: Client) -> None:
-    """Reset the pen to its first completed workflow task, as `temporal workflow reset` does."""
-    handle = client.get_workflow_handle(PEN)
+    """Reset the aggregator to its first completed workflow task, as `temporal workflow reset` does."""
+    handle = client.get_workflow_handle(AGGREGATOR)
     history = await handle.fetch_history()
     first = next(
         event.event_id
@@ -167,7 +169,7 @@ async def _reset_to_the_start(client: Client) -> None:
     await client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=PEN, run_id=described.run_id),
+            workflow_execution=WorkflowExecution(workflow_id=AGGREGATOR, run_id=described.run_id),
             reason="test",
             workflow_task_finish_event_id=first,
             request_id=f"reset-{described.run_id}",

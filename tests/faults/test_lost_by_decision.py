@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 NAMESPACE = "dao:given-up"
-PEN = aggregator_workflow_id(TARGET)
+AGGREGATOR = aggregator_workflow_id(TARGET)
 FEE = 500 * 10**9
 
 
@@ -92,7 +92,7 @@ def use_nonce(system: System) -> str:
 
 
 def terminate(system: System) -> None:
-    system.ask(lambda client: client.get_workflow_handle(PEN).terminate("test"))
+    system.ask(lambda client: client.get_workflow_handle(AGGREGATOR).terminate("test"))
 
 
 def reset(system: System) -> None:
@@ -121,7 +121,7 @@ def test_a_round_that_was_given_up_for_lost_is_anchored_once_more_and_not_twice(
     batches = [system.seal(NAMESPACE), system.seal(NAMESPACE)]
     system.register(NAMESPACE)
     system.wait(lambda: int(system.rpc("txpool_status")["pending"], 16) == 1, "a transaction")
-    (row,) = system.pen()["rounds"]
+    (row,) = system.aggregator()["rounds"]
 
     def lost() -> int:
         return starter.main(["resolve", TARGET, "--lost", row["round_id"], "--yes"])
@@ -132,7 +132,7 @@ def test_a_round_that_was_given_up_for_lost_is_anchored_once_more_and_not_twice(
     system.anvil.mine()
     system.anvil.mine()
     system.anvil.mine()
-    system.wait(lambda: system.pen()["held"], "the hold")
+    system.wait(lambda: system.aggregator()["held"], "the hold")
     time.sleep(3)
     assert system.transactions() == {foreign}
     assert lost() == 0

@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 NAMESPACE = "dao:decided"
-PEN = aggregator_workflow_id(TARGET)
+AGGREGATOR = aggregator_workflow_id(TARGET)
 FEE = 500 * 10**9
 
 
@@ -75,7 +75,7 @@ def final(system: System, batches: list[str]) -> None:
 
 
 def terminate(system: System) -> None:
-    system.ask(lambda client: client.get_workflow_handle(PEN).terminate("test"))
+    system.ask(lambda client: client.get_workflow_handle(AGGREGATOR).terminate("test"))
 
 
 def reset(system: System) -> None:
@@ -160,7 +160,7 @@ def test_a_round_that_was_given_up_stays_given_up(
     for place in (system.root / "out/anchors").rglob("*.json"):
         place.unlink()
     system.start_worker()
-    problems = system.wait(lambda: system.pen()["problems"], "the problem in status")
+    problems = system.wait(lambda: system.aggregator()["problems"], "the problem in status")
     assert given_up.name in problems[0]
     time.sleep(3)
     assert len(system.transactions()) == 1
@@ -170,5 +170,5 @@ def test_a_round_that_was_given_up_stays_given_up(
     assert "may be paid for a second time" in capsys.readouterr().out
     harm(system)
     final(system, batches)
-    assert system.pen()["problems"] == []
+    assert system.aggregator()["problems"] == []
     assert len(system.transactions()) == 2

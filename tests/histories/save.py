@@ -1,6 +1,6 @@
-"""The place where histories are saved for ever: `python -m tests.histories.save`.
+"""Saves histories for ever: `python -m tests.histories.save`.
 
-Clocks run on the time-skipping server, pens on the real one; each of its runs becomes one file,
+Clocks run on the time-skipping server, aggregators on the real one; each of its runs becomes one file,
 `<workflow>/<version>-<scenario>-<number>.json`. A file that exists is never written again.
 """
 
@@ -17,8 +17,16 @@ from vaultmesh.runtime.version import VERSION
 
 from tests.workflows.conftest import Server, start_real
 from tests.workflows.scripted_clock import ScriptedWorker
-from tests.workflows.scripted_pen import SETTINGS, ScriptedPen, failure, request
-from tests.workflows.stage import KEPT, SLOW_LADDER, Clocked, Stage, Writing, cadences, until
+from tests.workflows.scripted_pen import SETTINGS, ScriptedTarget, failure, request
+from tests.workflows.stage import (
+    KEPT,
+    SLOW_BACKOFF,
+    AggregatorRun,
+    NamespaceRun,
+    Stage,
+    cadences,
+    until,
+)
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
 
@@ -26,156 +34,156 @@ FOLDER = Path(__file__).parent
 _DONE = "workflow_task_completed_event_attributes"
 
 
-async def slots(stage: Stage) -> Clocked:
+async def slots(stage: Stage) -> NamespaceRun:
     """Anchor, find nothing, be paused, and be asked for more."""
     behind = ScriptedWorker()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1h", strong="2*fast"))
-        await clock.registered("strong")
+        namespace = await stage.namespace(cadences(fast="1h", strong="2*fast"))
+        await namespace.registered("strong")
         await stage.skip(hours=3)
-        await clock.update("pause", {"cadence": "fast", "reason": "a test"})
+        await namespace.update("pause", {"cadence": "fast", "reason": "a test"})
         await stage.skip(hours=2)
-        await clock.handle.signal("resume")
-        await clock.handle.signal("force_anchor", "fast")
-        await clock.handle.signal("pause", 7)
-        await clock.shows(lambda view: view.last_rejected is not None)
-        await clock.update("stop")
-        await clock.handle.result()
-    return clock
+        await namespace.handle.signal("resume")
+        await namespace.handle.signal("force_anchor", "fast")
+        await namespace.handle.signal("pause", 7)
+        await namespace.shows(lambda view: view.last_rejected is not None)
+        await namespace.update("stop")
+        await namespace.handle.result()
+    return namespace
 
 
-async def continued(stage: Stage) -> Clocked:
+async def continued(stage: Stage) -> NamespaceRun:
     """Go through several runs."""
     behind = ScriptedWorker()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1s"), continue_after_events=40)
+        namespace = await stage.namespace(cadences(fast="1s"), continue_after_events=40)
         await until(lambda: len(behind.asked) >= 7)
-    return clock
+    return namespace
 
 
-async def idle(stage: Stage) -> Clocked:
+async def idle(stage: Stage) -> NamespaceRun:
     """Find nothing owed for many slots."""
     behind = ScriptedWorker(owed=0)
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1h"))
+        namespace = await stage.namespace(cadences(fast="1h"))
         await stage.skip(hours=40)
-        await clock.update("stop")
-        await clock.handle.result()
-    return clock
+        await namespace.update("stop")
+        await namespace.handle.result()
+    return namespace
 
 
-async def reorganised(stage: Stage) -> Writing:
+async def reorganised(stage: Stage) -> AggregatorRun:
     """Write, fail, bump, be reorganised, be lost, and end well."""
-    desk = ScriptedPen()
-    desk.plan("reserve", failure(FailureKind.NETWORK))
-    desk.plan("broadcast", failure(FailureKind.NETWORK))
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        await pen.handle.signal("enqueue", [request(1), request(2)])
-        await until(lambda: bool(desk.asked("report_failure")))
-        await pen.handle.signal("enqueue", [request(1), request(2)])
-        await until(lambda: len(desk.asked("broadcast")) == 2)
-        first = desk.asked("broadcast")[-1].round_id
-        desk.show(first, RoundState.STUCK)
-        await until(lambda: len(desk.asked("sign")) == 2)
-        desk.include(first, final=False)
-        await until(lambda: len(desk.asked("record")) == 1)
-        sent = len(desk.asked("broadcast"))
-        desk.show(first, RoundState.MISSING)
-        await until(lambda: len(desk.asked("broadcast")) > sent)
-        desk.show(first, RoundState.LOST, foreign=True)
-        await until(lambda: desk.asked("broadcast")[-1].round_id != first)
-        desk.include(desk.asked("broadcast")[-1].round_id)
-        await pen.shows(lambda view: not view.rounds)
-    return pen
+    scripted = ScriptedTarget()
+    scripted.plan("reserve", failure(FailureKind.NETWORK))
+    scripted.plan("broadcast", failure(FailureKind.NETWORK))
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await aggregator.handle.signal("enqueue", [request(1), request(2)])
+        await until(lambda: bool(scripted.asked("report_failure")))
+        await aggregator.handle.signal("enqueue", [request(1), request(2)])
+        await until(lambda: len(scripted.asked("broadcast")) == 2)
+        first = scripted.asked("broadcast")[-1].round_id
+        scripted.show(first, RoundState.STUCK)
+        await until(lambda: len(scripted.asked("sign")) == 2)
+        scripted.include(first, final=False)
+        await until(lambda: len(scripted.asked("record")) == 1)
+        sent = len(scripted.asked("broadcast"))
+        scripted.show(first, RoundState.MISSING)
+        await until(lambda: len(scripted.asked("broadcast")) > sent)
+        scripted.show(first, RoundState.LOST, foreign=True)
+        await until(lambda: scripted.asked("broadcast")[-1].round_id != first)
+        scripted.include(scripted.asked("broadcast")[-1].round_id)
+        await aggregator.shows(lambda view: not view.rounds)
+    return aggregator
 
 
-async def rewritten(stage: Stage) -> Writing:
+async def rewritten(stage: Stage) -> AggregatorRun:
     """Go through several runs."""
-    desk = ScriptedPen()
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen(continue_after_events=25)
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator(continue_after_events=25)
         for number in range(1, 4):
-            await pen.handle.signal("enqueue", [request(number)])
-            await until(lambda n=number: len(desk.asked("broadcast")) == n)  # type: ignore[misc]
-            desk.include(desk.asked("broadcast")[-1].round_id)
-            await until(lambda n=number: len(desk.asked("record")) >= n)  # type: ignore[misc]
-    return pen
+            await aggregator.handle.signal("enqueue", [request(number)])
+            await until(lambda n=number: len(scripted.asked("broadcast")) == n)  # type: ignore[misc]
+            scripted.include(scripted.asked("broadcast")[-1].round_id)
+            await until(lambda n=number: len(scripted.asked("record")) >= n)  # type: ignore[misc]
+    return aggregator
 
 
-async def closed_again(stage: Stage) -> Writing:
+async def closed_again(stage: Stage) -> AggregatorRun:
     """Have the receipts of closed rounds written again, for requests that two of them hold."""
-    desk = ScriptedPen()
-    riders = [{"round_id": one * 16, "requests": [0]} for one in ("cd", "ef")]
-    desk.plan("seal", Sealed.model_validate({"riders": riders}))
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        await pen.handle.signal("enqueue", [request(1)])
-        await until(lambda: len(desk.asked("record")) == 1)
-        await pen.shows(lambda view: view.waiting == 0)
-        await pen.handle.signal("enqueue", [request(2)])
-        await until(lambda: bool(desk.asked("broadcast")))
-        desk.include(desk.asked("broadcast")[-1].round_id)
-        await pen.shows(lambda view: not view.rounds)
-    return pen
+    scripted = ScriptedTarget()
+    late_joiners = [{"round_id": one * 16, "requests": [0]} for one in ("cd", "ef")]
+    scripted.plan("seal", Sealed.model_validate({"late_joiners": late_joiners}))
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await aggregator.handle.signal("enqueue", [request(1)])
+        await until(lambda: len(scripted.asked("record")) == 1)
+        await aggregator.shows(lambda view: view.waiting == 0)
+        await aggregator.handle.signal("enqueue", [request(2)])
+        await until(lambda: bool(scripted.asked("broadcast")))
+        scripted.include(scripted.asked("broadcast")[-1].round_id)
+        await aggregator.shows(lambda view: not view.rounds)
+    return aggregator
 
 
-async def closed_beside(stage: Stage) -> Writing:
+async def closed_beside(stage: Stage) -> AggregatorRun:
     """Have the receipts of a closed round written again beside the round that answers."""
-    desk = ScriptedPen()
+    scripted = ScriptedTarget()
     gone = {"round_id": "cd" * 16, "requests": [0]}
-    desk.plan("seal", lambda order: desk.sealed(order, rebuild=gone))
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        await pen.handle.signal("enqueue", [request(1)])
-        await until(lambda: bool(desk.asked("record")) and bool(desk.asked("broadcast")))
-        desk.include(desk.asked("broadcast")[-1].round_id)
-        await pen.shows(lambda view: not view.rounds)
-    return pen
+    scripted.plan("seal", lambda order: scripted.sealed(order, rebuild=gone))
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await aggregator.handle.signal("enqueue", [request(1)])
+        await until(lambda: bool(scripted.asked("record")) and bool(scripted.asked("broadcast")))
+        scripted.include(scripted.asked("broadcast")[-1].round_id)
+        await aggregator.shows(lambda view: not view.rounds)
+    return aggregator
 
 
-async def overtaken(stage: Stage) -> Writing:
+async def overtaken(stage: Stage) -> AggregatorRun:
     """Have a request join a round while its receipts are written, a round reorganised beside a seal, and a rest cut short."""
-    desk = ScriptedPen()
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen(backoff=SLOW_LADDER)
-        await pen.handle.signal("enqueue", [request(1)])
-        await until(lambda: len(desk.asked("broadcast")) == 1)
-        first = desk.asked("broadcast")[0].round_id
-        desk.show(first, RoundState.MISSING)
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator(backoff=SLOW_BACKOFF)
+        await aggregator.handle.signal("enqueue", [request(1)])
+        await until(lambda: len(scripted.asked("broadcast")) == 1)
+        first = scripted.asked("broadcast")[0].round_id
+        scripted.show(first, RoundState.MISSING)
         await asyncio.sleep(2)
-        await pen.handle.signal("enqueue", [request(3)])
+        await aggregator.handle.signal("enqueue", [request(3)])
         await asyncio.sleep(8)
-        await pen.handle.signal("enqueue", [request(4)])
-        await until(lambda: len(desk.asked("broadcast")) == 2)
-        desk.plan("seal", Sealed(settings=SETTINGS, covered=[0, 1]))
-        desk.gates["record"] = asyncio.Event()
-        desk.include(first, final=False)
-        await until(lambda: len(desk.asked("record")) == 1)
-        await until(lambda: len(desk.asked("seal")) == 2)
-        await pen.shows(lambda view: view.waiting == 0)
-        joins = Sealed.model_validate({"riders": [{"round_id": first, "requests": [0]}]})
-        desk.plan("seal", joins, joins)
-        await pen.handle.signal("enqueue", [request(2)])
-        await until(lambda: len(desk.asked("seal")) == 3)
-        await pen.shows(lambda view: view.waiting == 0)
-        desk.gates["record"].set()
+        await aggregator.handle.signal("enqueue", [request(4)])
+        await until(lambda: len(scripted.asked("broadcast")) == 2)
+        scripted.plan("seal", Sealed(settings=SETTINGS, covered=[0, 1]))
+        scripted.gates["record"] = asyncio.Event()
+        scripted.include(first, final=False)
+        await until(lambda: len(scripted.asked("record")) == 1)
+        await until(lambda: len(scripted.asked("seal")) == 2)
+        await aggregator.shows(lambda view: view.waiting == 0)
+        joins = Sealed.model_validate({"late_joiners": [{"round_id": first, "requests": [0]}]})
+        scripted.plan("seal", joins, joins)
+        await aggregator.handle.signal("enqueue", [request(2)])
+        await until(lambda: len(scripted.asked("seal")) == 3)
+        await aggregator.shows(lambda view: view.waiting == 0)
+        scripted.gates["record"].set()
         await asyncio.sleep(1)
-        desk.gates["seal"] = asyncio.Event()
-        await pen.handle.signal("enqueue", [request(5)])
-        await until(lambda: len(desk.asked("seal")) == 4)
-        desk.show(first, RoundState.MISSING)
+        scripted.gates["seal"] = asyncio.Event()
+        await aggregator.handle.signal("enqueue", [request(5)])
+        await until(lambda: len(scripted.asked("seal")) == 4)
+        scripted.show(first, RoundState.MISSING)
         await asyncio.sleep(1)
-        desk.gates["seal"].set()
+        scripted.gates["seal"].set()
         await asyncio.sleep(8)
-        await pen.handle.signal("resume")
-        await until(lambda: len(desk.asked("broadcast")) == 3)
-        desk.include(first, block=7)
-        await pen.shows(lambda view: not view.rounds)
-    return pen
+        await aggregator.handle.signal("resume")
+        await until(lambda: len(scripted.asked("broadcast")) == 3)
+        scripted.include(first, block=7)
+        await aggregator.shows(lambda view: not view.rounds)
+    return aggregator
 
 
-SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[Clocked | Writing]]], ...] = (
+SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[NamespaceRun | AggregatorRun]]], ...] = (
     (NAMESPACE_WORKFLOW, slots),
     (NAMESPACE_WORKFLOW, continued),
     (NAMESPACE_WORKFLOW, idle),
@@ -209,7 +217,7 @@ def _folder(kind: str) -> Path:
     return folder
 
 
-async def _save(stage: Stage, ran: Clocked | Writing, folder: Path, stem: str) -> int:
+async def _save(stage: Stage, ran: NamespaceRun | AggregatorRun, folder: Path, stem: str) -> int:
     run_id, number = ran.handle.first_execution_run_id, 0
     while run_id:
         handle = stage.env.client.get_workflow_handle(ran.handle.id, run_id=run_id)

@@ -9,7 +9,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
-from tests.histories.changed import RestingClock, RestingPen
+from tests.histories.changed import RestingAggregator, RestingNamespace
 from tests.workflows.stage import runner
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
 from workflows.aggregator import AggregatorWorkflow
@@ -45,7 +45,7 @@ async def test_a_saved_history_replays(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "changed"),
-    [(NAMESPACE_WORKFLOW, RestingClock), (AGGREGATOR_WORKFLOW, RestingPen)],
+    [(NAMESPACE_WORKFLOW, RestingNamespace), (AGGREGATOR_WORKFLOW, RestingAggregator)],
 )
 async def test_a_workflow_with_one_more_timer_is_caught(kind: str, changed: type) -> None:
     path = next(path for path in SAVED if path.parent.name == kind)

@@ -1,4 +1,4 @@
-"""The place where tests read the manifests: one object a file, each by its kind."""
+"""Reads the manifests: one object a file, each by its kind."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Registration where some clocks do not take their configuration."""
+"""Registration where some namespaces do not take their configuration."""
 
 from pathlib import Path
 from typing import cast
@@ -26,5 +26,5 @@ async def test_clocks_that_refuse_are_told_at_the_end_and_hold_up_no_other(tmp_p
         await anext(registering)
     assert str(refused.value).splitlines() == [
         f"dao:a: {REFUSED}",
-        "dao:c: its clock has just ended; register it again",
+        "dao:c: its workflow has just ended; register it again",
     ]

@@ -1,4 +1,4 @@
-"""A changed namespaces.yaml where some clocks do not take their configuration."""
+"""A changed namespaces.yaml where some namespaces do not take their configuration."""
 
 import asyncio
 import logging
@@ -61,7 +61,7 @@ async def test_a_clock_that_refuses_is_asked_until_it_takes_the_change(
         edit(file, "2h")
         await configured(clocks, ["dao:b"])
     (line,) = caplog.records
-    assert vars(line)["err"].startswith("dao:a: its clock refused")
+    assert vars(line)["err"].startswith("dao:a: its workflow refused")
     clocks.draining.clear()
     await configured(clocks, ["dao:b", "dao:a"])
 

@@ -1,4 +1,4 @@
-"""The place where 10,000 proofs are made up: sound ones, and ones that are changed; from a seed, so always the same.
+"""Makes up 10,000 proofs: sound ones, and ones that are changed; from a seed, so always the same.
 
 Changes are in three groups: those that must not matter, those that must, and those of which only the rules tell.
 """

@@ -1,4 +1,4 @@
-"""The place where a proof's form is changed: how its text is written, which keys it has, and of what type values are.
+"""Changes a proof's form: how its text is written, which keys it has, and of what type values are.
 
 Each function changes a proof and returns it, as a value or as its text; nothing where it does not apply. A leaf of a
 wrong form gets a tree in which its hash is right, for whoever commits may commit anything: the form alone gives it away.

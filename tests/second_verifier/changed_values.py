@@ -1,4 +1,4 @@
-"""The place where a proof's values are changed: another leaf, place, path or size, in the form that they belong in.
+"""Changes a proof's values: another leaf, place, path or size, in the form that they belong in.
 
 Each function changes a proof and returns it; nothing where it does not apply.
 """

@@ -1,4 +1,4 @@
-"""The place where fuzzed proofs come from: trees by RFC 9162's definitions, built without the product's code."""
+"""Makes fuzzed proofs: trees by RFC 9162's definitions, built without the product's code."""
 
 import json
 from hashlib import sha256

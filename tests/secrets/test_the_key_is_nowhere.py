@@ -81,7 +81,9 @@ def places(system: System) -> dict[str, bytes]:
         "metrics": read(f"{http}/metrics"),
         "health": read(f"{http}/health"),
         "status": asyncio.run(
-            asyncio.to_thread(lambda: repr((system.status(NAMESPACE), system.pen())).encode())
+            asyncio.to_thread(
+                lambda: repr((system.status(NAMESPACE), system.aggregator())).encode()
+            )
         ),
     }
     for place in system.root.rglob("*"):

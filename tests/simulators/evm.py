@@ -1,4 +1,4 @@
-"""The place where an EVM provider misbehaves on request: a proxy before a real node that lies, loses, hangs, refuses."""
+"""Misbehaves on request as an EVM provider: a proxy before a real node that lies, loses, hangs, refuses."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The place where a simulator that lives in an event loop serves a test that has none."""
+"""Lets a simulator that lives in an event loop serve a test that has none."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""The place where tests forge time stamps: every part of a reply can be right or wrong at will."""
+"""Forges time stamps: every part of a reply can be right or wrong at will."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The place where tests run the real thing on Bitcoin: Temporal, bitcoind without index, and workers; judged by blocks."""
+"""Runs the real thing on Bitcoin: Temporal, bitcoind without index, and workers; judged by blocks."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from devnet.bitcoind import WALLET, Bitcoind
 from tests.support.system import System, write_whole
 from vaultmesh.domain.messages import BackoffSettings
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
-from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
 from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.target import Target
 
@@ -82,7 +82,7 @@ class BitcoinSystem(System):
             client = await self.client()
             await client.start_workflow(
                 "NamespaceWorkflow",
-                ClockInput(configuration=configuration),
+                NamespaceInput(configuration=configuration),
                 id=namespace_workflow_id(namespace),
                 task_queue="scheduler",
             )
@@ -90,7 +90,7 @@ class BitcoinSystem(System):
         asyncio.run(start())
 
     @override
-    def pen(self) -> dict[str, Any]:
+    def aggregator(self) -> dict[str, Any]:
         """Return the aggregator's `status`."""
         return self.ask(
             lambda client: client.get_workflow_handle(aggregator_workflow_id(TARGET)).query(

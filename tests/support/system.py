@@ -1,4 +1,4 @@
-"""The place where tests run the real thing: Temporal, anvil, and workers as processes; judged by raw JSON-RPC."""
+"""Runs the real thing: Temporal, anvil, and workers as processes; judged by raw JSON-RPC."""
 
 import asyncio
 import hashlib
@@ -32,7 +32,7 @@ from devnet.temporal import TemporalServer
 from tests.support.replays import Replays
 from vaultmesh.domain.messages import BackoffSettings
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
-from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
 from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.target import Target
 from vaultmesh.process.search_attributes import ensure
@@ -214,7 +214,7 @@ class System:
             client = await self.client()
             await client.start_workflow(
                 "NamespaceWorkflow",
-                ClockInput(configuration=configuration),
+                NamespaceInput(configuration=configuration),
                 id=namespace_workflow_id(namespace),
                 task_queue="scheduler",
             )
@@ -237,7 +237,7 @@ class System:
             )
         )
 
-    def pen(self) -> dict[str, Any]:
+    def aggregator(self) -> dict[str, Any]:
         """Return the aggregator's `status`."""
         return self.ask(
             lambda client: client.get_workflow_handle(aggregator_workflow_id(TARGET)).query(
@@ -287,9 +287,9 @@ class System:
         )
 
     def wait_idle(self, *namespaces: str) -> None:
-        """Wait until clocks and pen are done, so that no request, round or answer is left to a later moment.
+        """Wait until clocks and aggregator are done, so that no request, round or answer is left to a later moment.
 
-        A final receipt alone says less: an answer that came too late is asked for again, on the ladder.
+        A final receipt alone says less: an answer that came too late is asked for again, on the backoff.
         """
 
         def answered(namespace: str) -> bool:
@@ -298,7 +298,8 @@ class System:
 
         self.wait(lambda: all(map(answered, namespaces)), "the answers to every clock")
         self.wait(
-            lambda: not (pen := self.pen())["rounds"] and not pen["waiting"], "the pen's rest"
+            lambda: not (aggregator := self.aggregator())["rounds"] and not aggregator["waiting"],
+            "the aggregator's rest",
         )
 
     def logs(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The place where workflow tests get their server, and where each of them runs at two tempos."""
+"""Gives workflow tests their server, and runs each of them at two tempos."""
 
 import asyncio
 from collections.abc import AsyncIterator

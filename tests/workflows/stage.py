@@ -1,4 +1,4 @@
-"""The place where workflow tests run workflows: one time-skipping server, workers with scripted adapters."""
+"""Runs workflows for tests: one time-skipping server, workers with scripted adapters."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from tests.support.replays import COUNTED, Replays, cause_of, runner
-from vaultmesh.domain.aggregator.state import PenInput
+from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.messages import BackoffSettings
 from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
@@ -29,7 +29,7 @@ from vaultmesh.domain.names import (
     aggregator_workflow_id,
     namespace_workflow_id,
 )
-from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
 from vaultmesh.process.eviction import EvictingRunner
@@ -39,9 +39,9 @@ from workflows.namespace.workflow import NamespaceWorkflow
 TARGET = Target.parse("eip155:31337")
 KEPT = 1_500
 """Workflows that worker.py keeps in memory; with none kept, every workflow task replays the whole history."""
-FAST_LADDER = BackoffSettings(base_seconds=0.02, cap=3)
-"""Timers pass in real time while an activity runs, so the ladder is short."""
-SLOW_LADDER = BackoffSettings(base_seconds=5, cap=3)
+FAST_BACKOFF = BackoffSettings(base_seconds=0.02, cap=3)
+"""Timers pass in real time while an activity runs, so the backoff is short."""
+SLOW_BACKOFF = BackoffSettings(base_seconds=5, cap=3)
 """For a rest that a test is to see before it ends."""
 DEADLINE_SECONDS = 40.0
 """Time for a workflow task that the server lost: it comes again after 10 s."""
@@ -80,7 +80,7 @@ async def until(
 
 
 @dataclass
-class Clocked:
+class NamespaceRun:
     """One namespace's workflow."""
 
     handle: WorkflowHandle[Any, Any]
@@ -113,7 +113,7 @@ class Clocked:
 
 
 @dataclass
-class Writing:
+class AggregatorRun:
     """One target's workflow."""
 
     handle: WorkflowHandle[Any, Any]
@@ -170,7 +170,7 @@ class Stage:
     async def working(
         self,
         adapters: Sequence[Adapter] = (),
-        pen: Sequence[Adapter] = (),
+        aggregator: Sequence[Adapter] = (),
         workflows: Sequence[type] = (NamespaceWorkflow, AggregatorWorkflow),
         *,
         cached: int | None = None,
@@ -191,13 +191,13 @@ class Stage:
         )
         self.runner.serve(scheduler)
         async with scheduler:
-            if not pen:
+            if not aggregator:
                 yield
                 return
             async with Worker(
                 self.env.client,
                 task_queue=ANCHORS_QUEUE,
-                activities=list(pen),
+                activities=list(aggregator),
                 max_heartbeat_throttle_interval=timedelta(seconds=0.1),
             ):
                 yield
@@ -247,14 +247,14 @@ class Stage:
     async def _passed(self, before: datetime) -> bool:
         return await self.now() - before > timedelta(seconds=30)
 
-    async def clock(
+    async def namespace(
         self,
         given: dict[str, CadenceConfig],
         *,
         continue_after_events: int = 4_000,
         backoff: BackoffSettings | None = None,
         **more: Any,
-    ) -> Clocked:
+    ) -> NamespaceRun:
         """Start a namespace's workflow."""
         await self._away_from_the_hour(given)
         self.leaves_runs = continue_after_events < 4_000
@@ -268,12 +268,12 @@ class Stage:
         )
         handle = await self.env.client.start_workflow(
             NAMESPACE_WORKFLOW,
-            ClockInput(configuration=configuration, **more),
+            NamespaceInput(configuration=configuration, **more),
             id=namespace_workflow_id(namespace),
             task_queue=SCHEDULER_QUEUE,
         )
         self.started.append(handle)
-        return Clocked(handle, namespace)
+        return NamespaceRun(handle, namespace)
 
     async def _away_from_the_hour(self, given: dict[str, CadenceConfig]) -> None:
         """Let the next slot of a long cadence not become due by chance: each is due on a whole hour."""
@@ -283,16 +283,16 @@ class Stage:
             if left < ROOM_SECONDS:
                 await self.env.sleep(timedelta(seconds=left + 1))
 
-    async def pen(
+    async def aggregator(
         self,
         *,
         continue_after_events: int = 4_000,
-        backoff: BackoffSettings = FAST_LADDER,
+        backoff: BackoffSettings = FAST_BACKOFF,
         **more: Any,
-    ) -> Writing:
+    ) -> AggregatorRun:
         """Start a target's workflow."""
         target = Target.parse(f"eip155:{next(_NUMBERS)}")
-        given = PenInput(
+        given = AggregatorInput(
             target=target, backoff=backoff, continue_after_events=continue_after_events, **more
         )
         handle = await self.env.client.start_workflow(
@@ -302,7 +302,7 @@ class Stage:
             task_queue=SCHEDULER_QUEUE,
         )
         self.started.append(handle)
-        return Writing(handle)
+        return AggregatorRun(handle)
 
     async def runs(self, handle: WorkflowHandle[Any, Any]) -> list[list[HistoryEvent]]:
         """Return the events of every run, the first one first."""

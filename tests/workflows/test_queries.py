@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from temporalio.service import RPCError
 
-from tests.workflows.aggregator.scripted_target import ScriptedPen, failure, request
+from tests.workflows.aggregator.scripted_target import ScriptedTarget, failure, request
 from tests.workflows.namespace.scripted_worker import ScriptedWorker
-from tests.workflows.stage import Clocked, Stage, Writing, cadences
+from tests.workflows.stage import AggregatorRun, NamespaceRun, Stage, cadences
 from vaultmesh.domain.failures import FailureKind
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
@@ -74,52 +74,55 @@ async def test_queries_of_namespaces_that_are_not_in_memory_leave_histories_that
     """The harm: a query ran a namespace ahead of its history, kept it so, and it failed every task from then on."""
     behind = ScriptedWorker(owed=0)
     async with stage.working(behind.adapters()):
-        clocks = [
-            await stage.clock(cadences(fast="1s", strong="2s", cold="3s")) for _ in range(WORKFLOWS)
+        namespaces = [
+            await stage.namespace(cadences(fast="1s", strong="2s", cold="3s"))
+            for _ in range(WORKFLOWS)
         ]
-        orders = [_ordering(clock) for clock in clocks]
-        assert await storm(clocks, Clocked.status, orders) > FEWEST_ANSWERS
+        orders = [_ordering(namespace) for namespace in namespaces]
+        assert await storm(namespaces, NamespaceRun.status, orders) > FEWEST_ANSWERS
     assert stage.runner.evicted > 0
 
 
-async def _ordering(clock: Clocked) -> None:
+async def _ordering(namespace: NamespaceRun) -> None:
     """Pause, resume and force, over and over."""
-    chance = random.Random(clock.namespace)
+    chance = random.Random(namespace.namespace)
     while True:
         for verb in ("pause", "resume", "force_anchor"):
-            await clock.handle.signal(verb, chance.choice(["fast", "strong", "cold"]))
+            await namespace.handle.signal(verb, chance.choice(["fast", "strong", "cold"]))
             await asyncio.sleep(chance.uniform(0, 0.6))
 
 
 async def test_queries_of_aggregators_that_are_not_in_memory_leave_histories_that_replay(
     stage: Stage,
 ) -> None:
-    desk = ScriptedPen()
-    async with stage.working(pen=desk.adapters()):
-        pens = [await stage.pen() for _ in range(WORKFLOWS)]
-        orders = [_writing(pen, desk, number) for number, pen in enumerate(pens)]
-        assert await storm(pens, Writing.status, orders) > FEWEST_ANSWERS
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregators = [await stage.aggregator() for _ in range(WORKFLOWS)]
+        orders = [
+            _writing(aggregator, scripted, number) for number, aggregator in enumerate(aggregators)
+        ]
+        assert await storm(aggregators, AggregatorRun.status, orders) > FEWEST_ANSWERS
     assert stage.runner.evicted > 0
 
 
-async def _writing(pen: Writing, desk: ScriptedPen, number: int) -> None:
+async def _writing(aggregator: AggregatorRun, scripted: ScriptedTarget, number: int) -> None:
     """Have rounds written, refused, sent again, bid for and included, over and over."""
     chance = random.Random(number)
     requests = number * 100_000
     while True:
         for _ in range(chance.randint(1, 3)):
             requests += 1
-            await pen.handle.signal("enqueue", [request(requests)])
+            await aggregator.handle.signal("enqueue", [request(requests)])
             await asyncio.sleep(chance.uniform(0, 0.1))
         if chance.random() < 0.5:
             step = chance.choice(["seal", "broadcast", "broadcast", "observe", "record"])
-            desk.plan(step, failure(FailureKind.NETWORK))
+            scripted.plan(step, failure(FailureKind.NETWORK))
         if chance.random() < 0.3:
-            await pen.handle.signal("bump_fee")
+            await aggregator.handle.signal("bump_fee")
         if chance.random() < 0.3:
-            await pen.handle.signal("pause", "a test")
+            await aggregator.handle.signal("pause", "a test")
             await asyncio.sleep(chance.uniform(0, 0.2))
-            await pen.handle.signal("resume")
+            await aggregator.handle.signal("resume")
         await asyncio.sleep(chance.uniform(0, 0.3))
-        for round_id in {one.round_id for one in desk.asked("broadcast")}:
-            desk.include(round_id, block=5)
+        for round_id in {one.round_id for one in scripted.asked("broadcast")}:
+            scripted.include(round_id, block=5)

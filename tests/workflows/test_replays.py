@@ -10,10 +10,10 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
-from tests.workflows.aggregator.scripted_target import ScriptedPen, request
+from tests.workflows.aggregator.scripted_target import ScriptedTarget, request
 from tests.workflows.aggregator.test_rounds import enqueue, one_round
 from tests.workflows.namespace.scripted_worker import ScriptedWorker
-from tests.workflows.stage import KEPT, Clocked, Stage, Writing, cadences, until
+from tests.workflows.stage import KEPT, AggregatorRun, NamespaceRun, Stage, cadences, until
 from vaultmesh.domain.messages import AnchorAsk
 from vaultmesh.domain.status import NamespaceView, SlotOutcome
 from workflows.runs import MOST_HISTORY_BYTES
@@ -31,15 +31,15 @@ def stage(real_stage: Stage) -> Stage:
     return real_stage
 
 
-async def history(ran: Clocked | Writing, stage: Stage) -> WorkflowHistory:
+async def history(ran: NamespaceRun | AggregatorRun, stage: Stage) -> WorkflowHistory:
     """Return the history of the current run."""
     return await stage.env.client.get_workflow_handle(ran.handle.id).fetch_history()
 
 
-async def answer(stage: Stage, clock: Clocked, ask: AnchorAsk, outcome: object) -> None:
+async def answer(stage: Stage, namespace: NamespaceRun, ask: AnchorAsk, outcome: object) -> None:
     """Answer an `anchor` from outside, as an aggregator does."""
     handle = stage.env.client.get_async_activity_handle(
-        workflow_id=clock.handle.id, run_id=None, activity_id=ask.request.id
+        workflow_id=namespace.handle.id, run_id=None, activity_id=ask.request.id
     )
     await handle.complete(outcome)
 
@@ -50,27 +50,27 @@ async def test_an_answer_and_a_due_timer_in_the_workflow_task_of_a_look_replay(
     """The harm: the answer to another cadence met a look's result, and the namespace never anchored again."""
     behind = ScriptedWorker(owed=0)
     async with stage.working(behind.adapters(), cached=0):
-        clock = await stage.clock(cadences(fast="2s", slow="1000d", other="7s"))
-        await clock.shows(lambda view: not any(_in_flight(view)))
+        namespace = await stage.namespace(cadences(fast="2s", slow="1000d", other="7s"))
+        await namespace.shows(lambda view: not any(_in_flight(view)))
         behind.may_look.clear()
         seen = len(behind.looked)
-        await clock.handle.signal("force_anchor", "slow")
+        await namespace.handle.signal("force_anchor", "slow")
         await until(lambda: {"fast", "slow"} <= _labels(behind.looked[seen:]))
     asks = {ask.request.cadence: ask for ask in behind.looked[seen:]}
-    await answer(stage, clock, asks["slow"], ANCHORED)
-    await until(lambda: timer_fired_last(clock, stage), seconds=20)
-    await answer(stage, clock, asks["fast"], NOTHING)
+    await answer(stage, namespace, asks["slow"], ANCHORED)
+    await until(lambda: timer_fired_last(namespace, stage), seconds=20)
+    await answer(stage, namespace, asks["fast"], NOTHING)
     behind.may_look.set()
     async with stage.working(behind.adapters(), cached=0):
-        view = await clock.shows(
+        view = await namespace.shows(
             lambda view: view.cadences["fast"].outcomes[SlotOutcome.NOTHING_NEW] >= 2
         )
     assert view.cadences["slow"].last_anchor is not None
 
 
-async def timer_fired_last(clock: Clocked, stage: Stage) -> bool:
+async def timer_fired_last(namespace: NamespaceRun, stage: Stage) -> bool:
     """Whether a timer has fired since the last answer."""
-    kinds = [event.event_type for event in (await history(clock, stage)).events]
+    kinds = [event.event_type for event in (await history(namespace, stage)).events]
     answered, fired = (
         EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
         EventType.EVENT_TYPE_TIMER_FIRED,
@@ -86,21 +86,21 @@ async def test_an_update_behind_answers_that_changed_nothing_replays_after_the_c
     behind = ScriptedWorker(owed=0)
     behind.may_look.clear()
     async with stage.working(behind.adapters(), cached=0):
-        clock = await stage.clock(cadences(fast="1000d", strong="1000d", cold="1000d"))
+        namespace = await stage.namespace(cadences(fast="1000d", strong="1000d", cold="1000d"))
         await until(lambda: len(behind.looked) == 3)
         for ask in behind.looked[:]:
-            await answer(stage, clock, ask, NOTHING)
-            await until(lambda label=ask.request.cadence: _answered(clock, label))
-        await clock.update(verb)
+            await answer(stage, namespace, ask, NOTHING)
+            await until(lambda label=ask.request.cadence: _answered(namespace, label))
+        await namespace.update(verb)
         behind.may_look.set()
         if verb == "stop":
-            await clock.handle.result()
+            await namespace.handle.result()
         else:
-            await clock.shows(lambda view: not any(_in_flight(view)))
+            await namespace.shows(lambda view: not any(_in_flight(view)))
 
 
-async def _answered(clock: Clocked, label: str) -> bool:
-    return (await clock.status()).cadences[label].in_flight is None
+async def _answered(namespace: NamespaceRun, label: str) -> bool:
+    return (await namespace.status()).cadences[label].in_flight is None
 
 
 def _in_flight(view: NamespaceView) -> list[bool]:
@@ -114,24 +114,24 @@ def _labels(asks: Sequence[AnchorAsk]) -> set[str]:
 async def test_a_forced_anchor_in_the_first_workflow_task_is_sent_once(stage: Stage) -> None:
     """The harm: it was sent as new and once more as left in flight; the server refuses both, for good."""
     behind = ScriptedWorker()
-    clock = await stage.clock(cadences(fast="1000d", strong="1000d"))
-    await clock.handle.signal("force_anchor", "fast")
+    namespace = await stage.namespace(cadences(fast="1000d", strong="1000d"))
+    await namespace.handle.signal("force_anchor", "fast")
     async with stage.working(behind.adapters(), cached=0):
-        await clock.shows(lambda view: len(behind.asked) == 2 and not any(_in_flight(view)))
+        await namespace.shows(lambda view: len(behind.asked) == 2 and not any(_in_flight(view)))
     assert [one.slot[0] for one in behind.asked if one.cadence == "fast"] == ["f"]
 
 
 async def test_a_bump_behind_answers_that_changed_nothing_replays_after_the_cache_is_lost(
     stage: Stage,
 ) -> None:
-    desk = ScriptedPen()
-    async with stage.working(pen=desk.adapters(), cached=0):
-        pen = await stage.pen()
-        await one_round(pen, desk)
-        await enqueue(pen, request(2))
-        before = len(desk.asked("broadcast"))
-        await pen.handle.execute_update("bump_fee")
-        await until(lambda: len(desk.asked("broadcast")) > before)
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters(), cached=0):
+        aggregator = await stage.aggregator()
+        await one_round(aggregator, scripted)
+        await enqueue(aggregator, request(2))
+        before = len(scripted.asked("broadcast"))
+        await aggregator.handle.execute_update("bump_fee")
+        await until(lambda: len(scripted.asked("broadcast")) > before)
 
 
 async def test_a_storm_of_signals_overtakes_few_tasks_and_runs_are_left_all_the_same(
@@ -140,17 +140,19 @@ async def test_a_storm_of_signals_overtakes_few_tasks_and_runs_are_left_all_the_
     signals = 400
     behind = ScriptedWorker(owed=0)
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1000d"), continue_after_events=60)
-        await clock.shows(lambda view: not any(_in_flight(view)))
-        first_run = (await clock.status()).run_id
+        namespace = await stage.namespace(cadences(fast="1000d"), continue_after_events=60)
+        await namespace.shows(lambda view: not any(_in_flight(view)))
+        first_run = (await namespace.status()).run_id
         # a hundred signals that wait for one task make the server end it
-        stage.replays.plant("FORCE_CLOSE_COMMAND", clock.handle.id)
+        stage.replays.plant("FORCE_CLOSE_COMMAND", namespace.handle.id)
         for _ in range(signals // 20):
-            await asyncio.gather(*(clock.handle.signal("resume", "fast") for _ in range(20)))
-        await clock.handle.signal("pause", 7)
-        await clock.shows(lambda view: view.last_rejected is not None and view.run_id != first_run)
+            await asyncio.gather(*(namespace.handle.signal("resume", "fast") for _ in range(20)))
+        await namespace.handle.signal("pause", 7)
+        await namespace.shows(
+            lambda view: view.last_rejected is not None and view.run_id != first_run
+        )
         await stage.replays.check_workflows(stage.env.client, stage.started)
-        assert stage.replays.count("UNHANDLED_COMMAND", clock.handle.id) <= signals / 10
+        assert stage.replays.count("UNHANDLED_COMMAND", namespace.handle.id) <= signals / 10
 
 
 async def test_a_run_is_left_when_its_history_has_ten_megabytes_although_it_has_few_events(
@@ -158,13 +160,13 @@ async def test_a_run_is_left_when_its_history_has_ten_megabytes_although_it_has_
 ) -> None:
     behind = ScriptedWorker(owed=0)
     async with stage.working(behind.adapters(), cached=KEPT):
-        clock = await stage.clock(cadences(fast="1000d"))
-        await clock.shows(lambda view: not any(_in_flight(view)))
-        first_run = (await clock.status()).run_id
+        namespace = await stage.namespace(cadences(fast="1000d"))
+        await namespace.shows(lambda view: not any(_in_flight(view)))
+        first_run = (await namespace.status()).run_id
         # so much at once makes the server end the task under way
-        stage.replays.plant("FORCE_CLOSE_COMMAND", clock.handle.id)
+        stage.replays.plant("FORCE_CLOSE_COMMAND", namespace.handle.id)
         for _ in range(MOST_HISTORY_BYTES // LARGE + 1):
-            await clock.handle.signal("pause", {"reason": "x" * LARGE, "unknown": 1})
-        await clock.shows(lambda view: view.run_id != first_run)
-        [first, *_] = await stage.runs(clock.handle)
+            await namespace.handle.signal("pause", {"reason": "x" * LARGE, "unknown": 1})
+        await namespace.shows(lambda view: view.run_id != first_run)
+        [first, *_] = await stage.runs(namespace.handle)
     assert len(first) < 200

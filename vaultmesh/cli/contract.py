@@ -1,4 +1,4 @@
-"""The place where `contract deploy` is: the anchor contract is put on a chain once, before the first anchor.
+"""Adds `contract deploy`: puts the anchor contract on a chain once, before the first anchor.
 
 The address alone goes to standard output. A deployment takes a nonce that no aggregator reserved. So it is refused while
 a round of the same account is open below the root; and a nonce that another transaction took ends it at once.

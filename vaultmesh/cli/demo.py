@@ -94,10 +94,10 @@ class Demo:
 
     def introduce(self) -> None:
         """Say where to look."""
-        playground = self._system.playground
+        dev_system = self._system.dev_system
         print(f"root     {self._system.root}")
-        print(f"Web UI   {playground.temporal.ui}/namespaces/default/workflows")
-        print(f"metrics  {playground.metrics_url}/metrics", flush=True)
+        print(f"Web UI   {dev_system.temporal.ui}/namespaces/default/workflows")
+        print(f"metrics  {dev_system.metrics_url}/metrics", flush=True)
 
     def seal_samples(self) -> None:
         """Seal one small batch of fresh files for every namespace."""

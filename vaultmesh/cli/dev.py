@@ -1,4 +1,4 @@
-"""The place where `starter.py dev` runs a whole local system until it is told to end."""
+"""Adds `dev`: runs a whole local system until it is told to end."""
 
 import argparse
 import asyncio
@@ -77,13 +77,13 @@ def dev(arguments: argparse.Namespace) -> int:
 
 async def _dev(root: Path) -> int:
     async with running(root) as system:
-        playground = system.playground
+        dev_system = system.dev_system
         print(
-            f"root     {root}\nWeb UI   {playground.temporal.ui}\nmetrics  {playground.metrics_url}/metrics\n"
-            f"EVM      {playground.anvil.url}\nBitcoin  {playground.bitcoind.url}\nTSA      {playground.tsa.url}"
+            f"root     {root}\nWeb UI   {dev_system.temporal.ui}\nmetrics  {dev_system.metrics_url}/metrics\n"
+            f"EVM      {dev_system.anvil.url}\nBitcoin  {dev_system.bitcoind.url}\nTSA      {dev_system.tsa.url}"
         )
         print(
-            f"Try: TEMPORAL_ADDRESS={system.playground.temporal.address} VMSH_ROOT={root} python starter.py status"
+            f"Try: TEMPORAL_ADDRESS={system.dev_system.temporal.address} VMSH_ROOT={root} python starter.py status"
         )
         sys.stdout.flush()
         await system.stopped.wait()
@@ -95,22 +95,22 @@ class System:
 
     def __init__(self, root: Path) -> None:
         """Prepare a system below a folder."""
-        from vaultmesh.cli.dev_system import Playground  # noqa: PLC0415 - loads client libraries
+        from vaultmesh.cli.dev_system import DevSystem  # noqa: PLC0415 - loads client libraries
 
         self.root = root
-        self.playground = Playground(root)
+        self.dev_system = DevSystem(root)
         self.stopped = asyncio.Event()
         self.client: Client | None = None
         self.settings: Settings | None = None
 
     async def start(self) -> None:
         """Start the parts and the worker."""
-        await self.playground.start()
-        self.playground.adopt_environment()
+        await self.dev_system.start()
+        self.dev_system.adopt_environment()
         self.settings = Settings.from_environment(os.environ)
         self.client = await connect()
         await ensure(self.client)
-        await self.playground.start_worker()
+        await self.dev_system.start_worker()
 
     async def register(self) -> None:
         """Register the namespaces, and announce that everything is ready.
@@ -130,7 +130,7 @@ class System:
             except NoWorker:
                 if self.stopped.is_set() or time.monotonic() > deadline:
                     raise
-        self.playground.announce()
+        self.dev_system.announce()
 
 
 @asynccontextmanager
@@ -156,7 +156,7 @@ async def running(root: Path, *, registered: bool = True) -> AsyncIterator[Syste
     watching: asyncio.Task[None] | None = None
     try:
         await system.start()
-        watching = asyncio.create_task(system.playground.supervisor.run())
+        watching = asyncio.create_task(system.dev_system.supervisor.run())
         watching.add_done_callback(lambda _: system.stopped.set())
         if registered:
             await system.register()
@@ -169,4 +169,4 @@ async def running(root: Path, *, registered: bool = True) -> AsyncIterator[Syste
                 with suppress(asyncio.CancelledError):
                     await watching
         finally:
-            system.playground.stop()
+            system.dev_system.stop()

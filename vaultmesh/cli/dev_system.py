@@ -1,4 +1,4 @@
-"""The place where `dev` puts a whole system together below one folder: parts, keys, configuration, namespaces.
+"""Puts a whole local system together below one folder: parts, keys, configuration, namespaces.
 
 A folder that was made once is gone on with: same chain, keys, contract and Temporal database. If one of them is
 missing, it is refused: a chain without its keys, or keys without their chain, would only look like the old one.
@@ -61,7 +61,7 @@ class Ports:
     metrics: int
 
 
-class Playground:
+class DevSystem:
     """One `dev` system below a folder."""
 
     def __init__(self, root: Path) -> None:

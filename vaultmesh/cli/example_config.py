@@ -1,8 +1,8 @@
-"""The place where the example configuration of `dev` is written: every ledger, and cadences of seconds."""
+"""Writes the example configuration of `dev`: every ledger, and cadences of seconds."""
 
 from dataclasses import dataclass
 
-_NAMESPACES = """# Example namespaces with short cadences; edit and save, and the running clocks follow.
+_NAMESPACES = """# Example namespaces with short cadences; edit and save, and the running namespaces follow.
 namespaces:
   dao:vaultmesh:
     description: sub-ledger of the example organisation

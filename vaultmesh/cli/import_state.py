@@ -1,4 +1,4 @@
-"""The place where the state file of an earlier scheduler is read, so that its namespaces go on from their last anchors.
+"""Reads the state file of an earlier scheduler, so that its namespaces go on from their last anchors.
 
 It is an object: namespace -> `last` (cadence -> Unix seconds of the last successful anchor) and `backoff`, which is left
 behind: a fresh start tries at once.

@@ -1,4 +1,4 @@
-"""The place where a namespace is operated: `pause`, `resume`, `force` and `unregister`, all of them updates.
+"""Adds `pause`, `resume`, `force` and `unregister`, all of them updates of a namespace.
 
 An update answers, where a signal is only sent: the operator learns at once what became of it.
 """
@@ -92,7 +92,7 @@ def run_force(arguments: argparse.Namespace) -> int:
 
 
 def run_unregister(arguments: argparse.Namespace) -> int:
-    """Stop a namespace's clock."""
+    """Stop a namespace's workflow."""
     return temporal.run(_operate(arguments, STOP))
 
 
@@ -114,7 +114,7 @@ async def _operate(arguments: argparse.Namespace, verb: str) -> int:
 
 
 async def _require_known(client: Client, name: str, cadence: str | None) -> None:
-    """Raise `Refusal` unless the namespace has a clock, `Usage` unless it has the cadence."""
+    """Raise `Refusal` unless the namespace has a namespace, `Usage` unless it has the cadence."""
     view = await temporal.namespace_status(client, name)
     if view is None:
         raise temporal.unknown_namespace(name)

@@ -1,4 +1,4 @@
-"""The place where commands print: data on standard output, everything else on standard error.
+"""Prints for commands: data on standard output, everything else on standard error.
 
 Colours and progress are for terminals only; a failure is one clear line, or one for each problem of a file.
 """

@@ -1,4 +1,4 @@
-"""The place where `proof` is: one file that shows to anyone, without us, that an event is in the ledgers."""
+"""Adds `proof`: one file that shows to anyone, without us, that an event is in the ledgers."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""The place where `setup` and `register` are: a Temporal namespace gets what it needs, namespaces get their temporal."""
+"""Adds `setup` and `register`: a Temporal namespace gets what it needs, namespaces get their workflows."""
 
 import argparse
 import asyncio
@@ -132,7 +132,7 @@ class _Plan:
 
 
 def run_register(arguments: argparse.Namespace) -> int:
-    """Check everything, then register; 0 when every namespace has its clock and a worker answers."""
+    """Check everything, then register; 0 when every namespace has its workflow and a worker answers."""
     settings = settings_with_root()
     if arguments.prune and arguments.namespace:
         message = "--prune looks at the whole file; leave --namespace out"
@@ -245,7 +245,7 @@ async def _prune(client: Client, plan: _Plan) -> list[str]:
 
 
 async def _require_worker(client: Client, namespace: str, deadline: float) -> None:
-    """Wait for a new clock's first answer.
+    """Wait for a new namespace's first answer.
 
     Raises:
         NoWorker: none came in time.

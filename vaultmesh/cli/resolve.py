@@ -103,10 +103,10 @@ def run_resolve(arguments: argparse.Namespace) -> int:
 async def _resolve(
     target: Target, settings: Settings, asked: dict[str, JsonValue]
 ) -> AggregatorView:
-    from activities.anchoring.signals import start_pen  # noqa: PLC0415 - loads what only workers need
+    from activities.anchoring.signals import start_aggregator  # noqa: PLC0415 - loads what only workers need
 
     client = await connect()
-    await start_pen(
+    await start_aggregator(
         client,
         target,
         backoff=settings.backoff,

@@ -1,4 +1,4 @@
-"""The place where commands that look at files below VMSH_ROOT get their settings."""
+"""Gives settings to commands that look at files below VMSH_ROOT."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The place where `seal` is: files or pending events become one batch."""
+"""Adds `seal`: files or pending events become one batch."""
 
 import argparse
 import time

@@ -65,7 +65,7 @@ def run(work: Coroutine[None, None, Result]) -> Result:
 
     Raises:
         Unreachable: Temporal went away, or refused a call.
-        Refusal: a clock refused an update.
+        Refusal: a namespace refused an update.
     """
     try:
         return asyncio.run(work)
@@ -202,10 +202,10 @@ async def _failing(client: Client, workflow_id: str) -> Failing | None:
 async def order(
     client: Client, namespace: str, verb: str, argument: dict[str, JsonValue]
 ) -> NamespaceView:
-    """Send an update to a clock and return the new state.
+    """Send an update to a namespace and return the new state.
 
     Raises:
-        NotRunning: there is no clock.
+        NotRunning: there is no namespace.
         Refusal: it refused; with its reason.
         NoWorker: nobody answered in time.
         WorkflowFailing: it can't answer.
@@ -231,11 +231,11 @@ async def order(
 
 
 class NotRunning(Refusal):
-    """No clock of this name runs."""
+    """No namespace of this name runs."""
 
 
 def unknown_namespace(namespace: str) -> NotRunning:
-    """Return the complaint about a namespace whose clock does not run."""
+    """Return the complaint about a namespace whose namespace does not run."""
     return NotRunning(
         f"no workflow runs for namespace {namespace!r}; "
         "write it in namespaces.yaml and run `python starter.py register`"

@@ -1,4 +1,4 @@
-"""The place where `verify` is: receipts, batches and events are checked from the files up to the live ledger."""
+"""Adds `verify`: receipts, batches and events are checked from the files up to the live ledger."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The place where `verify --offline` is: receipts and proof files are verified without ledger, server or configuration.
+"""Adds `verify --offline`: receipts and proof files are verified without ledger, server or configuration.
 
 Only files are read: those that are named, and for an event receipt, --batch and --event those below VMSH_ROOT.
 """

@@ -1,4 +1,4 @@
-"""The place where it is said what an offline verification finds, and what the user may trust.
+"""Defines what a verification finds, and what the user may trust.
 
 1. A check holds, is wrong, or stays open: what the receipt carries and the user trusts does not decide it.
 2. Nothing is proven while a check is open; nothing is consistent while one is wrong.

@@ -1,4 +1,4 @@
-"""The place where a document becomes the one byte sequence that is hashed (RFC 8785)."""
+"""Turns a document into the one byte sequence that is hashed (RFC 8785)."""
 
 import rfc8785
 from pydantic import JsonValue

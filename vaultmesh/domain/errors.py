@@ -1,4 +1,4 @@
-"""The place where the product's error tree starts.
+"""Starts the product's error tree.
 
 DomainError
 ├── InvalidValue     a text or number from outside that cannot mean anything: says what, where and how to mend it

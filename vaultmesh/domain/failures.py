@@ -1,4 +1,4 @@
-"""The place where failures have their kinds, weights and delays: the golden ladder.
+"""Gives failures their kinds, weights and delays: the golden backoff.
 
 Delay after the k-th consecutive failure = base · φ^min(k, cap) · weight(kind):
 8.1, 13.1, 21.2, 34.3, 55.5, 89.7, 145.2 s for base 5 s, cap 7 and weight 1.
@@ -42,7 +42,7 @@ ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """The ladder's two settings."""
+    """The backoff's two settings."""
 
     base: timedelta = timedelta(seconds=5)
     cap: int = 7

@@ -1,7 +1,7 @@
-"""The place where everything that travels between workflows and activities is defined, apart from the pen's own steps.
+"""Defines everything that travels between workflows and activities, apart from the aggregator's own activities.
 
 Every message is a frozen pydantic model; fields are only ever added, with defaults, and never renamed or reused,
-because old histories must replay. The pen's steps are in `vaultmesh.domain.aggregator.messages`.
+because old histories must replay. The aggregator's steps are in `vaultmesh.domain.aggregator.messages`.
 """
 
 from datetime import MAXYEAR, MINYEAR, datetime
@@ -47,7 +47,7 @@ class AnchorRequest(Wire):
 
 
 class BackoffSettings(Wire):
-    """The golden ladder's settings, fixed when a workflow is configured."""
+    """The golden backoff's settings, fixed when a workflow is configured."""
 
     base_seconds: float = 5.0
     cap: int = 7

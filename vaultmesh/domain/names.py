@@ -3,7 +3,7 @@
 SCHEDULER_QUEUE = "scheduler"
 """Task queue of workflows and `anchor`: needs no keys."""
 ANCHORS_QUEUE = "anchors"
-"""Task queue of everything the pen does: needs keys and the outside ledgers."""
+"""Task queue of everything the aggregator does: needs keys and the outside ledgers."""
 JOBS_QUEUE = "jobs"
 """Task queue of HTTP jobs and database maintenance."""
 
@@ -30,10 +30,10 @@ MEMO_STATUS = "status"
 
 
 def namespace_workflow_id(namespace: str) -> str:
-    """Return the workflow id of a namespace's clock."""
+    """Return the workflow id of a namespace's workflow."""
     return f"namespace:{namespace}"
 
 
 def aggregator_workflow_id(target: str) -> str:
-    """Return the workflow id of a target's pen."""
+    """Return the workflow id of a target's aggregator."""
     return f"aggregator:{target}"

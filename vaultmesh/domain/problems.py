@@ -1,4 +1,4 @@
-"""The place where all that is wrong with a document is collected, to be mended in one go.
+"""Collects all that is wrong with a document, to be mended in one go.
 
 1. A problem names a place in the document by its keys; the reader of the file adds file and line.
 2. What pydantic reports becomes problems without the values it looked at: they may be secret.

@@ -1,4 +1,4 @@
-"""The place where a Merkle root is one value, whatever text it came in.
+"""Makes a Merkle root one value, whatever text it came in.
 
 1. `sha256:<64 hex>` in batches and event receipts, `0x<64 hex>` in anchor receipts and
    manifests; nothing else knows both.

@@ -1,4 +1,4 @@
-"""The place where single settings become values: durations, counts, amounts, switches, URLs.
+"""Reads single settings: durations, counts, amounts, switches, URLs.
 
 Text is read as well as what YAML typed already, since a variable is always replaced by text.
 No message holds the value: it may be secret.

@@ -1,4 +1,4 @@
-"""The place where the state that operators see is defined: the `status` query, the memo and `starter.py status --json`."""
+"""Defines the state that operators see: the `status` query, the memo and `starter.py status --json`."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -189,7 +189,7 @@ class NamespaceView(View):
 
 
 class RoundStatus(View):
-    """One open round as a pen shows it."""
+    """One open round as an aggregator shows it."""
 
     round_id: str
     state: str
@@ -206,7 +206,7 @@ class RoundStatus(View):
 
 
 class HoldView(View):
-    """Why a pen rests."""
+    """Why an aggregator rests."""
 
     kind: FailureKind
     message: str

@@ -1,4 +1,4 @@
-"""The place where a target's name, `scheme:reference`, becomes a value that cannot be malformed."""
+"""Makes a target's name, `scheme:reference`, a value that cannot be malformed."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The place where anchors.yaml becomes the settings of one target.
+"""Reads the settings of one target from anchors.yaml.
 
 1. `<scheme>.<reference>` overrides `<scheme>.default` key by key; so does the environment before.
 2. Of keys that say the same thing (`rpcUrl`, `rpcUrls`), those of the nearest section win together.

@@ -1,4 +1,4 @@
-"""The place where it is written what a target's module MUST offer; `vaultmesh.ledgers` maps schemes to such modules."""
+"""Defines what a ledger's driver MUST offer; a row of `vaultmesh.domain.schemes` names it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from pydantic import JsonValue
 
 from vaultmesh.domain.aggregator.ledger_messages import (
+    AggregatorSettings,
     Broadcasted,
     Bumped,
-    PenSettings,
     Reservation,
     RoundView,
     SignedCandidate,
@@ -84,7 +84,7 @@ class Anchoring(Protocol):
     """
 
     @property
-    def pen_settings(self) -> PenSettings:
+    def aggregator_settings(self) -> AggregatorSettings:
         """Collection window and size of rounds."""
         ...
 

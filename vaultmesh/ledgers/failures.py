@@ -1,4 +1,4 @@
-"""The place where what an outside ledger did wrong becomes a failure of its kind, in words that are safe to show."""
+"""Turns what an outside ledger did wrong into a failure of its kind, in words that are safe to show."""
 
 import re
 from urllib.parse import urlsplit

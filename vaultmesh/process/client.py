@@ -1,4 +1,4 @@
-"""The place where a process connects to Temporal, with the SDK's own environment configuration.
+"""Connects a process to Temporal, with the SDK's own environment configuration.
 
 `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS_*` and profiles mean what they mean to every
 Temporal tool.

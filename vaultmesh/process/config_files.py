@@ -1,4 +1,4 @@
-"""The place where namespaces.yaml and anchors.yaml are found and read.
+"""Finds and reads namespaces.yaml and anchors.yaml.
 
 A file is the one that its variable names; else the one below the root's `vmsh/config/` if it
 exists; else the repository's own. All problems of a file are reported at once, each on a line with

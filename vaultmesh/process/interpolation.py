@@ -1,4 +1,4 @@
-"""The place where variables in configuration are replaced from the environment.
+"""Replaces variables in configuration from the environment.
 
 1. `${NAME}` is the variable's value; an unset one is an error.
    `${NAME:-default}` is the default if the variable is unset or empty.

@@ -1,4 +1,4 @@
-"""The place where log lines get their form: one JSON object a line, and never a secret.
+"""Gives log lines their form: one JSON object a line, and never a secret.
 
 1. A line is a constant sentence with fields: `level`, `time`, `service`, `version`, what the caller adds, and `msg`.
 2. What was registered as secret appears in no line, be it in a sentence, a field or a traceback.

@@ -1,4 +1,4 @@
-"""The place where every metric is defined: name, labels, help, and when it changes.
+"""Defines every metric: name, labels, help, and when it changes.
 
 Counters of attempts change in activities, which run once; everything about slots and backoff is read from the memos of
 the namespaces' workflows, so that no replica shows what another one has moved on from. A slot without an anchor changes
@@ -82,7 +82,7 @@ class Metrics:
 
         self._anchors = _Anchors(
             attempted=counter(
-                "anchors_attempted", "Anchor requests sent to a target's pen.", _LABELS
+                "anchors_attempted", "Anchor requests sent to a target's aggregator.", _LABELS
             ),
             succeeded=counter(
                 "anchors_succeeded", "Anchor requests answered with an included anchor.", _LABELS

@@ -1,4 +1,4 @@
-"""The place where namespaces get their workflows: one each, created, updated, or left as it is."""
+"""Gives namespaces their workflows: one each, created, updated, or left as it is."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -28,7 +28,7 @@ from vaultmesh.domain.names import (
     namespace_workflow_id,
 )
 from vaultmesh.domain.namespaces.config import NamespaceSpec
-from vaultmesh.domain.namespaces.state import ClockInput, Configuration, ConfigureAnswer
+from vaultmesh.domain.namespaces.state import Configuration, ConfigureAnswer, NamespaceInput
 from vaultmesh.process.failing import failing
 from vaultmesh.process.settings import Settings
 
@@ -56,7 +56,7 @@ class NoWorker(DomainError):  # noqa: N818 - a state of the world, told to the o
 
 
 class NotRegistered(DomainError):  # noqa: N818 - a state of the world, told to the operator
-    """Clocks did not take their configuration; those of all other namespaces did."""
+    """Namespaces did not take their configuration; those of all other namespaces did."""
 
     def __init__(self, refusals: Mapping[str, str]) -> None:
         """Keep each namespace's reason, and tell a line for each."""
@@ -92,7 +92,7 @@ async def register(
 
     Raises:
         NoWorker: an existing workflow did not answer in time.
-        NotRegistered: at the end, if clocks refused their configuration.
+        NotRegistered: at the end, if namespaces refused their configuration.
     """
     past = imported or {}
     at_once = asyncio.Semaphore(AT_ONCE)
@@ -132,11 +132,13 @@ async def _register_one(
     try:
         await client.start_workflow(
             NAMESPACE_WORKFLOW,
-            ClockInput(configuration=configuration.over(configuration), imported=dict(imported)),
+            NamespaceInput(
+                configuration=configuration.over(configuration), imported=dict(imported)
+            ),
             id=namespace_workflow_id(name),
             task_queue=SCHEDULER_QUEUE,
             search_attributes=TypedSearchAttributes(attributes),
-            static_summary=f"clock of {name}",
+            static_summary=f"namespace of {name}",
         )
     except WorkflowAlreadyStartedError:
         return await _configure(client, configuration)
@@ -155,7 +157,7 @@ async def _configure(client: Client, configuration: Configuration) -> Registered
         raise NotRegistered({configuration.namespace: _reason(error)}) from error
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            ended = "its clock has just ended; register it again"
+            ended = "its workflow has just ended; register it again"
             raise NotRegistered({configuration.namespace: ended}) from error
         if error.status in _NO_ANSWER:
             raise await _why_silent(client, configuration.namespace) from error
@@ -175,10 +177,10 @@ async def _why_silent(client: Client, namespace: str) -> NoWorker | NotRegistere
 
 
 def _reason(error: WorkflowUpdateFailedError) -> str:
-    """Return in one line why a clock refused."""
+    """Return in one line why a namespace refused."""
     cause = error.cause
     said = cause.message if isinstance(cause, ApplicationError) else str(cause)
-    return f"its clock refused the configuration: {' '.join(said.split())}"
+    return f"its workflow refused the configuration: {' '.join(said.split())}"
 
 
 async def worker_polls(client: Client) -> bool:

@@ -1,4 +1,4 @@
-"""The place where a change of namespaces.yaml reaches the running clocks without a restart."""
+"""Applies a change of namespaces.yaml to the running namespaces without a restart."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ class Reload:
     async def run(self) -> None:
         """Look every ten seconds until cancelled; a broken file changes nothing and is reported once.
 
-        What a clock refuses, since it is being unregistered, is offered to it again at each look.
+        What a namespace refuses, since it is being unregistered, is offered to it again at each look.
         """
         refused: Mapping[str, str] = {}
         seen = await asyncio.to_thread(self._content)

@@ -1,4 +1,4 @@
-"""The place where a Temporal namespace gets the search attributes that our workflows upsert.
+"""Gives a Temporal namespace the search attributes that our workflows upsert.
 
 A workflow that upserts an unregistered one is stuck for ever, so a worker checks before it takes any work. One that was
 registered with another type is as bad, and no later setting can mend it.

@@ -1,4 +1,4 @@
-"""The place where a process reads its settings; those of Temporal are read by its SDK."""
+"""Reads a process's settings; those of Temporal are read by its SDK."""
 
 import re
 from collections.abc import Mapping
@@ -128,7 +128,7 @@ _OF_CLOCKS = {
     "vmsh_anchor_timeout": "anchor_timeout_seconds",
     "vmsh_continue_after_events": "continue_after_events",
 }
-"""Variables that clocks are configured with, and the field of `Configuration` that each one states."""
+"""Variables that namespaces are configured with, and the field of `Configuration` that each one states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Settings:
     continue_after_events: int
     """`VMSH_CONTINUE_AFTER_EVENTS`: length at which a workflow's history is begun anew."""
     unstated: tuple[str, ...] = ()
-    """Fields of a clock's `Configuration` that no variable states: a running clock keeps its own."""
+    """Fields of a namespace's `Configuration` that no variable states: a running namespace keeps its own."""
     warnings: tuple[str, ...] = ()
     """One line each; nothing that stops a start."""
 

@@ -1,4 +1,4 @@
-"""The place where the product's version is known at run time; a test holds it against pyproject.toml."""
+"""Holds the product's version at run time; a test compares it with pyproject.toml."""
 
 VERSION = "1.0.0"
 VERIFIER = f"vaultmesh-scheduler/{VERSION}"

@@ -1,4 +1,4 @@
-"""The place where a YAML file becomes plain values that remember the line they stand on.
+"""Reads a YAML file as plain values that remember the line they stand on.
 
 1. Keys are texts. Values are texts, whole numbers, true or false, nothing, lists and mappings.
 2. Plain scalars are typed as in YAML 1.2, so `yes` and `off` are texts; so are `0x1f` (an address

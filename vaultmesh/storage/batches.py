@@ -1,4 +1,4 @@
-"""The place where batch files are found: each folder is indexed once per process, then refreshed.
+"""Finds batch files: each folder is indexed once per process, then refreshed.
 
 1. A folder is listed again only when its names changed, and only new files are parsed.
 2. Refused files are looked at again each time; of the others a few in turn after a short rest, so that

@@ -1,4 +1,4 @@
-"""The place where event receipts are found by their batch, and given the anchor that was derived.
+"""Finds event receipts by their batch, and gives them the anchor that was derived.
 
 1. A batch that names its events says which files to look at; else an index over all of them does.
 2. The anchor is written as a whole, and derived again until files and result agree: so several

@@ -1,4 +1,4 @@
-"""The place where every file below the root is read and written, through one port.
+"""Reads and writes every file below the root, through one port.
 
 1. A final name only ever shows a whole file: content is written under a name that starts with a
    dot, made durable, and then moved or linked there.

@@ -1,4 +1,4 @@
-"""The place where transactions are stored that only use up a reservation below a round of ours (fillers).
+"""Stores transactions that only use up a reservation below a round of ours (fillers).
 
 They lie in the folder of the round beyond the gap, as `filler-<sequence>-<n>.json`, in the form of candidates: stored
 before they are sent, exclusively, so that two workers never sign two for one number. They are no candidates of the

@@ -1,4 +1,4 @@
-"""The place where a leaf finds the rounds that may hold it, over all manifests of a target.
+"""Finds the rounds that may hold a leaf, over all manifests of a target.
 
 1. It is built at the first question and then grows with the rounds that are noted.
 2. A manifest is in it wholly, or waits and is read at the next question: a failure loses no leaf.

@@ -1,4 +1,4 @@
-"""The place where events that wait for a batch are read: `out/provisional`.
+"""Reads events that wait for a batch: `out/provisional`.
 
 1. The namespace of an event is what its file names, else the first two colon-parts of its subject,
    told by its file or by its envelope in `out/events`; without either it is anybody's.

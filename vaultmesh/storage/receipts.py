@@ -1,4 +1,4 @@
-"""The place where anchor receipts are kept: `out/anchors/<namespace>/<batch id>/<target>.json`.
+"""Keeps anchor receipts: `out/anchors/<namespace>/<batch id>/<target>.json`.
 
 1. A receipt's revision only rises: a late writer that finds a higher one stops (X9).
 2. A batch is covered while its receipt says anything but failed, for the root its file has now.

@@ -1,4 +1,4 @@
-"""The place where final anchors enter the Remembrancer: a row each, appended, never changed."""
+"""Enters final anchors in the Remembrancer: a row each, appended, never changed."""
 
 import json
 import sqlite3

@@ -1,11 +1,11 @@
-"""The place where one round's files are read and written: `out/rounds/<target>/<round id>/`.
+"""Reads and writes one round's files: `out/rounds/<target>/<round id>/`.
 
 1. A manifest is created exclusively and durably, and never changed; without a candidate beside it
    it means nothing.
 2. Candidates are created exclusively, numbered from 0; the same bytes again are the same candidate.
 3. `closed.json` says that nobody needs to watch the round any more. A lost round is open again once
    it has a candidate that its end did not count: a direct commitment that is sealed again.
-4. `riders.json` names who has receipts of the round beyond those that the manifest names.
+4. `joined.json` names who has receipts of the round beyond those that the manifest names.
 5. `resolved.json` is an operator's decision about a round that evidence can't decide; a later one about the same
    folder is `resolved-2.json`, and so on.
 6. A manifest that can't be read any more may be known from elsewhere: receipts name leaves, salts and paths.
@@ -23,6 +23,7 @@ from pydantic import JsonValue
 from vaultmesh.domain.aggregator.decisions import Decision, Resolved
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.paths import ROUNDS_FOLDER, path_form
+from vaultmesh.domain.rounds.late_joiners import LateJoiner, LateJoiners
 from vaultmesh.domain.rounds.leaf import read_document
 from vaultmesh.domain.rounds.manifest import (
     Candidate,
@@ -31,7 +32,6 @@ from vaultmesh.domain.rounds.manifest import (
     RoundOutcome,
     parse_manifest,
 )
-from vaultmesh.domain.rounds.riders import Rider, Riders
 from vaultmesh.domain.target import Target
 from vaultmesh.storage.files import FileStamp, Store
 
@@ -41,11 +41,11 @@ MOST_RESOLUTIONS = 32
 MOST_LEAVES_KEPT = 4_000
 """Leaves of the manifests that are kept in memory, about 3 kB each."""
 
-_CLOSED, _RIDERS, _CANDIDATE, _SUFFIX = "closed.json", "riders.json", "candidate-", ".json"
+_CLOSED, _JOINED, _CANDIDATE, _SUFFIX = "closed.json", "late_joiners.json", "candidate-", ".json"
 _RESOLVED = "resolved"
 _parse_candidate = partial(read_document, Candidate)
 _parse_closed = partial(read_document, Closed)
-_parse_riders = partial(read_document, Riders)
+_parse_late_joiners = partial(read_document, LateJoiners)
 _parse_resolved = partial(read_document, Resolved)
 Document = TypeVar("Document")
 
@@ -165,26 +165,26 @@ class RoundFiles:
         path = f"{self.folder}/{round_id}/{_CLOSED}"
         self._store.write(path, counted.document().encode())
 
-    def riders(self, round_id: str) -> Riders:
+    def late_joiners(self, round_id: str) -> LateJoiners:
         """Return who has receipts of a round without being named in its manifest.
 
         Raises:
             InvalidValue: the file is malformed.
         """
-        path = f"{self.folder}/{round_id}/{_RIDERS}"
+        path = f"{self.folder}/{round_id}/{_JOINED}"
         content = self._store.read(path)
-        return Riders() if content is None else _read(path, content, _parse_riders)
+        return LateJoiners() if content is None else _read(path, content, _parse_late_joiners)
 
-    def add_riders(self, round_id: str, more: Iterable[Rider]) -> None:
-        """Store further riders, before their receipts are written.
+    def add_late_joiners(self, round_id: str, more: Iterable[LateJoiner]) -> None:
+        """Store further late joiners, before their receipts are written.
 
         Raises:
             InvalidValue: the stored ones can't be read.
         """
-        stored = self.riders(round_id)
+        stored = self.late_joiners(round_id)
         every = stored.with_more(more)
         if every != stored:
-            path = f"{self.folder}/{round_id}/{_RIDERS}"
+            path = f"{self.folder}/{round_id}/{_JOINED}"
             self._store.write(path, every.document().encode())
 
     def resolutions(self, round_id: str) -> list[Resolved]:

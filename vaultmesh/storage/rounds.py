@@ -1,4 +1,4 @@
-"""The place where a target's rounds are looked up: the open ones, a leaf's, the last one.
+"""Looks up a target's rounds: the open ones, a leaf's, the last one.
 
 1. A round that is final is looked at once; an unfinished one each time.
 2. Folders are listed only when rounds came, so that a hundred thousand old rounds cost nothing.
@@ -252,7 +252,7 @@ class RoundStore(RoundFiles):
         chosen = next((one for one in candidates if one.tx_ref == winner), candidates[-1])
         current = [one for one in candidates if one.reservation == chosen.reservation]
         stamp = self.candidate_stamp(round_id, current[-1].n)
-        riders = (one.required_depth for one in self.riders(round_id).riders)
+        late_joiners = (one.required_depth for one in self.late_joiners(round_id).late_joiners)
         return WatchedRound(
             round_id=round_id,
             commitment=manifest.commitment.receipt_form,
@@ -260,7 +260,7 @@ class RoundStore(RoundFiles):
             reservation=Reservation.model_validate(chosen.reservation),
             tx_refs=[one.tx_ref for one in current],
             signed_at=datetime.fromtimestamp(stamp.modified_ns / 1e9 if stamp else 0, UTC),
-            depths=sorted({*manifest.required_depths, *riders}),
+            depths=sorted({*manifest.required_depths, *late_joiners}),
             claimed_block=closed.block or None if closed is not None else None,
         )
 

@@ -1,4 +1,4 @@
-"""The place where a batch is made from files or from pending events.
+"""Makes a batch from files or from pending events.
 
 1. A note of what is about to be sealed is made durable first, then the batch file is created
    exclusively, then the event receipts, then pending files are deleted, then the receipts

@@ -1,4 +1,4 @@
-"""The place where `verify --batch` says what is proven so far, and what is still awaited.
+"""Says for `verify --batch` what is proven so far, and what is still awaited.
 
 1. Receipts and batch files below the root and namespaces.yaml are all that is read: no server.
 2. What can't be told is said, not left out: a namespace that is not configured has unknown targets.

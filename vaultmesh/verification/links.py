@@ -1,4 +1,4 @@
-"""The place where the links between event, batch, inclusion proof and round are checked, without a ledger."""
+"""Checks the links between event, batch, inclusion proof and round, without a ledger."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

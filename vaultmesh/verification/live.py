@@ -1,4 +1,4 @@
-"""The place where a receipt is checked from the files upwards to the live ledger, a line per check.
+"""Checks a receipt from the files upwards to the live ledger, a line per check.
 
 1. Every link is checked by itself: receipt, batch file, inclusion proof, round, ledger. What is wrong is told apart.
 2. A file that can't be read, or a ledger that does not answer, is a check that failed, never one left out.

@@ -1,4 +1,4 @@
-"""The place where receipts and events are verified offline: by what they carry and what the user trusts, by nothing else.
+"""Verifies receipts and events offline: by what they carry and what the user trusts, by nothing else.
 
 1. Every link is checked by itself: event to batch root, batch root to commitment, commitment to ledger.
 2. What a scheme's evidence proves is found by its proof module, which its row in `vaultmesh.domain.schemes` names.

@@ -1,4 +1,4 @@
-"""The place where a proof file is defined: one event, and every ledger that holds it, in one self-contained file.
+"""Defines a proof file: one event, and every ledger that holds it, in one self-contained file.
 
 1. It holds the event receipt and the batch's anchor receipts as they are; nothing else is needed to verify it.
 2. It claims no more than they do: who reads it checks every link (`vaultmesh.verification.offline`).

@@ -1,4 +1,4 @@
-"""The place where a pen's open rounds are watched on their ledger, and where receipts follow what it shows.
+"""Has an aggregator's open rounds observed on their ledger, and their receipts follow what it shows.
 
 1. One activity watches all rounds of the target; it is started again whenever the list of rounds changes.
 2. Every change of a round asks for its receipts to be written (`workflows.aggregator.receipts`).
@@ -14,36 +14,36 @@ from temporalio.exceptions import ActivityError, CancelledError, is_cancelled_ex
 
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, refutes
 from vaultmesh.domain.aggregator.messages import Observe, Observed, RecordState
-from vaultmesh.domain.aggregator.state import PenInput, PenRound, PenState
+from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState, OpenRound
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import LONGEST_MESSAGE
 from vaultmesh.domain.status import PausedView
 from workflows import options, ports
 from workflows.aggregator.receipts import Receipts
-from workflows.aggregator.replies import Teller
+from workflows.aggregator.replies import Replies
 from workflows.calls import StepFailed, failure_of, understood
 
 REVERTS_THAT_HOLD = 2
-"""Own calls reverted in a row after which the pen rests: each one costs money (E7)."""
+"""Own calls reverted in a row after which the aggregator rests: each one costs money (E7)."""
 FOREIGN_LOSSES_THAT_HOLD = 2
 """Rounds lost in a row to somebody else's use of the account after which an operator must resume (X6)."""
 
 
-class Watch:
-    """Watches the rounds of one pen and keeps their receipts true."""
+class Observation:
+    """Watches the rounds of one aggregator and keeps their receipts true."""
 
     def __init__(
         self,
-        given: PenInput,
-        state: PenState,
-        teller: Teller,
+        given: AggregatorInput,
+        state: AggregatorState,
+        replies: Replies,
         show: Callable[[], None],
     ) -> None:
-        """Watch for a pen; it calls `changed` when the list of rounds differs. `show` tells operators."""
+        """Watch for an aggregator; it calls `changed` when the list of rounds differs. `show` tells operators."""
         self._show = show
         self._given = given
         self._state = state
-        self._teller = teller
+        self._replies = replies
         self._generation = 0
         self.receipts = Receipts(given, state, self._rewatch)
 
@@ -59,7 +59,7 @@ class Watch:
 
     # --- watching --------------------------------------------------------------------------------------------------
 
-    def _watched(self) -> list[PenRound]:
+    def _watched(self) -> list[OpenRound]:
         return [one for one in self._state.rounds if one.is_watched]
 
     def _can_watch(self) -> bool:
@@ -102,11 +102,11 @@ class Watch:
             seen = understood(await watching, ports.OBSERVE.name, Observed)
         except ActivityError as error:
             if not is_cancelled_exception(error):
-                self._teller.round_step_failed(failure_of(error, ports.OBSERVE.name))
+                self._replies.round_step_failed(failure_of(error, ports.OBSERVE.name))
                 await self._rest(generation, leaving)
             return
         except StepFailed as failure:
-            self._teller.round_step_failed(failure)
+            self._replies.round_step_failed(failure)
             await self._rest(generation, leaving)
             return
         except (CancelledError, asyncio.CancelledError):
@@ -133,7 +133,7 @@ class Watch:
 
     # --- what a look means -----------------------------------------------------------------------------------------
 
-    def _apply(self, row: PenRound, view: RoundView) -> None:
+    def _apply(self, row: OpenRound, view: RoundView) -> None:
         was_included, was_undecided = row.state is RoundState.INCLUDED, bool(row.undecided)
         row.remember(view)
         self._note_gap(row, view)
@@ -148,10 +148,10 @@ class Watch:
         if was_undecided and not view.undecided:
             self._state.held = None
         if view.undecided:
-            self._teller.hold(FailureKind.VALIDATION, view.undecided)
+            self._replies.hold(FailureKind.VALIDATION, view.undecided)
         self._react(row, view)
 
-    def _note_gap(self, row: PenRound, view: RoundView) -> None:
+    def _note_gap(self, row: OpenRound, view: RoundView) -> None:
         """Remember since when so many sequences below a round are free."""
         if row.gap == view.gap:
             return
@@ -161,14 +161,14 @@ class Watch:
             row.fills, row.fill_not_before = 0, None
             self._state.fill_gap_now = False
 
-    def _left_the_chain(self, row: PenRound, view: RoundView) -> None:
+    def _left_the_chain(self, row: OpenRound, view: RoundView) -> None:
         """Let the receipts say so; blocks without it count anew, so the same bytes go first."""
         row.claimed_block = None
         row.wanted = RecordState.REORGED
         row.first_seen_block = view.height or None
         workflow.logger.warning("round left the chain", extra={"round": row.round_id})
 
-    def _react(self, row: PenRound, view: RoundView) -> None:
+    def _react(self, row: OpenRound, view: RoundView) -> None:
         """Do what a round needs that is in no block."""
         match view.state:
             case RoundState.MISSING:
@@ -177,17 +177,17 @@ class Watch:
                 row.bump_due = True
             case RoundState.DISPLACED:
                 kind = FailureKind.AUTH if view.foreign else FailureKind.VALIDATION
-                self._teller.hold(kind, view.undecided or view.message)
+                self._replies.hold(kind, view.undecided or view.message)
             case RoundState.LOST:
                 self._lost(row, view)
             case _:
                 pass
 
-    def _included(self, row: PenRound, view: RoundView) -> None:
+    def _included(self, row: OpenRound, view: RoundView) -> None:
         if row.state is not RoundState.INCLUDED:
             self._state.reverts = 0
             self._state.foreign_losses = 0
-            self._teller.succeeded()
+            self._replies.succeeded()
         row.state = RoundState.INCLUDED
         row.claimed_block = None
         row.view = view
@@ -199,7 +199,7 @@ class Watch:
         row.not_before = None
         row.wanted = RecordState.INCLUDED
 
-    def _lost(self, row: PenRound, view: RoundView) -> None:
+    def _lost(self, row: OpenRound, view: RoundView) -> None:
         """Owe the leaves again; the requests that waited are sealed again with them (X6)."""
         waiting, row.waiting = row.waiting, []
         for request in waiting:
@@ -211,7 +211,7 @@ class Watch:
         self._state.reverts += 1
         if self._state.reverts >= REVERTS_THAT_HOLD:
             message = view.message or "the call was reverted twice in a row"
-            self._teller.round_step_failed(StepFailed(FailureKind.VALIDATION, message))
+            self._replies.round_step_failed(StepFailed(FailureKind.VALIDATION, message))
 
     def _lost_to_others(self, view: RoundView) -> None:
         """Pause once somebody else used two reservations in a row: each further round would pay into the same."""
@@ -223,4 +223,4 @@ class Watch:
             "keep the key for this service alone, then resume the target"
         )
         self._state.paused = PausedView(reason=message[:LONGEST_MESSAGE], since=workflow.now())
-        self._teller.hold(FailureKind.AUTH, message)
+        self._replies.hold(FailureKind.AUTH, message)

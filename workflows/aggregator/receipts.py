@@ -1,4 +1,4 @@
-"""The place where a pen has receipts written, until they say what its ledger shows; that is retried for ever and stops nobody.
+"""Has receipts written until they say what the ledger shows; that is retried for ever and stops nobody.
 
 1. One order per round is under way; what changes meanwhile is the next one's.
 2. Whoever joins a round while its receipts are written is in the next order: nobody is left without an answer.
@@ -13,7 +13,7 @@ from temporalio import workflow
 
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView
 from vaultmesh.domain.aggregator.messages import Record, RecordState
-from vaultmesh.domain.aggregator.state import PenInput, PenRound, PenState, merged
+from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState, OpenRound, merged
 from vaultmesh.domain.messages import AnchorRequest
 from workflows import options, ports
 from workflows.calls import StepFailed, call
@@ -23,10 +23,12 @@ RECORD_REST = timedelta(seconds=5)
 
 
 class Receipts:
-    """Has the receipts of one pen's rounds written."""
+    """Has the receipts of one aggregator's rounds written."""
 
-    def __init__(self, given: PenInput, state: PenState, rewatch: Callable[[], None]) -> None:
-        """Write for a pen; `rewatch` is called when a round is no longer open."""
+    def __init__(
+        self, given: AggregatorInput, state: AggregatorState, rewatch: Callable[[], None]
+    ) -> None:
+        """Write for an aggregator; `rewatch` is called when a round is no longer open."""
         self._given = given
         self._state = state
         self._rewatch = rewatch
@@ -40,10 +42,13 @@ class Receipts:
             raise self._broken
 
     def record_closed(
-        self, round_id: str, waiting: list[AnchorRequest], riders: Sequence[AnchorRequest] = ()
+        self,
+        round_id: str,
+        waiting: list[AnchorRequest],
+        late_joiners: Sequence[AnchorRequest] = (),
     ) -> None:
         """Have the receipts of a closed round written again, for requests that wait for theirs or only miss them."""
-        self._missing.add(round_id, waiting, riders)
+        self._missing.add(round_id, waiting, late_joiners)
         if round_id not in self._recording:
             self._start_recording(round_id, self._record_closed(round_id))
 
@@ -71,7 +76,7 @@ class Receipts:
         finally:
             self._recording.pop(round_id, None)
 
-    async def _record_once(self, row: PenRound, wanted: RecordState) -> bool:
+    async def _record_once(self, row: OpenRound, wanted: RecordState) -> bool:
         self._state.revision += 1
         view, waiting = row.view, list(row.waiting) if wanted is RecordState.INCLUDED else []
         order = Record(
@@ -83,7 +88,7 @@ class Receipts:
             reservation=row.reservation,
             candidates=row.known().candidates,
             waiting=waiting,
-            riders=row.riders,
+            late_joiners=row.late_joiners,
             tries=row.record_tries,
             backoff=self._given.backoff,
         )
@@ -110,7 +115,7 @@ class Receipts:
 
     def _recorded(
         self,
-        row: PenRound,
+        row: OpenRound,
         wanted: RecordState,
         view: RoundView | None,
         answered: set[str],
@@ -133,7 +138,7 @@ class Receipts:
         ):
             self._forget(row)
 
-    def _forget(self, row: PenRound) -> None:
+    def _forget(self, row: OpenRound) -> None:
         self._state.rounds = [one for one in self._state.rounds if one is not row]
         self._rewatch()
 
@@ -142,7 +147,7 @@ class Receipts:
         tries = 0
         try:
             while round_id in self._missing:
-                waiting, riders = self._missing.take(round_id)
+                waiting, late_joiners = self._missing.take(round_id)
                 self._state.revision += 1
                 order = Record(
                     target=self._given.target,
@@ -150,7 +155,7 @@ class Receipts:
                     state=RecordState.CLOSED,
                     revision=self._state.revision,
                     waiting=waiting,
-                    riders=riders,
+                    late_joiners=late_joiners,
                     tries=tries,
                     backoff=self._given.backoff,
                 )
@@ -161,7 +166,7 @@ class Receipts:
                 except StepFailed:
                     workflow.logger.warning("receipts of a closed round not written")
                     tries += 1
-                    self._missing.add(round_id, waiting, riders)
+                    self._missing.add(round_id, waiting, late_joiners)
                     await workflow.sleep(RECORD_REST)
                     continue
                 tries = 0
@@ -180,21 +185,21 @@ class Missing:
     def __init__(self) -> None:
         """Know of nobody."""
         self._waiting: dict[str, dict[str, AnchorRequest]] = {}
-        self._riders: dict[str, list[AnchorRequest]] = {}
+        self._late_joiners: dict[str, list[AnchorRequest]] = {}
 
     def __contains__(self, round_id: str) -> bool:
         """Whether anybody misses receipts of a round."""
         return round_id in self._waiting
 
     def add(
-        self, round_id: str, waiting: Iterable[AnchorRequest], riders: Iterable[AnchorRequest]
+        self, round_id: str, waiting: Iterable[AnchorRequest], late_joiners: Iterable[AnchorRequest]
     ) -> None:
-        """Add requests; of the same namespace and folder one rider is enough."""
+        """Add requests; of the same namespace and folder one late joiner is enough."""
         known = self._waiting.setdefault(round_id, {})
         known.update({request.id: request for request in waiting})
-        missing = (*self._riders.get(round_id, ()), *riders)
-        self._riders[round_id] = list(merged(missing).values())
+        missing = (*self._late_joiners.get(round_id, ()), *late_joiners)
+        self._late_joiners[round_id] = list(merged(missing).values())
 
     def take(self, round_id: str) -> tuple[list[AnchorRequest], list[AnchorRequest]]:
         """Return who waits for a round's receipts and who misses them, and forget both."""
-        return list(self._waiting.pop(round_id).values()), self._riders.pop(round_id)
+        return list(self._waiting.pop(round_id).values()), self._late_joiners.pop(round_id)

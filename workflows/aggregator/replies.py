@@ -1,11 +1,11 @@
-"""The place where a pen tells the clocks that wait for it: answers, failures, and its own place on the ladder."""
+"""Answers the namespaces that wait for an aggregator, and keeps the aggregator's own level of backoff."""
 
 import asyncio
 from datetime import datetime, timedelta
 
 from temporalio import workflow
 
-from vaultmesh.domain.aggregator.state import PenInput, PenState
+from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState
 from vaultmesh.domain.failures import Backoff, FailureKind
 from vaultmesh.domain.messages import LONGEST_MESSAGE, AnchorRequest, Answer, ReportFailure
 from vaultmesh.domain.status import FailureView, HoldView
@@ -13,11 +13,11 @@ from workflows import options, ports
 from workflows.calls import StepFailed, call
 
 
-class Teller:
-    """Answers and reports of one pen; they run beside everything else."""
+class Replies:
+    """Answers and reports of one aggregator; they run beside everything else."""
 
-    def __init__(self, given: PenInput, state: PenState) -> None:
-        """Tell on behalf of a pen."""
+    def __init__(self, given: AggregatorInput, state: AggregatorState) -> None:
+        """Tell on behalf of an aggregator."""
         self._given = given
         self._state = state
         self._backoff = Backoff(
@@ -30,17 +30,17 @@ class Teller:
         """Whether an answer or a report is under way."""
         return bool(self._tasks)
 
-    # --- the pen's own ladder --------------------------------------------------------------------------------------
+    # --- the aggregator's own backoff --------------------------------------------------------------------------------------
 
     def succeeded(self) -> None:
-        """Leave the ladder."""
+        """Leave the backoff."""
         self._state.step_failures = 0
         self._state.last_failure = None
         self._state.held = None
         self._state.not_before = None
 
     def later(self, failures: int, kind: FailureKind) -> datetime:
-        """Return the instant after the `failures`-th rung of the ladder."""
+        """Return the instant after the `failures`-th rung of the backoff."""
         return workflow.now() + self._backoff.delay(failures, kind)
 
     def climb(self, failure: StepFailed) -> None:
@@ -53,7 +53,7 @@ class Teller:
             self.hold(failure.kind, failure.message)
 
     def hold(self, kind: FailureKind, message: str) -> None:
-        """Show why the pen rests."""
+        """Show why the aggregator rests."""
         now = workflow.now()
         since = self._state.held.since if self._state.held else now
         next_look = self._state.not_before or now
@@ -62,7 +62,7 @@ class Teller:
         )
 
     def round_step_failed(self, failure: StepFailed) -> None:
-        """Rest after a failed step of a signed round, and let the waiting clocks' pages show it."""
+        """Rest after a failed step of a signed round, and let the waiting namespaces' pages show it."""
         self.climb(failure)
         waiting = [request for one in self._state.unincluded() for request in one.waiting]
         self._report([self._state.failed(one) for one in waiting], failure)
@@ -107,8 +107,8 @@ class Teller:
         count = f"{len(what.requests)} requests"
         try:
             if isinstance(what, Answer):
-                await call(ports.ANSWER, what, options.TELL, count)
+                await call(ports.ANSWER, what, options.REPLY, count)
             else:
-                await call(ports.REPORT_FAILURE, what, options.TELL, f"{count}: {what.kind}")
+                await call(ports.REPORT_FAILURE, what, options.REPLY, f"{count}: {what.kind}")
         except StepFailed:
             workflow.logger.warning("waiting requests not reached; they ask again by themselves")

@@ -1,7 +1,7 @@
-"""The place where a target's pen decides what to do next: recover, drive what is signed, or write a new round.
+"""Decides what a target's aggregator does next: recover, submit what is signed, or make a new round.
 
 1. Everything a signature covers is decided in `reserve` and in history before `sign` runs (X2, X3).
-2. Before anything is signed, a failed step fails every waiting request; after that the pen drives the round alone.
+2. Before anything is signed, a failed step fails every waiting request; after that the aggregator drives the round alone.
 3. A step that answers `stale` knows of rounds that this run does not: it recovers before it goes on (X11).
 """
 
@@ -22,14 +22,14 @@ from vaultmesh.domain.aggregator.messages import (
     SealedRound,
     Sign,
 )
-from vaultmesh.domain.aggregator.state import PenInput, PenRound, PenState
+from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState, OpenRound
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorRequest
 from workflows import options, ports
-from workflows.aggregator.observation import Watch
-from workflows.aggregator.replies import Teller
-from workflows.aggregator.submission import Driving
+from workflows.aggregator.observation import Observation
+from workflows.aggregator.replies import Replies
+from workflows.aggregator.submission import Submission
 from workflows.calls import StepFailed, call
 from workflows.updates import refused
 
@@ -38,16 +38,18 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 Step = Callable[[], Coroutine[None, None, None]]
 
 
-class Pen:
-    """One target's pen."""
+class Rounds:
+    """One target's aggregator."""
 
-    def __init__(self, given: PenInput, state: PenState, teller: Teller, watch: Watch) -> None:
+    def __init__(
+        self, given: AggregatorInput, state: AggregatorState, replies: Replies, watch: Observation
+    ) -> None:
         """Go on with the state that was carried, or start anew."""
         self._target = given.target
         self._state = state
-        self._teller = teller
-        self._watch = watch
-        self._driving = Driving(given, state, teller)
+        self._replies = replies
+        self._observation = watch
+        self._submission = Submission(given, state, replies)
 
     # --- what comes next -------------------------------------------------------------------------------------------
 
@@ -71,9 +73,9 @@ class Pen:
         """Return when something that rests may be tried again."""
         now = workflow.now()
         instants = [
-            self._driving.next_broadcast(now),
+            self._submission.next_broadcast(now),
             self._state.not_before,
-            *self._driving.gap_instants(),
+            *self._submission.gap_instants(),
         ]
         return [instant for instant in instants if instant is not None and instant > now]
 
@@ -82,7 +84,7 @@ class Pen:
         return min((instant - workflow.now() for instant in instants), default=None)
 
     def _must_wake(self, instants: list[datetime]) -> bool:
-        """Whether something is to be tried before any of the instants that the pen sleeps for."""
+        """Whether something is to be tried before any of the instants that the aggregator sleeps for."""
         return min(self._instants(), default=NEVER) < min(instants, default=NEVER)
 
     def _next_step(self) -> Step | None:
@@ -97,34 +99,34 @@ class Pen:
         return self._new_round if state.queue or state.owes_again() else None
 
     def _drive_step(self) -> Step | None:
-        if self._driving.broadcast_due(workflow.now()):
+        if self._submission.broadcast_due(workflow.now()):
             return self._broadcast
-        return self._bump if self._driving.bump_due() else None
+        return self._bump if self._submission.bump_due() else None
 
     def _gap_step(self) -> Step | None:
         """Close a gap: what is owed takes its free sequences, the only exception to one un-included round at a time."""
         now, state = workflow.now(), self._state
-        if self._driving.fill_due(now):
+        if self._submission.fill_due(now):
             return self._fill
         owed = bool(state.queue) or state.owes_again()
-        may_seal = owed and state.paused is None and self._driving.may_take_free(now)
+        may_seal = owed and state.paused is None and self._submission.may_take_free(now)
         return self._new_round if may_seal else None
 
     async def _fill(self) -> None:
-        await self._drive(self._driving.fill)
+        await self._drive(self._submission.fill)
 
     async def _broadcast(self) -> None:
-        await self._drive(self._driving.broadcast_all)
+        await self._drive(self._submission.broadcast_all)
 
     async def _bump(self) -> None:
-        await self._drive(self._driving.bump_lowest)
+        await self._drive(self._submission.bump_lowest)
 
     async def _drive(self, step: Step) -> None:
         try:
             await step()
         except StepFailed as failure:
-            self._teller.round_step_failed(failure)
-        self._watch.changed()
+            self._replies.round_step_failed(failure)
+        self._observation.changed()
 
     # --- recovery --------------------------------------------------------------------------------------------------
 
@@ -135,10 +137,10 @@ class Pen:
             order = Recover(target=self._target, reopened=state.reopened, left=state.left)
             found = await call(ports.RECOVER, order, options.RECOVER, "read open rounds")
         except StepFailed as failure:
-            self._teller.fail_all_waiting(failure)
+            self._replies.fail_all_waiting(failure)
             return
         waiting = [request for one in state.rounds for request in one.waiting]
-        state.rounds = [PenRound.adopted(one, workflow.now()) for one in found.rounds]
+        state.rounds = [OpenRound.adopted(one, workflow.now()) for one in found.rounds]
         for request in waiting:
             state.enqueue(request)
         state.last = found.last
@@ -148,7 +150,7 @@ class Pen:
         state.recovered = True
         state.reopened = [one for one in state.reopened if one not in order.reopened]
         state.left = [one for one in state.left if one not in order.left]
-        self._watch.changed()
+        self._observation.changed()
 
     async def resolve(self, order: ResolveOrder) -> None:
         """Have an operator's decision written, then learn anew what the storage knows.
@@ -169,7 +171,7 @@ class Pen:
             raise refused(InvalidValue(failure.message)) from failure
         finally:  # an attempt that was cut off may have written it all the same
             self._state.recovered = False
-        self._teller.succeeded()
+        self._replies.succeeded()
 
     # --- a new round -----------------------------------------------------------------------------------------------
 
@@ -183,7 +185,7 @@ class Pen:
             else:
                 self._close_lost(sealed)
         except StepFailed as failure:
-            self._teller.fail_all_waiting(failure)
+            self._replies.fail_all_waiting(failure)
 
     def _close_lost(self, sealed: Sealed) -> None:
         """Close the lost rounds whose leaves other rounds hold by now; rest if one is left that nothing holds."""
@@ -192,8 +194,8 @@ class Pen:
                 one.wanted = RecordState.LOST
         if any(one.wanted is None for one in self._state.lost()) and self._state.recovered:
             message = "a lost round's leaves could not be sealed again yet"
-            self._teller.climb(StepFailed(FailureKind.UNKNOWN, message))
-        self._watch.changed()
+            self._replies.climb(StepFailed(FailureKind.UNKNOWN, message))
+        self._observation.changed()
 
     async def _collect(self) -> None:
         """Keep the collection window open while requests arrive."""
@@ -230,32 +232,32 @@ class Pen:
             return Sealed()
         state.settings = sealed.settings
         state.problems = sealed.problems
-        self._teller.answer([requests[position] for position in sealed.covered])
+        self._replies.answer([requests[position] for position in sealed.covered])
         for refusal in sealed.refused:
-            self._teller.fail(
+            self._replies.fail(
                 [requests[refusal.request]], StepFailed(FailureKind.VALIDATION, refusal.reason)
             )
         partial = {requests[position].id for position in sealed.partial}
-        for riders in sealed.riders:
-            whole = [requests[position] for position in riders.requests]
-            self._board(riders.round_id, [one for one in whole if one.id not in partial])
+        for late_joiners in sealed.late_joiners:
+            whole = [requests[position] for position in late_joiners.requests]
+            self._join(late_joiners.round_id, [one for one in whole if one.id not in partial])
         if (gone := sealed.rebuild) is not None and state.find(gone.round_id) is None:
             missing = [requests[position] for position in gone.requests]
-            self._watch.receipts.record_closed(gone.round_id, [], riders=missing)
+            self._observation.receipts.record_closed(gone.round_id, [], late_joiners=missing)
         return sealed
 
-    def _board(self, round_id: str, riders: list[AnchorRequest]) -> None:
+    def _join(self, round_id: str, late_joiners: list[AnchorRequest]) -> None:
         """Let requests share the fate of a round that holds their batches already."""
-        boarding = [one for one in riders if self._state.queue.pop(one.id, None) is not None]
+        joining = [one for one in late_joiners if self._state.queue.pop(one.id, None) is not None]
         row = self._state.find(round_id)
         if row is None:
-            if boarding:
-                self._watch.receipts.record_closed(round_id, boarding)
+            if joining:
+                self._observation.receipts.record_closed(round_id, joining)
             return
-        row.board(boarding)
+        row.join(joining)
         if row.state is RoundState.INCLUDED:
             row.wanted = row.wanted or RecordState.INCLUDED
-        self._watch.changed()
+        self._observation.changed()
 
     async def _write(self, sealed: Sealed, new: SealedRound, requests: list[AnchorRequest]) -> None:
         """Reserve, sign, and hand the round over to be driven."""
@@ -294,7 +296,7 @@ class Pen:
         if signed.candidate is None:
             state.recovered = False
             return
-        self._teller.succeeded()
+        self._replies.succeeded()
         self._open(sealed, new, reserved.reservation, signed.candidate, requests)
 
     def _open(
@@ -320,16 +322,16 @@ class Pen:
             if one.round_id in sealed.resealed:
                 one.wanted = RecordState.LOST
         state.rounds.append(
-            PenRound(
+            OpenRound(
                 sealed=new,
                 reservation=reservation,
                 candidates=[candidate],
                 since=now,
                 signed_at=now,
                 waiting=waiting,
-                riders=again.riders if again else [],
+                late_joiners=again.late_joiners if again else [],
                 open_depths=new.required_depths,
             )
         )
         state.reserved(reservation)
-        self._watch.changed()
+        self._observation.changed()

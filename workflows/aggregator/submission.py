@@ -1,4 +1,4 @@
-"""The place where a pen drives its signed rounds until the ledger has them: the same bytes again, or a higher bid.
+"""Rebroadcasts or fee-bumps an aggregator's signed rounds until the ledger includes one.
 
 Only the newest candidate is sent; any candidate may win. Only the lowest un-included round is bumped (E4, E8).
 """
@@ -9,10 +9,10 @@ from temporalio import workflow
 
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, Terms, Verdict
 from vaultmesh.domain.aggregator.messages import Broadcast, Bump, Fill, Sign
-from vaultmesh.domain.aggregator.state import PenInput, PenRound, PenState
+from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState, OpenRound
 from vaultmesh.domain.failures import FailureKind
 from workflows import options, ports
-from workflows.aggregator.replies import Teller
+from workflows.aggregator.replies import Replies
 from workflows.calls import StepFailed, call
 
 QUICK_BIDS = 2
@@ -24,14 +24,14 @@ FILL_REST = timedelta(seconds=15)
 """Between two orders to fill a gap."""
 
 
-class Driving:
-    """Broadcasts and bumps the un-included rounds of one pen."""
+class Submission:
+    """Broadcasts and bumps the un-included rounds of one aggregator."""
 
-    def __init__(self, given: PenInput, state: PenState, teller: Teller) -> None:
-        """Drive the rounds in a pen's state."""
+    def __init__(self, given: AggregatorInput, state: AggregatorState, replies: Replies) -> None:
+        """Drive the rounds in an aggregator's state."""
         self._target = given.target
         self._state = state
-        self._teller = teller
+        self._replies = replies
 
     def broadcast_due(self, now: datetime) -> bool:
         """Whether a round's bytes are to be sent now."""
@@ -61,7 +61,7 @@ class Driving:
                 one.sent = True
                 await self._broadcast(one)
 
-    async def _broadcast(self, one: PenRound) -> None:
+    async def _broadcast(self, one: OpenRound) -> None:
         candidate = one.candidates[-1]
         order = Broadcast(
             target=self._target,
@@ -71,7 +71,7 @@ class Driving:
         )
         answer = await call(ports.BROADCAST, order, options.BROADCAST, f"{candidate.tx_ref[:18]}…")
         one.broadcasts += 1
-        one.not_before = self._teller.later(one.broadcasts, FailureKind.NETWORK)
+        one.not_before = self._replies.later(one.broadcasts, FailureKind.NETWORK)
         one.needs_broadcast = False
         match answer.verdict:
             case Verdict.ACCEPTED:
@@ -85,13 +85,13 @@ class Driving:
             case Verdict.GAP:
                 self._close_gap(one)
 
-    def _consumed(self, one: PenRound) -> None:
+    def _consumed(self, one: OpenRound) -> None:
         """Let the next look tell by whom, also one that still finds nothing: the node may not be the one that answered."""
         if one.state is RoundState.MISSING:
             one.state = RoundState.PENDING
 
-    def _accepted(self, one: PenRound) -> None:
-        """Leave the ladder, unless a higher bid is still owed: at the fee cap the same bytes are only kept alive.
+    def _accepted(self, one: OpenRound) -> None:
+        """Leave the backoff, unless a higher bid is still owed: at the fee cap the same bytes are only kept alive.
 
         A look that overtook this answer knows more: a round that it found in a block, or lost, stays so.
         """
@@ -100,9 +100,9 @@ class Driving:
             return
         if not one.bump_due:
             one.state = RoundState.PENDING
-            self._teller.succeeded()
+            self._replies.succeeded()
 
-    def _close_gap(self, one: PenRound) -> None:
+    def _close_gap(self, one: OpenRound) -> None:
         """Send every earlier round again; a root never moves to another reservation (E4)."""
         one.needs_broadcast = True
         for lower in self._state.unincluded():
@@ -175,7 +175,7 @@ class Driving:
             raise StepFailed(FailureKind.AUTH, message)
         await self._sign(one, bumped.terms)
 
-    async def _sign(self, one: PenRound, terms: Terms) -> None:
+    async def _sign(self, one: OpenRound, terms: Terms) -> None:
         n = one.sealed.candidates + len(one.candidates)
         order = Sign(
             target=self._target,
@@ -196,12 +196,12 @@ class Driving:
         one.needs_broadcast = True
         one.not_before = self._next_bid(one)
 
-    def _next_bid(self, one: PenRound) -> datetime | None:
+    def _next_bid(self, one: OpenRound) -> datetime | None:
         """Return when a new bid is sent: at once, or after a rest if several in a row were too low for the node."""
         if one.refused < QUICK_BIDS:
             return None
-        return self._teller.later(one.refused - QUICK_BIDS + 1, FailureKind.NETWORK)
+        return self._replies.later(one.refused - QUICK_BIDS + 1, FailureKind.NETWORK)
 
 
-def _ready(one: PenRound, now: datetime) -> bool:
+def _ready(one: OpenRound, now: datetime) -> bool:
     return one.needs_broadcast and (one.not_before is None or one.not_before <= now)

@@ -1,4 +1,4 @@
-"""The place where a target's pen runs: it takes requests, and lives through as many runs as its rounds take.
+"""Runs a target's aggregator: takes requests, and lives through as many runs as its rounds take.
 
 What it writes is decided in `workflows.aggregator.rounds`, what it sees and records in `workflows.aggregator.observation`.
 """
@@ -11,16 +11,16 @@ from temporalio import workflow
 from temporalio.common import RawValue
 
 from vaultmesh.domain.aggregator import decisions, orders
-from vaultmesh.domain.aggregator.state import PenInput, PenState
+from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, BUMP_FEE, RESOLVE, STATUS
 from vaultmesh.domain.namespaces.summary import aggregator_details
 from vaultmesh.domain.status import AggregatorView, PausedView, RejectedView
-from workflows.aggregator.observation import Watch
-from workflows.aggregator.replies import Teller
-from workflows.aggregator.rounds import Pen
+from workflows.aggregator.observation import Observation
+from workflows.aggregator.replies import Replies
+from workflows.aggregator.rounds import Rounds
 from workflows.calls import StepFailed
 from workflows.runs import has_grown
 from workflows.signals import decoded
@@ -29,30 +29,30 @@ from workflows.updates import own_workflow_task
 
 @workflow.defn(name=AGGREGATOR_WORKFLOW)
 class AggregatorWorkflow:
-    """One target's pen. Runs for ever; whoever needs it starts it."""
+    """One target's aggregator. Runs for ever; whoever needs it starts it."""
 
     @workflow.init
-    def __init__(self, given: PenInput) -> None:
+    def __init__(self, given: AggregatorInput) -> None:
         """Take up the state before any message arrives."""
         self._given = given
-        self._state = given.carried.model_copy(deep=True) if given.carried else PenState()
+        self._state = given.carried.model_copy(deep=True) if given.carried else AggregatorState()
         self._watching: asyncio.Task[None] | None = None
-        self._teller = Teller(given, self._state)
-        self._watch = Watch(given, self._state, self._teller, self._show)
-        self._pen = Pen(given, self._state, self._teller, self._watch)
+        self._replies = Replies(given, self._state)
+        self._observation = Observation(given, self._state, self._replies, self._show)
+        self._rounds = Rounds(given, self._state, self._replies, self._observation)
 
     @workflow.run
-    async def run(self, given: PenInput) -> None:
+    async def run(self, given: AggregatorInput) -> None:
         """Write, watch and record; continue as a new run at a safe point when the history has grown."""
         del given
-        self._watching = asyncio.create_task(self._watch.run(self._should_leave))
-        self._watch.receipts.record_wanted()
+        self._watching = asyncio.create_task(self._observation.run(self._should_leave))
+        self._observation.receipts.record_wanted()
         while not self._should_leave():
             self._show()
-            await self._pen.wait_and_step(self._should_leave)
+            await self._rounds.wait_and_step(self._should_leave)
         await self._watching
         await workflow.wait_condition(
-            lambda: not self._teller.busy and workflow.all_handlers_finished()
+            lambda: not self._replies.busy and workflow.all_handlers_finished()
         )
         workflow.continue_as_new(self._given.model_copy(update={"carried": self._state.carried()}))
 
@@ -79,15 +79,15 @@ class AggregatorWorkflow:
             )
             workflow.logger.warning("signal rejected", extra={"signal": name})
 
-    def _carry_out(self, order: orders.PenOrder) -> None:
+    def _carry_out(self, order: orders.AggregatorCommand) -> None:
         match order:
             case orders.Enqueue(requests=requests):
                 self._enqueue(requests)
             case orders.Withdraw(requests=requests):
                 self._withdraw(requests)
-            case orders.PausePen(reason=reason):
+            case orders.Pause(reason=reason):
                 self._state.paused = PausedView(reason=reason, since=workflow.now())
-            case orders.ResumePen():
+            case orders.Resume():
                 self._state.paused = None
             case orders.BumpFee():
                 for one in self._state.unincluded()[:1]:
@@ -100,12 +100,12 @@ class AggregatorWorkflow:
     def _enqueue(self, requests: list[AnchorRequest]) -> None:
         now = workflow.now()
         withdrawn = [one for one in requests if self._state.is_withdrawn(one.id, now)]
-        self._teller.answer(withdrawn, withdrawn=True)
+        self._replies.answer(withdrawn, withdrawn=True)
         asked = [one for one in requests if not self._state.is_withdrawn(one.id, now)]
         refused = [request for request in asked if not self._state.enqueue(request)]
         if refused:
             message = f"{len(self._state.queue)} requests wait for this target already; this one comes back later"
-            self._teller.fail(refused, StepFailed(FailureKind.NETWORK, message))
+            self._replies.fail(refused, StepFailed(FailureKind.NETWORK, message))
 
     def _withdraw(self, requests: list[AnchorRequest]) -> None:
         """Take requests back that are in no round; those in a signed round finish.
@@ -115,7 +115,7 @@ class AggregatorWorkflow:
         withdrawn = [request for request in requests if not self._state.in_a_round(request.id)]
         for request in withdrawn:
             self._state.withdraw(request.id, workflow.now())
-        self._teller.answer(withdrawn, withdrawn=True)
+        self._replies.answer(withdrawn, withdrawn=True)
 
     @workflow.update(name=BUMP_FEE)
     async def bump_fee(self) -> AggregatorView:
@@ -137,7 +137,7 @@ class AggregatorWorkflow:
         await own_workflow_task()
         order = decisions.read_resolve(argument)
         if isinstance(order, decisions.ResolveOrder):
-            await self._pen.resolve(order)
+            await self._rounds.resolve(order)
         elif self._state.beyond_gap() is not None:
             self._state.fill_gap_now = True
             self._state.not_before = None
@@ -153,5 +153,5 @@ class AggregatorWorkflow:
 
     @workflow.query(name=STATUS)
     def status(self) -> AggregatorView:
-        """Return the state of the pen."""
+        """Return the state of the aggregator."""
         return self._state.view(self._given.target, workflow.info().run_id)

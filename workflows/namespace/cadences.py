@@ -13,7 +13,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError
 
 from vaultmesh.domain.messages import AnchorAsk, AnchorOutcome
-from vaultmesh.domain.namespaces.slots import Clock
+from vaultmesh.domain.namespaces.slots import NamespaceSchedule
 from vaultmesh.domain.namespaces.state import InFlight
 from workflows import options, ports
 from workflows.calls import StepFailed, understood
@@ -23,11 +23,11 @@ RETRY_PAUSE = timedelta(seconds=8)
 
 
 class Cadences:
-    """Runs the cadences in a clock's book. `changed` is told of every change that operators should see."""
+    """Runs the cadences in a namespace's book. `changed` is told of every change that operators should see."""
 
-    def __init__(self, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(self, schedule: NamespaceSchedule, changed: Callable[[], None]) -> None:
         """Run nothing before `start`."""
-        self._clock = clock
+        self._schedule = schedule
         self._changed = changed
         self._generation = 0
         self._running: set[str] = set()
@@ -50,12 +50,12 @@ class Cadences:
 
     def resume_requests(self) -> None:
         """Wait again for the requests that an earlier run left in flight; what a message began already is awaited."""
-        for label in self._clock.state.books:
+        for label in self._schedule.state.books:
             self._follow(label)
 
     def start(self) -> None:
         """Run every configured cadence that does not run yet."""
-        for label in self._clock.configuration.cadences:
+        for label in self._schedule.configuration.cadences:
             if label not in self._running and not self.stopping:
                 self._running.add(label)
                 self._spawn(self._run(label))
@@ -91,14 +91,14 @@ class Cadences:
     # --- one cadence -----------------------------------------------------------------------------------------------
 
     def _configured(self, label: str) -> bool:
-        return not self.stopping and label in self._clock.configuration.cadences
+        return not self.stopping and label in self._schedule.configuration.cadences
 
     async def _run(self, label: str) -> None:
         """Serve one cadence: at registration once, then slot by slot.
 
         What a message starts begins after all messages of the same moment: the cadence may be gone again.
         """
-        book = self._clock.state.books.get(label)
+        book = self._schedule.state.books.get(label)
         if book is not None and self._configured(label) and not book.registered:
             book.registered = True
             if book.in_flight is None and book.paused is None:
@@ -113,11 +113,11 @@ class Cadences:
     async def _slept_until_due(self, label: str) -> datetime | None:
         """Sleep until the next slot; returns the instant up to which slots are due, None if the cadences changed.
 
-        That is the slot that the timer was set for, whatever the clock says then: a query that a worker answers without
+        That is the slot that the timer was set for, whatever the namespace says then: a query that a worker answers without
         the workflow in memory may hand out a timer that fired with the time of the task before, and a replay with its own.
         """
         generation = self._generation
-        due, now = self._clock.next_due(label), workflow.now()
+        due, now = self._schedule.next_due(label), workflow.now()
         wait = due - now
         if wait <= timedelta(0):
             return now
@@ -133,7 +133,7 @@ class Cadences:
 
     def _serve_due(self, label: str, due: datetime) -> None:
         """Ask for an anchor at a due slot; whether anything is owed, `anchor` finds out."""
-        taken = self._clock.take_due(label, due)
+        taken = self._schedule.take_due(label, due)
         if taken.slots:
             self._begin(label, str(_unix(taken.last)), is_slot=True)
         self._changed()
@@ -142,15 +142,15 @@ class Cadences:
 
     def _begin(self, label: str, slot: str, *, is_slot: bool) -> None:
         """Ask for an anchor."""
-        self._clock.begin(label, slot, workflow.now(), is_slot=is_slot)
+        self._schedule.begin(label, slot, workflow.now(), is_slot=is_slot)
         self._follow(label)
 
     def _begin_forced(self, label: str) -> None:
-        self._begin(label, self._clock.forced_slot(label, workflow.now()), is_slot=False)
+        self._begin(label, self._schedule.forced_slot(label, workflow.now()), is_slot=False)
 
     def _follow(self, label: str) -> None:
         """Send a cadence's request, at once: what a timer sets off stays together, whatever fires beside it."""
-        flight = self._clock.book(label).in_flight
+        flight = self._schedule.book(label).in_flight
         if flight is not None and flight.request.id not in self._awaited:
             self._awaited.add(flight.request.id)
             self._spawn(self._await_answer(label, flight, self._start(label, flight)))
@@ -163,7 +163,7 @@ class Cadences:
             result_type=RawValue,
             activity_id=flight.request.id,
             summary=f"{label} slot {flight.request.slot} to {flight.target}",
-            **options.anchor(self._clock.anchor_timeout(label)),
+            **options.anchor(self._schedule.anchor_timeout(label)),
         )
 
     async def _await_answer(
@@ -181,44 +181,44 @@ class Cadences:
                 await workflow.sleep(RETRY_PAUSE)
                 asked = self._start(label, flight)
         self._awaited.discard(flight.request.id)
-        is_forced = self._clock.finish(label, outcome, workflow.now())
-        self._clock.drop_removed()
+        is_forced = self._schedule.finish(label, outcome, workflow.now())
+        self._schedule.drop_removed()
         if is_forced and self._configured(label):
             self._begin_forced(label)
         self._changed()
 
     def _ask(self, flight: InFlight) -> AnchorAsk:
-        configuration = self._clock.configuration
+        configuration = self._schedule.configuration
         return AnchorAsk(
             target=flight.target,
             request=flight.request,
             backoff=configuration.backoff,
             continue_after_events=configuration.continue_after_events,
             asked_before=flight.asked,
-            outcomes=self._clock.book(flight.request.cadence).outcomes,
+            outcomes=self._schedule.book(flight.request.cadence).outcomes,
         )
 
     def withdraw(self, label: str) -> None:
         """Ask for the cadence's request back, unless it is in a round."""
-        flight = self._clock.book(label).in_flight
+        flight = self._schedule.book(label).in_flight
         if flight is not None:
             self._errand(self._send(ports.WITHDRAW.name, flight))
 
     def force(self, label: str) -> None:
         """Anchor now: a request in flight is asked again at once, and followed by a forced one if it finds nothing."""
-        flight = self._clock.book(label).in_flight
+        flight = self._schedule.book(label).in_flight
         if flight is None:
             self._begin_forced(label)
-        elif self._clock.force(label):
+        elif self._schedule.force(label):
             self._errand(self._send(ports.ASK_AGAIN.name, flight))
 
     async def _send(self, port_name: str, flight: InFlight) -> None:
-        """Have a worker signal the target's pen about a request."""
+        """Have a worker signal the target's aggregator about a request."""
         try:
             await workflow.execute_activity(port_name, self._ask(flight), **options.ASK_AGAIN)
         except ActivityError:
             workflow.logger.warning(
-                "the target's pen was not reached; the request itself is retried anyway"
+                "the target's aggregator was not reached; the request itself is retried anyway"
             )
 
 

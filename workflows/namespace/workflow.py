@@ -19,8 +19,8 @@ from vaultmesh.domain.names import (
     STOP,
 )
 from vaultmesh.domain.namespaces import order as orders
-from vaultmesh.domain.namespaces.slots import Clock
-from vaultmesh.domain.namespaces.state import ClockInput, ConfigureAnswer
+from vaultmesh.domain.namespaces.slots import NamespaceSchedule
+from vaultmesh.domain.namespaces.state import ConfigureAnswer, NamespaceInput
 from vaultmesh.domain.namespaces.summary import namespace_details, namespace_status
 from vaultmesh.domain.namespaces.views import namespace_memo, namespace_view
 from vaultmesh.domain.status import NamespaceMemo, NamespaceView
@@ -34,19 +34,19 @@ _STATUS = SearchAttributeKey.for_keyword(ATTRIBUTE_STATUS)
 
 @workflow.defn(name=NAMESPACE_WORKFLOW)
 class NamespaceWorkflow:
-    """One namespace's clock. Runs until it is stopped."""
+    """One namespace's workflow. Runs until it is stopped."""
 
     @workflow.init
-    def __init__(self, given: ClockInput) -> None:
+    def __init__(self, given: NamespaceInput) -> None:
         """Open the book before any message arrives."""
-        self._clock = Clock(given, workflow.now())
-        self._cadences = Cadences(self._clock, self._show)
+        self._schedule = NamespaceSchedule(given, workflow.now())
+        self._cadences = Cadences(self._schedule, self._show)
         self._leaving = False
         self._shown_status = ""
         self._shown_memo: NamespaceMemo | None = None
 
     @workflow.run  # noqa: RET503 - it ends by raising
-    async def run(self, given: ClockInput) -> NamespaceView:
+    async def run(self, given: NamespaceInput) -> NamespaceView:
         """Serve every cadence until stopped, through as many runs as that takes."""
         del given
         self._cadences.resume_requests()
@@ -57,8 +57,10 @@ class NamespaceWorkflow:
             return self.status()
         self._leaving = True
         workflow.continue_as_new(
-            ClockInput(configuration=self._clock.configuration, carried=self._clock.state),
-            memo={MEMO_STATUS: namespace_memo(self._clock)},
+            NamespaceInput(
+                configuration=self._schedule.configuration, carried=self._schedule.state
+            ),
+            memo={MEMO_STATUS: namespace_memo(self._schedule)},
         )
 
     def _may_leave(self) -> bool:
@@ -66,8 +68,8 @@ class NamespaceWorkflow:
         if self._cadences.busy or not workflow.all_handlers_finished():
             return False
         if self._cadences.stopping:
-            return all(book.in_flight is None for book in self._clock.state.books.values())
-        return has_grown(self._clock.configuration.continue_after_events)
+            return all(book.in_flight is None for book in self._schedule.state.books.values())
+        return has_grown(self._schedule.configuration.continue_after_events)
 
     # --- operators -------------------------------------------------------------------------------------------------
 
@@ -75,9 +77,9 @@ class NamespaceWorkflow:
         """Carry out an order that was found valid; what takes time goes on beside it."""
         match order:
             case orders.Note(note=note):
-                self._clock.note_failure(note)
+                self._schedule.note_failure(note)
             case orders.SetCadence(cadences=changed):
-                self._clock.set_cadences(changed, workflow.now())
+                self._schedule.set_cadences(changed, workflow.now())
                 self._cadences.reconfigured()
             case orders.Stop():
                 self._stop()
@@ -91,10 +93,10 @@ class NamespaceWorkflow:
     ) -> None:
         match order:
             case orders.Pause(reason=reason):
-                self._clock.pause(label, reason, workflow.now())
+                self._schedule.pause(label, reason, workflow.now())
                 self._cadences.withdraw(label)
             case orders.Resume():
-                self._clock.resume(label)
+                self._schedule.resume(label)
             case orders.Force():
                 self._cadences.force(label)
 
@@ -102,7 +104,7 @@ class NamespaceWorkflow:
         """Drain: start nothing, take back what is in no round, wait for the rest."""
         self._cadences.stopping = True
         self._cadences.reconfigured()
-        for label in self._clock.state.books:
+        for label in self._schedule.state.books:
             self._cadences.withdraw(label)
 
     def _refuse_while_stopping(self) -> None:
@@ -117,10 +119,10 @@ class NamespaceWorkflow:
             if not orders.is_report(name):
                 self._refuse_while_stopping()
             self._carry_out(
-                orders.read(name, decoded(arguments), self._clock.configuration, workflow.now())
+                orders.read(name, decoded(arguments), self._schedule.configuration, workflow.now())
             )
         except InvalidValue as refusal:
-            self._clock.reject(name, str(refusal), workflow.now())
+            self._schedule.reject(name, str(refusal), workflow.now())
             self._show()
             workflow.logger.warning("signal rejected", extra={"signal": name[:100]})
 
@@ -138,7 +140,9 @@ class NamespaceWorkflow:
             self._refuse_while_stopping()
         if name == CONFIGURE:
             return self._configured(values)
-        self._carry_out(orders.read_update(name, values, self._clock.configuration, workflow.now()))
+        self._carry_out(
+            orders.read_update(name, values, self._schedule.configuration, workflow.now())
+        )
         return self.status()
 
     @on_update.validator
@@ -148,13 +152,13 @@ class NamespaceWorkflow:
             self._refuse_while_stopping()
         values = decoded(arguments)
         if name == CONFIGURE:
-            orders.read_configuration(values, self._clock.configuration.namespace)
+            orders.read_configuration(values, self._schedule.configuration.namespace)
         else:
-            orders.read_update(name, values, self._clock.configuration, workflow.now())
+            orders.read_update(name, values, self._schedule.configuration, workflow.now())
 
     def _configured(self, values: list[JsonValue]) -> ConfigureAnswer:
-        configuration = orders.read_configuration(values, self._clock.configuration.namespace)
-        changed, undone = self._clock.configure(configuration, workflow.now())
+        configuration = orders.read_configuration(values, self._schedule.configuration.namespace)
+        changed, undone = self._schedule.configure(configuration, workflow.now())
         if changed:
             self._cadences.reconfigured()
             self._show()
@@ -165,7 +169,7 @@ class NamespaceWorkflow:
     def status(self) -> NamespaceView:
         """Return the state of the namespace."""
         info = workflow.info()
-        return namespace_view(self._clock, info.workflow_id, info.run_id)
+        return namespace_view(self._schedule, info.workflow_id, info.run_id)
 
     # --- what the Web UI, metrics and visibility show --------------------------------------------------------------
 
@@ -176,12 +180,12 @@ class NamespaceWorkflow:
         """
         if self._leaving:
             return
-        workflow.set_current_details(namespace_details(namespace_view(self._clock, "", "")))
-        state = namespace_status(self._clock, workflow.now())
+        workflow.set_current_details(namespace_details(namespace_view(self._schedule, "", "")))
+        state = namespace_status(self._schedule, workflow.now())
         if state != self._shown_status:
             self._shown_status = state
             workflow.upsert_search_attributes([_STATUS.value_set(state)])
-        content = namespace_memo(self._clock)
+        content = namespace_memo(self._schedule)
         if self._shown_memo is None or not content.differs_only_in_counts(self._shown_memo):
             self._shown_memo = content
             workflow.upsert_memo({MEMO_STATUS: content})

@@ -1,4 +1,4 @@
-"""A pen's rounds: who rides on them, and what of them fits into the next run."""
+"""An aggregator's rounds: who rides on them, and what of them fits into the next run."""
 
 from datetime import UTC, datetime
 
@@ -9,14 +9,14 @@ from vaultmesh.domain.aggregator.messages import SealedRound
 from vaultmesh.domain.aggregator.state import (
     MOST_CARRIED_BYTES,
     MOST_WAITING,
-    PenRound,
-    PenState,
+    AggregatorState,
+    OpenRound,
     merged,
 )
 from vaultmesh.domain.messages import AnchorRequest
 
 NOW = datetime(2026, 1, 15, 10, tzinfo=UTC)
-ROUNDS, RIDERS = 14, 1_000
+ROUNDS, JOINED = 14, 1_000
 
 
 def request(
@@ -28,9 +28,9 @@ def request(
     )
 
 
-def a_round(number: int = 0, *boarding: AnchorRequest) -> PenRound:
+def a_round(number: int = 0, *joining: AnchorRequest) -> OpenRound:
     """Return an open round with whom it took on board."""
-    round_ = PenRound(
+    round_ = OpenRound(
         sealed=SealedRound(
             round_id=f"{number:032x}",
             commitment="0x" + "11" * 32,
@@ -44,31 +44,31 @@ def a_round(number: int = 0, *boarding: AnchorRequest) -> PenRound:
         signed_at=NOW,
         open_depths=[2],
     )
-    round_.board(boarding)
+    round_.join(joining)
     return round_
 
 
-def crowded(name: str) -> PenState:
-    """Return a recovered pen with many rounds, each with many riders whose names end in `name`."""
+def crowded(name: str) -> AggregatorState:
+    """Return a recovered aggregator with many rounds, each with many late joiners whose names end in `name`."""
     rounds = [
-        a_round(number, *(request(f"{number:02}-{one:03}-{name}") for one in range(RIDERS)))
+        a_round(number, *(request(f"{number:02}-{one:03}-{name}") for one in range(JOINED)))
         for number in range(ROUNDS)
     ]
-    return PenState(rounds=rounds, recovered=True, revision=9)
+    return AggregatorState(rounds=rounds, recovered=True, revision=9)
 
 
-# --- riders
+# --- late joiners
 
 
 def test_a_namespace_rides_once_with_the_largest_depth_that_it_asked_for() -> None:
     round_ = a_round(0, request(depth=3, slot="1"))
-    round_.board([request(depth=12, slot="2"), request(depth=6, slot="3")])
-    assert round_.riders == [request(depth=12, slot="1")]
+    round_.join([request(depth=12, slot="2"), request(depth=6, slot="3")])
+    assert round_.late_joiners == [request(depth=12, slot="1")]
 
 
 def test_a_namespace_rides_once_for_each_folder() -> None:
     round_ = a_round(0, request(), request(batches="out/own"), request(batches="out/own", slot="2"))
-    assert round_.riders == [request(), request(batches="out/own")]
+    assert round_.late_joiners == [request(), request(batches="out/own")]
 
 
 def test_everyone_who_boards_waits_and_keeps_its_own_depth_open() -> None:
@@ -101,26 +101,26 @@ def test_merging_twice_changes_nothing() -> None:
 
 
 def test_a_small_state_is_carried_as_it_is() -> None:
-    pen = PenState(rounds=[a_round(0, request())], recovered=True)
-    assert pen.carried() is pen
+    aggregator = AggregatorState(rounds=[a_round(0, request())], recovered=True)
+    assert aggregator.carried() is aggregator
 
 
 def test_too_many_rounds_to_carry_are_left_to_recovery_and_their_waiting_requests_queue() -> None:
-    pen = crowded("x" * 90)
-    before = pen.model_copy(deep=True)
-    carried = pen.carried()
+    aggregator = crowded("x" * 90)
+    before = aggregator.model_copy(deep=True)
+    carried = aggregator.carried()
     assert (carried.rounds, carried.recovered, carried.revision) == ([], False, 9)
-    waiting = [one.id for round_ in pen.rounds for one in round_.waiting]
+    waiting = [one.id for round_ in aggregator.rounds for one in round_.waiting]
     assert list(carried.queue) == waiting[:MOST_WAITING]
-    assert pen == before
+    assert aggregator == before
 
 
 def test_every_waiting_request_queues_while_there_is_room() -> None:
-    pen = crowded("x" * 90)
-    pen.rounds = [
-        round_.model_copy(update={"waiting": round_.waiting[:100]}) for round_ in pen.rounds
+    aggregator = crowded("x" * 90)
+    aggregator.rounds = [
+        round_.model_copy(update={"waiting": round_.waiting[:100]}) for round_ in aggregator.rounds
     ]
-    carried = pen.carried()
+    carried = aggregator.carried()
     assert carried.rounds == []
     assert len(carried.queue) == ROUNDS * 100
 
@@ -135,6 +135,12 @@ def test_what_is_carried_is_within_what_a_server_takes_whatever_the_names(name: 
 
 def test_what_fits_is_decided_in_bytes() -> None:
     """A name may hold characters of several bytes; a server counts those."""
-    pen = PenState(rounds=[a_round(0, *(request(f"{one:04}{'語' * 65}") for one in range(3_000)))])
-    assert len(pen.model_dump_json()) < MOST_CARRIED_BYTES < len(pen.model_dump_json().encode())
-    assert len(pen.carried().model_dump_json().encode()) <= MOST_CARRIED_BYTES
+    aggregator = AggregatorState(
+        rounds=[a_round(0, *(request(f"{one:04}{'語' * 65}") for one in range(3_000)))]
+    )
+    assert (
+        len(aggregator.model_dump_json())
+        < MOST_CARRIED_BYTES
+        < len(aggregator.model_dump_json().encode())
+    )
+    assert len(aggregator.carried().model_dump_json().encode()) <= MOST_CARRIED_BYTES

@@ -148,26 +148,26 @@ def test_a_configuration_that_could_not_run_is_refused(broken: dict[str, str]) -
         read_configuration([sent], "dao:x")
 
 
-# --- a target's pen
+# --- a target's aggregator
 
 
 @pytest.mark.parametrize(
     ("name", "values", "order"),
     [
-        ("pause", [], orders.PausePen("")),
-        ("pause", [None], orders.PausePen("")),
-        ("pause", ["fees"], orders.PausePen("fees")),
-        ("pause", [{"reason": "fees"}], orders.PausePen("fees")),
-        ("pause", ["x" * 501], orders.PausePen("x" * 500)),
-        ("resume", [], orders.ResumePen()),
+        ("pause", [], orders.Pause("")),
+        ("pause", [None], orders.Pause("")),
+        ("pause", ["fees"], orders.Pause("fees")),
+        ("pause", [{"reason": "fees"}], orders.Pause("fees")),
+        ("pause", ["x" * 501], orders.Pause("x" * 500)),
+        ("resume", [], orders.Resume()),
         ("bump_fee", [], orders.BumpFee()),
         (ENQUEUE, [[]], orders.Enqueue([])),
         (ENQUEUE, [[REQUEST]], orders.Enqueue([AnchorRequest.model_validate(REQUEST)])),
         (WITHDRAW, [[REQUEST]], orders.Withdraw([AnchorRequest.model_validate(REQUEST)])),
     ],
 )
-def test_a_pen_takes_what_it_knows(
-    name: str, values: list[JsonValue], order: orders.PenOrder
+def test_an_aggregator_takes_what_it_knows(
+    name: str, values: list[JsonValue], order: orders.AggregatorCommand
 ) -> None:
     assert orders.read(name, values) == order
 
@@ -185,7 +185,7 @@ def test_a_pen_takes_what_it_knows(
         ("force_anchor", [], "no signal 'force_anchor'"),
     ],
 )
-def test_a_pen_says_why_it_takes_something_else_not(
+def test_an_aggregator_says_why_it_takes_something_else_not(
     name: str, values: list[JsonValue], words: str
 ) -> None:
     with pytest.raises(InvalidValue) as refused:

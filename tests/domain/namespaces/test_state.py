@@ -1,4 +1,4 @@
-"""What a clock is told and carries on: periods, counts, failures, and a state that a next run reads as it was."""
+"""What a namespace is told and carries on: periods, counts, failures, and a state that a next run reads as it was."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import LONGEST_MESSAGE, AnchorRequest
-from vaultmesh.domain.namespaces.slots import Clock
+from vaultmesh.domain.namespaces.slots import NamespaceSchedule
 from vaultmesh.domain.namespaces.state import (
-    CadenceBook,
     CadenceConfig,
-    ClockInput,
-    ClockState,
+    CadenceState,
     Configuration,
+    NamespaceInput,
+    ScheduleState,
     failure_note,
 )
 from vaultmesh.domain.status import SlotOutcome
@@ -60,7 +60,7 @@ def test_periods_that_lead_nowhere_are_refused(every: str) -> None:
 def test_counts_only_grow_and_an_outcome_that_never_happened_is_not_listed(
     counts: list[tuple[SlotOutcome, int]],
 ) -> None:
-    book = CadenceBook(served=NOW)
+    book = CadenceState(served=NOW)
     for outcome, slots in counts:
         before = dict(book.outcomes)
         book.count(outcome, slots)
@@ -84,33 +84,35 @@ def test_a_failure_is_told_for_its_request_with_the_instant_of_the_next_try(
 
 
 def test_the_next_run_goes_on_with_all_that_this_one_knew() -> None:
-    clock = Clock(ClockInput(configuration=configuration(fast="89s", strong="34*fast")), NOW)
+    schedule = NamespaceSchedule(
+        NamespaceInput(configuration=configuration(fast="89s", strong="34*fast")), NOW
+    )
     later = NOW + timedelta(hours=1, milliseconds=1)
-    due = clock.take_due("fast", later)
-    flight = clock.begin("fast", str(int(due.last.timestamp())), later, is_slot=True)
-    clock.note_failure(
+    due = schedule.take_due("fast", later)
+    flight = schedule.begin("fast", str(int(due.last.timestamp())), later, is_slot=True)
+    schedule.note_failure(
         failure_note(flight.request, 3, FailureKind.AUTH, "no funds", at=later, delay=timedelta(9))
     )
-    clock.pause("strong", "fees", NOW)
-    clock.reject("pause", "means nothing", NOW)
-    clock.set_cadences(
-        clock.configuration.cadences | {"cold": CadenceConfig(target=TSA, every="1d")}, later
+    schedule.pause("strong", "fees", NOW)
+    schedule.reject("pause", "means nothing", NOW)
+    schedule.set_cadences(
+        schedule.configuration.cadences | {"cold": CadenceConfig(target=TSA, every="1d")}, later
     )
-    given_on = ClockInput(configuration=clock.configuration, carried=clock.state)
-    read = ClockInput.model_validate_json(given_on.model_dump_json())
+    given_on = NamespaceInput(configuration=schedule.configuration, carried=schedule.state)
+    read = NamespaceInput.model_validate_json(given_on.model_dump_json())
     assert read == given_on
-    following = Clock(read, later + timedelta(seconds=1))
-    assert following.state == clock.state
+    following = NamespaceSchedule(read, later + timedelta(seconds=1))
+    assert following.state == schedule.state
     assert {label: following.next_due(label) for label in following.periods} == {
-        label: clock.next_due(label) for label in clock.periods
+        label: schedule.next_due(label) for label in schedule.periods
     }
 
 
 def test_a_run_leaves_what_it_was_given_as_it_was() -> None:
-    given_on = ClockInput(configuration=configuration(fast="89s"), carried=ClockState())
-    clock = Clock(given_on, NOW)
-    clock.pause("fast", "", NOW)
-    assert given_on.carried == ClockState()
+    given_on = NamespaceInput(configuration=configuration(fast="89s"), carried=ScheduleState())
+    schedule = NamespaceSchedule(given_on, NOW)
+    schedule.pause("fast", "", NOW)
+    assert given_on.carried == ScheduleState()
 
 
 def test_what_is_not_stated_is_taken_from_the_running_clock() -> None:

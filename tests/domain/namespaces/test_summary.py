@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from vaultmesh.domain.aggregator.ledger_messages import RoundState
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorOutcome, OutcomeStatus
-from vaultmesh.domain.namespaces.slots import Clock
-from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration, failure_note
+from vaultmesh.domain.namespaces.slots import NamespaceSchedule
+from vaultmesh.domain.namespaces.state import (
+    CadenceConfig,
+    Configuration,
+    NamespaceInput,
+    failure_note,
+)
 from vaultmesh.domain.namespaces.summary import (
     MOST_ROUNDS_SHOWN,
     aggregator_details,
@@ -40,18 +45,20 @@ STALE = timedelta(seconds=STALE_AFTER_SECONDS)
 FOREIGN = st.text(st.sampled_from("ab|\\\n\r\t \u2028`"), max_size=12) | st.text(max_size=400)
 
 
-def clock() -> Clock:
-    """Return the clock of a namespace with two cadences."""
+def schedule() -> NamespaceSchedule:
+    """Return the namespace of a namespace with two cadences."""
     cadences = {
         label: CadenceConfig(target=Target.parse("eip155:1"), every="89s")
         for label in ("fast", "strong")
     }
-    return Clock(ClockInput(configuration=Configuration(namespace="dao:x", cadences=cadences)), NOW)
+    return NamespaceSchedule(
+        NamespaceInput(configuration=Configuration(namespace="dao:x", cadences=cadences)), NOW
+    )
 
 
-def anchored() -> Clock:
+def anchored() -> NamespaceSchedule:
     """Return one whose fast cadence anchored now."""
-    found = clock()
+    found = schedule()
     found.begin("fast", "f1", NOW, is_slot=False)
     found.finish("fast", AnchorOutcome(status=OutcomeStatus.ANCHORED), NOW)
     return found
@@ -68,7 +75,7 @@ def rows(markdown: str) -> list[list[str]]:
 
 
 def test_a_namespace_is_stale_only_once_its_newest_anchor_is_too_old() -> None:
-    assert namespace_status(clock(), NOW + 2 * STALE) == "ok"
+    assert namespace_status(schedule(), NOW + 2 * STALE) == "ok"
     assert namespace_status(anchored(), NOW + STALE) == "ok"
     assert namespace_status(anchored(), NOW + STALE + timedelta(seconds=1)) == "stale"
 
@@ -162,7 +169,7 @@ def test_no_text_from_outside_adds_a_row_or_a_column(reason: str, failure: str, 
     assert len(re.split(r"\r\n|\r|\n", shown)) == len(table) + 2
 
 
-# --- a pen
+# --- an aggregator
 
 
 def round_status(number: int, **fields: object) -> RoundStatus:
@@ -179,7 +186,7 @@ def round_status(number: int, **fields: object) -> RoundStatus:
     ).model_copy(update=fields)
 
 
-def test_a_pen_with_nothing_to_do_says_so_in_one_line() -> None:
+def test_an_aggregator_with_nothing_to_do_says_so_in_one_line() -> None:
     assert aggregator_details(AggregatorView(target="eip155:1")).strip() == (
         "0 requests wait. Highest reservation: –."
     )
@@ -222,7 +229,7 @@ def test_a_failure_that_is_over_is_not_shown() -> None:
 
 
 def test_view_and_memo_name_the_folder_of_batches_and_leave_counts_to_readers() -> None:
-    elsewhere = clock()
+    elsewhere = schedule()
     changed = elsewhere.configuration.model_copy(update={"batches": "out/other"})
     elsewhere.configuration = changed
     shown = namespace_view(elsewhere, "namespace:dao:one", "run")

@@ -1,4 +1,4 @@
-"""The place where tests anchor rounds on a real bitcoind, as the pen's workflow does."""
+"""Anchors rounds on a real bitcoind, as an aggregator does."""
 
 import asyncio
 import secrets
@@ -24,7 +24,15 @@ from vaultmesh.ledgers.bitcoin.core.transaction import COIN_SATS
 from vaultmesh.ledgers.bitcoin.driver import BtcAnchoring
 from vaultmesh.ledgers.bitcoin.settings import BtcSettings
 
-__all__ = ["PRUNING", "BtcPen", "network", "open_pen", "prune", "remembered", "spend"]
+__all__ = [
+    "PRUNING",
+    "BitcoinSubmitter",
+    "network",
+    "open_submitter",
+    "prune",
+    "remembered",
+    "spend",
+]
 PRUNING = ("-prune=1", "-fastprune=1")
 """Of a node that forgets blocks when it is told, also on regtest: its files are small."""
 
@@ -36,7 +44,7 @@ def network(folder: Path, *, txindex: bool = False) -> Iterator[Bitcoind]:
         yield node
 
 
-class BtcPen:
+class BitcoinSubmitter:
     """A target and what its workflow would remember."""
 
     def __init__(self, target: BtcAnchoring, url: str) -> None:
@@ -104,13 +112,13 @@ class BtcPen:
         return (await self.target.look([watched]))[0]
 
 
-def open_pen(
+def open_submitter(
     url: str, *, reference: str = "regtest", call_seconds: float = 5.0, **settings: JsonValue
-) -> BtcPen:
-    """Return a pen on a network; `settings` in the form of anchors.yaml."""
+) -> BitcoinSubmitter:
+    """Return an aggregator on a network; `settings` in the form of anchors.yaml."""
     document: dict[str, JsonValue] = {"rpcUrl": url, "confirmations": 3, "wallet": WALLET}
     parsed = BtcSettings.model_validate(document | settings)
-    return BtcPen(BtcAnchoring(Target("btc", reference), parsed, call_seconds), url)
+    return BitcoinSubmitter(BtcAnchoring(Target("btc", reference), parsed, call_seconds), url)
 
 
 def spend(node: Bitcoind, reservation: Reservation, *, fee_sats: int = 50_000) -> str:

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from devnet.bitcoind import WALLET, Bitcoind
-from tests.ledgers.bitcoin.chain import PRUNING, BtcPen, network, open_pen, prune, remembered, spend
+from tests.ledgers.bitcoin.chain import (
+    PRUNING,
+    BitcoinSubmitter,
+    network,
+    open_submitter,
+    prune,
+    remembered,
+    spend,
+)
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, WatchedRound, refutes
 from vaultmesh.domain.failures import NetworkFailure
@@ -30,20 +38,22 @@ def node(tmp_path: Path) -> Iterator[Bitcoind]:
 
 
 @pytest.fixture
-def pen(node: Bitcoind) -> BtcPen:
-    return open_pen(node.url)
+def submitter(node: Bitcoind) -> BitcoinSubmitter:
+    return open_submitter(node.url)
 
 
-def replace_wallet(node: Bitcoind) -> BtcPen:
+def replace_wallet(node: Bitcoind) -> BitcoinSubmitter:
     """Take the wallet away, and put one there that knows nothing of it."""
     node.rpc("unloadwallet", WALLET)
     node.rpc("createwallet", FRESH)
-    return open_pen(node.url, wallet=FRESH)
+    return open_submitter(node.url, wallet=FRESH)
 
 
-async def look_on(pen: BtcPen, watched: WatchedRound) -> tuple[WatchedRound, RoundView]:
+async def look_on(
+    submitter: BitcoinSubmitter, watched: WatchedRound
+) -> tuple[WatchedRound, RoundView]:
     """Look once, and return the round as the next look is told of it."""
-    view = await pen.look(watched)
+    view = await submitter.look(watched)
     kept = {"notes": watched.notes if view.notes is None else view.notes}
     return remembered(watched, view).model_copy(update=kept | {"undecided": view.undecided}), view
 
@@ -54,18 +64,18 @@ def is_quiet(view: RoundView) -> bool:
 
 
 async def test_a_mined_round_that_a_fresh_wallet_does_not_know_is_not_blamed_on_others(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     node.mine()
     view = await replace_wallet(node).look(watched)
     assert (view.state, view.tx_ref) == (RoundState.INCLUDED, watched.tx_refs[0])
 
 
 async def test_a_thief_is_found_in_the_blocks_when_the_wallet_knows_neither_side(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     thief = spend(node, watched.reservation)
     stranger = replace_wallet(node)
     node.mine_with(thief)
@@ -81,12 +91,12 @@ async def test_a_thief_is_found_in_the_blocks_when_the_wallet_knows_neither_side
 
 
 async def test_a_wallet_that_claims_a_conflict_which_no_block_shows_costs_no_second_payment(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.sign()
+    watched = await submitter.sign()
     conflict = {"confirmations": -40, "hex": "", "walletconflicts": ["11" * 32]}
     async with LyingProvider(node.url) as proxy:
-        told = open_pen(proxy.url.replace("://", "://user:any@"))
+        told = open_submitter(proxy.url.replace("://", "://user:any@"))
         proxy.forge("gettxout", lambda _, __: None)
         proxy.forge("gettransaction", lambda _, __: conflict)
         proxy.refuse("getmempoolentry", "Transaction not in mempool", code=-5)
@@ -99,21 +109,21 @@ async def test_a_wallet_that_claims_a_conflict_which_no_block_shows_costs_no_sec
 
 
 async def test_a_bid_that_a_caller_put_back_does_not_know_is_not_paid_for_again(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    first = await pen.anchor()
-    both = await pen.bump(first)
+    first = await submitter.anchor()
+    both = await submitter.bump(first)
     node.mine(3)
-    view = await pen.look(first)
+    view = await submitter.look(first)
     assert (view.state, view.tx_ref, view.final) == (RoundState.INCLUDED, both.tx_refs[1], True)
-    evidence = await pen.target.evidence(first, view, pen.raw_of(both, view.tx_ref))
+    evidence = await submitter.target.evidence(first, view, submitter.raw_of(both, view.tx_ref))
     assert prove(BitcoinEvidence.read(evidence.scheme)).transaction.txid == both.tx_refs[1]
 
 
 async def test_a_displaced_round_gets_its_output_back_when_the_block_leaves_the_chain(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     thief = spend(node, watched.reservation)
     stranger = replace_wallet(node)
     block = node.mine_with(thief)
@@ -128,44 +138,44 @@ async def test_a_displaced_round_gets_its_output_back_when_the_block_leaves_the_
     watched, view = await look_on(stranger, watched)
     assert (view.state, view.depth) == (RoundState.DISPLACED, 1)
     node.rpc("invalidateblock", node.rpc("getbestblockhash"))
-    node.mine_with(pen.raw_of(watched, watched.tx_refs[0]))
+    node.mine_with(submitter.raw_of(watched, watched.tx_refs[0]))
     assert (await pen_of(node, FRESH).look(watched)).state is RoundState.INCLUDED
 
 
-def pen_of(node: Bitcoind, wallet: str) -> BtcPen:
-    return open_pen(node.url, wallet=wallet)
+def pen_of(node: Bitcoind, wallet: str) -> BitcoinSubmitter:
+    return open_submitter(node.url, wallet=wallet)
 
 
 async def test_a_child_of_an_output_that_ceased_to_exist_is_lost_by_what_a_block_shows(
     node: Bitcoind,
 ) -> None:
-    pen = open_pen(node.url, confirmations=2)
+    submitter = open_submitter(node.url, confirmations=2)
     node.wallet("sendall", [node.wallet("getnewaddress")])
     node.mine()
-    parent = await pen.anchor()
+    parent = await submitter.anchor()
     rival = spend(node, parent.reservation)
     node.mine()
-    child = await pen.anchor()
-    block = (await pen.look(parent)).block
+    child = await submitter.anchor()
+    block = (await submitter.look(parent)).block
     assert block is not None
     node.rpc("invalidateblock", block.hash)
     node.mine_with(rival)
     node.mine()
-    view = await pen.look(child)
+    view = await submitter.look(child)
     assert (view.state, view.foreign) == (RoundState.LOST, True)
     assert f"ceased to exist since {parent.reservation.fields['txid']}" in view.message
     assert Transaction.parse_hex(rival).txid in view.message
 
 
 async def test_without_the_bytes_of_its_parent_a_child_is_not_given_up(node: Bitcoind) -> None:
-    pen = open_pen(node.url, confirmations=2)
+    submitter = open_submitter(node.url, confirmations=2)
     node.wallet("sendall", [node.wallet("getnewaddress")])
     node.mine()
-    parent = await pen.anchor()
+    parent = await submitter.anchor()
     rival = spend(node, parent.reservation)
     node.mine()
-    child = await pen.anchor()
-    block = (await pen.look(parent)).block
+    child = await submitter.anchor()
+    block = (await submitter.look(parent)).block
     assert block is not None
     stranger = replace_wallet(node)
     node.rpc("invalidateblock", block.hash)
@@ -177,15 +187,15 @@ async def test_without_the_bytes_of_its_parent_a_child_is_not_given_up(node: Bit
 
 
 async def test_a_long_search_goes_on_where_the_look_before_it_stopped(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.sign()
+    watched = await submitter.sign()
     thief = spend(node, watched.reservation)
     replace_wallet(node)
     node.mine(2 * MOST_BLOCKS + 10)
     node.mine_with(thief)
     async with LyingProvider(f"{node.url}/wallet/{FRESH}") as proxy:
-        stranger = open_pen(proxy.url.replace("://", "://user:any@"))
+        stranger = open_submitter(proxy.url.replace("://", "://user:any@"))
         states = []
         for _ in range(3):
             watched, view = await look_on(stranger, watched)
@@ -198,16 +208,16 @@ async def test_a_long_search_goes_on_where_the_look_before_it_stopped(
 
 
 async def test_pruned_blocks_hold_the_round_until_a_node_shows_them(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.sign()
+    watched = await submitter.sign()
     thief = spend(node, watched.reservation)
     stranger = replace_wallet(node)
     node.mine(3)
     node.mine_with(thief)
     node.mine(5)
     async with LyingProvider(f"{node.url}/wallet/{FRESH}") as proxy:
-        pruned = open_pen(proxy.url.replace("://", "://user:any@"))
+        pruned = open_submitter(proxy.url.replace("://", "://user:any@"))
         proxy.refuse("getblock", "Block not available (pruned data)", code=-1)
         watched, view = await look_on(pruned, watched)
         assert view.state is RoundState.PENDING
@@ -224,9 +234,9 @@ async def test_pruned_blocks_hold_the_round_until_a_node_shows_them(
 
 
 async def test_a_block_that_is_made_up_is_no_evidence_of_a_thief(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.sign()
+    watched = await submitter.sign()
     thief = spend(node, watched.reservation)
     node.mine(4)
     true = node.rpc("getblock", node.rpc("getbestblockhash"), 0)
@@ -234,7 +244,7 @@ async def test_a_block_that_is_made_up_is_no_evidence_of_a_thief(
     made_up = true[:count] + "02" + true[count + 2 :] + thief
     replace_wallet(node)
     async with LyingProvider(f"{node.url}/wallet/{FRESH}") as proxy:
-        lying = open_pen(proxy.url.replace("://", "://user:any@"))
+        lying = open_submitter(proxy.url.replace("://", "://user:any@"))
         proxy.forge("getblock", lambda _, told: made_up if told == true else told)
         proxy.forge("gettxout", lambda _, __: None)
         _, view = await look_on(lying, watched)
@@ -243,15 +253,15 @@ async def test_a_block_that_is_made_up_is_no_evidence_of_a_thief(
 
 
 async def test_receipts_of_an_included_round_stay_while_nobody_can_tell(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     node.mine(2)
     claimed = node.height() - 1
     recovered = watched.model_copy(update={"claimed_block": claimed})
     replace_wallet(node)
     async with LyingProvider(f"{node.url}/wallet/{FRESH}") as proxy:
-        pruned = open_pen(proxy.url.replace("://", "://user:any@"))
+        pruned = open_submitter(proxy.url.replace("://", "://user:any@"))
         proxy.refuse("getblock", "Block not available (pruned data)", code=-1)
         recovered, view = await look_on(pruned, recovered)
         assert view.undecided
@@ -260,10 +270,12 @@ async def test_receipts_of_an_included_round_stay_while_nobody_can_tell(
         assert (await pruned.look(recovered)).state is RoundState.INCLUDED
 
 
-async def test_a_block_that_receipts_name_is_read_first(node: Bitcoind, pen: BtcPen) -> None:
-    watched = await pen.sign()
+async def test_a_block_that_receipts_name_is_read_first(
+    node: Bitcoind, submitter: BitcoinSubmitter
+) -> None:
+    watched = await submitter.sign()
     node.mine(3 * MOST_BLOCKS)
-    node.mine_with(pen.raw_of(watched, watched.tx_refs[0]))
+    node.mine_with(submitter.raw_of(watched, watched.tx_refs[0]))
     claimed = node.height()
     stranger = replace_wallet(node)
     view = await stranger.look(watched)
@@ -274,8 +286,8 @@ async def test_a_block_that_receipts_name_is_read_first(node: Bitcoind, pen: Btc
 
 async def test_a_really_pruned_node_gives_no_round_up(tmp_path: Path) -> None:
     with Bitcoind(tmp_path, txindex=False, options=PRUNING) as node:
-        pen = open_pen(node.url)
-        watched = await pen.anchor()
+        submitter = open_submitter(node.url)
+        watched = await submitter.anchor()
         node.mine_with(spend(node, watched.reservation))
         stranger = replace_wallet(node)
         prune(node)
@@ -289,14 +301,14 @@ async def test_a_really_pruned_node_gives_no_round_up(tmp_path: Path) -> None:
 
 async def test_a_receipt_becomes_final_although_block_and_wallet_are_gone(tmp_path: Path) -> None:
     with Bitcoind(tmp_path, txindex=False, options=PRUNING) as node:
-        pen = open_pen(node.url)
+        submitter = open_submitter(node.url)
         for _ in range(3):
             node.wallet("sendtoaddress", node.wallet("getnewaddress"), 0.5)
-        watched = await pen.anchor()
+        watched = await submitter.anchor()
         node.mine()
-        known, view = await look_on(pen, watched)
-        raw = pen.raw_of(watched, view.tx_ref)
-        stored = dict((await pen.target.evidence(watched, view, raw)).scheme)
+        known, view = await look_on(submitter, watched)
+        raw = submitter.raw_of(watched, view.tx_ref)
+        stored = dict((await submitter.target.evidence(watched, view, raw)).scheme)
         stranger = replace_wallet(node)
         prune(node)
         known, view = await look_on(stranger, known)
@@ -312,35 +324,35 @@ async def test_a_receipt_becomes_final_although_block_and_wallet_are_gone(tmp_pa
 
 @pytest.mark.parametrize("changed", ["merkleBranch", "blockHash", "coinbase"])
 async def test_stored_evidence_that_proves_nothing_is_read_anew(
-    node: Bitcoind, pen: BtcPen, changed: str
+    node: Bitcoind, submitter: BitcoinSubmitter, changed: str
 ) -> None:
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     node.mine()
-    view = await pen.look(watched)
-    raw = pen.raw_of(watched, view.tx_ref)
-    right = (await pen.target.evidence(watched, view, raw)).scheme
+    view = await submitter.look(watched)
+    raw = submitter.raw_of(watched, view.tx_ref)
+    right = (await submitter.target.evidence(watched, view, raw)).scheme
     wrong = {**right, changed: ["11" * 32] if changed == "merkleBranch" else "11" * 32}
     told = watched.model_copy(update={"stored": wrong})
-    assert (await pen.target.evidence(told, view, raw)).scheme == right
+    assert (await submitter.target.evidence(told, view, raw)).scheme == right
 
 
 async def test_a_header_that_is_not_shown_reorganises_no_receipt(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     node.mine()
-    known, view = await look_on(pen, watched)
+    known, view = await look_on(submitter, watched)
     async with LyingProvider(node.url) as proxy:
         proxy.refuse("getblockheader", "Block not found", code=-5)
-        forgetful = open_pen(proxy.url.replace("://", "://user:any@"))
+        forgetful = open_submitter(proxy.url.replace("://", "://user:any@"))
         again = await forgetful.look(known)
     assert (again.state, again.block) == (RoundState.INCLUDED, view.block)
 
 
 async def test_a_foreign_bid_in_the_pool_is_not_taken_for_a_loss(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.sign()
+    watched = await submitter.sign()
     thief = spend(node, watched.reservation)
     stranger = replace_wallet(node)
     node.rpc("sendrawtransaction", thief)
@@ -361,19 +373,19 @@ def twins(tmp_path: Path) -> Iterator[tuple[Bitcoind, Bitcoind]]:
             yield first, second
 
 
-async def young(pen: BtcPen, node: Bitcoind) -> WatchedRound:
+async def young(submitter: BitcoinSubmitter, node: Bitcoind) -> WatchedRound:
     """Sign a round whose output was made by the newest block."""
     node.wallet("sendall", [node.wallet("getnewaddress")])
     node.mine()
-    return await pen.sign()
+    return await submitter.sign()
 
 
 async def test_a_node_that_was_put_back_does_not_make_an_output_vanish(
     twins: tuple[Bitcoind, Bitcoind],
 ) -> None:
     first, second = twins
-    watched = await young(open_pen(first.url), first)
-    behind = open_pen(second.url)
+    watched = await young(open_submitter(first.url), first)
+    behind = open_submitter(second.url)
     view = await behind.look(watched)
     assert view.state is RoundState.PENDING
     assert "has not caught up with its chain" in view.undecided
@@ -383,16 +395,16 @@ async def test_headers_ahead_of_blocks_are_no_evidence_and_the_bytes_are_kept_fo
     twins: tuple[Bitcoind, Bitcoind],
 ) -> None:
     first, second = twins
-    pen = open_pen(first.url)
-    watched = await young(pen, first)
+    submitter = open_submitter(first.url)
+    watched = await young(submitter, first)
     first.mine(4)
     second.mine(1)  # a branch of its own, until it has the other's blocks
     for height in range(second.height(), first.height() + 1):
         second.rpc("submitheader", first.rpc("getblockheader", at(first, height), False))
     info = second.rpc("getblockchaininfo")
     assert info["headers"] > info["blocks"] + 1
-    behind = open_pen(second.url)
-    behind.candidates = pen.candidates
+    behind = open_submitter(second.url)
+    behind.candidates = submitter.candidates
     view = await behind.look(watched)
     assert view.state is RoundState.PENDING
     assert "has not caught up with its chain" in view.undecided
@@ -408,9 +420,9 @@ async def test_a_node_on_another_branch_gives_no_round_up(
     twins: tuple[Bitcoind, Bitcoind],
 ) -> None:
     first, second = twins
-    watched = await young(open_pen(first.url), first)
+    watched = await young(open_submitter(first.url), first)
     second.mine(MOST_BLOCKS)
-    astray = open_pen(second.url)
+    astray = open_submitter(second.url)
     for _ in range(5):
         watched, view = await look_on(astray, watched)
         assert view.state is RoundState.PENDING

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from devnet.bitcoind import Bitcoind
-from tests.ledgers.bitcoin.chain import BtcPen, network, open_pen, remembered
+from tests.ledgers.bitcoin.chain import BitcoinSubmitter, network, open_submitter, remembered
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, Verdict
 from vaultmesh.domain.failures import (
@@ -39,19 +39,19 @@ async def proxy(node: Bitcoind) -> AsyncIterator[LyingProvider]:
 
 
 @pytest.fixture
-def pen(proxy: LyingProvider) -> BtcPen:
-    return open_pen(proxy.url.replace("://", "://user:hunter2secret@"))
+def submitter(proxy: LyingProvider) -> BitcoinSubmitter:
+    return open_submitter(proxy.url.replace("://", "://user:hunter2secret@"))
 
 
 async def test_sending_again_is_accepted_in_the_pool_and_in_a_block(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.anchor()
-    assert await pen.rebroadcast(watched) == Verdict.ACCEPTED
+    watched = await submitter.anchor()
+    assert await submitter.rebroadcast(watched) == Verdict.ACCEPTED
     node.mine()
-    assert await pen.rebroadcast(watched) == Verdict.ACCEPTED
+    assert await submitter.rebroadcast(watched) == Verdict.ACCEPTED
     node.mine_with()
-    assert (await pen.look(watched)).depth == 2
+    assert (await submitter.look(watched)).depth == 2
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ async def test_sending_again_is_accepted_in_the_pool_and_in_a_block(
     ],
 )
 async def test_each_text_of_the_table_is_its_verdict(
-    proxy: LyingProvider, pen: BtcPen, code: int, text: str, verdict: Verdict
+    proxy: LyingProvider, submitter: BitcoinSubmitter, code: int, text: str, verdict: Verdict
 ) -> None:
-    watched = await pen.sign()
+    watched = await submitter.sign()
     proxy.refuse(SEND, text, code=code)
-    assert await pen.rebroadcast(watched) == verdict
+    assert await submitter.rebroadcast(watched) == verdict
 
 
 @pytest.mark.parametrize(
@@ -93,38 +93,40 @@ async def test_each_text_of_the_table_is_its_verdict(
     ],
 )
 async def test_each_other_text_has_its_kind(
-    proxy: LyingProvider, pen: BtcPen, code: int, text: str, kind: FailureKind
+    proxy: LyingProvider, submitter: BitcoinSubmitter, code: int, text: str, kind: FailureKind
 ) -> None:
-    watched = await pen.sign()
+    watched = await submitter.sign()
     proxy.refuse(SEND, text, code=code)
     with pytest.raises(AnchorError) as failure:
-        await pen.rebroadcast(watched)
+        await submitter.rebroadcast(watched)
     assert failure.value.kind is kind
     assert "hunter2" not in str(failure.value)
 
 
 async def test_an_unknown_text_about_bytes_that_arrived_is_accepted(
-    proxy: LyingProvider, pen: BtcPen
+    proxy: LyingProvider, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     proxy.refuse(SEND, "the moon is full", code=-1)
-    assert await pen.rebroadcast(watched) == Verdict.ACCEPTED
+    assert await submitter.rebroadcast(watched) == Verdict.ACCEPTED
 
 
 async def test_a_lost_answer_is_looked_up(
-    node: Bitcoind, proxy: LyingProvider, pen: BtcPen
+    node: Bitcoind, proxy: LyingProvider, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.sign()
+    watched = await submitter.sign()
     proxy.lose_reply(SEND)
-    assert await pen.rebroadcast(watched) == Verdict.ACCEPTED
+    assert await submitter.rebroadcast(watched) == Verdict.ACCEPTED
     assert proxy.calls[SEND] == 1
     assert node.rpc("getrawmempool") == watched.tx_refs
 
 
-async def test_a_node_that_hangs_costs_a_time_out(proxy: LyingProvider, pen: BtcPen) -> None:
-    watched = await pen.sign()
-    hurried = open_pen(proxy.url, call_seconds=0.5)
-    hurried.candidates = pen.candidates
+async def test_a_node_that_hangs_costs_a_time_out(
+    proxy: LyingProvider, submitter: BitcoinSubmitter
+) -> None:
+    watched = await submitter.sign()
+    hurried = open_submitter(proxy.url, call_seconds=0.5)
+    hurried.candidates = submitter.candidates
     proxy.hang("*")
     started = time.monotonic()
     for step in (hurried.rebroadcast(watched), hurried.look(watched), hurried.reserve()):
@@ -137,16 +139,16 @@ async def test_a_node_that_hangs_costs_a_time_out(proxy: LyingProvider, pen: Btc
     ("status", "kind"), [(401, AuthFailure), (503, NetworkFailure), (404, ValidationFailure)]
 )
 async def test_each_http_status_has_its_kind(
-    proxy: LyingProvider, pen: BtcPen, status: int, kind: type[AnchorError]
+    proxy: LyingProvider, submitter: BitcoinSubmitter, status: int, kind: type[AnchorError]
 ) -> None:
     proxy.fail_with_status("*", status)
     with pytest.raises(kind, match=str(status)) as failure:
-        await pen.reserve()
+        await submitter.reserve()
     assert "hunter2" not in str(failure.value)
 
 
 async def test_answers_of_another_form_are_failures_of_the_network(
-    proxy: LyingProvider, pen: BtcPen
+    proxy: LyingProvider, submitter: BitcoinSubmitter
 ) -> None:
     for method in (
         "getwalletinfo",
@@ -156,68 +158,68 @@ async def test_answers_of_another_form_are_failures_of_the_network(
     ):
         proxy.forge(method, lambda _, __: [5])
         with pytest.raises(NetworkFailure):
-            await pen.reserve()
+            await submitter.reserve()
         proxy.obey()
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     proxy.forge("gettransaction", lambda _, __: {"confirmations": "many"})
     with pytest.raises(NetworkFailure, match="has no confirmations"):
-        await pen.look(watched)
+        await submitter.look(watched)
 
 
 async def test_a_wallet_that_signs_something_else_is_caught(
-    proxy: LyingProvider, pen: BtcPen
+    proxy: LyingProvider, submitter: BitcoinSubmitter
 ) -> None:
-    reservation, terms = await pen.reserve(b"\x01" * 32)
-    other, _ = await pen.reserve(b"\x02" * 32)
-    raw = (await asyncio.to_thread(pen.target.sign, other, terms, 0)).raw
+    reservation, terms = await submitter.reserve(b"\x01" * 32)
+    other, _ = await submitter.reserve(b"\x02" * 32)
+    raw = (await asyncio.to_thread(submitter.target.sign, other, terms, 0)).raw
     proxy.forge("signrawtransactionwithwallet", lambda _, __: {"complete": True, "hex": raw})
     with pytest.raises(ValidationFailure, match="signed another transaction"):
-        await asyncio.to_thread(pen.target.sign, reservation, terms, 0)
+        await asyncio.to_thread(submitter.target.sign, reservation, terms, 0)
 
 
 async def test_a_node_that_names_another_id_is_not_believed(
-    proxy: LyingProvider, pen: BtcPen
+    proxy: LyingProvider, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.sign()
+    watched = await submitter.sign()
     proxy.forge(SEND, lambda _, __: "11" * 32)
     with pytest.raises(ValidationFailure, match="named another id"):
-        await pen.rebroadcast(watched)
+        await submitter.rebroadcast(watched)
 
 
 async def test_a_syncing_node_reserves_nothing_and_a_node_behind_denies_nothing(
-    node: Bitcoind, proxy: LyingProvider, pen: BtcPen
+    node: Bitcoind, proxy: LyingProvider, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     node.mine()
-    known = remembered(watched, await pen.look(watched))
+    known = remembered(watched, await submitter.look(watched))
     proxy.forge("getblockchaininfo", lambda _, told: {**told, "blocks": 20, "headers": 500})  # type: ignore[dict-item]
     with pytest.raises(NetworkFailure, match="still syncing, at block 20"):
-        await pen.reserve()
+        await submitter.reserve()
     proxy.forge("getblockheader", lambda _, __: None)
-    view = await pen.look(known)
+    view = await submitter.look(known)
     assert (view.state, view.depth, view.final) == (RoundState.INCLUDED, 0, False)
     assert "is behind block" in view.message
 
 
 async def test_another_network_behind_the_url_gets_no_bytes(
-    proxy: LyingProvider, pen: BtcPen
+    proxy: LyingProvider, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.sign()
+    watched = await submitter.sign()
     proxy.forge("getblockhash", lambda _, __: "22" * 32)
     with pytest.raises(ValidationFailure, match="not btc:regtest"):
-        await pen.rebroadcast(watched)
+        await submitter.rebroadcast(watched)
     assert proxy.calls[SEND] == 0
 
 
 async def test_without_an_estimate_the_fee_is_what_is_relayed_and_with_one_it_is_that(
-    proxy: LyingProvider, pen: BtcPen
+    proxy: LyingProvider, submitter: BitcoinSubmitter
 ) -> None:
-    reservation, terms = await pen.reserve()
+    reservation, terms = await submitter.reserve()
     vsize = int(str(reservation.fields["vsize"]))
     assert terms == {"feeSats": vsize}
     proxy.forge("estimatesmartfee", lambda _, __: {"feerate": 0.00012345, "blocks": 6})
-    _, terms = await pen.reserve()
+    _, terms = await submitter.reserve()
     assert terms == {"feeSats": -(-12345 * vsize // 1000)}
     proxy.forge("estimatesmartfee", lambda _, __: {"feerate": 0.5, "blocks": 6})
-    _, terms = await pen.reserve()
+    _, terms = await submitter.reserve()
     assert terms == {"feeSats": 100 * vsize}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from devnet.bitcoind import WALLET, Bitcoind
-from tests.ledgers.bitcoin.chain import BtcPen, network, open_pen, remembered
+from tests.ledgers.bitcoin.chain import BitcoinSubmitter, network, open_submitter, remembered
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, WatchedRound, refutes
 
@@ -23,48 +23,48 @@ def node(tmp_path: Path) -> Iterator[Bitcoind]:
 
 
 @pytest.fixture
-def pen(node: Bitcoind) -> BtcPen:
-    return open_pen(node.url)
+def submitter(node: Bitcoind) -> BitcoinSubmitter:
+    return open_submitter(node.url)
 
 
-async def final_round(node: Bitcoind, pen: BtcPen) -> WatchedRound:
+async def final_round(node: Bitcoind, submitter: BitcoinSubmitter) -> WatchedRound:
     """Anchor a round until it is final, and return it as one that was closed in its block."""
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     node.mine(3)
-    view = await pen.look(watched)
+    view = await submitter.look(watched)
     assert view.final
     return remembered(watched, view)
 
 
 async def test_a_final_round_whose_block_left_the_chain_is_driven_with_the_same_bytes(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    closed = await final_round(node, pen)
+    closed = await final_round(node, submitter)
     assert closed.block is not None
-    assert (await pen.look(closed)).block == closed.block
+    assert (await submitter.look(closed)).block == closed.block
     node.reorg(5)
-    view = await pen.look(closed)
+    view = await submitter.look(closed)
     assert (view.state, view.tx_ref) == (RoundState.PENDING, closed.tx_ref)
     # Opened again, it is what recovery knows of it: its bytes, and the block that its receipts claim.
     fresh = {"state": RoundState.PENDING, "block": None, "tx_ref": ""}
     again = closed.model_copy(update=fresh | {"claimed_block": closed.block.number})
-    assert refutes(await pen.look(again), closed.block.number)
-    assert await pen.rebroadcast(again) == "accepted"
+    assert refutes(await submitter.look(again), closed.block.number)
+    assert await submitter.rebroadcast(again) == "accepted"
     assert node.rpc("getrawmempool") == closed.tx_refs
     node.mine(3)
-    view = await pen.look(again)
+    view = await submitter.look(again)
     assert (view.state, view.tx_ref, view.final) == (RoundState.INCLUDED, closed.tx_ref, True)
     assert view.block != closed.block
 
 
 async def test_a_node_that_is_behind_or_knows_no_header_opens_no_closed_round(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    closed = await final_round(node, pen)
+    closed = await final_round(node, submitter)
     assert closed.block is not None
     number = closed.block.number
     async with LyingProvider(node.url) as proxy:
-        other = open_pen(proxy.url.replace("://", "://user:any@"), wallet=WALLET)
+        other = open_submitter(proxy.url.replace("://", "://user:any@"), wallet=WALLET)
         proxy.refuse("getblockheader", "Block not found", code=-5)
         assert (await other.look(closed)).block == closed.block
         proxy.forge("getblockchaininfo", lambda _, told: {**told, "blocks": number - 1})  # type: ignore[dict-item]
@@ -78,9 +78,9 @@ async def test_a_node_that_is_behind_or_knows_no_header_opens_no_closed_round(
 
 
 async def test_a_round_that_a_deep_reorganisation_gave_to_a_thief_is_lost_by_evidence_only(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await final_round(node, pen)
+    watched = await final_round(node, submitter)
     assert watched.block is not None
     fork = watched.block.hash
     spent = [
@@ -93,7 +93,7 @@ async def test_a_round_that_a_deep_reorganisation_gave_to_a_thief_is_lost_by_evi
     thief = node.wallet("signrawtransactionwithwallet", raw)["hex"]
     node.mine_with(thief)
     node.mine_with()
-    view = await pen.look(watched)
+    view = await submitter.look(watched)
     assert view.state is RoundState.DISPLACED
     node.mine_with()
-    assert (await pen.look(watched)).state is RoundState.LOST
+    assert (await submitter.look(watched)).state is RoundState.LOST

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from devnet.bitcoind import Bitcoind
-from tests.ledgers.bitcoin.chain import BtcPen, network, open_pen, spend
+from tests.ledgers.bitcoin.chain import BitcoinSubmitter, network, open_submitter, spend
 from vaultmesh.domain.aggregator.ledger_messages import WatchedRound
 from vaultmesh.domain.failures import ValidationFailure
 
@@ -21,78 +21,80 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bitcoind]:
 
 
 @pytest.fixture
-def pen(node: Bitcoind) -> BtcPen:
-    return open_pen(node.url)
+def submitter(node: Bitcoind) -> BitcoinSubmitter:
+    return open_submitter(node.url)
 
 
-async def fate(pen: BtcPen, watched: WatchedRound) -> tuple[str, str]:
-    found = await pen.target.fate(watched.reservation, watched.tx_refs)
+async def fate(submitter: BitcoinSubmitter, watched: WatchedRound) -> tuple[str, str]:
+    found = await submitter.target.fate(watched.reservation, watched.tx_refs)
     assert found.lines
     return found.shown, found.unused
 
 
 async def test_an_unspent_output_means_that_the_bytes_could_still_be_mined(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.sign()
-    shown, unused = await fate(pen, watched)
+    watched = await submitter.sign()
+    shown, unused = await fate(submitter, watched)
     assert (shown, "is unspent" in unused) == ("", True)
-    await pen.rebroadcast(watched)
-    shown, _ = await fate(pen, watched)
+    await submitter.rebroadcast(watched)
+    shown, _ = await fate(submitter, watched)
     assert watched.tx_refs[0] in shown
     await asyncio.to_thread(node.mine, 1)
-    shown, _ = await fate(pen, watched)
+    shown, _ = await fate(submitter, watched)
     assert watched.tx_refs[0] in shown
 
 
 async def test_an_output_that_a_foreign_transaction_spent_is_used_up(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.sign()
+    watched = await submitter.sign()
     foreign = await asyncio.to_thread(spend, node, watched.reservation)
     await asyncio.to_thread(node.rpc, "sendrawtransaction", foreign)
-    _, unused = await fate(pen, watched)
+    _, unused = await fate(submitter, watched)
     assert unused, "in the pool alone nothing is used up"
     await asyncio.to_thread(node.mine, 1)
-    await pen.rebroadcast(watched)
+    await submitter.rebroadcast(watched)
     await asyncio.to_thread(node.mine, 2)
-    assert await fate(pen, watched) == ("", "")
+    assert await fate(submitter, watched) == ("", "")
 
 
-async def test_a_spend_that_can_be_undone_uses_nothing_up(node: Bitcoind, pen: BtcPen) -> None:
-    watched = await pen.anchor()
+async def test_a_spend_that_can_be_undone_uses_nothing_up(
+    node: Bitcoind, submitter: BitcoinSubmitter
+) -> None:
+    watched = await submitter.anchor()
     foreign = await asyncio.to_thread(spend, node, watched.reservation)
     await asyncio.to_thread(node.rpc, "generateblock", node.wallet("getnewaddress"), [foreign])
-    shown, unused = await fate(pen, watched)
+    shown, unused = await fate(submitter, watched)
     assert (shown, "1 of 3 blocks deep" in unused) == ("", True)
     await asyncio.to_thread(node.mine, 2)
-    assert await fate(pen, watched) == ("", "")
+    assert await fate(submitter, watched) == ("", "")
 
 
 async def test_a_bid_that_no_file_has_is_adopted_and_a_foreign_spend_is_not(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = await pen.anchor()
-    bumped = await pen.bump(watched)
-    wanted = pen.candidates[watched.round_id][1]
-    found = await pen.target.adoptable(watched.reservation, bumped.tx_refs[1])
+    watched = await submitter.anchor()
+    bumped = await submitter.bump(watched)
+    wanted = submitter.candidates[watched.round_id][1]
+    found = await submitter.target.adoptable(watched.reservation, bumped.tx_refs[1])
     assert (found.tx_ref, found.raw, found.terms) == (wanted.tx_ref, wanted.raw, wanted.terms)
-    other = await pen.sign()
+    other = await submitter.sign()
     foreign = await asyncio.to_thread(spend, node, other.reservation)
     txid = await asyncio.to_thread(node.rpc, "sendrawtransaction", foreign)
     with pytest.raises(ValidationFailure, match="does not carry its commitment"):
-        await pen.target.adoptable(other.reservation, str(txid))
+        await submitter.target.adoptable(other.reservation, str(txid))
     with pytest.raises(ValidationFailure, match="does not spend the round's output"):
-        await pen.target.adoptable(other.reservation, bumped.tx_refs[1])
+        await submitter.target.adoptable(other.reservation, bumped.tx_refs[1])
     with pytest.raises(ValidationFailure, match="does not show"):
-        await pen.target.adoptable(other.reservation, "ab" * 32)
+        await submitter.target.adoptable(other.reservation, "ab" * 32)
 
 
 async def test_a_round_is_final_at_the_depth_that_it_was_signed_under(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    watched = (await pen.anchor()).model_copy(update={"depths": []})
+    watched = (await submitter.anchor()).model_copy(update={"depths": []})
     await asyncio.to_thread(node.mine, 3)
-    deeper = open_pen(node.url, confirmations=50)
+    deeper = open_submitter(node.url, confirmations=50)
     assert json.loads(json.dumps(watched.reservation.fields))["confirmations"] == 3
     assert (await deeper.look(watched)).final

@@ -9,7 +9,7 @@ import pytest
 
 from devnet.bitcoind import WALLET, Bitcoind, BitcoinRpc
 from devnet.jsonrpc import JsonRpcError
-from tests.ledgers.bitcoin.chain import BtcPen, network, open_pen
+from tests.ledgers.bitcoin.chain import BitcoinSubmitter, network, open_submitter
 from vaultmesh.domain.aggregator.ledger_messages import Reservation, RoundState
 from vaultmesh.domain.failures import AnchorError, AuthFailure, NetworkFailure, ValidationFailure
 from vaultmesh.domain.target import Target
@@ -27,8 +27,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bitcoind]:
 
 
 @pytest.fixture
-def pen(node: Bitcoind) -> BtcPen:
-    return open_pen(node.url)
+def submitter(node: Bitcoind) -> BitcoinSubmitter:
+    return open_submitter(node.url)
 
 
 def _wallet(node: Bitcoind, name: str, *options: object) -> BitcoinRpc:
@@ -43,9 +43,9 @@ def _fund(node: Bitcoind, wallet: BitcoinRpc, btc_amount: float, kind: str = "be
 
 
 async def test_a_reservation_holds_all_that_the_signature_covers(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    reservation, terms = await pen.reserve(bytes(range(32)))
+    reservation, terms = await submitter.reserve(bytes(range(32)))
     fields = reservation.fields
     output = node.rpc("gettxout", fields["txid"], fields["vout"])
     assert fields["scriptPubKey"] == output["scriptPubKey"]["hex"] == fields["changeScript"]
@@ -59,22 +59,24 @@ async def test_a_reservation_holds_all_that_the_signature_covers(
 
 
 async def test_deciding_twice_decides_the_same_and_locks_nothing(
-    node: Bitcoind, pen: BtcPen
+    node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
-    assert await pen.reserve(b"\1" * 32) == await pen.reserve(b"\1" * 32)
+    assert await submitter.reserve(b"\1" * 32) == await submitter.reserve(b"\1" * 32)
     assert node.wallet("listlockunspent") == []
 
 
-async def test_a_signature_locks_its_output(node: Bitcoind, pen: BtcPen) -> None:
-    watched = await pen.sign()
+async def test_a_signature_locks_its_output(node: Bitcoind, submitter: BitcoinSubmitter) -> None:
+    watched = await submitter.sign()
     fields = watched.reservation.fields
     assert {"txid": fields["txid"], "vout": fields["vout"]} in node.wallet("listlockunspent")
 
 
-async def test_the_change_of_a_young_round_is_spent_last(node: Bitcoind, pen: BtcPen) -> None:
-    first = await pen.anchor()
+async def test_the_change_of_a_young_round_is_spent_last(
+    node: Bitcoind, submitter: BitcoinSubmitter
+) -> None:
+    first = await submitter.anchor()
     node.mine()
-    second = await pen.sign()
+    second = await submitter.sign()
     assert second.reservation.fields["txid"] != first.tx_refs[0]
     assert second.reservation.sequence == 1
 
@@ -83,38 +85,38 @@ async def test_the_change_of_a_young_round_is_spent_last(node: Bitcoind, pen: Bt
 async def test_every_kind_of_output_can_pay(node: Bitcoind, kind: str) -> None:
     name = f"kind-{kind}"
     _fund(node, _wallet(node, name), 0.01, kind)
-    pen = open_pen(node.url, wallet=name)
-    watched = await pen.anchor()
-    first = pen.candidates[watched.round_id][0]
-    assert pen.target.sign(watched.reservation, first.terms, 0) == first
+    submitter = open_submitter(node.url, wallet=name)
+    watched = await submitter.anchor()
+    first = submitter.candidates[watched.round_id][0]
+    assert submitter.target.sign(watched.reservation, first.terms, 0) == first
     entry = node.rpc("getmempoolentry", first.tx_ref)
     fee = round(entry["fees"]["base"] * 10**8)
     # The one that is sent may have a signature 2 bytes shorter than the one that was measured.
     assert entry["vsize"] <= fee <= entry["vsize"] + 3
     node.mine()
-    assert (await pen.look(watched)).depth == 1
+    assert (await submitter.look(watched)).depth == 1
 
 
 async def test_another_network_is_refused(node: Bitcoind) -> None:
     with pytest.raises(ValidationFailure, match=r"serves the chain regtest .* not btc:mainnet"):
-        await open_pen(node.url, reference="mainnet").reserve()
+        await open_submitter(node.url, reference="mainnet").reserve()
 
 
-async def test_another_genesis_than_before_is_refused(pen: BtcPen) -> None:
-    reservation, _ = await pen.reserve()
-    pen.last = reservation.model_copy(
+async def test_another_genesis_than_before_is_refused(submitter: BitcoinSubmitter) -> None:
+    reservation, _ = await submitter.reserve()
+    submitter.last = reservation.model_copy(
         update={"fields": reservation.fields | {"genesis": "22" * 32}}
     )
-    pen.stored = pen.last.sequence
+    submitter.stored = submitter.last.sequence
     with pytest.raises(ValidationFailure, match="another ledger than before"):
-        await pen.reserve()
+        await submitter.reserve()
 
 
-async def test_a_reservation_of_another_network_is_not_signed(pen: BtcPen) -> None:
-    reservation, terms = await pen.reserve()
+async def test_a_reservation_of_another_network_is_not_signed(submitter: BitcoinSubmitter) -> None:
+    reservation, terms = await submitter.reserve()
     other = reservation.model_copy(update={"fields": reservation.fields | {"network": "mainnet"}})
     with pytest.raises(ValidationFailure, match="is for btc:mainnet"):
-        pen.target.sign(other, terms, 0)
+        submitter.target.sign(other, terms, 0)
 
 
 def test_settings_of_another_network_and_unknown_networks_are_refused() -> None:
@@ -130,70 +132,74 @@ def test_settings_of_another_network_and_unknown_networks_are_refused() -> None:
 
 async def test_a_wallet_that_is_not_loaded_is_named(node: Bitcoind) -> None:
     with pytest.raises(AuthFailure, match="the wallet nowhere is not loaded"):
-        await open_pen(node.url, wallet="nowhere").reserve()
+        await open_submitter(node.url, wallet="nowhere").reserve()
 
 
 async def test_several_wallets_need_a_name(node: Bitcoind) -> None:
     _wallet(node, "second")
     with pytest.raises(AuthFailure, match="several wallets"):
-        await open_pen(node.url, wallet=None).reserve()
+        await open_submitter(node.url, wallet=None).reserve()
 
 
 async def test_a_locked_wallet_is_named(node: Bitcoind) -> None:
     wallet = _wallet(node, "locked", False, False, "some passphrase")
     _fund(node, wallet, 1)
     with pytest.raises(AuthFailure, match=r"the wallet locked at .* is locked"):
-        await open_pen(node.url, wallet="locked").reserve()
+        await open_submitter(node.url, wallet="locked").reserve()
     wallet("walletpassphrase", "some passphrase", 60)
-    pen = open_pen(node.url, wallet="locked")
-    reservation, terms = await pen.reserve()
+    submitter = open_submitter(node.url, wallet="locked")
+    reservation, terms = await submitter.reserve()
     wallet("walletlock")
     with pytest.raises(AuthFailure, match="is locked: unlock it with walletpassphrase"):
-        pen.target.sign(reservation, terms, 0)
+        submitter.target.sign(reservation, terms, 0)
 
 
 async def test_a_wallet_without_keys_is_refused(node: Bitcoind) -> None:
     _wallet(node, "watching", True)
     with pytest.raises(AuthFailure, match="has no private keys"):
-        await open_pen(node.url, wallet="watching").reserve()
+        await open_submitter(node.url, wallet="watching").reserve()
 
 
 async def test_an_empty_wallet_is_a_top_up_before_anything_is_sent(node: Bitcoind) -> None:
     _wallet(node, "empty")
     with pytest.raises(AuthFailure, match=r"insufficient funds: the wallet empty .* top it up"):
-        await open_pen(node.url, wallet="empty").reserve()
+        await open_submitter(node.url, wallet="empty").reserve()
 
 
 async def test_change_below_dust_is_a_top_up_before_anything_is_sent(node: Bitcoind) -> None:
     wallet = _wallet(node, "poor")
     _fund(node, wallet, 0.00000440)
-    pen = open_pen(node.url, wallet="poor")
+    submitter = open_submitter(node.url, wallet="poor")
     with pytest.raises(AuthFailure, match=r"the largest of 0\.00000440 BTC.* top it up"):
-        await pen.reserve()
+        await submitter.reserve()
     _fund(node, wallet, 0.00000460)
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     assert watched.reservation.fields["amountSats"] == 460
     with pytest.raises(RuntimeError, match="the input pays at most 166 sat"):
-        await pen.bump(watched)
+        await submitter.bump(watched)
 
 
-async def test_a_storage_that_knows_more_stops_the_caller(pen: BtcPen) -> None:
-    pen.stored = 4
+async def test_a_storage_that_knows_more_stops_the_caller(submitter: BitcoinSubmitter) -> None:
+    submitter.stored = 4
     with pytest.raises(StaleCaller, match="holds reservation 4, the caller knows -1"):
-        await pen.reserve()
+        await submitter.reserve()
 
 
-async def test_a_changed_wallet_goes_on_above_all_numbers(pen: BtcPen, node: Bitcoind) -> None:
-    pen.last = Reservation(account="former", sequence=7, fields={})
-    reservation, _ = await pen.reserve()
+async def test_a_changed_wallet_goes_on_above_all_numbers(
+    submitter: BitcoinSubmitter, node: Bitcoind
+) -> None:
+    submitter.last = Reservation(account="former", sequence=7, fields={})
+    reservation, _ = await submitter.reserve()
     assert (reservation.account, reservation.sequence) == (WALLET, 8)
 
 
-async def test_the_wallet_of_another_key_does_not_sign(node: Bitcoind, pen: BtcPen) -> None:
-    reservation, terms = await pen.reserve()
+async def test_the_wallet_of_another_key_does_not_sign(
+    node: Bitcoind, submitter: BitcoinSubmitter
+) -> None:
+    reservation, terms = await submitter.reserve()
     _wallet(node, "stranger")
     with pytest.raises(AuthFailure, match="has no key of it"):
-        open_pen(node.url, wallet="stranger").target.sign(reservation, terms, 0)
+        open_submitter(node.url, wallet="stranger").target.sign(reservation, terms, 0)
 
 
 @pytest.mark.parametrize(
@@ -222,20 +228,20 @@ async def test_an_output_that_can_pay_higher_bids_comes_before_an_older_small_on
     _fund(node, wallet, 0.00001)
     node.mine(5)
     _fund(node, wallet, 0.01)
-    reservation, _ = await open_pen(node.url, wallet="mixed").reserve()
+    reservation, _ = await open_submitter(node.url, wallet="mixed").reserve()
     assert reservation.fields["amountSats"] == 1_000_000
 
 
 async def test_floor_and_cap_bound_the_bids(node: Bitcoind) -> None:
-    pen = open_pen(node.url, feeFloorSatVb="2.5", feeCapSatVb=4)
-    watched = await pen.anchor()
+    submitter = open_submitter(node.url, feeFloorSatVb="2.5", feeCapSatVb=4)
+    watched = await submitter.anchor()
     vsize = int(str(watched.reservation.fields["vsize"]))
-    assert pen.candidates[watched.round_id][0].terms == {"feeSats": -(-5 * vsize // 2)}
-    watched = await pen.bump(watched)
+    assert submitter.candidates[watched.round_id][0].terms == {"feeSats": -(-5 * vsize // 2)}
+    watched = await submitter.bump(watched)
     with pytest.raises(RuntimeError, match=r"fee cap reached.* the cap is 4 sat/vB"):
-        await pen.bump(watched)
+        await submitter.bump(watched)
     with pytest.raises(AuthFailure, match="relays nothing below"):
-        await open_pen(node.url, feeFloorSatVb="0.001", feeCapSatVb="0.001").reserve()
+        await open_submitter(node.url, feeFloorSatVb="0.001", feeCapSatVb="0.001").reserve()
 
 
 async def test_wrong_credentials_and_dead_nodes_show_no_password(
@@ -244,30 +250,32 @@ async def test_wrong_credentials_and_dead_nodes_show_no_password(
     caplog.set_level(logging.DEBUG)
     wrong = node.url.replace(node.password, "hunter2secret")
     with pytest.raises(AuthFailure, match="HTTP 401: check user and password") as refused:
-        await open_pen(wrong).reserve()
+        await open_submitter(wrong).reserve()
     dead = "http://vaultmesh:hunter2secret@127.0.0.1:9/path"
     with pytest.raises(NetworkFailure, match=r"http://127\.0\.0\.1:9 could not be reached") as gone:
-        await open_pen(dead).reserve()
+        await open_submitter(dead).reserve()
     shown = f"{refused.value}{gone.value}{caplog.text}"
     hidden = base64.b64encode(b"vaultmesh:hunter2secret").decode()
     assert not any(one in shown for one in ("hunter2", "/path", hidden))
 
 
-async def test_signed_bytes_show_up_in_no_error(node: Bitcoind, pen: BtcPen) -> None:
-    watched = await pen.sign()
-    candidate = pen.candidates[watched.round_id][0]
+async def test_signed_bytes_show_up_in_no_error(
+    node: Bitcoind, submitter: BitcoinSubmitter
+) -> None:
+    watched = await submitter.sign()
+    candidate = submitter.candidates[watched.round_id][0]
     broken = candidate.model_copy(update={"raw": candidate.raw[:-2]})
     with pytest.raises(AnchorError) as failure:
-        await pen.target.broadcast(watched.reservation, broken)
+        await submitter.target.broadcast(watched.reservation, broken)
     assert candidate.raw[:40] not in str(failure.value)
 
 
 async def test_a_node_that_makes_no_estimates_gets_a_bid_all_the_same(tmp_path: Path) -> None:
     with Bitcoind(tmp_path, options=("-blocksonly=1",)) as mute:
-        pen = open_pen(mute.url)
+        submitter = open_submitter(mute.url)
         with pytest.raises(JsonRpcError, match="disabled"):
             mute.rpc("estimatesmartfee", 6)
-        assert (await pen.look(await pen.anchor())).state is RoundState.PENDING
+        assert (await submitter.look(await submitter.anchor())).state is RoundState.PENDING
 
 
 async def test_a_node_that_relays_no_data_is_told_how_to(tmp_path: Path) -> None:
@@ -275,4 +283,4 @@ async def test_a_node_that_relays_no_data_is_told_how_to(tmp_path: Path) -> None
         Bitcoind(tmp_path, options=("-datacarrier=0",)) as node_without,
         pytest.raises(ValidationFailure, match="let the node relay data outputs"),
     ):
-        await open_pen(node_without.url).anchor()
+        await open_submitter(node_without.url).anchor()

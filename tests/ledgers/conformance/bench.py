@@ -1,4 +1,4 @@
-"""The place where each scheme gets its bench: the real ledger, how to move and break it, and what it holds by its own word.
+"""Gives each scheme its bench: the real ledger, how to move and break it, and what it holds by its own word.
 
 Nothing here asks the product what is on a ledger; a scheme without a bench fails the suite.
 """

@@ -1,4 +1,4 @@
-"""The place where every scheme of the registry is put on trial by existing."""
+"""Puts every scheme of the table on trial."""
 
 from collections.abc import AsyncIterator, Iterator
 

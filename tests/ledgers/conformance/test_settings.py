@@ -72,9 +72,13 @@ def test_a_target_that_the_settings_do_not_describe_is_refused(bench: Bench) -> 
         bench.open_document({bench.SCHEME: {"default": section}}, unknown)
 
 
-async def test_what_the_pen_reads_of_a_target_makes_sense(bench: Bench) -> None:
+async def test_what_the_aggregator_reads_of_a_target_makes_sense(bench: Bench) -> None:
     target = bench.open(bench.section() | {"maxLeaves": 7, "window": "1s", "aggregation": "always"})
-    pen = target.pen_settings
-    assert (pen.max_leaves, pen.window_seconds, target.aggregation) == (7, 1.0, "always")
+    submitter = target.aggregator_settings
+    assert (submitter.max_leaves, submitter.window_seconds, target.aggregation) == (
+        7,
+        1.0,
+        "always",
+    )
     assert (target.confirmations, 0 < target.poll_seconds <= 60) == (bench.DEPTH, True)
     await target.close()

@@ -1,4 +1,4 @@
-"""The place where a target is driven step by step, as the pen drives it, whatever its scheme."""
+"""Takes a round through a ledger step by step, as an aggregator does, whatever its scheme."""
 
 import asyncio
 import secrets
@@ -50,7 +50,7 @@ class Trial:
         self.section = bench.section()
         self.target: Anchoring = bench.open(self.section)
         self.last: Reservation | None = None
-        """The last one that was seen included: a pen reserves anew only then."""
+        """The last one that was seen included: an aggregator reserves anew only then."""
         self.texts: list[str] = [repr(self.target)]
         """Whatever was shown to somebody; the end of each test looks for secrets in it."""
 

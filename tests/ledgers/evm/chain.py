@@ -1,4 +1,4 @@
-"""The place where tests drive a real anvil: start, mine, reorganise, stop, and anchor rounds on it."""
+"""Runs a real anvil: start, mine, reorganise, stop, and anchor rounds on it."""
 
 import asyncio
 import json
@@ -161,7 +161,7 @@ class Chain:
         return True
 
 
-class Pen:
+class Submitter:
     """A target and what its workflow would remember: drives rounds as the workflow does."""
 
     def __init__(self, target: EvmAnchoring) -> None:
@@ -233,7 +233,7 @@ def remembered(watched: WatchedRound, view: RoundView) -> WatchedRound:
     return watched.model_copy(update=update)
 
 
-def open_pen(
+def open_submitter(
     urls: Sequence[str],
     contract: str,
     key: str | None,
@@ -241,13 +241,13 @@ def open_pen(
     call_seconds: float = 4.0,
     chain_id: int = CHAIN_ID,
     **settings: JsonValue,
-) -> Pen:
-    """Return a pen on a target with these providers; `settings` in the form of anchors.yaml."""
+) -> Submitter:
+    """Return an aggregator on a target with these providers; `settings` in the form of anchors.yaml."""
     document: dict[str, JsonValue] = {"rpcUrls": list(urls), "contract": contract}
     document |= {"confirmations": 2} | ({"key": key} if key else {})
     parsed = EvmSettings.model_validate(document | settings)
     target = Target("eip155", str(chain_id))
-    return Pen(EvmAnchoring(target, parsed, Path(), call_seconds))
+    return Submitter(EvmAnchoring(target, parsed, Path(), call_seconds))
 
 
 def foreign_transfer(chain: Chain, key: str, nonce: int) -> str:

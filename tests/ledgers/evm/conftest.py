@@ -1,4 +1,4 @@
-"""The place where the activities' tests get their real parts."""
+"""Gives the tests of the EVM room their real parts."""
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -7,10 +7,10 @@ import pytest
 import pytest_asyncio
 from pydantic import JsonValue
 
-from tests.ledgers.evm.chain import Chain, Pen, open_pen
+from tests.ledgers.evm.chain import Chain, Submitter, open_submitter
 from tests.simulators.evm import LyingProvider
 
-MakePen = Callable[..., Awaitable[Pen]]
+MakeSubmitter = Callable[..., Awaitable[Submitter]]
 
 
 @pytest_asyncio.fixture
@@ -34,24 +34,24 @@ def key() -> str:
 
 
 @pytest_asyncio.fixture
-async def make_pen(chain: Chain, key: str) -> AsyncIterator[MakePen]:
+async def make_submitter(chain: Chain, key: str) -> AsyncIterator[MakeSubmitter]:
     """Return a function that opens a target with a funded account."""
-    opened: list[Pen] = []
+    opened: list[Submitter] = []
 
-    async def make(urls: Sequence[str] = (), **settings: JsonValue) -> Pen:
+    async def make(urls: Sequence[str] = (), **settings: JsonValue) -> Submitter:
         own = str(settings.pop("key", key))
         await chain.fund(own)
         contract = str(settings.pop("contract", chain.contract))
-        pen = open_pen(urls or [chain.url], contract, own, **settings)  # type: ignore[arg-type]
-        opened.append(pen)
-        return pen
+        submitter = open_submitter(urls or [chain.url], contract, own, **settings)  # type: ignore[arg-type]
+        opened.append(submitter)
+        return submitter
 
     yield make
-    for pen in opened:
-        await pen.target.close()
+    for submitter in opened:
+        await submitter.target.close()
 
 
 @pytest_asyncio.fixture
-async def pen(make_pen: MakePen) -> Pen:
+async def submitter(make_submitter: MakeSubmitter) -> Submitter:
     """Return a target with one provider."""
-    return await make_pen()
+    return await make_submitter()

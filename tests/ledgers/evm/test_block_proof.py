@@ -14,8 +14,8 @@ from eth_utils.crypto import keccak
 from pydantic import JsonValue
 from trie.hexary import HexaryTrie
 
-from tests.ledgers.evm.chain import Chain, Pen, open_pen
-from tests.ledgers.evm.conftest import MakePen
+from tests.ledgers.evm.chain import Chain, Submitter, open_submitter
+from tests.ledgers.evm.conftest import MakeSubmitter
 from tests.simulators.evm import Forge, LyingProvider
 from vaultmesh.domain.aggregator.ledger_messages import RoundView, WatchedRound
 from vaultmesh.ledgers.driver import Evidence
@@ -77,18 +77,20 @@ async def send_blob(chain: Chain) -> None:
     await chain.rpc("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex())
 
 
-async def final(chain: Chain, pen: Pen, others: int = 0) -> tuple[WatchedRound, RoundView]:
+async def final(
+    chain: Chain, submitter: Submitter, others: int = 0
+) -> tuple[WatchedRound, RoundView]:
     """Anchor a round among other transactions, until it is final."""
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     await crowd(chain, others)
     await chain.mine(8)
-    view = await pen.look(watched)
+    view = await submitter.look(watched)
     assert view.final
     return watched, view
 
 
-async def evidence_of(pen: Pen, watched: WatchedRound, view: RoundView) -> Evidence:
-    return await pen.target.evidence(watched, view, pen.raw_of(watched, view.tx_ref))
+async def evidence_of(submitter: Submitter, watched: WatchedRound, view: RoundView) -> Evidence:
+    return await submitter.target.evidence(watched, view, submitter.raw_of(watched, view.tx_ref))
 
 
 def proven_by_the_library(scheme: Mapping[str, JsonValue]) -> bytes:
@@ -105,10 +107,10 @@ def proven_by_the_library(scheme: Mapping[str, JsonValue]) -> bytes:
 
 
 async def test_a_final_anchor_carries_a_proof_that_a_library_confirms(
-    chain: Chain, pen: Pen
+    chain: Chain, submitter: Submitter
 ) -> None:
-    watched, view = await final(chain, pen)
-    scheme = (await evidence_of(pen, watched, view)).scheme
+    watched, view = await final(chain, submitter)
+    scheme = (await evidence_of(submitter, watched, view)).scheme
     assert set(scheme) >= KEYS
     tx_receipt: Any = rlp.decode(proven_by_the_library(scheme)[1:])
     ((address, topics, _),) = tx_receipt[3]
@@ -116,20 +118,20 @@ async def test_a_final_anchor_carries_a_proof_that_a_library_confirms(
     assert topics[:2] == [TOPIC, bytes.fromhex(watched.commitment[2:])]
 
 
-async def test_an_anchor_that_is_not_final_carries_none(chain: Chain, pen: Pen) -> None:
-    watched = await pen.anchor()
+async def test_an_anchor_that_is_not_final_carries_none(chain: Chain, submitter: Submitter) -> None:
+    watched = await submitter.anchor()
     await chain.mine()
-    view = await pen.look(watched)
+    view = await submitter.look(watched)
     assert not view.final
-    assert not set((await evidence_of(pen, watched, view)).scheme) & KEYS
+    assert not set((await evidence_of(submitter, watched, view)).scheme) & KEYS
 
 
 @pytest.mark.parametrize("others", [1, 20, 140])
 async def test_it_is_proven_among_transactions_of_other_types(
-    chain: Chain, pen: Pen, others: int
+    chain: Chain, submitter: Submitter, others: int
 ) -> None:
-    watched, view = await final(chain, pen, others)
-    scheme = (await evidence_of(pen, watched, view)).scheme
+    watched, view = await final(chain, submitter, others)
+    scheme = (await evidence_of(submitter, watched, view)).scheme
     assert view.block is not None
     block = await chain.rpc("eth_getBlockByNumber", hex(view.block.number), False)
     assert len(block["transactions"]) > 1
@@ -141,10 +143,10 @@ async def test_it_is_proven_among_transactions_of_other_types(
 
 
 async def test_every_transaction_and_receipt_of_a_block_is_encoded_as_the_chain_does(
-    chain: Chain, pen: Pen
+    chain: Chain, submitter: Submitter
 ) -> None:
     await send_blob(chain)
-    await final(chain, pen, 12)
+    await final(chain, submitter, 12)
     seen = set()
     for number in range(await chain.height() + 1):
         block = await chain.rpc("eth_getBlockByNumber", hex(number), True)
@@ -165,13 +167,13 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest_asyncio.fixture
-async def proxied(proxy: LyingProvider, make_pen: MakePen) -> Pen:
+async def proxied(proxy: LyingProvider, make_submitter: MakeSubmitter) -> Submitter:
     """Return a target whose only provider misbehaves on request."""
-    return await make_pen([proxy.url])
+    return await make_submitter([proxy.url])
 
 
 async def test_receipts_are_read_one_by_one_where_a_node_shows_no_block_of_them(
-    chain: Chain, proxy: LyingProvider, proxied: Pen
+    chain: Chain, proxy: LyingProvider, proxied: Submitter
 ) -> None:
     watched, view = await final(chain, proxied, 5)
     known = await evidence_of(proxied, watched, view)
@@ -184,7 +186,7 @@ async def test_receipts_are_read_one_by_one_where_a_node_shows_no_block_of_them(
 
 
 async def test_a_transaction_of_an_unknown_form_is_read_as_bytes(
-    chain: Chain, proxy: LyingProvider, proxied: Pen
+    chain: Chain, proxy: LyingProvider, proxied: Submitter
 ) -> None:
     watched, view = await final(chain, proxied, 5)
     known = await evidence_of(proxied, watched, view)
@@ -236,7 +238,7 @@ BLOCK, RECEIPTS = "eth_getBlockByHash", "eth_getBlockReceipts"
 async def test_what_can_t_be_rebuilt_costs_the_proof_and_never_the_receipt(
     chain: Chain,
     proxy: LyingProvider,
-    proxied: Pen,
+    proxied: Submitter,
     caplog: pytest.LogCaptureFixture,
     case: tuple[str, Forge, str],
 ) -> None:
@@ -252,7 +254,7 @@ async def test_what_can_t_be_rebuilt_costs_the_proof_and_never_the_receipt(
 
 
 async def test_a_node_that_does_not_answer_costs_the_proof_and_never_the_receipt(
-    chain: Chain, proxy: LyingProvider, proxied: Pen
+    chain: Chain, proxy: LyingProvider, proxied: Submitter
 ) -> None:
     watched, view = await final(chain, proxied)
     proxy.fail_with_status(BLOCK, 503)
@@ -264,7 +266,7 @@ async def test_a_node_that_does_not_answer_costs_the_proof_and_never_the_receipt
 
 
 async def test_a_failure_that_passes_costs_nothing(
-    chain: Chain, proxy: LyingProvider, proxied: Pen
+    chain: Chain, proxy: LyingProvider, proxied: Submitter
 ) -> None:
     watched, view = await final(chain, proxied)
     proxy.forge(BLOCK, lambda _, block: None if proxy.calls[BLOCK] < 3 else block)
@@ -273,7 +275,7 @@ async def test_a_failure_that_passes_costs_nothing(
 
 
 async def test_a_block_that_can_t_be_rebuilt_is_not_asked_for_again(
-    chain: Chain, proxy: LyingProvider, proxied: Pen
+    chain: Chain, proxy: LyingProvider, proxied: Submitter
 ) -> None:
     watched, view = await final(chain, proxied)
     proxy.forge(BLOCK, replaced("extraData", "0x1234"))
@@ -282,7 +284,7 @@ async def test_a_block_that_can_t_be_rebuilt_is_not_asked_for_again(
 
 
 async def test_a_proof_that_takes_too_long_is_left_out(
-    chain: Chain, proxy: LyingProvider, proxied: Pen, monkeypatch: pytest.MonkeyPatch
+    chain: Chain, proxy: LyingProvider, proxied: Submitter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched, view = await final(chain, proxied)
     monkeypatch.setattr(block_proof, "LONGEST_SECONDS", 0.1)
@@ -291,12 +293,12 @@ async def test_a_proof_that_takes_too_long_is_left_out(
 
 
 async def test_another_provider_is_asked_where_one_can_t_show_the_block(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
-    pen = await make_pen([proxy.url, chain.url])
-    watched, view = await final(chain, pen)
+    submitter = await make_submitter([proxy.url, chain.url])
+    watched, view = await final(chain, submitter)
     proxy.forge(BLOCK, lambda _, __: None)
-    assert set((await evidence_of(pen, watched, view)).scheme) >= KEYS
+    assert set((await evidence_of(submitter, watched, view)).scheme) >= KEYS
     assert proxy.calls[BLOCK] == 1
 
 
@@ -306,8 +308,8 @@ async def test_another_provider_is_asked_where_one_can_t_show_the_block(
 async def test_a_block_of_the_op_stack_with_a_deposit_in_it_is_proven(key: str) -> None:
     async with Chain("--optimism") as chain:
         await chain.fund(key)
-        pen = open_pen([chain.url], chain.contract, key)
-        watched = await pen.anchor()
+        submitter = open_submitter([chain.url], chain.contract, key)
+        watched = await submitter.anchor()
         deposit: dict[str, JsonValue] = {
             "type": "0x7e",
             "from": chain.dev,
@@ -321,12 +323,12 @@ async def test_a_block_of_the_op_stack_with_a_deposit_in_it_is_proven(key: str) 
         }
         sent = await chain.rpc("eth_sendTransaction", deposit)
         await chain.mine(8)
-        view = await pen.look(watched)
+        view = await submitter.look(watched)
         assert view.block is not None
         block = await chain.rpc("eth_getBlockByNumber", hex(view.block.number), False)
         assert block["transactions"] == [view.tx_ref, sent]
-        proven_by_the_library((await evidence_of(pen, watched, view)).scheme)
-        await pen.target.close()
+        proven_by_the_library((await evidence_of(submitter, watched, view)).scheme)
+        await submitter.target.close()
 
 
 def test_a_deposit_s_receipt_holds_nonce_and_version_since_its_version_is_named() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.ledgers.evm.chain import SECRETS, Chain, with_credentials
-from tests.ledgers.evm.conftest import MakePen
+from tests.ledgers.evm.conftest import MakeSubmitter
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, Verdict
 from vaultmesh.domain.failures import (
@@ -18,48 +18,50 @@ pytestmark = pytest.mark.evm
 
 
 async def test_a_lost_reply_is_looked_up_and_found(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.sign()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.sign()
     proxy.lose_reply("eth_sendRawTransaction")
-    assert await pen.rebroadcast(watched) == Verdict.ACCEPTED
+    assert await submitter.rebroadcast(watched) == Verdict.ACCEPTED
     await chain.mine()
-    assert (await pen.look(watched)).state is RoundState.INCLUDED
+    assert (await submitter.look(watched)).state is RoundState.INCLUDED
 
 
-async def test_an_unknown_text_is_never_a_verdict(proxy: LyingProvider, make_pen: MakePen) -> None:
-    pen = await make_pen([with_credentials(proxy.url)])
-    watched = await pen.sign()
-    raw = pen.raw_of(watched, watched.tx_refs[0])
+async def test_an_unknown_text_is_never_a_verdict(
+    proxy: LyingProvider, make_submitter: MakeSubmitter
+) -> None:
+    submitter = await make_submitter([with_credentials(proxy.url)])
+    watched = await submitter.sign()
+    raw = submitter.raw_of(watched, watched.tx_refs[0])
     text = f"the moon is full {raw} at {with_credentials(proxy.url)}"
     proxy.refuse("eth_sendRawTransaction", text)
     with pytest.raises(AnchorError, match="the moon is full") as failure:
-        await pen.rebroadcast(watched)
+        await submitter.rebroadcast(watched)
     assert failure.value.kind is FailureKind.UNKNOWN
     assert raw[2:40] not in str(failure.value)
     assert not any(secret in str(failure.value) for secret in SECRETS)
 
 
 async def test_other_bytes_at_our_nonce_do_not_pass_for_ours(
-    proxy: LyingProvider, make_pen: MakePen
+    proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
     text = "tx with the same nonce already exists in the pool"
-    pen = await make_pen([proxy.url])
-    watched = await pen.sign()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.sign()
     proxy.refuse("eth_sendRawTransaction", text)
     with pytest.raises(AnchorError, match=text) as failure:
-        await pen.rebroadcast(watched)
+        await submitter.rebroadcast(watched)
     assert failure.value.kind is FailureKind.UNKNOWN
 
 
 async def test_an_unknown_text_about_bytes_that_arrived_is_accepted(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
-    pen = await make_pen([chain.url])
-    watched = await pen.anchor()
-    through = await make_pen([proxy.url])
-    through.candidates = pen.candidates
+    submitter = await make_submitter([chain.url])
+    watched = await submitter.anchor()
+    through = await make_submitter([proxy.url])
+    through.candidates = submitter.candidates
     proxy.refuse("eth_sendRawTransaction", "the moon is full")
     assert await through.rebroadcast(watched) == Verdict.ACCEPTED
 
@@ -82,12 +84,12 @@ async def test_an_unknown_text_about_bytes_that_arrived_is_accepted(
     ],
 )
 async def test_each_text_of_the_table_is_its_verdict(
-    proxy: LyingProvider, make_pen: MakePen, text: str, verdict: Verdict
+    proxy: LyingProvider, make_submitter: MakeSubmitter, text: str, verdict: Verdict
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.sign()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.sign()
     proxy.refuse("eth_sendRawTransaction", text)
-    assert await pen.rebroadcast(watched) == verdict
+    assert await submitter.rebroadcast(watched) == verdict
 
 
 @pytest.mark.parametrize(
@@ -101,14 +103,14 @@ async def test_each_text_of_the_table_is_its_verdict(
         ("Too many requests", NetworkFailure),
     ],
 )
-async def test_each_text_that_holds_the_pen_has_its_kind(
-    proxy: LyingProvider, make_pen: MakePen, text: str, kind: type[AnchorError]
+async def test_each_text_that_holds_the_aggregator_has_its_kind(
+    proxy: LyingProvider, make_submitter: MakeSubmitter, text: str, kind: type[AnchorError]
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.sign()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.sign()
     proxy.refuse("eth_sendRawTransaction", text)
     with pytest.raises(kind):
-        await pen.rebroadcast(watched)
+        await submitter.rebroadcast(watched)
 
 
 @pytest.mark.parametrize(
@@ -116,23 +118,23 @@ async def test_each_text_that_holds_the_pen_has_its_kind(
     [(401, AuthFailure), (403, AuthFailure), (429, NetworkFailure), (503, AnchorError)],
 )
 async def test_each_http_status_has_its_kind(
-    proxy: LyingProvider, make_pen: MakePen, status: int, kind: type[AnchorError]
+    proxy: LyingProvider, make_submitter: MakeSubmitter, status: int, kind: type[AnchorError]
 ) -> None:
-    pen = await make_pen([with_credentials(proxy.url)])
+    submitter = await make_submitter([with_credentials(proxy.url)])
     proxy.fail_with_status("*", status)
     with pytest.raises(kind, match=str(status)) as failure:
-        await pen.sign()
+        await submitter.sign()
     wanted = FailureKind.AUTH if status < 429 else FailureKind.NETWORK
     assert failure.value.kind is wanted
     assert not any(secret in str(failure.value) for secret in SECRETS)
 
 
 async def test_a_provider_that_names_another_hash_is_not_believed(
-    proxy: LyingProvider, make_pen: MakePen
+    proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.sign()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.sign()
     proxy.forge("eth_sendRawTransaction", lambda _, __: "0x" + "11" * 32)
     proxy.forge("eth_getTransactionByHash", lambda _, __: None)
     with pytest.raises(AnchorError, match="another hash"):
-        await pen.rebroadcast(watched)
+        await submitter.rebroadcast(watched)

@@ -17,12 +17,12 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 )
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.ledgers.evm.anchor_contract import batch_id_of
-from vaultmesh.ledgers.evm.horizon import Rules
-from vaultmesh.ledgers.evm.observe import Sight, look_from
+from vaultmesh.ledgers.evm.observe import ProviderView, look_from
 from vaultmesh.ledgers.evm.providers import Provider, Providers
 from vaultmesh.ledgers.evm.quorum import agreed_view, is_suspected
 from vaultmesh.ledgers.evm.reserve import read_market
 from vaultmesh.ledgers.evm.settings import EvmFinality
+from vaultmesh.ledgers.evm.tip import Rules
 
 EVENT = "0x422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2"
 CONTRACT = "0x" + "11" * 20
@@ -122,8 +122,8 @@ def rules(quorum: int = 1) -> Rules:
 
 def look(node: Node, watched: WatchedRound) -> RoundView:
     """Look once."""
-    _, sights = asyncio.run(look_from(node, rules(), [watched]))
-    return agreed_view(watched, sights, rules())
+    _, provider_views = asyncio.run(look_from(node, rules(), [watched]))
+    return agreed_view(watched, provider_views, rules())
 
 
 def once(first: JsonValue, node_answer: Callable[..., JsonValue]) -> Callable[..., JsonValue]:
@@ -162,8 +162,8 @@ def test_a_node_that_knows_nothing_of_our_call_is_only_a_suspicion() -> None:
         view = look(blind, round_of(state))
         assert view.state is RoundState.PENDING
         assert not view.irrevocable
-    _, sights = asyncio.run(look_from(blind, rules(), [round_of()]))
-    assert is_suspected(sights, look(blind, round_of()), rules())
+    _, provider_views = asyncio.run(look_from(blind, rules(), [round_of()]))
+    assert is_suspected(provider_views, look(blind, round_of()), rules())
     assert look(Node(), round_of(RoundState.DISPLACED)).state is RoundState.INCLUDED
 
 
@@ -188,8 +188,8 @@ def test_a_receipt_of_a_dead_branch_does_not_keep_a_round_from_being_sent_again(
 
 
 def test_one_provider_that_shows_foreign_use_does_not_keep_a_quorum_from_sending_again() -> None:
-    missing = Sight(RoundState.MISSING, HEIGHT)
-    foreign = Sight(RoundState.DISPLACED, HEIGHT, settled=True, foreign=True)
+    missing = ProviderView(RoundState.MISSING, HEIGHT)
+    foreign = ProviderView(RoundState.DISPLACED, HEIGHT, settled=True, foreign=True)
     view = agreed_view(round_of(), [foreign, missing, missing], rules(2))
     assert view.state is RoundState.MISSING
     assert "do not agree" in view.message

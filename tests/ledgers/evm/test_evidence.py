@@ -7,8 +7,8 @@ from eth_account import Account
 from eth_utils.address import to_checksum_address
 from pydantic import JsonValue
 
-from tests.ledgers.evm.chain import Chain, Pen, foreign_transfer, remembered
-from tests.ledgers.evm.conftest import MakePen
+from tests.ledgers.evm.chain import Chain, Submitter, foreign_transfer, remembered
+from tests.ledgers.evm.conftest import MakeSubmitter
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, WatchedRound
 
@@ -19,12 +19,12 @@ FINAL = 6
 FORGOTTEN = ("eth_getTransactionReceipt", "eth_getTransactionByHash")
 
 
-async def looks(pen: Pen, watched: WatchedRound, count: int = 4) -> list[RoundView]:
+async def looks(submitter: Submitter, watched: WatchedRound, count: int = 4) -> list[RoundView]:
     """Look several times, as the watch does: each look is told what the one before found."""
     views = []
     for _ in range(count):
-        pen.target._held.clear()
-        views.append(await pen.look(watched))
+        submitter.target._held.clear()
+        views.append(await submitter.look(watched))
         watched = remembered(watched, views[-1])
     return views
 
@@ -65,81 +65,81 @@ async def use_nonce(chain: Chain, key: str, watched: WatchedRound) -> None:
 
 
 async def test_a_node_without_old_transactions_loses_nothing_its_events_show_the_anchor(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.anchor()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.anchor()
     await chain.mine(FINAL)
     forget(proxy)
-    view = (await looks(pen, watched))[-1]
+    view = (await looks(submitter, watched))[-1]
     assert (view.state, view.tx_ref, view.final) == (RoundState.INCLUDED, watched.tx_refs[0], True)
 
 
 async def test_the_blocks_show_our_own_call_where_nothing_else_does(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.anchor()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.anchor()
     await chain.mine(FINAL)
     forget(proxy, "eth_getLogs")
-    view = (await looks(pen, watched, 1))[-1]
+    view = (await looks(submitter, watched, 1))[-1]
     assert (view.state, view.tx_ref) == (RoundState.INCLUDED, watched.tx_refs[0])
 
 
 async def test_a_node_without_any_receipt_holds_the_round_and_never_loses_it(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.anchor()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.anchor()
     await chain.mine(FINAL)
     forget(proxy, "eth_getLogs", "eth_getBlockReceipts")
-    views = await looks(pen, watched)
+    views = await looks(submitter, watched)
     never_lost(views)
     assert "no longer shows the receipt" in views[-1].undecided
     assert "resolve" in views[-1].undecided
     again = watched.model_copy(update={"claimed_block": await chain.height() - FINAL + 1})
-    assert (await pen.look(again)).state is not RoundState.LOST
+    assert (await submitter.look(again)).state is not RoundState.LOST
     proxy.obey()
-    assert (await looks(pen, watched, 1))[0].state is RoundState.INCLUDED
+    assert (await looks(submitter, watched, 1))[0].state is RoundState.INCLUDED
 
 
 async def test_what_our_own_receipts_say_of_the_block_is_enough_where_nodes_forgot(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.anchor()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.anchor()
     await chain.mine()
     claimed = await chain.height()
     await chain.mine(FINAL)
     forget(proxy, "eth_getLogs", "eth_getBlockReceipts")
-    view = await pen.look(watched.model_copy(update={"claimed_block": claimed}))
+    view = await submitter.look(watched.model_copy(update={"claimed_block": claimed}))
     assert (view.state, view.tx_ref) == (RoundState.INCLUDED, watched.tx_refs[0])
 
 
 async def test_a_second_provider_is_asked_at_quorum_one(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
-    pen = await make_pen([proxy.url, chain.url])
-    watched = await pen.anchor()
+    submitter = await make_submitter([proxy.url, chain.url])
+    watched = await submitter.anchor()
     await chain.mine(FINAL)
     forget(proxy, "eth_getLogs", "eth_getBlockReceipts")
-    view = (await looks(pen, watched, 1))[0]
+    view = (await looks(submitter, watched, 1))[0]
     assert (view.state, view.tx_ref) == (RoundState.INCLUDED, watched.tx_refs[0])
 
 
 async def test_what_was_included_and_is_final_stays_so_and_its_receipt_is_completed(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.anchor()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.anchor()
     await chain.mine()
-    watched = remembered(watched, await pen.look(watched))
+    watched = remembered(watched, await submitter.look(watched))
     await chain.mine(FINAL)
     forget(proxy, "eth_getLogs", "eth_getBlockReceipts")
-    view = await pen.look(watched)
+    view = await submitter.look(watched)
     assert (view.state, view.final) == (RoundState.INCLUDED, True)
-    raw = pen.raw_of(watched, view.tx_ref)
-    evidence = await pen.target.evidence(watched, view, raw)
+    raw = submitter.raw_of(watched, view.tx_ref)
+    evidence = await submitter.target.evidence(watched, view, raw)
     assert view.block is not None
     assert evidence.scheme["blockHash"] == view.block.hash
     assert evidence.scheme["rawTransaction"] == raw
@@ -161,28 +161,28 @@ def dropped(name: str, value: JsonValue) -> Callable[[JsonValue, JsonValue], Jso
 
 @pytest.mark.parametrize("part", [("logs", []), ("status", None), ("to", None)])
 async def test_a_receipt_without_a_part_never_loses_a_round(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen, part: tuple[str, JsonValue]
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter, part: tuple[str, JsonValue]
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.anchor()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.anchor()
     await chain.mine(FINAL)
     proxy.forge("eth_getTransactionReceipt", dropped(*part))
-    views = await looks(pen, watched)
+    views = await looks(submitter, watched)
     assert {view.state for view in views} == {RoundState.INCLUDED}
 
 
 @pytest.mark.parametrize("part", [("logs", []), ("status", "0x0")])
 async def test_a_failure_that_only_one_node_shows_is_held(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen, part: tuple[str, JsonValue]
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter, part: tuple[str, JsonValue]
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.anchor()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.anchor()
     await chain.mine(FINAL)
     for method in ("eth_getTransactionReceipt", "eth_getBlockReceipts"):
         proxy.forge(method, dropped("logs", []))
     proxy.forge("eth_getTransactionReceipt", dropped(*part) if part[0] == "logs" else _reverted)
     proxy.forge("eth_getLogs", lambda _, __: [])
-    views = await looks(pen, watched)
+    views = await looks(submitter, watched)
     never_lost(views)
     assert "do not prove it" in views[-1].undecided
 
@@ -192,55 +192,57 @@ def _reverted(_: JsonValue, told: JsonValue) -> JsonValue:
 
 
 async def test_two_nodes_that_drop_the_event_are_refuted_by_the_block_itself(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
     async with LyingProvider(chain.url) as other:
-        pen = await make_pen([proxy.url, other.url])
-        watched = await pen.anchor()
+        submitter = await make_submitter([proxy.url, other.url])
+        watched = await submitter.anchor()
         await chain.mine(FINAL)
         for one in (proxy, other):
             for method in ("eth_getTransactionReceipt", "eth_getBlockReceipts"):
                 one.forge(method, dropped("logs", []))
             one.forge("eth_getLogs", lambda _, __: [])
-        never_lost(await looks(pen, watched))
+        never_lost(await looks(submitter, watched))
 
 
 async def test_a_failure_that_two_hosts_show_counts_where_blocks_cannot_be_rebuilt(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
     async with LyingProvider(chain.url) as other:
-        pen = await make_pen([proxy.url, other.url])
-        watched = await starved(chain, pen)
+        submitter = await make_submitter([proxy.url, other.url])
+        watched = await starved(chain, submitter)
         await chain.mine(FINAL)
         for one in (proxy, other):
             one.forge("eth_getBlockReceipts", dropped("cumulativeGasUsed", "0x1"))
-        views = await looks(pen, watched)
+        views = await looks(submitter, watched)
         states = [view.state for view in views]
         assert states[:2] == [RoundState.DISPLACED, RoundState.LOST]
         assert not views[1].foreign
-        alone = await make_pen([proxy.url])
-        alone.candidates = pen.candidates
+        alone = await make_submitter([proxy.url])
+        alone.candidates = submitter.candidates
         views = await looks(alone, watched)
         never_lost(views)
         assert views[-1].undecided
 
 
-async def starved(chain: Chain, pen: Pen) -> WatchedRound:
+async def starved(chain: Chain, submitter: Submitter) -> WatchedRound:
     """Have a call of ours run out of gas in a block."""
-    watched = await pen.sign()
+    watched = await submitter.sign()
     fields = watched.reservation.fields | {"gas": 24_900}
     reservation = watched.reservation.model_copy(update={"fields": fields})
-    candidate = pen.target.sign(reservation, pen.candidates[watched.round_id][0].terms, 0)
-    await pen.target.broadcast(reservation, candidate)
+    candidate = submitter.target.sign(
+        reservation, submitter.candidates[watched.round_id][0].terms, 0
+    )
+    await submitter.target.broadcast(reservation, candidate)
     await chain.mine()
     return watched.model_copy(update={"tx_refs": [candidate.tx_ref], "reservation": reservation})
 
 
 async def test_a_transaction_that_a_node_invents_loses_nothing(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.sign()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.sign()
     await chain.mine(FINAL)
     stranger = Account.create()
     account = watched.reservation.account
@@ -259,7 +261,7 @@ async def test_a_transaction_that_a_node_invents_loses_nothing(
 
     proxy.forge("eth_getBlockByNumber", ours)
     proxy.forge("eth_getTransactionCount", lambda _, __: "0x1")
-    views = await looks(pen, watched)
+    views = await looks(submitter, watched)
     never_lost(views)
     assert "no longer shows what used nonce 0" in views[-1].undecided
 
@@ -280,11 +282,15 @@ Faults = tuple[Callable[[LyingProvider], None], ...]
     ],
 )
 async def test_a_foreign_transaction_is_found_and_loses_the_round(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen, key: str, away: tuple[int, Faults]
+    chain: Chain,
+    proxy: LyingProvider,
+    make_submitter: MakeSubmitter,
+    key: str,
+    away: tuple[int, Faults],
 ) -> None:
     blocks, faults = away
-    pen = await make_pen([proxy.url])
-    watched = await pen.sign()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.sign()
     await chain.mine(blocks // 2)
     await use_nonce(chain, key, watched)
     await chain.mine(max(blocks // 2, FINAL))
@@ -293,7 +299,7 @@ async def test_a_foreign_transaction_is_found_and_loses_the_round(
     states = []
     while RoundState.LOST not in states and len(states) < 120:
         before = proxy.calls["eth_getBlockByNumber"]
-        view = await pen.look(watched)
+        view = await submitter.look(watched)
         assert proxy.calls["eth_getBlockByNumber"] - before < 70
         watched = remembered(watched, view)
         states.append(view.state)
@@ -303,10 +309,10 @@ async def test_a_foreign_transaction_is_found_and_loses_the_round(
 
 
 async def test_the_count_is_bisected_where_the_node_answers_for_old_blocks(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen, key: str
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter, key: str
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.sign()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.sign()
     await chain.mine(500)
     await use_nonce(chain, key, watched)
     used_at = await chain.height()
@@ -318,7 +324,7 @@ async def test_the_count_is_bisected_where_the_node_answers_for_old_blocks(
 
     proxy.forge("eth_getTransactionCount", count)
     before = proxy.calls["eth_getBlockByNumber"]
-    assert (await pen.look(watched)).state is RoundState.DISPLACED
+    assert (await submitter.look(watched)).state is RoundState.DISPLACED
     assert proxy.calls["eth_getBlockByNumber"] - before < 10
     wrong = 300
     proxy.forge(
@@ -327,38 +333,38 @@ async def test_the_count_is_bisected_where_the_node_answers_for_old_blocks(
             told if params[1] == "latest" else hex(int(int(params[1], 16) >= wrong))
         ),  # type: ignore[index, arg-type]
     )
-    views = await looks(pen, watched, 14)
+    views = await looks(submitter, watched, 14)
     assert views[-1].state is RoundState.LOST, "a count that is wrong only costs time"
 
 
 async def test_an_outage_is_searched_only_from_where_the_nonce_was_free(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen, key: str
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter, key: str
 ) -> None:
-    pen = await make_pen([proxy.url])
-    watched = await pen.sign()
+    submitter = await make_submitter([proxy.url])
+    watched = await submitter.sign()
     await chain.mine(1_000)
-    watched = remembered(watched, await pen.look(watched))
+    watched = remembered(watched, await submitter.look(watched))
     await use_nonce(chain, key, watched)
     await chain.mine(FINAL)
     keep_no_old_state(proxy)
-    assert (await pen.look(watched)).state is RoundState.DISPLACED
+    assert (await submitter.look(watched)).state is RoundState.DISPLACED
 
 
 async def test_a_dead_provider_is_no_consent_and_is_named_until_it_answers(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen, key: str
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter, key: str
 ) -> None:
     async with LyingProvider(chain.url) as dead:
         urls = [proxy.url, chain.url, dead.url]
-        pen = await make_pen(urls)
-        watched = await pen.sign()
+        submitter = await make_submitter(urls)
+        watched = await submitter.sign()
         await use_nonce(chain, key, watched)
         await chain.mine(FINAL)
         dead.fail_with_status("*", 503)
-        views = await looks(pen, watched)
+        views = await looks(submitter, watched)
         assert {view.state for view in views} == {RoundState.DISPLACED}
         assert not views[-1].undecided
         assert dead.url in views[-1].message
-        impatient = await make_pen(urls, evidenceWait="0s")
+        impatient = await make_submitter(urls, evidenceWait="0s")
         held = (await looks(impatient, watched))[-1]
         assert held.state is RoundState.DISPLACED
         assert f"{dead.url} did not answer" in held.undecided
@@ -368,23 +374,23 @@ async def test_a_dead_provider_is_no_consent_and_is_named_until_it_answers(
 
 
 async def test_a_provider_that_shows_our_candidate_vetoes_a_loss(
-    chain: Chain, proxy: LyingProvider, make_pen: MakePen, key: str
+    chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter, key: str
 ) -> None:
-    pen = await make_pen([chain.url, proxy.url])
-    watched = await pen.sign()
+    submitter = await make_submitter([chain.url, proxy.url])
+    watched = await submitter.sign()
     await use_nonce(chain, key, watched)
     await chain.mine(FINAL)
     tx_ref = watched.tx_refs[0]
     proxy.forge("eth_getTransactionByHash", lambda _, __: {"hash": tx_ref})
-    views = await looks(pen, watched)
+    views = await looks(submitter, watched)
     never_lost(views)
     assert "knows" in views[-1].message
 
 
 async def test_a_foreign_authorisation_that_used_the_nonce_is_found(
-    chain: Chain, pen: Pen, key: str
+    chain: Chain, submitter: Submitter, key: str
 ) -> None:
-    watched = await pen.sign()
+    watched = await submitter.sign()
     account, stranger = Account.from_key(key), Account.create()
     await chain.fund(stranger.key.hex())
     delegation = account.sign_authorization(
@@ -409,6 +415,6 @@ async def test_a_foreign_authorisation_that_used_the_nonce_is_found(
     )
     await chain.rpc("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex())
     await chain.mine(FINAL)
-    views = await looks(pen, watched, 2)
+    views = await looks(submitter, watched, 2)
     assert [view.state for view in views] == [RoundState.DISPLACED, RoundState.LOST]
     assert "authorisation" in views[0].message

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.ledgers.evm.chain import Chain, Pen, open_pen
-from tests.ledgers.evm.conftest import MakePen
+from tests.ledgers.evm.chain import Chain, Submitter, open_submitter
+from tests.ledgers.evm.conftest import MakeSubmitter
 from vaultmesh.ledgers.driver import Claim
 
 pytestmark = pytest.mark.evm
@@ -19,13 +19,15 @@ def with_evidence(**changes: str) -> Twist:
     return lambda claim: replace(claim, evidence={**claim.evidence, **changes})
 
 
-async def true_claim(chain: Chain, pen: Pen) -> Claim:
+async def true_claim(chain: Chain, submitter: Submitter) -> Claim:
     """Anchor a round until final and return what its receipt claims."""
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     await chain.mine(6)
-    view = await pen.look(watched)
+    view = await submitter.look(watched)
     assert view.final
-    evidence = await pen.target.evidence(watched, view, pen.raw_of(watched, view.tx_ref))
+    evidence = await submitter.target.evidence(
+        watched, view, submitter.raw_of(watched, view.tx_ref)
+    )
     return Claim(
         commitment=bytes.fromhex(watched.commitment[2:]),
         tx_ref=evidence.tx_ref,
@@ -36,13 +38,13 @@ async def true_claim(chain: Chain, pen: Pen) -> Claim:
     )
 
 
-async def failed_lines(pen: Pen, claim: Claim) -> set[str]:
+async def failed_lines(submitter: Submitter, claim: Claim) -> set[str]:
     """Return the names of the checks that fail."""
-    return {check.name for check in await pen.target.verify(claim) if not check.passed}
+    return {check.name for check in await submitter.target.verify(claim) if not check.passed}
 
 
-async def test_a_true_claim_passes_every_line(chain: Chain, pen: Pen) -> None:
-    assert await failed_lines(pen, await true_claim(chain, pen)) == set()
+async def test_a_true_claim_passes_every_line(chain: Chain, submitter: Submitter) -> None:
+    assert await failed_lines(submitter, await true_claim(chain, submitter)) == set()
 
 
 @pytest.mark.parametrize(
@@ -64,43 +66,45 @@ async def test_a_true_claim_passes_every_line(chain: Chain, pen: Pen) -> None:
     ],
 )
 async def test_each_false_claim_fails_its_own_lines(
-    chain: Chain, pen: Pen, twist: Twist, lines: set[str]
+    chain: Chain, submitter: Submitter, twist: Twist, lines: set[str]
 ) -> None:
-    assert await failed_lines(pen, twist(await true_claim(chain, pen))) == lines
+    assert await failed_lines(submitter, twist(await true_claim(chain, submitter))) == lines
 
 
-async def test_a_claim_of_another_block_fails(chain: Chain, pen: Pen) -> None:
-    claim = await true_claim(chain, pen)
-    lines = await failed_lines(pen, replace(claim, block_number=claim.block_number + 1))
+async def test_a_claim_of_another_block_fails(chain: Chain, submitter: Submitter) -> None:
+    claim = await true_claim(chain, submitter)
+    lines = await failed_lines(submitter, replace(claim, block_number=claim.block_number + 1))
     assert {"block", "canonical"} <= lines
     assert "transaction" not in lines
 
 
-async def test_a_reorganised_anchor_is_told_apart(chain: Chain, pen: Pen) -> None:
-    claim = await true_claim(chain, pen)
+async def test_a_reorganised_anchor_is_told_apart(chain: Chain, submitter: Submitter) -> None:
+    claim = await true_claim(chain, submitter)
     await chain.reorganise(7)
-    lines = await failed_lines(pen, claim)
+    lines = await failed_lines(submitter, claim)
     assert {"transaction", "canonical", "finality"} <= lines
     assert "raw transaction" not in lines
 
 
 async def test_a_contract_other_than_the_configured_one_fails(
-    chain: Chain, pen: Pen, make_pen: MakePen
+    chain: Chain, submitter: Submitter, make_submitter: MakeSubmitter
 ) -> None:
-    claim = await true_claim(chain, pen)
-    other = await make_pen(contract="0x" + "11" * 20)
+    claim = await true_claim(chain, submitter)
+    other = await make_submitter(contract="0x" + "11" * 20)
     assert {"contract", "root"} <= await failed_lines(other, claim)
 
 
-async def test_a_node_of_another_chain_proves_nothing(chain: Chain, pen: Pen, key: str) -> None:
-    claim = await true_claim(chain, pen)
-    other = open_pen([chain.url], chain.contract, key, chain_id=1)
+async def test_a_node_of_another_chain_proves_nothing(
+    chain: Chain, submitter: Submitter, key: str
+) -> None:
+    claim = await true_claim(chain, submitter)
+    other = open_submitter([chain.url], chain.contract, key, chain_id=1)
     assert await failed_lines(other, claim) == {"chain id"}
     await other.target.close()
 
 
-async def test_verification_needs_no_key(chain: Chain, pen: Pen) -> None:
-    claim = await true_claim(chain, pen)
-    keyless = open_pen([chain.url], chain.contract, None)
+async def test_verification_needs_no_key(chain: Chain, submitter: Submitter) -> None:
+    claim = await true_claim(chain, submitter)
+    keyless = open_submitter([chain.url], chain.contract, None)
     assert await failed_lines(keyless, claim) == set()
     await keyless.target.close()

@@ -1,4 +1,4 @@
-"""The place where tests anchor rounds at real time-stamp authorities, step by step as the pen does."""
+"""Anchors rounds at real time-stamp authorities, step by step as an aggregator does."""
 
 import base64
 import secrets
@@ -34,8 +34,8 @@ def settings_of(*authorities: Tsa, root: Path, **given: Any) -> TsaSettings:
     return TsaSettings.model_validate(values)
 
 
-class TsaPen:
-    """A target, and what the pen does with it."""
+class TsaSubmitter:
+    """A target, and what the aggregator does with it."""
 
     def __init__(self, settings: TsaSettings, root: Path, call_seconds: float = 5.0) -> None:
         """Anchor below a root."""

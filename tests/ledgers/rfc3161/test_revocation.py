@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from devnet.tsa import Tsa
-from tests.ledgers.rfc3161.authority import ROOTS, TsaPen, failed, settings_of
+from tests.ledgers.rfc3161.authority import ROOTS, TsaSubmitter, failed, settings_of
 from tests.simulators.timestamps import Holder, new_list
 from vaultmesh.domain.aggregator.ledger_messages import RoundState
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.ledgers.rfc3161.core.evidence import entry_of_list
 
-MakePen = Callable[..., Awaitable[TsaPen]]
+MakeSubmitter = Callable[..., Awaitable[TsaSubmitter]]
 COMPROMISED = x509.ReasonFlags.key_compromise
 
 
@@ -28,18 +28,18 @@ def tsa(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tsa]:
 
 
 @pytest_asyncio.fixture
-async def make_pen(tsa: Tsa, tmp_path: Path) -> AsyncIterator[MakePen]:
-    opened: list[TsaPen] = []
+async def make_submitter(tsa: Tsa, tmp_path: Path) -> AsyncIterator[MakeSubmitter]:
+    opened: list[TsaSubmitter] = []
 
-    async def make(*lists: x509.CertificateRevocationList) -> TsaPen:
+    async def make(*lists: x509.CertificateRevocationList) -> TsaSubmitter:
         text = tsa.roots.read_bytes() + b"".join(one.public_bytes(Encoding.PEM) for one in lists)
         (tmp_path / ROOTS).write_bytes(text)
-        opened.append(TsaPen(settings_of(tsa, root=tmp_path), tmp_path))
+        opened.append(TsaSubmitter(settings_of(tsa, root=tmp_path), tmp_path))
         return opened[-1]
 
     yield make
-    for pen in opened:
-        await pen.target.close()
+    for submitter in opened:
+        await submitter.target.close()
 
 
 def holders(tsa: Tsa) -> tuple[Holder, Holder]:
@@ -58,59 +58,59 @@ def now() -> datetime:
 
 
 async def test_the_list_at_hand_is_kept_and_carried_also_when_a_newer_one_takes_its_place(
-    tsa: Tsa, make_pen: MakePen
+    tsa: Tsa, make_submitter: MakeSubmitter
 ) -> None:
     root, _ = holders(tsa)
     first = new_list(root, issued=now() - timedelta(days=1))
-    pen = await make_pen(first)
-    watched = await pen.anchor()
-    before = (await pen.evidence(watched)).scheme
+    submitter = await make_submitter(first)
+    watched = await submitter.anchor()
+    before = (await submitter.evidence(watched)).scheme
     assert before["revocation"] == [entry_of_list(first)]
-    later = await make_pen(new_list(root, issued=now()))
-    later.candidates = pen.candidates
+    later = await make_submitter(new_list(root, issued=now()))
+    later.candidates = submitter.candidates
     assert (await later.evidence(watched)).scheme == before
     checks = await later.target.verify(await later.claim(watched))
     assert failed(checks) == []
     assert "revocation" in [one.name for one in checks]
 
 
-async def test_without_a_list_nothing_of_it_is_carried(make_pen: MakePen) -> None:
-    pen = await make_pen()
-    assert "revocation" not in (await pen.evidence(await pen.anchor())).scheme
+async def test_without_a_list_nothing_of_it_is_carried(make_submitter: MakeSubmitter) -> None:
+    submitter = await make_submitter()
+    assert "revocation" not in (await submitter.evidence(await submitter.anchor())).scheme
 
 
 async def test_a_revoked_authority_is_refused_until_the_list_is_put_right(
-    tsa: Tsa, make_pen: MakePen
+    tsa: Tsa, make_submitter: MakeSubmitter
 ) -> None:
     root, leaf = holders(tsa)
-    pen = await make_pen(new_list(root, (leaf, now(), COMPROMISED), issued=now()))
-    watched = await pen.sign()
+    submitter = await make_submitter(new_list(root, (leaf, now(), COMPROMISED), issued=now()))
+    watched = await submitter.sign()
     with pytest.raises(ValidationFailure, match=r"revocation: .*keyCompromise.*none of its tokens"):
-        await pen.broadcast(watched)
-    assert pen.replies(watched) == []
-    mended = await make_pen()
-    mended.candidates = pen.candidates
+        await submitter.broadcast(watched)
+    assert submitter.replies(watched) == []
+    mended = await make_submitter()
+    mended.candidates = submitter.candidates
     await mended.broadcast(watched)
     assert (await mended.look(watched)).state is RoundState.INCLUDED
 
 
 async def test_a_token_that_was_taken_is_told_to_be_lost_when_its_authority_is_revoked_later(
-    tsa: Tsa, make_pen: MakePen
+    tsa: Tsa, make_submitter: MakeSubmitter
 ) -> None:
     root, leaf = holders(tsa)
-    pen = await make_pen()
-    claim = await pen.claim(await pen.anchor())
+    submitter = await make_submitter()
+    claim = await submitter.claim(await submitter.anchor())
     soon = now() + timedelta(hours=1)
     for reason, lost in ((x509.ReasonFlags.superseded, []), (COMPROMISED, ["revocation"])):
-        later = await make_pen(new_list(root, (leaf, soon, reason), issued=soon))
+        later = await make_submitter(new_list(root, (leaf, soon, reason), issued=soon))
         assert failed(await later.target.verify(claim)) == lost
 
 
 async def test_a_list_that_can_not_be_read_stops_stamping_with_a_clear_line(
-    make_pen: MakePen, tmp_path: Path
+    make_submitter: MakeSubmitter, tmp_path: Path
 ) -> None:
-    pen = await make_pen()
+    submitter = await make_submitter()
     with (tmp_path / ROOTS).open("ab") as file:
         file.write(b"-----BEGIN X509 CRL-----\nbm9uZQ==\n-----END X509 CRL-----\n")
     with pytest.raises(ValidationFailure, match=r"trustBundle .* revocation list that can't be"):
-        await pen.sign()
+        await submitter.sign()

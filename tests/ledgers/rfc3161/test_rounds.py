@@ -12,7 +12,14 @@ import pytest
 import pytest_asyncio
 
 from devnet.tsa import OTHER_POLICY, POLICY, Tsa
-from tests.ledgers.rfc3161.authority import ROOTS, TARGET, TsaPen, failed, openssl_says, settings_of
+from tests.ledgers.rfc3161.authority import (
+    ROOTS,
+    TARGET,
+    TsaSubmitter,
+    failed,
+    openssl_says,
+    settings_of,
+)
 from vaultmesh.domain.aggregator.ledger_messages import (
     Reservation,
     RoundState,
@@ -23,7 +30,7 @@ from vaultmesh.domain.failures import AuthFailure, NetworkFailure, ValidationFai
 from vaultmesh.domain.targets_config import Reading, settings_for
 from vaultmesh.ledgers.rfc3161.settings import TsaSettings
 
-MakePen = Callable[..., Awaitable[TsaPen]]
+MakeSubmitter = Callable[..., Awaitable[TsaSubmitter]]
 SECRETS = ("hunter2", "secretpath", "user")
 
 
@@ -42,31 +49,33 @@ def tsa(authority: Tsa) -> Tsa:
 
 
 @pytest_asyncio.fixture
-async def make_pen(tsa: Tsa, tmp_path: Path) -> AsyncIterator[MakePen]:
+async def make_submitter(tsa: Tsa, tmp_path: Path) -> AsyncIterator[MakeSubmitter]:
     """Return a function that opens a target with one authority."""
-    opened: list[TsaPen] = []
+    opened: list[TsaSubmitter] = []
 
-    async def make(call_seconds: float = 5.0, **settings: Any) -> TsaPen:
-        pen = TsaPen(settings_of(tsa, root=tmp_path, **settings), tmp_path, call_seconds)
-        opened.append(pen)
-        return pen
+    async def make(call_seconds: float = 5.0, **settings: Any) -> TsaSubmitter:
+        submitter = TsaSubmitter(
+            settings_of(tsa, root=tmp_path, **settings), tmp_path, call_seconds
+        )
+        opened.append(submitter)
+        return submitter
 
     yield make
-    for pen in opened:
-        await pen.target.close()
+    for submitter in opened:
+        await submitter.target.close()
 
 
 @pytest_asyncio.fixture
-async def pen(make_pen: MakePen) -> TsaPen:
+async def submitter(make_submitter: MakeSubmitter) -> TsaSubmitter:
     """Return a target with one authority."""
-    return await make_pen()
+    return await make_submitter()
 
 
-async def test_a_round_is_missing_then_stamped_and_final(pen: TsaPen) -> None:
-    watched = await pen.sign()
-    assert (await pen.look(watched)).state is RoundState.MISSING
-    assert await pen.broadcast(watched) is Verdict.ACCEPTED
-    view = await pen.look(watched)
+async def test_a_round_is_missing_then_stamped_and_final(submitter: TsaSubmitter) -> None:
+    watched = await submitter.sign()
+    assert (await submitter.look(watched)).state is RoundState.MISSING
+    assert await submitter.broadcast(watched) is Verdict.ACCEPTED
+    view = await submitter.look(watched)
     assert (view.state, view.irrevocable, view.final) == (RoundState.INCLUDED, True, True)
     assert view.tx_ref == watched.tx_refs[0]
     assert view.block is not None
@@ -74,27 +83,29 @@ async def test_a_round_is_missing_then_stamped_and_final(pen: TsaPen) -> None:
     assert abs(view.block.time - datetime.now(UTC)) < timedelta(seconds=30)
 
 
-async def test_the_receipt_carries_what_openssl_and_we_verify(pen: TsaPen, tmp_path: Path) -> None:
-    watched = await pen.anchor()
-    claim = await pen.claim(watched)
+async def test_the_receipt_carries_what_openssl_and_we_verify(
+    submitter: TsaSubmitter, tmp_path: Path
+) -> None:
+    watched = await submitter.anchor()
+    claim = await submitter.claim(watched)
     assert claim.tx_ref.startswith("serial:")
     assert (claim.block_number, claim.evidence["tokens"]) == (0, [])
     assert openssl_says(claim.evidence, claim, tmp_path / ROOTS) == ""
-    checks = await pen.target.verify(claim)
+    checks = await submitter.target.verify(claim)
     assert len(checks) > 10
     assert failed(checks) == []
     assert len(claim.evidence["certificates"]) == 2  # type: ignore[arg-type]
 
 
 async def test_a_receipt_verifies_without_the_authority_and_without_the_round(
-    pen: TsaPen, tsa: Tsa
+    submitter: TsaSubmitter, tsa: Tsa
 ) -> None:
-    watched = await pen.anchor()
-    claim = await pen.claim(watched)
-    for file in pen.replies(watched):
+    watched = await submitter.anchor()
+    claim = await submitter.claim(watched)
+    for file in submitter.replies(watched):
         file.unlink()
     tsa.fail("error")
-    assert failed(await pen.target.verify(claim)) == []
+    assert failed(await submitter.target.verify(claim)) == []
 
 
 @pytest.mark.parametrize(
@@ -107,28 +118,30 @@ async def test_a_receipt_verifies_without_the_authority_and_without_the_round(
     ],
 )
 async def test_a_receipt_that_claims_something_else_is_told_apart(
-    pen: TsaPen, change: dict[str, Any], lines: list[str]
+    submitter: TsaSubmitter, change: dict[str, Any], lines: list[str]
 ) -> None:
-    claim = await pen.claim(await pen.anchor())
-    assert failed(await pen.target.verify(replace(claim, **change))) == lines
+    claim = await submitter.claim(await submitter.anchor())
+    assert failed(await submitter.target.verify(replace(claim, **change))) == lines
 
 
-async def test_a_receipt_with_another_rounds_token_or_none_is_refused(pen: TsaPen) -> None:
-    claim = await pen.claim(await pen.anchor())
-    other = await pen.claim(await pen.anchor())
+async def test_a_receipt_with_another_rounds_token_or_none_is_refused(
+    submitter: TsaSubmitter,
+) -> None:
+    claim = await submitter.claim(await submitter.anchor())
+    other = await submitter.claim(await submitter.anchor())
     swapped = {**claim.evidence, "token": other.evidence["token"]}
     assert {"imprint", "nonce"} <= set(
-        failed(await pen.target.verify(replace(claim, evidence=swapped)))
+        failed(await submitter.target.verify(replace(claim, evidence=swapped)))
     )
     for bad in ("", "%%%", None, 7):
         given = {**claim.evidence, "token": bad}
-        assert failed(await pen.target.verify(replace(claim, evidence=given))) == ["token"]
+        assert failed(await submitter.target.verify(replace(claim, evidence=given))) == ["token"]
 
 
-async def test_a_legacy_anchor_is_verified_by_its_own_token_alone(pen: TsaPen) -> None:
-    claim = await pen.claim(await pen.anchor())
+async def test_a_legacy_anchor_is_verified_by_its_own_token_alone(submitter: TsaSubmitter) -> None:
+    claim = await submitter.claim(await submitter.anchor())
     legacy = replace(claim, evidence={"contract": "", "token": claim.evidence["token"]})
-    assert failed(await pen.target.verify(legacy)) == []
+    assert failed(await submitter.target.verify(legacy)) == []
     watched = WatchedRound(
         round_id="1761300000",
         commitment="0x" + claim.commitment.hex(),
@@ -137,72 +150,74 @@ async def test_a_legacy_anchor_is_verified_by_its_own_token_alone(pen: TsaPen) -
         tx_refs=[claim.tx_ref],
         signed_at=claim.anchor_ts,
     )
-    assert (await pen.look(watched)).state is RoundState.MISSING, "no candidate is stored"
+    assert (await submitter.look(watched)).state is RoundState.MISSING, "no candidate is stored"
 
 
-async def test_a_repeated_broadcast_asks_nobody_again(pen: TsaPen, tsa: Tsa) -> None:
-    watched = await pen.anchor()
-    asked, stored = tsa.queries(), pen.replies(watched)
-    assert await pen.broadcast(watched) is Verdict.ACCEPTED
-    assert (tsa.queries(), pen.replies(watched)) == (asked, stored)
+async def test_a_repeated_broadcast_asks_nobody_again(submitter: TsaSubmitter, tsa: Tsa) -> None:
+    watched = await submitter.anchor()
+    asked, stored = tsa.queries(), submitter.replies(watched)
+    assert await submitter.broadcast(watched) is Verdict.ACCEPTED
+    assert (tsa.queries(), submitter.replies(watched)) == (asked, stored)
     assert len(stored) == 1
     assert stored[0].name == "reply-0-0.tsr"
 
 
 async def test_another_process_finds_what_a_killed_one_stored(
-    pen: TsaPen, make_pen: MakePen, tsa: Tsa
+    submitter: TsaSubmitter, make_submitter: MakeSubmitter, tsa: Tsa
 ) -> None:
-    watched = await pen.anchor()
+    watched = await submitter.anchor()
     tsa.fail("error")
-    other = await make_pen()
-    other.candidates = pen.candidates
+    other = await make_submitter()
+    other.candidates = submitter.candidates
     assert (await other.look(watched)).state is RoundState.INCLUDED
     assert await other.broadcast(watched) is Verdict.ACCEPTED
 
 
 async def test_two_replies_to_one_request_give_one_anchor_with_the_earlier_time(
-    pen: TsaPen, make_pen: MakePen
+    submitter: TsaSubmitter, make_submitter: MakeSubmitter
 ) -> None:
-    watched = await pen.anchor()
-    (first,) = pen.replies(watched)
+    watched = await submitter.anchor()
+    (first,) = submitter.replies(watched)
     kept = first.read_bytes()
     first.unlink()
     await asyncio.sleep(1.1)  # genTime has whole seconds
-    assert await pen.broadcast(watched) is Verdict.ACCEPTED
-    later = (await pen.evidence(watched)).anchor_ts
-    (pen.folder(watched) / "reply-0-1.tsr").write_bytes(kept)
-    evidence = await pen.evidence(watched)
+    assert await submitter.broadcast(watched) is Verdict.ACCEPTED
+    later = (await submitter.evidence(watched)).anchor_ts
+    (submitter.folder(watched) / "reply-0-1.tsr").write_bytes(kept)
+    evidence = await submitter.evidence(watched)
     assert evidence.anchor_ts < later
     assert evidence.scheme["tokens"] == []
 
 
 async def test_a_damaged_or_foreign_file_counts_for_nothing_and_is_asked_for_again(
-    pen: TsaPen,
+    submitter: TsaSubmitter,
 ) -> None:
-    watched, other = await pen.anchor(), await pen.anchor()
-    (file,) = pen.replies(watched)
-    for content in (b"", b"garbage", pen.replies(other)[0].read_bytes()):
-        for one in pen.replies(watched):
+    watched, other = await submitter.anchor(), await submitter.anchor()
+    (file,) = submitter.replies(watched)
+    for content in (b"", b"garbage", submitter.replies(other)[0].read_bytes()):
+        for one in submitter.replies(watched):
             one.write_bytes(content)
-        assert (await pen.look(watched)).state is RoundState.MISSING
+        assert (await submitter.look(watched)).state is RoundState.MISSING
         with pytest.raises(NetworkFailure, match="restore out/rounds"):
-            await pen.evidence(watched)
-        assert await pen.broadcast(watched) is Verdict.ACCEPTED
-        assert (await pen.look(watched)).state is RoundState.INCLUDED
+            await submitter.evidence(watched)
+        assert await submitter.broadcast(watched) is Verdict.ACCEPTED
+        assert (await submitter.look(watched)).state is RoundState.INCLUDED
     assert file.exists()
 
 
-async def test_the_same_record_gives_the_same_bytes(pen: TsaPen) -> None:
-    watched = await pen.sign()
-    first = pen.candidates[watched.round_id]
-    assert pen.target.sign(watched.reservation, {}, 0) == first
-    again = await pen.sign(bytes.fromhex(watched.commitment[2:]))
-    assert pen.candidates[again.round_id].raw != first.raw, "each reservation has its own nonce"
+async def test_the_same_record_gives_the_same_bytes(submitter: TsaSubmitter) -> None:
+    watched = await submitter.sign()
+    first = submitter.candidates[watched.round_id]
+    assert submitter.target.sign(watched.reservation, {}, 0) == first
+    again = await submitter.sign(bytes.fromhex(watched.commitment[2:]))
+    assert submitter.candidates[again.round_id].raw != first.raw, (
+        "each reservation has its own nonce"
+    )
 
 
-async def test_no_bid_is_ever_raised(pen: TsaPen) -> None:
-    watched = await pen.sign()
-    assert (await pen.target.bump(watched.reservation, {})).terms is None
+async def test_no_bid_is_ever_raised(submitter: TsaSubmitter) -> None:
+    watched = await submitter.sign()
+    assert (await submitter.target.bump(watched.reservation, {})).terms is None
 
 
 REFUSED = {
@@ -221,95 +236,97 @@ REFUSED = {
 
 @pytest.mark.parametrize("fault", REFUSED)
 async def test_whatever_is_wrong_is_refused_and_the_round_goes_on_afterwards(
-    pen: TsaPen, tsa: Tsa, fault: str
+    submitter: TsaSubmitter, tsa: Tsa, fault: str
 ) -> None:
     kind, text = REFUSED[fault]
-    watched = await pen.sign()
+    watched = await submitter.sign()
     tsa.fail(fault)
     with pytest.raises(kind, match=text):
-        await pen.broadcast(watched)
-    assert pen.replies(watched) == []
-    assert (await pen.look(watched)).state is RoundState.MISSING
+        await submitter.broadcast(watched)
+    assert submitter.replies(watched) == []
+    assert (await submitter.look(watched)).state is RoundState.MISSING
     tsa.fail("")
-    assert await pen.broadcast(watched) is Verdict.ACCEPTED
+    assert await submitter.broadcast(watched) is Verdict.ACCEPTED
 
 
-async def test_a_replayed_reply_is_refused(pen: TsaPen, tsa: Tsa) -> None:
+async def test_a_replayed_reply_is_refused(submitter: TsaSubmitter, tsa: Tsa) -> None:
     commitment = bytes(range(32))
-    await pen.anchor(commitment)
-    again = await pen.sign(commitment)
-    for file in pen.replies(again):
+    await submitter.anchor(commitment)
+    again = await submitter.sign(commitment)
+    for file in submitter.replies(again):
         file.unlink()
     tsa.fail("replay")
     with pytest.raises(ValidationFailure, match="nonce: not the one that was asked for"):
-        await pen.broadcast(again)
+        await submitter.broadcast(again)
 
 
-async def test_a_slow_authority_fails_in_time(make_pen: MakePen, tsa: Tsa) -> None:
-    pen = await make_pen(call_seconds=2.0)
-    watched = await pen.sign()
+async def test_a_slow_authority_fails_in_time(make_submitter: MakeSubmitter, tsa: Tsa) -> None:
+    submitter = await make_submitter(call_seconds=2.0)
+    watched = await submitter.sign()
     tsa.fail("slow", seconds=20.0, times=1)
     began = time.monotonic()
     with pytest.raises(NetworkFailure, match="no answer in time"):
-        await pen.broadcast(watched)
+        await submitter.broadcast(watched)
     assert time.monotonic() - began < 15
-    assert await pen.broadcast(watched) is Verdict.ACCEPTED
+    assert await submitter.broadcast(watched) is Verdict.ACCEPTED
 
 
-async def test_a_policy_is_asked_for_and_required(make_pen: MakePen) -> None:
-    plain = await make_pen()
+async def test_a_policy_is_asked_for_and_required(make_submitter: MakeSubmitter) -> None:
+    plain = await make_submitter()
     assert (await plain.evidence(await plain.anchor())).scheme["policyOID"] == POLICY
-    pen = await make_pen(policyOID=OTHER_POLICY)
-    evidence = await pen.evidence(await pen.anchor())
+    submitter = await make_submitter(policyOID=OTHER_POLICY)
+    evidence = await submitter.evidence(await submitter.anchor())
     assert evidence.scheme["policyOID"] == OTHER_POLICY
-    strange = await make_pen(policyOID="1.2.3.4.5")
+    strange = await make_submitter(policyOID="1.2.3.4.5")
     with pytest.raises(ValidationFailure, match="status: rejected"):
         await strange.anchor()
 
 
-async def test_an_authority_is_not_asked_more_often_than_its_spacing(make_pen: MakePen) -> None:
-    pen = await make_pen(spacing="4s")
+async def test_an_authority_is_not_asked_more_often_than_its_spacing(
+    make_submitter: MakeSubmitter,
+) -> None:
+    submitter = await make_submitter(spacing="4s")
     began = time.monotonic()
-    await pen.anchor()
+    await submitter.anchor()
     assert time.monotonic() - began < 3.9, "the first question waits for nothing"
-    await pen.anchor()
+    await submitter.anchor()
     assert time.monotonic() - began >= 4.0
 
 
-async def test_no_error_shows_credentials(make_pen: MakePen, tsa: Tsa) -> None:
+async def test_no_error_shows_credentials(make_submitter: MakeSubmitter, tsa: Tsa) -> None:
     url = tsa.url.replace("http://", "http://user:hunter2@") + "secretpath"
-    pen = await make_pen(urls=[url])
-    watched = await pen.sign()
+    submitter = await make_submitter(urls=[url])
+    watched = await submitter.sign()
     tsa.fail("error")
     with pytest.raises(NetworkFailure) as failure:
-        await pen.broadcast(watched)
-    told = f"{failure.value} {pen.target!r} {watched.reservation} {pen.settings}"
+        await submitter.broadcast(watched)
+    told = f"{failure.value} {submitter.target!r} {watched.reservation} {submitter.settings}"
     assert not any(secret in told for secret in SECRETS)
 
 
 async def test_nothing_is_asked_for_that_could_not_be_verified(
-    make_pen: MakePen, tmp_path: Path, tsa: Tsa
+    make_submitter: MakeSubmitter, tmp_path: Path, tsa: Tsa
 ) -> None:
-    pen = await make_pen()
+    submitter = await make_submitter()
     (tmp_path / ROOTS).write_text("no certificate")
     asked = tsa.queries()
     with pytest.raises(ValidationFailure, match="holds no certificates"):
-        await pen.sign()
+        await submitter.sign()
     (tmp_path / ROOTS).unlink()
     with pytest.raises(ValidationFailure, match="neither below"):
-        await pen.sign()
+        await submitter.sign()
     assert tsa.queries() == asked
 
 
-async def test_a_reservation_of_another_form_is_refused(pen: TsaPen) -> None:
-    watched = await pen.anchor()
+async def test_a_reservation_of_another_form_is_refused(submitter: TsaSubmitter) -> None:
+    watched = await submitter.anchor()
     for fields in ({"nonce": 1}, {**watched.reservation.fields, "request": "AAAA"}):
         strange = watched.reservation.model_copy(update={"fields": fields})
         with pytest.raises(ValidationFailure, match="no time-stamp request"):
-            pen.target.sign(strange, {}, 0)
+            submitter.target.sign(strange, {}, 0)
     other = "0x" + "11" * 32
     with pytest.raises(ValidationFailure, match="another commitment"):
-        await pen.look(watched.model_copy(update={"commitment": other}))
+        await submitter.look(watched.model_copy(update={"commitment": other}))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from rfc3161_client import decode_timestamp_response
 
 from devnet.timestamp_server import TimestampServer
 from devnet.tsa import Tsa
-from tests.ledgers.rfc3161.authority import ROOTS, TARGET, TsaPen, failed, openssl_says
+from tests.ledgers.rfc3161.authority import ROOTS, TARGET, TsaSubmitter, failed, openssl_says
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, Verdict
 from vaultmesh.domain.checks import Found, SchemeFindings, Standing, Trust, standing_of
 from vaultmesh.domain.failures import FailureKind, NetworkFailure, ValidationFailure
@@ -44,10 +44,10 @@ SIGNERS = {
     SIGSTORE: "CN=Test TSA Timestamping,O=local",
     SPARE: "CN=spare authority,O=VaultMesh devnet",
 }
-MakePen = Callable[..., Awaitable[TsaPen]]
+MakeSubmitter = Callable[..., Awaitable[TsaSubmitter]]
 
 
-class OpenedPen(TsaPen):
+class OpenedSubmitter(TsaSubmitter):
     """A target that was opened as a worker opens it: from anchors.yaml, through the registry."""
 
     def __init__(self, section: dict[str, Any], root: Path) -> None:
@@ -92,20 +92,20 @@ def makers(tmp_path: Path) -> Iterator[Makers]:
 
 
 @pytest_asyncio.fixture
-async def make_pen(makers: Makers, tmp_path: Path) -> AsyncIterator[MakePen]:
+async def make_submitter(makers: Makers, tmp_path: Path) -> AsyncIterator[MakeSubmitter]:
     """Return a function that opens a target: whom it asks, whose roots it pins."""
-    opened: list[TsaPen] = []
+    opened: list[TsaSubmitter] = []
 
-    async def make(*asked: str, pinned: tuple[str, ...] = (), **settings: Any) -> TsaPen:
+    async def make(*asked: str, pinned: tuple[str, ...] = (), **settings: Any) -> TsaSubmitter:
         (tmp_path / ROOTS).write_bytes(makers.roots(*(pinned or asked)))
         urls = [makers[name].url for name in asked]
         section = {"urls": urls, "spacing": "0s", "trustBundle": ROOTS, **settings}
-        opened.append(OpenedPen(section, tmp_path))
+        opened.append(OpenedSubmitter(section, tmp_path))
         return opened[-1]
 
     yield make
-    for pen in opened:
-        await pen.target.close()
+    for submitter in opened:
+        await submitter.target.close()
 
 
 def entries(claim: Claim) -> dict[str, dict[str, Any]]:
@@ -183,17 +183,17 @@ async def recorded(url: str) -> AsyncIterator[tuple[str, list[bytes]]]:
 
 
 async def test_a_quorum_of_both_makers_is_one_round_and_the_receipt_carries_both_tokens(
-    makers: Makers, make_pen: MakePen, tmp_path: Path
+    makers: Makers, make_submitter: MakeSubmitter, tmp_path: Path
 ) -> None:
-    pen = await make_pen(OPENSSL, SIGSTORE, quorum=2)
-    watched = await pen.anchor()
-    view = await pen.look(watched)
+    submitter = await make_submitter(OPENSSL, SIGSTORE, quorum=2)
+    watched = await submitter.anchor()
+    view = await submitter.look(watched)
     assert (view.state, view.final) == (RoundState.INCLUDED, True)
-    claim = await pen.claim(watched)
-    assert failed(await pen.target.verify(claim)) == []
+    claim = await submitter.claim(watched)
+    assert failed(await submitter.target.verify(claim)) == []
     found = entries(claim)
     assert set(found) == {OPENSSL, SIGSTORE}
-    assert {one.read_bytes() for one in pen.replies(watched)} == {
+    assert {one.read_bytes() for one in submitter.replies(watched)} == {
         token_of(one) for one in found.values()
     }
     for name, other in ((OPENSSL, SIGSTORE), (SIGSTORE, OPENSSL)):
@@ -205,16 +205,16 @@ async def test_a_quorum_of_both_makers_is_one_round_and_the_receipt_carries_both
 
 @pytest.mark.parametrize(("name", "other"), [(OPENSSL, SIGSTORE), (SIGSTORE, OPENSSL)])
 async def test_each_alone_is_taken_under_its_own_root_and_refused_under_the_others(
-    makers: Makers, make_pen: MakePen, name: str, other: str, tmp_path: Path
+    makers: Makers, make_submitter: MakeSubmitter, name: str, other: str, tmp_path: Path
 ) -> None:
-    pen = await make_pen(name)
-    claim = await pen.claim(await pen.anchor())
+    submitter = await make_submitter(name)
+    claim = await submitter.claim(await submitter.anchor())
     assert claim.evidence["authority"] == SIGNERS[name]
     assert claim.evidence["tokens"] == []
-    assert failed(await pen.target.verify(claim)) == []
+    assert failed(await submitter.target.verify(claim)) == []
     (tmp_path / ROOTS).write_bytes(makers.roots(other))
-    assert failed(await pen.target.verify(claim)) == ["chain"]
-    refusing = await make_pen(name, pinned=(other,))
+    assert failed(await submitter.target.verify(claim)) == ["chain"]
+    refusing = await make_submitter(name, pinned=(other,))
     watched = await refusing.sign()
     with pytest.raises(ValidationFailure, match="chain: leads to no pinned root"):
         await refusing.broadcast(watched)
@@ -223,12 +223,12 @@ async def test_each_alone_is_taken_under_its_own_root_and_refused_under_the_othe
 
 
 async def test_the_root_of_either_maker_proves_the_receipt_offline(
-    makers: Makers, make_pen: MakePen
+    makers: Makers, make_submitter: MakeSubmitter
 ) -> None:
-    pen = await make_pen(OPENSSL, SIGSTORE, quorum=2)
-    claim = await pen.claim(await pen.anchor())
+    submitter = await make_submitter(OPENSSL, SIGSTORE, quorum=2)
+    claim = await submitter.claim(await submitter.anchor())
     receipt = receipt_of(claim)
-    await pen.target.close()
+    await submitter.target.close()
     makers.openssl.kill()
     makers.sigstore.kill()
     for name in (OPENSSL, SIGSTORE):
@@ -248,38 +248,38 @@ async def test_the_root_of_either_maker_proves_the_receipt_offline(
 @pytest.mark.fault
 @pytest.mark.parametrize(("killed", "left"), [(OPENSSL, SIGSTORE), (SIGSTORE, OPENSSL)])
 async def test_a_quorum_waits_for_a_third_maker_when_one_is_killed(
-    makers: Makers, make_pen: MakePen, killed: str, left: str
+    makers: Makers, make_submitter: MakeSubmitter, killed: str, left: str
 ) -> None:
-    pen = await make_pen(OPENSSL, SIGSTORE, SPARE, quorum=2)
-    watched = await pen.sign()
+    submitter = await make_submitter(OPENSSL, SIGSTORE, SPARE, quorum=2)
+    watched = await submitter.sign()
     makers[killed].kill()
     with pytest.raises(NetworkFailure, match=r"^1 of 2 tokens: .*could not be reached") as caught:
-        await pen.broadcast(watched)
+        await submitter.broadcast(watched)
     assert caught.value.kind is FailureKind.NETWORK, "it is tried again"
     assert f"127.0.0.1:{makers[killed].port}" in str(caught.value)
-    assert (await pen.look(watched)).state is RoundState.MISSING
-    (kept,) = pen.replies(watched)
+    assert (await submitter.look(watched)).state is RoundState.MISSING
+    (kept,) = submitter.replies(watched)
     first = kept.read_bytes()
     makers.spare.start()
-    assert await pen.broadcast(watched) is Verdict.ACCEPTED
-    assert (await pen.look(watched)).final
-    claim = await pen.claim(watched)
+    assert await submitter.broadcast(watched) is Verdict.ACCEPTED
+    assert (await submitter.look(watched)).final
+    claim = await submitter.claim(watched)
     found = entries(claim)
     assert set(found) == {left, SPARE}
     assert token_of(found[left]) == first, "what was stored is not asked for again"
-    assert failed(await pen.target.verify(claim)) == []
+    assert failed(await submitter.target.verify(claim)) == []
     for name in (left, SPARE):
         standing = standing_of(offline(receipt_of(claim), makers.roots(name)).checks)
         assert standing is Standing.PROVEN
 
 
 async def test_a_reply_with_unsorted_certificates_is_taken_and_kept_as_it_was_sent(
-    makers: Makers, make_pen: MakePen
+    makers: Makers, make_submitter: MakeSubmitter
 ) -> None:
     async with recorded(makers.sigstore.url) as (url, bodies):
-        pen = await make_pen(SIGSTORE, urls=[url])
-        watched = await pen.anchor()
-        claim = await pen.claim(watched)
+        submitter = await make_submitter(SIGSTORE, urls=[url])
+        watched = await submitter.anchor()
+        claim = await submitter.claim(watched)
     (sent,) = bodies
     chain = certificates_of(sent)
     assert len(chain) == 3
@@ -288,6 +288,6 @@ async def test_a_reply_with_unsorted_certificates_is_taken_and_kept_as_it_was_se
         decode_timestamp_response(sent)
     (root,) = x509.load_pem_x509_certificates(makers.roots(SIGSTORE))
     assert chain[-1] == root.public_bytes(Encoding.DER)
-    assert [one.read_bytes() for one in pen.replies(watched)] == [sent]
+    assert [one.read_bytes() for one in submitter.replies(watched)] == [sent]
     assert token_of(dict(claim.evidence)) == sent
-    assert failed(await pen.target.verify(claim)) == []
+    assert failed(await submitter.target.verify(claim)) == []

@@ -15,7 +15,7 @@ from devnet.tsa import Tsa
 from tests.support.system import REPOSITORY, System
 from vaultmesh.domain.messages import BackoffSettings
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
-from vaultmesh.domain.namespaces.state import CadenceConfig, ClockInput, Configuration
+from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
 from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.target import Target
 
@@ -66,7 +66,7 @@ class Stamped(System):
             client = await self.client()
             await client.start_workflow(
                 "NamespaceWorkflow",
-                ClockInput(configuration=configuration),
+                NamespaceInput(configuration=configuration),
                 id=namespace_workflow_id(namespace),
                 task_queue="scheduler",
             )

@@ -1,4 +1,4 @@
-"""The place where the pen's ten activities are scripted: they answer as told and note every call in order."""
+"""Scripts the aggregator's activities: they answer as planned and note every call in order."""
 
 import asyncio
 import hashlib
@@ -12,10 +12,10 @@ from temporalio.exceptions import ApplicationError
 
 from tests.workflows.stage import Adapter
 from vaultmesh.domain.aggregator.ledger_messages import (
+    AggregatorSettings,
     BlockRef,
     Broadcasted,
     Bumped,
-    PenSettings,
     Reservation,
     RoundState,
     RoundView,
@@ -47,7 +47,7 @@ from vaultmesh.domain.aggregator.messages import (
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorRequest, Answer, Nothing, ReportFailure, Wire
 
-SETTINGS = PenSettings(window_seconds=0.05, window_max_seconds=1.0, max_leaves=1_000)
+SETTINGS = AggregatorSettings(window_seconds=0.05, window_max_seconds=1.0, max_leaves=1_000)
 GENESIS = datetime(2026, 1, 1, tzinfo=UTC)
 SHOWN_AFTER_SECONDS = 0.1
 """A look finds what a test says only then, so that no look overtakes the broadcast before it."""
@@ -63,8 +63,8 @@ def request(number: int = 1, **more: Any) -> AnchorRequest:
     return AnchorRequest(namespace=f"dao:n{number}", cadence="fast", slot="1000", **more)
 
 
-class ScriptedPen:
-    """What stands behind a pen: a storage, a key, and a ledger."""
+class ScriptedTarget:
+    """What stands behind an aggregator: a storage, a key, and a ledger."""
 
     def __init__(self) -> None:
         """Take everything, and include nothing before the test says so."""
@@ -73,7 +73,7 @@ class ScriptedPen:
         """Answers, or failures, of the next calls by name; a function gets what was asked."""
         self.views: dict[str, RoundView] = {}
         self._said: dict[str, float] = {}
-        """When each round's view was said, by the monotonic clock."""
+        """When each round's view was said, by the monotonic namespace."""
         self.recovered = Recovered(settings=SETTINGS)
         self.records: Callable[[Record], Recorded] = lambda _: Recorded(receipts=1)
         self.gates: dict[str, asyncio.Event] = {}

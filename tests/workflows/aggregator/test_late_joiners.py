@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from tests.workflows.aggregator.scripted_target import SETTINGS, ScriptedPen, failure, request
+from tests.workflows.aggregator.scripted_target import SETTINGS, ScriptedTarget, failure, request
 from tests.workflows.aggregator.test_rounds import enqueue, included_round, one_round
 from tests.workflows.namespace.scripted_worker import ScriptedWorker
-from tests.workflows.stage import SLOW_LADDER, Stage, cadences, until
+from tests.workflows.stage import SLOW_BACKOFF, Stage, cadences, until
 from vaultmesh.domain.aggregator.ledger_messages import (
     Broadcasted,
     Reservation,
@@ -39,27 +39,27 @@ def stage(real_stage: Stage) -> Stage:
 
 def rides_on(round_id: str) -> Sealed:
     """Return a seal's answer: the round holds what the first request owes."""
-    riders = [{"round_id": round_id, "requests": [0]}]
-    return Sealed.model_validate({"riders": riders, "settings": SETTINGS})
+    late_joiners = [{"round_id": round_id, "requests": [0]}]
+    return Sealed.model_validate({"late_joiners": late_joiners, "settings": SETTINGS})
 
 
 async def test_a_request_that_joins_while_receipts_are_written_is_in_the_next_order(
     stage: Stage,
 ) -> None:
-    desk = ScriptedPen()
-    desk.gates["record"] = asyncio.Event()
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        round_id = await one_round(pen, desk, 1)
-        desk.include(round_id)
-        await until(lambda: len(desk.asked("record")) == 1)
-        desk.plan("seal", rides_on(round_id))
-        await enqueue(pen, request(2))
-        await until(lambda: len(desk.asked("seal")) == 2)
-        await pen.shows(lambda view: view.waiting == 0)
-        desk.gates["record"].set()
-        await pen.shows(lambda view: not view.rounds)
-    first, second = desk.asked("record")
+    scripted = ScriptedTarget()
+    scripted.gates["record"] = asyncio.Event()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        round_id = await one_round(aggregator, scripted, 1)
+        scripted.include(round_id)
+        await until(lambda: len(scripted.asked("record")) == 1)
+        scripted.plan("seal", rides_on(round_id))
+        await enqueue(aggregator, request(2))
+        await until(lambda: len(scripted.asked("seal")) == 2)
+        await aggregator.shows(lambda view: view.waiting == 0)
+        scripted.gates["record"].set()
+        await aggregator.shows(lambda view: not view.rounds)
+    first, second = scripted.asked("record")
     assert [one.id for one in first.waiting] == [request(1).id]
     assert [one.id for one in second.waiting] == [request(2).id]
     assert second.view.final
@@ -68,78 +68,78 @@ async def test_a_request_that_joins_while_receipts_are_written_is_in_the_next_or
 async def test_a_request_that_joins_a_reorganised_round_waits_for_its_new_block(
     stage: Stage,
 ) -> None:
-    desk = ScriptedPen()
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        round_id = await included_round(pen, desk, 1)
-        desk.gates["seal"] = asyncio.Event()
-        desk.plan("seal", rides_on(round_id))
-        await enqueue(pen, request(2))
-        await until(lambda: len(desk.asked("seal")) == 2)
-        desk.show(round_id, RoundState.MISSING)
-        await until(lambda: len(desk.asked("record")) == 2)
-        desk.gates["seal"].set()
-        await until(lambda: len(desk.asked("broadcast")) == 2)
-        desk.include(round_id, block=7)
-        await pen.shows(lambda view: not view.rounds)
-    orders = [(one.state, one.view.block.number) for one in desk.asked("record")]
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        round_id = await included_round(aggregator, scripted, 1)
+        scripted.gates["seal"] = asyncio.Event()
+        scripted.plan("seal", rides_on(round_id))
+        await enqueue(aggregator, request(2))
+        await until(lambda: len(scripted.asked("seal")) == 2)
+        scripted.show(round_id, RoundState.MISSING)
+        await until(lambda: len(scripted.asked("record")) == 2)
+        scripted.gates["seal"].set()
+        await until(lambda: len(scripted.asked("broadcast")) == 2)
+        scripted.include(round_id, block=7)
+        await aggregator.shows(lambda view: not view.rounds)
+    orders = [(one.state, one.view.block.number) for one in scripted.asked("record")]
     assert orders == [
         (RecordState.INCLUDED, 1),
         (RecordState.REORGED, 1),
         (RecordState.INCLUDED, 7),
     ]
-    assert [one.id for one in desk.asked("record")[-1].waiting] == [request(2).id]
+    assert [one.id for one in scripted.asked("record")[-1].waiting] == [request(2).id]
 
 
 async def test_receipts_of_a_closed_round_that_failed_are_tried_again_with_all_who_miss_them(
     stage: Stage,
 ) -> None:
-    desk = ScriptedPen()
-    desk.plan("seal", rides_on(CLOSED_ROUND), rides_on(CLOSED_ROUND), rides_on(CLOSED_ROUND))
-    desk.plan("record", failure(FailureKind.NETWORK, "the folder can't be written"))
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        await enqueue(pen, request(1))
-        await until(lambda: len(desk.asked("record")) == 1)
-        await enqueue(pen, request(2))
-        await until(lambda: len(desk.asked("seal")) == 2)
-        await pen.shows(lambda view: view.waiting == 0)
-        await enqueue(pen, request(1))  # asks once more, since nobody answered
-        await until(lambda: len(desk.asked("record")) == 2)
-    again = desk.asked("record")[1]
+    scripted = ScriptedTarget()
+    scripted.plan("seal", rides_on(CLOSED_ROUND), rides_on(CLOSED_ROUND), rides_on(CLOSED_ROUND))
+    scripted.plan("record", failure(FailureKind.NETWORK, "the folder can't be written"))
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await enqueue(aggregator, request(1))
+        await until(lambda: len(scripted.asked("record")) == 1)
+        await enqueue(aggregator, request(2))
+        await until(lambda: len(scripted.asked("seal")) == 2)
+        await aggregator.shows(lambda view: view.waiting == 0)
+        await enqueue(aggregator, request(1))  # asks once more, since nobody answered
+        await until(lambda: len(scripted.asked("record")) == 2)
+    again = scripted.asked("record")[1]
     assert sorted(one.id for one in again.waiting) == [request(1).id, request(2).id]
     assert (again.state, again.tries) == (RecordState.CLOSED, 1)
 
 
 async def test_a_closed_round_that_is_open_again_is_recovered(stage: Stage) -> None:
-    desk = ScriptedPen()
-    desk.plan("seal", rides_on(CLOSED_ROUND))
-    desk.plan("record", Recorded(receipts=1, reopened=[CLOSED_ROUND]))
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        await enqueue(pen, request())
-        await until(lambda: len(desk.asked("recover")) == 2)
-        await one_round(pen, desk, 2)
-    assert [one.reopened for one in desk.asked("recover")] == [[], [CLOSED_ROUND]]
+    scripted = ScriptedTarget()
+    scripted.plan("seal", rides_on(CLOSED_ROUND))
+    scripted.plan("record", Recorded(receipts=1, reopened=[CLOSED_ROUND]))
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await enqueue(aggregator, request())
+        await until(lambda: len(scripted.asked("recover")) == 2)
+        await one_round(aggregator, scripted, 2)
+    assert [one.reopened for one in scripted.asked("recover")] == [[], [CLOSED_ROUND]]
 
 
-async def test_a_transaction_that_goes_missing_while_the_pen_rests_is_sent_again(
+async def test_a_transaction_that_goes_missing_while_the_aggregator_rests_is_sent_again(
     stage: Stage,
 ) -> None:
-    desk = ScriptedPen()
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen(backoff=SLOW_LADDER)
-        round_id = await one_round(pen, desk)
-        desk.show(round_id, RoundState.MISSING)  # before the rest after the broadcast has ended
-        await until(lambda: len(desk.asked("broadcast")) == 2)
-    first, second = desk.asked("broadcast")
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator(backoff=SLOW_BACKOFF)
+        round_id = await one_round(aggregator, scripted)
+        scripted.show(round_id, RoundState.MISSING)  # before the rest after the broadcast has ended
+        await until(lambda: len(scripted.asked("broadcast")) == 2)
+    first, second = scripted.asked("broadcast")
     assert first.candidate == second.candidate
 
 
 async def test_a_recovered_round_that_left_its_block_is_said_to_be_reorganised(
     stage: Stage,
 ) -> None:
-    desk = ScriptedPen()
+    scripted = ScriptedTarget()
     round_id = "ab" * 16
     claimed = RecoveredRound(
         sealed=SealedRound(
@@ -150,36 +150,36 @@ async def test_a_recovered_round_that_left_its_block_is_said_to_be_reorganised(
         candidates=[SignedCandidate(n=0, tx_ref="0xt", raw="0xraw", terms={"bid": 1})],
         claimed_block=5,
     )  # fmt: skip
-    desk.recovered = Recovered(rounds=[claimed], settings=SETTINGS)
-    desk.show(round_id, RoundState.MISSING)
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        await enqueue(pen, request())
-        await until(lambda: len(desk.asked("broadcast")) == 1)
-        desk.include(round_id, block=9)
-        await until(lambda: len(desk.asked("record")) >= 2)
-    states = [one.state for one in desk.asked("record")]
+    scripted.recovered = Recovered(rounds=[claimed], settings=SETTINGS)
+    scripted.show(round_id, RoundState.MISSING)
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await enqueue(aggregator, request())
+        await until(lambda: len(scripted.asked("broadcast")) == 1)
+        scripted.include(round_id, block=9)
+        await until(lambda: len(scripted.asked("record")) >= 2)
+    states = [one.state for one in scripted.asked("record")]
     assert states[:2] == [RecordState.REORGED, RecordState.INCLUDED]
 
 
 async def test_a_step_completed_by_hand_with_nonsense_fails_and_is_tried_again(
     stage: Stage,
 ) -> None:
-    desk = ScriptedPen()
-    desk.gates["sign"] = asyncio.Event()
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        await enqueue(pen, request())
-        await until(lambda: len(desk.asked("sign")) == 1)
-        described = (await pen.handle.describe()).raw_description
+    scripted = ScriptedTarget()
+    scripted.gates["sign"] = asyncio.Event()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await enqueue(aggregator, request())
+        await until(lambda: len(scripted.asked("sign")) == 1)
+        described = (await aggregator.handle.describe()).raw_description
         (signing,) = described.pending_activities
         await stage.env.client.get_async_activity_handle(
-            workflow_id=pen.handle.id, run_id=None, activity_id=signing.activity_id
+            workflow_id=aggregator.handle.id, run_id=None, activity_id=signing.activity_id
         ).complete({"candidate": 7})
-        await until(lambda: len(desk.asked("report_failure")) == 1)
-        desk.gates["sign"].set()
-        await one_round(pen, desk)
-    report = desk.asked("report_failure")[0]
+        await until(lambda: len(scripted.asked("report_failure")) == 1)
+        scripted.gates["sign"].set()
+        await one_round(aggregator, scripted)
+    report = scripted.asked("report_failure")[0]
     assert report.kind is FailureKind.UNKNOWN
     assert "by hand" in report.message
 
@@ -188,14 +188,14 @@ async def test_an_anchor_completed_by_hand_with_nonsense_is_asked_for_again(stag
     behind = ScriptedWorker()
     behind.may_answer.clear()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1000d"))
+        namespace = await stage.namespace(cadences(fast="1000d"))
         await until(lambda: len(behind.asked) == 1)
         await stage.env.client.get_async_activity_handle(
-            workflow_id=clock.handle.id, run_id=None, activity_id=behind.asked[0].id
+            workflow_id=namespace.handle.id, run_id=None, activity_id=behind.asked[0].id
         ).complete({})
         await until(lambda: len(behind.asked) == 2)
         behind.may_answer.set()
-        view = await clock.shows(lambda view: view.cadences["fast"].in_flight is None)
+        view = await namespace.shows(lambda view: view.cadences["fast"].in_flight is None)
     assert behind.asked[0] == behind.asked[1]
     assert view.cadences["fast"].last_anchor is not None
 
@@ -203,50 +203,50 @@ async def test_an_anchor_completed_by_hand_with_nonsense_is_asked_for_again(stag
 async def test_a_reservation_called_consumed_that_no_look_confirms_is_sent_again(
     stage: Stage,
 ) -> None:
-    desk = ScriptedPen()
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        round_id = await one_round(pen, desk)
-        desk.plan("broadcast", Broadcasted(verdict=Verdict.CONSUMED))
-        desk.show(round_id, RoundState.MISSING)
-        await until(lambda: len(desk.asked("broadcast")) >= 3)
-    assert len({one.candidate.raw for one in desk.asked("broadcast")}) == 1
-    assert desk.names.count("sign") == 1
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        round_id = await one_round(aggregator, scripted)
+        scripted.plan("broadcast", Broadcasted(verdict=Verdict.CONSUMED))
+        scripted.show(round_id, RoundState.MISSING)
+        await until(lambda: len(scripted.asked("broadcast")) >= 3)
+    assert len({one.candidate.raw for one in scripted.asked("broadcast")}) == 1
+    assert scripted.names.count("sign") == 1
 
 
 async def test_bids_that_a_node_refuses_one_after_the_other_come_at_the_ladders_pace(
     stage: Stage,
 ) -> None:
-    desk = ScriptedPen()
-    desk.plan("broadcast", *[Broadcasted(verdict=Verdict.FEE_TOO_LOW)] * 30)
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen(backoff=SLOW_LADDER)
-        await enqueue(pen, request())
-        await until(lambda: len(desk.asked("broadcast")) == 2)
+    scripted = ScriptedTarget()
+    scripted.plan("broadcast", *[Broadcasted(verdict=Verdict.FEE_TOO_LOW)] * 30)
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator(backoff=SLOW_BACKOFF)
+        await enqueue(aggregator, request())
+        await until(lambda: len(scripted.asked("broadcast")) == 2)
         await asyncio.sleep(3)
-        assert len(desk.asked("broadcast")) == 2
-        assert len(desk.asked("bump")) == 2
+        assert len(scripted.asked("broadcast")) == 2
+        assert len(scripted.asked("bump")) == 2
 
 
 async def test_a_round_that_a_look_found_before_its_broadcast_was_answered_stays_found(
     stage: Stage,
 ) -> None:
-    desk = ScriptedPen()
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        round_id = await included_round(pen, desk, 1)
-        desk.gates["broadcast"] = asyncio.Event()
-        desk.show(round_id, RoundState.MISSING)
-        await until(lambda: len(desk.asked("broadcast")) == 2)
-        desk.include(round_id, block=7)
-        await until(lambda: len(desk.asked("record")) == 3)
-        desk.gates["broadcast"].set()
-        await pen.shows(lambda view: not view.rounds)
-    states = [one.state for one in desk.asked("record")]
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        round_id = await included_round(aggregator, scripted, 1)
+        scripted.gates["broadcast"] = asyncio.Event()
+        scripted.show(round_id, RoundState.MISSING)
+        await until(lambda: len(scripted.asked("broadcast")) == 2)
+        scripted.include(round_id, block=7)
+        await until(lambda: len(scripted.asked("record")) == 3)
+        scripted.gates["broadcast"].set()
+        await aggregator.shows(lambda view: not view.rounds)
+    states = [one.state for one in scripted.asked("record")]
     assert states == [RecordState.INCLUDED, RecordState.REORGED, RecordState.INCLUDED]
 
 
-# --- clocks
+# --- namespaces
 
 
 async def test_a_cadence_that_goes_in_the_moment_in_which_it_is_forced_wedges_nothing(
@@ -254,17 +254,17 @@ async def test_a_cadence_that_goes_in_the_moment_in_which_it_is_forced_wedges_no
 ) -> None:
     behind = ScriptedWorker()
     async with stage.working(behind.adapters(), cached=0):
-        clock = await stage.clock(cadences(fast="1000d", strong="1000d"))
-        await clock.registered("fast")
-        await clock.registered("strong")
+        namespace = await stage.namespace(cadences(fast="1000d", strong="1000d"))
+        await namespace.registered("fast")
+        await namespace.registered("strong")
     given = Configuration(
-        namespace=clock.namespace, cadences=cadences(fast="1000d"), config_hash="two"
+        namespace=namespace.namespace, cadences=cadences(fast="1000d"), config_hash="two"
     )
-    await clock.handle.signal("force_anchor", "strong")
-    configuring = asyncio.create_task(clock.update("configure", given))
+    await namespace.handle.signal("force_anchor", "strong")
+    configuring = asyncio.create_task(namespace.update("configure", given))
     await asyncio.sleep(1)
     async with stage.working(behind.adapters()):
         await configuring
-        view = await clock.shows(lambda view: set(view.cadences) == {"fast"})
+        view = await namespace.shows(lambda view: set(view.cadences) == {"fast"})
     assert view.state is NamespaceState.RUNNING
     assert len(behind.asked) == 3

@@ -3,8 +3,8 @@
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
-from tests.workflows.aggregator.scripted_target import SETTINGS, ScriptedPen, failure
-from tests.workflows.stage import Stage, Writing, until
+from tests.workflows.aggregator.scripted_target import SETTINGS, ScriptedTarget, failure
+from tests.workflows.stage import AggregatorRun, Stage, until
 from vaultmesh.domain.aggregator.decisions import Decision
 from vaultmesh.domain.aggregator.ledger_messages import Reservation, RoundState, SignedCandidate
 from vaultmesh.domain.aggregator.messages import RecordState, Recovered, RecoveredRound, SealedRound
@@ -21,9 +21,11 @@ def stage(real_stage: Stage) -> Stage:
     return real_stage
 
 
-async def decide(pen: Writing, **asked: object) -> dict[str, object]:
+async def decide(aggregator: AggregatorRun, **asked: object) -> dict[str, object]:
     """Send the update `resolve`."""
-    answer: dict[str, object] = await pen.handle.execute_update("resolve", {**asked, "by": "ops"})
+    answer: dict[str, object] = await aggregator.handle.execute_update(
+        "resolve", {**asked, "by": "ops"}
+    )
     return answer
 
 
@@ -39,8 +41,10 @@ def open_round(*, lost: bool) -> RecoveredRound:
     )
 
 
-def remembered(desk: ScriptedPen, *rounds: RecoveredRound, problems: tuple[str, ...] = ()) -> None:
-    desk.recovered = Recovered(
+def remembered(
+    scripted: ScriptedTarget, *rounds: RecoveredRound, problems: tuple[str, ...] = ()
+) -> None:
+    scripted.recovered = Recovered(
         rounds=list(rounds),
         last=rounds[0].reservation if rounds else None,
         settings=SETTINGS,
@@ -51,66 +55,66 @@ def remembered(desk: ScriptedPen, *rounds: RecoveredRound, problems: tuple[str, 
 async def test_a_round_that_is_given_up_is_sealed_again_at_another_reservation(
     stage: Stage,
 ) -> None:
-    desk = ScriptedPen()
-    remembered(desk, open_round(lost=False))
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        await pen.shows(lambda view: len(view.rounds) == 1)
-        remembered(desk, open_round(lost=True))
-        await decide(pen, lost=ROUND)
-        await until(lambda: bool(desk.asked("broadcast")))
-        desk.include(desk.asked("broadcast")[-1].round_id)
-        await pen.shows(lambda view: not view.rounds)
-    assert [(one.decision, one.round_id) for one in desk.asked("resolve")] == [
+    scripted = ScriptedTarget()
+    remembered(scripted, open_round(lost=False))
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await aggregator.shows(lambda view: len(view.rounds) == 1)
+        remembered(scripted, open_round(lost=True))
+        await decide(aggregator, lost=ROUND)
+        await until(lambda: bool(scripted.asked("broadcast")))
+        scripted.include(scripted.asked("broadcast")[-1].round_id)
+        await aggregator.shows(lambda view: not view.rounds)
+    assert [(one.decision, one.round_id) for one in scripted.asked("resolve")] == [
         (Decision.LOST, ROUND)
     ]
-    assert desk.asked("seal")[0].reseal == [ROUND]
-    assert desk.asked("seal")[0].rounds[0].lost
-    assert [one.reservation.sequence for one in desk.asked("sign")] == [5]
-    states = {one.round_id: one.state for one in desk.asked("record")}
+    assert scripted.asked("seal")[0].reseal == [ROUND]
+    assert scripted.asked("seal")[0].rounds[0].lost
+    assert [one.reservation.sequence for one in scripted.asked("sign")] == [5]
+    states = {one.round_id: one.state for one in scripted.asked("record")}
     assert states[ROUND] is RecordState.LOST
 
 
 async def test_a_transaction_that_is_adopted_is_watched(stage: Stage) -> None:
-    desk = ScriptedPen()
-    remembered(desk, open_round(lost=False))
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        await pen.shows(lambda view: len(view.rounds) == 1)
+    scripted = ScriptedTarget()
+    remembered(scripted, open_round(lost=False))
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await aggregator.shows(lambda view: len(view.rounds) == 1)
         found = open_round(lost=False)
         adopted = SignedCandidate(n=1, tx_ref="0x02", raw="0x02", terms={"bid": 2})
-        remembered(desk, found.model_copy(update={"candidates": [*found.candidates, adopted]}))
-        await decide(pen, adopt=[ROUND, "0x02"])
-        await pen.shows(lambda view: view.rounds[0].candidates == 2)
-    (asked,) = desk.asked("resolve")
+        remembered(scripted, found.model_copy(update={"candidates": [*found.candidates, adopted]}))
+        await decide(aggregator, adopt=[ROUND, "0x02"])
+        await aggregator.shows(lambda view: view.rounds[0].candidates == 2)
+    (asked,) = scripted.asked("resolve")
     assert (asked.decision, asked.tx_ref, asked.by) == (Decision.ADOPTED, "0x02", "ops")
 
 
 async def test_problems_are_shown_until_their_round_is_given_up(stage: Stage) -> None:
-    desk = ScriptedPen()
-    remembered(desk, problems=("out/rounds/x can't be read",))
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        view = await pen.shows(lambda view: bool(view.problems))
+    scripted = ScriptedTarget()
+    remembered(scripted, problems=("out/rounds/x can't be read",))
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        view = await aggregator.shows(lambda view: bool(view.problems))
         assert view.problems == ["out/rounds/x can't be read"]
-        remembered(desk)
-        await decide(pen, forget=ROUND)
-        await pen.shows(lambda view: view.problems == [])
+        remembered(scripted)
+        await decide(aggregator, forget=ROUND)
+        await aggregator.shows(lambda view: view.problems == [])
 
 
 async def test_what_speaks_against_a_decision_is_told_and_changes_nothing(stage: Stage) -> None:
-    desk = ScriptedPen()
-    remembered(desk, open_round(lost=False))
-    desk.plan("resolve", failure(FailureKind.VALIDATION, "its bytes could still be mined"))
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        await pen.shows(lambda view: len(view.rounds) == 1)
+    scripted = ScriptedTarget()
+    remembered(scripted, open_round(lost=False))
+    scripted.plan("resolve", failure(FailureKind.VALIDATION, "its bytes could still be mined"))
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await aggregator.shows(lambda view: len(view.rounds) == 1)
         with pytest.raises(WorkflowUpdateFailedError) as refusal:
-            await decide(pen, lost=ROUND)
+            await decide(aggregator, lost=ROUND)
         assert "could still be mined" in str(refusal.value.cause)
-        view = await pen.shows(lambda view: bool(view.rounds))
+        view = await aggregator.shows(lambda view: bool(view.rounds))
         assert view.rounds[0].state == RoundState.PENDING
-    assert desk.asked("seal") == []
+    assert scripted.asked("seal") == []
 
 
 @pytest.mark.parametrize(
@@ -120,37 +124,37 @@ async def test_what_speaks_against_a_decision_is_told_and_changes_nothing(stage:
 async def test_what_is_no_decision_is_refused_before_it_enters_history(
     stage: Stage, asked: dict[str, object]
 ) -> None:
-    desk = ScriptedPen()
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
         with pytest.raises(WorkflowUpdateFailedError):
-            await decide(pen, **asked)
-    assert desk.asked("resolve") == []
+            await decide(aggregator, **asked)
+    assert scripted.asked("resolve") == []
 
 
 async def test_every_operator_is_answered_however_often_the_run_is_left(stage: Stage) -> None:
-    desk = ScriptedPen()
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen(continue_after_events=30)
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator(continue_after_events=30)
         for number in range(8):
-            await pen.handle.signal("pause", str(number))
-            await decide(pen, forget=ROUND)
-        await pen.shows(lambda view: view.paused is not None)
-        runs = await stage.runs(pen.handle)
-    assert len(desk.asked("resolve")) == 8
+            await aggregator.handle.signal("pause", str(number))
+            await decide(aggregator, forget=ROUND)
+        await aggregator.shows(lambda view: view.paused is not None)
+        runs = await stage.runs(aggregator.handle)
+    assert len(scripted.asked("resolve")) == 8
     assert len(runs) > 1
 
 
 async def test_a_gap_is_filled_at_once_when_an_operator_says_so(stage: Stage) -> None:
-    desk = ScriptedPen()
-    remembered(desk, open_round(lost=False))
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
-        await pen.shows(lambda view: len(view.rounds) == 1)
-        desk.show(
+    scripted = ScriptedTarget()
+    remembered(scripted, open_round(lost=False))
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await aggregator.shows(lambda view: len(view.rounds) == 1)
+        scripted.show(
             ROUND, RoundState.PENDING, gap=1, message="beyond a gap", undecided="beyond a gap"
         )
-        await pen.shows(lambda view: view.held is not None)
-        assert desk.asked("fill") == []
-        await decide(pen, fill=True)
-        await until(lambda: bool(desk.asked("fill")))
+        await aggregator.shows(lambda view: view.held is not None)
+        assert scripted.asked("fill") == []
+        await decide(aggregator, fill=True)
+        await until(lambda: bool(scripted.asked("fill")))

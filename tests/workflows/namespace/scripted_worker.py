@@ -21,7 +21,7 @@ ANCHORED = AnchorOutcome(
 
 
 class ScriptedWorker:
-    """What stands behind a clock."""
+    """What stands behind a namespace."""
 
     def __init__(self, owed: int = 1) -> None:
         """Owe so many batches whenever asked; anchor at once."""

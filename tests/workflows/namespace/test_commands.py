@@ -1,4 +1,4 @@
-"""What operators do to a namespace's clock, and what its file does."""
+"""What operators do to a namespace's workflow, and what its file does."""
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
@@ -6,7 +6,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from tests.workflows.namespace.scripted_worker import ScriptedWorker
 from tests.workflows.stage import (
     TARGET,
-    Clocked,
+    NamespaceRun,
     Stage,
     cadences,
     settled,
@@ -22,17 +22,19 @@ from vaultmesh.domain.target import Target
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-def change(clock: Clocked, **every: str) -> dict[str, object]:
+def change(namespace: NamespaceRun, **every: str) -> dict[str, object]:
     """Return a governance payload."""
     cadence = {label: {"target": str(TARGET), "every": text} for label, text in every.items()}
-    return {"namespace": clock.namespace, "cadence": cadence}
+    return {"namespace": namespace.namespace, "cadence": cadence}
 
 
 def file_of(
-    clock: Clocked, given: dict[str, CadenceConfig], config_hash: str, **more: float
+    namespace: NamespaceRun, given: dict[str, CadenceConfig], config_hash: str, **more: float
 ) -> Configuration:
     """Return what a file's part would become."""
-    return Configuration(namespace=clock.namespace, cadences=given, config_hash=config_hash, **more)
+    return Configuration(
+        namespace=namespace.namespace, cadences=given, config_hash=config_hash, **more
+    )
 
 
 async def test_changing_fast_changes_every_multiple_of_it_in_the_same_step(stage: Stage) -> None:
@@ -41,15 +43,15 @@ async def test_changing_fast_changes_every_multiple_of_it_in_the_same_step(stage
     behind.owed = lambda ask: int(ask.target == slow)
     given = cadences(fast="1d") | {"strong": CadenceConfig(target=slow, every="34*fast")}
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(given)
-        await clock.registered("strong")
-        view = await clock.update("set_cadence", change(clock, fast="10m"))
+        namespace = await stage.namespace(given)
+        await namespace.registered("strong")
+        view = await namespace.update("set_cadence", change(namespace, fast="10m"))
         first_due = view.cadences["strong"].next_due
         assert first_due.timestamp() % (34 * 600) == 0
         behind.asked.clear()
         for _ in range(12):
             await stage.skip(hours=1)
-        view = await clock.shows(lambda view: settled(view, first_due, "strong"))
+        view = await namespace.shows(lambda view: settled(view, first_due, "strong"))
     slots = [int(one.slot) for one in behind.asked]
     assert len(slots) == slots_between(view, first_due, "strong") >= 2
     assert all(slot % (34 * 600) == 0 for slot in slots)
@@ -58,17 +60,17 @@ async def test_changing_fast_changes_every_multiple_of_it_in_the_same_step(stage
 async def test_slots_that_fall_due_while_paused_are_counted_as_paused(stage: Stage) -> None:
     behind = ScriptedWorker()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1h"))
-        first_due = await clock.registered()
-        await clock.update("pause", "the moon")
+        namespace = await stage.namespace(cadences(fast="1h"))
+        first_due = await namespace.registered()
+        await namespace.update("pause", "the moon")
         await stage.skip(hours=5)
-        view = await clock.shows(lambda view: settled(view, first_due))
+        view = await namespace.shows(lambda view: settled(view, first_due))
         assert view.state is NamespaceState.PAUSED
         assert view.paused["fast"].reason == "the moon"
         paused = view.cadences["fast"].outcomes[SlotOutcome.PAUSED]
-        await clock.update("resume")
+        await namespace.update("resume")
         await stage.skip(hours=2)
-        view = await clock.shows(lambda view: settled(view, first_due))
+        view = await namespace.shows(lambda view: settled(view, first_due))
     assert paused >= 5
     assert view.cadences["fast"].outcomes[SlotOutcome.PAUSED] == paused
     assert view.cadences["fast"].outcomes[SlotOutcome.ANCHORED] >= 2
@@ -79,10 +81,10 @@ async def test_a_pause_takes_back_a_request_that_is_in_no_round(stage: Stage) ->
     behind = ScriptedWorker()
     behind.may_answer.clear()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1d"))
+        namespace = await stage.namespace(cadences(fast="1d"))
         await until(lambda: len(behind.asked) == 1)
-        await clock.handle.signal("pause", {"cadence": "fast", "reason": "wait"})
-        view = await clock.shows(lambda view: view.cadences["fast"].in_flight is None)
+        await namespace.handle.signal("pause", {"cadence": "fast", "reason": "wait"})
+        view = await namespace.shows(lambda view: view.cadences["fast"].in_flight is None)
     assert behind.withdrawn == behind.slots
     assert view.cadences["fast"].last_anchor is None
 
@@ -92,12 +94,12 @@ async def test_a_pause_lets_a_request_finish_that_is_in_a_signed_round(stage: St
     behind.takes_back = False
     behind.may_answer.clear()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1d"))
+        namespace = await stage.namespace(cadences(fast="1d"))
         await until(lambda: len(behind.asked) == 1)
-        await clock.update("pause")
+        await namespace.update("pause")
         await until(lambda: len(behind.withdrawn) == 1)
         behind.may_answer.set()
-        view = await clock.shows(lambda view: view.cadences["fast"].last_anchor is not None)
+        view = await namespace.shows(lambda view: view.cadences["fast"].last_anchor is not None)
     assert view.paused.keys() == {"fast"}
 
 
@@ -107,24 +109,24 @@ async def test_force_while_a_request_is_in_flight_asks_again_with_the_same_reque
     behind = ScriptedWorker()
     behind.may_answer.clear()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1d"))
+        namespace = await stage.namespace(cadences(fast="1d"))
         await until(lambda: len(behind.asked) == 1)
-        await clock.update("force_anchor", "fast")
+        await namespace.update("force_anchor", "fast")
         await until(lambda: behind.asked_again == behind.slots)
         behind.may_answer.set()
-        await clock.registered()
+        await namespace.registered()
     assert len(behind.asked) == 1
 
 
 async def test_force_anchors_a_paused_cadence_and_counts_no_slot(stage: Stage) -> None:
     behind = ScriptedWorker()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1d"))
-        await clock.registered()
-        await clock.update("pause")
-        await clock.handle.signal("force_anchor")
+        namespace = await stage.namespace(cadences(fast="1d"))
+        await namespace.registered()
+        await namespace.update("pause")
+        await namespace.handle.signal("force_anchor")
         await until(lambda: len(behind.asked) == 2)
-        view = await clock.shows(lambda view: view.cadences["fast"].in_flight is None)
+        view = await namespace.shows(lambda view: view.cadences["fast"].in_flight is None)
     assert behind.slots[1].startswith("f")
     assert sum(view.cadences["fast"].outcomes.values()) == 0
 
@@ -132,12 +134,12 @@ async def test_force_anchors_a_paused_cadence_and_counts_no_slot(stage: Stage) -
 async def test_force_with_nothing_owed_asks_for_nothing(stage: Stage) -> None:
     behind = ScriptedWorker(owed=0)
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1h"))
-        first_due = (await clock.status()).cadences["fast"].next_due
+        namespace = await stage.namespace(cadences(fast="1h"))
+        first_due = (await namespace.status()).cadences["fast"].next_due
         assert first_due is not None
-        await clock.update("force_anchor")
+        await namespace.update("force_anchor")
         await stage.skip(hours=2)
-        await clock.shows(lambda view: settled(view, first_due))
+        await namespace.shows(lambda view: settled(view, first_due))
     assert behind.asked == []
 
 
@@ -147,10 +149,12 @@ async def test_configure_with_unchanged_content_changes_nothing_even_after_set_c
     behind = ScriptedWorker()
     given = cadences(fast="1h")
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(given)
-        await clock.registered()
-        await clock.update("set_cadence", change(clock, fast="2h"))
-        answer = await clock.update("configure", file_of(clock, given, "one"), view=ConfigureAnswer)
+        namespace = await stage.namespace(given)
+        await namespace.registered()
+        await namespace.update("set_cadence", change(namespace, fast="2h"))
+        answer = await namespace.update(
+            "configure", file_of(namespace, given, "one"), view=ConfigureAnswer
+        )
     assert (answer.change, answer.undone) == ("unchanged", [])
     assert answer.cadences["fast"].every == "2h"
 
@@ -158,12 +162,12 @@ async def test_configure_with_unchanged_content_changes_nothing_even_after_set_c
 async def test_a_changed_file_undoes_set_cadence_and_says_so(stage: Stage) -> None:
     behind = ScriptedWorker()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1h", strong="1d"))
-        await clock.registered()
-        await clock.update("set_cadence", change(clock, fast="2h"))
-        changed = file_of(clock, cadences(fast="1h", strong="2d"), "two")
-        answer = await clock.update("configure", changed, view=ConfigureAnswer)
-        again = await clock.update("configure", changed, view=ConfigureAnswer)
+        namespace = await stage.namespace(cadences(fast="1h", strong="1d"))
+        await namespace.registered()
+        await namespace.update("set_cadence", change(namespace, fast="2h"))
+        changed = file_of(namespace, cadences(fast="1h", strong="2d"), "two")
+        answer = await namespace.update("configure", changed, view=ConfigureAnswer)
+        again = await namespace.update("configure", changed, view=ConfigureAnswer)
     assert (answer.change, answer.undone) == ("updated", ["fast"])
     assert answer.cadences["fast"].every == "1h"
     assert answer.cadences["strong"].every == "2d"
@@ -176,17 +180,19 @@ async def test_a_cadence_that_the_file_adds_is_anchored_once_and_one_it_drops_is
 ) -> None:
     behind = ScriptedWorker()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1h", strong="1d"))
-        await clock.registered("strong")
-        await clock.update("configure", file_of(clock, cadences(fast="1h", cold="7d"), "two"))
-        view = await clock.shows(
+        namespace = await stage.namespace(cadences(fast="1h", strong="1d"))
+        await namespace.registered("strong")
+        await namespace.update(
+            "configure", file_of(namespace, cadences(fast="1h", cold="7d"), "two")
+        )
+        view = await namespace.shows(
             lambda view: "cold" in view.cadences and view.cadences["cold"].last_anchor is not None
         )
         assert set(view.cadences) == {"fast", "cold"}
         cold_due = view.cadences["cold"].next_due
         assert cold_due is not None
         await stage.skip(hours=2)
-        view = await clock.shows(
+        view = await namespace.shows(
             lambda view: (
                 view.cadences["fast"].outcomes[SlotOutcome.ANCHORED] >= 2
                 and settled(view, cold_due, "cold")
@@ -202,16 +208,16 @@ async def test_stop_drains_and_completes(stage: Stage) -> None:
     behind.takes_back = False
     behind.may_answer.clear()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1s"))
+        namespace = await stage.namespace(cadences(fast="1s"))
         await until(lambda: len(behind.asked) == 1)
-        await clock.update("stop")
+        await namespace.update("stop")
         with pytest.raises(WorkflowUpdateFailedError):
-            await clock.update("force_anchor")
-        await clock.handle.signal("resume")
-        view = await clock.shows(lambda view: view.last_rejected is not None)
+            await namespace.update("force_anchor")
+        await namespace.handle.signal("resume")
+        view = await namespace.shows(lambda view: view.last_rejected is not None)
         assert "unregistered" in view.last_rejected.reason  # type: ignore[union-attr]
         behind.may_answer.set()
-        ended = NamespaceView.model_validate(await clock.handle.result())
+        ended = NamespaceView.model_validate(await namespace.handle.result())
     assert ended.cadences["fast"].last_anchor is not None
     assert len(behind.asked) == 1
 
@@ -220,10 +226,10 @@ async def test_stop_takes_back_a_request_that_is_in_no_round(stage: Stage) -> No
     behind = ScriptedWorker()
     behind.may_answer.clear()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1d"))
+        namespace = await stage.namespace(cadences(fast="1d"))
         await until(lambda: len(behind.asked) == 1)
-        await clock.update("stop")
-        await clock.handle.result()
+        await namespace.update("stop")
+        await namespace.handle.result()
     assert behind.withdrawn == behind.slots
 
 
@@ -233,8 +239,10 @@ def failures_of(view: NamespaceView) -> int:
     return flight.failures if flight is not None else -1
 
 
-async def note(clock: Clocked, behind: ScriptedWorker, failures: int, stage: Stage) -> None:
-    """Tell a clock that its request failed."""
+async def note(
+    namespace: NamespaceRun, behind: ScriptedWorker, failures: int, stage: Stage
+) -> None:
+    """Tell a namespace that its request failed."""
     now = await stage.now()
     one = FailureNote(
         cadence="fast",
@@ -245,7 +253,7 @@ async def note(clock: Clocked, behind: ScriptedWorker, failures: int, stage: Sta
         at=now,
         next_retry=now,
     )
-    await clock.handle.signal("note_failure", one)
+    await namespace.handle.signal("note_failure", one)
 
 
 async def test_reported_failures_are_shown_survive_a_new_run_and_end_with_success(
@@ -257,13 +265,15 @@ async def test_reported_failures_are_shown_survive_a_new_run_and_end_with_succes
     behind = ScriptedWorker()
     behind.may_answer.clear()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1d"), continue_after_events=30)
+        namespace = await stage.namespace(cadences(fast="1d"), continue_after_events=30)
         await until(lambda: len(behind.asked) == 1)
-        first_run = (await clock.status()).run_id
+        first_run = (await namespace.status()).run_id
         for failures in range(1, 12):
-            await note(clock, behind, failures, stage)
-            await clock.shows(lambda view, sent=failures: failures_of(view) == sent)
-        view = await clock.shows(lambda view: view.run_id != first_run and failures_of(view) == 11)
+            await note(namespace, behind, failures, stage)
+            await namespace.shows(lambda view, sent=failures: failures_of(view) == sent)
+        view = await namespace.shows(
+            lambda view: view.run_id != first_run and failures_of(view) == 11
+        )
         flight = view.cadences["fast"].in_flight
         assert flight is not None
         assert flight.last_failure is not None
@@ -272,7 +282,7 @@ async def test_reported_failures_are_shown_survive_a_new_run_and_end_with_succes
         await until(lambda: behind.asked[-1].failures >= 1)
         assert len({request.id for request in behind.asked}) == 1
         behind.may_answer.set()
-        view = await clock.shows(lambda view: view.cadences["fast"].in_flight is None)
+        view = await namespace.shows(lambda view: view.cadences["fast"].in_flight is None)
     assert view.state is NamespaceState.RUNNING
 
 
@@ -280,15 +290,15 @@ async def test_a_failure_of_another_request_is_not_counted(stage: Stage) -> None
     behind = ScriptedWorker()
     behind.may_answer.clear()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1d"))
+        namespace = await stage.namespace(cadences(fast="1d"))
         await until(lambda: len(behind.asked) == 1)
         one = FailureNote(
             cadence="fast", slot="12", failures=3, kind=FailureKind.AUTH, message="old",
             at=await stage.now(), next_retry=await stage.now(),
         )  # fmt: skip
-        await clock.handle.signal("note_failure", one)
-        await clock.handle.signal("resume")
-        view = await clock.status()
+        await namespace.handle.signal("note_failure", one)
+        await namespace.handle.signal("resume")
+        view = await namespace.status()
     assert view.cadences["fast"].in_flight is not None
     assert view.cadences["fast"].in_flight.failures == 0
     assert view.last_rejected is None

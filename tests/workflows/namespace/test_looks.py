@@ -17,8 +17,8 @@ from activities.anchoring.requests import Requests
 from activities.anchoring.signals import Collector
 from activities.anchoring.stores import Files
 from activities.anchoring.telling import Telling
-from tests.workflows.aggregator.scripted_target import ScriptedPen
-from tests.workflows.stage import FAST_LADDER, Clocked, Stage, until
+from tests.workflows.aggregator.scripted_target import ScriptedTarget
+from tests.workflows.stage import FAST_BACKOFF, NamespaceRun, Stage, until
 from vaultmesh.domain.aggregator.messages import Record, Recorded
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.messages import AnchorOutcome, Answer, Nothing, OutcomeStatus
@@ -73,9 +73,9 @@ class Namespace:
         self.metrics = Metrics()
         self.answers = Answers(stage.env.client, self.metrics)
         self.target = Target.parse(f"eip155:{1_000_000 + id(self) % 1_000_000_000}")
-        self.desk = ScriptedPen()
-        self.desk.records = lambda _: Recorded(receipts=1)
-        self.clock: Clocked
+        self.scripted = ScriptedTarget()
+        self.scripted.records = lambda _: Recorded(receipts=1)
+        self.namespace: NamespaceRun
 
     def seal(self, batch_id: str = "1761300001") -> None:
         """Owe a batch."""
@@ -92,39 +92,39 @@ class Namespace:
         place.write_text(text)
 
     @asynccontextmanager
-    async def working(self, every: str = "1s") -> AsyncIterator[Clocked]:
+    async def working(self, every: str = "1s") -> AsyncIterator[NamespaceRun]:
         """Register it; its anchor at registration is over when this begins, unless something is owed."""
         client = self.stage.env.client
         requests = Requests(self.files, Collector(client), self.answers, client)
         adapters = [requests.anchor, requests.ask_again, requests.withdraw]
-        pen = [one for one in self.desk.adapters() if one != self.desk.answer]
-        pen.append(self.answer)
-        async with self.stage.working(adapters, pen):
+        aggregator = [one for one in self.scripted.adapters() if one != self.scripted.answer]
+        aggregator.append(self.answer)
+        async with self.stage.working(adapters, aggregator):
             given = {"fast": CadenceConfig(target=self.target, every=every)}
-            self.clock = await self.stage.clock(given, backoff=FAST_LADDER)
+            self.namespace = await self.stage.namespace(given, backoff=FAST_BACKOFF)
             try:
-                yield self.clock
+                yield self.namespace
             finally:
                 self.store.may_look.set()
 
     @activity.defn(name="answer")
     async def answer(self, order: Answer) -> Nothing:
         """Answer from the receipts, as the product does, and note it."""
-        await self.desk.answer(order)
+        await self.scripted.answer(order)
         return await Telling(self.files, self.answers).answer(order)
 
     async def cadence(self) -> CadenceView:
-        return (await self.clock.status()).cadences["fast"]
+        return (await self.namespace.status()).cadences["fast"]
 
     async def include_every_round(self) -> None:
         """Put whatever is sent into a block and answer, until cancelled."""
         done: set[str] = set()
         while True:
-            for sent in self.desk.asked("broadcast"):
+            for sent in self.scripted.asked("broadcast"):
                 if sent.round_id not in done:
                     done.add(sent.round_id)
-                    self.desk.include(sent.round_id)
-            for record in self.desk.asked("record"):
+                    self.scripted.include(sent.round_id)
+            for record in self.scripted.asked("record"):
                 await self._answer(record)
             await asyncio.sleep(0.05)
 
@@ -163,17 +163,19 @@ class Namespace:
 
 async def settle(place: Namespace, outcome: SlotOutcome, at_least: int) -> CadenceView:
     """Wait until so many slots ended like this; then every slot of the past has exactly one outcome."""
-    registered = await place.clock.shows(lambda view: view.cadences["fast"].next_due is not None)
+    registered = await place.namespace.shows(
+        lambda view: view.cadences["fast"].next_due is not None
+    )
     first = registered.cadences["fast"]
     assert first.next_due is not None
     known = sum(first.outcomes.values()) + int(
         first.in_flight is not None and first.in_flight.slot.isdigit()
     )
-    view = await place.clock.shows(
+    view = await place.namespace.shows(
         lambda view: view.cadences["fast"].outcomes[outcome] >= at_least, f"{outcome} {at_least}"
     )
-    await place.clock.update("pause")
-    view = await place.clock.shows(lambda view: view.cadences["fast"].in_flight is None)
+    await place.namespace.update("pause")
+    view = await place.namespace.shows(lambda view: view.cadences["fast"].in_flight is None)
     cadence = view.cadences["fast"]
     assert cadence.next_due is not None
     passed = round((cadence.next_due - first.next_due).total_seconds())
@@ -202,14 +204,14 @@ async def test_a_slot_that_owes_nothing_sends_no_signal_and_counts_no_attempt(
     async with place.working():
         cadence = await settle(place, SlotOutcome.NOTHING_NEW, 3)
         memo = NamespaceMemo(
-            namespace=place.clock.namespace,
+            namespace=place.namespace.namespace,
             cadences={"fast": CadenceMemo(target=str(place.target))},
         )
         place.metrics.listed({memo.namespace: memo})
         assert place.metrics.slots(memo.namespace, "fast")[SlotOutcome.NOTHING_NEW] >= 2
     assert cadence.outcomes[SlotOutcome.ANCHORED] == 0
     assert place.attempted() == 0
-    assert len(place.desk.calls) == 0
+    assert len(place.scripted.calls) == 0
 
 
 async def test_refused_files_fail_the_slot_as_validation_without_the_aggregator(
@@ -217,18 +219,20 @@ async def test_refused_files_fail_the_slot_as_validation_without_the_aggregator(
 ) -> None:
     place = Namespace(stage, tmp_path)
     place.spoil()
-    async with place.working() as clock:
-        view = await clock.shows(lambda view: _failures(view.cadences["fast"]) >= 2)
+    async with place.working() as namespace:
+        view = await namespace.shows(lambda view: _failures(view.cadences["fast"]) >= 2)
         failure = view.cadences["fast"].in_flight
         assert failure is not None
         assert failure.last_failure is not None
         assert failure.last_failure.kind == "validation"
         assert "1761300002" in failure.last_failure.message
-        await clock.shows(lambda view: view.cadences["fast"].outcomes[SlotOutcome.COALESCED] >= 1)
+        await namespace.shows(
+            lambda view: view.cadences["fast"].outcomes[SlotOutcome.COALESCED] >= 1
+        )
         (tmp_path / "out/batches/1761300002.json").unlink()
         await settle(place, SlotOutcome.NOTHING_NEW, 1)
     assert place.attempted() == 1
-    assert place.desk.asked("seal") == []
+    assert place.scripted.asked("seal") == []
 
 
 async def test_a_storage_that_fails_keeps_the_slot_open_and_later_ones_coalesce(
@@ -237,14 +241,16 @@ async def test_a_storage_that_fails_keeps_the_slot_open_and_later_ones_coalesce(
     place = Namespace(stage, tmp_path)
     place.seal()
     place.store.broken = True
-    async with place.working() as clock:
-        view = await clock.shows(lambda view: _failures(view.cadences["fast"]) >= 2)
+    async with place.working() as namespace:
+        view = await namespace.shows(lambda view: _failures(view.cadences["fast"]) >= 2)
         flight = view.cadences["fast"].in_flight
         assert flight is not None
         assert flight.last_failure is not None
         assert flight.last_failure.kind == "network"
-        await clock.shows(lambda view: view.cadences["fast"].outcomes[SlotOutcome.COALESCED] >= 1)
-        assert place.desk.asked("seal") == []
+        await namespace.shows(
+            lambda view: view.cadences["fast"].outcomes[SlotOutcome.COALESCED] >= 1
+        )
+        assert place.scripted.asked("seal") == []
         place.store.broken = False
         including = asyncio.create_task(place.include_every_round())
         await settle(place, SlotOutcome.ANCHORED, 1)
@@ -256,23 +262,25 @@ async def test_a_pause_during_a_look_ends_the_slot_as_paused_and_no_signal_follo
     stage: Stage, tmp_path: Path
 ) -> None:
     place = Namespace(stage, tmp_path)
-    async with place.working() as clock:
-        await clock.shows(lambda view: view.cadences["fast"].outcomes[SlotOutcome.NOTHING_NEW] >= 1)
+    async with place.working() as namespace:
+        await namespace.shows(
+            lambda view: view.cadences["fast"].outcomes[SlotOutcome.NOTHING_NEW] >= 1
+        )
         looks = place.store.looks
         place.store.may_look.clear()
         await until(lambda: place.store.looks > looks)
         place.seal()
         await asyncio.sleep(SLOW_LOOK_SECONDS)
-        await clock.update("pause", "the moon")
-        view = await clock.shows(lambda view: view.cadences["fast"].in_flight is None)
+        await namespace.update("pause", "the moon")
+        view = await namespace.shows(lambda view: view.cadences["fast"].in_flight is None)
         assert view.cadences["fast"].outcomes[SlotOutcome.PAUSED] >= 1
         before = await place.signals_to_the_aggregator()
         place.store.may_look.set()
         await asyncio.sleep(1)
         assert await place.signals_to_the_aggregator() == before == 0
-        assert place.desk.asked("seal") == []
+        assert place.scripted.asked("seal") == []
         including = asyncio.create_task(place.include_every_round())
-        await clock.update("resume")
+        await namespace.update("resume")
         await settle(place, SlotOutcome.ANCHORED, 1)
         including.cancel()
 
@@ -281,22 +289,22 @@ async def test_a_force_during_a_look_waits_for_it_and_anchors_what_it_did_not_se
     stage: Stage, tmp_path: Path
 ) -> None:
     place = Namespace(stage, tmp_path)
-    async with place.working("1000d") as clock:
-        await clock.shows(lambda view: view.cadences["fast"].in_flight is None)
+    async with place.working("1000d") as namespace:
+        await namespace.shows(lambda view: view.cadences["fast"].in_flight is None)
         place.store.may_look.clear()
         looks = place.store.looks
-        await clock.update("force_anchor")
+        await namespace.update("force_anchor")
         await until(lambda: place.store.looks > looks)
         forced = (await place.cadence()).in_flight
         assert forced is not None
-        await clock.update("force_anchor")
+        await namespace.update("force_anchor")
         place.store.may_look.set()
-        view = await clock.shows(lambda view: view.cadences["fast"].in_flight is None)
+        view = await namespace.shows(lambda view: view.cadences["fast"].in_flight is None)
         assert view.cadences["fast"].last_anchor is None
         place.seal()
         including = asyncio.create_task(place.include_every_round())
-        await clock.update("force_anchor")
-        view = await clock.shows(lambda view: view.cadences["fast"].last_anchor is not None)
+        await namespace.update("force_anchor")
+        view = await namespace.shows(lambda view: view.cadences["fast"].last_anchor is not None)
         including.cancel()
     assert sum(view.cadences["fast"].outcomes.values()) == 0
     assert place.attempted() == 1
@@ -305,23 +313,23 @@ async def test_a_force_during_a_look_waits_for_it_and_anchors_what_it_did_not_se
 async def test_a_withdrawal_that_overtakes_its_request_holds(stage: Stage, tmp_path: Path) -> None:
     place = Namespace(stage, tmp_path)
     place.seal()
-    async with place.working("1000d") as clock:
-        await until(lambda: bool(place.desk.asked("seal")))
+    async with place.working("1000d") as namespace:
+        await until(lambda: bool(place.scripted.asked("seal")))
         including = asyncio.create_task(place.include_every_round())
-        await clock.shows(lambda view: view.cadences["fast"].last_anchor is not None)
-        seals = len(place.desk.asked("seal"))
-        request = place.desk.asked("seal")[0].requests[0].model_copy(update={"slot": "77"})
+        await namespace.shows(lambda view: view.cadences["fast"].last_anchor is not None)
+        seals = len(place.scripted.asked("seal"))
+        request = place.scripted.asked("seal")[0].requests[0].model_copy(update={"slot": "77"})
         aggregator = stage.env.client.get_workflow_handle(aggregator_workflow_id(str(place.target)))
         await aggregator.signal("withdraw", [request])
         await aggregator.signal("enqueue", [request])
         await until(lambda: withdrawn(place) == ["77", "77"])
         including.cancel()
-    assert len(place.desk.asked("seal")) == seals
+    assert len(place.scripted.asked("seal")) == seals
 
 
 def withdrawn(place: Namespace) -> list[str]:
     """Return the slots that were answered as withdrawn."""
-    return [one.requests[0].slot for one in place.desk.asked("answer") if one.withdrawn]
+    return [one.requests[0].slot for one in place.scripted.asked("answer") if one.withdrawn]
 
 
 def _failures(cadence: CadenceView) -> int:

@@ -10,7 +10,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.common import RawValue
 
-from tests.workflows.aggregator.scripted_target import ScriptedPen
+from tests.workflows.aggregator.scripted_target import ScriptedTarget
 from tests.workflows.namespace.scripted_worker import ScriptedWorker
 from tests.workflows.stage import Stage, cadences, counted, failed_tasks
 
@@ -50,14 +50,14 @@ PAYLOADS = {
 async def test_no_malformed_signal_fails_a_clock_and_each_is_shown(stage: Stage, verb: str) -> None:
     behind = ScriptedWorker(owed=0)
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1d"))
+        namespace = await stage.namespace(cadences(fast="1d"))
         for arguments in PAYLOADS.values():
-            await clock.handle.signal(verb, args=arguments)
-        await clock.handle.signal("marker", "the last one")
-        view = await clock.shows(
+            await namespace.handle.signal(verb, args=arguments)
+        await namespace.handle.signal("marker", "the last one")
+        view = await namespace.shows(
             lambda view: bool(view.last_rejected and view.last_rejected.name == "marker")
         )
-        [events] = await stage.runs(clock.handle)
+        [events] = await stage.runs(namespace.handle)
     assert "knows no message" in view.last_rejected.reason  # type: ignore[union-attr]
     assert not view.paused
     assert failed_tasks(events) == 0
@@ -69,11 +69,11 @@ async def test_a_malformed_update_is_refused_before_it_enters_history(
 ) -> None:
     behind = ScriptedWorker(owed=0)
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1d"))
+        namespace = await stage.namespace(cadences(fast="1d"))
         for verb in ("resume", "set_cadence", "configure"):
             with pytest.raises(WorkflowUpdateFailedError):
-                await clock.handle.execute_update(verb, args=PAYLOADS[what])
-        [events] = await stage.runs(clock.handle)
+                await namespace.handle.execute_update(verb, args=PAYLOADS[what])
+        [events] = await stage.runs(namespace.handle)
     assert failed_tasks(events) == 0
     assert counted(events, "WORKFLOW_EXECUTION_UPDATE_ACCEPTED") == 0
 
@@ -81,56 +81,58 @@ async def test_a_malformed_update_is_refused_before_it_enters_history(
 async def test_unknown_updates_and_configurations_of_others_are_refused(stage: Stage) -> None:
     behind = ScriptedWorker(owed=0)
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1d"))
+        namespace = await stage.namespace(cadences(fast="1d"))
         foreign = {"namespace": "dao:other", "cadences": {}}
         circle = {"fast": {"target": "eip155:1", "every": "2*fast"}}
         for verb, argument in (
             ("reboot", None),
             ("note_failure", None),
             ("configure", foreign),
-            ("configure", {"namespace": clock.namespace, "cadences": circle}),
+            ("configure", {"namespace": namespace.namespace, "cadences": circle}),
         ):
             with pytest.raises(WorkflowUpdateFailedError):
-                await clock.handle.execute_update(verb, argument)
+                await namespace.handle.execute_update(verb, argument)
 
 
-async def test_a_malformed_signal_does_not_fail_a_pen_and_is_shown(stage: Stage) -> None:
-    desk = ScriptedPen()
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen()
+async def test_a_malformed_signal_does_not_fail_an_aggregator_and_is_shown(stage: Stage) -> None:
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
         for verb in ("enqueue", "withdraw", "pause", "resume"):
             for arguments in PAYLOADS.values():
-                await pen.handle.signal(verb, args=arguments)
-        await pen.handle.signal("marker")
-        view = await pen.shows(
+                await aggregator.handle.signal(verb, args=arguments)
+        await aggregator.handle.signal("marker")
+        view = await aggregator.shows(
             lambda view: bool(view.last_rejected and view.last_rejected.name == "marker")
         )
-        [events] = await stage.runs(pen.handle)
+        [events] = await stage.runs(aggregator.handle)
     assert "knows no signal" in view.last_rejected.reason  # type: ignore[union-attr]
     assert view.waiting == 0
     assert failed_tasks(events) == 0
 
 
-async def test_any_json_leaves_clock_and_pen_alive(stage: Stage) -> None:
-    behind, desk = ScriptedWorker(owed=0), ScriptedPen()
+async def test_any_json_leaves_clock_and_aggregator_alive(stage: Stage) -> None:
+    behind, scripted = ScriptedWorker(owed=0), ScriptedTarget()
     examples = made_of_json(60)
-    async with stage.working(behind.adapters(), desk.adapters()):
-        clock = await stage.clock(cadences(fast="1d"))
-        pen = await stage.pen()
+    async with stage.working(behind.adapters(), scripted.adapters()):
+        namespace = await stage.namespace(cadences(fast="1d"))
+        aggregator = await stage.aggregator()
         for number, example in enumerate(examples):
             argument = raw(json.dumps(example).encode())
             verbs = ("pause", "resume", "force_anchor", "set_cadence", "note_failure")
-            await clock.handle.signal(verbs[number % 5], args=[argument])
-            await pen.handle.signal(("enqueue", "withdraw", "pause")[number % 3], args=[argument])
-        for handle in (clock.handle, pen.handle):
+            await namespace.handle.signal(verbs[number % 5], args=[argument])
+            await aggregator.handle.signal(
+                ("enqueue", "withdraw", "pause")[number % 3], args=[argument]
+            )
+        for handle in (namespace.handle, aggregator.handle):
             await handle.signal("marker")
-        await clock.shows(
+        await namespace.shows(
             lambda view: bool(view.last_rejected and view.last_rejected.name == "marker")
         )
-        await pen.shows(
+        await aggregator.shows(
             lambda view: bool(view.last_rejected and view.last_rejected.name == "marker")
         )
-        runs = [(await stage.runs(one.handle))[0] for one in (clock, pen)]
+        runs = [(await stage.runs(one.handle))[0] for one in (namespace, aggregator)]
     assert [failed_tasks(events) for events in runs] == [0, 0]
 
 

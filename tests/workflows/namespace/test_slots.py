@@ -1,4 +1,4 @@
-"""Slots of a namespace's clock on skipped time: each gets one outcome, whatever happens."""
+"""Slots of a namespace's workflow on skipped time: each gets one outcome, whatever happens."""
 
 import itertools
 from collections.abc import Iterable
@@ -32,9 +32,9 @@ def slots_until(view: NamespaceView, slots: Iterable[str], label: str = "fast") 
 async def test_registration_anchors_each_cadence_once(stage: Stage) -> None:
     behind = ScriptedWorker()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1h", strong="1d"))
-        await clock.registered("fast")
-        await clock.registered("strong")
+        namespace = await stage.namespace(cadences(fast="1h", strong="1d"))
+        await namespace.registered("fast")
+        await namespace.registered("strong")
     assert sorted(request.cadence for request in behind.asked) == ["fast", "strong"]
     assert all(slot.startswith("r") for slot in behind.slots)
 
@@ -44,14 +44,14 @@ async def test_a_week_of_downtime_gives_one_anchor_and_every_missed_slot_is_coal
 ) -> None:
     behind = ScriptedWorker()
     async with stage.working(behind.adapters(), cached=0):
-        clock = await stage.clock(cadences(fast="1h"))
-        first_due = await clock.registered()
+        namespace = await stage.namespace(cadences(fast="1h"))
+        first_due = await namespace.registered()
     await stage.skip_without_workers(days=7)
     due = (await stage.now() - first_due).total_seconds() // 3600 + 1
     behind.asked.clear()
     async with stage.working(behind.adapters()):
         await until(lambda: bool(behind.asked))
-        view = await clock.shows(lambda view: settled(view, first_due))
+        view = await namespace.shows(lambda view: settled(view, first_due))
     outcomes = view.cadences["fast"].outcomes
     assert due in (167, 168, 169)
     assert len(behind.asked) == 1
@@ -62,10 +62,10 @@ async def test_a_week_of_downtime_gives_one_anchor_and_every_missed_slot_is_coal
 async def test_slots_are_multiples_of_the_period_and_do_not_drift(stage: Stage) -> None:
     behind = ScriptedWorker()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="89s"))
-        first_due = await clock.registered()
+        namespace = await stage.namespace(cadences(fast="89s"))
+        first_due = await namespace.registered()
         await stage.skip(minutes=20)
-        view = await clock.shows(lambda view: settled(view, first_due))
+        view = await namespace.shows(lambda view: settled(view, first_due))
     slots = [int(slot) for slot in slots_until(view, behind.slots)]
     assert slots == list(range(slots[0], slots[-1] + 1, 89))
     assert slots[0] % 89 == 0
@@ -75,11 +75,11 @@ async def test_slots_are_multiples_of_the_period_and_do_not_drift(stage: Stage) 
 async def test_a_slot_with_nothing_owed_ends_as_nothing_new(stage: Stage) -> None:
     behind = ScriptedWorker(owed=0)
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1h"))
-        first_due = (await clock.status()).cadences["fast"].next_due
+        namespace = await stage.namespace(cadences(fast="1h"))
+        first_due = (await namespace.status()).cadences["fast"].next_due
         assert first_due is not None
         await stage.skip(hours=3)
-        view = await clock.shows(lambda view: settled(view, first_due))
+        view = await namespace.shows(lambda view: settled(view, first_due))
     assert behind.asked == []
     assert view.cadences["fast"].outcomes[SlotOutcome.NOTHING_NEW] >= 3
 
@@ -87,11 +87,11 @@ async def test_a_slot_with_nothing_owed_ends_as_nothing_new(stage: Stage) -> Non
 async def test_the_next_anchor_carries_how_the_slots_ended_so_far(stage: Stage) -> None:
     behind = ScriptedWorker(owed=0)
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1h"))
-        first_due = (await clock.status()).cadences["fast"].next_due
+        namespace = await stage.namespace(cadences(fast="1h"))
+        first_due = (await namespace.status()).cadences["fast"].next_due
         assert first_due is not None
         await stage.skip(hours=4)
-        await clock.shows(lambda view: settled(view, first_due))
+        await namespace.shows(lambda view: settled(view, first_due))
     told = [ask.outcomes.get(SlotOutcome.NOTHING_NEW, 0) for ask in behind.looked]
     assert told == [0, *range(len(told) - 1)]
     assert not any(ask.asked_before for ask in behind.looked)
@@ -100,9 +100,9 @@ async def test_the_next_anchor_carries_how_the_slots_ended_so_far(stage: Stage) 
 async def test_the_workflow_claims_no_backlog_that_only_files_can_tell(stage: Stage) -> None:
     behind = ScriptedWorker(owed=3)
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1h"))
-        await clock.registered()
-        view = await clock.status()
+        namespace = await stage.namespace(cadences(fast="1h"))
+        await namespace.registered()
+        view = await namespace.status()
     assert (view.cadences["fast"].unanchored, view.cadences["fast"].problems) == (None, None)
 
 
@@ -110,13 +110,13 @@ async def test_slots_that_pass_while_a_request_is_unanswered_are_coalesced(stage
     behind = ScriptedWorker()
     behind.may_answer.clear()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1s", strong="1d"))
-        view = await clock.shows(
+        namespace = await stage.namespace(cadences(fast="1s", strong="1d"))
+        view = await namespace.shows(
             lambda view: view.cadences["fast"].outcomes[SlotOutcome.COALESCED] >= 2
         )
         assert [request.cadence for request in behind.asked].count("fast") == 1
         behind.may_answer.set()
-        view = await clock.shows(
+        view = await namespace.shows(
             lambda view: view.cadences["fast"].outcomes[SlotOutcome.ANCHORED] >= 1
         )
     assert view.cadences["fast"].outcomes[SlotOutcome.COALESCED] >= 2
@@ -128,10 +128,10 @@ async def test_an_anchor_that_somebody_ended_by_hand_is_asked_for_again_with_the
     behind = ScriptedWorker()
     behind.fail_first = 2
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1h"))
+        namespace = await stage.namespace(cadences(fast="1h"))
         await until(lambda: len(behind.asked) == 1)
         await stage.skip(minutes=1)
-        await clock.registered()
+        await namespace.registered()
     assert len(behind.asked) == 3
     assert len({request.id for request in behind.asked}) == 1
 
@@ -145,12 +145,14 @@ async def test_half_a_day_of_slots_passes_through_many_runs_with_none_lost_or_do
     turns = itertools.count()
     behind.owed = lambda _: int(next(turns) % 4 == 0)
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="89s", strong="34*fast"), continue_after_events=150)
-        first_due = await clock.registered()
+        namespace = await stage.namespace(
+            cadences(fast="89s", strong="34*fast"), continue_after_events=150
+        )
+        first_due = await namespace.registered()
         for _ in range(hours):
             await stage.skip(hours=1)
-        view = await clock.shows(lambda view: settled(view, first_due))
-        runs = await stage.runs(clock.handle)
+        view = await namespace.shows(lambda view: settled(view, first_due))
+        runs = await stage.runs(namespace.handle)
     fast = [request.slot for request in behind.asked if request.cadence == "fast"]
     assert not any(scheduled_twice(events) for events in runs)
     assert len(fast) - len(set(fast)) < len(runs)  # a new run takes up what is in flight
@@ -169,11 +171,11 @@ async def test_a_slot_every_second_passes_through_many_runs_with_none_lost_or_do
 ) -> None:
     behind = ScriptedWorker()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1s"), continue_after_events=40)
-        first_due = await clock.registered()
+        namespace = await stage.namespace(cadences(fast="1s"), continue_after_events=40)
+        first_due = await namespace.registered()
         await until(lambda: len(behind.asked) >= 8, seconds=60)
-        view = await clock.shows(lambda view: settled(view, first_due))
-        runs = await stage.runs(clock.handle)
+        view = await namespace.shows(lambda view: settled(view, first_due))
+        runs = await stage.runs(namespace.handle)
     outcomes = view.cadences["fast"].outcomes
     assert outcomes[SlotOutcome.ANCHORED] == len(set(slots_until(view, behind.slots)))
     assert sum(slot.startswith("r") for slot in set(behind.slots)) == 1
@@ -185,16 +187,16 @@ async def test_a_slot_every_second_passes_through_many_runs_with_none_lost_or_do
 async def test_an_anchor_costs_at_most_12_events_and_an_idle_slot_11(stage: Stage) -> None:
     behind = ScriptedWorker()
     async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1h"))
-        first_due = await clock.registered()
-        [before] = await stage.runs(clock.handle)
+        namespace = await stage.namespace(cadences(fast="1h"))
+        first_due = await namespace.registered()
+        [before] = await stage.runs(namespace.handle)
         await stage.skip(hours=10)
-        await clock.shows(lambda view: settled(view, first_due))
-        [anchored] = await stage.runs(clock.handle)
+        await namespace.shows(lambda view: settled(view, first_due))
+        [anchored] = await stage.runs(namespace.handle)
         behind.owed = lambda _: 0
         await stage.skip(hours=32)
-        await clock.shows(lambda view: settled(view, first_due))
-        [idle] = await stage.runs(clock.handle)
+        await namespace.shows(lambda view: settled(view, first_due))
+        [idle] = await stage.runs(namespace.handle)
     asked = len(behind.asked) - 1
     quiet = counted(idle, "TIMER_FIRED") - counted(anchored, "TIMER_FIRED")
     assert len(anchored) - len(before) <= 12 * asked + events_of_lost_tasks(anchored)

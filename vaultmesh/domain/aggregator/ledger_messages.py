@@ -1,4 +1,4 @@
-"""The place where it is defined what a target's module and a pen tell each other: reservations, candidates, looks.
+"""Defines what a ledger's driver and an aggregator tell each other: reservations, candidates, views.
 
 What a target decides about a reservation or a fee is opaque to everybody else (`Terms`).
 """
@@ -14,8 +14,8 @@ Terms = dict[str, JsonValue]
 """What one target's module decided, as a JSON object; read by that module only."""
 
 
-class PenSettings(Wire):
-    """Settings of a target that the pen's workflow needs; read from the configuration at the start of each round."""
+class AggregatorSettings(Wire):
+    """Settings of a target that the aggregator's workflow needs; read from the configuration at the start of each round."""
 
     window_seconds: float = 0.25
     window_max_seconds: float = 10.0

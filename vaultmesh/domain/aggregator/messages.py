@@ -1,4 +1,4 @@
-"""The place where the inputs and results of the pen's steps are defined: seal, reserve, sign, broadcast, observe, record.
+"""Defines the inputs and results of an aggregator's activities: seal, reserve, sign, broadcast, observe, record.
 
 Every step names the rounds and candidates its caller knows. A step that finds others in the storage does nothing
 and answers `stale`; the caller then runs `recover` (a reset run cannot tell otherwise that it was reset).
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from vaultmesh.domain.aggregator.decisions import Decision
 from vaultmesh.domain.aggregator.ledger_messages import (
-    PenSettings,
+    AggregatorSettings,
     Reservation,
     RoundView,
     SignedCandidate,
@@ -80,8 +80,8 @@ class Sealed(Wire):
     requests: list[int] = Field(default_factory=list)
     """Positions of the requests that the new round answers, wholly or in part."""
     partial: list[int] = Field(default_factory=list)
-    """Those of them, or of the riders, that owe more than fits: they stay in the queue."""
-    riders: list[RoundRequests] = Field(default_factory=list)
+    """Those of them, or of the late joiners, that owe more than fits: they stay in the queue."""
+    late_joiners: list[RoundRequests] = Field(default_factory=list)
     """Requests whose batches are in an open round that is not recorded yet, or in a closed one whose receipt is gone."""
     rebuild: RoundRequests | None = None
     """A closed round with receipts that are gone, and the requests that miss some though another round answers them."""
@@ -90,7 +90,7 @@ class Sealed(Wire):
     refused: list[Refusal] = Field(default_factory=list)
     resealed: list[str] = Field(default_factory=list)
     """Lost rounds all of whose leaves are in the new round or in another open one."""
-    settings: PenSettings = PenSettings()
+    settings: AggregatorSettings = AggregatorSettings()
     problems: list[str] = Field(default_factory=list)
     """Signed rounds that can't be read, a line each."""
 
@@ -209,7 +209,7 @@ class Record(Wire):
     """How many candidates the round had when this was decided."""
     waiting: list[AnchorRequest] = Field(default_factory=list)
     """Requests to be answered once the receipts are written."""
-    riders: list[AnchorRequest] = Field(default_factory=list)
+    late_joiners: list[AnchorRequest] = Field(default_factory=list)
     """Requests that the manifest does not name, whose receipts are written all the same."""
     tries: int = 0
     """Earlier orders for the same receipts that failed."""
@@ -258,13 +258,13 @@ class Recover(Wire):
 
 
 class RecoveredRound(Wire):
-    """An open round that the storage knows: what the pen needs to go on with it."""
+    """An open round that the storage knows: what the aggregator needs to go on with it."""
 
     sealed: SealedRound
     reservation: Reservation
     candidates: list[SignedCandidate]
     """Those of the newest reservation, oldest first."""
-    riders: list[AnchorRequest] = Field(default_factory=list)
+    late_joiners: list[AnchorRequest] = Field(default_factory=list)
     """Requests that have receipts from this round without being named in its manifest."""
     claimed_block: int | None = None
     """Highest block that a verified receipt of this round names; None if there is none, or the ledger has no blocks."""
@@ -279,5 +279,5 @@ class Recovered(Wire):
     """In order of reservation."""
     last: Reservation | None = None
     revision: int = 0
-    settings: PenSettings = PenSettings()
+    settings: AggregatorSettings = AggregatorSettings()
     problems: list[str] = Field(default_factory=list)

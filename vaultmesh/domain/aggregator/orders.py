@@ -1,4 +1,4 @@
-"""The place where the signals of a target's pen are read from JSON."""
+"""Reads the signals of a target's aggregator from JSON."""
 
 from dataclasses import dataclass
 
@@ -26,14 +26,14 @@ class Withdraw:
 
 
 @dataclass(frozen=True, slots=True)
-class PausePen:
+class Pause:
     """Seal no new round; open rounds go on, requests wait."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class ResumePen:
+class Resume:
     """Seal rounds again."""
 
 
@@ -49,10 +49,10 @@ class Reopened:
     rounds: list[str]
 
 
-PenOrder = Enqueue | Withdraw | PausePen | ResumePen | BumpFee | Reopened
+AggregatorCommand = Enqueue | Withdraw | Pause | Resume | BumpFee | Reopened
 
 
-def read(name: str, values: list[JsonValue]) -> PenOrder:
+def read(name: str, values: list[JsonValue]) -> AggregatorCommand:
     """Return what a signal orders.
 
     Raises:
@@ -63,12 +63,12 @@ def read(name: str, values: list[JsonValue]) -> PenOrder:
             requests = _requests(name, values)
             return Enqueue(requests) if name == ENQUEUE else Withdraw(requests)
         case "pause":
-            return PausePen(_reason(values))
+            return Pause(_reason(values))
         case "resume":
             if values and values != [None]:
                 message = "resume of an aggregator takes no argument"
                 raise InvalidValue(message)
-            return ResumePen()
+            return Resume()
         case "bump_fee":
             return BumpFee()
         case "reopened":

@@ -1,4 +1,4 @@
-"""The place where a target's pen keeps its state: requests that wait, open rounds, the highest reservation.
+"""Holds the state of a target's aggregator: requests that wait, open rounds, the highest reservation.
 
 1. One new transaction at a time: nothing is reserved while any round is un-included.
 2. Rounds are kept in order of reservation; only the lowest un-included one is bumped.
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, Field
 
 from vaultmesh.domain.aggregator.ledger_messages import (
-    PenSettings,
+    AggregatorSettings,
     Reservation,
     RoundState,
     RoundView,
@@ -51,7 +51,7 @@ _PUNCTUATION = 32
 _UNINCLUDED = (RoundState.PENDING, RoundState.MISSING, RoundState.STUCK, RoundState.DISPLACED)
 
 
-class PenRound(BaseModel):
+class OpenRound(BaseModel):
     """One open round."""
 
     sealed: SealedRound
@@ -65,7 +65,7 @@ class PenRound(BaseModel):
     """The last look that found it in a block."""
     first_seen_block: int | None = None
     waiting: list[AnchorRequest] = Field(default_factory=list)
-    riders: list[AnchorRequest] = Field(default_factory=list)
+    late_joiners: list[AnchorRequest] = Field(default_factory=list)
     """Requests that its manifest does not name, and that share its fate: they get receipts too."""
     needs_broadcast: bool = True
     broadcasts: int = 0
@@ -98,7 +98,7 @@ class PenRound(BaseModel):
     """Required depths that no look has found final yet, ascending."""
 
     @classmethod
-    def adopted(cls, one: RecoveredRound, now: datetime) -> "PenRound":
+    def adopted(cls, one: RecoveredRound, now: datetime) -> "OpenRound":
         """Take up a round that may be anywhere on its way: the ledger is looked at before any bytes are sent."""
         return cls(
             sealed=one.sealed,
@@ -106,7 +106,7 @@ class PenRound(BaseModel):
             candidates=one.candidates,
             since=now,
             signed_at=now,
-            riders=one.riders,
+            late_joiners=one.late_joiners,
             needs_broadcast=False,
             sent=True,
             open_depths=one.sealed.required_depths,
@@ -130,10 +130,10 @@ class PenRound(BaseModel):
         is_final = self.state is RoundState.INCLUDED and not self.open_depths
         return self.sent and not is_final and self.state is not RoundState.LOST
 
-    def board(self, requests: Sequence[AnchorRequest]) -> None:
-        """Let requests wait for the round, and get receipts from it: one rider for each namespace and folder."""
+    def join(self, requests: Sequence[AnchorRequest]) -> None:
+        """Let requests wait for the round, and get receipts from it: one late joiner for each namespace and folder."""
         self.waiting.extend(requests)
-        self.riders = list(merged((*self.riders, *requests)).values())
+        self.late_joiners = list(merged((*self.late_joiners, *requests)).values())
         self.open_depths = sorted({*self.open_depths, *(one.required_depth for one in requests)})
 
     def remember(self, view: RoundView) -> None:
@@ -173,18 +173,18 @@ class PenRound(BaseModel):
         )
 
 
-class PenState(BaseModel):
-    """What a pen carries into its next run."""
+class AggregatorState(BaseModel):
+    """What an aggregator carries into its next run."""
 
     queue: dict[str, AnchorRequest] = Field(default_factory=dict)
     failures: dict[str, int] = Field(default_factory=dict)
     """Consecutive reported failures by request id."""
     withdrawn: dict[str, datetime] = Field(default_factory=dict)
     """Requests that were taken back, and when: one that arrives later than its withdrawal is not taken up."""
-    rounds: list[PenRound] = Field(default_factory=list)
+    rounds: list[OpenRound] = Field(default_factory=list)
     last: Reservation | None = None
     revision: int = 0
-    settings: PenSettings = PenSettings()
+    settings: AggregatorSettings = AggregatorSettings()
     recovered: bool = False
     reopened: list[str] = Field(default_factory=list)
     """Rounds that the next recovery must look for although they were closed once."""
@@ -195,7 +195,7 @@ class PenState(BaseModel):
     step_failures: int = 0
     last_failure: FailureView | None = None
     not_before: datetime | None = None
-    """Earliest instant of the pen's next own step after a failure."""
+    """Earliest instant of the aggregator's next own step after a failure."""
     reverts: int = 0
     """Own calls that were reverted, in a row."""
     foreign_losses: int = 0
@@ -211,17 +211,17 @@ class PenState(BaseModel):
         self.left = list(dict.fromkeys([*self.left, *round_ids]))
         self.recovered = False
 
-    def unincluded(self) -> list[PenRound]:
+    def unincluded(self) -> list[OpenRound]:
         """Return the rounds that hold up new ones, in order of reservation."""
         waiting = [one for one in self.rounds if one.blocks_others]
         return sorted(waiting, key=lambda one: one.reservation.sequence or 0)
 
-    def beyond_gap(self) -> PenRound | None:
+    def beyond_gap(self) -> OpenRound | None:
         """Return the lowest un-included round if sequences below it are free, and no round of ours has them."""
         lowest = next(iter(self.unincluded()), None)
         return lowest if lowest is not None and lowest.gap else None
 
-    def lost(self) -> list[PenRound]:
+    def lost(self) -> list[OpenRound]:
         """Return the rounds whose leaves are owed again."""
         return [one for one in self.rounds if one.state is RoundState.LOST]
 
@@ -229,7 +229,7 @@ class PenState(BaseModel):
         """Whether leaves of a lost round are to be sealed again; not while its end is being written."""
         return any(one.wanted is None for one in self.lost())
 
-    def find(self, round_id: str) -> PenRound | None:
+    def find(self, round_id: str) -> OpenRound | None:
         """Return an open round by its id."""
         return next((one for one in self.rounds if one.round_id == round_id), None)
 
@@ -280,7 +280,7 @@ class PenState(BaseModel):
         ):
             self.last = reservation
 
-    def carried(self) -> "PenState":
+    def carried(self) -> "AggregatorState":
         """Return what the next run begins with: without the rounds when they are too many to carry.
 
         That run recovers them from the storage, as after the loss of a history. Requests that don't fit either are
@@ -320,7 +320,7 @@ class PenState(BaseModel):
         )
 
 
-def _round_status(one: PenRound) -> RoundStatus:
+def _round_status(one: OpenRound) -> RoundStatus:
     view = one.view if one.state is RoundState.INCLUDED else None
     return RoundStatus(
         round_id=one.round_id,
@@ -353,10 +353,10 @@ def merged(requests: Iterable[AnchorRequest]) -> dict[tuple[str, str], AnchorReq
     return chosen
 
 
-class PenInput(Wire):
+class AggregatorInput(Wire):
     """Input of a target's workflow."""
 
     target: Target
     backoff: BackoffSettings = BackoffSettings()
     continue_after_events: int = 4_000
-    carried: PenState | None = None
+    carried: AggregatorState | None = None

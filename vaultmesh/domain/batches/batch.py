@@ -1,4 +1,4 @@
-"""The place where a batch file is read and written.
+"""Reads and writes a batch file.
 
 1. A batch says its id, root, leaves and time, and optionally its namespace and the event ids
    of its leaves.

@@ -1,4 +1,4 @@
-"""The place where VaultMesh's event receipts are read, and where their one `anchor` is derived.
+"""Reads VaultMesh's event receipts, and derives their one `anchor`.
 
 1. A receipt belongs to a batch by its `batchRoot` and the prefix `vmr1-<batchId>-` of its
    `integrity`, never by a substring.

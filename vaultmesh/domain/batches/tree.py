@@ -1,4 +1,4 @@
-"""The place where VaultMesh's own batch tree is built, and checked as its verifier does.
+"""Builds VaultMesh's own batch tree, and checks it as its verifier does.
 
 1. Leaf = the 32 bytes of the event hash, node = SHA-256(left ‖ right); an odd node is paired
    with itself.

@@ -1,4 +1,4 @@
-"""The place where single JSON values that came with a message are made safe to keep."""
+"""Makes single JSON values that came with a message safe to keep."""
 
 from collections.abc import Sequence
 

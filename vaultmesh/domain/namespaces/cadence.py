@@ -1,4 +1,4 @@
-"""The place where periods and slots are computed.
+"""Computes periods and slots.
 
 1. `every` is `<n>s|m|h|d|w` or `<n>*<other cadence>`; units and names are lower case.
 2. A slot is a multiple of the period since the Unix epoch, plus the phase; slots do not drift with the work.
@@ -14,7 +14,7 @@ from vaultmesh.domain.errors import InvalidValue
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 LONGEST_PERIOD = timedelta(days=3_660)
-"""Ten years: a longer period is a slip of the pen, and timers above it overflow."""
+"""Ten years: a longer period is a slip, and timers above it overflow."""
 
 _DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
 _MULTIPLE = re.compile(r"([0-9]{1,9})\*([A-Za-z0-9_-]+)")

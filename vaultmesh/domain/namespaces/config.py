@@ -1,4 +1,4 @@
-"""The place where the text of namespaces.yaml becomes namespaces and their cadences.
+"""Reads namespaces and their cadences from namespaces.yaml.
 
 1. Cadences are `fast` (needed), `strong` and `cold`; any other label is an error, never dropped.
 2. Unknown keys are errors, but in `witnesses` and `schema_policy`, which others read, warnings.
@@ -80,7 +80,7 @@ class CadenceEntry(_Strict):
     policyOID: ObjectId = ""  # noqa: N815 - the file's own key
 
     def config(self) -> CadenceConfig:
-        """Return it as the clock is told it."""
+        """Return it as the namespace is told it."""
         return CadenceConfig(
             target=self.target,
             every=self.every,
@@ -98,7 +98,7 @@ class _Namespace(_Strict):
     cadence: dict[str, CadenceEntry]
 
     def spec(self, name: str) -> "NamespaceSpec":
-        """Return it as the clock is told it."""
+        """Return it as the namespace is told it."""
         return NamespaceSpec(
             name=name,
             description=self.description,
@@ -129,7 +129,7 @@ class NamespaceSpec(Wire):
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of everything that a clock acts on; the description is not among it.
+        """SHA-256 of everything that a namespace acts on; the description is not among it.
 
         Values that equal their default are left out, so that a key added later changes no hash.
         """
@@ -144,7 +144,7 @@ class NamespaceSpec(Wire):
         continue_after_events: int,
         keeps: Collection[str] = (),
     ) -> Configuration:
-        """Return what this namespace's clock is told."""
+        """Return what this namespace's workflow is told."""
         return Configuration(
             namespace=self.name,
             cadences=self.cadences,

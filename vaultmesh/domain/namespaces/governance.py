@@ -1,4 +1,4 @@
-"""The place where a governance payload changes a namespace's cadences.
+"""Changes a namespace's cadences by a governance payload.
 
 1. Two published forms share one name: one names every cadence in full, the other may name one cadence
    and of it only the target. Both are read; what is left out stays as it is.

@@ -1,4 +1,4 @@
-"""The place where a message to a namespace's clock, by its name, becomes one order with the cadences it means."""
+"""Reads a message to a namespace, by its name, as one command with the cadences it means."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -142,7 +142,7 @@ def read_configuration(values: list[JsonValue], namespace: str) -> Configuration
 
 
 def is_report(name: str) -> bool:
-    """Whether a message comes from the product itself, and is taken also while a clock drains."""
+    """Whether a message comes from the product itself, and is taken also while a namespace drains."""
     return name == NOTE_FAILURE
 
 

@@ -1,4 +1,4 @@
-"""The place where what operators send, any JSON at all, becomes an order or one clear refusal.
+"""Reads what operators send, any JSON at all, as a command or one clear refusal.
 
 1. A function here returns an order or raises InvalidValue; no JSON makes it raise anything else.
 2. Surplus arguments, unknown keys and cadences are refused: no misspelt order is half obeyed.

@@ -1,8 +1,8 @@
-"""The place where a namespace's clock keeps its book: what is due, in flight, paused, and how each slot ended.
+"""Keeps a namespace's schedule: what is due, in flight, paused, and how each slot ended.
 
 1. Each due slot ends in exactly one outcome (S4); requests at registration (`r…`) and forced ones (`f…`) are not slots.
 2. Slots missed while nothing ran, or while the cadence's previous request is unanswered, are coalesced.
-3. The book is workflow state: it has no clock of its own and does no I/O; `now` is always an argument.
+3. The book is workflow state: it has no namespace of its own and does no I/O; `now` is always an argument.
 """
 
 from datetime import datetime, timedelta
@@ -17,12 +17,12 @@ from vaultmesh.domain.messages import (
 )
 from vaultmesh.domain.namespaces.cadence import last_slot, next_slot, slots_due
 from vaultmesh.domain.namespaces.state import (
-    CadenceBook,
     CadenceConfig,
-    ClockInput,
-    ClockState,
+    CadenceState,
     Configuration,
     InFlight,
+    NamespaceInput,
+    ScheduleState,
 )
 from vaultmesh.domain.status import (
     FailureView,
@@ -45,13 +45,13 @@ class Due(Wire):
     """The last of them."""
 
 
-class Clock:
+class NamespaceSchedule:
     """The book of one namespace, with every rule about slots."""
 
-    def __init__(self, given: ClockInput, now: datetime) -> None:
+    def __init__(self, given: NamespaceInput, now: datetime) -> None:
         """Open the book, empty or as carried over."""
         self.configuration = given.configuration
-        self.state = given.carried.model_copy(deep=True) if given.carried else ClockState()
+        self.state = given.carried.model_copy(deep=True) if given.carried else ScheduleState()
         self._fresh = given.carried is None
         self._imported = given.imported
         self._adopt(now)
@@ -62,7 +62,7 @@ class Clock:
         self.phases = self.configuration.phases()
         for label in self.configuration.cadences:
             if label not in self.state.books:
-                book = CadenceBook(served=now)
+                book = CadenceState(served=now)
                 if (at := self._imported.get(label)) is not None:
                     book.last_anchor = LastAnchorView(
                         slot="", at=at, anchored_at=at, finality="imported"
@@ -79,7 +79,7 @@ class Clock:
             ):
                 del self.state.books[label]
 
-    def book(self, label: str) -> CadenceBook:
+    def book(self, label: str) -> CadenceState:
         """Return one cadence's book."""
         return self.state.books[label]
 

@@ -1,4 +1,4 @@
-"""The place where a namespace's clock is configured, and where what it carries from run to run is defined."""
+"""Defines how a namespace is configured, and what its workflow carries from run to run."""
 
 from datetime import datetime, timedelta
 
@@ -28,7 +28,7 @@ KEEPABLE = frozenset({"backoff", "anchor_timeout_seconds", "continue_after_event
 
 
 class CadenceConfig(Wire):
-    """One cadence, as the clock is told it."""
+    """One cadence, as the namespace is told it."""
 
     target: Target
     every: str
@@ -40,7 +40,7 @@ class CadenceConfig(Wire):
 
 
 class Configuration(Wire):
-    """Everything a namespace's clock is told; workflow code reads no environment."""
+    """Everything a namespace's workflow is told; workflow code reads no environment."""
 
     namespace: str
     cadences: dict[str, CadenceConfig]
@@ -55,10 +55,10 @@ class Configuration(Wire):
     config_hash: str = ""
     """Hash of the file's part that this came from: unchanged content changes nothing."""
     keeps: list[str] = Field(default_factory=list)
-    """Fields that whoever configures does not state: a running clock keeps its own."""
+    """Fields that whoever configures does not state: a running namespace keeps its own."""
 
     def over(self, running: "Configuration") -> "Configuration":
-        """Return this with what it does not state as it is in a running clock."""
+        """Return this with what it does not state as it is in a running namespace."""
         kept = {name: getattr(running, name) for name in self.keeps if name in KEEPABLE}
         return self.model_copy(update={**kept, "keeps": []})
 
@@ -87,8 +87,8 @@ class InFlight(BaseModel):
     next_retry: datetime | None = None
 
 
-class CadenceBook(BaseModel):
-    """What the clock remembers of one cadence."""
+class CadenceState(BaseModel):
+    """What the namespace remembers of one cadence."""
 
     served: datetime
     """The last instant up to which slots have been dealt with."""
@@ -108,20 +108,20 @@ class CadenceBook(BaseModel):
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + slots
 
 
-class ClockState(BaseModel):
-    """What a clock carries into its next run."""
+class ScheduleState(BaseModel):
+    """What a namespace carries into its next run."""
 
-    books: dict[str, CadenceBook] = Field(default_factory=dict)
+    books: dict[str, CadenceState] = Field(default_factory=dict)
     last_rejected: RejectedView | None = None
     overridden: list[str] = Field(default_factory=list)
     """Cadences that `set_cadence` changed since the file was applied."""
 
 
-class ClockInput(Wire):
+class NamespaceInput(Wire):
     """Input of a namespace's workflow."""
 
     configuration: Configuration
-    carried: ClockState | None = None
+    carried: ScheduleState | None = None
     imported: dict[str, datetime] = Field(default_factory=dict)
     """Last anchors that another scheduler left behind, by cadence."""
 

@@ -1,8 +1,8 @@
-"""The place where state becomes the short markdown that the Web UI shows, and the value of `VmshStatus`."""
+"""Writes the short markdown that the Web UI shows, and the value of `VmshStatus`."""
 
 from datetime import datetime, timedelta
 
-from vaultmesh.domain.namespaces.slots import Clock
+from vaultmesh.domain.namespaces.slots import NamespaceSchedule
 from vaultmesh.domain.namespaces.views import namespace_state, newest_anchor
 from vaultmesh.domain.status import (
     STALE_AFTER_SECONDS,
@@ -20,12 +20,12 @@ LONGEST_CELL = 300
 """Characters of a foreign text that are shown: the whole summary must stay far below what Temporal takes."""
 
 
-def namespace_status(clock: Clock, now: datetime) -> str:
+def namespace_status(schedule: NamespaceSchedule, now: datetime) -> str:
     """Return `paused`, `backing_off`, `stale` or `ok`, the value of the search attribute."""
-    state = namespace_state(clock)
+    state = namespace_state(schedule)
     if state in (NamespaceState.PAUSED, NamespaceState.BACKING_OFF):
         return state.value
-    newest = newest_anchor(clock)
+    newest = newest_anchor(schedule)
     if newest is not None and now - newest > timedelta(seconds=STALE_AFTER_SECONDS):
         return "stale"
     return "ok"

@@ -1,4 +1,4 @@
-"""The place where it is checked what a namespace may be called, and what a cadence may say: in the file or elsewhere."""
+"""Checks what a namespace may be called, and what a cadence may say: in the file or elsewhere."""
 
 import re
 from collections.abc import Collection
@@ -13,7 +13,7 @@ from vaultmesh.domain.target import Target
 LABELS = ("fast", "strong", "cold")
 """Every cadence a namespace can have, in the order they are shown."""
 MOST_CONFIRMATIONS = 1_000_000
-"""More than any of the ledgers grows in weeks: a slip of the pen."""
+"""More than any of the ledgers grows in weeks: a slip."""
 _LONGEST_NAME = 200
 """Bytes of a namespace's name: it is part of every request, which must stay small."""
 _WITHOUT_MEANING = re.compile(r"[\s/\x00-\x1f\x7f-\x9f\ud800-\udfff]")

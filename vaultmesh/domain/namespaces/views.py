@@ -1,8 +1,8 @@
-"""The place where a clock's book becomes what operators, metrics and health see."""
+"""Shows a namespace's schedule to operators, metrics and health."""
 
 from datetime import datetime
 
-from vaultmesh.domain.namespaces.slots import Clock
+from vaultmesh.domain.namespaces.slots import NamespaceSchedule
 from vaultmesh.domain.namespaces.state import CadenceConfig
 from vaultmesh.domain.status import (
     CadenceMemo,
@@ -17,9 +17,9 @@ from vaultmesh.domain.status import (
 )
 
 
-def namespace_state(clock: Clock) -> NamespaceState:
+def namespace_state(schedule: NamespaceSchedule) -> NamespaceState:
     """Return the state of the namespace as a whole."""
-    books = [clock.state.books[label] for label in clock.configuration.cadences]
+    books = [schedule.state.books[label] for label in schedule.configuration.cadences]
     if any(book.failures for book in books):
         return NamespaceState.BACKING_OFF
     if books and all(book.paused is not None for book in books):
@@ -27,35 +27,35 @@ def namespace_state(clock: Clock) -> NamespaceState:
     return NamespaceState.RUNNING
 
 
-def namespace_view(clock: Clock, workflow_id: str, run_id: str) -> NamespaceView:
+def namespace_view(schedule: NamespaceSchedule, workflow_id: str, run_id: str) -> NamespaceView:
     """Return what `status` shows."""
-    cadences = clock.configuration.cadences
+    cadences = schedule.configuration.cadences
     return NamespaceView(
-        namespace=clock.configuration.namespace,
-        state=namespace_state(clock),
+        namespace=schedule.configuration.namespace,
+        state=namespace_state(schedule),
         workflow_id=workflow_id,
         run_id=run_id,
-        batches=clock.configuration.batches,
+        batches=schedule.configuration.batches,
         paused={
             label: book.paused
-            for label, book in clock.state.books.items()
+            for label, book in schedule.state.books.items()
             if book.paused is not None and label in cadences
         },
         cadences={
-            label: _cadence_view(clock, label, cadence) for label, cadence in cadences.items()
+            label: _cadence_view(schedule, label, cadence) for label, cadence in cadences.items()
         },
-        last_rejected=clock.state.last_rejected,
-        config_hash=clock.configuration.config_hash,
+        last_rejected=schedule.state.last_rejected,
+        config_hash=schedule.configuration.config_hash,
     )
 
 
-def _cadence_view(clock: Clock, label: str, cadence: CadenceConfig) -> CadenceView:
-    book = clock.book(label)
+def _cadence_view(schedule: NamespaceSchedule, label: str, cadence: CadenceConfig) -> CadenceView:
+    book = schedule.book(label)
     flight = book.in_flight
     return CadenceView(
         target=str(cadence.target),
         every=cadence.every,
-        next_due=clock.next_due(label),
+        next_due=schedule.next_due(label),
         state=cadence_state(book.failures, paused=book.paused is not None),
         in_flight=flight
         and InFlightView(
@@ -70,31 +70,33 @@ def _cadence_view(clock: Clock, label: str, cadence: CadenceConfig) -> CadenceVi
     )
 
 
-def namespace_memo(clock: Clock) -> NamespaceMemo:
+def namespace_memo(schedule: NamespaceSchedule) -> NamespaceMemo:
     """Return what metrics and health read."""
     return NamespaceMemo(
-        namespace=clock.configuration.namespace,
-        batches=clock.configuration.batches,
+        namespace=schedule.configuration.namespace,
+        batches=schedule.configuration.batches,
         cadences={
             label: CadenceMemo(
                 target=str(cadence.target),
-                failures=clock.book(label).failures,
-                last_anchor=_unix(clock.book(label).last_anchor),
-                outcomes=dict(clock.book(label).outcomes),
+                failures=schedule.book(label).failures,
+                last_anchor=_unix(schedule.book(label).last_anchor),
+                outcomes=dict(schedule.book(label).outcomes),
             )
-            for label, cadence in clock.configuration.cadences.items()
+            for label, cadence in schedule.configuration.cadences.items()
         },
         paused=[
-            label for label in clock.configuration.cadences if clock.book(label).paused is not None
+            label
+            for label in schedule.configuration.cadences
+            if schedule.book(label).paused is not None
         ],
     )
 
 
-def newest_anchor(clock: Clock) -> datetime | None:
+def newest_anchor(schedule: NamespaceSchedule) -> datetime | None:
     """Return when the newest anchor was learnt of."""
     instants = [
         book.last_anchor.anchored_at
-        for book in clock.state.books.values()
+        for book in schedule.state.books.values()
         if book.last_anchor is not None and book.last_anchor.anchored_at is not None
     ]
     return max(instants, default=None)

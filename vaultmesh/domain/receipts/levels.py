@@ -1,4 +1,4 @@
-"""The place where the trust in a batch is told as it grows: per ledger what is proven so far, and what is awaited.
+"""Says how far a batch is proven: per ledger what is proven so far, and what is awaited.
 
 1. A time-stamp is worth its token at once; an anchor on a chain is included first, and final later.
 2. Only a receipt that was verified proves something; any other leaves its ledger awaited.

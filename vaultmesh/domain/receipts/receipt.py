@@ -1,4 +1,4 @@
-"""The place where an anchor receipt is defined: receipt.v1, closed, in our own exact form.
+"""Defines an anchor receipt: receipt.v1, closed, in our own exact form.
 
 1. A receipt is written at inclusion, never before: height, time and hash are those of its block.
 2. Status and finality go together as in `ALLOWED`; nothing else is read or written.

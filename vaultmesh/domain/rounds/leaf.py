@@ -1,4 +1,4 @@
-"""The place where a leaf of an aggregation tree has its bytes, and where its proof is read.
+"""Defines the bytes of a leaf of an aggregation tree, and reads its proof.
 
 1. A leaf is (leaf namespace, batch id, root); the leaf namespace is what the batch file names,
    empty if it names none (M4).

@@ -1,4 +1,4 @@
-"""The place where a round is composed, named, and written down.
+"""Composes and names a round, and writes its manifest.
 
 1. A round's id is a hash of its target and commitment, so a manifest never changes (X1).
 2. One distinct root is committed itself; several build a tree, ordered by leaf hash (M5).

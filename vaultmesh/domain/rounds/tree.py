@@ -1,4 +1,4 @@
-"""The place where aggregation trees are built and inclusion proofs checked: RFC 9162, SHA-256.
+"""Builds aggregation trees and checks inclusion proofs: RFC 9162, SHA-256.
 
 1. Leaf hash = SHA-256(00 ‖ data), node = SHA-256(01 ‖ left ‖ right), nothing is duplicated,
    the empty tree's root is SHA-256 of nothing (M1).

@@ -1,4 +1,4 @@
-"""The place where it is found out what the node's chain says of the output that a round spends (B10, B13).
+"""Finds out what the node's chain says of the output that a round spends (B10, B13).
 
 Unspent is what the node shows as unspent. That it shows nothing means little: the output was spent, or its own
 transaction is in no block now, or the node is behind or on another branch. Who spent it, the blocks tell (`btc_search`).

@@ -1,4 +1,4 @@
-"""The place where a Bitcoin network becomes a target: roots are published by an OP_RETURN output.
+"""Makes a Bitcoin network a target: roots are published by an OP_RETURN output.
 
 Keys stay in the node's wallet: we build transactions, the wallet signs them, and chooses nothing (B3).
 """
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing_extensions import override
 
 from vaultmesh.domain.aggregator.ledger_messages import (
+    AggregatorSettings,
     Broadcasted,
     Bumped,
-    PenSettings,
     Reservation,
     RoundView,
     SignedCandidate,
@@ -86,8 +86,8 @@ class BtcAnchoring(Anchoring):
 
     @property
     @override
-    def pen_settings(self) -> PenSettings:
-        return PenSettings(
+    def aggregator_settings(self) -> AggregatorSettings:
+        return AggregatorSettings(
             window_seconds=self._settings.window.total_seconds(),
             window_max_seconds=self._settings.window_max.total_seconds(),
             max_leaves=self._settings.max_leaves,

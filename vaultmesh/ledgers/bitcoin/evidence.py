@@ -1,4 +1,4 @@
-"""The place where an included round's receipts get what they carry of a Bitcoin block (B8).
+"""Collects what an included round's receipts carry of a Bitcoin block (B8).
 
 Branch and header are read when the transaction is in a block, and kept in the receipt: what was stored then is completed
 at finality by headers alone, which every node keeps. So it takes neither the wallet nor a block that was pruned since.

@@ -1,4 +1,4 @@
-"""The place where the fee of a Bitcoin transaction is decided: rates in satoshis for 1,000 vB, fees in satoshis (B4, B6).
+"""Decides the fee of a Bitcoin transaction: rates in satoshis for 1,000 vB, fees in satoshis (B4, B6).
 
 1. The first bid follows the node's estimate; without one, what it relays at all. It lies between floor and cap.
 2. Each later bid pays more in all, by at least 1 sat/vB on top of the one before, and follows the market

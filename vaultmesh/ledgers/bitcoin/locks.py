@@ -1,4 +1,4 @@
-"""The place where a round's output is kept from everybody else who uses the wallet (B13), and its children are seen (B4).
+"""Keeps a round's output from everybody else who uses the wallet (B13), and sees its children (B4).
 
 Locks live in the node's memory only: our record is what makes them again, and nothing stays locked that has no round.
 """

@@ -1,4 +1,4 @@
-"""The place where it is made sure that a node serves the configured Bitcoin network, and where its blocks are read."""
+"""Makes sure that a node serves the configured Bitcoin network, and reads its blocks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""The place where it is defined what looks at a Bitcoin round leave for later looks: how far its output was searched for.
+"""Defines what an observation of a Bitcoin round leaves for later ones: how far its output was searched for.
 
 Notes save work and are no evidence: lost ones cost a new search, and malformed ones count as none.
 """

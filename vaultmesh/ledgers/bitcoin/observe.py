@@ -1,4 +1,4 @@
-"""The place where a node is looked at for the rounds of a Bitcoin target (B8-B10); needs no index of transactions.
+"""Observes the rounds of a Bitcoin target through a node (B8-B10); needs no index of transactions.
 
 1. A round that was included stays so while its block is in the chain. A node that is behind the block, or that has not
    caught up, says nothing, nor does one that shows nothing: only another block in its place does.

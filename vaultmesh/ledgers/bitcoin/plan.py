@@ -1,4 +1,4 @@
-"""The place where a reservation becomes a transaction: the same record and fee give the same bytes, from any wallet state.
+"""Turns a reservation into a transaction: the same record and fee give the same bytes, from any wallet state.
 
 The wallet signs what we built. It gets the spent output from our record, so that it signs also when the output is
 spent already; and what it returns is compared with what we built.

@@ -1,4 +1,4 @@
-"""The place where it is decided what a Bitcoin signature will cover: network, output to spend, change, fee (B2, B3, B14).
+"""Decides what a Bitcoin signature will cover: network, output to spend, change, fee (B2, B3, B14).
 
 1. Nothing is decided before the node has shown the configured network, and the wallet that it can sign.
 2. One confirmed output is spent. Those come first that can pay the highest bid, of these the final ones, which can't

@@ -1,4 +1,4 @@
-"""The place where a Bitcoin node is talked to: one call with a time-out, from a task or from a thread.
+"""Talks to a Bitcoin node: one call with a time-out, from a task or from a thread.
 
 1. A call is made once, on a connection of its own. Nothing is repeated in secret.
 2. Errors are `AnchorError`s that name the node by scheme, host and port only; what it says is made safe to show.

@@ -1,4 +1,4 @@
-"""The place where blocks are read to find what spent an output; needs neither wallet nor index of transactions.
+"""Reads blocks to find what spent an output; needs neither wallet nor index of transactions.
 
 1. Found is only what lies in a whole block whose hash is the chain's and whose transactions give its Merkle root.
 2. Blocks are read from the newest one at which the output was known unspent, at most 50 a look. A look goes on where

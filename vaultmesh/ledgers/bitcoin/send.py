@@ -1,4 +1,4 @@
-"""The place where signed bytes go to the node and its answer becomes a verdict (B7, X4).
+"""Sends signed bytes to the node, and turns its answer into a verdict (B7, X4).
 
 1. Accepted is what the node took, holds already, or has in a block.
 2. Missing inputs prove nothing alone: the output and its transaction are looked at, and the next look at the ledger

@@ -1,4 +1,4 @@
-"""The place where the settings of a `btc` target are defined."""
+"""Defines the settings of a `btc` target."""
 
 from collections.abc import Mapping
 from datetime import timedelta

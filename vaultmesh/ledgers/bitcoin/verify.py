@@ -1,4 +1,4 @@
-"""The place where a Bitcoin receipt's claim is checked against the live chain; each way to be wrong has its own line.
+"""Checks a Bitcoin receipt's claim against the live chain; each way to be wrong has its own line.
 
 The receipt proves by itself that the transaction is in the block; the node shows that the block is in the chain. So
 no index of transactions is needed, and a pruned node will do.

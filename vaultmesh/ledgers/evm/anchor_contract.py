@@ -1,4 +1,4 @@
-"""The place where the anchor contract's call and event are encoded and found again."""
+"""Encodes the anchor contract's call and event, and finds them again."""
 
 from collections.abc import Sequence
 

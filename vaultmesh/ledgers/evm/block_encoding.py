@@ -1,4 +1,4 @@
-"""The place where a node's JSON of a block becomes the bytes that the block's hash covers.
+"""Turns a node's JSON of a block into the bytes that the block's hash covers.
 
 Each result is checked by whoever uses it: against the block's hash, a transaction's hash or a trie's root. What a
 chain adds of its own then shows as a disagreement, and never as a wrong proof.

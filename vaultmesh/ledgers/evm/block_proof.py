@@ -1,4 +1,4 @@
-"""The place where an included transaction gets a proof that needs no node later (E15).
+"""Gives an included transaction a proof that needs no node later (E15).
 
 1. Header and both tries of the block are built anew from what a provider shows; only when hash and roots come out as
    the block's are they used. So a provider can't make a false proof, and need not be trusted.

@@ -1,4 +1,4 @@
-"""The place where an EVM chain becomes a target: roots are logged by the anchor contract."""
+"""Makes an EVM chain a target: roots are logged by the anchor contract."""
 
 import asyncio
 import logging
@@ -15,10 +15,10 @@ from pydantic import JsonValue
 from typing_extensions import override
 
 from vaultmesh.domain.aggregator.ledger_messages import (
+    AggregatorSettings,
     BlockRef,
     Broadcasted,
     Bumped,
-    PenSettings,
     Reservation,
     RoundView,
     SignedCandidate,
@@ -34,11 +34,10 @@ from vaultmesh.ledgers.evm.fate import adoptable, fate_of
 from vaultmesh.ledgers.evm.fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_bid
 from vaultmesh.ledgers.evm.foreign import ForeignUse
 from vaultmesh.ledgers.evm.gap import decide_filler, free_below, mark_gap
-from vaultmesh.ledgers.evm.horizon import Horizon, Rules
 from vaultmesh.ledgers.evm.inquiry import inquire
 from vaultmesh.ledgers.evm.memory import forgetful_providers
 from vaultmesh.ledgers.evm.notes import Notes
-from vaultmesh.ledgers.evm.observe import Sight, look_from
+from vaultmesh.ledgers.evm.observe import ProviderView, look_from
 from vaultmesh.ledgers.evm.outcome import OwnCall
 from vaultmesh.ledgers.evm.providers import CALL_SECONDS, Provider, Providers
 from vaultmesh.ledgers.evm.quorum import agreed_view, is_suspected
@@ -51,6 +50,7 @@ from vaultmesh.ledgers.evm.reserve import (
 )
 from vaultmesh.ledgers.evm.send import send
 from vaultmesh.ledgers.evm.settings import EvmSettings
+from vaultmesh.ledgers.evm.tip import ChainTip, Rules
 from vaultmesh.ledgers.evm.verify import verify_claim
 from vaultmesh.ledgers.failures import shown
 from vaultmesh.ledgers.judging import by_rules
@@ -112,7 +112,7 @@ class EvmAnchoring(Anchoring):
         self._providers = Providers(urls, settings.quorum, call_seconds)
         self._foreign = ForeignUse(self._providers, self._rules)
         self._poll_seconds = FASTEST_POLL_SECONDS
-        self._seen: Horizon | None = None
+        self._seen: ChainTip | None = None
         self._forgetful: list[str] | None = None
         """Providers that forget, once all were asked; a changed configuration asks anew."""
         self._held: dict[str, tuple[float, RoundView]] = {}
@@ -125,8 +125,8 @@ class EvmAnchoring(Anchoring):
 
     @property
     @override
-    def pen_settings(self) -> PenSettings:
-        return PenSettings(
+    def aggregator_settings(self) -> AggregatorSettings:
+        return AggregatorSettings(
             window_seconds=self._settings.window.total_seconds(),
             window_max_seconds=self._settings.window_max.total_seconds(),
             max_leaves=self._settings.max_leaves,
@@ -230,14 +230,14 @@ class EvmAnchoring(Anchoring):
         if not rounds:
             return []
         views: dict[int, RoundView] = {}
-        by_round: dict[int, Sequence[Sight]] = {}
+        by_round: dict[int, Sequence[ProviderView]] = {}
         for rules, positions in by_rules(rounds, self._signed_under).items():
             seen = await self._looks(rules, [rounds[position] for position in positions])
             self._adapt_poll(seen[0][0])
-            horizons = [horizon for horizon, _ in seen]
+            tips = [tip for tip, _ in seen]
             for place, position in enumerate(positions):
-                sights = by_round[position] = [shown[place] for _, shown in seen]
-                views[position] = await self._view(rules, rounds[position], horizons, sights)
+                provider_views = by_round[position] = [shown[place] for _, shown in seen]
+                views[position] = await self._view(rules, rounds[position], tips, provider_views)
         places = range(len(rounds))
         return mark_gap(
             rounds, [views[place] for place in places], [by_round[place] for place in places]
@@ -265,16 +265,18 @@ class EvmAnchoring(Anchoring):
         self,
         rules: Rules,
         watched: WatchedRound,
-        horizons: Sequence[Horizon],
-        sights: Sequence[Sight],
+        tips: Sequence[ChainTip],
+        provider_views: Sequence[ProviderView],
     ) -> RoundView:
         """Return what is agreed on; where somebody shows something against the round, what is proven."""
-        view = agreed_view(watched, sights, rules)
-        if is_suspected(sights, view, rules):
+        view = agreed_view(watched, provider_views, rules)
+        if is_suspected(provider_views, view, rules):
             return await self._inquired(rules, watched)
         self._held.pop(watched.round_id, None)
-        free = min((one.free_at for one in sights if one.free_at), key=_number, default=None)
-        final = min((one.settled_number or 0 for one in horizons), default=0)
+        free = min(
+            (one.free_at for one in provider_views if one.free_at), key=_number, default=None
+        )
+        final = min((one.settled_number or 0 for one in tips), default=0)
         notes = Notes.of(watched).calm(free, final).document()
         return view if notes == watched.notes else view.model_copy(update={"notes": notes})
 
@@ -340,10 +342,10 @@ class EvmAnchoring(Anchoring):
 
     async def _looks(
         self, rules: Rules, rounds: Sequence[WatchedRound]
-    ) -> list[tuple[Horizon, list[Sight]]]:
+    ) -> list[tuple[ChainTip, list[ProviderView]]]:
         """Look through as many providers as must agree; past one that stands still, through all."""
 
-        async def look(provider: Provider) -> tuple[Horizon, list[Sight]]:
+        async def look(provider: Provider) -> tuple[ChainTip, list[ProviderView]]:
             return await look_from(provider, rules, rounds)
 
         if self._rules.quorum > 1:
@@ -354,13 +356,11 @@ class EvmAnchoring(Anchoring):
             return [seen]
         return [max(await self._providers.every(look), key=lambda one: one[0].height)]
 
-    def _adapt_poll(self, horizon: Horizon) -> None:
-        before, self._seen = self._seen, horizon
-        if before is None or horizon.height <= before.height:
+    def _adapt_poll(self, tip: ChainTip) -> None:
+        before, self._seen = self._seen, tip
+        if before is None or tip.height <= before.height:
             return
-        seconds = (horizon.head.timestamp - before.head.timestamp) / (
-            horizon.height - before.height
-        )
+        seconds = (tip.head.timestamp - before.head.timestamp) / (tip.height - before.height)
         self._poll_seconds = min(max(seconds, FASTEST_POLL_SECONDS), SLOWEST_POLL_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""The place where an included round's receipts get what they carry of an EVM chain.
+"""Collects what an included round's receipts carry of an EVM chain.
 
 A block's hash fixes its receipts: what was seen included once is completed from what is stored, also when a node has
 forgotten the transaction meanwhile, as long as that block is canonical.
@@ -16,7 +16,6 @@ from vaultmesh.ledgers.driver import Evidence
 from vaultmesh.ledgers.evm.anchor_contract import anchored_logs
 from vaultmesh.ledgers.evm.block_proof import portable_proof
 from vaultmesh.ledgers.evm.core.proof import Claim
-from vaultmesh.ledgers.evm.horizon import Horizon, Rules, read_horizon
 from vaultmesh.ledgers.evm.node_errors import NodeError
 from vaultmesh.ledgers.evm.outcome import OwnCall, contradicts
 from vaultmesh.ledgers.evm.providers import Provider, Providers, supported_by
@@ -28,14 +27,15 @@ from vaultmesh.ledgers.evm.reads import (
     receipt_in_block,
     tx_receipt,
 )
+from vaultmesh.ledgers.evm.tip import ChainTip, Rules, read_tip
 
 
 @dataclass(frozen=True, slots=True)
-class _Exhibit:
+class _EvidenceReport:
     receipt: TxReceipt | None
     """None: the node has forgotten it; the block stands."""
     block: Block
-    horizon: Horizon
+    tip: ChainTip
 
 
 async def collect(
@@ -55,7 +55,7 @@ async def collect(
         message = f"round {view.round_id} is in no block"
         raise NetworkFailure(message)
     seen_in = view.block
-    shown = await providers.every(lambda one: _exhibit(one, rules, view.tx_ref, seen_in))
+    shown = await providers.every(lambda one: _report(one, rules, view.tx_ref, seen_in))
     agreeing = [one for one in shown if one is not None]
     if len(agreeing) < providers.quorum:
         message = (
@@ -63,28 +63,28 @@ async def collect(
             f"{len(shown) - len(agreeing)} of {len(shown)} providers; looking again"
         )
         raise NetworkFailure(message)
-    exhibit = next((one for one in agreeing if one.receipt is not None), agreeing[0])
-    call = _logged(exhibit.receipt, rules, wanted)
+    report = next((one for one in agreeing if one.receipt is not None), agreeing[0])
+    call = _logged(report.receipt, rules, wanted)
     raw = raw or await _raw_from_chain(providers, view.tx_ref)
     if raw:
         require_bytes_of(raw, view.tx_ref)
     scheme: dict[str, JsonValue] = {
         "contract": call.contract,
         "batchId": "0x" + call.batch_id.hex(),
-        "blockHash": exhibit.block.hash,
+        "blockHash": report.block.hash,
         "rawTransaction": raw,
-        "finality": _finality(rules, [one.horizon for one in agreeing]),
+        "finality": _finality(rules, [one.tip for one in agreeing]),
         "quorum": rules.quorum,
     }
     if view.final and raw:
-        claim = _claim(rules, exhibit, raw, call)
+        claim = _claim(rules, report, raw, call)
         scheme |= await portable_proof(providers, claim)
-    return Evidence(scheme, view.tx_ref, view.tx_ref, seen_in.number, exhibit.block.ref.time)
+    return Evidence(scheme, view.tx_ref, view.tx_ref, seen_in.number, report.block.ref.time)
 
 
-def _claim(rules: Rules, exhibit: _Exhibit, raw: str, call: OwnCall) -> Claim:
+def _claim(rules: Rules, report: _EvidenceReport, raw: str, call: OwnCall) -> Claim:
     """Return what the portable proof (E15) is to prove."""
-    block = exhibit.block
+    block = report.block
     return Claim(
         chain_id=rules.chain_id,
         block_hash=bytes.fromhex(block.hash[2:]),
@@ -113,11 +113,11 @@ def hash_of(raw: str) -> str:
         return ""
 
 
-async def _exhibit(
+async def _report(
     provider: Provider, rules: Rules, tx_ref: str, seen_in: BlockRef
-) -> _Exhibit | None:
-    horizon, receipt, block = await asyncio.gather(
-        read_horizon(provider, rules),
+) -> _EvidenceReport | None:
+    tip, receipt, block = await asyncio.gather(
+        read_tip(provider, rules),
         tx_receipt(provider, tx_ref),
         block_at(provider, hex(seen_in.number)),
     )
@@ -127,7 +127,7 @@ async def _exhibit(
         receipt = await receipt_in_block(provider, tx_ref, seen_in.number)
     if receipt is not None and receipt.block_hash != seen_in.hash:
         return None
-    return _Exhibit(receipt, block, horizon)
+    return _EvidenceReport(receipt, block, tip)
 
 
 def _logged(receipt: TxReceipt | None, rules: Rules, wanted: OwnCall | None) -> OwnCall:
@@ -146,9 +146,9 @@ def _logged(receipt: TxReceipt | None, rules: Rules, wanted: OwnCall | None) -> 
     return found
 
 
-def _finality(rules: Rules, horizons: list[Horizon]) -> dict[str, JsonValue]:
+def _finality(rules: Rules, tips: list[ChainTip]) -> dict[str, JsonValue]:
     tag_block: JsonValue = None
-    settled = [one.settled_number for one in horizons if one.settled_number is not None]
+    settled = [one.settled_number for one in tips if one.settled_number is not None]
     if rules.tag is not None and len(settled) >= rules.quorum:
         tag_block = supported_by(settled, rules.quorum)
     return {"rule": rules.finality.value, "tag": rules.tag, "tagBlock": tag_block}

@@ -20,10 +20,10 @@ from vaultmesh.ledgers.driver import Fate
 from vaultmesh.ledgers.evm.anchor_contract import SELECTOR, TOPIC
 from vaultmesh.ledgers.evm.block_encoding import encode_transaction
 from vaultmesh.ledgers.evm.fees import MAX_FEE, MAX_TIP, Bid
-from vaultmesh.ledgers.evm.horizon import Horizon, Rules, read_horizon, require_chain
 from vaultmesh.ledgers.evm.node_errors import NodeError
 from vaultmesh.ledgers.evm.providers import Provider, Providers
 from vaultmesh.ledgers.evm.reads import count_at, is_known, quantity, raw_transaction, tx_receipt
+from vaultmesh.ledgers.evm.tip import ChainTip, Rules, read_tip, require_chain
 
 _WORD = 32
 _TX_TYPE = 2
@@ -41,8 +41,8 @@ async def fate_of(
     signed_under = rules.signed_under(reservation.fields)
 
     async def ask(provider: Provider) -> Fate:
-        horizon = await read_horizon(provider, signed_under)
-        return await _shown_by(provider, horizon, reservation, tx_refs)
+        tip = await read_tip(provider, signed_under)
+        return await _shown_by(provider, tip, reservation, tx_refs)
 
     answers, failures = await providers.attempt(ask, providers.all)
     if failures:
@@ -57,7 +57,7 @@ async def fate_of(
 
 
 async def _shown_by(
-    provider: Provider, horizon: Horizon, reservation: Reservation, tx_refs: tuple[str, ...]
+    provider: Provider, tip: ChainTip, reservation: Reservation, tx_refs: tuple[str, ...]
 ) -> Fate:
     account = reservation.account
     nonce = 2**64 if reservation.sequence is None else reservation.sequence
@@ -68,17 +68,17 @@ async def _shown_by(
     unused = f"nonce {nonce} of {account} is unused at {provider.label}" if count <= nonce else ""
     return Fate(
         shown=f"{provider.label} shows {', '.join(found)}" if found else "",
-        unused=unused or await _undoable(provider, horizon, account, nonce),
+        unused=unused or await _undoable(provider, tip, account, nonce),
         lines=(f"{provider.label} counts {count} transactions of {account}", line),
     )
 
 
-async def _undoable(provider: Provider, horizon: Horizon, account: str, nonce: int) -> str:
+async def _undoable(provider: Provider, tip: ChainTip, account: str, nonce: int) -> str:
     """Return why the use of a nonce can still be undone; empty where it can't, or the node does not keep such old state."""
-    if horizon.settled_number is None:
+    if tip.settled_number is None:
         return ""
     try:
-        count = await count_at(provider, account, hex(horizon.settled_number))
+        count = await count_at(provider, account, hex(tip.settled_number))
     except NodeError:
         return ""
     if count > nonce:

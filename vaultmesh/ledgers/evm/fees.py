@@ -1,4 +1,4 @@
-"""The place where an EVM transaction's two fee fields are decided, in wei (E2, E3).
+"""Decides an EVM transaction's two fee fields, in wei (E2, E3).
 
 1. The first bid covers a doubling of the base fee: `maxFeePerGas >= 2 * base fee + tip`.
 2. Each later bid raises both fields by an eighth, rounded up, or to what the market wants if that is more.

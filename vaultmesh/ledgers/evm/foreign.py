@@ -1,13 +1,13 @@
-"""The place where a count above our own record is proven or refused: each nonce by the transaction that used it (E4, X6).
+"""Proves or refuses a count above our own record: each nonce by the transaction that used it (E4, X6).
 
 A node that counts too high would have a round reserved beyond the chain's nonce, where nothing mines it.
 """
 
 from vaultmesh.domain.failures import AnchorError, AuthFailure, NetworkFailure
-from vaultmesh.ledgers.evm.horizon import Horizon, Rules, read_horizon
 from vaultmesh.ledgers.evm.providers import Provider, Providers
 from vaultmesh.ledgers.evm.reads import count_at
 from vaultmesh.ledgers.evm.search import Search, Use, Wanted, begin, is_canonical, step
+from vaultmesh.ledgers.evm.tip import ChainTip, Rules, read_tip
 
 STEPS = 4
 """Steps of a search in one attempt; the next one goes on from there."""
@@ -61,7 +61,7 @@ class ForeignUse:
     async def _look_through(
         self, provider: Provider, first: int, count: int, since: int
     ) -> int | None:
-        head = (await read_horizon(provider, self._rules)).head
+        head = (await read_tip(provider, self._rules)).head
         if await count_at(provider, self._account, "latest") < count:
             message = f"{provider.label} counts fewer transactions of {self._account}"
             raise NetworkFailure(message)
@@ -94,9 +94,9 @@ class ForeignUse:
         uses = [self._found[nonce] for nonce in range(first, count)]
 
         async def has_all(provider: Provider) -> bool:
-            horizon: Horizon = await read_horizon(provider, self._rules)
+            tip: ChainTip = await read_tip(provider, self._rules)
             for use in uses:
-                if not horizon.settles(use.block.number):
+                if not tip.settles(use.block.number):
                     return False
                 if not await is_canonical(provider, use.block):
                     return False

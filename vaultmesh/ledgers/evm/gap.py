@@ -1,4 +1,4 @@
-"""The place where a gap is seen and closed: free nonces below a round of ours, which no bytes of ours use (E4).
+"""Sees and closes gaps: free nonces below a round of ours, which no bytes of ours use (E4).
 
 The round beyond it can't be mined before the gap is closed, and keeps its nonce and bytes; a higher bid changes nothing.
 """
@@ -13,11 +13,11 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     WatchedRound,
 )
 from vaultmesh.ledgers.evm.fees import Bid, Caps, next_bid, opening_bid
-from vaultmesh.ledgers.evm.horizon import Rules
-from vaultmesh.ledgers.evm.observe import Sight
+from vaultmesh.ledgers.evm.observe import ProviderView
 from vaultmesh.ledgers.evm.providers import Providers
 from vaultmesh.ledgers.evm.reads import count_at, quantity
 from vaultmesh.ledgers.evm.reserve import check_ledger, read_market, require_funds
+from vaultmesh.ledgers.evm.tip import Rules
 
 _ENDED = (RoundState.INCLUDED, RoundState.LOST)
 _TX_TYPE = 2
@@ -25,7 +25,9 @@ _GAS_MARGIN_NUMERATOR, _GAS_MARGIN_DENOMINATOR = 6, 5
 
 
 def mark_gap(
-    rounds: Sequence[WatchedRound], views: Sequence[RoundView], sights: Sequence[Sequence[Sight]]
+    rounds: Sequence[WatchedRound],
+    views: Sequence[RoundView],
+    provider_views: Sequence[Sequence[ProviderView]],
 ) -> list[RoundView]:
     """Say of the lowest un-included round how many nonces below it are free; `sights` are by round."""
     marked = list(views)
@@ -34,7 +36,7 @@ def mark_gap(
     if not numbered:
         return marked
     lowest = min(numbered, key=lambda place: rounds[place].reservation.sequence or 0)
-    counts = [one.count for one in sights[lowest] if one.count is not None]
+    counts = [one.count for one in provider_views[lowest] if one.count is not None]
     if views[lowest].state is not RoundState.DISPLACED and counts:
         marked[lowest] = _marked(rounds, views[lowest], rounds[lowest], max(counts))
     return marked

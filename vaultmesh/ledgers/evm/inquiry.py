@@ -1,4 +1,4 @@
-"""The place where it is decided what became of a round whose nonce is used, or whose call seems to have failed (E7, X6).
+"""Decides what became of a round whose nonce is used, or whose call seems to have failed (E7, X6).
 
 1. "Nothing found" is no finding. A round is displaced or lost only by the foreign transaction itself, found in the
    blocks (`vaultmesh.ledgers.evm.search`), or by a failure of our own call that the block's receipts prove
@@ -19,14 +19,14 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     WatchedRound,
 )
 from vaultmesh.domain.failures import AnchorError, NetworkFailure
-from vaultmesh.ledgers.evm.horizon import Rules
 from vaultmesh.ledgers.evm.notes import MARGIN, Notes, signed_at_block
-from vaultmesh.ledgers.evm.observe import Sight, nonce_of
+from vaultmesh.ledgers.evm.observe import ProviderView, nonce_of
 from vaultmesh.ledgers.evm.outcome import Outcome, OwnCall, bloom_holds, proven_outcome
 from vaultmesh.ledgers.evm.providers import Providers, supported_by
 from vaultmesh.ledgers.evm.quorum import agreed_view
 from vaultmesh.ledgers.evm.reads import block_at
 from vaultmesh.ledgers.evm.search import Kind, Search, Use, Wanted, begin, is_canonical, step
+from vaultmesh.ledgers.evm.tip import Rules
 from vaultmesh.ledgers.evm.witness import Answer, Silence, ask_all, counts_free, nonce_text
 
 HOSTS_THAT_CONVINCE = 2
@@ -112,10 +112,10 @@ class _Inquiry:
     # --- for the round ------------------------------------------------------------------------------------------
 
     def _agreed(self) -> RoundView | None:
-        sights = [one.sight for one in self._answers]
-        if len(sights) < self._rules.quorum:
+        provider_views = [one.provider_view for one in self._answers]
+        if len(provider_views) < self._rules.quorum:
             return None
-        view = agreed_view(self._watched, sights, self._rules)
+        view = agreed_view(self._watched, provider_views, self._rules)
         if view.state is not RoundState.INCLUDED:
             return None
         return view.model_copy(update={"notes": self._notes.calm(None, None).document()})
@@ -126,13 +126,13 @@ class _Inquiry:
             if one.veto:
                 return one.veto
         for answer in self._answers:
-            sight = answer.sight
-            if sight.state is RoundState.INCLUDED:
-                return f"{answer.name} shows {sight.tx_ref} included; fewer than the quorum do"
-            if sight.state is RoundState.PENDING:
+            provider_view = answer.provider_view
+            if provider_view.state is RoundState.INCLUDED:
                 return (
-                    f"{answer.name} knows {sight.tx_ref} as waiting, others count its nonce as used"
+                    f"{answer.name} shows {provider_view.tx_ref} included; fewer than the quorum do"
                 )
+            if provider_view.state is RoundState.PENDING:
+                return f"{answer.name} knows {provider_view.tx_ref} as waiting, others count its nonce as used"
             if answer.elsewhere:
                 return (
                     f"{answer.name} shows the round's anchor in {answer.elsewhere}, which is no stored candidate; "
@@ -146,8 +146,8 @@ class _Inquiry:
         """Return the failure of our own call that is proven, or that two hosts show."""
         shown: dict[tuple[str, BlockRef], set[str]] = {}
         for one in self._answers:
-            if _is_failed(one.sight) and one.sight.block is not None:
-                place = one.sight.tx_ref, one.sight.block
+            if _is_failed(one.provider_view) and one.provider_view.block is not None:
+                place = one.provider_view.tx_ref, one.provider_view.block
                 shown.setdefault(place, set()).add(one.provider.label)
         for (tx_ref, block), labels in shown.items():
             outcome = await self._proven(tx_ref, block)
@@ -166,7 +166,7 @@ class _Inquiry:
         return None
 
     async def _decided(self, outcome: Outcome, tx_ref: str, block: BlockRef) -> Finding | None:
-        """Return a proven failure; a proven success turns the sights of all on whose chain the block lies."""
+        """Return a proven failure; a proven success turns the views of all on whose chain the block lies."""
         if outcome is Outcome.ANCHORED:
             await self._include(tx_ref, block)
             return None
@@ -189,10 +189,10 @@ class _Inquiry:
     async def _turned(self, answer: Answer, tx_ref: str, block: BlockRef) -> Answer:
         if not await _lies_in(answer, block):
             return answer
-        settled = answer.horizon.settles(block.number)
-        height = answer.horizon.height
-        sight = Sight(RoundState.INCLUDED, height, tx_ref, block, settled=settled)
-        return replace(answer, sight=sight)
+        settled = answer.tip.settles(block.number)
+        height = answer.tip.height
+        provider_view = ProviderView(RoundState.INCLUDED, height, tx_ref, block, settled=settled)
+        return replace(answer, provider_view=provider_view)
 
     async def _used_by(self) -> Finding | None:
         """Return the foreign use of the nonce, once the blocks have shown it."""
@@ -228,7 +228,7 @@ class _Inquiry:
     async def _search_at(self, answer: Answer) -> Use | None:
         search = self._notes.search
         if search is None or search.provider != answer.name or not await self._same(answer, search):
-            search = begin(answer.name, await self._free_until(answer), answer.horizon.head)
+            search = begin(answer.name, await self._free_until(answer), answer.tip.head)
         wanted = Wanted(
             account=self._watched.reservation.account,
             chain_id=self._rules.chain_id,
@@ -265,7 +265,7 @@ class _Inquiry:
 
     async def _support(self, block: BlockRef, *, settled: bool = False) -> int:
         agreeing = [one for one in self._answers if await _lies_in(one, block)]
-        return sum(one.horizon.settles(block.number) or not settled for one in agreeing)
+        return sum(one.tip.settles(block.number) or not settled for one in agreeing)
 
     # --- what is told -------------------------------------------------------------------------------------------
 
@@ -297,7 +297,9 @@ class _Inquiry:
         """Return that nobody shows what became of the round; held once all were asked and searched."""
         free = [one for one in self._answers if counts_free(one)]
         if len(free) >= self._rules.quorum:
-            view = agreed_view(self._watched, [one.sight for one in self._answers], self._rules)
+            view = agreed_view(
+                self._watched, [one.provider_view for one in self._answers], self._rules
+            )
             if view.state is RoundState.MISSING:
                 return view.model_copy(update={"notes": self._notes.document()})
         search = self._notes.search
@@ -315,9 +317,9 @@ class _Inquiry:
         """Return what nobody shows."""
         names = ", ".join(one.name for one in self._answers)
         show = "no longer show" if len(self._answers) > 1 else "no longer shows"
-        failed = next((one for one in self._answers if _is_failed(one.sight)), None)
+        failed = next((one for one in self._answers if _is_failed(one.provider_view)), None)
         if failed is not None:
-            return f"{failed.name} alone {failed.sight.message}, and its block's receipts do not prove it"
+            return f"{failed.name} alone {failed.provider_view.message}, and its block's receipts do not prove it"
         use = self._notes.use
         if use is not None:
             return f"{names} {show} the receipt of our {use.tx_ref} in block {use.block.number}"
@@ -339,16 +341,16 @@ class _Inquiry:
         return ", ".join([*(one.name for one in self._silent), *partly])
 
     def _height(self) -> int:
-        heights = [one.horizon.height for one in self._answers]
+        heights = [one.tip.height for one in self._answers]
         return supported_by(heights, min(self._rules.quorum, len(heights))) if heights else 0
 
     def _note(self, **changes: object) -> None:
         self._notes = self._notes.model_copy(update=changes)
 
 
-def _is_failed(sight: Sight) -> bool:
+def _is_failed(provider_view: ProviderView) -> bool:
     """Whether a provider shows our own call without our event."""
-    return sight.state is RoundState.DISPLACED and not sight.foreign
+    return provider_view.state is RoundState.DISPLACED and not provider_view.foreign
 
 
 async def _lies_in(answer: Answer, block: BlockRef) -> bool:

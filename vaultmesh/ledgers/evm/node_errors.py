@@ -1,4 +1,4 @@
-"""The place where the texts of EVM nodes become meanings; a text that is not listed stays unknown (E5, X4)."""
+"""Gives the error texts of EVM nodes their meaning; a text that is not listed stays unknown (E5, X4)."""
 
 import re
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""The place where it is written what looks at an EVM round remember of earlier ones (`notes` of a round)."""
+"""Defines what an observation of an EVM round remembers of earlier ones (`notes` of a round)."""
 
 from datetime import datetime
 from typing import Self

@@ -1,4 +1,4 @@
-"""The place where one provider's chain is looked at for the rounds of a target (E6-E9).
+"""Observes the rounds of a target on one provider's chain (E6-E9).
 
 1. A round that was included stays so while the block's hash is canonical at its height: the hash fixes the receipts.
 2. Else each candidate's receipt is read, after the account's count: an empty answer then means that none was mined.
@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 
 from vaultmesh.domain.aggregator.ledger_messages import BlockRef, RoundState, WatchedRound
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.ledgers.evm.horizon import Horizon, Rules, read_horizon
 from vaultmesh.ledgers.evm.outcome import OwnCall, contradicts
 from vaultmesh.ledgers.evm.providers import Provider
 from vaultmesh.ledgers.evm.reads import Block, TxReceipt, block_at, count_at, is_known, tx_receipt
+from vaultmesh.ledgers.evm.tip import ChainTip, Rules, read_tip
 
 
 class KnownOnly(NetworkFailure):
@@ -25,7 +25,7 @@ class KnownOnly(NetworkFailure):
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ProviderView:
     """What one provider shows of one round."""
 
     state: RoundState
@@ -45,24 +45,24 @@ class Sight:
 
 async def look_from(
     provider: Provider, rules: Rules, rounds: Sequence[WatchedRound]
-) -> tuple[Horizon, list[Sight]]:
+) -> tuple[ChainTip, list[ProviderView]]:
     """Look once at every round through one provider."""
-    horizon = await read_horizon(provider, rules)
-    look = _Look(provider, rules, horizon)
-    return horizon, list(await asyncio.gather(*(look.sight_of(watched) for watched in rounds)))
+    tip = await read_tip(provider, rules)
+    look = _Look(provider, rules, tip)
+    return tip, list(await asyncio.gather(*(look.provider_view_of(watched) for watched in rounds)))
 
 
 class _Look:
     """One look: every block and count is read at most once."""
 
-    def __init__(self, provider: Provider, rules: Rules, horizon: Horizon) -> None:
+    def __init__(self, provider: Provider, rules: Rules, tip: ChainTip) -> None:
         self._provider = provider
         self._rules = rules
-        self._horizon = horizon
+        self._tip = tip
         self._blocks: dict[int, asyncio.Task[Block | None]] = {}
         self._counts: dict[str, asyncio.Task[int]] = {}
 
-    async def sight_of(self, watched: WatchedRound) -> Sight:
+    async def provider_view_of(self, watched: WatchedRound) -> ProviderView:
         """Look at one round."""
         standing = await self._standing(watched)
         if standing is not None:
@@ -75,21 +75,21 @@ class _Look:
             return await self._consumed(watched)
         return await self._unmined(watched, count)
 
-    async def _standing(self, watched: WatchedRound) -> Sight | None:
+    async def _standing(self, watched: WatchedRound) -> ProviderView | None:
         """Return the earlier inclusion if its block is still canonical, or too new for this provider."""
         block = watched.block
         if watched.state is not RoundState.INCLUDED or block is None:
             return None
-        if self._horizon.height < block.number:
+        if self._tip.height < block.number:
             message = f"{self._provider.label} is behind block {block.number}"
-            return self._sight(RoundState.INCLUDED, watched.tx_ref, block, message=message)
+            return self._provider_view(RoundState.INCLUDED, watched.tx_ref, block, message=message)
         canonical = await self._block(block.number)
         if canonical.hash != block.hash:
             return None
-        settled = self._horizon.settles(block.number)
-        return self._sight(RoundState.INCLUDED, watched.tx_ref, block, settled=settled)
+        settled = self._tip.settles(block.number)
+        return self._provider_view(RoundState.INCLUDED, watched.tx_ref, block, settled=settled)
 
-    async def _mined(self, watched: WatchedRound, count: int) -> Sight | None:
+    async def _mined(self, watched: WatchedRound, count: int) -> ProviderView | None:
         """Return what became of the candidate that is in a canonical block, if one is.
 
         A receipt of another block is left aside only once its branch can't come back, and while the nonce is free.
@@ -103,12 +103,12 @@ class _Look:
             block = await self._block(receipt.block_number)
             if block.hash == receipt.block_hash:
                 return self._outcome(watched, receipt, block.ref)
-            if count > nonce_of(watched) or not self._horizon.settles(block.number):
+            if count > nonce_of(watched) or not self._tip.settles(block.number):
                 what = f"{receipt.tx_hash} is in a block {block.number} that is not canonical"
                 raise self._contradiction(what)
         return None
 
-    def _outcome(self, watched: WatchedRound, receipt: TxReceipt, block: BlockRef) -> Sight:
+    def _outcome(self, watched: WatchedRound, receipt: TxReceipt, block: BlockRef) -> ProviderView:
         """Return inclusion where the event is there, else the suspicion that our call failed (E7)."""
         call = OwnCall.of(watched, self._rules.contract)
         if contradicts(receipt, call):
@@ -116,14 +116,14 @@ class _Look:
                 f"{receipt.tx_hash} has a receipt of another contract, or logged although it failed"
             )
             raise self._contradiction(what)
-        settled = self._horizon.settles(block.number)
+        settled = self._tip.settles(block.number)
         if call.is_logged(receipt):
-            return self._sight(RoundState.INCLUDED, receipt.tx_hash, block, settled=settled)
+            return self._provider_view(RoundState.INCLUDED, receipt.tx_hash, block, settled=settled)
         message = f"shows {receipt.tx_hash} in block {block.number} without our event"
         state = RoundState.DISPLACED
-        return self._sight(state, receipt.tx_hash, block, settled=settled, message=message)
+        return self._provider_view(state, receipt.tx_hash, block, settled=settled, message=message)
 
-    async def _consumed(self, watched: WatchedRound) -> Sight:
+    async def _consumed(self, watched: WatchedRound) -> ProviderView:
         """Suspect that the nonce was used by somebody else, unless the provider knows a candidate."""
         account, nonce = watched.reservation.account, nonce_of(watched)
         count = await count_at(self._provider, account, "latest")
@@ -141,12 +141,14 @@ class _Look:
             raise KnownOnly(message)
         message = f"counts nonce {nonce} of {account} as used, and shows none of our candidates"
         state = RoundState.DISPLACED
-        return Sight(state, self._horizon.height, foreign=True, message=message)
+        return ProviderView(state, self._tip.height, foreign=True, message=message)
 
-    async def _unmined(self, watched: WatchedRound, count: int) -> Sight:
+    async def _unmined(self, watched: WatchedRound, count: int) -> ProviderView:
         known = await self._known(watched)
         state = RoundState.PENDING if known else RoundState.MISSING
-        return replace(self._sight(state, known, None), free_at=self._horizon.head.ref, count=count)
+        return replace(
+            self._provider_view(state, known, None), free_at=self._tip.head.ref, count=count
+        )
 
     async def _known(self, watched: WatchedRound) -> str:
         """Return the newest candidate that the provider has in its pool or in a block; empty without one."""
@@ -158,7 +160,7 @@ class _Look:
     def _contradiction(self, what: str) -> NetworkFailure:
         return NetworkFailure(f"{self._provider.label} contradicts itself: {what}; asked again")
 
-    def _sight(
+    def _provider_view(
         self,
         state: RoundState,
         tx_ref: str,
@@ -166,8 +168,10 @@ class _Look:
         *,
         settled: bool = False,
         message: str = "",
-    ) -> Sight:
-        return Sight(state, self._horizon.height, tx_ref, block, settled=settled, message=message)
+    ) -> ProviderView:
+        return ProviderView(
+            state, self._tip.height, tx_ref, block, settled=settled, message=message
+        )
 
     async def _block(self, number: int) -> Block:
         """Return the canonical block at a height that the provider has named."""

@@ -1,4 +1,4 @@
-"""The place where it is proven what became of our own call in a block: by the receipts that the block's hash fixes.
+"""Proves what became of our own call in a block: by the receipts that the block's hash fixes.
 
 Nodes drop logs, status and other parts of receipts. So a revert or a missing event counts only if header and both
 tries of the block come out as its hash says; a receipt alone proves neither.

@@ -1,4 +1,4 @@
-"""The place where EVM nodes are talked to: one call with a time-out, failover, and reads from all providers at once.
+"""Talks to EVM nodes: one call with a time-out, failover, and reads from all providers at once.
 
 1. A call is made once. Nothing is repeated in secret; whoever wants a repetition asks again.
 2. Errors are `AnchorError`s that name a provider by scheme, host and port only: paths and passwords are credentials.

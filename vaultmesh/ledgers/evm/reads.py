@@ -1,4 +1,4 @@
-"""The place where a node's JSON becomes values that can be trusted to have a form; nothing here asks twice."""
+"""Reads a node's JSON as values that can be trusted to have a form; nothing here asks twice."""
 
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
@@ -63,7 +63,7 @@ class Block(_Read):
 
     @property
     def ref(self) -> BlockRef:
-        """The block as the pen's messages name it."""
+        """The block as the aggregator's messages name it."""
         return BlockRef(
             number=self.number, hash=self.hash, time=datetime.fromtimestamp(self.timestamp, UTC)
         )

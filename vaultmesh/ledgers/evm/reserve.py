@@ -1,4 +1,4 @@
-"""The place where it is decided what an EVM signature will cover: chain, nonce, contract, call, gas, fees (E1, E2, E4).
+"""Decides what an EVM signature will cover: chain, nonce, contract, call, gas, fees (E1, E2, E4).
 
 1. No nonce is given out before every provider that answers serves the configured chain, from the same genesis.
 2. The next nonce is one above the highest that the caller or the storage knows; the chain's count only checks it.
@@ -16,7 +16,6 @@ from vaultmesh.ledgers.driver import StaleCaller
 from vaultmesh.ledgers.evm.anchor_contract import anchor_call, batch_id_of, calldata_floor
 from vaultmesh.ledgers.evm.fees import Bid, Caps, Market, gwei, opening_bid
 from vaultmesh.ledgers.evm.foreign import ForeignUse
-from vaultmesh.ledgers.evm.horizon import Rules, require_chain
 from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.evm.providers import Provider, Providers, supported_by
 from vaultmesh.ledgers.evm.reads import (
@@ -26,6 +25,7 @@ from vaultmesh.ledgers.evm.reads import (
     latest_block,
     quantity,
 )
+from vaultmesh.ledgers.evm.tip import Rules, require_chain
 
 MOST_GAS = 2**24
 """EIP-7825: no transaction may have a higher gas limit."""

@@ -1,4 +1,4 @@
-"""The place where it is searched for what used a nonce: in the blocks themselves, without any node's index or old state.
+"""Searches for what used a nonce: in the blocks themselves, without any node's index or old state.
 
 1. Only blocks between the last one at which the nonce was free and the first one after its use are read, in full, at
    most `MOST_BLOCKS` a step; the progress is the caller's to keep.

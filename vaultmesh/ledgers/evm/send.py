@@ -1,4 +1,4 @@
-"""The place where signed bytes go to the providers and their answers become a verdict (E5, X4).
+"""Sends signed bytes to the providers, and turns their answers into a verdict (E5, X4).
 
 1. All providers get the bytes, except those that just failed to answer. One that accepts outweighs any other answer.
 2. An answer that is not in the table is looked up by hash, and raised if that does not find the transaction.

@@ -1,4 +1,4 @@
-"""The place where the settings of an `eip155` target are defined."""
+"""Defines the settings of an `eip155` target."""
 
 import re
 from collections.abc import Mapping

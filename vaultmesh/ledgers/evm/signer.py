@@ -1,4 +1,4 @@
-"""The place where it is found out who signed a transaction: what recovers to our key can't be invented by any node.
+"""Finds out who signed a transaction: what recovers to our key can't be invented by any node.
 
 Bytes are what a block holds (EIP-2718); of a blob transaction without its blobs.
 """

@@ -1,4 +1,4 @@
-"""The place where a receipt's claim is checked against the live chain; each way to be wrong has its own line."""
+"""Checks a receipt's claim against the live chain; each way to be wrong has its own line."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from vaultmesh.domain.receipts.receipt import write_time
 from vaultmesh.ledgers.driver import DEPTH_CHECK, FINALITY_CHECK, Check, Claim
 from vaultmesh.ledgers.evm.anchor_contract import anchored_logs
 from vaultmesh.ledgers.evm.evidence import hash_of
-from vaultmesh.ledgers.evm.horizon import Horizon, Rules, read_horizon
 from vaultmesh.ledgers.evm.providers import Provider, Providers
 from vaultmesh.ledgers.evm.reads import Block, TxReceipt, block_at, tx_receipt
+from vaultmesh.ledgers.evm.tip import ChainTip, Rules, read_tip
 
 SUCCESS = 1
 """`status` of a receipt; where a node leaves it out, an event says the same: a reverted call logs nothing."""
@@ -22,7 +22,7 @@ SUCCESS = 1
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    horizon: Horizon
+    tip: ChainTip
     receipt: TxReceipt | None
     at_height: Block | None
     """The canonical block at the claimed height."""
@@ -39,12 +39,12 @@ async def verify_claim(providers: Providers, rules: Rules, claim: Claim) -> list
 
 
 async def _read(provider: Provider, rules: Rules, claim: Claim) -> _Chain:
-    horizon, receipt, block = await asyncio.gather(
-        read_horizon(provider, rules),
+    tip, receipt, block = await asyncio.gather(
+        read_tip(provider, rules),
         tx_receipt(provider, claim.tx_ref),
         block_at(provider, hex(claim.block_number)),
     )
-    return _Chain(horizon, receipt, block)
+    return _Chain(tip, receipt, block)
 
 
 def _agreed(lines: tuple[Check, ...], quorum: int) -> Check:
@@ -135,10 +135,10 @@ def _finality_checks(rules: Rules, claim: Claim, chain: _Chain) -> list[Check]:
         and chain.at_height is not None
         and chain.at_height.hash == claimed_hash == chain.receipt.block_hash
     )
-    depth = chain.horizon.depth_of(claim.block_number) if stands else 0
+    depth = chain.tip.depth_of(claim.block_number) if stands else 0
     required = max(claim.required_depth, rules.confirmations)
-    settled = rules.tag is None or chain.horizon.settles(claim.block_number)
-    reaches = chain.horizon.settled_number
+    settled = rules.tag is None or chain.tip.settles(claim.block_number)
+    reaches = chain.tip.settled_number
     what = f"{rules.tag} block is {reaches}" if rules.tag is not None else "by depth alone"
     return [
         Check(DEPTH_CHECK, stands and depth >= required, f"{depth} of {required}"),

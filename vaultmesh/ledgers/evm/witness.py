@@ -1,4 +1,4 @@
-"""The place where every provider is asked what it knows for or against a round, also those that no quorum needs.
+"""Asks every provider what it knows for or against a round, also those that no quorum needs.
 
 A provider that shows a candidate of ours in a block, or our event since the block of signing, speaks for the round,
 whatever all others say. Silence is no consent: who did not answer in full is named.
@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, WatchedRound
 from vaultmesh.domain.failures import AnchorError
-from vaultmesh.ledgers.evm.horizon import Horizon, Rules
 from vaultmesh.ledgers.evm.node_errors import NodeError
 from vaultmesh.ledgers.evm.notes import EventProgress, Notes, signed_at_block
-from vaultmesh.ledgers.evm.observe import KnownOnly, Sight, look_from, nonce_of
+from vaultmesh.ledgers.evm.observe import KnownOnly, ProviderView, look_from, nonce_of
 from vaultmesh.ledgers.evm.outcome import OwnCall
 from vaultmesh.ledgers.evm.providers import Provider, Providers
 from vaultmesh.ledgers.evm.reads import FoundLog, block_at, logs_of
+from vaultmesh.ledgers.evm.tip import ChainTip, Rules
 
 MOST_QUESTIONS = 50
 """For events, that one provider is asked in one look; the progress is kept."""
@@ -28,8 +28,8 @@ class Answer:
     provider: Provider
     name: str
     """Its label; numbered where several have the same."""
-    horizon: Horizon
-    sight: Sight
+    tip: ChainTip
+    provider_view: ProviderView
     elsewhere: str = ""
     """A transaction that holds our event and is no candidate of ours."""
     events: EventProgress | None = None
@@ -65,13 +65,13 @@ async def _ask(
     provider: Provider, name: str, rules: Rules, watched: WatchedRound, notes: Notes
 ) -> Answer | Silence:
     try:
-        horizon, (sight,) = await look_from(provider, rules, [watched])
+        tip, (provider_view,) = await look_from(provider, rules, [watched])
     except KnownOnly as known:
         return Silence(name, str(known), veto=str(known))
     except AnchorError as error:
         return Silence(name, str(error))
-    answer = Answer(provider, name, horizon, sight)
-    if sight.state is RoundState.INCLUDED:
+    answer = Answer(provider, name, tip, provider_view)
+    if provider_view.state is RoundState.INCLUDED:
         return answer
     return await _with_events(answer, OwnCall.of(watched, rules.contract), watched, notes)
 
@@ -99,18 +99,18 @@ async def _included(answer: Answer, log: FoundLog) -> Answer:
     block = await block_at(answer.provider, hex(log.block_number))
     if block is None or block.hash != log.block_hash:
         return replace(answer, unread=f"block {log.block_number} changed meanwhile")
-    settled = answer.horizon.settles(block.number)
-    sight = Sight(
-        RoundState.INCLUDED, answer.horizon.height, log.tx_hash, block.ref, settled=settled
+    settled = answer.tip.settles(block.number)
+    provider_view = ProviderView(
+        RoundState.INCLUDED, answer.tip.height, log.tx_hash, block.ref, settled=settled
     )
-    return replace(answer, sight=sight)
+    return replace(answer, provider_view=provider_view)
 
 
 async def _events(
     answer: Answer, call: OwnCall, first: int, before: EventProgress | None
 ) -> tuple[list[FoundLog], EventProgress, str]:
     """Ask for our event in ranges that the provider allows: each that is too wide is halved."""
-    at, last = max(first, before.through + 1 if before else 0), answer.horizon.height
+    at, last = max(first, before.through + 1 if before else 0), answer.tip.height
     span = before.span if before else max(last - at + 1, 1)
     found: list[FoundLog] = []
     for _ in range(MOST_QUESTIONS):
@@ -125,7 +125,7 @@ async def _events(
             span = max(span // 2, 1)
             continue
         at = end + 1
-    final = answer.horizon.settled_number
+    final = answer.tip.settled_number
     through = min(at - 1, final if final is not None else first - 1)
     unread = f"its events were read up to block {at - 1} of {last}" if at <= last else ""
     return found, EventProgress(through=max(through, first - 1), span=span), unread
@@ -148,7 +148,7 @@ def _names(providers: Providers) -> list[str]:
 
 def counts_free(answer: Answer) -> bool:
     """Whether a provider counts the nonce as free, and so neither confirms nor denies its use."""
-    return answer.sight.state in (RoundState.PENDING, RoundState.MISSING)
+    return answer.provider_view.state in (RoundState.PENDING, RoundState.MISSING)
 
 
 def nonce_text(watched: WatchedRound) -> str:

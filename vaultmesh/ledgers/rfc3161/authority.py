@@ -1,4 +1,4 @@
-"""The place where time-stamp authorities are talked to: one POST with bounds, spacing, and rest for the broken.
+"""Talks to time-stamp authorities: one POST with bounds, spacing, and rest for the broken.
 
 1. A request is sent once; whoever wants a repetition asks again. Redirects are not followed (T8).
 2. What is not a reply by HTTP's own account is refused before anything is parsed (T2).

@@ -1,8 +1,8 @@
-"""The place where a time-stamp authority (RFC 3161) becomes a target: commitments are stamped, and the tokens kept.
+"""Makes a time-stamp authority (RFC 3161) a target: commitments are stamped, and the tokens kept.
 
 1. The request is decided once, with its nonce, and is what a candidate consists of; it is sent to every authority.
 2. A round counts as included, and final, once enough sound replies lie beside its candidate: there is nothing to wait for.
-3. What the pen knows a round by is the request's hash, since a serial number comes with the reply; receipts have the number.
+3. What the aggregator knows a round by is the request's hash, since a serial number comes with the reply; receipts have the number.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from pydantic import JsonValue
 from typing_extensions import override
 
 from vaultmesh.domain.aggregator.ledger_messages import (
+    AggregatorSettings,
     BlockRef,
     Broadcasted,
     Bumped,
-    PenSettings,
     Reservation,
     RoundState,
     RoundView,
@@ -87,8 +87,8 @@ class TsaAnchoring(Anchoring):
 
     @property
     @override
-    def pen_settings(self) -> PenSettings:
-        return PenSettings(
+    def aggregator_settings(self) -> AggregatorSettings:
+        return AggregatorSettings(
             window_seconds=self._settings.window.total_seconds(),
             window_max_seconds=self._settings.window_max.total_seconds(),
             max_leaves=self._settings.max_leaves,

@@ -1,4 +1,4 @@
-"""The place where a stamped round's receipts get their evidence, and where such evidence is checked again.
+"""Collects the evidence of a stamped round's receipts, and checks such evidence again.
 
 Nothing but the receipt and what is pinned is needed for the checks: an authority is never asked again.
 """
@@ -51,8 +51,8 @@ def checks_of(claim: Claim, pinned: Pinned, *, quorum: int = 1, policy: str = ""
         anchor_ts=claim.anchor_ts,
         evidence=claim.evidence,
     )
-    exhibit = examine(stamped, pinned, quorum=quorum, policy=policy)
-    return [Check(one.name, one.passed, one.detail) for one in exhibit.findings]
+    report = examine(stamped, pinned, quorum=quorum, policy=policy)
+    return [Check(one.name, one.passed, one.detail) for one in report.findings]
 
 
 def _other(one: Kept) -> dict[str, JsonValue]:

@@ -1,4 +1,4 @@
-"""The place where authorities are asked until enough of them have stamped: failover, quorum, and what is kept.
+"""Asks authorities until enough of them have stamped: failover, quorum, and what is kept.
 
 1. As many are asked at once as tokens are missing, in the order of the configuration, the resting ones last.
 2. A reply that is not sound is a failure of its authority: the next one is asked.

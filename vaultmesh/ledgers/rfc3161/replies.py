@@ -1,4 +1,4 @@
-"""The place where replies of authorities are kept and counted: beside their candidate, in the round's folder.
+"""Keeps and counts replies of authorities: beside their candidate, in the round's folder.
 
 1. A reply is judged before it is kept, and kept before it counts: a crash after it came loses nothing.
 2. It is created exclusively as `reply-<n>-<i>.tsr` and never changed: `n` is the candidate's number, `i` counts up.
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import ValidationFailure
-from vaultmesh.ledgers.rfc3161.core.judge import Judgement, judge
+from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
 from vaultmesh.ledgers.rfc3161.core.revocation import lists_for
 from vaultmesh.ledgers.rfc3161.core.token import Token
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned, read_lists
@@ -122,7 +122,7 @@ class Replies:
         return sorted(one for one in names if one.startswith(_PREFIX) and one.endswith(_SUFFIX))
 
 
-def kept(reply: bytes, judged: Judgement, pinned: Pinned) -> Kept:
+def kept(reply: bytes, judged: TokenReport, pinned: Pinned) -> Kept:
     """Return a sound reply as one that counts, with those of the lists that are about its chain.
 
     Raises:

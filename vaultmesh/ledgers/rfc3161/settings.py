@@ -1,4 +1,4 @@
-"""The place where the settings of an `rfc3161` target are defined."""
+"""Defines the settings of an `rfc3161` target."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The place where tests make an EVM block with an anchor in it, from libraries alone."""
+"""Makes an EVM block with an anchor in it, from libraries alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ from tests.simulators.timestamps import (
 from vaultmesh.domain.checks import Found, SchemeFindings, Trust
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.ledgers.rfc3161.core.evidence import entry_of_list
-from vaultmesh.ledgers.rfc3161.core.judge import Judgement, judge
+from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
 from vaultmesh.ledgers.rfc3161.core.offline import find
 from vaultmesh.ledgers.rfc3161.core.revocation import REVOCATION
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned, read_pinned
@@ -39,21 +39,21 @@ HARMLESS = [
 List = x509.CertificateRevocationList
 
 
-def judged(*lists: List, roots: tuple[Holder, ...] = (ROOT,)) -> Judgement:
+def judged(*lists: List, roots: tuple[Holder, ...] = (ROOT,)) -> TokenReport:
     pinned = Pinned([one.certificate for one in roots], lists)
     return judge(TOKEN, COMMITMENT.digest, pinned, request=REQUEST)
 
 
-def said(judgement: Judgement) -> str:
-    (found,) = [one for one in judgement.findings if one.name == REVOCATION]
-    assert judgement.sound is found.passed
+def said(report: TokenReport) -> str:
+    (found,) = [one for one in report.findings if one.name == REVOCATION]
+    assert report.sound is found.passed
     return found.detail
 
 
 def test_without_a_list_nothing_is_said() -> None:
-    judgement = judged()
-    assert judgement.sound
-    assert REVOCATION not in [one.name for one in judgement.findings]
+    report = judged()
+    assert report.sound
+    assert REVOCATION not in [one.name for one in report.findings]
 
 
 def test_whoever_is_on_no_list_counts_and_the_lists_time_is_told() -> None:
@@ -97,9 +97,9 @@ def test_lists_of_others_do_nothing() -> None:
     impostor = new_root("middle", ROOT)  # the same name, another key
     for issuer in (impostor, new_root("stranger")):
         forged = new_list(issuer, (LEAF, BEFORE, WHY.key_compromise))
-        judgement = judged(forged)
-        assert judgement.sound
-        assert REVOCATION not in [one.name for one in judgement.findings]
+        report = judged(forged)
+        assert report.sound
+        assert REVOCATION not in [one.name for one in report.findings]
     other = new_list(MIDDLE, (new_leaf(MIDDLE), BEFORE, WHY.key_compromise))
     assert judged(other).sound
 

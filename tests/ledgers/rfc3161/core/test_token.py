@@ -25,7 +25,7 @@ from tests.simulators.timestamps import (
     new_root,
 )
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.ledgers.rfc3161.core.judge import Judgement, Window, judge
+from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, Window, judge
 from vaultmesh.ledgers.rfc3161.core.token import build_request, read_reply, read_request
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned
 
@@ -37,7 +37,7 @@ LEAF = new_leaf(ROOT)
 GOOD = Forgery(LEAF).reply(REQUEST)
 
 
-def judged(reply: bytes | Forgery, roots: Sequence[Holder] = (ROOT,), **given: Any) -> Judgement:
+def judged(reply: bytes | Forgery, roots: Sequence[Holder] = (ROOT,), **given: Any) -> TokenReport:
     """Judge a reply to the request."""
     request = given.pop("request", REQUEST)
     content = reply if isinstance(reply, bytes) else reply.reply(request)
@@ -45,10 +45,10 @@ def judged(reply: bytes | Forgery, roots: Sequence[Holder] = (ROOT,), **given: A
     return judge(content, COMMITMENT, pinned, request=request, **given)
 
 
-def failed(judgement: Judgement) -> list[str]:
+def failed(report: TokenReport) -> list[str]:
     """Return the names of the rules that do not hold."""
-    assert not judgement.sound
-    return [one.name for one in judgement.findings if not one.passed]
+    assert not report.sound
+    return [one.name for one in report.findings if not one.passed]
 
 
 def test_a_request_asks_for_the_imprint_of_the_commitment_and_for_certificates() -> None:
@@ -76,25 +76,25 @@ def test_openssl_reads_our_request(tmp_path: Path) -> None:
 
 
 def test_a_good_reply_is_sound_and_tells_who_stamped_when() -> None:
-    judgement = judged(GOOD)
-    assert judgement.sound, judgement.problems
-    assert judgement.token is not None
-    assert (judgement.token.tx_ref, judgement.token.gen_time) == ("serial:abc", STAMPED_AT)
-    assert (judgement.authority, judgement.root) == ("CN=authority", ROOT.der)
+    report = judged(GOOD)
+    assert report.sound, report.problems
+    assert report.token is not None
+    assert (report.token.tx_ref, report.token.gen_time) == ("serial:abc", STAMPED_AT)
+    assert (report.authority, report.root) == ("CN=authority", ROOT.der)
 
 
 def test_an_rsa_authority_is_taken_but_not_with_a_padding_that_nobody_can_check() -> None:
     leaf = new_leaf(ROOT, kind="rsa")
-    judgement = judged(Forgery(leaf))
-    assert judgement.sound, judgement.problems
+    report = judged(Forgery(leaf))
+    assert report.sound, report.problems
     assert "signature" in failed(judged(Forgery(leaf, pads_pss=True)))
 
 
 def test_a_chain_with_an_intermediate_in_any_order_is_taken() -> None:
     intermediate = new_root("intermediate", ROOT)
     leaf = new_leaf(intermediate)
-    judgement = judged(Forgery(leaf, chain=[intermediate, ROOT]))
-    assert judgement.sound, judgement.problems
+    report = judged(Forgery(leaf, chain=[intermediate, ROOT]))
+    assert report.sound, report.problems
     assert failed(judged(Forgery(leaf))) == ["chain"]
 
 
@@ -103,9 +103,9 @@ def test_the_root_that_vouches_is_told_among_several() -> None:
 
 
 def test_granted_with_modifications_is_taken_and_told() -> None:
-    judgement = judged(Forgery(LEAF, status=1))
-    assert judgement.sound, judgement.problems
-    assert judgement.findings[0].detail == "granted with modifications"
+    report = judged(Forgery(LEAF, status=1))
+    assert report.sound, report.problems
+    assert report.findings[0].detail == "granted with modifications"
 
 
 @pytest.mark.parametrize("status", [2, 3, 4, 5, 77])
@@ -228,12 +228,12 @@ def test_no_flipped_bit_gives_another_meaning(position: int, bit: int) -> None:
     """A bit may flip where nothing is signed (the certificates' own copy of the root, say), never in what counts."""
     changed = bytearray(GOOD)
     changed[position] ^= 1 << bit
-    judgement = judged(bytes(changed))
-    if judgement.sound:
+    report = judged(bytes(changed))
+    if report.sound:
         good = judged(GOOD)
-        assert judgement.token is not None
+        assert report.token is not None
         assert good.token is not None
-        assert judgement.token.content == good.token.content
+        assert report.token.content == good.token.content
 
 
 @settings(max_examples=100, deadline=None)

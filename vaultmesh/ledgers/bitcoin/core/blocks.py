@@ -1,4 +1,4 @@
-"""The place where Bitcoin blocks are judged by their bytes alone: headers, work, Merkle branches (B11).
+"""Judges Bitcoin blocks by their bytes alone: headers, work, Merkle branches (B11).
 
 1. A header counts only with the work that it claims; a chain of headers, only if each names the one before it.
 2. A branch has at most as many levels as a block can need.

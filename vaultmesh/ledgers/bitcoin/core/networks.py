@@ -1,4 +1,4 @@
-"""The place where Bitcoin's networks have their names and first blocks."""
+"""Names Bitcoin's networks and their first blocks."""
 
 from collections.abc import Mapping
 from enum import StrEnum

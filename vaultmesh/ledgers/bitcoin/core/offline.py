@@ -1,4 +1,4 @@
-"""The place where an anchor on Bitcoin is verified offline: from a trusted header down to the published root (B11)."""
+"""Verifies an anchor on Bitcoin offline: from a trusted header down to the published root (B11)."""
 
 from datetime import UTC
 

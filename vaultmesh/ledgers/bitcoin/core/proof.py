@@ -1,4 +1,4 @@
-"""The place where it is defined what a Bitcoin receipt proves by itself, and where that is checked without a node.
+"""Defines what a Bitcoin receipt proves by itself, and checks it without a node.
 
 The proof leads from the signed bytes through the transaction's id and its branch to a block's header and the headers
 on top of it. What it can't show is that this chain is everybody's: that takes a node, or a header that one trusts.

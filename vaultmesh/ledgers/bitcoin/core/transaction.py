@@ -1,4 +1,4 @@
-"""The place where Bitcoin transactions are read and written: bytes, ids, sizes, and the script that commits to a root.
+"""Reads and writes Bitcoin transactions: bytes, ids, sizes, and the script that commits to a root.
 
 1. Hashes that people see (transaction ids, block hashes) are texts in the usual reversed order; inside, bytes as hashed.
 2. A transaction is read whole or refused: no byte may be left over, and no count may exceed what the bytes can hold.

@@ -1,4 +1,4 @@
-"""The place where an anchor on an EVM chain is verified offline: from a trusted block hash down to the logged root."""
+"""Verifies an anchor on an EVM chain offline: from a trusted block hash down to the logged root."""
 
 from datetime import UTC
 

@@ -1,4 +1,4 @@
-"""The place where an anchor on an EVM chain is proven from its block's header, without a node (E15).
+"""Proves an anchor on an EVM chain from its block's header, without a node (E15).
 
 1. A block hash is the Keccak-256 of the header's RLP; the header names the roots of two tries.
 2. One trie holds the signed transaction, the other at the same index what became of it, with the logs.

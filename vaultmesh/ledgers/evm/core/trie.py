@@ -1,4 +1,4 @@
-"""The place where proofs of Ethereum's Merkle-Patricia tries are checked.
+"""Checks proofs of Ethereum's Merkle-Patricia tries.
 
 1. A proof is the list of nodes from the root to the value, each the RLP that its parent names by Keccak-256; a node
    below 32 bytes lies inside its parent and is not listed.

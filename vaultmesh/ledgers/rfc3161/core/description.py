@@ -1,4 +1,4 @@
-"""The place where what a receipt says about its time-stamp tokens, beside them, is compared with the tokens.
+"""Compares what a receipt says about its time-stamp tokens, beside them, with the tokens.
 
 Nothing here proves anything: it is what a reader sees first, and so must not say anything else.
 """
@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from vaultmesh.domain.checks import OfflineCheck, holds, wrong
 from vaultmesh.ledgers.rfc3161.core.evidence import bytes_of
-from vaultmesh.ledgers.rfc3161.core.judge import Judgement
+from vaultmesh.ledgers.rfc3161.core.judge import TokenReport
 from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED
 from vaultmesh.ledgers.rfc3161.core.token import IMPRINT_RULE, Token
 
@@ -19,14 +19,14 @@ _NAME = "description"
 
 
 def description_check(
-    evidence: Mapping[str, JsonValue], judgements: Sequence[Judgement]
+    evidence: Mapping[str, JsonValue], reports: Sequence[TokenReport]
 ) -> OfflineCheck:
     """Compare authority, policy, imprint rule and certificates with each token; a key that is absent says nothing."""
     further = evidence.get("tokens")
     entries = [evidence, *(further if isinstance(further, list) else ())]
     false = [
         what
-        for entry, judged in zip(entries, judgements, strict=False)
+        for entry, judged in zip(entries, reports, strict=False)
         if isinstance(entry, dict)
         for what in _false_words(entry, judged)
     ]
@@ -35,7 +35,7 @@ def description_check(
     return holds(_NAME, "fits the token")
 
 
-def _false_words(entry: Mapping[str, JsonValue], judged: Judgement) -> Iterator[str]:
+def _false_words(entry: Mapping[str, JsonValue], judged: TokenReport) -> Iterator[str]:
     token = judged.token
     if token is None:
         return  # what is wrong with it is said elsewhere

@@ -1,4 +1,4 @@
-"""The place where a receipt's time-stamp evidence is checked: by what it carries and given roots, and by no clock.
+"""Checks a receipt's time-stamp evidence: by what it carries and given roots, and by no clock.
 
 1. The primary token must be what the receipt says it is: its number, its time, its imprint.
 2. Each further token is judged by the same rules; tokens count by the root they lead to (T8).
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import JsonValue
 
 from vaultmesh.domain.receipts.receipt import write_time
-from vaultmesh.ledgers.rfc3161.core.judge import Judgement, judge
+from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
 from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED, Finding
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned
 
@@ -36,17 +36,17 @@ class Stamped:
 
 
 @dataclass(frozen=True, slots=True)
-class Exhibit:
+class EvidenceReport:
     """What a receipt's evidence came to."""
 
     findings: tuple[Finding, ...]
-    judgements: tuple[Judgement, ...] = field(default=())
+    reports: tuple[TokenReport, ...] = field(default=())
     """Of the primary token and the further ones; none if the primary one can't be read."""
 
     @property
     def vouching(self) -> set[bytes]:
         """The roots that sound tokens lead to, DER."""
-        return {one.root for one in self.judgements if one.sound}
+        return {one.root for one in self.reports if one.sound}
 
 
 def text_of(content: bytes) -> str:
@@ -64,18 +64,20 @@ def bytes_of(text: object) -> bytes | None:
         return None
 
 
-def examine(stamped: Stamped, pinned: Pinned, *, quorum: int = 1, policy: str = "") -> Exhibit:
+def examine(
+    stamped: Stamped, pinned: Pinned, *, quorum: int = 1, policy: str = ""
+) -> EvidenceReport:
     """Check the evidence, a finding per rule; `policy` is required of a token whose request was not kept."""
     reply = bytes_of(stamped.evidence.get("token"))
     if reply is None:
-        return Exhibit((Finding("token", passed=False, detail="none, or no base64"),))
+        return EvidenceReport((Finding("token", passed=False, detail="none, or no base64"),))
     given = stamped.evidence.get("request")
     request = bytes_of(given)
     if given is not None and request is None:
-        return Exhibit((Finding("request", passed=False, detail="no base64"),))
+        return EvidenceReport((Finding("request", passed=False, detail="no base64"),))
     lists = _carried_lists(stamped.evidence)
     if lists is None:
-        return Exhibit(
+        return EvidenceReport(
             (
                 Finding(
                     "revocation lists",
@@ -91,16 +93,16 @@ def examine(stamped: Stamped, pinned: Pinned, *, quorum: int = 1, policy: str = 
         judge(one, stamped.commitment, known, request=request, policy=required)
         for one in _further(stamped.evidence)
     ]
-    exhibit = Exhibit((), (first, *others))
+    report = EvidenceReport((), (first, *others))
     lines = [*first.findings, *_claimed(stamped, first)]
     if others:
         bad = [one.problems for one in others if not one.sound]
         detail = "; ".join(bad) if bad else f"{len(others)} more"
         lines.append(Finding("further tokens", not bad, detail))
     if others or quorum > 1:
-        count = len(exhibit.vouching)
+        count = len(report.vouching)
         lines.append(Finding("quorum", count >= quorum, f"{count} of {quorum} roots vouch"))
-    return Exhibit(tuple(lines), exhibit.judgements)
+    return EvidenceReport(tuple(lines), report.reports)
 
 
 def carried_roots(evidence: Mapping[str, JsonValue]) -> list[x509.Certificate]:
@@ -177,7 +179,7 @@ def _further(evidence: Mapping[str, JsonValue]) -> list[bytes]:
     return [bytes_of(one.get("token") if isinstance(one, dict) else None) or b"" for one in entries]
 
 
-def _claimed(stamped: Stamped, judged: Judgement) -> list[Finding]:
+def _claimed(stamped: Stamped, judged: TokenReport) -> list[Finding]:
     token = judged.token
     if token is None:
         return []

@@ -1,4 +1,4 @@
-"""The place where a time-stamp reply is judged: with what it carries and pinned roots alone, at any later time.
+"""Judges a time-stamp reply: with what it carries and pinned roots alone, at any later time.
 
 1. Every rule is a finding of its own (T2, T3, T4, T5); a token is sound when all of them hold.
 2. The signature is verified with the one certificate that the signer names and ESSCertID binds, and the chain of
@@ -60,7 +60,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class TokenReport:
     """What came out of a reply."""
 
     findings: tuple[Finding, ...]
@@ -94,7 +94,7 @@ def judge(
     request: bytes | None,
     policy: str = "",
     window: Window | None = None,
-) -> Judgement:
+) -> TokenReport:
     """Judge a TimeStampResp over a commitment.
 
     Args:
@@ -109,12 +109,12 @@ def judge(
         read = read_reply(reply)
         asked = read_request(request if request is not None else build_request(commitment, 0))
     except InvalidValue as error:
-        return Judgement((Finding("reply", passed=False, detail=str(error)),), None)
+        return TokenReport((Finding("reply", passed=False, detail=str(error)),), None)
     status = _status(read)
     token = read.token
     if token is None or not status.passed:
         missing = () if token else (Finding("token", passed=False, detail="the reply holds none"),)
-        return Judgement((status, *missing), None)
+        return TokenReport((status, *missing), None)
     root, chain = _chain(token, pinned.roots)
     revocation = revocation_finding(token, root, pinned.lists) if root is not None else None
     findings = (
@@ -125,7 +125,7 @@ def judge(
         chain,
         *([revocation] if revocation is not None else ()),
     )
-    return Judgement(findings, token, root.public_bytes(Encoding.DER) if root else b"")
+    return TokenReport(findings, token, root.public_bytes(Encoding.DER) if root else b"")
 
 
 def _status(reply: Reply) -> Finding:

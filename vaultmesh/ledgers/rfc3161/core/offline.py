@@ -1,4 +1,4 @@
-"""The place where a time stamp is verified offline: by the receipt alone, and the roots that the user trusts.
+"""Verifies a time stamp offline: by the receipt alone, and the roots that the user trusts.
 
 1. Every rule about the token is checked without trusting anybody: it must hold up to some root.
 2. Whether that root is one of those the user trusts is the one open question when none is named.
@@ -21,8 +21,8 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, write_time
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.ledgers.rfc3161.core.description import description_check
-from vaultmesh.ledgers.rfc3161.core.evidence import Exhibit, Stamped, carried_roots, examine
-from vaultmesh.ledgers.rfc3161.core.judge import CHAIN, Judgement, tolerance
+from vaultmesh.ledgers.rfc3161.core.evidence import EvidenceReport, Stamped, carried_roots, examine
+from vaultmesh.ledgers.rfc3161.core.judge import CHAIN, TokenReport, tolerance
 from vaultmesh.ledgers.rfc3161.core.signature import Finding
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned, read_pinned
 
@@ -47,12 +47,12 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
         evidence=evidence,
     )
     carried = carried_roots(evidence)
-    exhibit = examine(stamped, Pinned([*trusted, *carried], lists))
-    checks = [_check(one, chain_is_carried=bool(carried)) for one in exhibit.findings]
-    checks.append(description_check(evidence, exhibit.judgements))
+    report = examine(stamped, Pinned([*trusted, *carried], lists))
+    checks = [_check(one, chain_is_carried=bool(carried)) for one in report.findings]
+    checks.append(description_check(evidence, report.reports))
     known = {one.public_bytes(Encoding.DER): one for one in trusted}
-    vouched = [one for one in exhibit.judgements if one.sound and one.root in known]
-    checks.append(_trust_check(exhibit, vouched, named=bool(trusted)))
+    vouched = [one for one in report.reports if one.sound and one.root in known]
+    checks.append(_trust_check(report, vouched, named=bool(trusted)))
     earliest = min(vouched, key=lambda one: _when(one)[0], default=None)
     if earliest is None:
         return SchemeFindings(tuple(checks), "", "")
@@ -69,10 +69,12 @@ def _check(finding: Finding, *, chain_is_carried: bool) -> OfflineCheck:
     return holds_if(finding.name, finding.detail, condition=finding.passed)
 
 
-def _trust_check(exhibit: Exhibit, vouched: list[Judgement], *, named: bool) -> OfflineCheck:
+def _trust_check(
+    report: EvidenceReport, vouched: list[TokenReport], *, named: bool
+) -> OfflineCheck:
     name = _TRUSTED_ROOT
     if vouched:
-        return holds(name, f"{len(vouched)} of {len(exhibit.judgements)} tokens lead to one")
+        return holds(name, f"{len(vouched)} of {len(report.reports)} tokens lead to one")
     if named:
         return stays_open(name, "the tokens lead to none of those that you trust")
     return stays_open(
@@ -80,7 +82,7 @@ def _trust_check(exhibit: Exhibit, vouched: list[Judgement], *, named: bool) -> 
     )
 
 
-def _when(judged: Judgement) -> tuple[str, str]:
+def _when(judged: TokenReport) -> tuple[str, str]:
     token = judged.token
     if token is None:
         return "", ""

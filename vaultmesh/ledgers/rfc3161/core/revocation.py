@@ -1,4 +1,4 @@
-"""The place where it is judged whether a token's certificate was revoked, and what that means for the token (T5).
+"""Judges whether a token's certificate was revoked, and what that means for the token (T5).
 
 1. RFC 3161, section 4.1: an authority that was revoked as superseded, out of operation, with a changed affiliation or
    for an unspecified reason keeps the tokens it made before; for any other reason, or without one, it loses all of them.

@@ -1,4 +1,4 @@
-"""The place where a token's one signature is judged, and the certificate that made it (T3, T4, T5).
+"""Judges a token's one signature, and the certificate that made it (T3, T4, T5).
 
 The signature is verified with the one certificate that the signer names and ESSCertID binds; no other may vouch.
 """

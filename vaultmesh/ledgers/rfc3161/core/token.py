@@ -1,4 +1,4 @@
-"""The place where time-stamp requests and replies (RFC 3161) turn from bytes into values, and requests into bytes.
+"""Reads time-stamp requests and replies (RFC 3161) from bytes, and writes requests.
 
 1. Reading judges nothing: what a reply says is weighed in `timestamp_checks`.
 2. The imprint is SHA-256 over the 32 bytes of the commitment, as in the original (T1).

@@ -1,4 +1,4 @@
-"""The place where PEM text turns into what time stamps are judged by: pinned roots, and revocation lists beside them.
+"""Reads from PEM text what time stamps are judged by: pinned roots, and revocation lists beside them.
 
 A list needs no trust of its own: whoever judges by it checks that the certificate's issuer signed it.
 """

@@ -1,6 +1,6 @@
-"""The place where it is written down who has receipts of a round without being named in its manifest.
+"""Lists who has receipts of a round without being named in its manifest.
 
-A manifest never changes, so that who joins a round later stands beside it: in `riders.json`.
+A manifest never changes, so that who joins a round later stands beside it: in `joined.json`.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from pydantic import Field
 from vaultmesh.domain.rounds.leaf import Document
 
 
-class Rider(Document):
+class LateJoiner(Document):
     """One receipt that a round gives beyond those that its manifest names."""
 
     namespace: str
@@ -32,13 +32,13 @@ class Rider(Document):
         return self.namespace, self.batch_id
 
 
-class Riders(Document):
-    """All riders of a round."""
+class LateJoiners(Document):
+    """All late joiners of a round."""
 
     version: Literal["1"] = "1"
-    riders: tuple[Rider, ...] = Field(default=(), strict=False)
+    late_joiners: tuple[LateJoiner, ...] = Field(default=(), strict=False)
 
-    def with_more(self, more: Iterable[Rider]) -> "Riders":
+    def with_more(self, more: Iterable[LateJoiner]) -> "LateJoiners":
         """Return them with others; whoever is known stays as it is."""
-        known = {one.key: one for one in (*more, *self.riders)}
-        return Riders(riders=tuple(known[key] for key in sorted(known)))
+        known = {one.key: one for one in (*more, *self.late_joiners)}
+        return LateJoiners(late_joiners=tuple(known[key] for key in sorted(known)))

@@ -1,4 +1,4 @@
-"""The place where it is decided how far one provider's chain reaches, and what of it can't be undone any more (E9)."""
+"""Decides how far one provider's chain reaches, and what of it can't be undone any more (E9)."""
 
 import asyncio
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Horizon:
+class ChainTip:
     """One provider's newest block and the newest one that its finality rule covers."""
 
     head: Block
@@ -69,7 +69,7 @@ class Horizon:
         return max(self.height - number, 0)
 
 
-async def read_horizon(provider: Provider, rules: Rules) -> Horizon:
+async def read_tip(provider: Provider, rules: Rules) -> ChainTip:
     """Read both, and check that the provider serves the configured chain.
 
     Raises:
@@ -81,8 +81,8 @@ async def read_horizon(provider: Provider, rules: Rules) -> Horizon:
     require_chain(provider, chain_id, rules)
     if rules.tag is None:
         settled = head.number - rules.confirmations
-        return Horizon(head, settled if settled >= 0 else None)
-    return Horizon(head, tagged.number if tagged is not None else None)
+        return ChainTip(head, settled if settled >= 0 else None)
+    return ChainTip(head, tagged.number if tagged is not None else None)
 
 
 def require_chain(provider: Provider, chain_id: int, rules: Rules) -> None:
