@@ -18,6 +18,11 @@ GLOSSARY = {
     "misfire": "overlap policy", "wf": "workflow", "tq": "task queue", "manager": "port, adapter",
     "utils": "a word for what it is", "util": "a word for what it is",
     "helper": "a word for what it is", "helpers": "a word for what it is",
+    "pen": "aggregator", "book": "schedule", "bookkeeping": "schedule", "rider": "late joiner",
+    "riders": "late joiners", "boarding": "join", "teller": "replies", "driving": "submission",
+    "lookout": "resume open rounds", "sight": "provider view", "horizon": "chain tip",
+    "exhibit": "evidence report", "judgement": "token report", "ladder": "backoff", "rung": "level",
+    "playground": "dev system",
 }  # fmt: skip
 """What is not written, and the word for it."""
 
@@ -63,6 +68,12 @@ def test_no_name_of_ours_is_in_the_glossarys_right_column() -> None:
         for breach in breaches(name)
     ]
     assert found == []
+
+
+def test_a_docstring_says_what_a_module_does() -> None:
+    for path in modules():
+        first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
+        assert not first.startswith("The place"), path
 
 
 @pytest.mark.parametrize("planted", ["on_tick", "TenantManager", "super_batch_id", "chain_str"])

@@ -23,7 +23,7 @@ RETRY_PAUSE = timedelta(seconds=8)
 
 
 class Cadences:
-    """Runs the cadences in a namespace's book. `changed` is told of every change that operators should see."""
+    """Runs the cadences of a namespace's schedule. `changed` is told of every change that operators should see."""
 
     def __init__(self, schedule: NamespaceSchedule, changed: Callable[[], None]) -> None:
         """Run nothing before `start`."""
@@ -50,7 +50,7 @@ class Cadences:
 
     def resume_requests(self) -> None:
         """Wait again for the requests that an earlier run left in flight; what a message began already is awaited."""
-        for label in self._schedule.state.books:
+        for label in self._schedule.state.cadences:
             self._follow(label)
 
     def start(self) -> None:
@@ -98,10 +98,10 @@ class Cadences:
 
         What a message starts begins after all messages of the same moment: the cadence may be gone again.
         """
-        book = self._schedule.state.books.get(label)
-        if book is not None and self._configured(label) and not book.registered:
-            book.registered = True
-            if book.in_flight is None and book.paused is None:
+        cadence = self._schedule.state.cadences.get(label)
+        if cadence is not None and self._configured(label) and not cadence.registered:
+            cadence.registered = True
+            if cadence.in_flight is None and cadence.paused is None:
                 self._begin(label, f"r{_unix(workflow.now())}", is_slot=False)
         while self._configured(label):
             due = await self._slept_until_due(label)
@@ -150,7 +150,7 @@ class Cadences:
 
     def _follow(self, label: str) -> None:
         """Send a cadence's request, at once: what a timer sets off stays together, whatever fires beside it."""
-        flight = self._schedule.book(label).in_flight
+        flight = self._schedule.cadence(label).in_flight
         if flight is not None and flight.request.id not in self._awaited:
             self._awaited.add(flight.request.id)
             self._spawn(self._await_answer(label, flight, self._start(label, flight)))
@@ -195,18 +195,18 @@ class Cadences:
             backoff=configuration.backoff,
             continue_after_events=configuration.continue_after_events,
             asked_before=flight.asked,
-            outcomes=self._schedule.book(flight.request.cadence).outcomes,
+            outcomes=self._schedule.cadence(flight.request.cadence).outcomes,
         )
 
     def withdraw(self, label: str) -> None:
         """Ask for the cadence's request back, unless it is in a round."""
-        flight = self._schedule.book(label).in_flight
+        flight = self._schedule.cadence(label).in_flight
         if flight is not None:
             self._errand(self._send(ports.WITHDRAW.name, flight))
 
     def force(self, label: str) -> None:
         """Anchor now: a request in flight is asked again at once, and followed by a forced one if it finds nothing."""
-        flight = self._schedule.book(label).in_flight
+        flight = self._schedule.cadence(label).in_flight
         if flight is None:
             self._begin_forced(label)
         elif self._schedule.force(label):

@@ -38,7 +38,7 @@ class NamespaceWorkflow:
 
     @workflow.init
     def __init__(self, given: NamespaceInput) -> None:
-        """Open the book before any message arrives."""
+        """Begin before any message arrives."""
         self._schedule = NamespaceSchedule(given, workflow.now())
         self._cadences = Cadences(self._schedule, self._show)
         self._leaving = False
@@ -68,7 +68,9 @@ class NamespaceWorkflow:
         if self._cadences.busy or not workflow.all_handlers_finished():
             return False
         if self._cadences.stopping:
-            return all(book.in_flight is None for book in self._schedule.state.books.values())
+            return all(
+                cadence.in_flight is None for cadence in self._schedule.state.cadences.values()
+            )
         return has_grown(self._schedule.configuration.continue_after_events)
 
     # --- operators -------------------------------------------------------------------------------------------------
@@ -104,7 +106,7 @@ class NamespaceWorkflow:
         """Drain: start nothing, take back what is in no round, wait for the rest."""
         self._cadences.stopping = True
         self._cadences.reconfigured()
-        for label in self._schedule.state.books:
+        for label in self._schedule.state.cadences:
             self._cadences.withdraw(label)
 
     def _refuse_while_stopping(self) -> None:

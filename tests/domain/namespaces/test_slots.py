@@ -1,4 +1,4 @@
-"""The book of a namespace: every due slot gets exactly one outcome."""
+"""The schedule of a namespace: every due slot gets exactly one outcome."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -33,7 +33,7 @@ def test_every_due_slot_ends_in_exactly_one_outcome(
     moves: list[tuple[str, int, OutcomeStatus]],
 ) -> None:
     schedule, now = schedule_of(), START
-    book = schedule.book("fast")
+    cadence = schedule.cadence("fast")
     for move, seconds, ending in moves:
         now += timedelta(seconds=seconds)
         if move == "pause":
@@ -46,15 +46,17 @@ def test_every_due_slot_ends_in_exactly_one_outcome(
             due = schedule.take_due("fast", now)
             if due.slots:
                 schedule.begin("fast", str(int(due.last.timestamp())), now, is_slot=True)
-    open_slots = int(book.in_flight is not None)
-    assert sum(book.outcomes.values()) + open_slots == slots_due(START, book.served, PERIOD)
+    open_slots = int(cadence.in_flight is not None)
+    assert sum(cadence.outcomes.values()) + open_slots == slots_due(START, cadence.served, PERIOD)
 
 
 def test_slots_missed_while_nothing_ran_become_one() -> None:
     schedule = schedule_of()
     due = schedule.take_due("fast", START + timedelta(days=7))
     assert due.slots == 1
-    assert schedule.book("fast").outcomes == {"coalesced": slots_due(START, due.last, PERIOD) - 1}
+    assert schedule.cadence("fast").outcomes == {
+        "coalesced": slots_due(START, due.last, PERIOD) - 1
+    }
 
 
 def test_forced_requests_of_one_second_are_told_apart() -> None:

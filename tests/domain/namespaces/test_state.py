@@ -60,15 +60,15 @@ def test_periods_that_lead_nowhere_are_refused(every: str) -> None:
 def test_counts_only_grow_and_an_outcome_that_never_happened_is_not_listed(
     counts: list[tuple[SlotOutcome, int]],
 ) -> None:
-    book = CadenceState(served=NOW)
+    cadence = CadenceState(served=NOW)
     for outcome, slots in counts:
-        before = dict(book.outcomes)
-        book.count(outcome, slots)
-        assert all(book.outcomes[known] >= number for known, number in before.items())
+        before = dict(cadence.outcomes)
+        cadence.count(outcome, slots)
+        assert all(cadence.outcomes[known] >= number for known, number in before.items())
     for outcome in SlotOutcome:
         expected = sum(slots for known, slots in counts if known is outcome and slots > 0)
-        assert book.outcomes.get(outcome, 0) == expected
-        assert (outcome in book.outcomes) is (expected > 0)
+        assert cadence.outcomes.get(outcome, 0) == expected
+        assert (outcome in cadence.outcomes) is (expected > 0)
 
 
 @given(st.text(max_size=2 * LONGEST_MESSAGE), st.integers(1, 100), st.integers(0, 10_000))

@@ -2,7 +2,7 @@
 
 1. Each due slot ends in exactly one outcome (S4); requests at registration (`r…`) and forced ones (`f…`) are not slots.
 2. Slots missed while nothing ran, or while the cadence's previous request is unanswered, are coalesced.
-3. The book is workflow state: it has no namespace of its own and does no I/O; `now` is always an argument.
+3. The schedule is workflow state: it reads no clock and does no I/O; `now` is always an argument.
 """
 
 from datetime import datetime, timedelta
@@ -46,10 +46,10 @@ class Due(Wire):
 
 
 class NamespaceSchedule:
-    """The book of one namespace, with every rule about slots."""
+    """The schedule of one namespace, with every rule about slots."""
 
     def __init__(self, given: NamespaceInput, now: datetime) -> None:
-        """Open the book, empty or as carried over."""
+        """Begin empty, or as carried over."""
         self.configuration = given.configuration
         self.state = given.carried.model_copy(deep=True) if given.carried else ScheduleState()
         self._fresh = given.carried is None
@@ -57,31 +57,31 @@ class NamespaceSchedule:
         self._adopt(now)
 
     def _adopt(self, now: datetime) -> None:
-        """Have a book for every cadence; drop those of removed cadences once nothing of theirs is in flight."""
+        """Remember every cadence; drop removed ones once nothing of theirs is in flight."""
         self.periods = self.configuration.periods()
         self.phases = self.configuration.phases()
         for label in self.configuration.cadences:
-            if label not in self.state.books:
-                book = CadenceState(served=now)
+            if label not in self.state.cadences:
+                cadence = CadenceState(served=now)
                 if (at := self._imported.get(label)) is not None:
-                    book.last_anchor = LastAnchorView(
+                    cadence.last_anchor = LastAnchorView(
                         slot="", at=at, anchored_at=at, finality="imported"
                     )
-                self.state.books[label] = book
+                self.state.cadences[label] = cadence
         self.drop_removed()
 
     def drop_removed(self) -> None:
         """Forget cadences that are configured no more and have nothing in flight."""
-        for label in list(self.state.books):
+        for label in list(self.state.cadences):
             if (
                 label not in self.configuration.cadences
-                and self.state.books[label].in_flight is None
+                and self.state.cadences[label].in_flight is None
             ):
-                del self.state.books[label]
+                del self.state.cadences[label]
 
-    def book(self, label: str) -> CadenceState:
-        """Return one cadence's book."""
-        return self.state.books[label]
+    def cadence(self, label: str) -> CadenceState:
+        """Return what is remembered of one cadence."""
+        return self.state.cadences[label]
 
     # --- configuration -----------------------------------------------------------------------------------------
 
@@ -119,56 +119,56 @@ class NamespaceSchedule:
         periods, phases = self.periods, self.phases
         self.configuration = configuration
         self._adopt(now)
-        for label, book in self.state.books.items():
+        for label, cadence in self.state.cadences.items():
             changed = (self.periods.get(label), self.phases.get(label)) != (
                 periods.get(label),
                 phases.get(label),
             )
             if changed and label in periods:
-                book.served = now
+                cadence.served = now
 
     # --- slots -------------------------------------------------------------------------------------------------
 
     def next_due(self, label: str) -> datetime:
         """Return the first slot that was not dealt with yet."""
-        return next_slot(self.book(label).served, self.periods[label], phase=self.phases[label])
+        return next_slot(self.cadence(label).served, self.periods[label], phase=self.phases[label])
 
     def take_due(self, label: str, now: datetime) -> Due:
         """Deal with every slot up to now: all but the last are coalesced, unless paused or in flight.
 
         Returns the slots whose outcome is still open: one, or none.
         """
-        book, period, phase = self.book(label), self.periods[label], self.phases[label]
-        slots = slots_due(book.served, now, period, phase=phase)
+        cadence, period, phase = self.cadence(label), self.periods[label], self.phases[label]
+        slots = slots_due(cadence.served, now, period, phase=phase)
         last = last_slot(now, period, phase=phase)
         if slots:
-            book.served = last
-        if book.paused is not None:
-            book.count(SlotOutcome.PAUSED, slots)
-        elif book.in_flight is not None:
-            book.count(SlotOutcome.COALESCED, slots)
+            cadence.served = last
+        if cadence.paused is not None:
+            cadence.count(SlotOutcome.PAUSED, slots)
+        elif cadence.in_flight is not None:
+            cadence.count(SlotOutcome.COALESCED, slots)
         elif slots:
-            book.count(SlotOutcome.COALESCED, slots - 1)
+            cadence.count(SlotOutcome.COALESCED, slots - 1)
             return Due(slots=1, last=last)
         return Due(slots=0, last=last)
 
     def begin(self, label: str, slot: str, now: datetime, *, is_slot: bool) -> InFlight:
         """Open a request."""
-        cadence, book = self.configuration.cadences[label], self.book(label)
-        book.in_flight = InFlight(
+        config, cadence = self.configuration.cadences[label], self.cadence(label)
+        cadence.in_flight = InFlight(
             request=AnchorRequest(
                 namespace=self.configuration.namespace,
                 cadence=label,
                 slot=slot,
-                required_depth=cadence.required_depth,
-                failures=book.failures,
+                required_depth=config.required_depth,
+                failures=cadence.failures,
                 batches=self.configuration.batches,
             ),
-            target=cadence.target,
+            target=config.target,
             since=now,
             is_slot=is_slot,
         )
-        return book.in_flight
+        return cadence.in_flight
 
     def anchor_timeout(self, label: str) -> timedelta:
         """Return the start-to-close of one attempt of a cadence's `anchor`.
@@ -181,28 +181,32 @@ class NamespaceSchedule:
 
     def note_failure(self, note: FailureNote) -> bool:
         """Remember a reported failure of the request in flight; returns whether it was that request's."""
-        book = self.state.books.get(note.cadence)
-        if book is None or book.in_flight is None or book.in_flight.request.slot != note.slot:
+        cadence = self.state.cadences.get(note.cadence)
+        if (
+            cadence is None
+            or cadence.in_flight is None
+            or cadence.in_flight.request.slot != note.slot
+        ):
             return False
-        book.failures = max(note.failures, book.failures)
-        flight = book.in_flight
-        flight.request = flight.request.model_copy(update={"failures": book.failures})
+        cadence.failures = max(note.failures, cadence.failures)
+        flight = cadence.in_flight
+        flight.request = flight.request.model_copy(update={"failures": cadence.failures})
         flight.last_failure = FailureView(kind=note.kind, message=note.message[:LONGEST_MESSAGE])
         flight.next_retry = note.next_retry
         return True
 
     def force(self, label: str) -> bool:
         """Let a forced request follow the one in flight if that ends without an anchor; false if none is in flight."""
-        flight = self.book(label).in_flight
+        flight = self.cadence(label).in_flight
         if flight is not None:
             flight.is_forced = True
         return flight is not None
 
     def forced_slot(self, label: str, now: datetime) -> str:
         """Return the name of a forced request, which no other of the cadence has."""
-        book = self.book(label)
-        book.forced = max(int(now.timestamp()), book.forced + 1)
-        return f"f{book.forced}"
+        cadence = self.cadence(label)
+        cadence.forced = max(int(now.timestamp()), cadence.forced + 1)
+        return f"f{cadence.forced}"
 
     def finish(self, label: str, outcome: AnchorOutcome, now: datetime) -> bool:
         """Close the request in flight and give its slot its outcome; returns whether a forced request is to follow.
@@ -210,16 +214,16 @@ class NamespaceSchedule:
         A slot whose cadence was paused while it was looked at, and that owed nothing, ends as paused: nobody can tell
         what it would have found a moment later.
         """
-        book = self.book(label)
-        flight, book.in_flight = book.in_flight, None
+        cadence = self.cadence(label)
+        flight, cadence.in_flight = cadence.in_flight, None
         if flight is None:
             return False
         if flight.is_slot:
-            book.count(_slot_outcome(outcome.status, is_paused=book.paused is not None))
+            cadence.count(_slot_outcome(outcome.status, is_paused=cadence.paused is not None))
         if outcome.status is not OutcomeStatus.WITHDRAWN:
-            book.failures = 0
+            cadence.failures = 0
         if outcome.status is OutcomeStatus.ANCHORED:
-            book.last_anchor = LastAnchorView(
+            cadence.last_anchor = LastAnchorView(
                 slot=flight.request.slot,
                 batch_ids=outcome.batch_ids,
                 batch_count=outcome.batch_count,
@@ -235,14 +239,14 @@ class NamespaceSchedule:
 
     def pause(self, label: str, reason: str, now: datetime) -> None:
         """Let no new slot of a cadence start; what was forced before is forced no more."""
-        book = self.book(label)
-        book.paused = PausedView(reason=reason, since=now)
-        if book.in_flight is not None:
-            book.in_flight.is_forced = False
+        cadence = self.cadence(label)
+        cadence.paused = PausedView(reason=reason, since=now)
+        if cadence.in_flight is not None:
+            cadence.in_flight.is_forced = False
 
     def resume(self, label: str) -> None:
         """Let slots start again."""
-        self.book(label).paused = None
+        self.cadence(label).paused = None
 
     def reject(self, name: str, reason: str, now: datetime) -> None:
         """Remember the last message that was refused."""

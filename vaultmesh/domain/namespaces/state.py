@@ -111,7 +111,7 @@ class CadenceState(BaseModel):
 class ScheduleState(BaseModel):
     """What a namespace carries into its next run."""
 
-    books: dict[str, CadenceState] = Field(default_factory=dict)
+    cadences: dict[str, CadenceState] = Field(default_factory=dict)
     last_rejected: RejectedView | None = None
     overridden: list[str] = Field(default_factory=list)
     """Cadences that `set_cadence` changed since the file was applied."""

@@ -19,10 +19,10 @@ from vaultmesh.domain.status import (
 
 def namespace_state(schedule: NamespaceSchedule) -> NamespaceState:
     """Return the state of the namespace as a whole."""
-    books = [schedule.state.books[label] for label in schedule.configuration.cadences]
-    if any(book.failures for book in books):
+    states = [schedule.state.cadences[label] for label in schedule.configuration.cadences]
+    if any(state.failures for state in states):
         return NamespaceState.BACKING_OFF
-    if books and all(book.paused is not None for book in books):
+    if states and all(state.paused is not None for state in states):
         return NamespaceState.PAUSED
     return NamespaceState.RUNNING
 
@@ -37,9 +37,9 @@ def namespace_view(schedule: NamespaceSchedule, workflow_id: str, run_id: str) -
         run_id=run_id,
         batches=schedule.configuration.batches,
         paused={
-            label: book.paused
-            for label, book in schedule.state.books.items()
-            if book.paused is not None and label in cadences
+            label: cadence.paused
+            for label, cadence in schedule.state.cadences.items()
+            if cadence.paused is not None and label in cadences
         },
         cadences={
             label: _cadence_view(schedule, label, cadence) for label, cadence in cadences.items()
@@ -49,24 +49,24 @@ def namespace_view(schedule: NamespaceSchedule, workflow_id: str, run_id: str) -
     )
 
 
-def _cadence_view(schedule: NamespaceSchedule, label: str, cadence: CadenceConfig) -> CadenceView:
-    book = schedule.book(label)
-    flight = book.in_flight
+def _cadence_view(schedule: NamespaceSchedule, label: str, config: CadenceConfig) -> CadenceView:
+    cadence = schedule.cadence(label)
+    flight = cadence.in_flight
     return CadenceView(
-        target=str(cadence.target),
-        every=cadence.every,
+        target=str(config.target),
+        every=config.every,
         next_due=schedule.next_due(label),
-        state=cadence_state(book.failures, paused=book.paused is not None),
+        state=cadence_state(cadence.failures, paused=cadence.paused is not None),
         in_flight=flight
         and InFlightView(
             slot=flight.request.slot,
             since=flight.since,
-            failures=book.failures,
+            failures=cadence.failures,
             last_failure=flight.last_failure,
             next_retry=flight.next_retry,
         ),
-        last_anchor=book.last_anchor,
-        outcomes={outcome: book.outcomes.get(outcome, 0) for outcome in SlotOutcome},
+        last_anchor=cadence.last_anchor,
+        outcomes={outcome: cadence.outcomes.get(outcome, 0) for outcome in SlotOutcome},
     )
 
 
@@ -78,16 +78,16 @@ def namespace_memo(schedule: NamespaceSchedule) -> NamespaceMemo:
         cadences={
             label: CadenceMemo(
                 target=str(cadence.target),
-                failures=schedule.book(label).failures,
-                last_anchor=_unix(schedule.book(label).last_anchor),
-                outcomes=dict(schedule.book(label).outcomes),
+                failures=schedule.cadence(label).failures,
+                last_anchor=_unix(schedule.cadence(label).last_anchor),
+                outcomes=dict(schedule.cadence(label).outcomes),
             )
             for label, cadence in schedule.configuration.cadences.items()
         },
         paused=[
             label
             for label in schedule.configuration.cadences
-            if schedule.book(label).paused is not None
+            if schedule.cadence(label).paused is not None
         ],
     )
 
@@ -95,9 +95,9 @@ def namespace_memo(schedule: NamespaceSchedule) -> NamespaceMemo:
 def newest_anchor(schedule: NamespaceSchedule) -> datetime | None:
     """Return when the newest anchor was learnt of."""
     instants = [
-        book.last_anchor.anchored_at
-        for book in schedule.state.books.values()
-        if book.last_anchor is not None and book.last_anchor.anchored_at is not None
+        cadence.last_anchor.anchored_at
+        for cadence in schedule.state.cadences.values()
+        if cadence.last_anchor is not None and cadence.last_anchor.anchored_at is not None
     ]
     return max(instants, default=None)
 
