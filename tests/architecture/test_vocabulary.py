@@ -72,7 +72,9 @@ def test_no_name_of_ours_is_in_the_glossarys_right_column() -> None:
 
 def test_a_docstring_says_what_a_module_does() -> None:
     for path in modules():
-        first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
+        first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[
+            0
+        ]
         assert not first.startswith("The place"), path
 
 

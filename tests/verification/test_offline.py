@@ -19,7 +19,7 @@ from vaultmesh.domain.batches.event_receipt import (
     parse_event_receipt,
     placeholder,
 )
-from vaultmesh.domain.checks import Found, OfflineVerdict, Standing, Trust
+from vaultmesh.domain.checks import Found, Standing, Trust, Verdict
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.receipts.receipt import (
     AnchorReceipt,
@@ -114,11 +114,11 @@ def trust_in(*receipts: AnchorReceipt) -> Trust:
 TRUST = trust_in(DIRECT, IN_A_TREE)
 
 
-def failed(verdict: OfflineVerdict) -> set[str]:
+def failed(verdict: Verdict) -> set[str]:
     return {check.name for check in verdict.checks if check.found is Found.WRONG}
 
 
-def still_open(verdict: OfflineVerdict) -> set[str]:
+def still_open(verdict: Verdict) -> set[str]:
     return {check.name for check in verdict.checks if check.found is Found.OPEN}
 
 

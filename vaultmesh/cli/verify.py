@@ -12,7 +12,7 @@ from vaultmesh.cli.rooted import settings_with_root
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.process.settings import Settings
 from vaultmesh.verification.batch_levels import BatchLevels, batch_levels
-from vaultmesh.verification.live import Verdict, Verifier
+from vaultmesh.verification.live import CheckedFile, Verifier
 
 if TYPE_CHECKING:
     from vaultmesh.ledgers.driver import Check
@@ -59,29 +59,29 @@ def run_verify(arguments: argparse.Namespace) -> int:
     verify_offline.refuse_without_offline(arguments)
     verify_offline.refuse_proof_files(arguments.receipts)
     settings = settings_with_root()
-    verdicts = temporal.run(_verify(settings, arguments))
+    files = temporal.run(_verify(settings, arguments))
     batch, namespace = arguments.batch, arguments.namespace or ""
-    levels = batch_levels(settings, batch, verdicts, namespace) if batch is not None else None
+    levels = batch_levels(settings, batch, files, namespace) if batch is not None else None
     if arguments.json:
-        output.print_json(_document(verdicts, levels))
+        output.print_json(_document(files, levels))
     else:
-        _print(verdicts, levels)
-    return output.SUCCESS if all(verdict.passed for verdict in verdicts) else output.FAILURE
+        _print(files, levels)
+    return output.SUCCESS if all(one.verdict.proven for one in files) else output.FAILURE
 
 
 async def checks_of(receipt_path: Path, settings: Settings) -> "list[Check]":
     """Check one receipt, an anchor's or an event's; every failure is a check that did not pass."""
     verifier = Verifier(settings)
     try:
-        return (await verifier.verdict(receipt_path)).checks
+        return list((await verifier.checked(receipt_path)).verdict.checks)
     finally:
         await verifier.close()
 
 
-async def _verify(settings: Settings, arguments: argparse.Namespace) -> list[Verdict]:
+async def _verify(settings: Settings, arguments: argparse.Namespace) -> list[CheckedFile]:
     verifier = Verifier(settings)
     try:
-        return [await verifier.verdict(path) for path in _paths(verifier, settings, arguments)]
+        return [await verifier.checked(path) for path in _paths(verifier, settings, arguments)]
     finally:
         await verifier.close()
 
@@ -107,35 +107,36 @@ def _paths(verifier: Verifier, settings: Settings, arguments: argparse.Namespace
     return found
 
 
-def _print(verdicts: Sequence[Verdict], levels: BatchLevels | None) -> None:
-    for verdict in verdicts:
-        print(verdict.path)
+def _print(files: Sequence[CheckedFile], levels: BatchLevels | None) -> None:
+    for file in files:
+        print(file.path)
+        verdict = file.verdict
         for check in verdict.checks:
             print(f"{'✓' if check.passed else '✗'} {check.name}: {check.detail}")
         failed = sum(not check.passed for check in verdict.checks)
         print(
-            verdict.proven if verdict.passed else f"not verified: {failed} checks failed",
+            verdict.statement if verdict.proven else f"not verified: {failed} checks failed",
             flush=True,
         )
     for line in levels.lines() if levels is not None else ():
         print(line, flush=True)
 
 
-def _document(verdicts: Sequence[Verdict], levels: BatchLevels | None) -> JsonValue:
+def _document(files: Sequence[CheckedFile], levels: BatchLevels | None) -> JsonValue:
     """Return what `--json` prints; `levels` is there with `--batch` only."""
     return {
-        "verified": all(verdict.passed for verdict in verdicts),
+        "verified": all(one.verdict.proven for one in files),
         "receipts": [
             {
-                "path": verdict.path,
-                "passed": verdict.passed,
-                "proven": verdict.proven if verdict.passed else None,
+                "path": one.path,
+                "passed": one.verdict.proven,
+                "proven": one.verdict.statement if one.verdict.proven else None,
                 "checks": [
                     {"name": check.name, "passed": check.passed, "detail": check.detail}
-                    for check in verdict.checks
+                    for check in one.verdict.checks
                 ],
             }
-            for verdict in verdicts
+            for one in files
         ],
         **({"levels": levels.document()} if levels is not None else {}),
     }

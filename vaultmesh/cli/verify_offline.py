@@ -21,10 +21,9 @@ from vaultmesh.domain.batches.event_receipt import (
 )
 from vaultmesh.domain.checks import (
     Found,
-    OfflineVerdict,
-    Standing,
     Trust,
-    unproven,
+    Verdict,
+    verdict_of,
     wrong,
 )
 from vaultmesh.domain.errors import DomainError, InvalidValue
@@ -179,7 +178,7 @@ def _roots(path: Path) -> bytes:
 # --- what is verified --------------------------------------------------------------------------
 
 
-def _verdicts(arguments: argparse.Namespace, trust: Trust) -> Iterator[tuple[str, OfflineVerdict]]:
+def _verdicts(arguments: argparse.Namespace, trust: Trust) -> Iterator[tuple[str, Verdict]]:
     if arguments.receipts:
         for path in arguments.receipts:
             yield str(path), _verdict(path, trust)
@@ -203,7 +202,7 @@ def _verdicts(arguments: argparse.Namespace, trust: Trust) -> Iterator[tuple[str
 
 def _verdict(
     path: Path, trust: Trust, batch: Batch | None = None, event_id: str | None = None
-) -> OfflineVerdict:
+) -> Verdict:
     try:
         content = path.read_bytes()
         if is_proof_file(content):
@@ -218,7 +217,7 @@ def _verdict(
         return _unreadable(f"not what we write: {error}")
 
 
-def _event_verdict(event: EventReceipt, trust: Trust, event_id: str | None) -> OfflineVerdict:
+def _event_verdict(event: EventReceipt, trust: Trust, event_id: str | None) -> Verdict:
     settings = settings_with_root()
     batch_id, receipts = anchors_of(settings, event)
     batch = _batch(settings, batch_id) if batch_id else None
@@ -244,12 +243,11 @@ def _readable(path: Path) -> Iterator[AnchorReceipt]:
         return
 
 
-def _unreadable(reason: str) -> OfflineVerdict:
-    check = wrong("file", reason)
-    return OfflineVerdict((check,), Standing.REFUTED, unproven([check]))
+def _unreadable(reason: str) -> Verdict:
+    return verdict_of([wrong("file", reason)], "")
 
 
-def _document(verdicts: list[tuple[str, OfflineVerdict]]) -> JsonValue:
+def _document(verdicts: list[tuple[str, Verdict]]) -> JsonValue:
     return {
         "verified": all(verdict.proven for _, verdict in verdicts),
         "receipts": [

@@ -32,12 +32,17 @@ TRUSTED = "trusted "
 
 
 @dataclass(frozen=True, slots=True)
-class OfflineCheck:
+class Check:
     """One line: what was looked at, and what came of it."""
 
     name: str
     found: Found
     detail: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether it holds."""
+        return self.found is Found.HOLDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Trust:
 class SchemeFindings:
     """What the module of one scheme found out about a receipt."""
 
-    checks: tuple[OfflineCheck, ...]
+    checks: tuple[Check, ...]
     """In the order in which they were made."""
     when: str
     """By when the commitment was in the ledger, and whose clock says so."""
@@ -65,10 +70,10 @@ class SchemeFindings:
 
 
 @dataclass(frozen=True, slots=True)
-class OfflineVerdict:
-    """What was found out about one receipt or event."""
+class Verdict:
+    """What was found out about one receipt or event, live or offline."""
 
-    checks: tuple[OfflineCheck, ...]
+    checks: tuple[Check, ...]
     standing: Standing
     statement: str
     """One sentence: what is proven, by when and under which trust; or why it is not."""
@@ -79,27 +84,34 @@ class OfflineVerdict:
         return self.standing is Standing.PROVEN
 
 
-def holds(name: str, detail: str) -> OfflineCheck:
+def verdict_of(checks: Iterable[Check], statement: str) -> Verdict:
+    """Return the verdict of checks; `statement` is what they prove, if they prove it."""
+    found = tuple(checks)
+    standing = standing_of(found)
+    return Verdict(found, standing, statement if standing is Standing.PROVEN else unproven(found))
+
+
+def holds(name: str, detail: str) -> Check:
     """Return a check that holds."""
-    return OfflineCheck(name, Found.HOLDS, detail)
+    return Check(name, Found.HOLDS, detail)
 
 
-def stays_open(name: str, detail: str) -> OfflineCheck:
+def stays_open(name: str, detail: str) -> Check:
     """Return a check that nothing decides."""
-    return OfflineCheck(name, Found.OPEN, detail)
+    return Check(name, Found.OPEN, detail)
 
 
-def wrong(name: str, detail: str) -> OfflineCheck:
+def wrong(name: str, detail: str) -> Check:
     """Return a check that failed."""
-    return OfflineCheck(name, Found.WRONG, detail)
+    return Check(name, Found.WRONG, detail)
 
 
-def holds_if(name: str, detail: str, *, condition: bool) -> OfflineCheck:
+def holds_if(name: str, detail: str, *, condition: bool) -> Check:
     """Return a check that holds, or is wrong."""
     return holds(name, detail) if condition else wrong(name, detail)
 
 
-def lacking(checks: Iterable[OfflineCheck]) -> list[OfflineCheck]:
+def lacking(checks: Iterable[Check]) -> list[Check]:
     """Return the checks that stay open whatever the user trusts."""
     return [
         check
@@ -108,7 +120,7 @@ def lacking(checks: Iterable[OfflineCheck]) -> list[OfflineCheck]:
     ]
 
 
-def standing_of(checks: Iterable[OfflineCheck]) -> Standing:
+def standing_of(checks: Iterable[Check]) -> Standing:
     """Return what checks come to together; no checks prove nothing."""
     found = {check.found for check in checks}
     if Found.WRONG in found:
@@ -116,7 +128,7 @@ def standing_of(checks: Iterable[OfflineCheck]) -> Standing:
     return Standing.PROVEN if found == {Found.HOLDS} else Standing.CONSISTENT
 
 
-def unproven(checks: Iterable[OfflineCheck]) -> str:
+def unproven(checks: Iterable[Check]) -> str:
     """Return the sentence that says why something is not proven."""
     seen = list(checks)
     failed = [check.name for check in seen if check.found is Found.WRONG]

@@ -18,6 +18,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     Terms,
     WatchedRound,
 )
+from vaultmesh.domain.checks import Check
 from vaultmesh.domain.rounds.manifest import Mode
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
@@ -52,15 +53,6 @@ class Fate:
     """Why the signed bytes could still be mined; empty once the reservation is used up."""
     lines: tuple[str, ...] = ()
     """What was found, for the record."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of a verification: what was looked at, and whether it holds."""
-
-    name: str
-    passed: bool
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)

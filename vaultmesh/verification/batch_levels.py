@@ -20,7 +20,7 @@ from vaultmesh.domain.status import rfc3339
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.files import LocalStore
-from vaultmesh.verification.live import Verdict
+from vaultmesh.verification.live import CheckedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ class BatchLevels:
 
 
 def batch_levels(
-    settings: Settings, batch_id: str, verdicts: Iterable[Verdict], namespace: str = ""
+    settings: Settings, batch_id: str, files: Iterable[CheckedFile], namespace: str = ""
 ) -> BatchLevels:
     """Return the levels of a batch whose receipts were checked; of one namespace, or of all it is for."""
-    seen = [Seen(one.receipt, one.passed) for one in verdicts if one.receipt is not None]
+    seen = [Seen(one.receipt, one.verdict.proven) for one in files if one.receipt is not None]
     named = {one.receipt.metadata.namespace for one in seen} | ({namespace} - {""})
     path = namespaces_path(settings)
     try:

@@ -23,6 +23,17 @@ from vaultmesh.domain.batches.event_receipt import (
     derive_anchor,
     parse_event_receipt,
 )
+from vaultmesh.domain.checks import (
+    Check,
+    Found,
+    Trust,
+    Verdict,
+    holds,
+    holds_if,
+    lacking,
+    verdict_of,
+    wrong,
+)
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
 from vaultmesh.domain.namespaces.config import NamespaceSpec
@@ -40,27 +51,23 @@ from vaultmesh.process.settings import Settings
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.round_files import recorded_reservation
 from vaultmesh.verification import links
-from vaultmesh.verification.links import check
+from vaultmesh.verification.offline import verify_offline
 
 if TYPE_CHECKING:
-    from vaultmesh.ledgers.driver import Anchoring, Check
+    from vaultmesh.ledgers.driver import Anchoring
+
+
+_CHECKED_ANYWAY = ("receipt status", "inclusion proof", "round")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What was found out about one receipt."""
+class CheckedFile:
+    """A receipt's file, and what was found out about it."""
 
     path: str
-    checks: "list[Check]"
-    proven: str
-    """What it proves, and by when, if every check passed."""
+    verdict: Verdict
     receipt: AnchorReceipt | None = None
     """The anchor receipt that was checked; None for an event's, or one that can't be read."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        return bool(self.checks) and all(check.passed for check in self.checks)
 
 
 class Verifier:
@@ -89,7 +96,7 @@ class Verifier:
             root / place / name for place in places for name in sorted(self._store.names(place))
         ]
 
-    async def verdict(self, path: Path) -> Verdict:
+    async def checked(self, path: Path) -> CheckedFile:
         """Check one receipt, an anchor's or an event's."""
         try:
             content = await asyncio.to_thread(path.read_bytes)
@@ -104,34 +111,36 @@ class Verifier:
 
     # --- anchor receipts -----------------------------------------------------------------------
 
-    async def _anchor_verdict(self, path: Path, receipt: AnchorReceipt) -> Verdict:
+    async def _anchor_verdict(self, path: Path, receipt: AnchorReceipt) -> CheckedFile:
         checks = [
-            check("receipt", f"{receipt.network}, {receipt.status}, {receipt.finality.state}"),
+            holds("receipt", f"{receipt.network}, {receipt.status}, {receipt.finality.state}"),
             self._place_check(path, receipt),
             links.status_check(receipt),
             *self._batch_checks(receipt),
             *links.commitment_checks(receipt),
-            links.carried_check(receipt),
+            _carried_check(receipt),
             *await self._live_checks(receipt),
         ]
-        return Verdict(str(path), checks, links.proven(receipt), receipt)
+        return CheckedFile(str(path), verdict_of(checks, links.proven(receipt)), receipt)
 
-    def _place_check(self, path: Path, receipt: AnchorReceipt) -> "Check":
+    def _place_check(self, path: Path, receipt: AnchorReceipt) -> Check:
         """Tell a receipt that lies at another's place; a copy elsewhere is as good."""
         folder = (self._settings.root / ANCHOR_RECEIPTS_FOLDER).resolve()
         place = path.resolve()
         wanted = (self._settings.root / receipt.path).resolve()
         if not place.is_relative_to(folder):
-            return check("place", f"a copy of {receipt.path}")
-        return check("place", f"says that it belongs at {receipt.path}", passed=place == wanted)
+            return holds("place", f"a copy of {receipt.path}")
+        return holds_if(
+            "place", f"says that it belongs at {receipt.path}", condition=place == wanted
+        )
 
-    def _batch_checks(self, receipt: AnchorReceipt) -> "list[Check]":
+    def _batch_checks(self, receipt: AnchorReceipt) -> list[Check]:
         found = self._batch(receipt.metadata.batch_id, receipt.metadata.namespace)
         if not isinstance(found, Batch):
-            return [check("batch file", found, passed=False)]
-        return links.batch_checks(receipt, found)
+            return [wrong("batch file", found)]
+        return [links.leaves_check(found), *links.batch_checks(receipt, found)]
 
-    async def _live_checks(self, receipt: AnchorReceipt) -> "list[Check]":
+    async def _live_checks(self, receipt: AnchorReceipt) -> list[Check]:
         from vaultmesh.ledgers.driver import (  # noqa: PLC0415 - loads client libraries
             DEPTH_CHECK,
             FINALITY_CHECK,
@@ -152,7 +161,7 @@ class Verifier:
         try:
             checks = await self._target(receipt.network).verify(claim)
         except AnchorError as error:
-            return [check("ledger", str(error), passed=False)]
+            return [wrong("ledger", str(error))]
         if receipt.finality.state is not Finality.OBSERVED:
             return checks
         return links.not_final_yet(checks, (DEPTH_CHECK, FINALITY_CHECK))
@@ -162,11 +171,11 @@ class Verifier:
 
     # --- event receipts ------------------------------------------------------------------------
 
-    async def _event_verdict(self, path: Path, event: EventReceipt) -> Verdict:
+    async def _event_verdict(self, path: Path, event: EventReceipt) -> CheckedFile:
         batch_id, found = self._batch_of(event)
-        checks = [check("event receipt", f"batch {batch_id or 'unknown'}"), links.path_check(event)]
+        checks = [holds("event receipt", f"batch {batch_id or 'unknown'}"), links.path_check(event)]
         if not isinstance(found, Batch):
-            checks.append(check("batch file", found, passed=False))
+            checks.append(wrong("batch file", found))
         else:
             checks += [*links.membership_checks(event, found), links.leaves_check(found)]
         checks += await self._event_anchor_checks(event, batch_id)
@@ -177,7 +186,8 @@ class Verifier:
             if anchor.chain != INTERNAL_CHAIN
             else "anchored with its batch"
         )
-        return Verdict(str(path), checks, f"event {event.event_hash} is {where} (legacy path)")
+        statement = f"event {event.event_hash} is {where} (legacy path)"
+        return CheckedFile(str(path), verdict_of(checks, statement))
 
     def _batch_of(self, event: EventReceipt) -> tuple[str, Batch | str]:
         """Return id and file of the batch that an event receipt names; a text if there is none."""
@@ -193,7 +203,7 @@ class Verifier:
         batch_id = ids[0] if ids else text
         return batch_id, self._batch(batch_id, "")
 
-    async def _event_anchor_checks(self, event: EventReceipt, batch_id: str) -> "list[Check]":
+    async def _event_anchor_checks(self, event: EventReceipt, batch_id: str) -> list[Check]:
         paths = self.receipts_of(batch_id) if batch_id else []
         receipts = [one for one in map(_readable, paths) if one is not None]
         derived = derive_anchor(one for one in receipts if one.root == event.batch_root)
@@ -201,15 +211,15 @@ class Verifier:
         if event.anchor.chain != INTERNAL_CHAIN:
             checks += await self._legacy_checks(event, batch_id)
         elif not paths:
-            return [check("anchor", f"batch {batch_id} is sealed, but not anchored", passed=False)]
+            return [wrong("anchor", f"batch {batch_id} is sealed, but not anchored")]
         if derived is not None:
             checks.append(links.derived_check(event.anchor, derived))
         if event.anchor.chain == INTERNAL_CHAIN:
             for path in paths:
-                checks += (await self.verdict(path)).checks
+                checks += (await self.checked(path)).verdict.checks
         return checks
 
-    async def _legacy_checks(self, event: EventReceipt, batch_id: str) -> "list[Check]":
+    async def _legacy_checks(self, event: EventReceipt, batch_id: str) -> list[Check]:
         """Check the one anchor that an event receipt names against its ledger."""
         from vaultmesh.ledgers.driver import Claim  # noqa: PLC0415 - loads client libraries
 
@@ -233,7 +243,7 @@ class Verifier:
             )
             return await opened.verify(claim)
         except (AnchorError, InvalidValue) as error:
-            return [check("ledger", str(error), passed=False)]
+            return [wrong("ledger", str(error))]
 
     def _reservation_of_event(self, event: EventReceipt, batch_id: str) -> Mapping[str, JsonValue]:
         """Return the reservation of the round that gave an event its anchor, as the batch's receipts name it."""
@@ -304,6 +314,16 @@ class Verifier:
             return {}
 
 
+def _carried_check(receipt: AnchorReceipt) -> Check:
+    """Check what a receipt carries for others to verify without a ledger: the ledger itself says nothing of it."""
+    every = verify_offline(receipt, Trust()).checks
+    found = [one for one in every if one.name not in _CHECKED_ANYWAY]
+    refuted = [f"{one.name}: {one.detail}" for one in found if one.found is Found.WRONG]
+    lacks = ", ".join(one.name for one in lacking(found))
+    detail = f"holds, but lacks {lacks}" if lacks else "holds by itself"
+    return holds_if("carried proof", "; ".join(refuted) or detail, condition=not refuted)
+
+
 def _readable(path: Path) -> AnchorReceipt | None:
     try:
         return parse_receipt(path.read_bytes())
@@ -311,5 +331,5 @@ def _readable(path: Path) -> AnchorReceipt | None:
         return None
 
 
-def _unreadable(path: Path, reason: str) -> Verdict:
-    return Verdict(str(path), [check("receipt", reason, passed=False)], "")
+def _unreadable(path: Path, reason: str) -> CheckedFile:
+    return CheckedFile(str(path), verdict_of([wrong("receipt", reason)], ""))

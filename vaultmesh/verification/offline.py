@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol
 
-from vaultmesh.domain.batches import tree
 from vaultmesh.domain.batches.batch import Batch
 from vaultmesh.domain.batches.event_receipt import (
     INTERNAL_CHAIN,
@@ -19,37 +18,35 @@ from vaultmesh.domain.batches.event_receipt import (
     placeholder,
 )
 from vaultmesh.domain.checks import (
-    OfflineCheck,
-    OfflineVerdict,
+    Check,
     SchemeFindings,
     Standing,
     Trust,
+    Verdict,
     holds,
     holds_if,
     standing_of,
     stays_open,
     unproven,
+    verdict_of,
     wrong,
 )
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.receipts.receipt import AnchorReceipt, Status
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.domain.schemes import SCHEMES
+from vaultmesh.verification import links
 
-LEGACY_WARNING = "legacy path without sides: it proves less than an inclusion proof does"
 
-
-def verify_offline(
-    receipt: AnchorReceipt, trust: Trust, batch: Batch | None = None
-) -> OfflineVerdict:
+def verify_offline(receipt: AnchorReceipt, trust: Trust, batch: Batch | None = None) -> Verdict:
     """Verify an anchor receipt; `batch` is its batch's file where that is at hand."""
-    checks = [_status_check(receipt), *(_batch_checks(receipt, batch) if batch is not None else ())]
+    checks = [links.status_check(receipt)]
+    checks += links.batch_checks(receipt, batch) if batch is not None else []
+    checks += links.commitment_checks(receipt)
     try:
         commitment = receipt.proven_commitment()
-    except InvalidValue as error:
-        return _verdict([*checks, wrong("inclusion proof", str(error))], "")
-    checks += [_inclusion_check(receipt, commitment), _round_check(receipt, commitment)]
+    except InvalidValue:
+        return verdict_of(checks, "")
     findings = _proof_module(receipt).find(receipt, commitment, trust)
     batch_id = receipt.metadata.batch_id
     named = f"the receipt calls it batch {batch_id}" if receipt.is_direct else f"batch {batch_id}"
@@ -57,7 +54,7 @@ def verify_offline(
         f"root {receipt.root.receipt_form} ({named}) was in {receipt.network} "
         f"by {findings.when}, under {findings.trust}"
     )
-    return _verdict([*checks, *findings.checks], statement)
+    return verdict_of([*checks, *findings.checks], statement)
 
 
 class ProofModule(Protocol):
@@ -79,16 +76,16 @@ def verify_event_offline(
     *,
     batch: Batch | None = None,
     event_id: str | None = None,
-) -> OfflineVerdict:
+) -> Verdict:
     """Verify an event through the anchor receipts of its batch; ids are checked where they are given."""
-    own = [_path_check(event), *_event_anchor_checks(event, anchors)]
+    own = [links.path_check(event), *_event_anchor_checks(event, anchors)]
     if event_id is not None:
         own += [_event_id_check(event, event_id, one) for one in anchors]
-    own += _membership_checks(event, batch) if batch is not None else []
+    own += links.membership_checks(event, batch) if batch is not None else []
     own += [_same_batch_check(event, one) for one in anchors]
     verdicts = [verify_offline(one, trust) for one in anchors]
     checks = own + [
-        OfflineCheck(f"{one.network} {check.name}", check.found, check.detail)
+        Check(f"{one.network} {check.name}", check.found, check.detail)
         for one, verdict in zip(anchors, verdicts, strict=True)
         for check in verdict.checks
     ]
@@ -96,69 +93,17 @@ def verify_event_offline(
     proofs = [verdict.statement for verdict in verdicts if verdict.proven]
     if refuted or not proofs or standing_of(own) is not Standing.PROVEN:
         standing = Standing.REFUTED if refuted else Standing.CONSISTENT
-        return OfflineVerdict(tuple(checks), standing, unproven(checks))
-    statement = f"event {event.event_hash} ({LEGACY_WARNING}): " + "; ".join(proofs)
-    return OfflineVerdict(tuple(checks), Standing.PROVEN, statement)
-
-
-def _verdict(checks: Sequence[OfflineCheck], statement: str) -> OfflineVerdict:
-    standing = standing_of(checks)
-    proven = standing is Standing.PROVEN
-    return OfflineVerdict(tuple(checks), standing, statement if proven else unproven(checks))
-
-
-# --- anchor receipts ---------------------------------------------------------------------------
-
-
-def _status_check(receipt: AnchorReceipt) -> OfflineCheck:
-    says = f"{receipt.status}, {receipt.finality.state}"
-    return holds_if("receipt status", says, condition=receipt.status is Status.VERIFIED)
-
-
-def _batch_checks(receipt: AnchorReceipt, batch: Batch) -> list[OfflineCheck]:
-    namespace = receipt.metadata.namespace
-    aggregation = receipt.aggregation
-    named = batch.namespace if aggregation is None else aggregation.leaf.namespace
-    roots = f"file {batch.root.receipt_form}, receipt {receipt.root.receipt_form}"
-    fits = batch.namespace in ("", namespace) and named == batch.namespace
-    whose = f"batch of {batch.namespace or 'any namespace'}, receipt of {namespace}"
-    return [
-        holds_if("batch root", roots, condition=batch.root == receipt.root),
-        holds_if("batch namespace", whose, condition=fits),
-    ]
-
-
-def _inclusion_check(receipt: AnchorReceipt, commitment: MerkleRoot) -> OfflineCheck:
-    aggregation = receipt.aggregation
-    if aggregation is None:
-        return holds("inclusion proof", "the root itself is committed")
-    place = f"leaf {aggregation.index} of {aggregation.tree_size}"
-    return holds("inclusion proof", f"{place} leads to {commitment.receipt_form}")
-
-
-def _round_check(receipt: AnchorReceipt, commitment: MerkleRoot) -> OfflineCheck:
-    named, expected = receipt.metadata.round, round_id(receipt.network, commitment.digest)
-    return holds_if("round", f"named {named}, computed {expected}", condition=named == expected)
+        return Verdict(tuple(checks), standing, unproven(checks))
+    statement = f"event {event.event_hash} ({links.LEGACY_WARNING}): " + "; ".join(proofs)
+    return Verdict(tuple(checks), Standing.PROVEN, statement)
 
 
 # --- events ------------------------------------------------------------------------------------
 
 
-def _path_check(event: EventReceipt) -> OfflineCheck:
-    path = [sibling.digest for sibling in event.path]
-    try:
-        leads = tree.leads_to(event.event_hash.digest, path, event.batch_root.digest)
-    except InvalidValue as error:
-        return wrong("event path", str(error))
-    way = f"{len(path)} siblings lead {'' if leads else 'not '}to {event.batch_root}"
-    return holds_if("event path", f"{way}; {LEGACY_WARNING}", condition=leads)
-
-
-def _event_anchor_checks(
-    event: EventReceipt, anchors: Sequence[AnchorReceipt]
-) -> list[OfflineCheck]:
+def _event_anchor_checks(event: EventReceipt, anchors: Sequence[AnchorReceipt]) -> list[Check]:
     """Compare the one anchor that the event receipt names with what its batch's anchors make of it."""
-    checks: list[OfflineCheck] = []
+    checks: list[Check] = []
     if not anchors:
         checks.append(stays_open("anchor", "no anchor receipt of the event's batch is at hand"))
     if event.anchor.chain == INTERNAL_CHAIN:
@@ -171,9 +116,7 @@ def _event_anchor_checks(
     return [*checks, holds_if("event anchor", detail, condition=derived == event.anchor)]
 
 
-def _placeholder_checks(
-    event: EventReceipt, anchors: Sequence[AnchorReceipt]
-) -> list[OfflineCheck]:
+def _placeholder_checks(event: EventReceipt, anchors: Sequence[AnchorReceipt]) -> list[Check]:
     """Check that what the sealer left in an anchor's place names the batch."""
     says = (event.anchor.tx, event.anchor.block)
     expected = [placeholder(one.metadata.batch_id, event.anchor.ts) for one in anchors]
@@ -183,23 +126,13 @@ def _placeholder_checks(
     return [wrong("event anchor", f"sealed in {event.anchor.tx}, expected {wrongly[0].tx}")]
 
 
-def _event_id_check(event: EventReceipt, event_id: str, anchor: AnchorReceipt) -> OfflineCheck:
+def _event_id_check(event: EventReceipt, event_id: str, anchor: AnchorReceipt) -> Check:
     expected = integrity(anchor.metadata.batch_id, event_id)
     detail = f"{event.integrity}, expected {expected}"
     return holds_if(f"{anchor.network} event id", detail, condition=event.integrity == expected)
 
 
-def _membership_checks(event: EventReceipt, batch: Batch) -> list[OfflineCheck]:
-    roots = f"file {batch.root}, receipt {event.batch_root}"
-    checks = [holds_if("event batch root", roots, condition=batch.root == event.batch_root)]
-    if batch.leaves:
-        is_leaf = event.event_hash in batch.leaves
-        detail = f"{event.event_hash} is {'a leaf' if is_leaf else 'no leaf'} of batch {batch.id}"
-        checks.append(holds_if("event leaf", detail, condition=is_leaf))
-    return checks
-
-
-def _same_batch_check(event: EventReceipt, anchor: AnchorReceipt) -> OfflineCheck:
+def _same_batch_check(event: EventReceipt, anchor: AnchorReceipt) -> Check:
     prefix = integrity(anchor.metadata.batch_id, "")
     same = event.batch_root == anchor.root and event.integrity.startswith(prefix)
     detail = (

@@ -15,9 +15,10 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     Verdict,
     WatchedRound,
 )
+from vaultmesh.domain.checks import Check
 from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.domain.target import Target
-from vaultmesh.ledgers.driver import Check, Claim, Evidence
+from vaultmesh.ledgers.driver import Claim, Evidence
 from vaultmesh.ledgers.rfc3161.driver import TsaAnchoring
 from vaultmesh.ledgers.rfc3161.settings import TsaSettings
 

@@ -19,6 +19,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     Terms,
     WatchedRound,
 )
+from vaultmesh.domain.checks import Check
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.rounds.manifest import Mode
 from vaultmesh.domain.target import Target
@@ -35,7 +36,7 @@ from vaultmesh.ledgers.bitcoin.rpc import CALL_SECONDS, Node
 from vaultmesh.ledgers.bitcoin.send import send
 from vaultmesh.ledgers.bitcoin.settings import SATS_PER_KVB, BtcSettings
 from vaultmesh.ledgers.bitcoin.verify import verify_claim
-from vaultmesh.ledgers.driver import Anchoring, Check, Claim, Evidence, Fate
+from vaultmesh.ledgers.driver import Anchoring, Claim, Evidence, Fate
 from vaultmesh.ledgers.judging import by_rules
 
 POLL_SECONDS, REGTEST_POLL_SECONDS = 10.0, 1.0

@@ -6,6 +6,7 @@ no index of transactions is needed, and a pruned node will do.
 
 from datetime import UTC
 
+from vaultmesh.domain.checks import Check, holds, holds_if, wrong
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.receipts.receipt import write_time
@@ -13,7 +14,7 @@ from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, Proven, prove
 from vaultmesh.ledgers.bitcoin.core.transaction import Transaction
 from vaultmesh.ledgers.bitcoin.node import Block, Ledger, Rules, block_of, read_ledger
 from vaultmesh.ledgers.bitcoin.rpc import Node
-from vaultmesh.ledgers.driver import DEPTH_CHECK, Check, Claim
+from vaultmesh.ledgers.driver import DEPTH_CHECK, Claim
 
 
 async def verify_claim(node: Node, rules: Rules, claim: Claim) -> list[Check]:
@@ -21,13 +22,13 @@ async def verify_claim(node: Node, rules: Rules, claim: Claim) -> list[Check]:
     try:
         ledger = await read_ledger(node, rules.network)
     except ValidationFailure as error:
-        return [Check("network", passed=False, detail=str(error))]
+        return [wrong("network", str(error))]
     try:
         evidence = BitcoinEvidence.read(claim.evidence)
     except InvalidValue as error:
         return [
-            Check("network", passed=True, detail=f"btc:{rules.network}"),
-            Check("evidence", passed=False, detail=str(error)),
+            holds("network", f"btc:{rules.network}"),
+            wrong("evidence", str(error)),
         ]
     block = await block_of(node, evidence.block_hash)
     return [
@@ -41,18 +42,26 @@ async def verify_claim(node: Node, rules: Rules, claim: Claim) -> list[Check]:
 def _network_check(rules: Rules, ledger: Ledger, evidence: BitcoinEvidence) -> Check:
     same = (evidence.network, evidence.genesis) == (rules.network.value, ledger.genesis)
     detail = f"btc:{rules.network}" if same else f"the evidence is of {evidence.network}"
-    return Check("network", same, detail)
+    return holds_if("network", detail, condition=same)
 
 
 def _transaction_checks(claim: Claim, evidence: BitcoinEvidence) -> list[Check]:
     try:
         transaction = Transaction.parse_hex(evidence.raw_transaction)
     except InvalidValue as error:
-        return [Check(name, passed=False, detail=str(error)) for name in ("transaction", "root")]
+        return [wrong(name, str(error)) for name in ("transaction", "root")]
     roots = ", ".join(one.hex() for one in transaction.commitments)
     return [
-        Check("transaction", transaction.txid == claim.tx_ref, f"hashes to {transaction.txid}"),
-        Check("root", transaction.commitments == [claim.commitment], f"commits to {roots or '-'}"),
+        holds_if(
+            "transaction",
+            f"hashes to {transaction.txid}",
+            condition=transaction.txid == claim.tx_ref,
+        ),
+        holds_if(
+            "root",
+            f"commits to {roots or '-'}",
+            condition=transaction.commitments == [claim.commitment],
+        ),
     ]
 
 
@@ -70,19 +79,19 @@ def _block_checks(
     place = "an unknown block" if block is None else f"block {block.ref.number}"
     time = proven.header.time if proven is not None else None
     return [
-        Check("merkle branch", proven is not None, detail),
-        Check("block", right_height, f"in {place}, claimed {claim.block_number}"),
-        Check(
+        holds_if("merkle branch", detail, condition=proven is not None),
+        holds_if("block", f"in {place}, claimed {claim.block_number}", condition=right_height),
+        holds_if(
             "canonical",
-            canonical,
             f"{place} {evidence.block_hash} is {'' if canonical else 'not '}in the chain"
             + _why_not(claim, block, ledger),
+            condition=canonical,
         ),
-        Check(
+        holds_if(
             "timestamp",
-            time is not None and time == claim.anchor_ts.astimezone(UTC),
             f"block time {write_time(time) if time else 'unknown'} ± 2 h, "
             f"claimed {write_time(claim.anchor_ts)}",
+            condition=time is not None and time == claim.anchor_ts.astimezone(UTC),
         ),
     ]
 
@@ -101,4 +110,4 @@ def _why_not(claim: Claim, block: Block | None, ledger: Ledger) -> str:
 def _depth_check(rules: Rules, claim: Claim, block: Block | None) -> Check:
     depth = block.depth if block is not None else 0
     required = max(claim.required_depth, rules.confirmations)
-    return Check(DEPTH_CHECK, depth >= required, f"{depth} of {required}")
+    return holds_if(DEPTH_CHECK, f"{depth} of {required}", condition=depth >= required)

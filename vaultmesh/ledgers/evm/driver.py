@@ -25,10 +25,11 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     Terms,
     WatchedRound,
 )
+from vaultmesh.domain.checks import Check
 from vaultmesh.domain.failures import AuthFailure, ValidationFailure
 from vaultmesh.domain.rounds.manifest import Mode
 from vaultmesh.domain.target import Target
-from vaultmesh.ledgers.driver import Anchoring, Check, Claim, Evidence, Fate
+from vaultmesh.ledgers.driver import Anchoring, Claim, Evidence, Fate
 from vaultmesh.ledgers.evm.evidence import collect
 from vaultmesh.ledgers.evm.fate import adoptable, fate_of
 from vaultmesh.ledgers.evm.fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_bid

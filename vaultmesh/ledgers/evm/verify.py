@@ -7,9 +7,10 @@ from datetime import UTC
 
 from pydantic import JsonValue
 
+from vaultmesh.domain.checks import Check, holds, holds_if, wrong
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.receipts.receipt import write_time
-from vaultmesh.ledgers.driver import DEPTH_CHECK, FINALITY_CHECK, Check, Claim
+from vaultmesh.ledgers.driver import DEPTH_CHECK, FINALITY_CHECK, Claim
 from vaultmesh.ledgers.evm.anchor_contract import anchored_logs
 from vaultmesh.ledgers.evm.evidence import hash_of
 from vaultmesh.ledgers.evm.providers import Provider, Providers
@@ -33,7 +34,7 @@ async def verify_claim(providers: Providers, rules: Rules, claim: Claim) -> list
     try:
         chains = await providers.every(lambda provider: _read(provider, rules, claim))
     except ValidationFailure as error:
-        return [Check("chain id", passed=False, detail=str(error))]
+        return [wrong("chain id", str(error))]
     columns = [_checks(rules, claim, chain) for chain in chains]
     return [_agreed(lines, providers.quorum) for lines in zip(*columns, strict=True)]
 
@@ -55,7 +56,7 @@ def _agreed(lines: tuple[Check, ...], quorum: int) -> Check:
 
 def _checks(rules: Rules, claim: Claim, chain: _Chain) -> list[Check]:
     return [
-        Check("chain id", passed=True, detail=f"eip155:{rules.chain_id}"),
+        holds("chain id", f"eip155:{rules.chain_id}"),
         *_transaction_checks(rules, claim, chain.receipt),
         *_block_checks(claim, chain),
         _raw_check(claim),
@@ -67,7 +68,7 @@ def _transaction_checks(rules: Rules, claim: Claim, receipt: TxReceipt | None) -
     names = ("transaction", "status", "contract", "root", "batch id")
     if receipt is None:
         detail = f"{claim.tx_ref} is in no block"
-        return [Check(name, passed=False, detail=detail) for name in names]
+        return [wrong(name, detail) for name in names]
     contract = _text(claim.evidence, "contract").lower()
     batch_id = _text(claim.evidence, "batchId").lower()
     logged = anchored_logs(receipt.logs, rules.contract)
@@ -76,22 +77,22 @@ def _transaction_checks(rules: Rules, claim: Claim, receipt: TxReceipt | None) -
     right_place = receipt.to in (None, contract) and contract == rules.contract
     succeeded = receipt.status == SUCCESS or (receipt.status is None and bool(logged))
     return [
-        Check("transaction", passed=True, detail=claim.tx_ref),
-        Check("status", succeeded, "succeeded" if succeeded else "reverted"),
-        Check(
+        holds("transaction", claim.tx_ref),
+        holds_if("status", "succeeded" if succeeded else "reverted", condition=succeeded),
+        holds_if(
             "contract",
-            right_place,
             f"sent to {receipt.to}, claimed {contract}, expected {rules.contract}",
+            condition=right_place,
         ),
-        Check(
+        holds_if(
             "root",
-            "0x" + claim.commitment.hex() in roots,
             f"logged {', '.join(sorted(roots)) or 'nothing'}",
+            condition="0x" + claim.commitment.hex() in roots,
         ),
-        Check(
+        holds_if(
             "batch id",
-            (claim.commitment, batch_id) in pairs,
             f"claimed {batch_id or 'none'}",
+            condition=(claim.commitment, batch_id) in pairs,
         ),
     ]
 
@@ -108,24 +109,30 @@ def _block_checks(claim: Claim, chain: _Chain) -> list[Check]:
     canonical_hash = block.hash if block is not None else "none"
     time = block.ref.time if block is not None else None
     return [
-        Check("block", in_block, f"in block {place}, claimed {claim.block_number} {claimed_hash}"),
-        Check(
+        holds_if(
+            "block",
+            f"in block {place}, claimed {claim.block_number} {claimed_hash}",
+            condition=in_block,
+        ),
+        holds_if(
             "canonical",
-            canonical_hash == claimed_hash,
             f"block {claim.block_number} of the chain is {canonical_hash}"
             + ("" if canonical_hash == claimed_hash else ": reorganised away"),
+            condition=canonical_hash == claimed_hash,
         ),
-        Check(
+        holds_if(
             "timestamp",
-            time is not None and time == claim.anchor_ts.astimezone(UTC),
             f"block time {write_time(time) if time else 'unknown'}, claimed {write_time(claim.anchor_ts)}",
+            condition=time is not None and time == claim.anchor_ts.astimezone(UTC),
         ),
     ]
 
 
 def _raw_check(claim: Claim) -> Check:
     found = hash_of(_text(claim.evidence, "rawTransaction"))
-    return Check("raw transaction", found == claim.tx_ref, f"hashes to {found or 'nothing'}")
+    return holds_if(
+        "raw transaction", f"hashes to {found or 'nothing'}", condition=found == claim.tx_ref
+    )
 
 
 def _finality_checks(rules: Rules, claim: Claim, chain: _Chain) -> list[Check]:
@@ -141,8 +148,8 @@ def _finality_checks(rules: Rules, claim: Claim, chain: _Chain) -> list[Check]:
     reaches = chain.tip.settled_number
     what = f"{rules.tag} block is {reaches}" if rules.tag is not None else "by depth alone"
     return [
-        Check(DEPTH_CHECK, stands and depth >= required, f"{depth} of {required}"),
-        Check(FINALITY_CHECK, stands and settled, what),
+        holds_if(DEPTH_CHECK, f"{depth} of {required}", condition=stands and depth >= required),
+        holds_if(FINALITY_CHECK, what, condition=stands and settled),
     ]
 
 

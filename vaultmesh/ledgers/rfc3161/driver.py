@@ -28,6 +28,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     Verdict,
     WatchedRound,
 )
+from vaultmesh.domain.checks import Check
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.domain.paths import ROUNDS_FOLDER
@@ -35,7 +36,7 @@ from vaultmesh.domain.receipts.receipt import write_time
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import Mode, round_id
 from vaultmesh.domain.target import Target
-from vaultmesh.ledgers.driver import Anchoring, Check, Claim, Evidence, Fate
+from vaultmesh.ledgers.driver import Anchoring, Claim, Evidence, Fate
 from vaultmesh.ledgers.failures import public_url
 from vaultmesh.ledgers.rfc3161.authority import CALL_SECONDS
 from vaultmesh.ledgers.rfc3161.core.evidence import bytes_of, text_of

@@ -4,7 +4,7 @@ from datetime import UTC
 
 from vaultmesh.domain.checks import (
     TRUSTED,
-    OfflineCheck,
+    Check,
     SchemeFindings,
     Trust,
     holds,
@@ -38,9 +38,7 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     return SchemeFindings(checks, when, f"trust in a header from block {evidence.block_hash} on")
 
 
-def _network_check(
-    receipt: AnchorReceipt, evidence: BitcoinEvidence, proven: Proven
-) -> OfflineCheck:
+def _network_check(receipt: AnchorReceipt, evidence: BitcoinEvidence, proven: Proven) -> Check:
     """Compare the names, and refuse headers that are too easy for the network: a private chain's are no other's."""
     reference = receipt.network.reference
     known = reference in set(Network) and evidence.genesis in Network(reference).geneses.values()
@@ -53,9 +51,7 @@ def _network_check(
     return holds_if("network", detail, condition=same)
 
 
-def _claim_checks(
-    receipt: AnchorReceipt, commitment: MerkleRoot, proven: Proven
-) -> list[OfflineCheck]:
+def _claim_checks(receipt: AnchorReceipt, commitment: MerkleRoot, proven: Proven) -> list[Check]:
     txid, header = proven.transaction.txid, proven.header
     roots = ", ".join(one.hex() for one in proven.transaction.commitments) or "nothing"
     time = receipt.anchor_ts.astimezone(UTC)
@@ -80,7 +76,7 @@ def _claim_checks(
     ]
 
 
-def _work_check(receipt: AnchorReceipt, proven: Proven) -> OfflineCheck:
+def _work_check(receipt: AnchorReceipt, proven: Proven) -> Check:
     required = receipt.finality.required_depth
     detail = f"{proven.depth} of {required} headers follow each other, with the work they claim"
     if proven.depth >= required:
@@ -88,7 +84,7 @@ def _work_check(receipt: AnchorReceipt, proven: Proven) -> OfflineCheck:
     return stays_open("depth", f"{detail}: not final yet")
 
 
-def _trust_check(proven: Proven, trust: Trust) -> OfflineCheck:
+def _trust_check(proven: Proven, trust: Trust) -> Check:
     found = next((one for one in proven.hashes if one in trust.headers), None)
     if found is not None:
         return holds(_TRUSTED_HEADER, found)

@@ -4,7 +4,7 @@ from datetime import UTC
 
 from vaultmesh.domain.checks import (
     TRUSTED,
-    OfflineCheck,
+    Check,
     SchemeFindings,
     Trust,
     holds,
@@ -62,7 +62,7 @@ def _claim(receipt: AnchorReceipt, commitment: MerkleRoot) -> Claim:
     )
 
 
-def _block_checks(receipt: AnchorReceipt, claim: Claim) -> list[OfflineCheck]:
+def _block_checks(receipt: AnchorReceipt, claim: Claim) -> list[Check]:
     evidence = receipt.scheme_evidence
     if not any(key in evidence for key in _PROOF_KEYS):
         detail = "the receipt carries no block proof: not final yet, or the node could not show it"
@@ -71,7 +71,7 @@ def _block_checks(receipt: AnchorReceipt, claim: Claim) -> list[OfflineCheck]:
         proof = BlockProof.read(evidence)
     except InvalidValue as error:
         return [wrong("block proof", str(error))]
-    checks: list[OfflineCheck] = []
+    checks: list[Check] = []
     for name, step in proof_steps(claim, proof):
         try:
             checks.append(holds(name, step()))
@@ -80,7 +80,7 @@ def _block_checks(receipt: AnchorReceipt, claim: Claim) -> list[OfflineCheck]:
     return checks
 
 
-def _trust_check(block_hash: str, trust: Trust) -> OfflineCheck:
+def _trust_check(block_hash: str, trust: Trust) -> Check:
     if block_hash in trust.blocks:
         return holds(_TRUSTED_BLOCK, block_hash)
     detail = f"whether {block_hash} is a final block of the chain: state it with --trust-block"

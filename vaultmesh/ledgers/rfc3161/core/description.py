@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from pydantic import JsonValue
 
-from vaultmesh.domain.checks import OfflineCheck, holds, wrong
+from vaultmesh.domain.checks import Check, holds, wrong
 from vaultmesh.ledgers.rfc3161.core.evidence import bytes_of
 from vaultmesh.ledgers.rfc3161.core.judge import TokenReport
 from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED
@@ -18,9 +18,7 @@ from vaultmesh.ledgers.rfc3161.core.token import IMPRINT_RULE, Token
 _NAME = "description"
 
 
-def description_check(
-    evidence: Mapping[str, JsonValue], reports: Sequence[TokenReport]
-) -> OfflineCheck:
+def description_check(evidence: Mapping[str, JsonValue], reports: Sequence[TokenReport]) -> Check:
     """Compare authority, policy, imprint rule and certificates with each token; a key that is absent says nothing."""
     further = evidence.get("tokens")
     entries = [evidence, *(further if isinstance(further, list) else ())]

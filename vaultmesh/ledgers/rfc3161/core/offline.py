@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vaultmesh.domain.checks import (
     TRUSTED,
-    OfflineCheck,
+    Check,
     SchemeFindings,
     Trust,
     holds,
@@ -62,16 +62,14 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     )
 
 
-def _check(finding: Finding, *, chain_is_carried: bool) -> OfflineCheck:
+def _check(finding: Finding, *, chain_is_carried: bool) -> Check:
     """Without a root of its own, a receipt says nothing about its chain that could be wrong."""
     if finding.name == CHAIN and not finding.passed and not chain_is_carried:
         return stays_open(finding.name, finding.detail)
     return holds_if(finding.name, finding.detail, condition=finding.passed)
 
 
-def _trust_check(
-    report: EvidenceReport, vouched: list[TokenReport], *, named: bool
-) -> OfflineCheck:
+def _trust_check(report: EvidenceReport, vouched: list[TokenReport], *, named: bool) -> Check:
     name = _TRUSTED_ROOT
     if vouched:
         return holds(name, f"{len(vouched)} of {len(report.reports)} tokens lead to one")
