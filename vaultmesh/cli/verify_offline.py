@@ -31,10 +31,10 @@ from vaultmesh.domain.paths import BATCHES_FOLDER, EVENT_RECEIPTS_FOLDER
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, parse_receipt
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.event_receipts import event_file_names
-from vaultmesh.verification import links
+from vaultmesh.verification import links, verify
 from vaultmesh.verification.live import Verifier
 from vaultmesh.verification.offline import verify_event_offline, verify_offline
-from vaultmesh.verification.proof_file import gathered, is_proof_file, parse_proof
+from vaultmesh.verification.proof_file import gathered, is_proof_file
 
 MARKS: Mapping[Found, str] = {Found.HOLDS: "✓", Found.OPEN: "?", Found.WRONG: "✗"}
 _BLOCK_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
@@ -205,12 +205,11 @@ def _verdict(
 ) -> Verdict:
     try:
         content = path.read_bytes()
-        if is_proof_file(content):
-            proof = parse_proof(content)
-            return verify_event_offline(proof.event, proof.anchors, trust, event_id=proof.event_id)
-        if not links.is_event_receipt(content):
+        if links.is_event_receipt(content):
+            return _event_verdict(parse_event_receipt(content), trust, event_id)
+        if batch is not None:
             return verify_offline(parse_receipt(content), trust, batch)
-        return _event_verdict(parse_event_receipt(content), trust, event_id)
+        return verify(content, trust)
     except OSError as error:
         return _unreadable(f"can't be read: {error.strerror or error}")
     except InvalidValue as error:
