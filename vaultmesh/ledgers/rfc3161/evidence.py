@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from pydantic import JsonValue
 
-from vaultmesh.domain.checks import Check, holds_if
+from vaultmesh.domain.checks import Check
 from vaultmesh.domain.receipts.receipt import write_time
 from vaultmesh.ledgers.driver import Claim, Evidence
 from vaultmesh.ledgers.rfc3161.core.evidence import Stamped, entry_of_list, examine, text_of
@@ -53,7 +53,7 @@ def checks_of(claim: Claim, pinned: Pinned, *, quorum: int = 1, policy: str = ""
         evidence=claim.evidence,
     )
     report = examine(stamped, pinned, quorum=quorum, policy=policy)
-    return [holds_if(one.name, one.detail, condition=one.passed) for one in report.findings]
+    return list(report.findings)
 
 
 def _other(one: Kept) -> dict[str, JsonValue]:

@@ -15,9 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import JsonValue
 
+from vaultmesh.domain.checks import Check, holds_if, wrong
 from vaultmesh.domain.receipts.receipt import write_time
 from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
-from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED, Finding
+from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned
 
 LONGEST_CARRIED_LIST = 4_096
@@ -39,7 +40,7 @@ class Stamped:
 class EvidenceReport:
     """What a receipt's evidence came to."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Check, ...]
     reports: tuple[TokenReport, ...] = field(default=())
     """Of the primary token and the further ones; none if the primary one can't be read."""
 
@@ -70,21 +71,15 @@ def examine(
     """Check the evidence, a finding per rule; `policy` is required of a token whose request was not kept."""
     reply = bytes_of(stamped.evidence.get("token"))
     if reply is None:
-        return EvidenceReport((Finding("token", passed=False, detail="none, or no base64"),))
+        return EvidenceReport((wrong("token", "none, or no base64"),))
     given = stamped.evidence.get("request")
     request = bytes_of(given)
     if given is not None and request is None:
-        return EvidenceReport((Finding("request", passed=False, detail="no base64"),))
+        return EvidenceReport((wrong("request", "no base64"),))
     lists = _carried_lists(stamped.evidence)
     if lists is None:
         return EvidenceReport(
-            (
-                Finding(
-                    "revocation lists",
-                    passed=False,
-                    detail="one can't be read, or is not what is said of it",
-                ),
-            )
+            (wrong("revocation lists", "one can't be read, or is not what is said of it"),)
         )
     known = pinned.and_lists(lists)
     required = policy if request is None else ""
@@ -98,10 +93,12 @@ def examine(
     if others:
         bad = [one.problems for one in others if not one.sound]
         detail = "; ".join(bad) if bad else f"{len(others)} more"
-        lines.append(Finding("further tokens", not bad, detail))
+        lines.append(holds_if("further tokens", detail, condition=not bad))
     if others or quorum > 1:
         count = len(report.vouching)
-        lines.append(Finding("quorum", count >= quorum, f"{count} of {quorum} roots vouch"))
+        lines.append(
+            holds_if("quorum", f"{count} of {quorum} roots vouch", condition=count >= quorum)
+        )
     return EvidenceReport(tuple(lines), report.reports)
 
 
@@ -179,7 +176,7 @@ def _further(evidence: Mapping[str, JsonValue]) -> list[bytes]:
     return [bytes_of(one.get("token") if isinstance(one, dict) else None) or b"" for one in entries]
 
 
-def _claimed(stamped: Stamped, judged: TokenReport) -> list[Finding]:
+def _claimed(stamped: Stamped, judged: TokenReport) -> list[Check]:
     token = judged.token
     if token is None:
         return []
@@ -188,7 +185,7 @@ def _claimed(stamped: Stamped, judged: TokenReport) -> list[Finding]:
     detail = f"stamped {write_time(moment)}, claimed {write_time(claimed)}"
     right_ref = stamped.tx_ref == token.tx_ref
     return [
-        Finding("serial number", right_ref, f"{token.tx_ref}, claimed {stamped.tx_ref}"),
-        Finding("timestamp", claimed in (moment, whole), detail),
-        Finding("block", stamped.block_number == 0, "an authority has no blocks"),
+        holds_if("serial number", f"{token.tx_ref}, claimed {stamped.tx_ref}", condition=right_ref),
+        holds_if("timestamp", detail, condition=claimed in (moment, whole)),
+        holds_if("block", "an authority has no blocks", condition=stamped.block_number == 0),
     ]

@@ -15,10 +15,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
+from vaultmesh.domain.checks import Check, holds, holds_if, wrong
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.receipts.receipt import write_time
 from vaultmesh.ledgers.rfc3161.core.revocation import revocation_finding
-from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED, Finding, signature_findings
+from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED, signature_findings
 from vaultmesh.ledgers.rfc3161.core.token import (
     IMPRINT_ALGORITHM,
     Reply,
@@ -63,7 +64,7 @@ class Window:
 class TokenReport:
     """What came out of a reply."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Check, ...]
     token: Token | None
     root: bytes = b""
     """The pinned root that the token's certificate leads to, DER; empty if there is none."""
@@ -109,11 +110,11 @@ def judge(
         read = read_reply(reply)
         asked = read_request(request if request is not None else build_request(commitment, 0))
     except InvalidValue as error:
-        return TokenReport((Finding("reply", passed=False, detail=str(error)),), None)
+        return TokenReport((wrong("reply", str(error)),), None)
     status = _status(read)
     token = read.token
     if token is None or not status.passed:
-        missing = () if token else (Finding("token", passed=False, detail="the reply holds none"),)
+        missing = () if token else (wrong("token", "the reply holds none"),)
         return TokenReport((status, *missing), None)
     root, chain = _chain(token, pinned.roots)
     revocation = revocation_finding(token, root, pinned.lists) if root is not None else None
@@ -128,46 +129,52 @@ def judge(
     return TokenReport(findings, token, root.public_bytes(Encoding.DER) if root else b"")
 
 
-def _status(reply: Reply) -> Finding:
+def _status(reply: Reply) -> Check:
     """Only granted, and granted with modifications, bring a token (T2); what was modified shows in the other rules."""
     known = 0 <= reply.status < len(_STATUS_NAMES)
     name = _STATUS_NAMES[reply.status] if known else f"status {reply.status}"
     said = ", ".join(" ".join(text.split())[:200] for text in (*reply.texts, *reply.failures))
     granted = reply.status in (GRANTED, GRANTED_WITH_MODS)
-    return Finding("status", granted, f"{name} ({said})" if said else name)
+    return holds_if("status", f"{name} ({said})" if said else name, condition=granted)
 
 
 def _content(
     token: Token, commitment: bytes, asked: Request, policy: str, *, has_request: bool
-) -> Iterator[Finding]:
-    yield Finding("version", token.version == "v1", token.version)
+) -> Iterator[Check]:
+    yield holds_if("version", token.version, condition=token.version == "v1")
     wanted = hashlib.sha256(commitment).digest()
     imprinted = (token.imprint_algorithm, token.imprint) == (IMPRINT_ALGORITHM, wanted)
     fits = imprinted and (asked.imprint_algorithm, asked.imprint) == (IMPRINT_ALGORITHM, wanted)
-    yield Finding("imprint", fits, f"{token.imprint_algorithm} {token.imprint.hex()}")
+    yield holds_if("imprint", f"{token.imprint_algorithm} {token.imprint.hex()}", condition=fits)
     if not has_request:
-        yield Finding("nonce", passed=True, detail="no request was kept to compare it with")
+        yield holds("nonce", "no request was kept to compare it with")
     else:
         same = asked.nonce is not None and token.nonce == asked.nonce
-        yield Finding("nonce", same, "as asked" if same else "not the one that was asked for")
+        yield holds_if(
+            "nonce", "as asked" if same else "not the one that was asked for", condition=same
+        )
     required = {one for one in (policy, asked.policy) if one}
     fits = required <= {token.policy}
     detail = token.policy if fits else f"{token.policy}, not {' and '.join(sorted(required))}"
-    yield Finding("policy", fits, detail)
+    yield holds_if("policy", detail, condition=fits)
     right = 0 <= token.serial <= LARGEST_SERIAL
-    yield Finding("serial", right, token.tx_ref if right else "negative, or above 160 bits")
+    yield holds_if(
+        "serial", token.tx_ref if right else "negative, or above 160 bits", condition=right
+    )
 
 
-def _times(token: Token, window: Window | None) -> Iterator[Finding]:
+def _times(token: Token, window: Window | None) -> Iterator[Check]:
     moment = write_time(token.gen_time)
     if window is not None:
         early, late = window.sent - CLOCK_SKEW, window.received + CLOCK_SKEW
         inside = early <= token.gen_time <= late
         allowed = f"between {write_time(early)} and {write_time(late)}"
-        yield Finding("time", inside, moment if inside else f"{moment}, not {allowed}")
+        yield holds_if("time", moment if inside else f"{moment}, not {allowed}", condition=inside)
     accuracy = token.accuracy
     exact = accuracy is None or accuracy <= LARGEST_ACCURACY
-    yield Finding("accuracy", exact, "not stated" if accuracy is None else tolerance(accuracy))
+    yield holds_if(
+        "accuracy", "not stated" if accuracy is None else tolerance(accuracy), condition=exact
+    )
 
 
 def tolerance(accuracy: timedelta) -> str:
@@ -177,10 +184,10 @@ def tolerance(accuracy: timedelta) -> str:
 
 def _chain(
     token: Token, roots: Sequence[x509.Certificate]
-) -> tuple[x509.Certificate | None, Finding]:
+) -> tuple[x509.Certificate | None, Check]:
     """Find the pinned root that the token leads to at its own time; the library verifies the signature as well."""
     if not roots:
-        return None, Finding(CHAIN, passed=False, detail="no root is pinned")
+        return None, wrong(CHAIN, "no root is pinned")
     said = ""
     try:
         parsed = decode_timestamp_response(_granted(token.sorted_der))
@@ -194,10 +201,10 @@ def _chain(
                 said = said or " ".join(told.split())[:300]
                 continue
             name = root.subject.rfc4514_string()
-            return root, Finding(CHAIN, passed=True, detail=f"up to {name}")
+            return root, holds(CHAIN, f"up to {name}")
     except MALFORMED as error:
         said = said or str(error)
-    return None, Finding(CHAIN, passed=False, detail=f"leads to no pinned root: {said}")
+    return None, wrong(CHAIN, f"leads to no pinned root: {said}")
 
 
 def _granted(token: bytes) -> bytes:

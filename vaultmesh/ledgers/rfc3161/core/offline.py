@@ -13,7 +13,6 @@ from vaultmesh.domain.checks import (
     SchemeFindings,
     Trust,
     holds,
-    holds_if,
     stays_open,
     wrong,
 )
@@ -23,7 +22,6 @@ from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.ledgers.rfc3161.core.description import description_check
 from vaultmesh.ledgers.rfc3161.core.evidence import EvidenceReport, Stamped, carried_roots, examine
 from vaultmesh.ledgers.rfc3161.core.judge import CHAIN, TokenReport, tolerance
-from vaultmesh.ledgers.rfc3161.core.signature import Finding
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned, read_pinned
 
 _TRUSTED_ROOT = f"{TRUSTED}root"
@@ -48,7 +46,7 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     )
     carried = carried_roots(evidence)
     report = examine(stamped, Pinned([*trusted, *carried], lists))
-    checks = [_check(one, chain_is_carried=bool(carried)) for one in report.findings]
+    checks = [_as_carried(one, chain_is_carried=bool(carried)) for one in report.findings]
     checks.append(description_check(evidence, report.reports))
     known = {one.public_bytes(Encoding.DER): one for one in trusted}
     vouched = [one for one in report.reports if one.sound and one.root in known]
@@ -62,11 +60,11 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     )
 
 
-def _check(finding: Finding, *, chain_is_carried: bool) -> Check:
+def _as_carried(finding: Check, *, chain_is_carried: bool) -> Check:
     """Without a root of its own, a receipt says nothing about its chain that could be wrong."""
     if finding.name == CHAIN and not finding.passed and not chain_is_carried:
         return stays_open(finding.name, finding.detail)
-    return holds_if(finding.name, finding.detail, condition=finding.passed)
+    return finding
 
 
 def _trust_check(report: EvidenceReport, vouched: list[TokenReport], *, named: bool) -> Check:

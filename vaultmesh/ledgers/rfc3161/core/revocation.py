@@ -13,8 +13,9 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
+from vaultmesh.domain.checks import Check, holds, wrong
 from vaultmesh.domain.receipts.receipt import write_time
-from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED, Finding
+from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED
 from vaultmesh.ledgers.rfc3161.core.token import Token
 
 REVOCATION = "revocation"
@@ -31,9 +32,7 @@ _KEEPS_EARLIER = frozenset(
 List = x509.CertificateRevocationList
 
 
-def revocation_finding(
-    token: Token, root: x509.Certificate, lists: Sequence[List]
-) -> Finding | None:
+def revocation_finding(token: Token, root: x509.Certificate, lists: Sequence[List]) -> Check | None:
     """Judge a token that leads to `root`; None when no list is by an issuer of its chain."""
     told: list[str] = []
     for certificate, issuer in _links(token, root):
@@ -43,13 +42,13 @@ def revocation_finding(
             if entry is not None:
                 kept, detail = _entry(certificate, entry, token.gen_time)
                 if not kept:
-                    return Finding(REVOCATION, passed=False, detail=detail)
+                    return wrong(REVOCATION, detail)
                 told.append(detail)
         if fitting:
             newest = max(fitting, key=_issued)
             name = issuer.subject.rfc4514_string()
             told.append(f"as of {write_time(_issued(newest))} by the list of {name}")
-    return Finding(REVOCATION, passed=True, detail="; ".join(told)) if told else None
+    return holds(REVOCATION, "; ".join(told)) if told else None
 
 
 def lists_for(token: Token, root: x509.Certificate, lists: Sequence[List]) -> list[List]:

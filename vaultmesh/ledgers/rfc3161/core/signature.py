@@ -5,7 +5,6 @@ The signature is verified with the one certificate that the signer names and ESS
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from vaultmesh.domain.checks import Check, holds, holds_if, wrong
 from vaultmesh.ledgers.rfc3161.core.token import Signer, Token
 
 _TOKEN_CONTENT = "tst_info"  # noqa: S105 - the name of a content type
@@ -33,19 +33,10 @@ MALFORMED = (
 """What reading a hostile certificate raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One rule, and whether it holds."""
-
-    name: str
-    passed: bool
-    detail: str
-
-
-def signature_findings(token: Token) -> Iterator[Finding]:
+def signature_findings(token: Token) -> Iterator[Check]:
     """Judge who signed, what, and with which certificate; the chain is another matter."""
     count = len(token.signers)
-    yield Finding("signer", count == 1, f"{count} signatures")
+    yield holds_if("signer", f"{count} signatures", condition=count == 1)
     if count != 1:
         return
     (signer,) = token.signers
@@ -55,23 +46,23 @@ def signature_findings(token: Token) -> Iterator[Finding]:
     detail = (
         f"content type {'fits' if types else 'differs'}, digest {'fits' if digests else 'differs'}"
     )
-    yield Finding("signed attributes", types and digests, detail)
+    yield holds_if("signed attributes", detail, condition=types and digests)
     if signer.certificate is None:
         detail = "the reply does not carry the signer's certificate"
-        yield Finding("certificate", passed=False, detail=detail)
+        yield wrong("certificate", detail)
         return
     yield _bound(signer, signer.certificate)
     try:
         certificate = x509.load_der_x509_certificate(signer.certificate)
         verified, detail = _verified(signer, certificate)
-        yield Finding("signature", verified, detail)
+        yield holds_if("signature", detail, condition=verified)
         yield _purpose(certificate)
         yield _key_usage(certificate)
     except MALFORMED as error:
-        yield Finding("certificate", passed=False, detail=f"can't be read: {error}")
+        yield wrong("certificate", f"can't be read: {error}")
 
 
-def _bound(signer: Signer, certificate: bytes) -> Finding:
+def _bound(signer: Signer, certificate: bytes) -> Check:
     """ESSCertID(v2) names the certificate inside what is signed, so that no other can take its place (RFC 5816)."""
     first = signer.certificate_hashes[:1]
     bound = bool(first) and _digest(first[0][0], certificate) == first[0][1]
@@ -79,7 +70,7 @@ def _bound(signer: Signer, certificate: bytes) -> Finding:
     if first and not bound:
         weak = first[0][0] not in _HASHES
         detail += ", which is not accepted" if weak else ", but to another one"
-    return Finding("certificate", bound, detail)
+    return holds_if("certificate", detail, condition=bound)
 
 
 def _verified(signer: Signer, certificate: x509.Certificate) -> tuple[bool, str]:
@@ -101,30 +92,34 @@ def _verified(signer: Signer, certificate: x509.Certificate) -> tuple[bool, str]
     return True, f"{named} with {signer.signature_hash}"
 
 
-def _purpose(certificate: x509.Certificate) -> Finding:
+def _purpose(certificate: x509.Certificate) -> Check:
     """The certificate is for time stamps, critically and for nothing else (T5)."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
     except x509.ExtensionNotFound:
-        return Finding("purpose", passed=False, detail="the certificate names none")
+        return wrong("purpose", "the certificate names none")
     alone = list(found.value) == [ExtendedKeyUsageOID.TIME_STAMPING]
     detail = "time stamps only" if alone else "not for time stamps alone"
-    return Finding(
-        "purpose", alone and found.critical, detail if found.critical else f"{detail}, not critical"
+    return holds_if(
+        "purpose",
+        detail if found.critical else f"{detail}, not critical",
+        condition=alone and found.critical,
     )
 
 
-def _key_usage(certificate: x509.Certificate) -> Finding:
+def _key_usage(certificate: x509.Certificate) -> Check:
     try:
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:
-        return Finding("key usage", passed=True, detail="not restricted")
+        return holds("key usage", "not restricted")
     signs = usage.digital_signature or usage.content_commitment
     other = (
         usage.key_cert_sign or usage.crl_sign or usage.key_encipherment or usage.data_encipherment
     )
     fits = signs and not other and not usage.key_agreement
-    return Finding("key usage", fits, "signatures" if fits else "not for signatures alone")
+    return holds_if(
+        "key usage", "signatures" if fits else "not for signatures alone", condition=fits
+    )
 
 
 def _digest(algorithm: str, content: bytes) -> bytes | None:
