@@ -2,19 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.failures import AnchorError, Backoff, FailureKind
-from vaultmesh.domain.messages import BackoffSettings
-
-
-def backoff_of(settings: BackoffSettings) -> Backoff:
-    """Return the backoff that the settings describe."""
-    return Backoff(base=timedelta(seconds=settings.base_seconds), cap=settings.cap)
+from vaultmesh.domain.failures import AnchorError, FailureKind
+from vaultmesh.domain.messages import Backoff
 
 
 def kind_of(error: AnchorError | InvalidValue) -> FailureKind:
@@ -33,7 +27,7 @@ def decided_by_the_aggregator() -> Iterator[None]:
 
 @contextmanager
 def retried(
-    settings: BackoffSettings | None = None, *, before: int = 0, give_back_at: int = 0
+    settings: Backoff | None = None, *, before: int = 0, give_back_at: int = 0
 ) -> Iterator[None]:
     """Report a failed attempt with its place on the backoff; the server tries again for ever.
 
@@ -46,7 +40,7 @@ def retried(
         yield
     except (AnchorError, InvalidValue) as error:
         kind, attempt = kind_of(error), activity.info().attempt
-        delay = backoff_of(settings or BackoffSettings()).delay(before + attempt, kind)
+        delay = (settings or Backoff()).delay(before + attempt, kind)
         raise ApplicationError(
             str(error),
             type=kind.value,

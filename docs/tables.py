@@ -15,7 +15,8 @@ from typing_extensions import override
 
 from devnet.parts import SUPPLIES
 from devnet.supply import CACHE_VARIABLE
-from vaultmesh.domain.failures import ADVICE, WEIGHT, Backoff, FailureKind
+from vaultmesh.domain.failures import ADVICE, WEIGHT, FailureKind
+from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers import settings_model

@@ -6,7 +6,7 @@ from typing import TypedDict
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
-from vaultmesh.domain.failures import GOLDEN_RATIO
+from vaultmesh.domain.messages import GOLDEN_RATIO
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 
 

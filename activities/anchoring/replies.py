@@ -14,12 +14,11 @@ from temporalio.client import AsyncActivityCancelledError, AsyncActivityHandle, 
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.failures import backoff_of
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import (
     AnchorOutcome,
     AnchorRequest,
-    BackoffSettings,
+    Backoff,
     ReportFailure,
 )
 from vaultmesh.domain.names import NOTE_FAILURE, namespace_workflow_id
@@ -84,7 +83,7 @@ class Answers:
         await asyncio.gather(*(self._fail(report, request) for request in report.requests))
 
     async def _fail(self, report: ReportFailure, request: AnchorRequest) -> None:
-        delay = backoff_of(report.backoff).delay(request.failures, report.kind)
+        delay = report.backoff.delay(request.failures, report.kind)
         error = ApplicationError(report.message, type=report.kind.value, next_retry_delay=delay)
         async with self._at_once:
             try:
@@ -116,10 +115,10 @@ class Answers:
         failures: int,
         kind: FailureKind,
         message: str,
-        backoff: BackoffSettings,
+        backoff: Backoff,
     ) -> None:
         """Tell a request's namespace of a failure; a namespace that is gone needs no telling."""
-        delay = backoff_of(backoff).delay(failures, kind)
+        delay = backoff.delay(failures, kind)
         note = failure_note(request, failures, kind, message, at=datetime.now(UTC), delay=delay)
         try:
             await self._client.get_workflow_handle(namespace_workflow_id(request.namespace)).signal(

@@ -16,7 +16,7 @@ from activities.anchoring.outcomes import outcome_of
 from activities.anchoring.replies import Answers
 from activities.anchoring.signals import Collector, signal_aggregator
 from activities.anchoring.stores import Files
-from activities.failures import backoff_of, decided_by_the_aggregator, kind_of
+from activities.failures import decided_by_the_aggregator, kind_of
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError, NetworkFailure
 from vaultmesh.domain.messages import (
@@ -134,7 +134,7 @@ class Requests:
         activity.heartbeat(failures)
         self._answers.metrics.failed(ask.request, ask.target, kind)
         await self._answers.note(ask.request, failures, kind, str(error), ask.backoff)
-        delay = backoff_of(ask.backoff).delay(failures, kind)
+        delay = ask.backoff.delay(failures, kind)
         raise ApplicationError(str(error), type=kind.value, next_retry_delay=delay) from error
 
     @activity.defn(name="ask_again")

@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.domain.messages import AnchorAsk, AnchorRequest, BackoffSettings
+from vaultmesh.domain.messages import AnchorAsk, AnchorRequest, Backoff
 from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
     ATTRIBUTE_TARGET,
@@ -39,7 +39,7 @@ async def signal_aggregator(
     signal: str,
     requests: Sequence[AnchorRequest | str],
     *,
-    backoff: BackoffSettings,
+    backoff: Backoff,
     continue_after_events: int,
 ) -> None:
     """Signal a target's aggregator a list, of requests or round ids, starting it if it does not run.
@@ -67,7 +67,7 @@ async def signal_aggregator(
 
 
 async def start_aggregator(
-    client: Client, target: Target, *, backoff: BackoffSettings, continue_after_events: int
+    client: Client, target: Target, *, backoff: Backoff, continue_after_events: int
 ) -> None:
     """Start a target's aggregator unless it runs."""
     await client.start_workflow(

@@ -23,7 +23,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 from vaultmesh.domain.aggregator.messages import Record, Recorded, RecordState, Recover, Recovered
 from vaultmesh.domain.batches.batch import Batch, batch_document
 from vaultmesh.domain.failures import FailureKind, NetworkFailure
-from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, BackoffSettings
+from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, Backoff
 from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
@@ -129,7 +129,7 @@ class Told:
         failures: int,
         _kind: FailureKind,
         _message: str,
-        _backoff: BackoffSettings,
+        _backoff: Backoff,
     ) -> None:
         self.failures.append((one.namespace, failures))
 

@@ -9,8 +9,8 @@ from activities.anchoring.record import ATTEMPTS
 from tests.anchoring.scripted_ledger import OTHER_ROOT, ROOT, Stage, owed, request
 from vaultmesh.domain.aggregator.ledger_messages import RoundState
 from vaultmesh.domain.aggregator.messages import RecordState
-from vaultmesh.domain.failures import Backoff, FailureKind
-from vaultmesh.domain.messages import OutcomeStatus
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.messages import Backoff, OutcomeStatus
 from vaultmesh.domain.receipts.receipt import Finality
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import RoundOutcome

@@ -16,7 +16,7 @@ from devnet.tsa import Tsa
 from tests.support.bitcoin_system import TARGET as BITCOIN
 from tests.support.bitcoin_system import BitcoinSystem
 from tests.support.system import rfc9162_root
-from vaultmesh.domain.messages import BackoffSettings
+from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
 from vaultmesh.domain.paths import path_form
@@ -73,7 +73,7 @@ class AllLedgers(BitcoinSystem):
                 label: CadenceConfig(target=Target.parse(target), every=every)
                 for label, target in (("strong", BITCOIN), ("cold", AUTHORITY))
             },
-            backoff=BackoffSettings(base_seconds=0.5),
+            backoff=Backoff(base_seconds=0.5),
             anchor_timeout_seconds=5,
             config_hash="test",
         )

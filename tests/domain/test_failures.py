@@ -1,7 +1,5 @@
 """The golden backoff: its numbers, weights and end."""
 
-from datetime import timedelta
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,7 +46,7 @@ def test_every_kind_has_a_weight_and_an_advice() -> None:
 def test_a_further_failure_never_shortens_the_wait(
     failures: int, kind: FailureKind, cap: int
 ) -> None:
-    backoff = Backoff(timedelta(seconds=5), cap)
+    backoff = Backoff(base_seconds=5, cap=cap)
     assert backoff.delay(failures, kind) <= backoff.delay(failures + 1, kind)
 
 

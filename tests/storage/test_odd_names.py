@@ -14,7 +14,7 @@ from tests.storage.test_receipts import BATCH, BATCH_ROOT, put_event, receipt
 from tests.support.system import REPOSITORY
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.messages import BackoffSettings, ReportFailure
+from vaultmesh.domain.messages import Backoff, ReportFailure
 from vaultmesh.domain.target import Target
 from vaultmesh.process import logs
 from vaultmesh.storage.batches import BatchIndex
@@ -42,7 +42,7 @@ def require_sendable(lines: Iterable[object]) -> None:
         requests=[],
         kind=FailureKind.VALIDATION,
         message=told[0],
-        backoff=BackoffSettings(),
+        backoff=Backoff(),
     )
     assert ReportFailure.model_validate_json(report.model_dump_json()) == report
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from devnet.bitcoind import WALLET, Bitcoind
 from tests.support.system import System, write_whole
-from vaultmesh.domain.messages import BackoffSettings
+from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
 from vaultmesh.domain.paths import path_form
@@ -73,7 +73,7 @@ class BitcoinSystem(System):
         configuration = Configuration(
             namespace=namespace,
             cadences={"strong": cadence},
-            backoff=BackoffSettings(base_seconds=0.5),
+            backoff=Backoff(base_seconds=0.5),
             anchor_timeout_seconds=5,
             config_hash="test",
         )

@@ -30,7 +30,7 @@ from devnet.ports import LOOPBACK, free_port
 from devnet.process import Part
 from devnet.temporal import TemporalServer
 from tests.support.replays import Replays
-from vaultmesh.domain.messages import BackoffSettings
+from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
 from vaultmesh.domain.paths import path_form
@@ -205,7 +205,7 @@ class System:
                 )
                 for label, every in (cadences or {"fast": "2s"}).items()
             },
-            backoff=BackoffSettings(base_seconds=0.5),
+            backoff=Backoff(base_seconds=0.5),
             anchor_timeout_seconds=5,
             config_hash="test",
         )

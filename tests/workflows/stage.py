@@ -19,7 +19,7 @@ from temporalio.worker import Worker
 
 from tests.support.replays import COUNTED, Replays, cause_of, runner
 from vaultmesh.domain.aggregator.state import AggregatorInput
-from vaultmesh.domain.messages import BackoffSettings
+from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
     ANCHORS_QUEUE,
@@ -39,9 +39,9 @@ from workflows.namespace.workflow import NamespaceWorkflow
 TARGET = Target.parse("eip155:31337")
 KEPT = 1_500
 """Workflows that worker.py keeps in memory; with none kept, every workflow task replays the whole history."""
-FAST_BACKOFF = BackoffSettings(base_seconds=0.02, cap=3)
+FAST_BACKOFF = Backoff(base_seconds=0.02, cap=3)
 """Timers pass in real time while an activity runs, so the backoff is short."""
-SLOW_BACKOFF = BackoffSettings(base_seconds=5, cap=3)
+SLOW_BACKOFF = Backoff(base_seconds=5, cap=3)
 """For a rest that a test is to see before it ends."""
 DEADLINE_SECONDS = 40.0
 """Time for a workflow task that the server lost: it comes again after 10 s."""
@@ -252,7 +252,7 @@ class Stage:
         given: dict[str, CadenceConfig],
         *,
         continue_after_events: int = 4_000,
-        backoff: BackoffSettings | None = None,
+        backoff: Backoff | None = None,
         **more: Any,
     ) -> NamespaceRun:
         """Start a namespace's workflow."""
@@ -264,7 +264,7 @@ class Stage:
             cadences=given,
             config_hash="one",
             continue_after_events=continue_after_events,
-            backoff=backoff or BackoffSettings(),
+            backoff=backoff or Backoff(),
         )
         handle = await self.env.client.start_workflow(
             NAMESPACE_WORKFLOW,
@@ -287,7 +287,7 @@ class Stage:
         self,
         *,
         continue_after_events: int = 4_000,
-        backoff: BackoffSettings = FAST_BACKOFF,
+        backoff: Backoff = FAST_BACKOFF,
         **more: Any,
     ) -> AggregatorRun:
         """Start a target's workflow."""

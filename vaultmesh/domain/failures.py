@@ -1,16 +1,8 @@
-"""Gives failures their kinds, weights and delays: the golden backoff.
+"""Gives failures their kinds and weights; `vaultmesh.domain.messages.Backoff` has their delays."""
 
-Delay after the k-th consecutive failure = base · φ^min(k, cap) · weight(kind):
-8.1, 13.1, 21.2, 34.3, 55.5, 89.7, 145.2 s for base 5 s, cap 7 and weight 1.
-"""
-
-from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 
 from vaultmesh.domain.errors import DomainError
-
-GOLDEN_RATIO = 1.618033988749895
 
 
 class FailureKind(StrEnum):
@@ -38,18 +30,6 @@ ADVICE = {
     FailureKind.VALIDATION: "check chain id, contract, configuration and the batch named",
     FailureKind.UNKNOWN: "read the message; if it names a node's answer we don't know, report it",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """The backoff's two settings."""
-
-    base: timedelta = timedelta(seconds=5)
-    cap: int = 7
-
-    def delay(self, failures: int, kind: FailureKind) -> timedelta:
-        """Return the wait after the `failures`-th consecutive failure (1 or more) of `kind`."""
-        return self.base * (GOLDEN_RATIO ** min(max(failures, 1), self.cap) * WEIGHT[kind])
 
 
 class AnchorError(DomainError):

@@ -4,15 +4,16 @@ Every message is a frozen pydantic model; fields are only ever added, with defau
 because old histories must replay. The aggregator's steps are in `vaultmesh.domain.aggregator.messages`.
 """
 
-from datetime import MAXYEAR, MINYEAR, datetime
+from datetime import MAXYEAR, MINYEAR, datetime, timedelta
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.failures import WEIGHT, FailureKind
 from vaultmesh.domain.status import SlotOutcome
 from vaultmesh.domain.target import Target
 
+GOLDEN_RATIO = 1.618033988749895
 MOST_BATCH_IDS_SHOWN = 100
 """Batch ids that an outcome carries into history; the receipts hold them all."""
 LONGEST_MESSAGE = 500
@@ -46,11 +47,20 @@ class AnchorRequest(Wire):
         return f"{self.namespace}/{self.cadence}/{self.slot}"
 
 
-class BackoffSettings(Wire):
-    """The golden backoff's settings, fixed when a workflow is configured."""
+class Backoff(Wire):
+    """The golden backoff, fixed when a workflow is configured.
+
+    Delay after the k-th consecutive failure = base · φ^min(k, cap) · weight(kind):
+    8.1, 13.1, 21.2, 34.3, 55.5, 89.7, 145.2 s for base 5 s, cap 7 and weight 1.
+    """
 
     base_seconds: float = 5.0
     cap: int = 7
+
+    def delay(self, failures: int, kind: FailureKind) -> timedelta:
+        """Return the wait after the `failures`-th consecutive failure (1 or more) of `kind`."""
+        factor = GOLDEN_RATIO ** min(max(failures, 1), self.cap) * WEIGHT[kind]
+        return timedelta(seconds=self.base_seconds) * factor
 
 
 class AnchorAsk(Wire):
@@ -58,7 +68,7 @@ class AnchorAsk(Wire):
 
     target: Target
     request: AnchorRequest
-    backoff: BackoffSettings = BackoffSettings()
+    backoff: Backoff = Backoff()
     continue_after_events: int = 4_000
     asked_before: bool = False
     """Whether an earlier call of `anchor` had this request: then receipts may answer it."""
@@ -119,7 +129,7 @@ class ReportFailure(Wire):
     requests: list[AnchorRequest]
     kind: FailureKind
     message: str
-    backoff: BackoffSettings = BackoffSettings()
+    backoff: Backoff = Backoff()
 
 
 class Answer(Wire):

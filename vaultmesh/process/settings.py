@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.messages import BackoffSettings
+from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.problems import ConfigurationError, problems_of
 from vaultmesh.domain.setting_values import parse_fine_duration
 
@@ -97,6 +97,9 @@ Folder = Annotated[Path, AfterValidator(_absolute)]
 Port = Annotated[int, BeforeValidator(_number), Field(ge=0, le=65_535)]
 
 
+_BACKOFF = Backoff()
+
+
 class _Variables(BaseModel):
     """The variables, by their names in lower case."""
 
@@ -108,10 +111,10 @@ class _Variables(BaseModel):
     vmsh_state: Folder | None = None
     vmsh_base_backoff: Annotated[
         float, BeforeValidator(_number), Field(gt=0, le=LONGEST_BACKOFF_BASE_SECONDS)
-    ] = 5.0
+    ] = _BACKOFF.base_seconds
     vmsh_max_backoff: Annotated[
         int, BeforeValidator(_number), Field(ge=1, le=HIGHEST_BACKOFF_LEVEL)
-    ] = 7
+    ] = _BACKOFF.cap
     metrics_port: Port = 9_091
     api_port: Port = 7_007
     metrics_prefix: Annotated[str, AfterValidator(_check_prefix)] = "scheduler"
@@ -143,7 +146,7 @@ class Settings:
     """`VMSH_ANCHORS`, if set."""
     state: Path
     """State file of an earlier scheduler (`VMSH_STATE`); read for import only."""
-    backoff: BackoffSettings
+    backoff: Backoff
     """`VMSH_BASE_BACKOFF` and `VMSH_MAX_BACKOFF`."""
     metrics_port: int
     api_port: int
@@ -185,7 +188,7 @@ class Settings:
             namespaces=read.vmsh_namespaces,
             anchors=read.vmsh_anchors,
             state=read.vmsh_state or read.vmsh_root / STATE_FILE,
-            backoff=BackoffSettings(base_seconds=read.vmsh_base_backoff, cap=read.vmsh_max_backoff),
+            backoff=Backoff(base_seconds=read.vmsh_base_backoff, cap=read.vmsh_max_backoff),
             metrics_port=read.metrics_port,
             api_port=read.api_port,
             metrics_prefix=read.metrics_prefix,

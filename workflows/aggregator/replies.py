@@ -1,12 +1,12 @@
 """Answers the namespaces that wait for an aggregator, and keeps the aggregator's own level of backoff."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from temporalio import workflow
 
 from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState
-from vaultmesh.domain.failures import Backoff, FailureKind
+from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import LONGEST_MESSAGE, AnchorRequest, Answer, ReportFailure
 from vaultmesh.domain.status import FailureView, HoldView
 from workflows import options, ports
@@ -20,9 +20,7 @@ class Replies:
         """Tell on behalf of an aggregator."""
         self._given = given
         self._state = state
-        self._backoff = Backoff(
-            base=timedelta(seconds=given.backoff.base_seconds), cap=given.backoff.cap
-        )
+        self._backoff = given.backoff
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain.messages import BackoffSettings
+from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.namespaces.config import NamespaceSpec, ParsedNamespaces, parse_namespaces
 from vaultmesh.domain.problems import InvalidDocument
 
@@ -214,7 +214,7 @@ def test_the_hash_of_a_namespace_is_the_same_in_every_version() -> None:
 
 def test_a_clock_is_told_everything() -> None:
     told = spec(document()).configuration(
-        backoff=BackoffSettings(base_seconds=1, cap=3),
+        backoff=Backoff(base_seconds=1, cap=3),
         anchor_timeout=timedelta(seconds=15),
         continue_after_events=200,
     )

@@ -13,7 +13,7 @@ import pytest
 
 from devnet.tsa import Tsa
 from tests.support.system import REPOSITORY, System
-from vaultmesh.domain.messages import BackoffSettings
+from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
 from vaultmesh.domain.paths import path_form
@@ -57,7 +57,7 @@ class Stamped(System):
         configuration = Configuration(
             namespace=namespace,
             cadences={"cold": cadence},
-            backoff=BackoffSettings(base_seconds=0.5),
+            backoff=Backoff(base_seconds=0.5),
             anchor_timeout_seconds=5,
             config_hash="test",
         )

@@ -17,7 +17,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     Terms,
     WatchedRound,
 )
-from vaultmesh.domain.messages import AnchorRequest, BackoffSettings, Wire
+from vaultmesh.domain.messages import AnchorRequest, Backoff, Wire
 from vaultmesh.domain.target import Target
 
 
@@ -213,7 +213,7 @@ class Record(Wire):
     """Requests that the manifest does not name, whose receipts are written all the same."""
     tries: int = 0
     """Earlier orders for the same receipts that failed."""
-    backoff: BackoffSettings = BackoffSettings()
+    backoff: Backoff = Backoff()
 
 
 class Recorded(Wire):

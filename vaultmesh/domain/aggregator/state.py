@@ -25,7 +25,7 @@ from vaultmesh.domain.aggregator.messages import (
     RecoveredRound,
     SealedRound,
 )
-from vaultmesh.domain.messages import AnchorRequest, BackoffSettings, Wire
+from vaultmesh.domain.messages import AnchorRequest, Backoff, Wire
 from vaultmesh.domain.status import (
     AggregatorView,
     FailureView,
@@ -357,6 +357,6 @@ class AggregatorInput(Wire):
     """Input of a target's workflow."""
 
     target: Target
-    backoff: BackoffSettings = BackoffSettings()
+    backoff: Backoff = Backoff()
     continue_after_events: int = 4_000
     carried: AggregatorState | None = None

@@ -17,7 +17,7 @@ import rfc8785
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.messages import BackoffSettings, Wire
+from vaultmesh.domain.messages import Backoff, Wire
 from vaultmesh.domain.namespaces.cadence import resolve_periods
 from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration
 from vaultmesh.domain.namespaces.values import (
@@ -139,7 +139,7 @@ class NamespaceSpec(Wire):
     def configuration(
         self,
         *,
-        backoff: BackoffSettings,
+        backoff: Backoff,
         anchor_timeout: timedelta,
         continue_after_events: int,
         keeps: Collection[str] = (),

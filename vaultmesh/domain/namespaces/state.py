@@ -8,7 +8,7 @@ from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import (
     LONGEST_MESSAGE,
     AnchorRequest,
-    BackoffSettings,
+    Backoff,
     FailureNote,
     Wire,
 )
@@ -46,7 +46,7 @@ class Configuration(Wire):
     cadences: dict[str, CadenceConfig]
     batches: str = ""
     """Folder of the namespace's batches below the root; empty for the default one."""
-    backoff: BackoffSettings = BackoffSettings()
+    backoff: Backoff = Backoff()
     anchor_timeout_seconds: float = Field(default=300.0, gt=0, le=86_400, allow_inf_nan=False)
     """Most that one attempt of `anchor` may take: after it the same request is sent again."""
     continue_after_events: int = Field(default=4_000, ge=5, le=40_000)
