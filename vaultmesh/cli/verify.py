@@ -3,19 +3,17 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import JsonValue
 
 from vaultmesh.cli import output, temporal, verify_offline
 from vaultmesh.cli.rooted import settings_with_root
+from vaultmesh.domain.checks import Check
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.process.settings import Settings
 from vaultmesh.verification.batch_levels import BatchLevels, batch_levels
 from vaultmesh.verification.live import CheckedFile, Verifier
-
-if TYPE_CHECKING:
-    from vaultmesh.ledgers.driver import Check
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
@@ -69,7 +67,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
     return output.SUCCESS if all(one.verdict.proven for one in files) else output.FAILURE
 
 
-async def checks_of(receipt_path: Path, settings: Settings) -> "list[Check]":
+async def checks_of(receipt_path: Path, settings: Settings) -> list[Check]:
     """Check one receipt, an anchor's or an event's; every failure is a check that did not pass."""
     verifier = Verifier(settings)
     try:
