@@ -9,11 +9,11 @@ from vaultmesh.domain.failures import (
     WEIGHT,
     AnchorError,
     AuthFailure,
-    Backoff,
     FailureKind,
     NetworkFailure,
     ValidationFailure,
 )
+from vaultmesh.domain.messages import Backoff
 
 BACKOFF = [8.1, 13.1, 21.2, 34.3, 55.5, 89.7, 145.2]
 
