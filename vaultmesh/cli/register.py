@@ -41,6 +41,8 @@ from vaultmesh.process.settings import Settings
 SHORTEST_RETENTION = timedelta(days=1)
 """Below it, an aggregator's last run may be gone before anybody has looked at what went wrong."""
 _LOOK_SECONDS = 0.2
+_VMSH_STATE = Path("$VMSH_STATE")
+"""Stands for the file that the variable names."""
 _SHORTEST_LOOK = timedelta(seconds=1)
 
 
@@ -74,8 +76,10 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has
     parser.add_argument(
         "--import-state",
         type=Path,
+        nargs="?",
+        const=_VMSH_STATE,
         metavar="F",
-        help="state file of an earlier scheduler: new namespaces go on from its last anchors",
+        help="state file of an earlier scheduler (without F: VMSH_STATE): new namespaces go on from its last anchors",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run_register)
@@ -154,7 +158,8 @@ def _plan(arguments: argparse.Namespace, settings: Settings) -> _Plan:
     chosen = arguments.namespace or file.specs
     specs = {name: file.specs[name] for name in chosen}
     _check_targets(settings, specs)
-    imported = read_state(arguments.import_state, time.time()) if arguments.import_state else {}
+    place = settings.state if arguments.import_state == _VMSH_STATE else arguments.import_state
+    imported = read_state(place, time.time()) if place is not None else {}
     return _Plan(settings, file, specs, imported, arguments.prune, arguments.json)
 
 

@@ -59,7 +59,7 @@ async def _status(settings: Settings, arguments: argparse.Namespace) -> int:
 
     look = Look(await connect(), settings, arguments.namespace)
     if arguments.watch:
-        await _observation(look, as_json=arguments.json)
+        await _watch(look, as_json=arguments.json)
         return output.SUCCESS
     overview = await look.take()
     if overview.namespaces or overview.all_answered:
@@ -80,7 +80,7 @@ def _complaints(overview: Overview) -> list[str]:
     return [*found, *([overview.misconfigured] if overview.misconfigured else [])]
 
 
-async def _observation(look: "Look", *, as_json: bool) -> None:
+async def _watch(look: "Look", *, as_json: bool) -> None:
     console = output.console()
     if as_json or not console.is_terminal:
         while True:

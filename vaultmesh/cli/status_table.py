@@ -121,7 +121,7 @@ def _cells(
     flight = cadence.in_flight
     failures = str(flight.failures) if flight and flight.failures else _DASH
     is_first = label == next(iter(view.cadences))
-    why = _why_failing(view) if is_first else []
+    why = [*_why_failing(view), *_last_rejected(view)] if is_first else []
     problems = [*why, *_wrong(view, label, cadence), *rests]
     return [
         _plain(view.namespace),
@@ -134,6 +134,14 @@ def _cells(
         failures,
         _plain("\n".join(problems)) or _DASH,
     ]
+
+
+def _last_rejected(view: NamespaceView) -> list[str]:
+    """Return in a line which message was refused last."""
+    rejected = view.last_rejected
+    if rejected is None:
+        return []
+    return [f"rejected {rejected.name} at {rfc3339(rejected.at)}: {rejected.reason}"]
 
 
 def _targets_table(overview: Overview) -> list[Table]:

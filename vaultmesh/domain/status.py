@@ -170,6 +170,14 @@ class RejectedView(View):
     reason: str
 
 
+class ChangeView(View):
+    """The newest change of cadences by `set_cadence`."""
+
+    at: datetime
+    cadences: list[str] = Field(default_factory=list)
+    memo: str = ""
+
+
 class NamespaceView(View):
     """One namespace: the answer of its workflow's `status` query."""
 
@@ -184,6 +192,7 @@ class NamespaceView(View):
     paused: dict[str, PausedView] = Field(default_factory=dict)
     cadences: dict[str, CadenceView] = Field(default_factory=dict)
     last_rejected: RejectedView | None = None
+    last_change: ChangeView | None = None
     config_hash: str = ""
     """Hash of the configuration that was applied last."""
 

@@ -80,8 +80,8 @@ class NamespaceWorkflow:
         match order:
             case orders.Note(note=note):
                 self._schedule.note_failure(note)
-            case orders.SetCadence(cadences=changed):
-                self._schedule.set_cadences(changed, workflow.now())
+            case orders.SetCadence(cadences=changed, memo=memo):
+                self._schedule.set_cadences(changed, workflow.now(), memo)
                 self._cadences.reconfigured()
             case orders.Stop():
                 self._stop()

@@ -91,7 +91,7 @@ PATH = "namespaces.dao:example.cadence"
         (with_cadence(strong=fast()), PATH, "has no fast"),
         (with_cadence(fast=fast(confirmations=-1)), f"{PATH}.fast.confirmations", "greater"),
         (with_cadence(fast=fast(confirmations=True)), f"{PATH}.fast.confirmations", "integer"),
-        (with_cadence(fast=fast(policyOID="1.2.x")), f"{PATH}.fast.policyOID", "object identifier"),
+        (with_cadence(fast=fast(policyOID="1.2.3")), f"{PATH}.fast.policyOID", "anchors.yaml"),
         (with_cadence(fast=fast(phase="soon")), f"{PATH}.fast.phase", "duration"),
         (
             with_cadence(fast=fast(depth=3)),
@@ -187,7 +187,6 @@ def test_the_default_folder_counts_as_none_given() -> None:
         lambda cadence: cadence["fast"].update(target="eip155:1"),
         lambda cadence: cadence["fast"].update(confirmations=4),
         lambda cadence: cadence["fast"].update(phase="3s"),
-        lambda cadence: cadence["cold"].update(policyOID="1.2.3"),
         lambda cadence: cadence.pop("cold"),
     ],
 )

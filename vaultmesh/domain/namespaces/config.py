@@ -24,7 +24,7 @@ from vaultmesh.domain.namespaces.values import (
     LABELS,
     Confirmations,
     Every,
-    ObjectId,
+    NoPolicy,
     Phase,
     check_every,
     check_name,
@@ -77,7 +77,7 @@ class CadenceEntry(_Strict):
     every: Every
     phase: Phase = "0s"
     confirmations: Confirmations = 0
-    policyOID: ObjectId = ""  # noqa: N815 - the file's own key
+    policyOID: NoPolicy = ""  # noqa: N815 - the file's own key
 
     def config(self) -> CadenceConfig:
         """Return it as the namespace is told it."""
@@ -86,7 +86,6 @@ class CadenceEntry(_Strict):
             every=self.every,
             phase=self.phase,
             required_depth=self.confirmations,
-            policy_oid=self.policyOID,
         )
 
 

@@ -22,7 +22,7 @@ from vaultmesh.domain.namespaces.values import (
     LABELS,
     Confirmations,
     Every,
-    ObjectId,
+    NoPolicy,
     Phase,
     unknown_scheme,
 )
@@ -53,7 +53,7 @@ class CadenceChange(BaseModel):
     every: Every | None = None
     phase: Phase | None = None
     confirmations: Confirmations | None = None
-    policyOID: ObjectId | None = None  # noqa: N815 - the payload's own key
+    policyOID: NoPolicy | None = None  # noqa: N815 - the payload's own key
 
 
 def parse_set_cadence(
@@ -133,7 +133,6 @@ def _merged(label: str, before: CadenceConfig | None, change: CadenceChange) -> 
         "every": change.every,
         "phase": change.phase,
         "required_depth": change.confirmations,
-        "policy_oid": change.policyOID,
     }
     stated = {field: value for field, value in new.items() if value is not None}
     if before is not None:

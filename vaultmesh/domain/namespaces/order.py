@@ -54,6 +54,7 @@ class SetCadence:
     """Run with these cadences from now on."""
 
     cadences: dict[str, CadenceConfig]
+    memo: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def read(name: str, values: list[JsonValue], configuration: Configuration, now: 
                 now=now,
                 known_schemes=configuration.schemes or None,
             )
-            return SetCadence(change.cadences)
+            return SetCadence(change.cadences, change.memo)
         case "note_failure":
             return Note(_note(values))
         case _:

@@ -25,6 +25,7 @@ from vaultmesh.domain.namespaces.state import (
     ScheduleState,
 )
 from vaultmesh.domain.status import (
+    ChangeView,
     FailureView,
     LastAnchorView,
     PausedView,
@@ -52,7 +53,6 @@ class NamespaceSchedule:
         """Begin empty, or as carried over."""
         self.configuration = given.configuration
         self.state = given.carried.model_copy(deep=True) if given.carried else ScheduleState()
-        self._fresh = given.carried is None
         self._imported = given.imported
         self._adopt(now)
 
@@ -107,11 +107,14 @@ class NamespaceSchedule:
         self._switch(configuration, now)
         return True, undone
 
-    def set_cadences(self, cadences: dict[str, CadenceConfig], now: datetime) -> list[str]:
-        """Apply a governance change; returns the cadences that changed."""
+    def set_cadences(
+        self, cadences: dict[str, CadenceConfig], now: datetime, memo: str = ""
+    ) -> list[str]:
+        """Apply a governance change, and remember its memo; returns the cadences that changed."""
         before = self.configuration.cadences
         changed = [label for label in cadences if cadences[label] != before.get(label)]
         self.state.overridden = sorted({*self.state.overridden, *changed})
+        self.state.last_change = ChangeView(at=now, cadences=changed, memo=memo)
         self._switch(self.configuration.model_copy(update={"cadences": cadences}), now)
         return changed
 

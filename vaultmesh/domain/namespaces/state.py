@@ -14,6 +14,7 @@ from vaultmesh.domain.messages import (
 )
 from vaultmesh.domain.namespaces.cadence import parse_duration, resolve_periods
 from vaultmesh.domain.status import (
+    ChangeView,
     FailureView,
     LastAnchorView,
     NamespaceView,
@@ -35,8 +36,6 @@ class CadenceConfig(Wire):
     """`<n>s|m|h|d|w` or `<n>*<other cadence>`."""
     phase: str = "0s"
     required_depth: int = 0
-    policy_oid: str = ""
-    """Policy asked of a time-stamp authority; empty for none."""
 
 
 class Configuration(Wire):
@@ -113,6 +112,7 @@ class ScheduleState(BaseModel):
 
     cadences: dict[str, CadenceState] = Field(default_factory=dict)
     last_rejected: RejectedView | None = None
+    last_change: ChangeView | None = None
     overridden: list[str] = Field(default_factory=list)
     """Cadences that `set_cadence` changed since the file was applied."""
 

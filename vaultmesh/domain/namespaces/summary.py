@@ -43,6 +43,11 @@ def namespace_details(view: NamespaceView) -> str:
         lines.append(
             f"| {label} | `{cadence.target}` | {cadence.every} | {due} | {_cell(_last(cadence))} | {wrong} |"
         )
+    if view.last_change is not None:
+        change = view.last_change
+        what = _cell(", ".join(change.cadences)) or "nothing"
+        memo = f": {_cell(change.memo)}" if change.memo else ""
+        lines += ["", f"Last `set_cadence` changed {what} at {rfc3339(change.at)}{memo}"]
     if view.last_rejected is not None:
         rejected = view.last_rejected
         lines.append("")

@@ -17,7 +17,6 @@ MOST_CONFIRMATIONS = 1_000_000
 _LONGEST_NAME = 200
 """Bytes of a namespace's name: it is part of every request, which must stay small."""
 _WITHOUT_MEANING = re.compile(r"[\s/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_OBJECT_ID = re.compile(r"[0-2](\.(0|[1-9][0-9]*)){1,63}")
 
 
 def check_name(name: str) -> str:
@@ -54,10 +53,10 @@ def check_phase(text: str) -> str:
     return text
 
 
-def check_object_id(text: str) -> str:
-    """Return a policy's object identifier, if it is one or empty."""
-    if text and not _OBJECT_ID.fullmatch(text):
-        message = "is not an object identifier; write digits and dots such as 1.2.3.4, or nothing"
+def check_no_policy(text: str) -> str:
+    """Refuse a policy of a cadence: all cadences of a target share one request to its authority."""
+    if text:
+        message = "is set for a whole authority: leave it empty, and write policyOID below rfc3161 in anchors.yaml"
         raise InvalidValue(message)
     return text
 
@@ -69,5 +68,5 @@ def unknown_scheme(target: Target, known_schemes: Collection[str]) -> str:
 
 Every = Annotated[str, AfterValidator(check_every)]
 Phase = Annotated[str, AfterValidator(check_phase)]
-ObjectId = Annotated[str, AfterValidator(check_object_id)]
+NoPolicy = Annotated[str, AfterValidator(check_no_policy)]
 Confirmations = Annotated[int, Field(ge=0, le=MOST_CONFIRMATIONS)]

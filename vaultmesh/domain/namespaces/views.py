@@ -45,6 +45,7 @@ def namespace_view(schedule: NamespaceSchedule, workflow_id: str, run_id: str) -
             label: _cadence_view(schedule, label, cadence) for label, cadence in cadences.items()
         },
         last_rejected=schedule.state.last_rejected,
+        last_change=schedule.state.last_change,
         config_hash=schedule.configuration.config_hash,
     )
 

@@ -27,8 +27,6 @@ from vaultmesh.ledgers.bitcoin.core.transaction import (
 )
 from vaultmesh.ledgers.bitcoin.rpc import LOCKED, Node, NodeError, Reply
 
-PAYLOAD_POSITION, CHANGE_POSITION = 0, 1
-
 
 class Plan(BaseModel):
     """Everything that a round's signature covers, but the fee; the `fields` of a reservation."""
@@ -52,7 +50,6 @@ class Plan(BaseModel):
     script_pub_key: str
     """Script of the output that is spent."""
     change_script: str
-    change_position: int = CHANGE_POSITION
     commitment: str
     vsize: int = Field(gt=0)
     """Virtual bytes that fees are reckoned for."""
