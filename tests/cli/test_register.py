@@ -133,7 +133,7 @@ def test_a_state_file_lets_a_new_namespace_go_on_from_its_last_anchor(
     )
     told = operate("register", "--config", place, "--import-state", state)
     assert (told.code, told.out) == (0, "reg:old: created\n")
-    again = operate("register", "--config", place, "--import-state", state)
+    again = operate("register", "--config", place, "--import-state", VMSH_STATE=str(state))
     assert "was not used" in again.err
 
 

@@ -174,6 +174,11 @@ def test_a_new_cadence_may_be_a_multiple_of_another_than_fast() -> None:
     assert periods(order.cadences)["cold"] == 7 * 34 * 89
 
 
+def test_a_policy_of_one_cadence_is_refused_with_where_it_belongs() -> None:
+    with pytest.raises(InvalidValue, match="anchors.yaml"):
+        set_cadence(change(cold={"target": "rfc3161:tsa", "every": "1d", "policyOID": "1.2.3"}))
+
+
 def test_keys_beside_the_change_are_ignored_and_listed() -> None:
     payload = change(fast={"target": "eip155:1", "every": "60s"})
     assert set_cadence(payload | {"proposal": 7}).ignored == ["proposal"]

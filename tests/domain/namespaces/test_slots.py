@@ -67,3 +67,12 @@ def test_forced_requests_of_one_second_are_told_apart() -> None:
         schedule.forced_slot("fast", START + timedelta(minutes=1))
         == f"f{int(START.timestamp()) + 60}"
     )
+
+
+def test_the_newest_change_of_cadences_is_kept_with_its_memo() -> None:
+    schedule = schedule_of()
+    cadences = {"fast": CadenceConfig(target=TARGET, every="2m")}
+    schedule.set_cadences(cadences, START, "calmer")
+    change = schedule.state.last_change
+    assert change is not None
+    assert (change.at, change.cadences, change.memo) == (START, ["fast"], "calmer")
