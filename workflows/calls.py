@@ -8,7 +8,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.messages import LONGEST_MESSAGE
+from vaultmesh.domain.problems import LONGEST_MESSAGE
 from workflows.options import ActivityOptions
 from workflows.ports import Port
 

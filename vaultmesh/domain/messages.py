@@ -16,8 +16,6 @@ from vaultmesh.domain.target import Target
 GOLDEN_RATIO = 1.618033988749895
 MOST_BATCH_IDS_SHOWN = 100
 """Batch ids that an outcome carries into history; the receipts hold them all."""
-LONGEST_MESSAGE = 500
-"""Characters of a failure's message that are kept in workflow state."""
 
 
 class Wire(BaseModel):

@@ -4,17 +4,20 @@
 2. What pydantic reports becomes problems without the values it looked at: they may be secret.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 from typing_extensions import override
 
 from vaultmesh.domain.errors import DomainError, InvalidValue
 
 _LONGEST_QUOTE = 60
+_MOST_PROBLEMS_SHOWN = 3
+LONGEST_MESSAGE = 500
+"""Characters of a message that are kept in workflow state."""
 KeyPath = tuple[str, ...]
 """Keys from the document's top; the index of a list's entry is written as text."""
 
@@ -121,3 +124,26 @@ def described(value: object) -> str:
             return "an object"
         case _:
             return "a list"
+
+
+def only_argument(arguments: Sequence[JsonValue]) -> JsonValue:
+    """Return the one argument, null if there is none."""
+    if len(arguments) > 1:
+        message = f"{len(arguments)} arguments; send one at most, an object if there is more to say"
+        raise InvalidValue(message)
+    return arguments[0] if arguments else None
+
+
+def bounded_text(value: JsonValue, what: str) -> str:
+    """Return a text that can be kept: not too long, and no half characters, which JSON can't hold."""
+    if not isinstance(value, str):
+        message = f"{what} is {described(value)}; write a text"
+        raise InvalidValue(message)
+    return value[:LONGEST_MESSAGE].encode(errors="replace").decode()
+
+
+def one_line(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return what pydantic found wrong, without the values it looked at."""
+    problems = [str(problem) for problem in problems_of(error, model)]
+    shown = "; ".join(problems[:_MOST_PROBLEMS_SHOWN])
+    return "".join(c if c.isprintable() else " " for c in shown)[:LONGEST_MESSAGE]

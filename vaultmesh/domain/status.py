@@ -176,6 +176,8 @@ class ChangeView(View):
     at: datetime
     cadences: list[str] = Field(default_factory=list)
     memo: str = ""
+    ignored: list[str] = Field(default_factory=list)
+    """Keys of the payload that mean nothing here."""
 
 
 class NamespaceView(View):

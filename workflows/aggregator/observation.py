@@ -16,7 +16,7 @@ from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, r
 from vaultmesh.domain.aggregator.messages import Observe, Observed, RecordState
 from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState, OpenRound
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.messages import LONGEST_MESSAGE
+from vaultmesh.domain.problems import LONGEST_MESSAGE
 from vaultmesh.domain.status import PausedView
 from workflows import options, ports
 from workflows.aggregator.receipts import Receipts

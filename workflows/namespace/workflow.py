@@ -18,7 +18,8 @@ from vaultmesh.domain.names import (
     STATUS,
     STOP,
 )
-from vaultmesh.domain.namespaces import order as orders
+from vaultmesh.domain.namespaces import commands
+from vaultmesh.domain.namespaces.governance import SetCadence
 from vaultmesh.domain.namespaces.slots import NamespaceSchedule
 from vaultmesh.domain.namespaces.state import ConfigureAnswer, NamespaceInput
 from vaultmesh.domain.namespaces.summary import namespace_details, namespace_status
@@ -75,31 +76,31 @@ class NamespaceWorkflow:
 
     # --- operators -------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, order: orders.Order) -> None:
+    def _carry_out(self, order: commands.Command) -> None:
         """Carry out an order that was found valid; what takes time goes on beside it."""
         match order:
-            case orders.Note(note=note):
+            case commands.Note(note=note):
                 self._schedule.note_failure(note)
-            case orders.SetCadence(cadences=changed, memo=memo):
-                self._schedule.set_cadences(changed, workflow.now(), memo)
+            case SetCadence(cadences=changed, memo=memo, ignored=ignored):
+                self._schedule.set_cadences(changed, workflow.now(), memo, ignored)
                 self._cadences.reconfigured()
-            case orders.Stop():
+            case commands.Stop():
                 self._stop()
-            case orders.Pause() | orders.Resume() | orders.Force():
+            case commands.Pause() | commands.Resume() | commands.Force():
                 for label in order.cadences:
                     self._carry_out_for(label, order)
         self._show()
 
     def _carry_out_for(
-        self, label: str, order: orders.Pause | orders.Resume | orders.Force
+        self, label: str, order: commands.Pause | commands.Resume | commands.Force
     ) -> None:
         match order:
-            case orders.Pause(reason=reason):
+            case commands.Pause(reason=reason):
                 self._schedule.pause(label, reason, workflow.now())
                 self._cadences.withdraw(label)
-            case orders.Resume():
+            case commands.Resume():
                 self._schedule.resume(label)
-            case orders.Force():
+            case commands.Force():
                 self._cadences.force(label)
 
     def _stop(self) -> None:
@@ -118,10 +119,12 @@ class NamespaceWorkflow:
     def on_signal(self, name: str, arguments: Sequence[RawValue]) -> None:
         """Take any signal: what is malformed is remembered, never raised."""
         try:
-            if not orders.is_report(name):
+            if not commands.is_report(name):
                 self._refuse_while_stopping()
             self._carry_out(
-                orders.read(name, decoded(arguments), self._schedule.configuration, workflow.now())
+                commands.read(
+                    name, decoded(arguments), self._schedule.configuration, workflow.now()
+                )
             )
         except InvalidValue as refusal:
             self._schedule.reject(name, str(refusal), workflow.now())
@@ -143,7 +146,7 @@ class NamespaceWorkflow:
         if name == CONFIGURE:
             return self._configured(values)
         self._carry_out(
-            orders.read_update(name, values, self._schedule.configuration, workflow.now())
+            commands.read_update(name, values, self._schedule.configuration, workflow.now())
         )
         return self.status()
 
@@ -154,12 +157,12 @@ class NamespaceWorkflow:
             self._refuse_while_stopping()
         values = decoded(arguments)
         if name == CONFIGURE:
-            orders.read_configuration(values, self._schedule.configuration.namespace)
+            commands.read_configuration(values, self._schedule.configuration.namespace)
         else:
-            orders.read_update(name, values, self._schedule.configuration, workflow.now())
+            commands.read_update(name, values, self._schedule.configuration, workflow.now())
 
     def _configured(self, values: list[JsonValue]) -> ConfigureAnswer:
-        configuration = orders.read_configuration(values, self._schedule.configuration.namespace)
+        configuration = commands.read_configuration(values, self._schedule.configuration.namespace)
         changed, undone = self._schedule.configure(configuration, workflow.now())
         if changed:
             self._cadences.reconfigured()

@@ -17,7 +17,8 @@ from vaultmesh.domain.batches.batch import (
 )
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.messages import LONGEST_MESSAGE, ReportFailure
+from vaultmesh.domain.messages import ReportFailure
+from vaultmesh.domain.problems import LONGEST_MESSAGE
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.target import Target
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.messages import LONGEST_MESSAGE, AnchorRequest
+from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.namespaces.slots import NamespaceSchedule
 from vaultmesh.domain.namespaces.state import (
     CadenceConfig,
@@ -18,6 +18,7 @@ from vaultmesh.domain.namespaces.state import (
     ScheduleState,
     failure_note,
 )
+from vaultmesh.domain.problems import LONGEST_MESSAGE
 from vaultmesh.domain.status import SlotOutcome
 from vaultmesh.domain.target import Target
 

@@ -14,8 +14,7 @@ from typing_extensions import override
 
 from vaultmesh.domain.batches import tree
 from vaultmesh.domain.errors import InvalidValue, printable
-from vaultmesh.domain.messages import LONGEST_MESSAGE
-from vaultmesh.domain.problems import described
+from vaultmesh.domain.problems import LONGEST_MESSAGE, described
 from vaultmesh.domain.roots import MerkleRoot
 
 

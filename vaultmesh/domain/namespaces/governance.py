@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import Wire
-from vaultmesh.domain.namespaces.arguments import bounded_text, one_line, only_argument
 from vaultmesh.domain.namespaces.cadence import resolve_periods
 from vaultmesh.domain.namespaces.state import CadenceConfig
 from vaultmesh.domain.namespaces.values import (
@@ -26,7 +25,7 @@ from vaultmesh.domain.namespaces.values import (
     Phase,
     unknown_scheme,
 )
-from vaultmesh.domain.problems import described
+from vaultmesh.domain.problems import bounded_text, described, one_line, only_argument
 from vaultmesh.domain.target import Target
 
 _KEYS = frozenset({"namespace", "cadence", "memo", "effective_after"})
@@ -34,7 +33,7 @@ _LONGEST_KEY_SHOWN = 60
 _MOST_KEYS_SHOWN = 10
 
 
-class CadenceOrder(Wire):
+class SetCadence(Wire):
     """Run with these cadences from now on."""
 
     cadences: dict[str, CadenceConfig]
@@ -63,7 +62,7 @@ def parse_set_cadence(
     current: Mapping[str, CadenceConfig],
     now: datetime,
     known_schemes: Collection[str] | None = None,
-) -> CadenceOrder:
+) -> SetCadence:
     """Read a governance payload of either form, and merge it with the current cadences.
 
     Args:
@@ -98,7 +97,7 @@ def parse_set_cadence(
     ignored = sorted(
         bounded_text(key, "a key")[:_LONGEST_KEY_SHOWN] for key in content if key not in _KEYS
     )
-    return CadenceOrder(
+    return SetCadence(
         cadences=cadences,
         memo="" if memo is None else bounded_text(memo, "memo"),
         ignored=ignored[:_MOST_KEYS_SHOWN],

@@ -5,10 +5,10 @@
 3. The schedule is workflow state: it reads no clock and does no I/O; `now` is always an argument.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from vaultmesh.domain.messages import (
-    LONGEST_MESSAGE,
     AnchorOutcome,
     AnchorRequest,
     FailureNote,
@@ -24,6 +24,7 @@ from vaultmesh.domain.namespaces.state import (
     NamespaceInput,
     ScheduleState,
 )
+from vaultmesh.domain.problems import LONGEST_MESSAGE
 from vaultmesh.domain.status import (
     ChangeView,
     FailureView,
@@ -108,13 +109,19 @@ class NamespaceSchedule:
         return True, undone
 
     def set_cadences(
-        self, cadences: dict[str, CadenceConfig], now: datetime, memo: str = ""
+        self,
+        cadences: dict[str, CadenceConfig],
+        now: datetime,
+        memo: str = "",
+        ignored: Sequence[str] = (),
     ) -> list[str]:
         """Apply a governance change, and remember its memo; returns the cadences that changed."""
         before = self.configuration.cadences
         changed = [label for label in cadences if cadences[label] != before.get(label)]
         self.state.overridden = sorted({*self.state.overridden, *changed})
-        self.state.last_change = ChangeView(at=now, cadences=changed, memo=memo)
+        self.state.last_change = ChangeView(
+            at=now, cadences=changed, memo=memo, ignored=list(ignored)
+        )
         self._switch(self.configuration.model_copy(update={"cadences": cadences}), now)
         return changed
 

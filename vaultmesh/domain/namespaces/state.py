@@ -6,13 +6,13 @@ from pydantic import BaseModel, Field
 
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import (
-    LONGEST_MESSAGE,
     AnchorRequest,
     Backoff,
     FailureNote,
     Wire,
 )
 from vaultmesh.domain.namespaces.cadence import parse_duration, resolve_periods
+from vaultmesh.domain.problems import LONGEST_MESSAGE
 from vaultmesh.domain.status import (
     ChangeView,
     FailureView,

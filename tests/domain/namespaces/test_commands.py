@@ -13,11 +13,11 @@ from vaultmesh.domain.aggregator import orders
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.names import ENQUEUE, NOTE_FAILURE, WITHDRAW
-from vaultmesh.domain.namespaces.order import (
+from vaultmesh.domain.namespaces.commands import (
     VERBS,
+    Command,
     Force,
     Note,
-    Order,
     Pause,
     Resume,
     SetCadence,
@@ -55,7 +55,7 @@ REQUEST: JsonValue = AnchorRequest(namespace="dao:x", cadence="fast", slot="1").
 )
 
 
-def ordered(name: str, *values: JsonValue) -> Order:
+def ordered(name: str, *values: JsonValue) -> Command:
     """Read a signal."""
     return read(name, list(values), CONFIGURATION, NOW)
 
@@ -73,7 +73,7 @@ def ordered(name: str, *values: JsonValue) -> Order:
     ],
 )
 def test_a_verb_without_a_cadence_means_all_of_them(
-    name: str, values: list[JsonValue], order: Order
+    name: str, values: list[JsonValue], order: Command
 ) -> None:
     assert ordered(name, *values) == order
     assert read_update(name, values, CONFIGURATION, NOW) == order

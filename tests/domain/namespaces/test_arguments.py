@@ -12,26 +12,29 @@ from pydantic import JsonValue
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.namespaces.cadence import resolve_periods
-from vaultmesh.domain.namespaces.governance import CadenceChange
-from vaultmesh.domain.namespaces.orders import (
-    CadenceOrder,
-    ForceOrder,
-    PauseOrder,
-    ResumeOrder,
-    StopOrder,
-    merge_cadences,
+from vaultmesh.domain.namespaces.commands import (
+    Force,
+    Pause,
+    Resume,
+    Stop,
     parse_force_anchor,
     parse_model,
     parse_pause,
     parse_resume,
-    parse_set_cadence,
     parse_stop,
+)
+from vaultmesh.domain.namespaces.governance import (
+    CadenceChange,
+    SetCadence,
+    merge_cadences,
+    parse_set_cadence,
 )
 from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration
 from vaultmesh.domain.target import Target
 
 NOW = datetime(2026, 1, 15, 10, tzinfo=UTC)
 CADENCES = ("fast", "strong")
+BOTH = ["fast", "strong"]
 SCHEMES = ("btc", "eip155", "rfc3161")
 CURRENT = {
     "fast": CadenceConfig(
@@ -41,7 +44,7 @@ CURRENT = {
 }
 
 
-def set_cadence(payload: JsonValue) -> CadenceOrder:
+def set_cadence(payload: JsonValue) -> SetCadence:
     return parse_set_cadence(
         [payload], namespace="dao:example", current=CURRENT, now=NOW, known_schemes=SCHEMES
     )
@@ -59,17 +62,17 @@ def periods(cadences: dict[str, CadenceConfig]) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("arguments", "order"),
     [
-        ([], PauseOrder()),
-        ([None], PauseOrder()),
-        ([{}], PauseOrder()),
-        (["maintenance"], PauseOrder(reason="maintenance")),
-        ([{"cadence": "fast"}], PauseOrder(cadence="fast")),
-        ([{"cadence": None, "reason": "x"}], PauseOrder(reason="x")),
-        ([{"cadence": "strong", "reason": "fees"}], PauseOrder(cadence="strong", reason="fees")),
+        ([], Pause(BOTH)),
+        ([None], Pause(BOTH)),
+        ([{}], Pause(BOTH)),
+        (["maintenance"], Pause(BOTH, "maintenance")),
+        ([{"cadence": "fast"}], Pause(["fast"])),
+        ([{"cadence": None, "reason": "x"}], Pause(BOTH, "x")),
+        ([{"cadence": "strong", "reason": "fees"}], Pause(["strong"], "fees")),
     ],
 )
 def test_pause_takes_nothing_a_reason_or_an_object(
-    arguments: list[JsonValue], order: PauseOrder
+    arguments: list[JsonValue], order: Pause
 ) -> None:
     assert parse_pause(arguments, CADENCES) == order
 
@@ -77,13 +80,13 @@ def test_pause_takes_nothing_a_reason_or_an_object(
 @pytest.mark.parametrize(
     ("arguments", "order"),
     [
-        ([], ResumeOrder()),
-        (["fast"], ResumeOrder(cadence="fast")),
-        ([{"cadence": "fast"}], ResumeOrder(cadence="fast")),
+        ([], Resume(BOTH)),
+        (["fast"], Resume(["fast"])),
+        ([{"cadence": "fast"}], Resume(["fast"])),
     ],
 )
 def test_resume_takes_nothing_a_cadence_or_an_object(
-    arguments: list[JsonValue], order: ResumeOrder
+    arguments: list[JsonValue], order: Resume
 ) -> None:
     assert parse_resume(arguments, CADENCES) == order
 
@@ -91,21 +94,21 @@ def test_resume_takes_nothing_a_cadence_or_an_object(
 @pytest.mark.parametrize(
     ("arguments", "order"),
     [
-        ([], ForceOrder()),
-        (["fast"], ForceOrder(cadence="fast")),
-        ([{"cadence": "fast", "reason": "audit"}], ForceOrder(cadence="fast", reason="audit")),
-        ([{"reason": "audit"}], ForceOrder(reason="audit")),
+        ([], Force(BOTH)),
+        (["fast"], Force(["fast"])),
+        ([{"cadence": "fast", "reason": "audit"}], Force(["fast"], "audit")),
+        ([{"reason": "audit"}], Force(BOTH, "audit")),
     ],
 )
 def test_force_anchor_takes_nothing_a_cadence_or_an_object(
-    arguments: list[JsonValue], order: ForceOrder
+    arguments: list[JsonValue], order: Force
 ) -> None:
     assert parse_force_anchor(arguments, CADENCES) == order
 
 
 def test_stop_takes_nothing_or_a_reason() -> None:
-    assert parse_stop([]) == StopOrder()
-    assert parse_stop([{"reason": "moved"}]) == parse_stop(["moved"]) == StopOrder(reason="moved")
+    assert parse_stop([]) == Stop()
+    assert parse_stop([{"reason": "moved"}]) == parse_stop(["moved"]) == Stop(reason="moved")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,7 @@ def test_what_means_nothing_is_refused_in_one_line(
 def test_a_reason_that_no_json_could_hold_is_made_to_fit() -> None:
     order = parse_pause([json.loads('"half \\ud800"') + "x" * 10_000], CADENCES)
     assert len(order.reason) == 500
-    assert order.model_dump_json()
+    assert json.dumps(order.reason)
 
 
 def test_a_full_payload_changes_what_it_names_and_keeps_the_rest() -> None:
@@ -175,7 +178,7 @@ def test_a_new_cadence_may_be_a_multiple_of_another_than_fast() -> None:
 
 
 def test_a_policy_of_one_cadence_is_refused_with_where_it_belongs() -> None:
-    with pytest.raises(InvalidValue, match="anchors.yaml"):
+    with pytest.raises(InvalidValue, match=r"anchors\.yaml"):
         set_cadence(change(cold={"target": "rfc3161:tsa", "every": "1d", "policyOID": "1.2.3"}))
 
 
