@@ -25,7 +25,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has
         "Anyone can check it with verify --offline and a trust of their own.",
         epilog="example: python starter.py proof evt-0001 -o evt-0001.proof.json",
     )
-    parser.add_argument("event", metavar="EVENT_ID", help="event id, as sealing printed it")
+    parser.add_argument("event", metavar="EVENT_ID", help="event id, as `seal` printed it")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="not to standard output")
     parser.set_defaults(run=run_proof)
 

@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has
     parser = subparsers.add_parser(
         "seal",
         help="make a batch from files or from pending events",
-        description="Make one batch, and print its id: from files (leaf = SHA-256 of the file), or from out/provisional.",
+        description="Make one batch, and print its id, and the ids of its events on standard error: from files (leaf = SHA-256 of the file), or from out/provisional.",
         epilog="example: python starter.py seal dao:vaultmesh minutes.pdf ledger.csv",
     )
     parser.add_argument("namespace", metavar="N", help="the namespace that the batch belongs to")
@@ -73,6 +73,8 @@ def _say(sealed: SealedBatch | NothingPending, *, as_json: bool) -> None:
         )
     else:
         print(sealed.batch.id)
+        for event_id in sealed.batch.events:
+            output.note(f"event {event_id}")
 
 
 def _folder(namespace: str, settings: Settings) -> str:
