@@ -7,7 +7,6 @@
 
 import asyncio
 import json
-import socket
 import ssl
 import time
 from base64 import b64encode
@@ -18,12 +17,12 @@ from typing import Any, Self, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import JsonValue
-from pydantic_core import from_json
 from typing_extensions import TypeVarTuple, override
 
-from vaultmesh.domain.failures import AnchorError, AuthFailure, FailureKind, NetworkFailure
+from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.ledgers.bitcoin.core.transaction import COIN_SATS, MOST_SATS
-from vaultmesh.ledgers.failures import failure_of, public_url, shown
+from vaultmesh.ledgers.failures import public_url, shown
+from vaultmesh.ledgers.http import json_rpc_reply, reason
 from vaultmesh.process.logs import register_secret
 
 CALL_SECONDS = 10.0
@@ -32,9 +31,6 @@ LARGEST_REPLY = 16 * 1024 * 1024
 """Bytes; the transaction ids of the fullest block are far below."""
 _THREADS = 8
 _PIECE = 65_536
-_FIRST_REDIRECT, _FIRST_SERVER_ERROR = 300, 500
-_UNAUTHORISED = frozenset({401, 403, 407})
-_TEMPORARY = frozenset({408, 429, 503})
 _Done = TypeVar("_Done")
 _Given = TypeVarTuple("_Given")
 UNKNOWN_THING, LOCKED, WALLET_MISSING, WALLET_UNSPECIFIED = -5, -13, -18, -19
@@ -124,7 +120,7 @@ class Node:
         try:
             status, answer = self._post(self._path + path, body.encode())
         except (OSError, HTTPException, ValueError) as error:
-            message = f"{self.label} could not be reached for {method}: {_reason(error)}"
+            message = f"{self.label} could not be reached for {method}: {reason(error)}"
             raise NetworkFailure(message) from None
         return self._result(method, status, answer)
 
@@ -171,23 +167,13 @@ class Node:
             connection.close()
 
     def _result(self, method: str, status: int, body: bytes) -> JsonValue:
-        if status in _UNAUTHORISED:
-            message = f"{self.label} refused {method} with HTTP {status}: check user and password in rpcUrl"
-            raise AuthFailure(message)
-        try:
-            reply = from_json(body)
-        except ValueError:
-            reply = None
-        if isinstance(reply, dict) and isinstance(error := reply.get("error"), dict):
-            code = error.get("code")
-            text = str(error.get("message", ""))
-            raise NodeError(self.label, method, code if isinstance(code, int) else 0, text)
-        if isinstance(reply, dict) and "result" in reply:
-            return cast("JsonValue", reply["result"])
-        lasting = _FIRST_REDIRECT <= status < _FIRST_SERVER_ERROR and status not in _TEMPORARY
-        kind = FailureKind.VALIDATION if lasting else FailureKind.NETWORK
-        message = f"{self.label} answered {method} with HTTP {status} and no JSON-RPC reply"
-        raise failure_of(kind, message)
+        reply = json_rpc_reply(self.label, method, status, body, "user and password in rpcUrl")
+        error = reply.get("error")
+        if error is None:
+            return reply.get("result")
+        fields = error if isinstance(error, dict) else {"message": error}
+        code, text = fields.get("code"), str(fields.get("message", ""))
+        raise NodeError(self.label, method, code if isinstance(code, int) else 0, text)
 
 
 class Reply:
@@ -270,12 +256,3 @@ async def _or_none(asking: Any) -> JsonValue:  # noqa: ANN401 - a coroutine of o
 
 def _found(value: JsonValue) -> Reply | None:
     return None if value is None else Reply.of(value)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, socket.gaierror):
-        return "its name is not known"
-    text = error.strerror if isinstance(error, OSError) and error.strerror else ""
-    return shown(text) or type(error).__name__

@@ -6,20 +6,19 @@
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
+from aiohttp import ClientSession, TCPConnector
 from pydantic import JsonValue
-from pydantic_core import from_json
 from typing_extensions import override
 from web3.providers.async_base import AsyncJSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from vaultmesh.domain.failures import AnchorError, AuthFailure, FailureKind, NetworkFailure
+from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
-from vaultmesh.ledgers.failures import failure_of, public_url, shown
+from vaultmesh.ledgers.failures import failure_of, public_url
+from vaultmesh.ledgers.http import UNREACHABLE, HttpReply, Rest, json_rpc_reply, post, reason
 
 CALL_SECONDS = 5.0
 """A healthy node answers each of our calls within a fraction of a second."""
@@ -30,9 +29,7 @@ LARGEST_REPLY = 16 * 1024 * 1024
 _KEEP_ALIVE_SECONDS = 5.0
 """Below the idle limits of usual reverse proxies, so that a call rarely meets a connection that is being closed."""
 _CONNECTIONS = 16
-_UNAUTHORISED = frozenset({401, 402, 403, 407})
-_TEMPORARY = frozenset({408, 425, 429})
-_FIRST_REDIRECT, _FIRST_SERVER_ERROR = 300, 500
+_HEADERS = {"Content-Type": "application/json"}
 _INTERNAL_ERROR = -32603
 
 _Answer = TypeVar("_Answer")
@@ -48,7 +45,7 @@ class Provider(AsyncJSONBaseProvider):
         self._url = url
         self._timeout_seconds = timeout_seconds
         self._session: ClientSession | None = None
-        self._rests_until = 0.0
+        self._rest = Rest(REST_SECONDS, REST_SECONDS)
 
     @override
     def __repr__(self) -> str:
@@ -58,7 +55,7 @@ class Provider(AsyncJSONBaseProvider):
     @property
     def rests(self) -> bool:
         """Whether it failed to answer a moment ago."""
-        return time.monotonic() < self._rests_until
+        return self._rest.is_on
 
     async def call(self, method: str, *params: JsonValue) -> JsonValue:
         """Call once and return the result.
@@ -78,13 +75,16 @@ class Provider(AsyncJSONBaseProvider):
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         """Send one request; the transport's errors come out as ours."""
         try:
-            status, body = await self._post(self.encode_rpc_request(method, params))
-        except (ClientError, TimeoutError, OSError, ValueError) as error:
-            self._rests_until = time.monotonic() + REST_SECONDS
-            message = f"{self.label} could not be reached for {method}: {_reason(error)}"
+            reply = await self._post(self.encode_rpc_request(method, params))
+        except UNREACHABLE as error:
+            self._rest.begin()
+            message = f"{self.label} could not be reached for {method}: {reason(error)}"
             raise NetworkFailure(message) from None
-        self._rests_until = 0.0
-        return cast("RPCResponse", self._decoded(method, status, body))
+        self._rest.end()
+        decoded = json_rpc_reply(
+            self.label, method, reply.status, reply.body, "the URL's credentials"
+        )
+        return cast("RPCResponse", decoded)
 
     @override
     async def disconnect(self) -> None:
@@ -93,43 +93,19 @@ class Provider(AsyncJSONBaseProvider):
             await self._session.close()
             self._session = None
 
-    async def _post(self, data: bytes) -> tuple[int, bytes]:
+    async def _post(self, data: bytes) -> HttpReply:
         if self._session is None:
             self._session = ClientSession(
-                connector=TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS),
-                timeout=ClientTimeout(total=self._timeout_seconds),
-                headers={"Content-Type": "application/json"},
+                connector=TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS)
             )
-        async with self._session.post(self._url, data=data, allow_redirects=False) as reply:
-            body = bytearray()
-            async for piece in reply.content.iter_any():
-                body += piece
-                if len(body) > LARGEST_REPLY:
-                    message = "the reply is too large"
-                    raise ValueError(message)
-            return reply.status, bytes(body)
-
-    def _decoded(self, method: str, status: int, body: bytes) -> dict[str, JsonValue]:
-        if status in _UNAUTHORISED:
-            message = (
-                f"{self.label} refused {method} with HTTP {status}: check the URL's credentials"
-            )
-            raise AuthFailure(message)
-        if status in _TEMPORARY:
-            message = (
-                f"{self.label} answered {method} with HTTP {status}: asked too often or overloaded"
-            )
-            raise NetworkFailure(message)
-        try:
-            reply = from_json(body)
-        except ValueError:
-            reply = None
-        if isinstance(reply, dict) and ("error" in reply or "result" in reply):
-            return reply
-        lasting = _FIRST_REDIRECT <= status < _FIRST_SERVER_ERROR
-        kind = FailureKind.VALIDATION if lasting else FailureKind.NETWORK
-        message = f"{self.label} answered {method} with HTTP {status} and no JSON-RPC reply"
-        raise failure_of(kind, message)
+        return await post(
+            self._session,
+            self._url,
+            data,
+            headers=_HEADERS,
+            seconds=self._timeout_seconds,
+            largest=LARGEST_REPLY,
+        )
 
     def _node_error(self, method: str, error: JsonValue) -> NodeError:
         fields = error if isinstance(error, dict) else {"message": error}
@@ -216,11 +192,3 @@ def _joined(failures: Sequence[AnchorError]) -> AnchorError:
         return failures[0]
     telling = next((one for one in failures if one.kind is not FailureKind.NETWORK), failures[0])
     return failure_of(telling.kind, "; ".join(str(one) for one in failures))
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else ""
-    return shown(text) or type(error).__name__

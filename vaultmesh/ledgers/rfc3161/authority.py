@@ -10,11 +10,12 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession
 from typing_extensions import override
 
-from vaultmesh.domain.failures import AnchorError, AuthFailure, NetworkFailure, ValidationFailure
+from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.ledgers.failures import public_url
+from vaultmesh.ledgers.http import Rest, post, reason, refused
 from vaultmesh.ledgers.rfc3161.core.judge import Window
 from vaultmesh.ledgers.rfc3161.core.token import LARGEST_REPLY
 
@@ -25,9 +26,6 @@ REST_SECONDS, LONGEST_REST_SECONDS = 15.0, 240.0
 """After the first failure, and the most after many: doubled each time."""
 _GOOD = frozenset({200, 201})
 """201 is what one widespread server says."""
-_UNAUTHORISED = frozenset({401, 402, 403, 407})
-_TEMPORARY = frozenset({408, 425, 429})
-_FIRST_SERVER_ERROR = 500
 
 
 class Authority:
@@ -41,8 +39,7 @@ class Authority:
         self._url = url
         self._spacing_seconds = spacing_seconds
         self._call_seconds = call_seconds
-        self._failures = 0
-        self._rests_until = 0.0
+        self._rest = Rest(REST_SECONDS, LONGEST_REST_SECONDS)
         self._free_at = 0.0
         self._turn = asyncio.Lock()
 
@@ -54,19 +51,16 @@ class Authority:
     @property
     def rests(self) -> bool:
         """Whether it failed a moment ago."""
-        return time.monotonic() < self._rests_until
+        return self._rest.is_on
 
     def failed(self) -> None:
         """Let it rest."""
-        rest = min(REST_SECONDS * 2**self._failures, LONGEST_REST_SECONDS)
-        self._failures = min(self._failures + 1, 10)
-        self._rests_until = time.monotonic() + rest
+        self._rest.begin()
 
     def served(self, root: bytes) -> None:
         """End its rest: what it sent was good, and led to that root."""
         self.root = root
-        self._failures = 0
-        self._rests_until = 0.0
+        self._rest.end()
 
     async def ask(self, session: ClientSession, request: bytes) -> tuple[bytes, Window]:
         """Send a request when its turn has come, and return the reply and when it was under way.
@@ -83,41 +77,27 @@ class Authority:
             try:
                 reply = await self._post(session, request)
             except (ClientError, TimeoutError, OSError) as error:
-                told = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
-                message = f"{self.label} could not be reached: {told}"
+                message = f"{self.label} could not be reached: {reason(error)}"
                 raise NetworkFailure(message) from None
+            except ValueError:
+                message = f"{self.label} sent more than {LARGEST_REPLY} bytes: check the URL"
+                raise ValidationFailure(message) from None
             return reply, Window(sent, datetime.now(UTC))
 
     async def _post(self, session: ClientSession, request: bytes) -> bytes:
-        limit = ClientTimeout(total=self._call_seconds)
-        headers = {"Content-Type": QUERY_TYPE, "Accept": REPLY_TYPE}
-        async with session.post(
-            self._url, data=request, headers=headers, timeout=limit, allow_redirects=False
-        ) as reply:
-            if reply.status not in _GOOD:
-                raise self._refused(reply.status)
-            if reply.content_type != REPLY_TYPE:
-                message = (
-                    f"{self.label} sent {reply.content_type[:60]}, not {REPLY_TYPE}: check the URL"
-                )
-                raise ValidationFailure(message)
-            body = bytearray()
-            async for piece in reply.content.iter_any():
-                body += piece
-                if len(body) > LARGEST_REPLY:
-                    message = f"{self.label} sent more than {LARGEST_REPLY} bytes: check the URL"
-                    raise ValidationFailure(message)
-            return bytes(body)
-
-    def _refused(self, status: int) -> AnchorError:
-        message = f"{self.label} answered with HTTP {status}"
-        if status in _UNAUTHORISED:
-            return AuthFailure(f"{message}: check the URL's credentials")
-        if status in _TEMPORARY or status >= _FIRST_SERVER_ERROR:
-            return NetworkFailure(f"{message}: overloaded, broken, or asked too often")
-        return ValidationFailure(f"{message} and no time stamp: check the URL")
-
-
-def _reason(error: BaseException) -> str:
-    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    return (isinstance(cause, OSError) and cause.strerror) or type(error).__name__
+        reply = await post(
+            session,
+            self._url,
+            request,
+            headers={"Content-Type": QUERY_TYPE, "Accept": REPLY_TYPE},
+            seconds=self._call_seconds,
+            largest=LARGEST_REPLY,
+        )
+        if reply.status not in _GOOD:
+            raise refused(self.label, reply.status, "time stamp")
+        if reply.content_type != REPLY_TYPE:
+            message = (
+                f"{self.label} sent {reply.content_type[:60]}, not {REPLY_TYPE}: check the URL"
+            )
+            raise ValidationFailure(message)
+        return reply.body

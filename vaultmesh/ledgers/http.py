@@ -1,0 +1,144 @@
+"""Talks HTTP for all ledgers: one POST with bounds, one table from status to kind of failure, one rest for the broken.
+
+1. A request is sent once; whoever wants a repetition asks again. Redirects are not followed (T8).
+2. Errors name an endpoint by scheme, host and port only: paths and passwords are credentials.
+"""
+
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiohttp import ClientError, ClientSession, ClientTimeout
+from pydantic import JsonValue
+from pydantic_core import from_json
+
+from vaultmesh.domain.failures import AnchorError, AuthFailure, FailureKind, NetworkFailure
+from vaultmesh.ledgers.failures import failure_of, shown
+
+UNREACHABLE = (ClientError, TimeoutError, OSError, ValueError)
+"""What a request that got no usable answer raises."""
+_UNAUTHORISED = frozenset({401, 402, 403, 407})
+_TEMPORARY = frozenset({408, 425, 429})
+_FIRST_REDIRECT, _FIRST_SERVER_ERROR = 300, 500
+
+
+def kind_of_status(status: int) -> FailureKind:
+    """Return the kind of failure that an HTTP status means where it comes without the reply that was wanted."""
+    if status in _UNAUTHORISED:
+        return FailureKind.AUTH
+    if status in _TEMPORARY or not _FIRST_REDIRECT <= status < _FIRST_SERVER_ERROR:
+        return FailureKind.NETWORK
+    return FailureKind.VALIDATION
+
+
+def reason(error: BaseException) -> str:
+    """Return in a few safe words why a request got no answer."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    if isinstance(cause, socket.gaierror):
+        return "its name is not known"
+    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else ""
+    return shown(text) or type(error).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """What came back."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+async def post(
+    session: ClientSession,
+    url: str,
+    data: bytes,
+    *,
+    headers: Mapping[str, str],
+    seconds: float,
+    largest: int,
+) -> HttpReply:
+    """Send one POST and return the reply, whatever its status.
+
+    Raises:
+        ClientError: the connection broke.
+        TimeoutError: no whole reply within `seconds`.
+        OSError: it could not be reached.
+        ValueError: the reply is larger than `largest` bytes.
+    """
+    limit = ClientTimeout(total=seconds)
+    async with session.post(
+        url, data=data, headers=headers, timeout=limit, allow_redirects=False
+    ) as reply:
+        body = bytearray()
+        async for piece in reply.content.iter_any():
+            body += piece
+            if len(body) > largest:
+                message = "the reply is too large"
+                raise ValueError(message)
+        return HttpReply(reply.status, reply.content_type, bytes(body))
+
+
+def json_rpc_reply(
+    label: str, method: str, status: int, body: bytes, credentials: str
+) -> dict[str, JsonValue]:
+    """Return a JSON-RPC reply, which holds `result` or `error`.
+
+    Raises:
+        AuthFailure: the endpoint wants other credentials; `credentials` says where they are.
+        NetworkFailure: it is overloaded or broken.
+        ValidationFailure: it is no JSON-RPC endpoint.
+    """
+    if status in _UNAUTHORISED:
+        message = f"{label} refused {method} with HTTP {status}: check {credentials}"
+        raise AuthFailure(message)
+    if status in _TEMPORARY:
+        message = f"{label} answered {method} with HTTP {status}: asked too often or overloaded"
+        raise NetworkFailure(message)
+    try:
+        reply = from_json(body)
+    except ValueError:
+        reply = None
+    if isinstance(reply, dict) and ("error" in reply or "result" in reply):
+        return reply
+    message = f"{label} answered {method} with HTTP {status} and no JSON-RPC reply"
+    raise failure_of(kind_of_status(status), message)
+
+
+def refused(label: str, status: int, wanted: str) -> AnchorError:
+    """Return the failure of an endpoint that answered with a status instead of what was wanted."""
+    message, kind = f"{label} answered with HTTP {status}", kind_of_status(status)
+    advice = {
+        FailureKind.AUTH: ": check the URL's credentials",
+        FailureKind.NETWORK: ": overloaded, broken, or asked too often",
+    }.get(kind, f" and no {wanted}: check the URL")
+    return failure_of(kind, message + advice)
+
+
+class Rest:
+    """Lets an endpoint that failed rest: it is asked last, longer with each failure in a row."""
+
+    def __init__(self, first_seconds: float, longest_seconds: float) -> None:
+        """Rest so long after the first failure, doubled with each further one up to the longest."""
+        self._first = first_seconds
+        self._longest = longest_seconds
+        self._failures = 0
+        self._until = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it failed a moment ago."""
+        return time.monotonic() < self._until
+
+    def begin(self) -> None:
+        """Rest after a failure."""
+        rest = min(self._first * 2 ** min(self._failures, 10), self._longest)
+        self._failures += 1
+        self._until = time.monotonic() + rest
+
+    def end(self) -> None:
+        """Rest no more: it answered."""
+        self._failures, self._until = 0, 0.0
