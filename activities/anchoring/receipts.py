@@ -5,6 +5,7 @@ from datetime import datetime
 
 from vaultmesh.domain.aggregator.ledger_messages import RoundView
 from vaultmesh.domain.aggregator.messages import Record
+from vaultmesh.domain.depth import is_final
 from vaultmesh.domain.receipts.receipt import (
     AnchorReceipt,
     Finality,
@@ -60,7 +61,7 @@ def anchor_receipt(
     form = SCHEMES[order.target.scheme]
     required = entry.request.required_depth
     depth = view.depth if form.has_blocks else 0
-    final = view.irrevocable and depth >= required if form.has_blocks else True
+    final = not form.has_blocks or is_final(depth, required, settled=view.irrevocable)
     proof = aggregation_evidence(entry.manifest, entry.index)
     return AnchorReceipt(
         root=entry.leaf.root,

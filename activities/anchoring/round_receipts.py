@@ -10,6 +10,7 @@ from itertools import chain
 from activities.anchoring.receipts import Entry
 from activities.anchoring.stores import Files
 from vaultmesh.domain.aggregator.messages import Record
+from vaultmesh.domain.depth import required_depth
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import Manifest, RoundRequest
@@ -53,7 +54,7 @@ def _stored(files: Files, manifest: Manifest) -> Iterator[Part]:
 
 def _ridden_on(files: Files, order: Record, manifest: Manifest, least_depth: int) -> Iterator[Part]:
     for late_joiner in _unique((*order.late_joiners, *order.waiting)):
-        depth = max(late_joiner.required_depth, least_depth)
+        depth = required_depth([late_joiner.required_depth], least_depth)
         request = _request(late_joiner.namespace, late_joiner.cadence, late_joiner.slot, depth)
         for index, leaf in _ridden(files, late_joiner, manifest):
             yield index, leaf, request
@@ -76,7 +77,7 @@ def _one_per_namespace(requests: Iterable[RoundRequest]) -> list[RoundRequest]:
     chosen: dict[str, RoundRequest] = {}
     for request in requests:
         known = chosen.get(request.namespace)
-        depth = max(request.required_depth, known.required_depth if known else 0)
+        depth = required_depth([request.required_depth], known.required_depth if known else 0)
         chosen[request.namespace] = request.model_copy(update={"required_depth": depth})
     return list(chosen.values())
 

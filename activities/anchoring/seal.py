@@ -18,6 +18,7 @@ from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
 from activities.failures import decided_by_the_aggregator
 from vaultmesh.domain.aggregator.messages import Refusal, RoundRequests, Seal, Sealed, SealedRound
+from vaultmesh.domain.depth import required_depth
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.rounds.leaf import SALT_BYTES, Leaf
@@ -144,7 +145,7 @@ class _Sealer:
             if held is not None:
                 self._found.held_back.setdefault(position, []).append(held.reason)
                 return
-        depth = max(request.required_depth, self._anchoring.confirmations)
+        depth = required_depth([request.required_depth], self._anchoring.confirmations)
         own = RoundRequest(
             namespace=request.namespace,
             cadence=request.cadence,

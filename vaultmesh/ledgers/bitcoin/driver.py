@@ -20,6 +20,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     WatchedRound,
 )
 from vaultmesh.domain.checks import Check
+from vaultmesh.domain.depth import required_depth
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.rounds.manifest import Mode
 from vaultmesh.domain.target import Target
@@ -182,7 +183,7 @@ class BtcAnchoring(Anchoring):
         )
         rules = self._rules if watched is None else self._signed_under(watched)
         stored = {} if watched is None else watched.stored
-        wanted = Wanted(commitment, max([*depths, rules.confirmations]), stored)
+        wanted = Wanted(commitment, required_depth(depths, rules.confirmations), stored)
         return await collect(self._node, rules, view, raw, wanted)
 
     @override

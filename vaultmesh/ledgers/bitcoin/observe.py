@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, WatchedRound
+from vaultmesh.domain.depth import is_final, required_depth
 from vaultmesh.ledgers.bitcoin.coins import (
     is_spent_in_pool,
     is_unconfirmed,
@@ -188,7 +189,7 @@ class _Look:
         return Notes(unspent_at=Mark(height=self._height, hash=self._ledger.tip))
 
     def _final_depth(self, watched: WatchedRound) -> int:
-        return max([*watched.depths, self._rules.confirmations])
+        return required_depth(watched.depths, self._rules.confirmations)
 
     async def _is_overdue(self, watched: WatchedRound) -> bool:
         waited = (self._now - watched.signed_at).total_seconds()
@@ -214,7 +215,7 @@ class _Look:
             block=block.ref,
             depth=block.depth,
             irrevocable=block.depth > 0,
-            final=block.depth >= max(watched.depths, default=self._rules.confirmations),
+            final=is_final(block.depth, self._final_depth(watched), settled=block.depth > 0),
             height=self._height,
             message=message,
         )

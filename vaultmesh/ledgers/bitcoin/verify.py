@@ -7,6 +7,7 @@ no index of transactions is needed, and a pruned node will do.
 from datetime import UTC
 
 from vaultmesh.domain.checks import Check, holds, holds_if, wrong
+from vaultmesh.domain.depth import required_depth
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.receipts.receipt import write_time
@@ -109,5 +110,5 @@ def _why_not(claim: Claim, block: Block | None, ledger: Ledger) -> str:
 
 def _depth_check(rules: Rules, claim: Claim, block: Block | None) -> Check:
     depth = block.depth if block is not None else 0
-    required = max(claim.required_depth, rules.confirmations)
+    required = required_depth([claim.required_depth], rules.confirmations)
     return holds_if(DEPTH_CHECK, f"{depth} of {required}", condition=depth >= required)

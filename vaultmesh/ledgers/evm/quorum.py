@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, WatchedRound
+from vaultmesh.domain.depth import is_final, required_depth
 from vaultmesh.ledgers.evm.observe import ProviderView
 from vaultmesh.ledgers.evm.providers import supported_by
 from vaultmesh.ledgers.evm.settings import EvmFinality
@@ -42,7 +43,7 @@ def _included(
     depth = max(height - seen.block.number, 0) if seen.block is not None else 0
     settled = _support(provider_views, settled=True) >= rules.quorum
     irrevocable = settled or rules.finality is EvmFinality.DEPTH
-    required = max(watched.depths, default=rules.confirmations)
+    required = required_depth(watched.depths, rules.confirmations)
     return RoundView(
         round_id=watched.round_id,
         state=RoundState.INCLUDED,
@@ -50,7 +51,7 @@ def _included(
         block=seen.block,
         depth=depth,
         irrevocable=irrevocable,
-        final=irrevocable and depth >= required,
+        final=is_final(depth, required, settled=irrevocable),
         height=height,
         message=next((one.message for one in provider_views if one.message), ""),
     )

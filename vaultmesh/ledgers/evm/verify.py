@@ -8,6 +8,7 @@ from datetime import UTC
 from pydantic import JsonValue
 
 from vaultmesh.domain.checks import Check, holds, holds_if, wrong
+from vaultmesh.domain.depth import required_depth
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.receipts.receipt import write_time
 from vaultmesh.ledgers.driver import DEPTH_CHECK, FINALITY_CHECK, Claim
@@ -143,7 +144,7 @@ def _finality_checks(rules: Rules, claim: Claim, chain: _Chain) -> list[Check]:
         and chain.at_height.hash == claimed_hash == chain.receipt.block_hash
     )
     depth = chain.tip.depth_of(claim.block_number) if stands else 0
-    required = max(claim.required_depth, rules.confirmations)
+    required = required_depth([claim.required_depth], rules.confirmations)
     settled = rules.tag is None or chain.tip.settles(claim.block_number)
     reaches = chain.tip.settled_number
     what = f"{rules.tag} block is {reaches}" if rules.tag is not None else "by depth alone"

@@ -29,6 +29,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     WatchedRound,
 )
 from vaultmesh.domain.checks import Check
+from vaultmesh.domain.depth import required_depth
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.domain.paths import ROUNDS_FOLDER
@@ -252,7 +253,7 @@ class TsaAnchoring(Anchoring):
             block=BlockRef(
                 number=0, hash=sha256(primary.reply).hexdigest(), time=primary.token.gen_time
             ),
-            depth=max(watched.depths, default=0),
+            depth=required_depth(watched.depths),
             irrevocable=True,
             final=True,
         )
