@@ -5,7 +5,7 @@ Only files are read: those that are named, and for an event receipt, --batch and
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cryptography.x509 import load_pem_x509_certificates
@@ -29,6 +29,7 @@ from vaultmesh.domain.checks import (
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.paths import BATCHES_FOLDER, EVENT_RECEIPTS_FOLDER
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, parse_receipt
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.event_receipts import event_file_names
 from vaultmesh.verification import links, verify
@@ -72,11 +73,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="with --offline: PEM file with root certificates of time-stamp authorities; may be repeated",
     )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="SCHEME=FILE",
+        help="with --offline: what is trusted in a ledger of another scheme; may be repeated",
+    )
 
 
 def refuse_without_offline(arguments: argparse.Namespace) -> None:
     """Raise `Usage` where a trust is stated that would not be looked at."""
-    for name in ("trust_block", "trust_header", "trust_roots"):
+    for name in ("trust_block", "trust_header", "trust_roots", "trust"):
         if getattr(arguments, name):
             message = f"--{name.replace('_', '-')} goes with --offline"
             raise output.Usage(message)
@@ -155,7 +163,23 @@ def _trust(arguments: argparse.Namespace) -> Trust:
         blocks=frozenset(text.lower() for text in arguments.trust_block),
         headers=frozenset(text.lower() for text in arguments.trust_header),
         authorities=tuple(_roots(path) for path in arguments.trust_roots),
+        further=_further(arguments.trust),
     )
+
+
+def _further(stated: Sequence[str]) -> dict[str, tuple[bytes, ...]]:
+    found: dict[str, tuple[bytes, ...]] = {}
+    for text in stated:
+        scheme, is_stated, place = text.partition("=")
+        if scheme not in SCHEMES or not is_stated:
+            message = f"--trust {text!r} names no ledger; write SCHEME=FILE with one of {', '.join(sorted(SCHEMES))}"
+            raise output.Usage(message)
+        try:
+            found[scheme] = (*found.get(scheme, ()), Path(place).read_bytes())
+        except OSError as error:
+            message = f"--trust {text}: {error.strerror or error}; name a file that can be read"
+            raise output.Usage(message) from error
+    return found
 
 
 def _roots(path: Path) -> bytes:

@@ -4,8 +4,8 @@
 2. Nothing is proven while a check is open; nothing is consistent while one is wrong.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -55,6 +55,8 @@ class Trust:
     """Hashes of Bitcoin blocks, as block explorers write them: lower-case hex."""
     authorities: tuple[bytes, ...] = ()
     """Certificates of time-stamping roots: PEM files as they are."""
+    further: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+    """What is trusted in ledgers of other schemes, by scheme: files as they are."""
 
 
 @dataclass(frozen=True, slots=True)
