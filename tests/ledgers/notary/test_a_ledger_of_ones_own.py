@@ -35,12 +35,7 @@ class Notarised(System):
     """Temporal and workers; no chain."""
 
     def __enter__(self) -> "Notarised":
-        try:
-            self.temporal.part.start()
-            asyncio.run(self._ensure())
-        except BaseException:
-            self.__exit__()
-            raise
+        self.root.mkdir(parents=True, exist_ok=True)
         private = KEY.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
         (self.root / "key").write_text(private.hex())
         config = self.root / "vmsh" / "config"
@@ -52,6 +47,12 @@ class Notarised(System):
         (config / "anchors.yaml").write_text(
             json.dumps({"notary": {"default": {"keyFile": "key"}}})
         )
+        try:
+            self.temporal.part.start()
+            asyncio.run(self._ensure())
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def receipt(self, namespace: str, batch_id: str) -> dict[str, Any] | None:
@@ -70,7 +71,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notarise
 
 
 def test_a_row_and_a_room_make_a_ledger(system: Notarised, run: Command) -> None:
-    batch_id, _ = system.batch(NAMESPACE)
+    batch_id = system.seal(NAMESPACE)
     system.start_worker(script="tests/ledgers/notary/worker.py")
     assert run("register").code == 0
     system.wait_final(NAMESPACE, batch_id)
