@@ -64,7 +64,7 @@ async def test_late_joiner_that_cannot_be_read_hold_up_receipts_and_not_what_is_
     stage: Stage,
 ) -> None:
     round_id = await reopened_round(stage, request(SECOND, 12))
-    (file,) = stage.root.glob("out/rounds/*/*/late joiners.json")
+    (file,) = stage.root.glob("out/rounds/*/*/joined.json")
     content = file.read_text()
     file.write_text(content[:-20])
     (found,) = (await stage.recover(round_id)).rounds

@@ -16,10 +16,10 @@ from vaultmesh.process.settings import Settings
 async def test_clocks_that_refuse_are_told_at_the_end_and_hold_up_no_other(tmp_path: Path) -> None:
     names = ["dao:a", "dao:b", "dao:c", "dao:d"]
     file = write_namespaces(tmp_path / "namespaces.yaml", {name: cadences() for name in names})
-    specs = load_namespaces(file, ["eip155"]).specs
+    specs = load_namespaces(file).specs
     clocks = Clocks(draining={"dao:a"}, ending={"dao:c"})
     settings = Settings.from_environment({"VMSH_ROOT": str(tmp_path)})
-    registering = register(cast("Client", clocks), specs, settings, ["eip155"])
+    registering = register(cast("Client", clocks), specs, settings)
     done = [(await anext(registering)).namespace for _ in range(2)]
     assert done == clocks.configured == ["dao:b", "dao:d"]
     with pytest.raises(NotRegistered) as refused:

@@ -31,7 +31,7 @@ async def file(
     place = tmp_path / "vmsh/config/namespaces.yaml"
     write_namespaces(place, {"dao:a": cadences(), "dao:b": cadences()})
     settings = Settings.from_environment({"VMSH_ROOT": str(tmp_path)})
-    watching = reload.Reload(cast("Client", clocks), settings, ["eip155"])
+    watching = reload.Reload(cast("Client", clocks), settings)
     task = asyncio.create_task(watching.run())
     await asyncio.sleep(0.2)
     yield place
