@@ -69,7 +69,7 @@ async def test_late_joiner_that_cannot_be_read_hold_up_receipts_and_not_what_is_
     file.write_text(content[:-20])
     (found,) = (await stage.recover(round_id)).rounds
     assert found.late_joiners == []
-    with pytest.raises(ApplicationError, match=r"late joiners\.json: .*restore it from a backup"):
+    with pytest.raises(ApplicationError, match=r"joined\.json: .*restore it from a backup"):
         await stage.included(round_id, revision=3)
     file.write_text(content)
     assert (await stage.included(round_id, revision=3)).receipts == 2

@@ -415,7 +415,7 @@ def test_a_namespaces_file_that_is_gone_starts_no_example(
     monkeypatch.setattr(reload, "PERIOD_SECONDS", 0.02)
     monkeypatch.setattr(reload, "register", register)
     settings = Settings.from_environment({"VMSH_ROOT": str(tmp_path)})
-    watching = reload.Reload(cast("Client", None), settings, ["eip155"])
+    watching = reload.Reload(cast("Client", None), settings)
 
     async def watch() -> None:
         task = asyncio.create_task(watching.run())

@@ -12,7 +12,7 @@ from vaultmesh.domain.status import NamespaceState
 
 DRAINING = "the namespace is being unregistered;\nregister it again afterwards"
 REFUSED = (
-    "its clock refused the configuration: the namespace is being unregistered; "
+    "its workflow refused the configuration: the namespace is being unregistered; "
     "register it again afterwards"
 )
 """What is told of it, in one line."""

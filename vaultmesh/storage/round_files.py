@@ -41,7 +41,7 @@ MOST_RESOLUTIONS = 32
 MOST_LEAVES_KEPT = 4_000
 """Leaves of the manifests that are kept in memory, about 3 kB each."""
 
-_CLOSED, _JOINED, _CANDIDATE, _SUFFIX = "closed.json", "late_joiners.json", "candidate-", ".json"
+_CLOSED, _JOINED, _CANDIDATE, _SUFFIX = "closed.json", "joined.json", "candidate-", ".json"
 _RESOLVED = "resolved"
 _parse_candidate = partial(read_document, Candidate)
 _parse_closed = partial(read_document, Closed)
