@@ -8,8 +8,8 @@ from vaultmesh.domain.namespace import NamespaceInput
 from vaultmesh.domain.aggregator import AggregatorInput
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
 from vaultmesh.domain.status import NamespaceView
-from workflows.aggregator import AggregatorWorkflow
-from workflows.namespace import NamespaceWorkflow
+from workflows.aggregator.workflow import AggregatorWorkflow
+from workflows.namespace.workflow import NamespaceWorkflow
 
 
 @workflow.defn(name=NAMESPACE_WORKFLOW)

@@ -11,13 +11,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from pydantic import JsonValue
-from vaultmesh.domain.ledger import RoundState
-from vaultmesh.domain.steps import Sealed
-from vaultmesh.runtime.version import VERSION
 
+from tests.workflows.aggregator.scripted_target import SETTINGS, ScriptedTarget, failure, request
 from tests.workflows.conftest import Server, start_real
-from tests.workflows.scripted_clock import ScriptedWorker
-from tests.workflows.scripted_pen import SETTINGS, ScriptedTarget, failure, request
+from tests.workflows.namespace.scripted_worker import ScriptedWorker
 from tests.workflows.stage import (
     KEPT,
     SLOW_BACKOFF,
@@ -27,8 +24,11 @@ from tests.workflows.stage import (
     cadences,
     until,
 )
+from vaultmesh.domain.aggregator.ledger_messages import RoundState
+from vaultmesh.domain.aggregator.messages import Sealed
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
+from vaultmesh.process.version import VERSION
 
 FOLDER = Path(__file__).parent
 _DONE = "workflow_task_completed_event_attributes"

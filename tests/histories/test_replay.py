@@ -12,8 +12,8 @@ from temporalio.workflow import NondeterminismError
 from tests.histories.changed import RestingAggregator, RestingNamespace
 from tests.workflows.stage import runner
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
-from workflows.aggregator import AggregatorWorkflow
-from workflows.namespace import NamespaceWorkflow
+from workflows.aggregator.workflow import AggregatorWorkflow
+from workflows.namespace.workflow import NamespaceWorkflow
 
 FOLDER = Path(__file__).parent
 SAVED = sorted(FOLDER.glob("*/*.json"))
