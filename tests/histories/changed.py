@@ -3,10 +3,10 @@
 import asyncio
 
 from temporalio import workflow
-from vaultmesh.domain.namespace import NamespaceInput
 
 from vaultmesh.domain.aggregator import AggregatorInput
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
+from vaultmesh.domain.namespaces.state import NamespaceInput
 from vaultmesh.domain.status import NamespaceView
 from workflows.aggregator.workflow import AggregatorWorkflow
 from workflows.namespace.workflow import NamespaceWorkflow
