@@ -22,7 +22,7 @@ from activities.anchoring.round_receipts import entries
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
 from activities.anchoring.written import Done
-from activities.failures import retried
+from activities.failures import kind_of, retried
 from vaultmesh.domain.aggregator.ledger_messages import (
     BlockRef,
     RoundState,
@@ -31,10 +31,11 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 )
 from vaultmesh.domain.aggregator.messages import Record, Recorded, RecordState
 from vaultmesh.domain.errors import DomainError, InvalidValue
-from vaultmesh.domain.failures import FailureKind, NetworkFailure
+from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
+from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.rounds.manifest import Closed, Manifest, RoundOutcome
-from vaultmesh.ledgers.driver import Evidence
+from vaultmesh.ledgers.driver import Anchoring, Evidence
 from vaultmesh.storage.receipts import Written
 
 OTHERS_SECONDS = 120.0
@@ -73,12 +74,13 @@ class Recording:
     # --- included --------------------------------------------------------------------------------------------------
 
     async def _write_included(self, order: Record) -> Recorded:
-        anchoring = await self._targets.open(order.target)
-        manifest = await asyncio.to_thread(self._manifest, order)
-        view = await self._newest(order, order.view) if order.view else await self._closed(order)
-        raw = await asyncio.to_thread(self._raw, order, view.tx_ref)
-        watched = await asyncio.to_thread(self._with_stored, order, manifest)
-        evidence = await anchoring.evidence(watched, view, raw)
+        try:
+            anchoring = await self._targets.open(order.target)
+            manifest = await asyncio.to_thread(self._manifest, order)
+            view, evidence = await self._shown(order, anchoring, manifest)
+        except (AnchorError, InvalidValue) as error:
+            await self._tell(order, order.waiting, error)
+            raise
         least = anchoring.confirmations
         done = await asyncio.to_thread(self._write_all, order, manifest, view, evidence, least)
         if done.newer and order.state is not RecordState.CLOSED:
@@ -94,6 +96,15 @@ class Recording:
         if done.failed and not reopened:
             raise next(iter(done.failed.values()))
         return Recorded(receipts=len(done.receipts), reopened=[order.round_id] if reopened else [])
+
+    async def _shown(
+        self, order: Record, anchoring: Anchoring, manifest: Manifest
+    ) -> tuple[RoundView, Evidence]:
+        """Return where the ledger shows the round, and what it shows of it."""
+        view = await self._newest(order, order.view) if order.view else await self._closed(order)
+        raw = await asyncio.to_thread(self._raw, order, view.tx_ref)
+        watched = await asyncio.to_thread(self._with_stored, order, manifest)
+        return view, await anchoring.evidence(watched, view, raw)
 
     def _manifest(self, order: Record) -> Manifest:
         """Return the round's manifest, restored from receipts or batches if its file can't be read."""
@@ -144,13 +155,22 @@ class Recording:
 
     async def _tell_stuck(self, order: Record, done: Done) -> None:
         """Tell the namespaces of requests whose receipts can't be written."""
+        for namespace, failure in done.failed.items():
+            waiting = [one for one in order.waiting if one.namespace == namespace]
+            await self._tell(order, waiting, failure)
+
+    async def _tell(
+        self, order: Record, waiting: Sequence[AnchorRequest], error: AnchorError | InvalidValue
+    ) -> None:
+        """Tell namespaces that wait why they go on waiting."""
         attempt = order.tries * ATTEMPTS + activity.info().attempt
-        for one in order.waiting:
-            if (failure := done.failed.get(one.namespace)) is not None:
-                await self._answers.note(one, attempt, failure.kind, str(failure), order.backoff)
+        for one in waiting:
+            await self._answers.note(one, attempt, kind_of(error), str(error), order.backoff)
 
     async def _newest(self, order: Record, ordered: RoundView) -> RoundView:
         """Look again when this is not the first try: the ledger may show something else by now.
+
+        What was seen final stays so while its block does: a node that lags takes nothing back.
 
         Raises:
             ApplicationError: it shows no inclusion any more; given back at once, since the aggregator will say what to write.
@@ -161,7 +181,7 @@ class Recording:
         if view.state is not RoundState.INCLUDED:
             message = f"round {order.round_id} is {view.state} now on {order.target}: {view.message or 'see the ledger'}"
             raise ApplicationError(message, type=FailureKind.NETWORK.value, non_retryable=True)
-        return view
+        return ordered if ordered.final and view.block == ordered.block else view
 
     async def _look(self, order: Record, seen: RoundView | None = None) -> RoundView:
         """Look at a round; one that was seen in a block stays there while that block is canonical."""

@@ -83,7 +83,7 @@ class NamespaceWorkflow:
                 self._schedule.note_failure(note)
             case SetCadence(cadences=changed, memo=memo, ignored=ignored):
                 self._schedule.set_cadences(changed, workflow.now(), memo, ignored)
-                self._cadences.reconfigured()
+                self._reconfigured()
             case commands.Stop():
                 self._stop()
             case commands.Pause() | commands.Resume() | commands.Force():
@@ -102,6 +102,12 @@ class NamespaceWorkflow:
                 self._schedule.resume(label)
             case commands.Force():
                 self._cadences.force(label)
+
+    def _reconfigured(self) -> None:
+        """Let the cadences follow; what waits for a former target is let go: that one may never answer."""
+        self._cadences.reconfigured()
+        for label in self._schedule.moved():
+            self._cadences.withdraw(label)
 
     def _stop(self) -> None:
         """Drain: start nothing, take back what is in no round, wait for the rest."""
@@ -165,7 +171,7 @@ class NamespaceWorkflow:
         configuration = commands.read_configuration(values, self._schedule.configuration.namespace)
         changed, undone = self._schedule.configure(configuration, workflow.now())
         if changed:
-            self._cadences.reconfigured()
+            self._reconfigured()
             self._show()
         answer = {"change": "updated" if changed else "unchanged", "undone": undone}
         return ConfigureAnswer.model_validate({**self.status().model_dump(), **answer})

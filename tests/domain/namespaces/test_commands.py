@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from vaultmesh.domain.aggregator import orders
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.names import ENQUEUE, NOTE_FAILURE, WITHDRAW
+from vaultmesh.domain.names import ENQUEUE, NOTE_FAILURE, RELEASE, WITHDRAW
 from vaultmesh.domain.namespaces.commands import (
     VERBS,
     Command,
@@ -164,6 +164,7 @@ def test_a_configuration_that_could_not_run_is_refused(broken: dict[str, str]) -
         (ENQUEUE, [[]], orders.Enqueue([])),
         (ENQUEUE, [[REQUEST]], orders.Enqueue([AnchorRequest.model_validate(REQUEST)])),
         (WITHDRAW, [[REQUEST]], orders.Withdraw([AnchorRequest.model_validate(REQUEST)])),
+        (RELEASE, [[REQUEST]], orders.Release([AnchorRequest.model_validate(REQUEST)])),
     ],
 )
 def test_an_aggregator_takes_what_it_knows(

@@ -14,6 +14,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     Verdict,
 )
 from vaultmesh.domain.aggregator.messages import (
+    Record,
     Recorded,
     RecordState,
     Recovered,
@@ -265,34 +266,21 @@ async def test_a_lost_round_is_sealed_again_and_nothing_is_reserved_before_it_is
     assert view.held is None
 
 
-async def test_two_reverts_in_a_row_hold_the_aggregator(stage: Stage) -> None:
-    scripted = ScriptedTarget()
-    async with stage.working(aggregator=scripted.adapters()):
-        aggregator = await stage.aggregator(backoff=SLOW_BACKOFF)
-        first = await one_round(aggregator, scripted)
-        scripted.show(first, RoundState.LOST, message="reverted")
-        await until(lambda: len(scripted.asked("broadcast")) == 2)
-        assert (await aggregator.status()).held is None
-        second = scripted.asked("broadcast")[-1].round_id
-        scripted.plan("seal", *[failure(FailureKind.VALIDATION, "still reverts")] * 3)
-        scripted.show(second, RoundState.LOST, message="reverted")
-        view = await aggregator.shows(lambda view: view.held is not None)
-    assert view.held.kind is FailureKind.VALIDATION  # type: ignore[union-attr]
-
-
-async def test_two_foreign_losses_in_a_row_pause_the_target_until_an_operator_resumes(
-    stage: Stage,
+@pytest.mark.parametrize("foreign", [True, False], ids=["to others", "by failed calls"])
+async def test_two_rounds_lost_in_a_row_pause_the_target_until_an_operator_resumes(
+    stage: Stage, foreign: bool
 ) -> None:
     scripted = ScriptedTarget()
     async with stage.working(aggregator=scripted.adapters()):
         aggregator = await stage.aggregator()
         lost = await one_round(aggregator, scripted)
-        scripted.show(lost, RoundState.LOST, foreign=True, message="nonce 0 was used")
+        scripted.show(lost, RoundState.LOST, foreign=foreign, message="nonce 0 was used")
         await until(lambda: len(scripted.asked("broadcast")) == 2)
         assert (await aggregator.status()).paused is None
-        scripted.show(scripted.asked("broadcast")[-1].round_id, RoundState.LOST, foreign=True)
+        scripted.show(scripted.asked("broadcast")[-1].round_id, RoundState.LOST, foreign=foreign)
         view = await aggregator.shows(lambda view: view.paused is not None)
         assert "2 rounds in a row" in view.paused.reason  # type: ignore[union-attr]
+        assert view.held is not None
         assert len(scripted.asked("reserve")) == 2
         await aggregator.handle.signal("resume")
         await until(lambda: len(scripted.asked("reserve")) == 3)
@@ -541,6 +529,21 @@ async def test_a_request_in_a_signed_round_is_not_withdrawn(stage: Stage) -> Non
     assert len(scripted.asked("record")[0].waiting) == 1
 
 
+async def test_a_request_whose_cadence_moved_is_let_go_and_its_signed_round_ends_without_it(
+    stage: Stage,
+) -> None:
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        round_id = await one_round(aggregator, scripted)
+        await aggregator.handle.signal("release", [request()])
+        await until(lambda: len(scripted.asked("answer")) == 1)
+        scripted.include(round_id)
+        await aggregator.shows(lambda view: not view.rounds)
+    assert scripted.asked("answer")[0].withdrawn
+    assert scripted.asked("record")[0].waiting == []
+
+
 async def test_4000_requests_are_carried_into_a_new_run_with_an_input_below_1_5_mb(
     stage: Stage,
 ) -> None:
@@ -603,3 +606,35 @@ async def test_a_new_run_is_begun_at_safe_points_only_and_nothing_is_written_twi
         3,
     ]
     assert not any(failed_tasks(events) for events in runs)
+
+
+async def test_a_final_round_that_leaves_the_chain_before_its_receipts_say_so_is_sent_again(
+    stage: Stage,
+) -> None:
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        round_id = await one_round(aggregator, scripted)
+        scripted.plan("record", failure(FailureKind.NETWORK, "the disk is full"))
+        scripted.include(round_id)
+        view = await aggregator.shows(lambda view: bool(view.problems))
+        assert "the disk is full" in view.problems[0]
+        assert round_id in view.problems[0]
+        scripted.records = lambda order: _only_if_shown(scripted, order)
+        scripted.show(round_id, RoundState.MISSING)
+        await until(lambda: len(scripted.asked("broadcast")) == 2)
+        scripted.include(round_id, block=8)
+        view = await aggregator.shows(lambda view: not view.rounds)
+        assert view.problems == []
+    assert len({one.candidate.raw for one in scripted.asked("broadcast")}) == 1
+    assert scripted.asked("record")[-1].view.block.number == 8
+
+
+def _only_if_shown(scripted: ScriptedTarget, order: Record) -> Recorded:
+    """Write receipts of what the ledger shows at that moment, and no others."""
+    shown = scripted.views[order.round_id]
+    if order.state is RecordState.INCLUDED and (
+        order.view is None or order.view.block != shown.block
+    ):
+        raise failure(FailureKind.NETWORK, "it is in no block any more")
+    return Recorded(receipts=1)

@@ -37,8 +37,10 @@ class LateJoiners(Document):
 
     version: Literal["1"] = "1"
     late_joiners: tuple[LateJoiner, ...] = Field(default=(), strict=False)
+    round_id: str = ""
+    """Whose file it is; empty in files that were written before this was kept."""
 
     def with_more(self, more: Iterable[LateJoiner]) -> "LateJoiners":
         """Return them with others; whoever is known stays as it is."""
         known = {one.key: one for one in (*more, *self.late_joiners)}
-        return LateJoiners(late_joiners=tuple(known[key] for key in sorted(known)))
+        return self.model_copy(update={"late_joiners": tuple(known[key] for key in sorted(known))})

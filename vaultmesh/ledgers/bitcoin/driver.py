@@ -3,10 +3,11 @@
 Keys stay in the node's wallet: we build transactions, the wallet signs them, and chooses nothing (B3).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import JsonValue
 from typing_extensions import override
 
 from vaultmesh.domain.aggregator.ledger_messages import (
@@ -25,11 +26,12 @@ from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.rounds.manifest import Mode
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.bitcoin.core.networks import Network
-from vaultmesh.ledgers.bitcoin.evidence import Wanted, collect
-from vaultmesh.ledgers.bitcoin.fate import adoptable, fate_of
+from vaultmesh.ledgers.bitcoin.evidence import Wanted, collect, proven_transaction
+from vaultmesh.ledgers.bitcoin.fate import Deciding, adoptable
 from vaultmesh.ledgers.bitcoin.fees import FEE, Bids, fee_of, next_fee, read_market, shown_rate
 from vaultmesh.ledgers.bitcoin.locks import has_descendants, lock_output, lock_outputs
 from vaultmesh.ledgers.bitcoin.node import Rules, read_ledger, require_synced
+from vaultmesh.ledgers.bitcoin.notes import Notes
 from vaultmesh.ledgers.bitcoin.observe import look_at
 from vaultmesh.ledgers.bitcoin.plan import Plan, sign_plan
 from vaultmesh.ledgers.bitcoin.reserve import decide, next_sequence, require_wallet
@@ -187,11 +189,18 @@ class BtcAnchoring(Anchoring):
         return await collect(self._node, rules, view, raw, wanted)
 
     @override
-    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
+    def proven(self, commitment: bytes, stored: Mapping[str, JsonValue]) -> str:
+        return proven_transaction(self._rules.network, commitment, stored)
+
+    @override
+    async def fate(
+        self, reservation: Reservation, tx_refs: Sequence[str], notes: Terms | None = None
+    ) -> Fate:
         plan = self._plan(reservation)
         ledger = await read_ledger(self._node, self._rules.network, plan.genesis)
         rules = self._rules.signed_under(reservation.fields)
-        return await fate_of(self._node, ledger, plan, tx_refs, rules.confirmations)
+        deciding = Deciding(self._node, ledger, plan, tx_refs, rules.confirmations)
+        return await deciding.fate(Notes.of(notes or {}))
 
     @override
     async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:

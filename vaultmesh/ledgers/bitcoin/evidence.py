@@ -15,6 +15,7 @@ from vaultmesh.domain.aggregator.ledger_messages import BlockRef, RoundView
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.ledgers.bitcoin.core.blocks import MOST_HEADERS, merkle_branch
+from vaultmesh.ledgers.bitcoin.core.networks import Network
 from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, prove
 from vaultmesh.ledgers.bitcoin.core.transaction import Transaction
 from vaultmesh.ledgers.bitcoin.node import Rules, block_hash_at, block_of, header_of, read_ledger
@@ -94,6 +95,17 @@ async def collect(node: Node, rules: Rules, view: RoundView, raw: str, wanted: W
         )
         raise NetworkFailure(message) from error
     return Evidence(evidence.document(), view.tx_ref, view.tx_ref, block.ref.number, block.ref.time)
+
+
+def proven_transaction(network: Network, commitment: bytes, stored: Mapping[str, JsonValue]) -> str:
+    """Return the id of the transaction that stored evidence proves to commit to a root in its block; empty if it does not."""
+    try:
+        evidence = BitcoinEvidence.read(stored)
+        transaction = prove(evidence).transaction
+    except InvalidValue:
+        return ""
+    fits = evidence.network == network and transaction.commitments == [commitment]
+    return transaction.txid if fits else ""
 
 
 def _stored(wanted: Wanted, block_hash: str, txid: str) -> BitcoinEvidence | None:

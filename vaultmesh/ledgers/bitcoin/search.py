@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.ledgers.bitcoin.core.blocks import HEADER_BYTES, Block, Header
 from vaultmesh.ledgers.bitcoin.core.transaction import Outpoint, Transaction, parse_hash, read_hex
-from vaultmesh.ledgers.bitcoin.node import block_hash_at
+from vaultmesh.ledgers.bitcoin.node import block_hash_at, newest_block
 from vaultmesh.ledgers.bitcoin.notes import Mark, Notes, Spend
-from vaultmesh.ledgers.bitcoin.rpc import Node, NodeError, Reply
+from vaultmesh.ledgers.bitcoin.rpc import Node, NodeError
 
 MOST_BLOCKS = 50
 """Blocks read in one look: about 100 MB on the busiest network."""
@@ -170,7 +170,7 @@ async def _last_common(node: Node, mark: Mark, tip: Mark) -> Mark:
     for _ in range(DEEPEST_REORG):
         header = await node.found("getblockheader", mark.hash) if mark.hash else None
         if header is not None and header.number("confirmations") > 0:
-            return mark
+            return Mark(height=header.number("height"), hash=mark.hash)
         if header is None or not header.has("previousblockhash"):
             break
         mark = Mark(height=max(mark.height - 1, 0), hash=header.text("previousblockhash"))
@@ -200,7 +200,7 @@ async def _block(node: Node, block_hash: str) -> bytes | None:
     return raw if is_that else None
 
 
-async def newest_block(node: Node) -> Mark:
-    """Return the block that the node's chain ends with now."""
-    chain = Reply.of(await node.call("getblockchaininfo"))
-    return Mark(height=chain.number("blocks"), hash=chain.text("bestblockhash"))
+async def newest_mark(node: Node) -> Mark:
+    """Return the block that the node's chain ends with now; raises as `newest_block` does."""
+    height, tip = await newest_block(node)
+    return Mark(height=height, hash=tip)

@@ -19,7 +19,7 @@ from vaultmesh.ledgers.evm.block_encoding import encode_header
 from vaultmesh.ledgers.evm.block_proof import BlockContent, Left, read_block, trie_of
 from vaultmesh.ledgers.evm.core.trie import Item, decode
 from vaultmesh.ledgers.evm.providers import Provider
-from vaultmesh.ledgers.evm.reads import TxReceipt
+from vaultmesh.ledgers.evm.reads import Log, TxReceipt
 
 _FAILED, _SUCCESS = 0, b"\x01"
 _TRANSACTIONS_ROOT, _RECEIPTS_ROOT, _BLOOM = 4, 5, 6
@@ -61,6 +61,10 @@ class OwnCall:
     def topics(self) -> list[str]:
         """The event's topics."""
         return [TOPIC, "0x" + self.commitment.hex(), "0x" + self.batch_id.hex()]
+
+    def is_event(self, log: Log) -> bool:
+        """Whether a log is the event: nodes are asked for it alone, and some answer with others too."""
+        return log.address == self.contract and log.topics == self.topics
 
     def is_logged(self, receipt: TxReceipt) -> bool:
         """Whether a receipt holds the event: a reverted call leaves none, so it decides also where `status` is null."""

@@ -7,14 +7,19 @@ whatever all others say. Silence is no consent: who did not answer in full is na
 import asyncio
 from dataclasses import dataclass, replace
 
+from eth_utils.crypto import keccak
+
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, WatchedRound
+from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
+from vaultmesh.ledgers.evm.block_encoding import encode_transaction
 from vaultmesh.ledgers.evm.node_errors import NodeError
 from vaultmesh.ledgers.evm.notes import EventProgress, Notes, signed_at_block
 from vaultmesh.ledgers.evm.observe import KnownOnly, ProviderView, look_from, nonce_of
 from vaultmesh.ledgers.evm.outcome import OwnCall
 from vaultmesh.ledgers.evm.providers import Provider, Providers
 from vaultmesh.ledgers.evm.reads import FoundLog, block_at, logs_of
+from vaultmesh.ledgers.evm.signer import signer_of
 from vaultmesh.ledgers.evm.tip import ChainTip, Rules
 
 MOST_QUESTIONS = 50
@@ -84,15 +89,32 @@ async def _with_events(
     before = notes.events.get(answer.name)
     try:
         logs, events, unread = await _events(answer, call, first, before)
-        live = [log for log in logs if await _is_canonical(answer.provider, log)]
+        ours = [log for log in logs if call.is_event(log)]
+        live = [log for log in ours if await _is_canonical(answer.provider, log)]
     except AnchorError as error:
         return replace(answer, events=before, unread=str(error))
     answer = replace(answer, events=events, unread=unread)
-    ours = next((log for log in live if log.tx_hash in watched.tx_refs), None)
-    if ours is not None:
-        return await _included(answer, ours)
-    other = next((log.tx_hash for log in live), "")
-    return replace(answer, elsewhere=other)
+    candidate = next((log for log in live if log.tx_hash in watched.tx_refs), None)
+    if candidate is not None:
+        return await _included(answer, candidate)
+    for log in live:
+        if not await is_of_another(answer.provider, log.tx_hash, watched.reservation.account):
+            return replace(answer, elsewhere=log.tx_hash)
+    return answer
+
+
+async def is_of_another(provider: Provider, tx_ref: str, account: str) -> bool:
+    """Whether a transaction's own bytes show that another account signed it: anybody may call the contract as we did.
+
+    False where the bytes can't be had: then it may be ours.
+    """
+    try:
+        shown = await provider.call("eth_getTransactionByHash", tx_ref)
+        raw = encode_transaction(shown if isinstance(shown, dict) else {})
+        signer = signer_of(raw)
+    except (InvalidValue, AnchorError):
+        return False
+    return "0x" + keccak(raw).hex() == tx_ref and signer.account != account.lower()
 
 
 async def _included(answer: Answer, log: FoundLog) -> Answer:
