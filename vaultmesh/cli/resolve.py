@@ -27,6 +27,7 @@ from vaultmesh.domain.names import RESOLVE, aggregator_workflow_id
 from vaultmesh.domain.status import AggregatorView
 from vaultmesh.domain.target import Target
 from vaultmesh.process.client import connect
+from vaultmesh.process.config_files import anchors_path, load_anchors
 from vaultmesh.process.settings import Settings
 
 DECIDED_WITHIN = timedelta(seconds=90)
@@ -90,6 +91,7 @@ def run_resolve(arguments: argparse.Namespace) -> int:
     if not arguments.yes:
         message = f"on {target}, {consequence}. That can't be taken back; add --yes if it is what you want"
         raise output.Usage(message)
+    _require_configured(settings, target)
     asked: dict[str, JsonValue] = {verb: value, "by": f"{getpass.getuser()}@{socket.gethostname()}"}
     read_resolve(asked)
     view = temporal.run(_resolve(target, settings, asked))
@@ -98,6 +100,14 @@ def run_resolve(arguments: argparse.Namespace) -> int:
     else:
         print(f"{target}: decided; {consequence}")
     return output.SUCCESS
+
+
+def _require_configured(settings: Settings, target: Target) -> None:
+    """Raise `ConfigurationError` for a target that anchors.yaml does not describe: its aggregator could decide nothing."""
+    from vaultmesh.ledgers import settings_model  # noqa: PLC0415 - loads client libraries
+
+    anchors = load_anchors(anchors_path(settings))
+    anchors.check({target: settings_model(target)}, signing=False)
 
 
 async def _resolve(

@@ -20,6 +20,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     Broadcasted,
     Bumped,
     Reservation,
+    RoundState,
     RoundView,
     SignedCandidate,
     Terms,
@@ -263,6 +264,20 @@ class EvmAnchoring(Anchoring):
         )
 
     async def _view(
+        self,
+        rules: Rules,
+        watched: WatchedRound,
+        tips: Sequence[ChainTip],
+        provider_views: Sequence[ProviderView],
+    ) -> RoundView:
+        """Return what is seen, and whether a quorum shows another block in the place of the one it was included in."""
+        view = await self._judged(rules, watched, tips, provider_views)
+        left = sum(one.left_block for one in provider_views) >= rules.quorum
+        if not left or view.state is RoundState.INCLUDED:
+            return view
+        return view.model_copy(update={"left_block": True})
+
+    async def _judged(
         self,
         rules: Rules,
         watched: WatchedRound,
