@@ -8,7 +8,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 from temporalio import activity
@@ -57,19 +57,20 @@ class _Found:
     """What was found out about the requests of one order."""
 
     owed: dict[Leaf, OwedLeaf] = field(default_factory=dict)
-    owing: dict[Leaf, set[int]] = field(default_factory=dict)
-    """Positions of the requests that owe a leaf."""
+    owing: dict[Leaf, set[str]] = field(default_factory=dict)
+    """Ids of the requests that owe a leaf."""
     ages: dict[Leaf, tuple[int, str]] = field(default_factory=dict)
     """What owed leaves are sorted by: oldest first, and before all others those of lost rounds, which have none."""
-    late_joiners: dict[str, set[int]] = field(default_factory=dict)
-    refused: dict[int, str] = field(default_factory=dict)
-    held_back: dict[int, list[str]] = field(default_factory=dict)
+    late_joiners: dict[str, set[str]] = field(default_factory=dict)
+    """Ids of requests by the round that holds their batches."""
+    refused: dict[str, str] = field(default_factory=dict)
+    held_back: dict[str, list[str]] = field(default_factory=dict)
     """Why batches of a request are not sealed again, although no round that can be read holds them."""
 
-    def concerned(self) -> set[int]:
-        """Return the requests that owe or ride."""
-        positions: set[int] = set()
-        return positions.union(*self.owing.values(), *self.late_joiners.values())
+    def concerned(self) -> set[str]:
+        """Return the ids of requests that owe or join."""
+        ids: set[str] = set()
+        return ids.union(*self.owing.values(), *self.late_joiners.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,8 @@ class _Sealer:
             activity.logger.warning("caller is behind the storage", extra={"reason": str(stale)})
             return Sealed(stale=True)
         self._take_lost()
-        for position, request in enumerate(self._order.requests):
-            self._take(position, request)
+        for request in self._order.requests:
+            self._take(request)
         chosen = self._chosen()
         self._refuse_held_back()
         return self._result(self._write(chosen) if chosen else None)
@@ -111,9 +112,9 @@ class _Sealer:
     def _refuse_held_back(self) -> None:
         """Refuse who owes nothing but what is held back; the others are answered for the rest."""
         concerned = self._found.concerned()
-        for position, reasons in self._found.held_back.items():
-            if position not in concerned:
-                self._found.refused[position] = "; ".join(dict.fromkeys(reasons[:3]))
+        for request_id, reasons in self._found.held_back.items():
+            if request_id not in concerned:
+                self._found.refused[request_id] = "; ".join(dict.fromkeys(reasons[:3]))
 
     # --- what is owed ----------------------------------------------------------------------------------------------
 
@@ -125,25 +126,27 @@ class _Sealer:
                 if not self._held(leaf.leaf, 0, since=since):
                     self._owe(leaf.leaf, leaf.requests)
 
-    def _take(self, position: int, request: AnchorRequest) -> None:
+    def _take(self, request: AnchorRequest) -> None:
         if request.root_id and request.root_id != self._files.root_id():
-            self._found.refused[position] = OTHER_ROOT
+            self._found.refused[request.id] = OTHER_ROOT
             return
         found = self._files.owed(request.namespace, self._order.target, request.batches)
         for ref in found.owed:
-            self._take_batch(position, request, ref)
+            self._take_batch(request, ref)
         if found.refused and not found.owed:
-            self._found.refused[position] = "; ".join(str(refused) for refused in found.refused[:3])
+            self._found.refused[request.id] = "; ".join(
+                str(refused) for refused in found.refused[:3]
+            )
 
-    def _take_batch(self, position: int, request: AnchorRequest, ref: BatchRef) -> None:
+    def _take_batch(self, request: AnchorRequest, ref: BatchRef) -> None:
         leaf = Leaf(ref.leaf_namespace, ref.batch_id, ref.root)
         if leaf not in self._found.owed:
             held = self._held(leaf, ref.created_at)
             if held is not None and held.by:
-                self._found.late_joiners.setdefault(held.by, set()).add(position)
+                self._found.late_joiners.setdefault(held.by, set()).add(request.id)
                 return
             if held is not None:
-                self._found.held_back.setdefault(position, []).append(held.reason)
+                self._found.held_back.setdefault(request.id, []).append(held.reason)
                 return
         depth = required_depth([request.required_depth], self._anchoring.confirmations)
         own = RoundRequest(
@@ -154,7 +157,7 @@ class _Sealer:
         )
         self._owe(leaf, (own,))
         self._found.ages.setdefault(leaf, ref.age_order)
-        self._found.owing.setdefault(leaf, set()).add(position)
+        self._found.owing.setdefault(leaf, set()).add(request.id)
 
     def _owe(self, leaf: Leaf, requests: Sequence[RoundRequest]) -> None:
         """Owe a leaf for these requests, and for those that owe it already."""
@@ -221,46 +224,44 @@ class _Sealer:
     def _result(self, manifest: Manifest | None) -> Sealed:
         found = self._found
         held = self._held_by(manifest)
-        mine = {position for leaf in held for position in found.owing.get(leaf, ())}
-        partial = {
-            position
-            for leaf, positions in found.owing.items()
-            if leaf not in held
-            for position in positions
-        }
-        everybody = set(range(len(self._order.requests)))
+        mine = {one for leaf in held for one in found.owing.get(leaf, ())}
+        partial = {one for leaf, ids in found.owing.items() if leaf not in held for one in ids}
+        everybody = {one.id for one in self._order.requests}
         return Sealed(
             round=self._sealed_round(manifest) if manifest else None,
-            requests=sorted(mine),
-            partial=sorted(partial),
+            requests=self._in_order(mine),
+            partial=self._in_order(partial),
             late_joiners=[
-                RoundRequests(round_id=holder, requests=sorted(positions - mine))
-                for holder, positions in found.late_joiners.items()
-                if positions - mine
+                RoundRequests(round_id=holder, requests=self._in_order(ids - mine))
+                for holder, ids in found.late_joiners.items()
+                if ids - mine
             ],
             rebuild=self._rebuild(mine),
-            covered=sorted(everybody - found.concerned() - set(found.refused)),
+            covered=self._in_order(everybody - found.concerned() - set(found.refused)),
             refused=[
-                Refusal(request=position, reason=reason)
-                for position, reason in found.refused.items()
+                Refusal(request=request_id, reason=reason)
+                for request_id, reason in found.refused.items()
             ],
             resealed=self._resealed(held),
             settings=self._anchoring.aggregator_settings,
             problems=self._problems,
         )
 
-    def _rebuild(self, mine: set[int]) -> RoundRequests | None:
+    def _in_order(self, ids: Set[str]) -> list[str]:
+        """Return ids in the order of the requests."""
+        return [one.id for one in self._order.requests if one.id in ids]
+
+    def _rebuild(self, mine: set[str]) -> RoundRequests | None:
         """Return what is to be written again beside the new round; its recording looks for further rounds itself."""
         missing = {
-            holder: positions & mine
-            for holder, positions in self._found.late_joiners.items()
-            if positions & mine and self._rounds.closed(holder) is not None
+            holder: ids & mine
+            for holder, ids in self._found.late_joiners.items()
+            if ids & mine and self._rounds.closed(holder) is not None
         }
         if not missing:
             return None
-        return RoundRequests(
-            round_id=next(iter(missing)), requests=sorted(set().union(*missing.values()))
-        )
+        ids = set[str]().union(*missing.values())
+        return RoundRequests(round_id=next(iter(missing)), requests=self._in_order(ids))
 
     def _held_by(self, manifest: Manifest | None) -> set[Leaf]:
         """Return the owed leaves that the new round commits to; a direct one holds every leaf of its root."""

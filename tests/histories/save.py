@@ -114,7 +114,7 @@ async def rewritten(stage: Stage) -> AggregatorRun:
 async def closed_again(stage: Stage) -> AggregatorRun:
     """Have the receipts of closed rounds written again, for requests that two of them hold."""
     scripted = ScriptedTarget()
-    late_joiners = [{"round_id": one * 16, "requests": [0]} for one in ("cd", "ef")]
+    late_joiners = [{"round_id": one * 16, "requests": [request(1).id]} for one in ("cd", "ef")]
     scripted.plan("seal", Sealed.model_validate({"late_joiners": late_joiners}))
     async with stage.working(aggregator=scripted.adapters()):
         aggregator = await stage.aggregator()
@@ -131,7 +131,7 @@ async def closed_again(stage: Stage) -> AggregatorRun:
 async def closed_beside(stage: Stage) -> AggregatorRun:
     """Have the receipts of a closed round written again beside the round that answers."""
     scripted = ScriptedTarget()
-    gone = {"round_id": "cd" * 16, "requests": [0]}
+    gone = {"round_id": "cd" * 16, "requests": [request(1).id]}
     scripted.plan("seal", lambda order: scripted.sealed(order, rebuild=gone))
     async with stage.working(aggregator=scripted.adapters()):
         aggregator = await stage.aggregator()
@@ -156,13 +156,14 @@ async def overtaken(stage: Stage) -> AggregatorRun:
         await asyncio.sleep(8)
         await aggregator.handle.signal("enqueue", [request(4)])
         await until(lambda: len(scripted.asked("broadcast")) == 2)
-        scripted.plan("seal", Sealed(settings=SETTINGS, covered=[0, 1]))
+        scripted.plan("seal", Sealed(settings=SETTINGS, covered=[request(3).id, request(4).id]))
         scripted.gates["record"] = asyncio.Event()
         scripted.include(first, final=False)
         await until(lambda: len(scripted.asked("record")) == 1)
         await until(lambda: len(scripted.asked("seal")) == 2)
         await aggregator.shows(lambda view: view.waiting == 0)
-        joins = Sealed.model_validate({"late_joiners": [{"round_id": first, "requests": [0]}]})
+        joining = [{"round_id": first, "requests": [request(2).id]}]
+        joins = Sealed.model_validate({"late_joiners": joining})
         scripted.plan("seal", joins, joins)
         await aggregator.handle.signal("enqueue", [request(2)])
         await until(lambda: len(scripted.asked("seal")) == 3)

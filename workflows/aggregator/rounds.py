@@ -239,17 +239,17 @@ class Rounds:
             return Sealed()
         state.settings = sealed.settings
         state.problems = sealed.problems
-        self._replies.answer([requests[position] for position in sealed.covered])
+        by_id = {one.id: one for one in requests}
+        self._replies.answer([by_id[one] for one in sealed.covered])
         for refusal in sealed.refused:
             self._replies.fail(
-                [requests[refusal.request]], StepFailed(FailureKind.VALIDATION, refusal.reason)
+                [by_id[refusal.request]], StepFailed(FailureKind.VALIDATION, refusal.reason)
             )
-        partial = {requests[position].id for position in sealed.partial}
         for late_joiners in sealed.late_joiners:
-            whole = [requests[position] for position in late_joiners.requests]
-            self._join(late_joiners.round_id, [one for one in whole if one.id not in partial])
+            whole = [by_id[one] for one in late_joiners.requests if one not in sealed.partial]
+            self._join(late_joiners.round_id, whole)
         if (gone := sealed.rebuild) is not None and state.find(gone.round_id) is None:
-            missing = [requests[position] for position in gone.requests]
+            missing = [by_id[one] for one in gone.requests]
             self._observation.receipts.record_closed(gone.round_id, [], late_joiners=missing)
         return sealed
 
@@ -316,12 +316,9 @@ class Rounds:
     ) -> None:
         """Add the signed round; the lost rounds whose leaves it holds are closed."""
         state, now = self._state, workflow.now()
-        partial = {requests[position].id for position in sealed.partial}
-        mine = [requests[position] for position in sealed.requests]
+        whole = set(sealed.requests) - set(sealed.partial)
         waiting = [
-            one
-            for one in mine
-            if one.id not in partial and state.queue.pop(one.id, None) is not None
+            one for one in requests if one.id in whole and state.queue.pop(one.id, None) is not None
         ]
         again = state.find(new.round_id)
         state.rounds = [one for one in state.rounds if one is not again]

@@ -155,7 +155,7 @@ class ScriptedTarget:
             leaves=max(1, len(order.requests)),
             required_depths=sorted({one.required_depth for one in order.requests} or {0}),
         )
-        everybody = list(range(len(order.requests)))
+        everybody = [one.id for one in order.requests]
         content = {"round": sealed, "requests": everybody, "resealed": order.reseal}
         return Sealed.model_validate({**content, "settings": SETTINGS, **more})
 

@@ -1,6 +1,7 @@
 """What arrives while something else is under way: nobody is left without an answer, and nothing sleeps too long."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -20,6 +21,7 @@ from vaultmesh.domain.aggregator.messages import (
     RecordState,
     Recovered,
     RecoveredRound,
+    Seal,
     Sealed,
     SealedRound,
 )
@@ -37,10 +39,14 @@ def stage(real_stage: Stage) -> Stage:
     return real_stage
 
 
-def rides_on(round_id: str) -> Sealed:
+def joins(round_id: str) -> Callable[[Seal], Sealed]:
     """Return a seal's answer: the round holds what the first request owes."""
-    late_joiners = [{"round_id": round_id, "requests": [0]}]
-    return Sealed.model_validate({"late_joiners": late_joiners, "settings": SETTINGS})
+
+    def answer(order: Seal) -> Sealed:
+        late_joiners = [{"round_id": round_id, "requests": [order.requests[0].id]}]
+        return Sealed.model_validate({"late_joiners": late_joiners, "settings": SETTINGS})
+
+    return answer
 
 
 async def test_a_request_that_joins_while_receipts_are_written_is_in_the_next_order(
@@ -53,7 +59,7 @@ async def test_a_request_that_joins_while_receipts_are_written_is_in_the_next_or
         round_id = await one_round(aggregator, scripted, 1)
         scripted.include(round_id)
         await until(lambda: len(scripted.asked("record")) == 1)
-        scripted.plan("seal", rides_on(round_id))
+        scripted.plan("seal", joins(round_id))
         await enqueue(aggregator, request(2))
         await until(lambda: len(scripted.asked("seal")) == 2)
         await aggregator.shows(lambda view: view.waiting == 0)
@@ -73,7 +79,7 @@ async def test_a_request_that_joins_a_reorganised_round_waits_for_its_new_block(
         aggregator = await stage.aggregator()
         round_id = await included_round(aggregator, scripted, 1)
         scripted.gates["seal"] = asyncio.Event()
-        scripted.plan("seal", rides_on(round_id))
+        scripted.plan("seal", joins(round_id))
         await enqueue(aggregator, request(2))
         await until(lambda: len(scripted.asked("seal")) == 2)
         scripted.show(round_id, RoundState.MISSING)
@@ -95,7 +101,7 @@ async def test_receipts_of_a_closed_round_that_failed_are_tried_again_with_all_w
     stage: Stage,
 ) -> None:
     scripted = ScriptedTarget()
-    scripted.plan("seal", rides_on(CLOSED_ROUND), rides_on(CLOSED_ROUND), rides_on(CLOSED_ROUND))
+    scripted.plan("seal", joins(CLOSED_ROUND), joins(CLOSED_ROUND), joins(CLOSED_ROUND))
     scripted.plan("record", failure(FailureKind.NETWORK, "the folder can't be written"))
     async with stage.working(aggregator=scripted.adapters()):
         aggregator = await stage.aggregator()
@@ -113,7 +119,7 @@ async def test_receipts_of_a_closed_round_that_failed_are_tried_again_with_all_w
 
 async def test_a_closed_round_that_is_open_again_is_recovered(stage: Stage) -> None:
     scripted = ScriptedTarget()
-    scripted.plan("seal", rides_on(CLOSED_ROUND))
+    scripted.plan("seal", joins(CLOSED_ROUND))
     scripted.plan("record", Recorded(receipts=1, reopened=[CLOSED_ROUND]))
     async with stage.working(aggregator=scripted.adapters()):
         aggregator = await stage.aggregator()

@@ -407,7 +407,7 @@ async def test_a_late_joiner_waits_for_the_round_that_holds_its_batches(stage: S
     async with stage.working(aggregator=scripted.adapters()):
         aggregator = await stage.aggregator()
         round_id = await included_round(aggregator, scripted, 1)
-        late_joiners = [{"round_id": round_id, "requests": [0]}]
+        late_joiners = [{"round_id": round_id, "requests": [request(2).id]}]
         scripted.plan(
             "seal", Sealed.model_validate({"late_joiners": late_joiners, "settings": SETTINGS})
         )
@@ -426,7 +426,7 @@ async def test_a_late_joiner_of_a_closed_round_gets_its_receipts_written_again(
     stage: Stage,
 ) -> None:
     scripted = ScriptedTarget()
-    late_joiners = [{"round_id": "cd" * 16, "requests": [0]}]
+    late_joiners = [{"round_id": "cd" * 16, "requests": [request(1).id]}]
     scripted.plan(
         "seal", Sealed.model_validate({"late_joiners": late_joiners, "settings": SETTINGS})
     )
@@ -440,7 +440,7 @@ async def test_a_late_joiner_of_a_closed_round_gets_its_receipts_written_again(
 
 async def test_a_closed_round_is_recorded_beside_the_one_that_answers(stage: Stage) -> None:
     scripted = ScriptedTarget()
-    gone = {"round_id": "cd" * 16, "requests": [0]}
+    gone = {"round_id": "cd" * 16, "requests": [request(1).id]}
     scripted.plan("seal", lambda order: scripted.sealed(order, rebuild=gone))
     async with stage.working(aggregator=scripted.adapters()):
         aggregator = await stage.aggregator()
@@ -456,7 +456,7 @@ async def test_a_closed_round_is_recorded_beside_the_one_that_answers(stage: Sta
 
 async def test_requests_of_several_closed_rounds_are_answered_by_the_first(stage: Stage) -> None:
     scripted = ScriptedTarget()
-    late_joiners = [{"round_id": one * 16, "requests": [0]} for one in ("cd", "ef")]
+    late_joiners = [{"round_id": one * 16, "requests": [request(1).id]} for one in ("cd", "ef")]
     scripted.plan(
         "seal", Sealed.model_validate({"late_joiners": late_joiners, "settings": SETTINGS})
     )
@@ -470,10 +470,12 @@ async def test_requests_of_several_closed_rounds_are_answered_by_the_first(stage
 
 async def test_covered_requests_are_answered_and_refused_ones_fail(stage: Stage) -> None:
     scripted = ScriptedTarget()
-    refused = [{"request": 1, "reason": "b9: bad root"}]
+    refused = [{"request": request(2).id, "reason": "b9: bad root"}]
     scripted.plan(
         "seal",
-        Sealed.model_validate({"covered": [0], "refused": refused, "settings": SETTINGS}),
+        Sealed.model_validate(
+            {"covered": [request(1).id], "refused": refused, "settings": SETTINGS}
+        ),
     )
     async with stage.working(aggregator=scripted.adapters()):
         aggregator = await stage.aggregator()
@@ -486,7 +488,7 @@ async def test_covered_requests_are_answered_and_refused_ones_fail(stage: Stage)
 
 async def test_a_request_that_fits_only_in_part_stays_for_the_next_round(stage: Stage) -> None:
     scripted = ScriptedTarget()
-    scripted.plan("seal", lambda order: scripted.sealed(order, partial=[0]))
+    scripted.plan("seal", lambda order: scripted.sealed(order, partial=[request(1).id]))
     async with stage.working(aggregator=scripted.adapters()):
         aggregator = await stage.aggregator()
         first = await one_round(aggregator, scripted)

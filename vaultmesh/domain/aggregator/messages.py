@@ -59,16 +59,16 @@ class SealedRound(Wire):
 
 
 class RoundRequests(Wire):
-    """Requests, as positions in the input of `seal`, that a round answers."""
+    """Ids of the requests that a round answers."""
 
     round_id: str
-    requests: list[int]
+    requests: list[str]
 
 
 class Refusal(Wire):
-    """A request, as a position in the input of `seal`, that owes only what can't be anchored."""
+    """A request, by its id, that owes only what can't be anchored."""
 
-    request: int
+    request: str
     reason: str
 
 
@@ -77,15 +77,15 @@ class Sealed(Wire):
 
     stale: bool = False
     round: SealedRound | None = None
-    requests: list[int] = Field(default_factory=list)
-    """Positions of the requests that the new round answers, wholly or in part."""
-    partial: list[int] = Field(default_factory=list)
+    requests: list[str] = Field(default_factory=list)
+    """Ids of the requests that the new round answers, wholly or in part."""
+    partial: list[str] = Field(default_factory=list)
     """Those of them, or of the late joiners, that owe more than fits: they stay in the queue."""
     late_joiners: list[RoundRequests] = Field(default_factory=list)
     """Requests whose batches are in an open round that is not recorded yet, or in a closed one whose receipt is gone."""
     rebuild: RoundRequests | None = None
     """A closed round with receipts that are gone, and the requests that miss some though another round answers them."""
-    covered: list[int] = Field(default_factory=list)
+    covered: list[str] = Field(default_factory=list)
     """Requests that owe nothing any more."""
     refused: list[Refusal] = Field(default_factory=list)
     resealed: list[str] = Field(default_factory=list)
