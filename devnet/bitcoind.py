@@ -58,7 +58,7 @@ class BitcoinRpc:
             OSError: the node was not reached.
         """
         body = json.dumps({"jsonrpc": "1.0", "id": 1, "method": method, "params": params})
-        request = urllib.request.Request(  # noqa: S310 - the scheme is ours
+        request = urllib.request.Request(
             self.url,
             data=body.encode(),
             headers={
@@ -67,7 +67,7 @@ class BitcoinRpc:
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=self._seconds) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=self._seconds) as response:
                 answer = json.load(response)
         except (
             urllib.error.HTTPError

@@ -35,10 +35,10 @@ class JsonRpc:
             OSError: the node was not reached.
         """
         body = json.dumps({"jsonrpc": "2.0", "id": next(_IDS), "method": method, "params": params})
-        request = urllib.request.Request(  # noqa: S310 - the scheme is ours
+        request = urllib.request.Request(
             self.url, data=body.encode(), headers={"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
             answer = json.load(response)
         if "error" in answer:
             raise JsonRpcError(answer["error"].get("code", 0), answer["error"].get("message", ""))

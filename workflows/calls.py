@@ -16,7 +16,7 @@ TakesT = TypeVar("TakesT", bound=BaseModel)
 GivesT = TypeVar("GivesT", bound=BaseModel)
 
 
-class StepFailed(Exception):  # noqa: N818 - a step's outcome, caught one level up
+class StepFailed(Exception):
     """A step failed; carries what the waiting requests are told."""
 
     def __init__(self, kind: FailureKind, message: str) -> None:

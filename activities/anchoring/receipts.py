@@ -84,14 +84,18 @@ def anchor_receipt(
             "aggregation": proof.model_dump(mode="json", by_alias=True) if proof else None,
             form.evidence: dict(evidence.scheme),
         },
-        metadata=ReceiptMetadata(
-            namespace=entry.request.namespace,
-            batch_id=entry.leaf.batch_id,
-            cadence=entry.request.cadence,
-            slot=entry.request.slot,
-            round=order.round_id,
-            revision=revision,
-        ),
+        metadata=_metadata(entry, order.round_id, revision),
+    )
+
+
+def _metadata(entry: Entry, round_id: str, revision: int) -> ReceiptMetadata:
+    return ReceiptMetadata(
+        namespace=entry.request.namespace,
+        batch_id=entry.leaf.batch_id,
+        cadence=entry.request.cadence,
+        slot=entry.request.slot,
+        round=round_id,
+        revision=revision,
     )
 
 

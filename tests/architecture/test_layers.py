@@ -15,7 +15,7 @@ from vaultmesh.process.version import VERSION
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("vaultmesh", "workflows", "activities", "devnet")
-LONGEST_MODULE = 500
+LONGEST_MODULE, LONGEST_FUNCTION = 500, 40
 BIN = Path(sys.executable).parent
 
 
@@ -133,6 +133,24 @@ def test_no_module_is_longer_than_500_lines() -> None:
         for path in modules()
     }
     assert {path: lines for path, lines in lengths.items() if lines > LONGEST_MODULE} == {}
+
+
+def test_no_function_is_longer_than_40_lines() -> None:
+    found = {
+        f"{path.relative_to(REPOSITORY)}: {node.name}"
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.lineno >= LONGEST_FUNCTION
+    }
+    assert found == set()
+
+
+def test_ruff_holds_the_complexity_of_a_function() -> None:
+    content = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    ruff = content["tool"]["ruff"]["lint"]
+    assert "C90" in ruff["select"]
+    assert ruff["mccabe"]["max-complexity"] == 8
 
 
 def test_the_version_is_the_same_everywhere() -> None:

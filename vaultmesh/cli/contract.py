@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import JsonValue
 
@@ -45,7 +45,7 @@ _TX_TYPE = 2
 _SUCCESS = "0x1"
 
 
-def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
+def add_parser(subparsers: output.Subparsers) -> None:
     """Add the command `contract deploy`."""
     parser = subparsers.add_parser(
         "contract",

@@ -45,7 +45,7 @@ ANCHOR_TIMEOUT = "15s"
 BITCOIN_BLOCK_SECONDS = 2.0
 
 
-class NotTheSame(DomainError):  # noqa: N818 - a state of the folder, told to the operator
+class NotTheSame(DomainError):
     """A folder holds only part of what an earlier `dev` made, or another one runs in it."""
 
 

@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Any
 
 from pydantic import JsonValue
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -22,7 +21,7 @@ from vaultmesh.process.settings import Settings
 POLL_SECONDS = 0.5
 
 
-def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
+def add_parser(subparsers: output.Subparsers) -> None:
     """Add the commands `pause`, `resume`, `force` and `unregister`."""
     pause = _command(
         subparsers,
@@ -58,7 +57,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has
 
 
 def _command(
-    subparsers: Any,  # noqa: ANN401 - argparse's action has no public type
+    subparsers: output.Subparsers,
     name: str,
     what: str,
     example: str,

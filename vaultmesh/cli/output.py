@@ -3,9 +3,11 @@
 Colours and progress are for terminals only; a failure is one clear line, or one for each problem of a file.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from pydantic import JsonValue
 from rich.console import Console
@@ -15,15 +17,17 @@ from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.process.logs import without_secrets
 
 SUCCESS, FAILURE, BAD_USAGE = 0, 1, 2
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
+"""What a command adds its parser to; argparse has no public name for it."""
 _PLAIN_WIDTH = 240
 """Columns of a table that goes to a file or another program: nothing is folded."""
 
 
-class Usage(DomainError):  # noqa: N818 - reads as what it says
+class Usage(DomainError):
     """What was asked for means nothing here."""
 
 
-class Refusal(DomainError):  # noqa: N818 - reads as what it says
+class Refusal(DomainError):
     """What was asked for can't be done as things are."""
 
 

@@ -3,7 +3,6 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from vaultmesh.cli import output
 from vaultmesh.cli.rooted import settings_with_root
@@ -16,7 +15,7 @@ from vaultmesh.verification.offline import verify_event_offline, verify_offline
 from vaultmesh.verification.proof_file import ProofFile, gathered, proof_document
 
 
-def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
+def add_parser(subparsers: output.Subparsers) -> None:
     """Add the command `proof`."""
     parser = subparsers.add_parser(
         "proof",

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from pydantic import JsonValue
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
@@ -46,7 +45,7 @@ _VMSH_STATE = Path("$VMSH_STATE")
 _SHORTEST_LOOK = timedelta(seconds=1)
 
 
-def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
+def add_parser(subparsers: output.Subparsers) -> None:
     """Add the commands `setup` and `register`."""
     setup = subparsers.add_parser(
         "setup",

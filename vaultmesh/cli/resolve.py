@@ -9,7 +9,6 @@ import getpass
 import os
 import socket
 from datetime import timedelta
-from typing import Any
 
 from pydantic import JsonValue
 from temporalio.client import (
@@ -41,7 +40,7 @@ _WARNINGS = {
 }
 
 
-def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
+def add_parser(subparsers: output.Subparsers) -> None:
     """Add the command `resolve`."""
     parser = subparsers.add_parser(
         "resolve",

@@ -4,7 +4,6 @@ import argparse
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from vaultmesh.cli import output
 from vaultmesh.cli.rooted import settings_with_root
@@ -18,7 +17,7 @@ from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.seal_batch import NothingPending, SealedBatch, seal_files, seal_pending
 
 
-def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
+def add_parser(subparsers: output.Subparsers) -> None:
     """Add the command `seal`."""
     parser = subparsers.add_parser(
         "seal",

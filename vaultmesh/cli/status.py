@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
@@ -22,7 +22,7 @@ WATCH_SECONDS = 2.0
 _SLOW = "its worker is busy, or none takes its tasks"
 
 
-def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
+def add_parser(subparsers: output.Subparsers) -> None:
     """Add the command `status`."""
     parser = subparsers.add_parser(
         "status",

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import JsonValue
 
@@ -16,7 +15,7 @@ from vaultmesh.verification.batch_levels import BatchLevels, batch_levels
 from vaultmesh.verification.live import CheckedFile, Verifier
 
 
-def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's action has no public type
+def add_parser(subparsers: output.Subparsers) -> None:
     """Add the command `verify`."""
     parser = subparsers.add_parser(
         "verify",

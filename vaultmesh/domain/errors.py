@@ -22,5 +22,5 @@ class DomainError(Exception):
         return printable(super().__str__())
 
 
-class InvalidValue(DomainError, ValueError):  # noqa: N818 - reads as what it says
+class InvalidValue(DomainError, ValueError):
     """A value from outside that has no meaning here; also a ValueError, so that pydantic reports it."""

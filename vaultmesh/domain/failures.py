@@ -47,19 +47,19 @@ class AnchorError(DomainError):
             self.kind = kind
 
 
-class NetworkFailure(AnchorError):  # noqa: N818 - a failure, by its kind
+class NetworkFailure(AnchorError):
     """The other side, or the storage, could not be reached or did not answer in time."""
 
     kind = FailureKind.NETWORK
 
 
-class AuthFailure(AnchorError):  # noqa: N818 - a failure, by its kind
+class AuthFailure(AnchorError):
     """We are not allowed to, or cannot pay."""
 
     kind = FailureKind.AUTH
 
 
-class ValidationFailure(AnchorError):  # noqa: N818 - a failure, by its kind
+class ValidationFailure(AnchorError):
     """The other side, or the input, is not what it must be."""
 
     kind = FailureKind.VALIDATION

@@ -27,7 +27,7 @@ DEPTH_CHECK, FINALITY_CHECK = "depth", "finality"
 """The checks that an anchor which is not final yet may fail without being wrong."""
 
 
-class StaleCaller(Exception):  # noqa: N818 - not an error: the caller is behind and recovers
+class StaleCaller(Exception):
     """The ledger shows reservations of ours that the caller does not know."""
 
 

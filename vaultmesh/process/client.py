@@ -33,7 +33,7 @@ _INNERMOST = re.compile(r'(?:message|error): "([^"]+)"')
 """What the SDK's Rust side says at the bottom of a chain of errors."""
 
 
-class Unreachable(DomainError):  # noqa: N818 - a state of the world, told to the operator
+class Unreachable(DomainError):
     """A server that is needed does not answer."""
 
 

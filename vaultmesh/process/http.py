@@ -15,7 +15,7 @@ ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - Prometheus and the kubelet come from out
 _METRICS_FORM = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 
 
-class PortTaken(DomainError):  # noqa: N818 - a state of the world, told to the operator
+class PortTaken(DomainError):
     """Another program listens on the port."""
 
 

@@ -77,10 +77,14 @@ class Metrics:
         )
         self.found_failing(())
 
-        def counter(name: str, text: str, labels: Iterable[str]) -> Counter:
-            return Counter(f"{prefix}_{name}", text, tuple(labels), registry=self.registry)
+        self._anchors = self._anchor_metrics()
+        self.registry.register(_FromMemos(self, prefix))
 
-        self._anchors = _Anchors(
+    def _anchor_metrics(self) -> _Anchors:
+        def counter(name: str, text: str, labels: Iterable[str]) -> Counter:
+            return Counter(f"{self._prefix}_{name}", text, tuple(labels), registry=self.registry)
+
+        return _Anchors(
             attempted=counter(
                 "anchors_attempted", "Anchor requests sent to a target's aggregator.", _LABELS
             ),
@@ -94,19 +98,18 @@ class Metrics:
                 (*_LABELS, "kind"),
             ),
             duration=Histogram(
-                f"{prefix}_anchor_duration_seconds",
+                f"{self._prefix}_anchor_duration_seconds",
                 "Time from an anchor's slot to its answer.",
                 (*_LABELS, "status"),
                 registry=self.registry,
                 buckets=BUCKETS,
             ),
             heard_of_temporal=Gauge(
-                f"{prefix}_last_tick_timestamp_seconds",
+                f"{self._prefix}_last_tick_timestamp_seconds",
                 "Unix time at which this worker last proved that it talks to Temporal.",
                 registry=self.registry,
             ),
         )
-        self.registry.register(_FromMemos(self, prefix))
 
     def slots_ended(
         self, namespace: str, cadence: str, outcomes: Mapping[SlotOutcome, int]

@@ -45,7 +45,7 @@ _NAMESPACE = SearchAttributeKey.for_keyword(ATTRIBUTE_NAMESPACE)
 _STATUS = SearchAttributeKey.for_keyword(ATTRIBUTE_STATUS)
 
 
-class NoWorker(DomainError):  # noqa: N818 - a state of the world, told to the operator
+class NoWorker(DomainError):
     """No worker answers on the task queue of workflows."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class NoWorker(DomainError):  # noqa: N818 - a state of the world, told to the o
         )
 
 
-class NotRegistered(DomainError):  # noqa: N818 - a state of the world, told to the operator
+class NotRegistered(DomainError):
     """Namespaces did not take their configuration; those of all other namespaces did."""
 
     def __init__(self, refusals: Mapping[str, str]) -> None:

@@ -31,7 +31,7 @@ _SILENT = (
 """Nothing was said about search attributes: the server is away, or has no such Temporal namespace."""
 
 
-class SearchAttributesMissing(DomainError):  # noqa: N818 - a state of the world, told to the operator
+class SearchAttributesMissing(DomainError):
     """The Temporal namespace lacks search attributes, and they can't be created."""
 
 

@@ -72,21 +72,7 @@ def parse_set_cadence(
         now: what `effective_after` is compared with.
         known_schemes: schemes that a target may have; not checked if None.
     """
-    argument = only_argument(arguments)
-    content = argument if isinstance(argument, dict) else {}
-    if not content:
-        message = (
-            f"{described(argument)} is no change of cadences;"
-            " send {namespace, cadence: {fast: {target, every}}, memo}"
-        )
-        raise InvalidValue(message)
-    named = content.get("namespace")
-    if named != namespace or not isinstance(named, str):
-        message = (
-            f"namespace is {described(named)}, but this is {namespace!r};"
-            " send the change to the namespace that it names"
-        )
-        raise InvalidValue(message)
+    content = _payload(only_argument(arguments), namespace)
     _check_effective(content.get("effective_after"), now)
     cadences = merge_cadences(current, _changes(content.get("cadence")))
     for label, cadence in cadences.items():
@@ -102,6 +88,25 @@ def parse_set_cadence(
         memo="" if memo is None else bounded_text(memo, "memo"),
         ignored=ignored[:_MOST_KEYS_SHOWN],
     )
+
+
+def _payload(argument: JsonValue, namespace: str) -> Mapping[str, JsonValue]:
+    """Return the object that was sent, if it is for this namespace."""
+    content = argument if isinstance(argument, dict) else {}
+    if not content:
+        message = (
+            f"{described(argument)} is no change of cadences;"
+            " send {namespace, cadence: {fast: {target, every}}, memo}"
+        )
+        raise InvalidValue(message)
+    named = content.get("namespace")
+    if named != namespace or not isinstance(named, str):
+        message = (
+            f"namespace is {described(named)}, but this is {namespace!r};"
+            " send the change to the namespace that it names"
+        )
+        raise InvalidValue(message)
+    return content
 
 
 def merge_cadences(

@@ -44,7 +44,7 @@ _AT_ONCE = 8
 _log = logging.getLogger(__name__)
 
 
-class Left(Exception):  # noqa: N818 - not an error: the proof is left out
+class Left(Exception):
     """Why there is no proof."""
 
 

@@ -55,14 +55,7 @@ async def collect(
         message = f"round {view.round_id} is in no block"
         raise NetworkFailure(message)
     seen_in = view.block
-    shown = await providers.every(lambda one: _report(one, rules, view, seen_in))
-    agreeing = [one for one in shown if one is not None]
-    if len(agreeing) < providers.quorum:
-        message = (
-            f"block {seen_in.number} with {view.tx_ref} is not canonical any more{', or not final,' if view.final else ''} at "
-            f"{len(shown) - len(agreeing)} of {len(shown)} providers; looking again"
-        )
-        raise NetworkFailure(message)
+    agreeing = await _agreeing(providers, rules, view, seen_in)
     report = next((one for one in agreeing if one.receipt is not None), agreeing[0])
     call = _logged(report.receipt, rules, wanted)
     raw = raw or await _raw_from_chain(providers, view.tx_ref)
@@ -80,6 +73,21 @@ async def collect(
         claim = _claim(rules, report, raw, call)
         scheme |= await portable_proof(providers, claim)
     return Evidence(scheme, view.tx_ref, view.tx_ref, seen_in.number, report.block.ref.time)
+
+
+async def _agreeing(
+    providers: Providers, rules: Rules, view: RoundView, seen_in: BlockRef
+) -> list[_EvidenceReport]:
+    """Return what the providers show that agree on the block; raises `NetworkFailure` if they are fewer than the quorum."""
+    shown = await providers.every(lambda one: _report(one, rules, view, seen_in))
+    agreeing = [one for one in shown if one is not None]
+    if len(agreeing) < providers.quorum:
+        message = (
+            f"block {seen_in.number} with {view.tx_ref} is not canonical any more{', or not final,' if view.final else ''} at "
+            f"{len(shown) - len(agreeing)} of {len(shown)} providers; looking again"
+        )
+        raise NetworkFailure(message)
+    return agreeing
 
 
 def _claim(rules: Rules, report: _EvidenceReport, raw: str, call: OwnCall) -> Claim:

@@ -12,7 +12,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     Terms,
     WatchedRound,
 )
-from vaultmesh.ledgers.evm.fees import Bid, Caps, next_bid, opening_bid
+from vaultmesh.ledgers.evm.fees import Bid, Caps, Market, next_bid, opening_bid
 from vaultmesh.ledgers.evm.observe import ProviderView
 from vaultmesh.ledgers.evm.providers import Providers
 from vaultmesh.ledgers.evm.reads import count_at, quantity
@@ -68,6 +68,12 @@ async def free_below(providers: Providers, reservation: Reservation) -> list[int
     return list(range(max(counts), nonce))
 
 
+def _bid(before: Terms | None, market: Market, caps: Caps) -> Bid | None:
+    if before is None:
+        return opening_bid(market, caps)
+    return next_bid(Bid.from_terms(before), market, caps)
+
+
 async def decide_filler(
     providers: Providers,
     rules: Rules,
@@ -88,12 +94,7 @@ async def decide_filler(
     estimate = await providers.first(lambda one: quantity(one, "eth_estimateGas", dict(call)))
     gas = -(-estimate * _GAS_MARGIN_NUMERATOR // _GAS_MARGIN_DENOMINATOR)
     market, height = await read_market(providers)
-    allowed = Caps.of(*caps, market)
-    bid = (
-        opening_bid(market, allowed)
-        if before is None
-        else next_bid(Bid.from_terms(before), market, allowed)
-    )
+    bid = _bid(before, market, Caps.of(*caps, market))
     if bid is None:
         return None
     await require_funds(providers, account, gas, bid)
