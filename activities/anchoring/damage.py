@@ -16,9 +16,9 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, Status
+from vaultmesh.domain.receipts.restored_round import restored_manifest
 from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import Manifest, OwedLeaf, RoundRequest, compose, round_id
-from vaultmesh.domain.rounds.restored import restored_manifest
 from vaultmesh.storage.batches import BatchRef
 from vaultmesh.storage.receipts import ReceiptStore
 from vaultmesh.storage.rounds import Damage, RoundStore
