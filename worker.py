@@ -21,9 +21,8 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.anchoring.resume_rounds import ResumeRounds
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.registry import Adapters, build
-from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.errors import ConfigurationError, DomainError
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
-from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.ledgers import settings_model
 from vaultmesh.process import logs, search_attributes
 from vaultmesh.process.client import connect

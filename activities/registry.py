@@ -12,7 +12,7 @@ from activities.anchoring.observe import Observing
 from activities.anchoring.record import Recording
 from activities.anchoring.recover import Recovery
 from activities.anchoring.reopen import Reopening
-from activities.anchoring.replies import Answers
+from activities.anchoring.replies import Answers, Telling
 from activities.anchoring.requests import Requests
 from activities.anchoring.resolve import Resolving
 from activities.anchoring.seal import Sealing
@@ -20,7 +20,6 @@ from activities.anchoring.signals import Collector
 from activities.anchoring.stores import Files
 from activities.anchoring.submit import Writing
 from activities.anchoring.targets import Targets
-from activities.anchoring.telling import Telling
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.process.config_files import AnchorsSource
 from vaultmesh.process.metrics import Metrics

@@ -7,8 +7,8 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError
 
+from vaultmesh.domain.errors import LONGEST_MESSAGE
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.problems import LONGEST_MESSAGE
 from workflows.options import ActivityOptions
 from workflows.ports import Port
 

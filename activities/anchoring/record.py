@@ -15,13 +15,12 @@ from itertools import islice
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.anchoring.rebuild import closed_rounds
-from activities.anchoring.receipts import Entry, anchor_receipt, reorged
+from activities.anchoring.outcomes import Done
+from activities.anchoring.recover import closed_rounds
 from activities.anchoring.replies import Answers
-from activities.anchoring.round_receipts import entries
+from activities.anchoring.round_receipts import Entry, anchor_receipt, entries, reorged
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
-from activities.anchoring.written import Done
 from activities.failures import kind_of, retried
 from vaultmesh.domain.aggregator.ledger_messages import (
     BlockRef,

@@ -14,11 +14,17 @@ from temporalio.client import AsyncActivityCancelledError, AsyncActivityHandle, 
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.anchoring.outcomes import outcome_of
+from activities.anchoring.stores import Files
+from activities.failures import retried
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import (
     AnchorOutcome,
     AnchorRequest,
+    Answer,
     Backoff,
+    Nothing,
+    OutcomeStatus,
     ReportFailure,
 )
 from vaultmesh.domain.names import NOTE_FAILURE, namespace_workflow_id
@@ -128,3 +134,31 @@ class Answers:
             if error.status not in _GONE:
                 raise
             activity.logger.info("nobody waited for a failure report")
+
+
+class Telling:
+    """Adapters of the ports `answer` and `report_failure`."""
+
+    def __init__(self, files: Files, answers: Answers) -> None:
+        """Answer from the receipts."""
+        self._files = files
+        self._answers = answers
+
+    @activity.defn(name="answer")
+    async def answer(self, order: Answer) -> Nothing:
+        """End requests with what the receipts say, or as withdrawn; idempotent by the request id."""
+        with retried():
+            ended = await asyncio.to_thread(self._outcomes, order)
+        await self._answers.complete(order.target, ended)
+        return Nothing()
+
+    def _outcomes(self, order: Answer) -> list[tuple[AnchorRequest, AnchorOutcome]]:
+        if order.withdrawn:
+            return [(one, AnchorOutcome(status=OutcomeStatus.WITHDRAWN)) for one in order.requests]
+        return [(one, outcome_of(self._files, one, order.target)) for one in order.requests]
+
+    @activity.defn(name="report_failure")
+    async def report_failure(self, report: ReportFailure) -> Nothing:
+        """Fail requests on their namespaces' pages; a second report of the same failure changes nothing."""
+        await self._answers.fail(report)
+        return Nothing()

@@ -3,8 +3,8 @@
 import asyncio
 from pathlib import Path
 
+from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.failures import ValidationFailure
-from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers import open_target
 from vaultmesh.ledgers.driver import Anchoring

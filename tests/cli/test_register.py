@@ -10,7 +10,7 @@ from tests.cli.conftest import Command, cadences, write_namespaces
 from tests.support.replays import replayed_server
 from tests.support.system import REPOSITORY, System
 from vaultmesh.cli.import_state import read_state
-from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.errors import ConfigurationError
 
 pytestmark = pytest.mark.server
 

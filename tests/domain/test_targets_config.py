@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from vaultmesh.domain.errors import InvalidDocument
 from vaultmesh.domain.failures import AuthFailure, NetworkFailure
-from vaultmesh.domain.problems import InvalidDocument
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import (
     Aggregation,

@@ -7,7 +7,7 @@ import pytest
 
 from docs.tables import variables_read
 from tests.k8s.manifests import REPOSITORY, container, environment, manifest, pod
-from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers import settings_model

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from devnet.ports import LOOPBACK, free_port
-from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.process import client
 from vaultmesh.process.client import Unreachable, connect
 from vaultmesh.process.logs import REDACTED, without_secrets

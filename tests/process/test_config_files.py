@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.errors import ConfigurationError, InvalidValue
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers import settings_model
@@ -18,12 +17,12 @@ from vaultmesh.process.config_files import (
     AnchorsSource,
     NamespacesSource,
     anchors_path,
+    interpolate,
     load_anchors,
     load_namespaces,
     namespaces_path,
     stand_in,
 )
-from vaultmesh.process.interpolation import interpolate
 from vaultmesh.process.settings import REPOSITORY, Settings
 from vaultmesh.process.yaml_source import parse_yaml, read_yaml
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.process.settings import REPOSITORY, LogLevel, Settings
 
 

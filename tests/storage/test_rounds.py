@@ -10,11 +10,11 @@ import pytest
 from vaultmesh.domain.aggregator.decisions import Decision, Resolved
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.rounds.late_joiners import LateJoiner
 from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import (
     Candidate,
     Closed,
+    LateJoiner,
     Manifest,
     OwedLeaf,
     RoundOutcome,

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.namespaces.values import LABELS
-from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.errors import ConfigurationError, InvalidValue
+from vaultmesh.domain.namespaces.config import LABELS
 
 _LATEST_SECONDS = 300
 """How far another machine's clock may be ahead of ours."""

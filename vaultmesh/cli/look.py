@@ -17,9 +17,9 @@ from activities.anchoring.stores import Files
 from vaultmesh.cli import temporal
 from vaultmesh.cli.joining import joined
 from vaultmesh.cli.status_table import Overview
+from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
-from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.status import (
     AggregatorView,
     CadenceView,

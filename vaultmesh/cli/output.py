@@ -5,6 +5,7 @@ Colours and progress are for terminals only; a failure is one clear line, or one
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable
 from typing import TypeAlias
@@ -12,9 +13,11 @@ from typing import TypeAlias
 from pydantic import JsonValue
 from rich.console import Console
 
-from vaultmesh.domain.errors import DomainError
-from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.errors import ConfigurationError, DomainError
+from vaultmesh.domain.paths import CONFIG_FOLDER
+from vaultmesh.process.config_files import stand_in
 from vaultmesh.process.logs import without_secrets
+from vaultmesh.process.settings import Settings
 
 SUCCESS, FAILURE, BAD_USAGE = 0, 1, 2
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
@@ -68,3 +71,23 @@ def console(*, stderr: bool = False) -> Console:
         if found.is_terminal
         else Console(stderr=stderr, highlight=False, emoji=False, width=_PLAIN_WIDTH)
     )
+
+
+def settings_with_root() -> Settings:
+    """Return the settings of a command; a mistyped root would look like one where nothing has happened yet.
+
+    Raises:
+        ConfigurationError: a variable has a bad value.
+        Usage: the root is no folder.
+    """
+    settings = Settings.from_environment(os.environ)
+    if not settings.root.is_dir():
+        message = f"VMSH_ROOT: {settings.root} is no folder - name the right one, or make it"
+        raise Usage(message)
+    return settings
+
+
+def tell_stand_in(settings: Settings) -> None:
+    """Say which namespaces.yaml is used where the root has none: nobody would look for it in the repository."""
+    if (path := stand_in(settings)) is not None:
+        note(f"{settings.root / CONFIG_FOLDER} has no namespaces.yaml: {path} is used")

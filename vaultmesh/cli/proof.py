@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from vaultmesh.cli import output
-from vaultmesh.cli.rooted import settings_with_root
+from vaultmesh.cli.output import settings_with_root
 from vaultmesh.cli.verify_offline import anchors_of, event_path
 from vaultmesh.domain.batches.event_receipt import parse_event_receipt
 from vaultmesh.domain.checks import Found, Standing, Trust, lacking

@@ -15,7 +15,7 @@ from temporalio.client import Client
 
 from vaultmesh.cli import output, temporal
 from vaultmesh.cli.import_state import read_state
-from vaultmesh.cli.rooted import settings_with_root, tell_stand_in
+from vaultmesh.cli.output import settings_with_root, tell_stand_in
 from vaultmesh.domain.names import STOP
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.process.client import connect

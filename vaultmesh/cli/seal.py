@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vaultmesh.cli import output
-from vaultmesh.cli.rooted import settings_with_root
+from vaultmesh.cli.output import settings_with_root
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.namespaces.config import NamespaceSpec
-from vaultmesh.domain.namespaces.values import check_name
+from vaultmesh.domain.namespaces.config import NamespaceSpec, check_name
 from vaultmesh.domain.paths import BATCHES_FOLDER
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.settings import Settings

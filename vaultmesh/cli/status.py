@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from vaultmesh.cli import output, temporal
-from vaultmesh.cli.rooted import settings_with_root, tell_stand_in
+from vaultmesh.cli.output import settings_with_root, tell_stand_in
 from vaultmesh.cli.status_table import Overview, tables
 from vaultmesh.process.client import connect
 from vaultmesh.process.registration import NoWorker

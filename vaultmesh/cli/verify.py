@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from vaultmesh.cli import output, temporal, verify_offline
-from vaultmesh.cli.rooted import settings_with_root
+from vaultmesh.cli.output import settings_with_root
 from vaultmesh.domain.checks import Check
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.process.settings import Settings

@@ -12,7 +12,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from pydantic import JsonValue
 
 from vaultmesh.cli import output
-from vaultmesh.cli.rooted import settings_with_root
+from vaultmesh.cli.output import settings_with_root
 from vaultmesh.domain.batches.batch import Batch, parse_batch
 from vaultmesh.domain.batches.event_receipt import (
     INTEGRITY_PREFIX,

@@ -23,8 +23,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.problems import InvalidDocument, KeyPath, Problem, problems_of
+from vaultmesh.domain.errors import InvalidDocument, InvalidValue, KeyPath, Problem, problems_of
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.setting_values import Count, Duration
 from vaultmesh.domain.target import Target

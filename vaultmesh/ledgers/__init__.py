@@ -6,8 +6,8 @@ The driver of a scheme is imported when the first target of it is opened, becaus
 from importlib import import_module
 from pathlib import Path
 
+from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.failures import ValidationFailure
-from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings

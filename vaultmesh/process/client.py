@@ -21,8 +21,7 @@ from temporalio.runtime import (
 )
 from temporalio.service import RPCError
 
-from vaultmesh.domain.errors import DomainError
-from vaultmesh.domain.problems import ConfigurationError
+from vaultmesh.domain.errors import ConfigurationError, DomainError
 from vaultmesh.process.logs import register_secret
 
 CONNECT_SECONDS = 10.0

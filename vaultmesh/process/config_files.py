@@ -12,15 +12,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.namespaces.config import NamespaceSpec, parse_namespaces
-from vaultmesh.domain.paths import ANCHORS_FILE, CONFIG_FOLDER, NAMESPACES_FILE
-from vaultmesh.domain.problems import (
+from vaultmesh.domain.errors import (
     ConfigurationError,
     InvalidDocument,
+    InvalidValue,
     KeyPath,
     Problem,
 )
+from vaultmesh.domain.namespaces.config import NamespaceSpec, parse_namespaces
+from vaultmesh.domain.paths import ANCHORS_FILE, CONFIG_FOLDER, NAMESPACES_FILE
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import (
     CommonSettings,
@@ -30,7 +30,6 @@ from vaultmesh.domain.targets_config import (
     check_sections,
     settings_for,
 )
-from vaultmesh.process.interpolation import interpolate
 from vaultmesh.process.settings import REPOSITORY, Settings
 from vaultmesh.process.yaml_source import YamlSource, parse_yaml, read_bytes, read_yaml, typed
 
@@ -253,3 +252,42 @@ class AnchorsSource:
                 self._last = (data, _anchors(source, self._environment))
             anchors = self._last[1]
             return anchors.version, anchors
+
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_VARIABLE = re.compile(rf"\$\{{(?P<name>{_NAME})(?::-(?P<default>[^}}]*))?\}}")
+_EMPTY_DEFAULTS = ('""', "''")
+
+
+def interpolate(text: str, environment: Mapping[str, str]) -> str:
+    """Return the text with every variable replaced.
+
+    Raises:
+        InvalidValue: a variable without a default is not set, or `${` begins something else.
+    """
+    pieces: list[str] = []
+    unset: list[str] = []
+    end = 0
+    for match in _VARIABLE.finditer(text):
+        pieces.append(_plain(text[end : match.start()]))
+        end = match.end()
+        value, default = environment.get(match["name"]), match["default"]
+        if default is not None:
+            pieces.append(value or ("" if default in _EMPTY_DEFAULTS else default))
+        elif value is None:
+            unset.append(match["name"])
+        else:
+            pieces.append(value)
+    pieces.append(_plain(text[end:]))
+    if unset:
+        names = ", ".join(unset)
+        message = f"needs the environment variable {names}, which is not set - set it"
+        raise InvalidValue(message)
+    return "".join(pieces)
+
+
+def _plain(text: str) -> str:
+    if "${" in text:
+        message = "holds a malformed variable - write ${NAME} or ${NAME:-default}"
+        raise InvalidValue(message)
+    return text

@@ -7,9 +7,8 @@ from collections.abc import Collection, Mapping
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.errors import ConfigurationError, DomainError
 from vaultmesh.domain.paths import CONFIG_FOLDER
-from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.registration import Change, NotRegistered, register
 from vaultmesh.process.settings import Settings

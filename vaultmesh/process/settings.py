@@ -17,9 +17,8 @@ from pydantic import (
     ValidationError,
 )
 
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import ConfigurationError, InvalidValue, problems_of
 from vaultmesh.domain.messages import Backoff
-from vaultmesh.domain.problems import ConfigurationError, problems_of
 from vaultmesh.domain.setting_values import parse_fine_duration
 
 REPOSITORY = Path(__file__).resolve().parents[2]

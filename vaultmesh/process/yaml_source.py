@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from vaultmesh.domain.problems import ConfigurationError, KeyPath, Problem
+from vaultmesh.domain.errors import ConfigurationError, KeyPath, Problem
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_NODES = 1_000_000

@@ -24,11 +24,12 @@ from pydantic import JsonValue
 from vaultmesh.domain.aggregator.decisions import Decision, Resolved
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.paths import ROUNDS_FOLDER, path_form
-from vaultmesh.domain.rounds.late_joiners import LateJoiner, LateJoiners
 from vaultmesh.domain.rounds.leaf import read_document
 from vaultmesh.domain.rounds.manifest import (
     Candidate,
     Closed,
+    LateJoiner,
+    LateJoiners,
     Manifest,
     RoundOutcome,
     parse_manifest,

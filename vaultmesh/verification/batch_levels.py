@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from pydantic import JsonValue
 
 from vaultmesh.domain.batches.batch import Batch, parse_batch
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import ConfigurationError, InvalidValue
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.paths import BATCHES_FOLDER
-from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.receipts.levels import Level, Levels, Owed, Seen, levels_of
 from vaultmesh.domain.status import rfc3339
 from vaultmesh.process.config_files import load_namespaces, namespaces_path

@@ -34,11 +34,10 @@ from vaultmesh.domain.checks import (
     verdict_of,
     wrong,
 )
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import ConfigurationError, InvalidValue
 from vaultmesh.domain.failures import AnchorError
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.paths import ANCHOR_RECEIPTS_FOLDER, BATCHES_FOLDER, path_form
-from vaultmesh.domain.problems import ConfigurationError
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, Finality, parse_receipt
 from vaultmesh.domain.target import Target
 from vaultmesh.process.config_files import (

@@ -15,8 +15,8 @@ from temporalio.exceptions import ActivityError, CancelledError, is_cancelled_ex
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, refutes
 from vaultmesh.domain.aggregator.messages import Observe, Observed, RecordState
 from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState, OpenRound
+from vaultmesh.domain.errors import LONGEST_MESSAGE
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.problems import LONGEST_MESSAGE
 from vaultmesh.domain.status import PausedView
 from workflows import options, ports
 from workflows.aggregator.receipts import Receipts

@@ -6,9 +6,9 @@ from datetime import datetime
 from temporalio import workflow
 
 from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState
+from vaultmesh.domain.errors import LONGEST_MESSAGE
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorRequest, Answer, ReportFailure
-from vaultmesh.domain.problems import LONGEST_MESSAGE
 from vaultmesh.domain.status import FailureView, HoldView
 from workflows import options, ports
 from workflows.calls import StepFailed, call

@@ -16,7 +16,7 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, BUMP_FEE, RESOLVE, STATUS
-from vaultmesh.domain.namespaces.summary import aggregator_details
+from vaultmesh.domain.namespaces.views import aggregator_details
 from vaultmesh.domain.status import AggregatorView, PausedView, RejectedView
 from workflows.aggregator.observation import Observation
 from workflows.aggregator.replies import Replies

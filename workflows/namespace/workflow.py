@@ -22,8 +22,12 @@ from vaultmesh.domain.namespaces import commands
 from vaultmesh.domain.namespaces.governance import SetCadence
 from vaultmesh.domain.namespaces.slots import NamespaceSchedule
 from vaultmesh.domain.namespaces.state import ConfigureAnswer, NamespaceInput
-from vaultmesh.domain.namespaces.summary import namespace_details, namespace_status
-from vaultmesh.domain.namespaces.views import namespace_memo, namespace_view
+from vaultmesh.domain.namespaces.views import (
+    namespace_details,
+    namespace_memo,
+    namespace_status,
+    namespace_view,
+)
 from vaultmesh.domain.status import NamespaceMemo, NamespaceView
 from workflows.namespace.cadences import Cadences
 from workflows.runs import has_grown

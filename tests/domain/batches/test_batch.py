@@ -15,10 +15,9 @@ from vaultmesh.domain.batches.batch import (
     named_namespace,
     parse_batch,
 )
-from vaultmesh.domain.errors import DomainError, InvalidValue
+from vaultmesh.domain.errors import LONGEST_MESSAGE, DomainError, InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import ReportFailure
-from vaultmesh.domain.problems import LONGEST_MESSAGE
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.target import Target
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vaultmesh.domain.errors import InvalidDocument
 from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.namespaces.config import NamespaceSpec, ParsedNamespaces, parse_namespaces
-from vaultmesh.domain.problems import InvalidDocument
 
 SCHEMES = ("btc", "eip155", "rfc3161")
 Tree = dict[str, object]

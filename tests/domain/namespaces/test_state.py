@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import LONGEST_MESSAGE, InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.namespaces.slots import NamespaceSchedule
@@ -18,7 +18,6 @@ from vaultmesh.domain.namespaces.state import (
     ScheduleState,
     failure_note,
 )
-from vaultmesh.domain.problems import LONGEST_MESSAGE
 from vaultmesh.domain.status import SlotOutcome
 from vaultmesh.domain.target import Target
 

@@ -17,13 +17,14 @@ from vaultmesh.domain.namespaces.state import (
     NamespaceInput,
     failure_note,
 )
-from vaultmesh.domain.namespaces.summary import (
+from vaultmesh.domain.namespaces.views import (
     MOST_ROUNDS_SHOWN,
     aggregator_details,
     namespace_details,
+    namespace_memo,
     namespace_status,
+    namespace_view,
 )
-from vaultmesh.domain.namespaces.views import namespace_memo, namespace_view
 from vaultmesh.domain.status import (
     STALE_AFTER_SECONDS,
     AggregatorView,

@@ -10,7 +10,7 @@ from devnet.bitcoind import WALLET, Bitcoind
 from tests.ledgers.bitcoin.chain import BitcoinSubmitter, network, open_submitter, remembered, spend
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, WatchedRound
 from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
-from vaultmesh.ledgers.bitcoin.core.networks import Network
+from vaultmesh.ledgers.bitcoin.core.blocks import Network
 from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, prove
 from vaultmesh.ledgers.bitcoin.core.transaction import Transaction
 from vaultmesh.ledgers.bitcoin.node import Rules

@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from activities.anchoring.receipts import Entry, anchor_receipt
+from activities.anchoring.round_receipts import Entry, anchor_receipt
 from tests.ledgers.conformance.bench import Bench
 from vaultmesh.domain.aggregator.ledger_messages import (
     Reservation,

@@ -17,12 +17,11 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 )
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.ledgers.evm.anchor_contract import batch_id_of
-from vaultmesh.ledgers.evm.observe import ProviderView, look_from
+from vaultmesh.ledgers.evm.observe import ProviderView, agreed_view, is_suspected, look_from
 from vaultmesh.ledgers.evm.providers import Provider, Providers
-from vaultmesh.ledgers.evm.quorum import agreed_view, is_suspected
+from vaultmesh.ledgers.evm.reads import Rules
 from vaultmesh.ledgers.evm.reserve import read_market
 from vaultmesh.ledgers.evm.settings import EvmFinality
-from vaultmesh.ledgers.evm.tip import Rules
 
 EVENT = "0x422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2"
 CONTRACT = "0x" + "11" * 20

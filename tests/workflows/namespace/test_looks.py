@@ -12,11 +12,10 @@ from temporalio import activity
 from temporalio.service import RPCError, RPCStatusCode
 from typing_extensions import override
 
-from activities.anchoring.replies import Answers
+from activities.anchoring.replies import Answers, Telling
 from activities.anchoring.requests import Requests
 from activities.anchoring.signals import Collector
 from activities.anchoring.stores import Files
-from activities.anchoring.telling import Telling
 from tests.workflows.aggregator.scripted_target import ScriptedTarget
 from tests.workflows.stage import FAST_BACKOFF, NamespaceRun, Stage, until
 from vaultmesh.domain.aggregator.messages import Record, Recorded

@@ -13,8 +13,7 @@ from pydantic_core import from_json
 from typing_extensions import override
 
 from vaultmesh.domain.batches import tree
-from vaultmesh.domain.errors import InvalidValue, printable
-from vaultmesh.domain.problems import LONGEST_MESSAGE, described
+from vaultmesh.domain.errors import LONGEST_MESSAGE, InvalidValue, described, printable
 from vaultmesh.domain.roots import MerkleRoot
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import InvalidValue, bounded_text, described, one_line, only_argument
 from vaultmesh.domain.messages import FailureNote
 from vaultmesh.domain.names import (
     CONFIGURE,
@@ -26,7 +26,6 @@ from vaultmesh.domain.names import (
 )
 from vaultmesh.domain.namespaces.governance import SetCadence, parse_set_cadence
 from vaultmesh.domain.namespaces.state import Configuration
-from vaultmesh.domain.problems import bounded_text, described, one_line, only_argument
 
 _MOST_KEYS_SHOWN = 3
 ModelT = TypeVar("ModelT", bound=BaseModel)

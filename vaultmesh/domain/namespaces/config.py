@@ -7,6 +7,7 @@
 """
 
 import hashlib
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,24 +17,75 @@ from typing import Annotated, TypeGuard
 import rfc8785
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import InvalidDocument, InvalidValue, KeyPath, Problem, problems_of
 from vaultmesh.domain.messages import Backoff, Wire
-from vaultmesh.domain.namespaces.cadence import resolve_periods
+from vaultmesh.domain.namespaces.cadence import parse_duration, resolve_periods
 from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration
-from vaultmesh.domain.namespaces.values import (
-    LABELS,
-    Confirmations,
-    Every,
-    NoPolicy,
-    Phase,
-    check_every,
-    check_name,
-    unknown_scheme,
-)
 from vaultmesh.domain.paths import BATCHES_FOLDER
-from vaultmesh.domain.problems import InvalidDocument, KeyPath, Problem, problems_of
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
+
+LABELS = ("fast", "strong", "cold")
+"""Every cadence a namespace can have, in the order they are shown."""
+MOST_CONFIRMATIONS = 1_000_000
+"""More than any of the ledgers grows in weeks: a slip."""
+_LONGEST_NAME = 200
+"""Bytes of a namespace's name: it is part of every request, which must stay small."""
+_WITHOUT_MEANING = re.compile(r"[\s/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def check_name(name: str) -> str:
+    """Return a namespace's name.
+
+    Raises:
+        InvalidValue: no namespace can be called that.
+    """
+    too_long = len(name.encode(errors="replace")) > _LONGEST_NAME
+    if not name or too_long or _WITHOUT_MEANING.search(name):
+        message = (
+            f"is not a namespace's name - use 1 to {_LONGEST_NAME} bytes without spaces and slashes"
+        )
+        raise InvalidValue(message)
+    return name
+
+
+def check_every(text: str) -> str:
+    """Return `every`, if it is lower case; whether it means anything is seen with its neighbours."""
+    if not text.isascii():
+        message = (
+            "every holds characters that are not ASCII; write <n>s|m|h|d|w or <n>*<other cadence>"
+        )
+        raise InvalidValue(message)
+    if text != text.lower():
+        message = f"every {text!r} has capitals; write it in lower case: {text.lower()!r}"
+        raise InvalidValue(message)
+    return text
+
+
+def check_phase(text: str) -> str:
+    """Return a cadence's phase, if it is a duration."""
+    parse_duration(text)
+    return text
+
+
+def check_no_policy(text: str) -> str:
+    """Refuse a policy of a cadence: all cadences of a target share one request to its authority."""
+    if text:
+        message = "is set for a whole authority: leave it empty, and write policyOID below rfc3161 in anchors.yaml"
+        raise InvalidValue(message)
+    return text
+
+
+def unknown_scheme(target: Target, known_schemes: Collection[str]) -> str:
+    """Return the refusal of a target whose scheme nobody here can anchor on."""
+    return f"{str(target)!r} has an unknown scheme - use one of: {', '.join(sorted(known_schemes))}"
+
+
+Every = Annotated[str, AfterValidator(check_every)]
+Phase = Annotated[str, AfterValidator(check_phase)]
+NoPolicy = Annotated[str, AfterValidator(check_no_policy)]
+Confirmations = Annotated[int, Field(ge=0, le=MOST_CONFIRMATIONS)]
+
 
 _SOME_PERIOD = "1s"
 """Stands for a cadence that is reported elsewhere or does not matter."""

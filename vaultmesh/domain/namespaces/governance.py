@@ -13,11 +13,10 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import InvalidValue, bounded_text, described, one_line, only_argument
 from vaultmesh.domain.messages import Wire
 from vaultmesh.domain.namespaces.cadence import resolve_periods
-from vaultmesh.domain.namespaces.state import CadenceConfig
-from vaultmesh.domain.namespaces.values import (
+from vaultmesh.domain.namespaces.config import (
     LABELS,
     Confirmations,
     Every,
@@ -25,7 +24,7 @@ from vaultmesh.domain.namespaces.values import (
     Phase,
     unknown_scheme,
 )
-from vaultmesh.domain.problems import bounded_text, described, one_line, only_argument
+from vaultmesh.domain.namespaces.state import CadenceConfig
 from vaultmesh.domain.target import Target
 
 _KEYS = frozenset({"namespace", "cadence", "memo", "effective_after"})

@@ -8,6 +8,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from vaultmesh.domain.errors import LONGEST_MESSAGE
 from vaultmesh.domain.messages import (
     AnchorOutcome,
     AnchorRequest,
@@ -24,7 +25,6 @@ from vaultmesh.domain.namespaces.state import (
     NamespaceInput,
     ScheduleState,
 )
-from vaultmesh.domain.problems import LONGEST_MESSAGE
 from vaultmesh.domain.status import (
     ChangeView,
     FailureView,

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, Field
 
+from vaultmesh.domain.errors import LONGEST_MESSAGE
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import (
     AnchorRequest,
@@ -12,7 +13,6 @@ from vaultmesh.domain.messages import (
     Wire,
 )
 from vaultmesh.domain.namespaces.cadence import parse_duration, resolve_periods
-from vaultmesh.domain.problems import LONGEST_MESSAGE
 from vaultmesh.domain.status import (
     ChangeView,
     FailureView,

@@ -5,7 +5,7 @@
 3. A manifest without a candidate means nothing: the bytes of a candidate are what was signed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -298,3 +298,38 @@ class Closed(Document):
     closed_at: datetime | None = None
     round_id: str = ""
     """Whose file it is; empty in files that were written before this was kept."""
+
+
+class LateJoiner(Document):
+    """One receipt that a round gives beyond those that its manifest names."""
+
+    namespace: str
+    """Whose receipt it is."""
+    cadence: str
+    slot: str
+    required_depth: int = Field(ge=0)
+    leaf_namespace: str
+    """What the batch's file names, empty if it names none."""
+    batch_id: str = Field(min_length=1)
+    """Under a direct commitment it may be another batch with the same root."""
+    index: int = Field(ge=0)
+    """Position of the manifest's leaf that proves it."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and batch: each has one receipt."""
+        return self.namespace, self.batch_id
+
+
+class LateJoiners(Document):
+    """All late joiners of a round."""
+
+    version: Literal["1"] = "1"
+    late_joiners: tuple[LateJoiner, ...] = Field(default=(), strict=False)
+    round_id: str = ""
+    """Whose file it is; empty in files that were written before this was kept."""
+
+    def with_more(self, more: Iterable[LateJoiner]) -> "LateJoiners":
+        """Return them with others; whoever is known stays as it is."""
+        known = {one.key: one for one in (*more, *self.late_joiners)}
+        return self.model_copy(update={"late_joiners": tuple(known[key] for key in sorted(known))})

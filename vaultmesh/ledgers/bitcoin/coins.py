@@ -4,10 +4,14 @@ Unspent is what the node shows as unspent. That it shows nothing means little: t
 transaction is in no block now, or the node is behind or on another branch. Who spent it, the blocks tell (`btc_search`).
 """
 
+import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
+from pydantic import JsonValue
+
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, WatchedRound
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.ledgers.bitcoin.core.transaction import Outpoint, Transaction, read_hex
 from vaultmesh.ledgers.bitcoin.plan import Plan
@@ -98,3 +102,33 @@ def transaction_in(known: Reply, txid: str) -> Transaction | None:
     except InvalidValue:
         return None
     return transaction if transaction.txid == txid else None
+
+
+_log = logging.getLogger(__name__)
+
+
+def lock_output(node: Node, outpoint: Outpoint) -> None:
+    """Lock an output; blocks. One that is locked or spent already stays so."""
+    try:
+        node.ask_wallet("lockunspent", False, [{"txid": outpoint.txid, "vout": outpoint.position}])
+    except NodeError as error:
+        _log.debug("output not locked", extra={"output": str(outpoint), "err": str(error)})
+
+
+async def lock_outputs(
+    node: Node, rounds: Sequence[WatchedRound], views: Sequence[RoundView]
+) -> None:
+    """Lock the outputs of rounds whose bytes are nowhere: a node that was restarted knows no lock."""
+    for watched, view in zip(rounds, views, strict=True):
+        if view.state is RoundState.MISSING:
+            await node.apart(lock_output, node, Plan.of(watched.reservation).outpoint)
+
+
+async def has_descendants(node: Node, outpoint: Outpoint) -> bool:
+    """Say whether the transaction in the pool that spends an output has children there."""
+    asked: list[JsonValue] = [{"txid": outpoint.txid, "vout": outpoint.position}]
+    for spending in Reply.each(await node.call("gettxspendingprevout", asked)):
+        if spending.has("spendingtxid"):
+            entry = await node.found("getmempoolentry", spending.text("spendingtxid"))
+            return entry is not None and entry.number("descendantcount") > 1
+    return False

@@ -25,11 +25,11 @@ from vaultmesh.domain.depth import required_depth
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.rounds.manifest import Mode
 from vaultmesh.domain.target import Target
-from vaultmesh.ledgers.bitcoin.core.networks import Network
+from vaultmesh.ledgers.bitcoin.coins import has_descendants, lock_output, lock_outputs
+from vaultmesh.ledgers.bitcoin.core.blocks import Network
 from vaultmesh.ledgers.bitcoin.evidence import Wanted, collect, proven_transaction
 from vaultmesh.ledgers.bitcoin.fate import Deciding, adoptable
 from vaultmesh.ledgers.bitcoin.fees import FEE, Bids, fee_of, next_fee, read_market, shown_rate
-from vaultmesh.ledgers.bitcoin.locks import has_descendants, lock_output, lock_outputs
 from vaultmesh.ledgers.bitcoin.node import Rules, read_ledger, require_synced
 from vaultmesh.ledgers.bitcoin.notes import Notes
 from vaultmesh.ledgers.bitcoin.observe import look_at

@@ -14,8 +14,7 @@ from pydantic import JsonValue
 from vaultmesh.domain.aggregator.ledger_messages import BlockRef, RoundView
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
-from vaultmesh.ledgers.bitcoin.core.blocks import MOST_HEADERS, merkle_branch
-from vaultmesh.ledgers.bitcoin.core.networks import Network
+from vaultmesh.ledgers.bitcoin.core.blocks import MOST_HEADERS, Network, merkle_branch
 from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, prove
 from vaultmesh.ledgers.bitcoin.core.transaction import Transaction
 from vaultmesh.ledgers.bitcoin.node import Rules, block_hash_at, block_of, header_of, read_ledger

@@ -9,8 +9,7 @@ from pydantic import JsonValue
 from vaultmesh.domain.aggregator.ledger_messages import BlockRef
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
-from vaultmesh.ledgers.bitcoin.core.blocks import Header
-from vaultmesh.ledgers.bitcoin.core.networks import Network
+from vaultmesh.ledgers.bitcoin.core.blocks import Header, Network
 from vaultmesh.ledgers.bitcoin.core.transaction import read_hex
 from vaultmesh.ledgers.bitcoin.rpc import NO_SUCH_HEIGHT, Node, NodeError, Reply
 

@@ -12,7 +12,7 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.setting_values import Amount, Count, Duration, Url
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
-from vaultmesh.ledgers.bitcoin.core.networks import Network
+from vaultmesh.ledgers.bitcoin.core.blocks import Network
 
 SATS_PER_KVB = 1_000
 """Rates are kept as whole satoshis for 1,000 vB, as nodes count them; settings give them for one."""

@@ -39,10 +39,10 @@ from vaultmesh.ledgers.evm.gap import decide_filler, free_below, mark_gap
 from vaultmesh.ledgers.evm.inquiry import inquire
 from vaultmesh.ledgers.evm.memory import forgetful_providers
 from vaultmesh.ledgers.evm.notes import Notes
-from vaultmesh.ledgers.evm.observe import ProviderView, look_from
+from vaultmesh.ledgers.evm.observe import ProviderView, agreed_view, is_suspected, look_from
 from vaultmesh.ledgers.evm.outcome import OwnCall
 from vaultmesh.ledgers.evm.providers import CALL_SECONDS, Provider, Providers
-from vaultmesh.ledgers.evm.quorum import agreed_view, is_suspected
+from vaultmesh.ledgers.evm.reads import ChainTip, Rules
 from vaultmesh.ledgers.evm.reserve import (
     Call,
     decide,
@@ -52,7 +52,6 @@ from vaultmesh.ledgers.evm.reserve import (
 )
 from vaultmesh.ledgers.evm.send import send
 from vaultmesh.ledgers.evm.settings import EvmSettings
-from vaultmesh.ledgers.evm.tip import ChainTip, Rules
 from vaultmesh.ledgers.evm.verify import verify_claim
 from vaultmesh.ledgers.failures import shown
 from vaultmesh.ledgers.judging import by_rules

@@ -21,13 +21,15 @@ from vaultmesh.ledgers.evm.outcome import OwnCall, contradicts
 from vaultmesh.ledgers.evm.providers import Provider, Providers, supported_by
 from vaultmesh.ledgers.evm.reads import (
     Block,
+    ChainTip,
+    Rules,
     TxReceipt,
     block_at,
     raw_transaction,
+    read_tip,
     receipt_in_block,
     tx_receipt,
 )
-from vaultmesh.ledgers.evm.tip import ChainTip, Rules, read_tip
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,14 +22,17 @@ from vaultmesh.ledgers.evm.node_errors import NodeError
 from vaultmesh.ledgers.evm.outcome import OwnCall
 from vaultmesh.ledgers.evm.providers import Provider, Providers
 from vaultmesh.ledgers.evm.reads import (
+    ChainTip,
+    Rules,
     count_at,
     is_known,
     logs_of,
     quantity,
     raw_transaction,
+    read_tip,
+    require_chain,
     tx_receipt,
 )
-from vaultmesh.ledgers.evm.tip import ChainTip, Rules, read_tip, require_chain
 from vaultmesh.ledgers.evm.witness import is_of_another
 
 _WORD = 32

@@ -5,9 +5,8 @@ A node that counts too high would have a round reserved beyond the chain's nonce
 
 from vaultmesh.domain.failures import AnchorError, AuthFailure, NetworkFailure
 from vaultmesh.ledgers.evm.providers import Provider, Providers
-from vaultmesh.ledgers.evm.reads import count_at
+from vaultmesh.ledgers.evm.reads import ChainTip, Rules, count_at, read_tip
 from vaultmesh.ledgers.evm.search import Search, Use, Wanted, begin, is_canonical, step
-from vaultmesh.ledgers.evm.tip import ChainTip, Rules, read_tip
 
 STEPS = 4
 """Steps of a search in one attempt; the next one goes on from there."""

@@ -15,9 +15,8 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 from vaultmesh.ledgers.evm.fees import Bid, Caps, Market, next_bid, opening_bid
 from vaultmesh.ledgers.evm.observe import ProviderView
 from vaultmesh.ledgers.evm.providers import Providers
-from vaultmesh.ledgers.evm.reads import count_at, quantity
+from vaultmesh.ledgers.evm.reads import Rules, count_at, quantity
 from vaultmesh.ledgers.evm.reserve import check_ledger, read_market, require_funds
-from vaultmesh.ledgers.evm.tip import Rules
 
 _ENDED = (RoundState.INCLUDED, RoundState.LOST)
 _TX_TYPE = 2

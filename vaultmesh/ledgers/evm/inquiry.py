@@ -20,13 +20,11 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 )
 from vaultmesh.domain.failures import AnchorError, NetworkFailure
 from vaultmesh.ledgers.evm.notes import MARGIN, Notes, signed_at_block
-from vaultmesh.ledgers.evm.observe import ProviderView, nonce_of
+from vaultmesh.ledgers.evm.observe import ProviderView, agreed_view, nonce_of
 from vaultmesh.ledgers.evm.outcome import Outcome, OwnCall, bloom_holds, proven_outcome
 from vaultmesh.ledgers.evm.providers import Providers, supported_by
-from vaultmesh.ledgers.evm.quorum import agreed_view
-from vaultmesh.ledgers.evm.reads import block_at
+from vaultmesh.ledgers.evm.reads import Rules, block_at
 from vaultmesh.ledgers.evm.search import Kind, Search, Use, Wanted, begin, is_canonical, step
-from vaultmesh.ledgers.evm.tip import Rules
 from vaultmesh.ledgers.evm.witness import Answer, Silence, ask_all, counts_free, nonce_text
 
 HOSTS_THAT_CONVINCE = 2

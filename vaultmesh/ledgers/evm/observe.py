@@ -9,15 +9,32 @@
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
-from vaultmesh.domain.aggregator.ledger_messages import BlockRef, RoundState, WatchedRound
+from vaultmesh.domain.aggregator.ledger_messages import (
+    BlockRef,
+    RoundState,
+    RoundView,
+    WatchedRound,
+)
+from vaultmesh.domain.depth import is_final, required_depth
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.ledgers.evm.outcome import OwnCall, contradicts
-from vaultmesh.ledgers.evm.providers import Provider
-from vaultmesh.ledgers.evm.reads import Block, TxReceipt, block_at, count_at, is_known, tx_receipt
-from vaultmesh.ledgers.evm.tip import ChainTip, Rules, read_tip
+from vaultmesh.ledgers.evm.providers import Provider, supported_by
+from vaultmesh.ledgers.evm.reads import (
+    Block,
+    ChainTip,
+    Rules,
+    TxReceipt,
+    block_at,
+    count_at,
+    is_known,
+    read_tip,
+    tx_receipt,
+)
+from vaultmesh.ledgers.evm.settings import EvmFinality
 
 
 class KnownOnly(NetworkFailure):
@@ -201,3 +218,77 @@ def nonce_of(watched: WatchedRound) -> int:
     """Return the reserved nonce; a reservation without one never passes for consumed."""
     sequence = watched.reservation.sequence
     return sequence if sequence is not None else 2**64
+
+
+def agreed_view(
+    watched: WatchedRound, provider_views: Sequence[ProviderView], rules: Rules
+) -> RoundView:
+    """Return what at least `rules.quorum` of the views support; there MUST be that many."""
+    included = _largest([one for one in provider_views if one.state is RoundState.INCLUDED])
+    if len(included) >= rules.quorum:
+        return _included(watched, included, rules)
+    return _unmined(watched, provider_views, rules)
+
+
+def is_suspected(provider_views: Sequence[ProviderView], view: RoundView, rules: Rules) -> bool:
+    """Whether somebody shows something against a round, and fewer than the quorum that it can still be mined."""
+    free = sum(one.state in (RoundState.PENDING, RoundState.MISSING) for one in provider_views)
+    settled = view.state is RoundState.INCLUDED or free >= rules.quorum
+    return not settled and any(one.state is RoundState.DISPLACED for one in provider_views)
+
+
+def _included(
+    watched: WatchedRound, provider_views: Sequence[ProviderView], rules: Rules
+) -> RoundView:
+    seen = provider_views[0]
+    height = supported_by([one.height for one in provider_views], rules.quorum)
+    depth = max(height - seen.block.number, 0) if seen.block is not None else 0
+    settled = _support(provider_views, settled=True) >= rules.quorum
+    irrevocable = settled or rules.finality is EvmFinality.DEPTH
+    required = required_depth(watched.depths, rules.confirmations)
+    return RoundView(
+        round_id=watched.round_id,
+        state=RoundState.INCLUDED,
+        tx_ref=seen.tx_ref,
+        block=seen.block,
+        depth=depth,
+        irrevocable=irrevocable,
+        final=is_final(depth, required, settled=irrevocable),
+        height=height,
+        message=next((one.message for one in provider_views if one.message), ""),
+    )
+
+
+def _unmined(
+    watched: WatchedRound, provider_views: Sequence[ProviderView], rules: Rules
+) -> RoundView:
+    height = supported_by([one.height for one in provider_views], rules.quorum)
+    states = Counter(one.state for one in provider_views)
+    message = ""
+    missing = states[RoundState.MISSING] >= rules.quorum
+    if not states.keys() <= {RoundState.PENDING, RoundState.MISSING}:
+        shown = ", ".join(f"{count} {state.value}" for state, count in sorted(states.items()))
+        message = f"the providers do not agree: {shown}"
+    state = RoundState.MISSING if missing else _waiting(watched, height, rules)
+    known = next((one.tx_ref for one in provider_views if one.state is RoundState.PENDING), "")
+    return RoundView(
+        round_id=watched.round_id, state=state, tx_ref=known, height=height, message=message
+    )
+
+
+def _waiting(watched: WatchedRound, height: int, rules: Rules) -> RoundState:
+    since = watched.first_seen_block
+    overdue = since is not None and height - since >= rules.bump_after_blocks
+    return RoundState.STUCK if overdue else RoundState.PENDING
+
+
+def _largest(provider_views: Sequence[ProviderView]) -> list[ProviderView]:
+    """Return the largest group that shows the same transaction in the same block."""
+    groups: dict[Hashable, list[ProviderView]] = {}
+    for one in provider_views:
+        groups.setdefault((one.tx_ref, one.block, one.foreign), []).append(one)
+    return max(groups.values(), key=len, default=[])
+
+
+def _support(provider_views: Sequence[ProviderView], *, settled: bool) -> int:
+    return sum(one.settled is settled for one in provider_views)

@@ -19,13 +19,16 @@ from vaultmesh.ledgers.evm.foreign import ForeignUse
 from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.evm.providers import Provider, Providers, supported_by
 from vaultmesh.ledgers.evm.reads import (
+    GENESIS,
+    Rules,
     block_at,
     code_of,
     count_at,
     latest_block,
     quantity,
+    require_chain,
+    require_genesis,
 )
-from vaultmesh.ledgers.evm.tip import GENESIS, Rules, require_chain, require_genesis
 
 MOST_GAS = 2**24
 """EIP-7825: no transaction may have a higher gas limit."""

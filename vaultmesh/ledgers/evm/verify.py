@@ -15,8 +15,15 @@ from vaultmesh.ledgers.driver import DEPTH_CHECK, FINALITY_CHECK, Claim
 from vaultmesh.ledgers.evm.anchor_contract import anchored_logs
 from vaultmesh.ledgers.evm.evidence import hash_of
 from vaultmesh.ledgers.evm.providers import Provider, Providers
-from vaultmesh.ledgers.evm.reads import Block, TxReceipt, block_at, tx_receipt
-from vaultmesh.ledgers.evm.tip import ChainTip, Rules, read_tip
+from vaultmesh.ledgers.evm.reads import (
+    Block,
+    ChainTip,
+    Rules,
+    TxReceipt,
+    block_at,
+    read_tip,
+    tx_receipt,
+)
 
 SUCCESS = 1
 """`status` of a receipt; where a node leaves it out, an event says the same: a reverted call logs nothing."""

@@ -18,9 +18,8 @@ from vaultmesh.ledgers.evm.notes import EventProgress, Notes, signed_at_block
 from vaultmesh.ledgers.evm.observe import KnownOnly, ProviderView, look_from, nonce_of
 from vaultmesh.ledgers.evm.outcome import OwnCall
 from vaultmesh.ledgers.evm.providers import Provider, Providers
-from vaultmesh.ledgers.evm.reads import FoundLog, block_at, logs_of
+from vaultmesh.ledgers.evm.reads import ChainTip, FoundLog, Rules, block_at, logs_of
 from vaultmesh.ledgers.evm.signer import signer_of
-from vaultmesh.ledgers.evm.tip import ChainTip, Rules
 
 MOST_QUESTIONS = 50
 """For events, that one provider is asked in one look; the progress is kept."""

@@ -19,9 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
-from vaultmesh.ledgers.rfc3161.core.revocation import lists_for
 from vaultmesh.ledgers.rfc3161.core.token import Token
-from vaultmesh.ledgers.rfc3161.core.trust import Pinned, read_lists
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned, lists_for, read_lists
 from vaultmesh.storage.files import Store
 
 _PREFIX, _SUFFIX = "reply-", ".tsr"

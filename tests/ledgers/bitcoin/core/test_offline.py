@@ -12,7 +12,7 @@ from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.bitcoin.core import offline
-from vaultmesh.ledgers.bitcoin.core.networks import Network
+from vaultmesh.ledgers.bitcoin.core.blocks import Network
 from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, Proven, prove
 
 TARGET = Target("btc", "regtest")

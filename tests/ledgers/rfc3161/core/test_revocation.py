@@ -24,8 +24,7 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.ledgers.rfc3161.core.evidence import entry_of_list
 from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
 from vaultmesh.ledgers.rfc3161.core.offline import find
-from vaultmesh.ledgers.rfc3161.core.revocation import REVOCATION
-from vaultmesh.ledgers.rfc3161.core.trust import Pinned, read_pinned
+from vaultmesh.ledgers.rfc3161.core.trust import REVOCATION, Pinned, read_pinned
 
 ROOT = new_root()
 MIDDLE = new_root("middle", ROOT)

@@ -15,7 +15,7 @@ from vaultmesh.domain.checks import (
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, write_time
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.ledgers.bitcoin.core.networks import Network
+from vaultmesh.ledgers.bitcoin.core.blocks import Network
 from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, Proven, prove
 
 _TRUSTED_HEADER = f"{TRUSTED}header"

@@ -18,7 +18,6 @@ from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_
 from vaultmesh.domain.checks import Check, holds, holds_if, wrong
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.receipts.receipt import write_time
-from vaultmesh.ledgers.rfc3161.core.revocation import revocation_finding
 from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED, signature_findings
 from vaultmesh.ledgers.rfc3161.core.token import (
     IMPRINT_ALGORITHM,
@@ -29,7 +28,7 @@ from vaultmesh.ledgers.rfc3161.core.token import (
     read_reply,
     read_request,
 )
-from vaultmesh.ledgers.rfc3161.core.trust import Pinned
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned, revocation_finding
 
 CLOCK_SKEW = timedelta(seconds=60)
 """How far an authority's clock and ours may differ when a token is made."""

@@ -19,8 +19,13 @@ from vaultmesh.domain.checks import (
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, write_time
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.ledgers.rfc3161.core.description import description_check
-from vaultmesh.ledgers.rfc3161.core.evidence import EvidenceReport, Stamped, carried_roots, examine
+from vaultmesh.ledgers.rfc3161.core.evidence import (
+    EvidenceReport,
+    Stamped,
+    carried_roots,
+    description_check,
+    examine,
+)
 from vaultmesh.ledgers.rfc3161.core.judge import CHAIN, TokenReport, tolerance
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned, read_pinned
 
