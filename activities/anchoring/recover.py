@@ -23,7 +23,6 @@ from vaultmesh.domain.aggregator.messages import (
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, Status
-from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import Candidate, LateJoiners, Manifest, RoundOutcome
 from vaultmesh.domain.target import Target
@@ -128,7 +127,7 @@ class Recovery:
         return RecoveredRound(
             sealed=SealedRound(
                 round_id=round_id,
-                commitment=manifest.commitment.receipt_form,
+                commitment=manifest.commitment,
                 label=manifest.label,
                 leaves=len(manifest.leaves),
                 required_depths=sorted(depths),
@@ -182,7 +181,7 @@ def _claim(
     newest = max(verified, key=lambda one: one.block_number, default=None)
     if newest is None or not newest.block_number:
         return {}
-    commitment = MerkleRoot.parse_receipt_form(sealed.commitment).digest
+    commitment = sealed.commitment.digest
     return {
         "claimed_block": newest.block_number,
         "claimed_hash": str(newest.scheme_evidence.get("blockHash", "")),

@@ -286,7 +286,7 @@ class _Sealer:
         depths = {one.required_depth for leaf in self._found.owed.values() for one in leaf.requests}
         return SealedRound(
             round_id=manifest.round_id,
-            commitment=manifest.commitment.receipt_form,
+            commitment=manifest.commitment,
             label=manifest.label,
             leaves=len(manifest.leaves),
             required_depths=sorted({*manifest.required_depths, *depths}),

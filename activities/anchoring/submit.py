@@ -19,7 +19,6 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 )
 from vaultmesh.domain.aggregator.messages import Broadcast, Bump, Reserve, Reserved, Sign, Signed
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
-from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import Candidate
 from vaultmesh.ledgers.driver import Anchoring, StaleCaller
 from vaultmesh.storage.fillers import FillerFiles
@@ -41,7 +40,7 @@ class Writing:
             anchoring = await self._targets.open(order.target)
             try:
                 await asyncio.to_thread(self._files.require_known, order.target, order.rounds)
-                commitment = MerkleRoot.parse_receipt_form(order.commitment).digest
+                commitment = order.commitment.digest
                 if order.beyond is not None:
                     return await self._reserve_below(order.beyond, order, anchoring, commitment)
                 reservation, terms = await anchoring.reserve(

@@ -312,7 +312,7 @@ class RoundStore(RoundFiles):
         late_joiners = (one.required_depth for one in self.late_joiners(round_id).late_joiners)
         return WatchedRound(
             round_id=round_id,
-            commitment=manifest.commitment.receipt_form,
+            commitment=manifest.commitment,
             label=manifest.label,
             reservation=Reservation.model_validate(chosen.reservation),
             tx_refs=[one.tx_ref for one in current],

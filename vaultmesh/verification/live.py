@@ -263,7 +263,7 @@ class Verifier:
         anchor = event.anchor
         watched = WatchedRound(
             round_id=batch_id,
-            commitment=event.batch_root.receipt_form,
+            commitment=event.batch_root,
             label=batch_id,
             reservation=Reservation(account=anchor.contract or "", fields=dict(reservation)),
             tx_refs=[anchor.tx],

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pydantic import Field, JsonValue
 
 from vaultmesh.domain.messages import Wire
+from vaultmesh.domain.roots import ReceiptRoot
 
 Terms = dict[str, JsonValue]
 """What one target's module decided, as a JSON object; read by that module only."""
@@ -100,7 +101,7 @@ class WatchedRound(Wire):
     """One open round, as its workflow knows it."""
 
     round_id: str
-    commitment: str
+    commitment: ReceiptRoot
     label: str
     reservation: Reservation
     tx_refs: list[str]

@@ -18,6 +18,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     WatchedRound,
 )
 from vaultmesh.domain.messages import AnchorRequest, Backoff, Wire
+from vaultmesh.domain.roots import ReceiptRoot
 from vaultmesh.domain.target import Target
 
 
@@ -47,8 +48,7 @@ class SealedRound(Wire):
     """A manifest that exists now."""
 
     round_id: str
-    commitment: str
-    """32 bytes, `0x` and hex."""
+    commitment: ReceiptRoot
     label: str
     """What the ledger's entry is labelled with: the first leaf's batch id, or the round id of a tree."""
     leaves: int
@@ -100,7 +100,7 @@ class Reserve(Wire):
 
     target: Target
     round_id: str
-    commitment: str
+    commitment: ReceiptRoot
     label: str
     rounds: list[KnownRound]
     last: Reservation | None = None

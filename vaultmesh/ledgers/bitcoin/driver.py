@@ -180,9 +180,7 @@ class BtcAnchoring(Anchoring):
     @override
     async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
         depths = [] if watched is None else watched.depths
-        commitment = (
-            None if watched is None else bytes.fromhex(watched.commitment.removeprefix("0x"))
-        )
+        commitment = None if watched is None else watched.commitment.digest
         rules = self._rules if watched is None else self._signed_under(watched)
         stored = {} if watched is None else watched.stored
         wanted = Wanted(commitment, required_depth(depths, rules.confirmations), stored)

@@ -120,7 +120,7 @@ class _Look:
 
     async def _mined(self, watched: WatchedRound) -> RoundView | None:
         """Return the candidate that the wallet shows in a block of the chain, if it does."""
-        commitment = _commitment(watched)
+        commitment = watched.commitment.digest
         for tx_ref in watched.tx_refs:
             known = await known_to_wallet(self._node, tx_ref)
             if known is None or known.number("confirmations") <= 0:
@@ -162,7 +162,7 @@ class _Look:
         tip = await newest_mark(node)
         if await is_unspent(node, plan):
             return self._unchanged(watched, notes, "the chain changed during the look")
-        needed = await needed_by(node, plan, watched.tx_refs, _commitment(watched))
+        needed = await needed_by(node, plan, watched.tx_refs, watched.commitment.digest)
         decided_at = Mark(height=plan.height, hash=plan.block_hash)
         claimed = watched.claimed_block
         searched = await search(node, needed, notes, decided_at, tip, claimed=claimed)
@@ -293,7 +293,3 @@ class _Look:
             message=message,
             notes=notes.terms,
         )
-
-
-def _commitment(watched: WatchedRound) -> bytes:
-    return bytes.fromhex(watched.commitment.removeprefix("0x"))

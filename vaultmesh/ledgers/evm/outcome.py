@@ -53,7 +53,7 @@ class OwnCall:
         to = watched.reservation.fields.get("to")
         return cls(
             contract=to.lower() if isinstance(to, str) else contract,
-            commitment=bytes.fromhex(watched.commitment.removeprefix("0x")),
+            commitment=watched.commitment.digest,
             batch_id=batch_id_of(watched.label),
         )
 

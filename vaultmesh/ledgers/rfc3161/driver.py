@@ -225,7 +225,7 @@ class TsaAnchoring(Anchoring):
 
     def _asked(self, watched: WatchedRound) -> Question | None:
         """Return what was asked for a round: by its reservation, or for a legacy anchor by what is stored, if anything."""
-        commitment = MerkleRoot.parse_receipt_form(watched.commitment).digest
+        commitment = watched.commitment.digest
         reservation = watched.reservation
         if not reservation.fields:
             files = RoundFiles(self._store, self._target)
