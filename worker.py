@@ -23,7 +23,7 @@ from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.registry import Adapters, build
 from vaultmesh.domain.errors import ConfigurationError, DomainError
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
-from vaultmesh.ledgers import settings_model
+from vaultmesh.ledgers.targets import settings_model
 from vaultmesh.process import logs, search_attributes
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import (

@@ -19,7 +19,7 @@ from vaultmesh.domain.failures import ADVICE, WEIGHT, FailureKind
 from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
-from vaultmesh.ledgers import settings_model
+from vaultmesh.ledgers.targets import settings_model
 from vaultmesh.process.settings import Settings
 
 README = Path(__file__).resolve().parents[1] / "README.md"

@@ -6,8 +6,8 @@ from pathlib import Path
 from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.target import Target
-from vaultmesh.ledgers import open_target
 from vaultmesh.ledgers.driver import Anchoring
+from vaultmesh.ledgers.targets import open_target
 from vaultmesh.process.config_files import AnchorsFile, AnchorsSource
 
 

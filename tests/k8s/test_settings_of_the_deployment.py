@@ -10,8 +10,8 @@ from tests.k8s.manifests import REPOSITORY, container, environment, manifest, po
 from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
-from vaultmesh.ledgers import settings_model
 from vaultmesh.ledgers.rfc3161.settings import TsaSettings
+from vaultmesh.ledgers.targets import settings_model
 from vaultmesh.process.config_files import load_anchors, load_namespaces
 from vaultmesh.process.settings import Settings
 from worker import DRAIN

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from vaultmesh.domain.errors import ConfigurationError, InvalidValue
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
-from vaultmesh.ledgers import settings_model
 from vaultmesh.ledgers.evm.settings import EvmSettings
+from vaultmesh.ledgers.targets import settings_model
 from vaultmesh.process.config_files import (
     AnchorsSource,
     NamespacesSource,

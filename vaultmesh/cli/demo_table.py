@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from rich.markup import escape
 from rich.table import Table
 
+from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
-from vaultmesh.domain.status import CadenceView, rfc3339
+from vaultmesh.domain.status import CadenceView
 
 DASH = "–"
 
@@ -31,9 +32,11 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """Return what the columns show."""
         view, anchor = self.view, self.view.last_anchor
-        due = rfc3339(view.next_due)[11:19] if view.next_due else DASH
+        due = write_seconds(view.next_due)[11:19] if view.next_due else DASH
         anchored = (
-            f"{rfc3339(anchor.at)[11:19]} block {anchor.block}" if anchor and anchor.at else DASH
+            f"{write_seconds(anchor.at)[11:19]} block {anchor.block}"
+            if anchor and anchor.at
+            else DASH
         )
         tx_ref = f"{anchor.tx_ref[:14]}…" if anchor and anchor.tx_ref else DASH
         return (

@@ -4,12 +4,13 @@ It is an object: namespace -> `last` (cadence -> Unix seconds of the last succes
 behind: a fresh start tries at once.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from pydantic_core import from_json
 
 from vaultmesh.domain.errors import ConfigurationError, InvalidValue
+from vaultmesh.domain.instants import of_seconds
 from vaultmesh.domain.namespaces.config import LABELS
 
 _LATEST_SECONDS = 300
@@ -68,4 +69,4 @@ def _instant(label: str, seconds: object, now: float) -> datetime:
             f"last.{label} is not an instant of the past in Unix seconds - correct or remove it"
         )
         raise InvalidValue(message)
-    return datetime.fromtimestamp(int(seconds), UTC)
+    return of_seconds(int(seconds))

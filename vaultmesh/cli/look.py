@@ -18,6 +18,7 @@ from vaultmesh.cli import temporal
 from vaultmesh.cli.joining import joined
 from vaultmesh.cli.status_table import Overview
 from vaultmesh.domain.errors import ConfigurationError
+from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.status import (
@@ -29,7 +30,6 @@ from vaultmesh.domain.status import (
     TargetState,
     TargetView,
     cadence_state,
-    rfc3339,
 )
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.failing import Failing
@@ -243,11 +243,11 @@ def target_view(target: str, answer: AggregatorView | None) -> TargetView:
     if answer.paused:
         state = TargetState.PAUSED
         reason = f": {answer.paused.reason}" if answer.paused.reason else ""
-        problems.append(f"paused since {rfc3339(answer.paused.since)}{reason}")
+        problems.append(f"paused since {write_seconds(answer.paused.since)}{reason}")
     if answer.held:
         state = TargetState.HELD
         problems.append(
-            f"held since {rfc3339(answer.held.since)}, {answer.held.kind}: {answer.held.message}"
+            f"held since {write_seconds(answer.held.since)}, {answer.held.kind}: {answer.held.message}"
         )
     lines = [*problems, *answer.problems]
     return TargetView(**{**dict(answer), "state": state, "problems": lines})

@@ -164,7 +164,7 @@ def _plan(arguments: argparse.Namespace, settings: Settings) -> _Plan:
 
 def _check_targets(settings: Settings, specs: Mapping[str, NamespaceSpec]) -> None:
     """Look at the settings of every target before anything is registered: all problems at once."""
-    from vaultmesh.ledgers import settings_model  # noqa: PLC0415 - loads client libraries
+    from vaultmesh.ledgers.targets import settings_model  # noqa: PLC0415 - loads client libraries
 
     targets = {cadence.target for spec in specs.values() for cadence in spec.cadences.values()}
     if targets:

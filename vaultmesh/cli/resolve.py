@@ -103,7 +103,7 @@ def run_resolve(arguments: argparse.Namespace) -> int:
 
 def _require_configured(settings: Settings, target: Target) -> None:
     """Raise `ConfigurationError` for a target that anchors.yaml does not describe: its aggregator could decide nothing."""
-    from vaultmesh.ledgers import settings_model  # noqa: PLC0415 - loads client libraries
+    from vaultmesh.ledgers.targets import settings_model  # noqa: PLC0415 - loads client libraries
 
     anchors = load_anchors(anchors_path(settings))
     anchors.check({target: settings_model(target)}, signing=False)

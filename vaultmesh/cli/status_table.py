@@ -8,6 +8,7 @@ from pydantic import JsonValue
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.status import (
     CadenceView,
     LastAnchorView,
@@ -15,7 +16,6 @@ from vaultmesh.domain.status import (
     NamespaceView,
     TargetState,
     TargetView,
-    rfc3339,
 )
 from vaultmesh.process.failing import Failing
 
@@ -141,7 +141,7 @@ def _last_rejected(view: NamespaceView) -> list[str]:
     rejected = view.last_rejected
     if rejected is None:
         return []
-    return [f"rejected {rejected.name} at {rfc3339(rejected.at)}: {rejected.reason}"]
+    return [f"rejected {rejected.name} at {write_seconds(rejected.at)}: {rejected.reason}"]
 
 
 def _targets_table(overview: Overview) -> list[Table]:
@@ -185,7 +185,7 @@ def _why_failing(view: NamespaceView) -> list[str]:
 
 def _short_time(instant: datetime | None) -> str:
     """Return an instant in UTC without its year."""
-    return rfc3339(instant)[5:].replace("T", " ") if instant is not None else _DASH
+    return write_seconds(instant)[5:].replace("T", " ") if instant is not None else _DASH
 
 
 def _depth(anchor: LastAnchorView | None) -> str:
@@ -212,7 +212,7 @@ def _why_it_rests(target: TargetView) -> list[str]:
     """Return why a target starts no new round: it touches every cadence that goes there."""
     found: list[str] = []
     if target.paused:
-        since = f"since {rfc3339(target.paused.since)}"
+        since = f"since {write_seconds(target.paused.since)}"
         reason = f": {target.paused.reason}" if target.paused.reason else ""
         found.append(f"{target.target} is paused {since}{reason}")
     if target.held:

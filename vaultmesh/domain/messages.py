@@ -4,12 +4,13 @@ Every message is a frozen pydantic model; fields are only ever added, with defau
 because old histories must replay. The aggregator's steps are in `vaultmesh.domain.aggregator.messages`.
 """
 
-from datetime import MAXYEAR, MINYEAR, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from vaultmesh.domain.failures import WEIGHT, FailureKind
+from vaultmesh.domain.instants import is_tellable
 from vaultmesh.domain.status import SlotOutcome
 from vaultmesh.domain.target import Target
 
@@ -104,7 +105,7 @@ class AnchorOutcome(Wire):
     @classmethod
     def _tellable(cls, at: datetime | None) -> datetime | None:
         """Refuse an instant that has no form in UTC: somebody completed the activity by hand."""
-        if at is not None and at.year in (MINYEAR, MAXYEAR):
+        if at is not None and not is_tellable(at):
             message = f"year {at.year} is out of range"
             raise ValueError(message)
         return at

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.instants import write_seconds
 
 STALE_AFTER_SECONDS = 3_600
 """A namespace whose newest anchor is older is `stale`."""
@@ -20,12 +21,9 @@ def _aware(value: object) -> object:
     )
 
 
-def rfc3339(instant: datetime) -> str:
-    """Return an instant in UTC as RFC 3339 with seconds, `2026-01-15T10:00:00Z`."""
-    return instant.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-
-
-Instant = Annotated[datetime, BeforeValidator(_aware), PlainSerializer(rfc3339, when_used="json")]
+Instant = Annotated[
+    datetime, BeforeValidator(_aware), PlainSerializer(write_seconds, when_used="json")
+]
 
 
 class View(BaseModel):
@@ -114,7 +112,9 @@ class AwaitingView(View):
         parts = [self.level]
         if self.depth is not None:
             parts.append(f"{self.depth} of {self.required_depth}")
-        parts.append(f"since {rfc3339(self.since)}" if self.since else "since an unknown time")
+        parts.append(
+            f"since {write_seconds(self.since)}" if self.since else "since an unknown time"
+        )
         return ", ".join([*parts, self.reason] if self.reason else parts)
 
 

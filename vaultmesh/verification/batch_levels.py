@@ -6,16 +6,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pydantic import JsonValue
 
 from vaultmesh.domain.batches.batch import Batch, parse_batch
 from vaultmesh.domain.errors import ConfigurationError, InvalidValue
+from vaultmesh.domain.instants import of_seconds, write_seconds
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.paths import BATCHES_FOLDER
 from vaultmesh.domain.receipts.levels import Level, Levels, Owed, Seen, levels_of
-from vaultmesh.domain.status import rfc3339
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.files import LocalStore
@@ -39,9 +39,11 @@ class BatchLevels:
         """Return it for people."""
         found = [f"levels of batch {self.batch_id}"]
         for one in self.levels.proven:
-            seen = f", in its block since {rfc3339(one.at)}" if one.level is Level.FINAL else ""
+            seen = (
+                f", in its block since {write_seconds(one.at)}" if one.level is Level.FINAL else ""
+            )
             found.append(
-                f"  {one.namespace} {one.target}: {one.level} since {rfc3339(one.since)}{seen}"
+                f"  {one.namespace} {one.target}: {one.level} since {write_seconds(one.since)}{seen}"
             )
         found += [
             f"  {one.namespace} {one.target}: awaiting: {one.view.text}"
@@ -96,6 +98,6 @@ def _created_at(batch: Batch) -> datetime | None:
     if batch.created_at is None:
         return None
     try:
-        return datetime.fromtimestamp(batch.created_at, UTC)
-    except (OverflowError, ValueError, OSError):
+        return of_seconds(batch.created_at)
+    except InvalidValue:
         return None

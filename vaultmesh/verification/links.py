@@ -9,7 +9,8 @@ from vaultmesh.domain.batches.batch import Batch
 from vaultmesh.domain.batches.event_receipt import EventReceipt, LegacyAnchor
 from vaultmesh.domain.checks import Check, holds, holds_if, wrong
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.receipts.receipt import AnchorReceipt, Status, write_time
+from vaultmesh.domain.instants import write_time
+from vaultmesh.domain.receipts.receipt import AnchorReceipt, Status
 from vaultmesh.domain.rounds.manifest import round_id
 
 LEGACY_WARNING = "legacy path without sides: it proves less than an inclusion proof does"

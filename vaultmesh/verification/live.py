@@ -8,7 +8,6 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +35,7 @@ from vaultmesh.domain.checks import (
 )
 from vaultmesh.domain.errors import ConfigurationError, InvalidValue
 from vaultmesh.domain.failures import AnchorError
+from vaultmesh.domain.instants import of_seconds, write_time
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.paths import ANCHOR_RECEIPTS_FOLDER, BATCHES_FOLDER, path_form
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, Finality, parse_receipt
@@ -179,7 +179,7 @@ class Verifier:
             checks += [*links.membership_checks(event, found), links.leaves_check(found)]
         checks += await self._event_anchor_checks(event, batch_id)
         anchor = event.anchor
-        when = datetime.fromtimestamp(anchor.ts, UTC).isoformat().replace("+00:00", "Z")
+        when = write_time(of_seconds(anchor.ts))
         where = (
             f"in {anchor.chain} by {when}"
             if anchor.chain != INTERNAL_CHAIN
@@ -231,7 +231,7 @@ class Verifier:
                 commitment=event.batch_root.digest,
                 tx_ref=anchor.tx,
                 block_number=anchor.block,
-                anchor_ts=datetime.fromtimestamp(anchor.ts, UTC),
+                anchor_ts=of_seconds(anchor.ts),
                 required_depth=0,
                 evidence={
                     **evidence,
@@ -267,7 +267,7 @@ class Verifier:
             label=batch_id,
             reservation=Reservation(account=anchor.contract or "", fields=dict(reservation)),
             tx_refs=[anchor.tx],
-            signed_at=datetime.fromtimestamp(anchor.ts, UTC),
+            signed_at=of_seconds(anchor.ts),
         )
         view = (await opened.look([watched]))[0]
         if view.state is not RoundState.INCLUDED:
@@ -277,7 +277,7 @@ class Verifier:
     # --- what is looked things up in -----------------------------------------------------------
 
     def _target(self, target: Target) -> "Anchoring":
-        from vaultmesh.ledgers import open_target  # noqa: PLC0415 - loads client libraries
+        from vaultmesh.ledgers.targets import open_target  # noqa: PLC0415 - loads client libraries
 
         if target not in self._opened:
             anchors = load_anchors(anchors_path(self._settings))

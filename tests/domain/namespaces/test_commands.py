@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from vaultmesh.domain.aggregator import orders
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.names import ENQUEUE, NOTE_FAILURE, RELEASE, WITHDRAW
 from vaultmesh.domain.namespaces.commands import (
@@ -28,7 +29,6 @@ from vaultmesh.domain.namespaces.commands import (
     read_update,
 )
 from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration
-from vaultmesh.domain.status import rfc3339
 from vaultmesh.domain.target import Target
 
 NOW = datetime(2026, 1, 15, 10, tzinfo=UTC)
@@ -126,7 +126,7 @@ def test_every_failure_that_is_taken_can_be_shown(moment: datetime, zone: Any) -
     with suppress(InvalidValue):
         order = ordered(NOTE_FAILURE, NOTE | {"at": written, "next_retry": written})
         assert isinstance(order, Note)
-        assert rfc3339(order.note.at).endswith("Z")
+        assert write_seconds(order.note.at).endswith("Z")
 
 
 def test_a_clock_that_drains_still_takes_reports_and_no_operators() -> None:

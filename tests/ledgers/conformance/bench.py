@@ -24,8 +24,8 @@ from vaultmesh.domain.checks import Trust
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.domain.target import Target
-from vaultmesh.ledgers import open_target
 from vaultmesh.ledgers.driver import Anchoring
+from vaultmesh.ledgers.targets import open_target
 from vaultmesh.process.config_files import load_anchors
 
 Section = dict[str, Any]

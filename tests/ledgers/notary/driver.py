@@ -27,7 +27,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 )
 from vaultmesh.domain.checks import Check, holds_if
 from vaultmesh.domain.failures import ValidationFailure
-from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers.driver import Anchoring, Claim, Evidence, Fate

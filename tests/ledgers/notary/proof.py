@@ -15,7 +15,8 @@ from vaultmesh.domain.checks import (
     stays_open,
     wrong,
 )
-from vaultmesh.domain.receipts.receipt import AnchorReceipt, write_time
+from vaultmesh.domain.instants import write_time
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
 
 

@@ -33,9 +33,9 @@ from vaultmesh.domain.receipts.receipt import (
     receipt_document,
 )
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.ledgers import open_target
 from vaultmesh.ledgers.driver import Claim
 from vaultmesh.ledgers.rfc3161.core.offline import find
+from vaultmesh.ledgers.targets import open_target
 from vaultmesh.process.config_files import load_anchors
 
 OPENSSL, SIGSTORE, SPARE = "openssl", "sigstore", "spare"

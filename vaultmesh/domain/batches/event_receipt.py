@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import ConfigDict, Field, JsonValue
 
 from vaultmesh.domain.batches.batch import Batch
+from vaultmesh.domain.instants import LATEST_SECOND
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import BatchRoot
 from vaultmesh.domain.rounds.leaf import Document, read_document
@@ -33,7 +34,7 @@ class LegacyAnchor(Document):
     contract: str | None = None
     tx: str
     block: int
-    ts: int
+    ts: int = Field(ge=0, le=LATEST_SECOND)
     """Unix seconds."""
     memo: str | None = None
     sig: str | None = None

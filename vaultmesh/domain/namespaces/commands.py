@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from vaultmesh.domain.errors import InvalidValue, bounded_text, described, one_line, only_argument
+from vaultmesh.domain.instants import is_tellable
 from vaultmesh.domain.messages import FailureNote
 from vaultmesh.domain.names import (
     CONFIGURE,
@@ -70,8 +71,6 @@ class Note:
 
 Command = Pause | Resume | Force | SetCadence | Stop | Note
 
-EARLIEST_YEAR, LATEST_YEAR = 1970, 9_000
-"""Instants beyond them overflow when they are shown in UTC."""
 VERBS = (PAUSE, RESUME, FORCE_ANCHOR, SET_CADENCE)
 """What operators send, as signals and as updates."""
 
@@ -148,7 +147,7 @@ def is_report(name: str) -> bool:
 def _note(values: list[JsonValue]) -> FailureNote:
     note = parse_model(values, FailureNote)
     for instant in (note.at, note.next_retry):
-        if instant.tzinfo is None or not EARLIEST_YEAR <= instant.year <= LATEST_YEAR:
+        if instant.tzinfo is None or not is_tellable(instant):
             message = (
                 f"{instant} is no instant of a failure; it has a time zone and a year of our time"
             )

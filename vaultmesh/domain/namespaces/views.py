@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.namespaces.slots import NamespaceSchedule
 from vaultmesh.domain.namespaces.state import CadenceConfig
 from vaultmesh.domain.status import (
@@ -16,7 +17,6 @@ from vaultmesh.domain.status import (
     NamespaceView,
     SlotOutcome,
     cadence_state,
-    rfc3339,
 )
 
 
@@ -139,7 +139,7 @@ def namespace_details(view: NamespaceView) -> str:
         "|---|---|---|---|---|---|",
     ]
     for label, cadence in view.cadences.items():
-        due = rfc3339(cadence.next_due) if cadence.next_due else _DASH
+        due = write_seconds(cadence.next_due) if cadence.next_due else _DASH
         wrong = _cell(_wrong(view, label, cadence))
         lines.append(
             f"| {label} | `{cadence.target}` | {cadence.every} | {due} | {_cell(_last(cadence))} | {wrong} |"
@@ -148,12 +148,12 @@ def namespace_details(view: NamespaceView) -> str:
         change = view.last_change
         what = _cell(", ".join(change.cadences)) or "nothing"
         memo = f": {_cell(change.memo)}" if change.memo else ""
-        lines += ["", f"Last `set_cadence` changed {what} at {rfc3339(change.at)}{memo}"]
+        lines += ["", f"Last `set_cadence` changed {what} at {write_seconds(change.at)}{memo}"]
     if view.last_rejected is not None:
         rejected = view.last_rejected
         lines.append("")
         lines.append(
-            f"Last rejected: `{_cell(rejected.name)}` at {rfc3339(rejected.at)}: {_cell(rejected.reason)}"
+            f"Last rejected: `{_cell(rejected.name)}` at {write_seconds(rejected.at)}: {_cell(rejected.reason)}"
         )
     return "\n".join(lines)
 
@@ -162,7 +162,7 @@ def _last(cadence: CadenceView) -> str:
     anchor = cadence.last_anchor
     if anchor is None or not anchor.tx_ref:
         return _DASH
-    when = f" at {rfc3339(anchor.at)}" if anchor.at else ""
+    when = f" at {write_seconds(anchor.at)}" if anchor.at else ""
     return f"`{anchor.tx_ref[:18]}…` block {anchor.block}{when}, {anchor.batch_count} batches"
 
 
@@ -176,7 +176,7 @@ def _wrong(view: NamespaceView, label: str, cadence: CadenceView) -> str:
         failure = flight.last_failure
         found.append(f"failed {flight.failures} times ({failure.kind}): {failure.message}")
     elif flight is not None:
-        found.append(f"waiting for inclusion since {rfc3339(flight.since)}")
+        found.append(f"waiting for inclusion since {write_seconds(flight.since)}")
     return "; ".join(found) or _DASH
 
 
@@ -187,10 +187,12 @@ def aggregator_details(view: AggregatorView) -> str:
         "",
     ]
     if view.paused is not None:
-        lines.append(f"Paused since {rfc3339(view.paused.since)}: {_cell(view.paused.reason)}")
+        lines.append(
+            f"Paused since {write_seconds(view.paused.since)}: {_cell(view.paused.reason)}"
+        )
     if view.held is not None:
         lines.append(
-            f"**Held** ({view.held.kind}) since {rfc3339(view.held.since)}: {_cell(view.held.message)}"
+            f"**Held** ({view.held.kind}) since {write_seconds(view.held.since)}: {_cell(view.held.message)}"
         )
     if view.last_failure is not None and view.failures:
         failure = view.last_failure

@@ -13,9 +13,10 @@ from enum import StrEnum
 
 from pydantic import JsonValue
 
+from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, Finality, Status
 from vaultmesh.domain.schemes import SCHEMES
-from vaultmesh.domain.status import AwaitingView, rfc3339
+from vaultmesh.domain.status import AwaitingView
 from vaultmesh.domain.target import Target
 
 
@@ -104,8 +105,8 @@ class Levels:
                     "namespace": one.namespace,
                     "target": str(one.target),
                     "level": one.level.value,
-                    "since": rfc3339(one.since),
-                    "at": rfc3339(one.at),
+                    "since": write_seconds(one.since),
+                    "at": write_seconds(one.at),
                 }
                 for one in self.proven
             ],

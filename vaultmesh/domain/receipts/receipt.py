@@ -6,14 +6,14 @@
 """
 
 import json
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer, model_validator
 
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.instants import read_time, write_time
 from vaultmesh.domain.paths import ANCHOR_RECEIPTS_FOLDER, path_form
 from vaultmesh.domain.roots import MerkleRoot, ReceiptRoot
 from vaultmesh.domain.rounds.leaf import Aggregation, Document, read_document
@@ -51,32 +51,6 @@ ALLOWED = frozenset(
 """Every pair of status and finality that a receipt may have."""
 
 _METADATA_KEYS = ("namespace", "batchId", "cadence", "slot", "round", "revision")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
-
-
-def read_time(value: object) -> datetime:
-    """Read a time of RFC 3339 in UTC, or take an aware one.
-
-    Raises:
-        InvalidValue: another form, or another time zone.
-    """
-    if isinstance(value, datetime) and value.utcoffset() == timedelta(0):
-        return value.astimezone(UTC)
-    if isinstance(value, str) and _TIME.fullmatch(value):
-        try:
-            return datetime.fromisoformat(value)
-        except ValueError as error:
-            message = f"{value!r} is no time: {error}"
-            raise InvalidValue(message) from error
-    message = f"{value!r} is not a time in UTC, such as 2026-01-15T10:00:00Z"
-    raise InvalidValue(message)
-
-
-def write_time(value: datetime) -> str:
-    """Return a time as RFC 3339 in UTC, with as many digits as it needs."""
-    text = value.astimezone(UTC).replace(tzinfo=None).isoformat()
-    return f"{text.rstrip('0') if '.' in text else text}Z"
-
 
 UtcTime = Annotated[
     datetime, BeforeValidator(read_time), PlainSerializer(write_time, return_type=str)

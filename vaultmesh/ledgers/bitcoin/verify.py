@@ -10,7 +10,7 @@ from vaultmesh.domain.checks import Check, holds, holds_if, wrong
 from vaultmesh.domain.depth import required_depth
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import ValidationFailure
-from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.domain.instants import write_time
 from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, Proven, prove
 from vaultmesh.ledgers.bitcoin.core.transaction import Transaction
 from vaultmesh.ledgers.bitcoin.node import Block, Ledger, Rules, block_of, read_ledger

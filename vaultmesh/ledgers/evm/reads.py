@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 from pydantic import (
@@ -20,6 +19,7 @@ from pydantic import (
 
 from vaultmesh.domain.aggregator.ledger_messages import BlockRef
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
+from vaultmesh.domain.instants import LATEST_SECOND, of_seconds
 from vaultmesh.ledgers.evm.node_errors import NodeError
 from vaultmesh.ledgers.evm.providers import Provider
 from vaultmesh.ledgers.evm.settings import EvmFinality
@@ -49,8 +49,6 @@ Account = Annotated[
     AfterValidator(lambda text: text.lower()),
 ]
 HexBytes = Annotated[str, StringConstraints(pattern=r"^0x([0-9a-fA-F]{2})*$")]
-_LATEST_TIME = 253_402_300_799
-"""Seconds at the end of the year 9999: what a datetime can hold."""
 
 
 class _Read(BaseModel):
@@ -62,15 +60,13 @@ class Block(_Read):
 
     number: Quantity
     hash: Hash
-    timestamp: Annotated[Quantity, Field(le=_LATEST_TIME)]
+    timestamp: Annotated[Quantity, Field(le=LATEST_SECOND)]
     base_fee_wei: Quantity | None = Field(default=None, alias="baseFeePerGas")
 
     @property
     def ref(self) -> BlockRef:
         """The block as the aggregator's messages name it."""
-        return BlockRef(
-            number=self.number, hash=self.hash, time=datetime.fromtimestamp(self.timestamp, UTC)
-        )
+        return BlockRef(number=self.number, hash=self.hash, time=of_seconds(self.timestamp))
 
 
 class Log(_Read):

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from vaultmesh.domain.checks import Check, holds, holds_if, wrong
 from vaultmesh.domain.depth import required_depth
 from vaultmesh.domain.failures import ValidationFailure
-from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.domain.instants import write_time
 from vaultmesh.ledgers.driver import DEPTH_CHECK, FINALITY_CHECK, Claim
 from vaultmesh.ledgers.evm.anchor_contract import anchored_logs
 from vaultmesh.ledgers.evm.evidence import hash_of

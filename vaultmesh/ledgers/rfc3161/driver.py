@@ -32,8 +32,8 @@ from vaultmesh.domain.checks import Check
 from vaultmesh.domain.depth import required_depth
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
+from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.paths import ROUNDS_FOLDER
-from vaultmesh.domain.receipts.receipt import write_time
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import Mode, round_id
 from vaultmesh.domain.target import Target

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pydantic import JsonValue
 
 from vaultmesh.domain.checks import Check
-from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.domain.instants import write_time
 from vaultmesh.ledgers.driver import Claim, Evidence
 from vaultmesh.ledgers.rfc3161.core.evidence import Stamped, entry_of_list, examine, text_of
 from vaultmesh.ledgers.rfc3161.core.token import IMPRINT_RULE

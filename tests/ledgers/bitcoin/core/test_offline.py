@@ -7,7 +7,8 @@ import pytest
 
 from tests.ledgers.bitcoin.core.test_transaction import ROOT, bitcoin_evidence
 from vaultmesh.domain.checks import Found, SchemeFindings, Standing, Trust, standing_of
-from vaultmesh.domain.receipts.receipt import parse_receipt, write_time
+from vaultmesh.domain.instants import write_time
+from vaultmesh.domain.receipts.receipt import parse_receipt
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.domain.target import Target

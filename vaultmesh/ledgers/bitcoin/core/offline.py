@@ -13,7 +13,8 @@ from vaultmesh.domain.checks import (
     wrong,
 )
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.receipts.receipt import AnchorReceipt, write_time
+from vaultmesh.domain.instants import write_time
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.ledgers.bitcoin.core.blocks import Network
 from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, Proven, prove

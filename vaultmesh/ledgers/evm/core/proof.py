@@ -9,14 +9,14 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Self
 
 from eth_utils.crypto import keccak
 from pydantic import JsonValue
 
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.domain.instants import of_seconds, write_time
 from vaultmesh.ledgers.evm.core.trie import HASH_BYTES, Item, decode, index_key, proven_value
 
 TOPIC = bytes.fromhex("422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2")
@@ -30,8 +30,6 @@ HEADER, TX_INDEX, RECEIPT_PROOF, TRANSACTION_PROOF = (
 """Keys of the proof in a receipt's evidence."""
 DEEPEST = 64
 """Most nodes of one proof: as many as a key of 32 bytes has nibbles."""
-LATEST_TIME = 253_402_300_799
-"""Seconds at the end of the year 9999: what a datetime can hold."""
 
 _HEX = re.compile(r"0x(?:[0-9a-f]{2})*")
 _TRANSACTIONS_ROOT, _RECEIPTS_ROOT, _NUMBER, _TIME = 4, 5, 8, 11
@@ -168,10 +166,7 @@ class _Walk:
     def time(self) -> str:
         """Bind the block's time."""
         seconds = _number(self._header[_TIME], "the header's time")
-        if seconds > LATEST_TIME:
-            message = f"the header's time {seconds} is not in seconds"
-            raise InvalidValue(message)
-        found = datetime.fromtimestamp(seconds, UTC)
+        found = of_seconds(seconds)
         if found != self._claim.block_time:
             claimed = write_time(self._claim.block_time)
             message = f"the header says {write_time(found)}, not {claimed}"

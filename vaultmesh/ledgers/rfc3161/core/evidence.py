@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import JsonValue
 
 from vaultmesh.domain.checks import Check, holds, holds_if, wrong
-from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.domain.instants import write_time
 from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
 from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED
 from vaultmesh.ledgers.rfc3161.core.token import IMPRINT_RULE, Token

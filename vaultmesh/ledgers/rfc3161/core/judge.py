@@ -17,7 +17,7 @@ from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_
 
 from vaultmesh.domain.checks import Check, holds, holds_if, wrong
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.domain.instants import write_time
 from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED, signature_findings
 from vaultmesh.ledgers.rfc3161.core.token import (
     IMPRINT_ALGORITHM,

@@ -17,7 +17,8 @@ from vaultmesh.domain.checks import (
     wrong,
 )
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.receipts.receipt import AnchorReceipt, write_time
+from vaultmesh.domain.instants import write_time
+from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.ledgers.rfc3161.core.evidence import (
     EvidenceReport,

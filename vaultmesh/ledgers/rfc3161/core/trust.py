@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 
 from vaultmesh.domain.checks import Check, holds, wrong
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.receipts.receipt import write_time
+from vaultmesh.domain.instants import write_time
 from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED
 from vaultmesh.ledgers.rfc3161.core.token import Token
 
