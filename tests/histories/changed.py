@@ -4,7 +4,7 @@ import asyncio
 
 from temporalio import workflow
 
-from vaultmesh.domain.aggregator import AggregatorInput
+from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
 from vaultmesh.domain.namespaces.state import NamespaceInput
 from vaultmesh.domain.status import NamespaceView
@@ -14,7 +14,7 @@ from workflows.namespace.workflow import NamespaceWorkflow
 
 @workflow.defn(name=NAMESPACE_WORKFLOW)
 class RestingNamespace(NamespaceWorkflow):
-    """A clock that somebody changed: it rests before it starts."""
+    """A namespace that somebody changed: it rests before it starts."""
 
     @workflow.init
     def __init__(self, given: NamespaceInput) -> None:

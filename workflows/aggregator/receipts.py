@@ -2,7 +2,7 @@
 
 1. One order per round is under way; what changes meanwhile is the next one's.
 2. Whoever joins a round while its receipts are written is in the next order: nobody is left without an answer.
-3. A round whose final receipts can't be written is watched on: its block may leave the chain before they are.
+3. A round whose final receipts can't be written is observed on: its block may leave the chain before they are.
 4. Receipts of closed rounds that are gone are written again (X11), asked for once by each who misses them.
 """
 
@@ -12,11 +12,14 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView
 from vaultmesh.domain.aggregator.messages import Record, RecordState
-from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState, OpenRound, merged
+from vaultmesh.domain.aggregator.open_round import OpenRound
+from vaultmesh.domain.aggregator.rounds import OpenRounds
+from vaultmesh.domain.aggregator.state import AggregatorInput
+from vaultmesh.domain.aggregator.waiting import merged
 from vaultmesh.domain.messages import AnchorRequest
 from workflows import options, ports
+from workflows.aggregator.replies import Replies
 from workflows.calls import StepFailed, call
 
 RECORD_REST = timedelta(seconds=5)
@@ -27,12 +30,18 @@ class Receipts:
     """Has the receipts of one aggregator's rounds written."""
 
     def __init__(
-        self, given: AggregatorInput, state: AggregatorState, rewatch: Callable[[], None]
+        self,
+        start: AggregatorInput,
+        rounds: OpenRounds,
+        replies: Replies,
+        observe_anew: Callable[[], None],
     ) -> None:
-        """Write for an aggregator; `rewatch` is called when a round is no longer open."""
-        self._given = given
-        self._state = state
-        self._rewatch = rewatch
+        """Write for an aggregator; `observe_anew` is called when a round is no longer open."""
+        self._target = start.target
+        self._backoff = start.backoff
+        self._rounds = rounds
+        self._replies = replies
+        self._observe_anew = observe_anew
         self._recording: dict[str, asyncio.Task[None]] = {}
         self._broken: BaseException | None = None
         self._missing = Missing()
@@ -55,7 +64,7 @@ class Receipts:
 
     def record_wanted(self) -> None:
         """Start writing receipts for every round that asks for it."""
-        for row in self._state.rounds:
+        for row in self._rounds.open:
             if row.wanted is not None and row.round_id not in self._recording:
                 self._start_recording(row.round_id, self._record(row.round_id))
 
@@ -71,81 +80,48 @@ class Receipts:
     async def _record(self, round_id: str) -> None:
         """Write a round's receipts until nothing is asked for any more."""
         try:
-            while (row := self._state.find(round_id)) is not None and row.wanted is not None:
+            while (row := self._rounds.find(round_id)) is not None and row.wanted is not None:
                 if not await self._record_once(row, row.wanted):
                     await workflow.sleep(RECORD_REST)
         finally:
             self._recording.pop(round_id, None)
 
     async def _record_once(self, row: OpenRound, wanted: RecordState) -> bool:
-        self._state.revision += 1
         view, waiting = row.view, list(row.waiting) if wanted is RecordState.INCLUDED else []
         order = Record(
-            target=self._given.target,
+            target=self._target,
             round_id=row.round_id,
             state=wanted,
-            revision=self._state.revision,
+            revision=self._rounds.next_revision(),
             view=view,
             reservation=row.reservation,
-            candidates=row.known().candidates,
+            candidates=row.all_candidates,
             waiting=waiting,
             late_joiners=row.late_joiners,
             tries=row.record_tries,
-            backoff=self._given.backoff,
+            backoff=self._backoff,
         )
         try:
             done = await call(
                 ports.RECORD, order, options.RECORD, f"{wanted}, {row.sealed.leaves} leaves"
             )
         except StepFailed as failure:
-            row.record_tries += 1
-            row.record_failure = failure.message
-            if not row.is_watched and wanted is RecordState.INCLUDED:
-                row.watch_again()
-                self._rewatch()
+            row.record_failed(failure.message)
+            if not row.is_observed and wanted is RecordState.INCLUDED:
+                row.observe_again()
+                self._observe_anew()
             return False
-        row.record_tries, row.record_failure = 0, ""
         if done.newer:
-            row.wanted = None
-            self._state.recovered = False
+            row.record_overtaken()
+            self._rounds.recover_again()
             return True
         answered = {request.id for request in waiting}
-        late = wanted is RecordState.INCLUDED and any(
-            request.id not in answered for request in row.waiting
-        )
-        if (row.wanted, row.view) == (wanted, view) and not late:
-            row.wanted = None
-        self._recorded(row, wanted, view, answered)
+        row.record(wanted, view, answered)
+        self._replies.ended(answered)
+        if wanted is RecordState.LOST or row.is_over:
+            self._rounds.forget(row)
+            self._observe_anew()
         return True
-
-    def _recorded(
-        self,
-        row: OpenRound,
-        wanted: RecordState,
-        view: RoundView | None,
-        answered: set[str],
-    ) -> None:
-        if wanted is RecordState.LOST:
-            self._forget(row)
-            return
-        row.recorded = True
-        row.waiting = [request for request in row.waiting if request.id not in answered]
-        for request_id in answered:
-            self._state.ended(request_id)
-        if wanted is not RecordState.INCLUDED or view is None:
-            return
-        if (
-            view.final
-            and not row.open_depths
-            and row.wanted is None
-            and not row.waiting
-            and row.state is RoundState.INCLUDED
-        ):
-            self._forget(row)
-
-    def _forget(self, row: OpenRound) -> None:
-        self._state.rounds = [one for one in self._state.rounds if one is not row]
-        self._rewatch()
 
     async def _record_closed(self, round_id: str) -> None:
         """Write the receipts of a closed round again, from storage and ledger (X11)."""
@@ -153,16 +129,15 @@ class Receipts:
         try:
             while round_id in self._missing:
                 waiting, late_joiners = self._missing.take(round_id)
-                self._state.revision += 1
                 order = Record(
-                    target=self._given.target,
+                    target=self._target,
                     round_id=round_id,
                     state=RecordState.CLOSED,
-                    revision=self._state.revision,
+                    revision=self._rounds.next_revision(),
                     waiting=waiting,
                     late_joiners=late_joiners,
                     tries=tries,
-                    backoff=self._given.backoff,
+                    backoff=self._backoff,
                 )
                 try:
                     done = await call(
@@ -175,11 +150,9 @@ class Receipts:
                     await workflow.sleep(RECORD_REST)
                     continue
                 tries = 0
-                for request in waiting:
-                    self._state.ended(request.id)
+                self._replies.ended(request.id for request in waiting)
                 if done.reopened:
-                    self._state.reopened.extend(done.reopened)
-                    self._state.recovered = False
+                    self._rounds.reopen(done.reopened)
         finally:
             self._recording.pop(round_id, None)
 

@@ -1,15 +1,19 @@
-"""Answers the namespaces that wait for an aggregator, and keeps the aggregator's own level of backoff."""
+"""Takes the requests of the namespaces that wait for an aggregator, and answers them or reports its failures.
+
+The requests that are in no round are its own: whoever else needs some takes them here.
+"""
 
 import asyncio
-from datetime import datetime
+from collections.abc import Collection, Iterable
 
 from temporalio import workflow
 
-from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState
-from vaultmesh.domain.errors import LONGEST_MESSAGE
+from vaultmesh.domain.aggregator.pace import Pace
+from vaultmesh.domain.aggregator.rounds import OpenRounds
+from vaultmesh.domain.aggregator.state import AggregatorInput
+from vaultmesh.domain.aggregator.waiting import WaitingRequests
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorRequest, Answer, ReportFailure
-from vaultmesh.domain.status import FailureView, HoldView
 from workflows import options, ports
 from workflows.calls import StepFailed, call
 
@@ -17,11 +21,15 @@ from workflows.calls import StepFailed, call
 class Replies:
     """Answers and reports of one aggregator; they run beside everything else."""
 
-    def __init__(self, given: AggregatorInput, state: AggregatorState) -> None:
-        """Tell on behalf of an aggregator."""
-        self._given = given
-        self._state = state
-        self._backoff = given.backoff
+    def __init__(
+        self, start: AggregatorInput, waiting: WaitingRequests, rounds: OpenRounds, pace: Pace
+    ) -> None:
+        """Reply on behalf of an aggregator."""
+        self._target = start.target
+        self._backoff = start.backoff
+        self._waiting = waiting
+        self._rounds = rounds
+        self._pace = pace
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -29,85 +37,95 @@ class Replies:
         """Whether an answer or a report is under way."""
         return bool(self._tasks)
 
-    # --- the aggregator's own backoff --------------------------------------------------------------------------------------
-
-    def succeeded(self) -> None:
-        """Leave the backoff."""
-        self._state.step_failures = 0
-        self._state.last_failure = None
-        self._state.held = None
-        self._state.not_before = None
-
-    def later(self, failures: int, kind: FailureKind) -> datetime:
-        """Return the instant after the `failures`-th rung of the backoff."""
-        return workflow.now() + self._backoff.delay(failures, kind)
-
-    def climb(self, failure: StepFailed) -> None:
-        """Rest after a failed step; what an operator has to mend is shown as held."""
-        state = self._state
-        state.step_failures += 1
-        state.last_failure = FailureView(kind=failure.kind, message=failure.message)
-        state.not_before = self.later(state.step_failures, failure.kind)
-        if failure.kind in (FailureKind.AUTH, FailureKind.VALIDATION):
-            self.hold(failure.kind, failure.message)
-
-    def hold(self, kind: FailureKind, message: str) -> None:
-        """Show why the aggregator rests."""
-        now = workflow.now()
-        since = self._state.held.since if self._state.held else now
-        next_look = self._state.not_before or now
-        self._state.held = HoldView(
-            kind=kind, message=message[:LONGEST_MESSAGE], since=since, next_look=next_look
-        )
-
-    def round_step_failed(self, failure: StepFailed) -> None:
-        """Rest after a failed step of a signed round, and let the waiting namespaces' pages show it."""
-        self.climb(failure)
-        waiting = [request for one in self._state.unincluded() for request in one.waiting]
-        self._report([self._state.failed(one) for one in waiting], failure)
+    @property
+    def waiting(self) -> Collection[AnchorRequest]:
+        """Return the requests that are in no round, the first one first."""
+        return self._waiting.queue.values()
 
     # --- requests --------------------------------------------------------------------------------------------------
 
-    def fail(self, requests: list[AnchorRequest], failure: StepFailed) -> None:
-        """Fail requests that are in no round; they come back by their own retry."""
-        for request in requests:
-            self._state.queue.pop(request.id, None)
-        self._report([self._state.failed(one) for one in requests], failure)
+    def enqueue(self, requests: list[AnchorRequest]) -> None:
+        """Let requests wait that are in no round; withdrawn ones are answered, and those beyond the most fail."""
+        now = workflow.now()
+        withdrawn = [one for one in requests if self._waiting.is_withdrawn(one.id, now)]
+        self.answer(withdrawn, withdrawn=True)
+        refused = [
+            request
+            for request in requests
+            if not self._waiting.is_withdrawn(request.id, now)
+            and not self._rounds.holds(request.id)
+            and not self._waiting.enqueue(request)
+        ]
+        if refused:
+            message = f"{len(self.waiting)} requests wait for this target already; this one comes back later"
+            self.fail(refused, StepFailed(FailureKind.NETWORK, message))
 
-    def fail_all_waiting(self, failure: StepFailed) -> None:
-        """Fail every request that is in no round: nothing was signed."""
-        self.climb(failure)
-        self.fail(list(self._state.queue.values()), failure)
+    def enqueue_again(self, requests: Iterable[AnchorRequest]) -> None:
+        """Let requests wait that were in a round; those beyond the most ask again by themselves."""
+        for request in requests:
+            self._waiting.enqueue(request)
+
+    def take(self, requests: Iterable[AnchorRequest]) -> list[AnchorRequest]:
+        """Return those of the requests that wait; they are in a round from now on."""
+        return self._waiting.take(requests)
+
+    def withdraw(self, requests: list[AnchorRequest]) -> None:
+        """End requests as withdrawn; the ones that are still on their way here as well."""
+        for request in requests:
+            self._waiting.withdraw(request.id, workflow.now())
+        self.answer(requests, withdrawn=True)
 
     def answer(self, requests: list[AnchorRequest], *, withdrawn: bool = False) -> None:
         """End requests with what the receipts say, or as withdrawn."""
-        for request in requests:
-            self._state.ended(request.id)
+        self.ended(request.id for request in requests)
         if requests:
-            self._tell(Answer(target=self._given.target, requests=requests, withdrawn=withdrawn))
+            self._send(Answer(target=self._target, requests=requests, withdrawn=withdrawn))
 
-    def _report(self, requests: list[AnchorRequest], failure: StepFailed) -> None:
-        if requests:
+    def ended(self, request_ids: Iterable[str]) -> None:
+        """Forget requests that are answered."""
+        for request_id in request_ids:
+            self._waiting.ended(request_id)
+
+    # --- failures --------------------------------------------------------------------------------------------------
+
+    def fail(self, requests: list[AnchorRequest], failure: StepFailed) -> None:
+        """Report a failure of requests; those that are in no round come back by their own retry."""
+        failed = [self._waiting.failed(request) for request in requests]
+        if failed:
             report = ReportFailure(
-                target=self._given.target,
-                requests=requests,
+                target=self._target,
+                requests=failed,
                 kind=failure.kind,
                 message=failure.message,
-                backoff=self._given.backoff,
+                backoff=self._backoff,
             )
-            self._tell(report)
+            self._send(report)
 
-    def _tell(self, what: Answer | ReportFailure) -> None:
-        task = asyncio.create_task(self._call(what))
+    def fail_all_waiting(self, failure: StepFailed) -> None:
+        """Back off, and fail every request that is in no round: nothing was signed."""
+        self.back_off(failure)
+        self.fail(list(self.waiting), failure)
+
+    def round_step_failed(self, failure: StepFailed) -> None:
+        """Back off after a failed step of a signed round, and let the waiting namespaces' pages show it."""
+        self.back_off(failure)
+        self.fail([one for row in self._rounds.unincluded() for one in row.waiting], failure)
+
+    def back_off(self, failure: StepFailed) -> None:
+        """Back off after a failed step."""
+        self._pace.failed(failure.kind, failure.message, self._backoff, workflow.now())
+
+    def _send(self, reply: Answer | ReportFailure) -> None:
+        task = asyncio.create_task(self._call(reply))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _call(self, what: Answer | ReportFailure) -> None:
-        count = f"{len(what.requests)} requests"
+    async def _call(self, reply: Answer | ReportFailure) -> None:
+        count = f"{len(reply.requests)} requests"
         try:
-            if isinstance(what, Answer):
-                await call(ports.ANSWER, what, options.REPLY, count)
+            if isinstance(reply, Answer):
+                await call(ports.ANSWER, reply, options.REPLY, count)
             else:
-                await call(ports.REPORT_FAILURE, what, options.REPLY, f"{count}: {what.kind}")
+                await call(ports.REPORT_FAILURE, reply, options.REPLY, f"{count}: {reply.kind}")
         except StepFailed:
             workflow.logger.warning("waiting requests not reached; they ask again by themselves")

@@ -1,7 +1,7 @@
 """Decides what a target's aggregator does next: recover, submit what is signed, or make a new round.
 
 1. Everything a signature covers is decided in `reserve` and in history before `sign` runs (X2, X3).
-2. Before anything is signed, a failed step fails every waiting request; after that the aggregator drives the round alone.
+2. Before anything is signed, a failed step fails every waiting request; after that the aggregator submits the round alone.
 3. A step that answers `stale` knows of rounds that this run does not: it recovers before it goes on (X11).
 """
 
@@ -11,9 +11,8 @@ from datetime import UTC, datetime, timedelta
 from temporalio import workflow
 
 from vaultmesh.domain.aggregator.decisions import ResolveOrder
-from vaultmesh.domain.aggregator.ledger_messages import Reservation, RoundState, SignedCandidate
+from vaultmesh.domain.aggregator.ledger_messages import Reservation, SignedCandidate
 from vaultmesh.domain.aggregator.messages import (
-    RecordState,
     Recover,
     Reserve,
     Resolve,
@@ -22,7 +21,10 @@ from vaultmesh.domain.aggregator.messages import (
     SealedRound,
     Sign,
 )
-from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState, OpenRound
+from vaultmesh.domain.aggregator.open_round import OpenRound
+from vaultmesh.domain.aggregator.pace import Pace
+from vaultmesh.domain.aggregator.rounds import OpenRounds
+from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorRequest
@@ -39,29 +41,35 @@ Step = Callable[[], Coroutine[None, None, None]]
 
 
 class Rounds:
-    """One target's aggregator."""
+    """Takes one target's rounds from waiting requests to signed bytes."""
 
     def __init__(
-        self, given: AggregatorInput, state: AggregatorState, replies: Replies, watch: Observation
+        self,
+        start: AggregatorInput,
+        rounds: OpenRounds,
+        pace: Pace,
+        replies: Replies,
+        observation: Observation,
     ) -> None:
-        """Go on with the state that was carried, or start anew."""
-        self._target = given.target
-        self._state = state
+        """Go on with the rounds that were carried, or start anew."""
+        self._target = start.target
+        self._rounds = rounds
+        self._pace = pace
         self._replies = replies
-        self._observation = watch
-        self._submission = Submission(given, state, replies)
+        self._observation = observation
+        self._submission = Submission(start, rounds, pace)
 
     # --- what comes next -------------------------------------------------------------------------------------------
 
     async def wait_and_step(self, leaving: Callable[[], bool]) -> None:
         """Wait until a step can be taken, and take it."""
         instants = self._instants()
-        rest = self._rest(instants)
+        first = min((instant - workflow.now() for instant in instants), default=None)
         try:
             await workflow.wait_condition(
                 lambda: leaving() or self._next_step() is not None or self._must_wake(instants),
-                timeout=rest,
-                timeout_summary="rest before the next try" if rest else None,
+                timeout=first,
+                timeout_summary="rest before the next try" if first else None,
             )
         except TimeoutError:
             return
@@ -70,92 +78,89 @@ class Rounds:
             await step()
 
     def _instants(self) -> list[datetime]:
-        """Return when something that rests may be tried again."""
+        """Return when something that waits may be tried again."""
         now = workflow.now()
         instants = [
-            self._submission.next_broadcast(now),
-            self._state.not_before,
-            *self._submission.gap_instants(),
+            self._rounds.next_broadcast(now),
+            self._pace.not_before,
+            *self._rounds.gap_instants(),
         ]
         return [instant for instant in instants if instant is not None and instant > now]
-
-    def _rest(self, instants: list[datetime]) -> timedelta | None:
-        """Return the time until the first of the instants."""
-        return min((instant - workflow.now() for instant in instants), default=None)
 
     def _must_wake(self, instants: list[datetime]) -> bool:
         """Whether something is to be tried before any of the instants that the aggregator sleeps for."""
         return min(self._instants(), default=NEVER) < min(instants, default=NEVER)
 
     def _next_step(self) -> Step | None:
-        state = self._state
-        resting = state.not_before is not None and state.not_before > workflow.now()
-        if not state.recovered:
-            return None if resting else self._recover
-        if state.unincluded():
-            return None if resting else self._drive_step() or self._gap_step()
-        if state.paused is not None or (state.owes_again() and resting):
+        rounds, now = self._rounds, workflow.now()
+        backing_off = self._pace.is_backing_off(now)
+        if not rounds.recovered:
+            return None if backing_off else self._recover
+        if rounds.unincluded():
+            return None if backing_off else self._submission_step(now) or self._gap_step(now)
+        if self._pace.paused is not None or (rounds.owed_again() and backing_off):
             return None
-        return self._new_round if state.queue or state.owes_again() else None
+        return self._new_round if self._is_owed() else None
 
-    def _drive_step(self) -> Step | None:
-        if self._submission.broadcast_due(workflow.now()):
+    def _is_owed(self) -> bool:
+        return bool(self._replies.waiting) or bool(self._rounds.owed_again())
+
+    def _submission_step(self, now: datetime) -> Step | None:
+        if self._rounds.broadcast_due(now):
             return self._broadcast
-        return self._bump if self._submission.bump_due() else None
+        return self._bump if self._rounds.bump_due() else None
 
-    def _gap_step(self) -> Step | None:
+    def _gap_step(self, now: datetime) -> Step | None:
         """Close a gap: what is owed takes its free sequences, the only exception to one un-included round at a time."""
-        now, state = workflow.now(), self._state
-        if self._submission.fill_due(now):
+        if self._rounds.fill_due(now):
             return self._fill
-        owed = bool(state.queue) or state.owes_again()
-        may_seal = owed and state.paused is None and self._submission.may_take_free(now)
-        return self._new_round if may_seal else None
+        may_seal = self._pace.paused is None and self._rounds.may_take_free(now)
+        return self._new_round if may_seal and self._is_owed() else None
 
     async def _fill(self) -> None:
-        await self._drive(self._submission.fill)
+        await self._submit(self._submission.fill)
 
     async def _broadcast(self) -> None:
-        await self._drive(self._submission.broadcast_all)
+        await self._submit(self._submission.broadcast_all)
 
     async def _bump(self) -> None:
-        await self._drive(self._submission.bump_lowest)
+        await self._submit(self._submission.bump_lowest)
 
-    async def _drive(self, step: Step) -> None:
+    async def _submit(self, step: Step) -> None:
         try:
             await step()
         except StepFailed as failure:
             self._replies.round_step_failed(failure)
         self._observation.changed()
 
-    # --- recovery --------------------------------------------------------------------------------------------------
+    # --- what operators and workers ask for ------------------------------------------------------------------------
 
-    async def _recover(self) -> None:
-        """Adopt what the storage knows of this target; nothing is reserved before this has succeeded."""
-        state = self._state
-        try:
-            order = Recover(
-                target=self._target,
-                reopened=state.reopened,
-                left=state.left,
-                remembered=[one.remembered() for one in state.rounds],
-            )
-            found = await call(ports.RECOVER, order, options.RECOVER, "read open rounds")
-        except StepFailed as failure:
-            self._replies.fail_all_waiting(failure)
-            return
-        waiting = [request for one in state.rounds for request in one.waiting]
-        state.rounds = [OpenRound.adopted(one, workflow.now()) for one in found.rounds]
-        for request in waiting:
-            state.enqueue(request)
-        state.last = found.last
-        state.revision = max(state.revision, found.revision)
-        state.settings = found.settings
-        state.problems = found.problems
-        state.recovered = True
-        state.reopened = [one for one in state.reopened if one not in order.reopened]
-        state.left = [one for one in state.left if one not in order.left]
-        self._observation.changed()
+    def bump(self) -> None:
+        """Bid more for the lowest un-included round now."""
+        for lowest in self._rounds.unincluded()[:1]:
+            lowest.bid_higher()
+            self._pace.hurry()
+
+    def fill_gap(self) -> None:
+        """Fill the gap below the open rounds now, if there is one."""
+        if self._rounds.beyond_gap() is not None:
+            self._rounds.fill_at_once()
+            self._pace.hurry()
+
+    def reopen(self, round_ids: list[str]) -> None:
+        """Open rounds again that were closed, and whose blocks left the chain."""
+        self._rounds.left_the_chain(round_ids)
+        self._pace.hurry()
+
+    def let_go(self, requests: list[AnchorRequest], *, also_signed: bool) -> None:
+        """Take requests back that are in no round; `also_signed`: those in a signed round wait no longer either.
+
+        One that is still on its way here is remembered: its cadence is paused by then, or has another target.
+        """
+        let_go = [one for one in requests if also_signed or not self._rounds.holds(one.id)]
+        for request in let_go:
+            self._rounds.let_go(request.id)
+        self._replies.withdraw(let_go)
 
     async def resolve(self, order: ResolveOrder) -> None:
         """Have an operator's decision written, then learn anew what the storage knows.
@@ -163,7 +168,7 @@ class Rounds:
         Raises:
             ApplicationError: something speaks against it, or it could not be written.
         """
-        row = self._state.find(order.round_id)
+        row = self._rounds.find(order.round_id)
         step = Resolve(
             target=self._target,
             round_id=order.round_id,
@@ -177,100 +182,112 @@ class Rounds:
         except StepFailed as failure:
             raise refused(InvalidValue(failure.message)) from failure
         finally:  # an attempt that was cut off may have written it all the same
-            self._state.recovered = False
-        self._replies.succeeded()
+            self._rounds.recover_again()
+        self._pace.succeeded()
+
+    # --- recovery --------------------------------------------------------------------------------------------------
+
+    async def _recover(self) -> None:
+        """Adopt what the storage knows of this target; nothing is reserved before this has succeeded."""
+        order = Recover(
+            target=self._target,
+            reopened=self._rounds.reopened,
+            left=self._rounds.left,
+            remembered=[row.remembered() for row in self._rounds.open],
+        )
+        try:
+            stored = await call(ports.RECOVER, order, options.RECOVER, "read open rounds")
+        except StepFailed as failure:
+            self._replies.fail_all_waiting(failure)
+            return
+        waiting = self._rounds.adopt(stored, order, workflow.now())
+        self._replies.enqueue_again(waiting)
+        self._observation.changed()
 
     # --- a new round -----------------------------------------------------------------------------------------------
 
     async def _new_round(self) -> None:
         try:
             await self._collect()
-            requests = list(self._state.queue.values())[: self._state.settings.max_leaves]
+            requests = list(self._replies.waiting)[: self._rounds.settings.max_leaves]
             sealed = await self._seal(requests)
             if sealed.round is not None:
-                await self._write(sealed, sealed.round, requests)
+                await self._reserve_and_sign(sealed, sealed.round, requests)
             else:
                 self._close_lost(sealed)
         except StepFailed as failure:
             self._replies.fail_all_waiting(failure)
 
     def _close_lost(self, sealed: Sealed) -> None:
-        """Close the lost rounds whose leaves other rounds hold by now; rest if one is left that nothing holds."""
-        for one in self._state.lost():
-            if one.round_id in sealed.resealed:
-                one.wanted = RecordState.LOST
-        if any(one.wanted is None for one in self._state.lost()) and self._state.recovered:
+        """Close the lost rounds whose leaves other rounds hold by now; back off if one is left that nothing holds."""
+        self._rounds.close_lost(sealed.resealed)
+        if self._rounds.owed_again() and self._rounds.recovered:
             message = "a lost round's leaves could not be sealed again yet"
-            self._replies.climb(StepFailed(FailureKind.UNKNOWN, message))
+            self._replies.back_off(StepFailed(FailureKind.UNKNOWN, message))
         self._observation.changed()
 
     async def _collect(self) -> None:
         """Keep the collection window open while requests arrive."""
-        state = self._state
-        settings = state.settings
+        settings = self._rounds.settings
         closes = workflow.now() + timedelta(seconds=settings.window_max_seconds)
-        while 0 < len(state.queue) < settings.max_leaves:
+        while 0 < len(self._replies.waiting) < settings.max_leaves:
             left = min(timedelta(seconds=settings.window_seconds), closes - workflow.now())
             if left <= timedelta(0):
                 return
             try:
-                await self._more_than(len(state.queue), left)
+                await self._more_than(len(self._replies.waiting), left)
             except TimeoutError:
                 return
 
     async def _more_than(self, waiting: int, left: timedelta) -> None:
         await workflow.wait_condition(
-            lambda: len(self._state.queue) != waiting,
+            lambda: len(self._replies.waiting) != waiting,
             timeout=left,
             timeout_summary="collection window",
         )
 
     async def _seal(self, requests: list[AnchorRequest]) -> Sealed:
-        state = self._state
         order = Seal(
             target=self._target,
             requests=requests,
-            rounds=[one.known() for one in state.rounds],
-            reseal=[one.round_id for one in state.lost() if one.wanted is None],
+            rounds=[row.known() for row in self._rounds.open],
+            reseal=[row.round_id for row in self._rounds.owed_again()],
         )
         sealed = await call(ports.SEAL, order, options.SEAL, f"{len(requests)} requests")
         if sealed.stale:
-            state.recovered = False
+            self._rounds.recover_again()
             return Sealed()
-        state.settings = sealed.settings
-        state.problems = sealed.problems
-        by_id = {one.id: one for one in requests}
-        self._replies.answer([by_id[one] for one in sealed.covered])
+        self._rounds.sealed(sealed)
+        by_id = {request.id: request for request in requests}
+        self._replies.answer([by_id[covered] for covered in sealed.covered])
         for refusal in sealed.refused:
             self._replies.fail(
                 [by_id[refusal.request]], StepFailed(FailureKind.VALIDATION, refusal.reason)
             )
         for late_joiners in sealed.late_joiners:
-            whole = [by_id[one] for one in late_joiners.requests if one not in sealed.partial]
+            whole = [by_id[late] for late in late_joiners.requests if late not in sealed.partial]
             self._join(late_joiners.round_id, whole)
-        if (gone := sealed.rebuild) is not None and state.find(gone.round_id) is None:
-            missing = [by_id[one] for one in gone.requests]
+        if (gone := sealed.rebuild) is not None and self._rounds.find(gone.round_id) is None:
+            missing = [by_id[request_id] for request_id in gone.requests]
             self._observation.receipts.record_closed(gone.round_id, [], late_joiners=missing)
         return sealed
 
     def _join(self, round_id: str, late_joiners: list[AnchorRequest]) -> None:
         """Let requests share the fate of a round that holds their batches already."""
-        joining = [one for one in late_joiners if self._state.queue.pop(one.id, None) is not None]
-        row = self._state.find(round_id)
+        joining = self._replies.take(late_joiners)
+        row = self._rounds.find(round_id)
         if row is None:
             if joining:
                 self._observation.receipts.record_closed(round_id, joining)
             return
         row.join(joining)
-        if row.state is RoundState.INCLUDED:
-            row.wanted = row.wanted or RecordState.INCLUDED
         self._observation.changed()
 
-    async def _write(self, sealed: Sealed, new: SealedRound, requests: list[AnchorRequest]) -> None:
-        """Reserve, sign, and hand the round over to be driven."""
-        state = self._state
-        known = [one.known() for one in state.rounds]
-        beyond = state.beyond_gap()
+    async def _reserve_and_sign(
+        self, sealed: Sealed, new: SealedRound, requests: list[AnchorRequest]
+    ) -> None:
+        """Reserve, sign, and hand the round over to be submitted."""
+        beyond = self._rounds.beyond_gap()
         reserved = await call(
             ports.RESERVE,
             Reserve(
@@ -278,15 +295,15 @@ class Rounds:
                 round_id=new.round_id,
                 commitment=new.commitment,
                 label=new.label,
-                rounds=known,
-                last=state.last,
+                rounds=[row.known() for row in self._rounds.open],
+                last=self._rounds.last,
                 beyond=beyond.reservation if beyond is not None else None,
             ),
             options.RESERVE,
             f"round {new.round_id[:12]}",
         )
         if reserved.reservation is None:
-            state.recovered = False
+            self._rounds.recover_again()
             return
         signed = await call(
             ports.SIGN,
@@ -301,9 +318,9 @@ class Rounds:
             f"round {new.round_id[:12]}",
         )
         if signed.candidate is None:
-            state.recovered = False
+            self._rounds.recover_again()
             return
-        self._replies.succeeded()
+        self._pace.succeeded()
         self._open(sealed, new, reserved.reservation, signed.candidate, requests)
 
     def _open(
@@ -315,27 +332,18 @@ class Rounds:
         requests: list[AnchorRequest],
     ) -> None:
         """Add the signed round; the lost rounds whose leaves it holds are closed."""
-        state, now = self._state, workflow.now()
+        now = workflow.now()
         whole = set(sealed.requests) - set(sealed.partial)
-        waiting = [
-            one for one in requests if one.id in whole and state.queue.pop(one.id, None) is not None
-        ]
-        again = state.find(new.round_id)
-        state.rounds = [one for one in state.rounds if one is not again]
-        for one in state.lost():
-            if one.round_id in sealed.resealed:
-                one.wanted = RecordState.LOST
-        state.rounds.append(
-            OpenRound(
-                sealed=new,
-                reservation=reservation,
-                candidates=[candidate],
-                since=now,
-                signed_at=now,
-                waiting=waiting,
-                late_joiners=again.late_joiners if again else [],
-                open_depths=new.required_depths,
-            )
+        again = self._rounds.find(new.round_id)
+        signed = OpenRound(
+            sealed=new,
+            reservation=reservation,
+            candidates=[candidate],
+            since=now,
+            signed_at=now,
+            waiting=self._replies.take(request for request in requests if request.id in whole),
+            late_joiners=again.late_joiners if again else [],
+            open_depths=new.required_depths,
         )
-        state.reserved(reservation)
+        self._rounds.add(signed, sealed.resealed)
         self._observation.changed()

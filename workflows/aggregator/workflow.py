@@ -1,6 +1,6 @@
 """Runs a target's aggregator: takes requests, and lives through as many runs as its rounds take.
 
-What it writes is decided in `workflows.aggregator.rounds`, what it sees and records in `workflows.aggregator.observation`.
+What it does next is decided in `workflows.aggregator.rounds`, what it observes and records in `workflows.aggregator.observation`.
 """
 
 import asyncio
@@ -13,15 +13,12 @@ from temporalio.common import RawValue
 from vaultmesh.domain.aggregator import decisions, orders
 from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, BUMP_FEE, RESOLVE, STATUS
 from vaultmesh.domain.namespaces.views import aggregator_details
-from vaultmesh.domain.status import AggregatorView, PausedView, RejectedView
+from vaultmesh.domain.status import AggregatorView
 from workflows.aggregator.observation import Observation
 from workflows.aggregator.replies import Replies
 from workflows.aggregator.rounds import Rounds
-from workflows.calls import StepFailed
 from workflows.runs import has_grown
 from workflows.signals import decoded
 from workflows.updates import own_workflow_task
@@ -32,39 +29,40 @@ class AggregatorWorkflow:
     """One target's aggregator. Runs for ever; whoever needs it starts it."""
 
     @workflow.init
-    def __init__(self, given: AggregatorInput) -> None:
-        """Take up the state before any message arrives."""
-        self._given = given
-        self._state = given.carried.model_copy(deep=True) if given.carried else AggregatorState()
-        self._watching: asyncio.Task[None] | None = None
-        self._replies = Replies(given, self._state)
-        self._observation = Observation(given, self._state, self._replies, self._show)
-        self._rounds = Rounds(given, self._state, self._replies, self._observation)
+    def __init__(self, start: AggregatorInput) -> None:
+        """Take up the state before any message arrives; each part of it goes to those who work on it."""
+        self._start = start
+        self._state = start.carried.model_copy(deep=True) if start.carried else AggregatorState()
+        self._observing: asyncio.Task[None] | None = None
+        waiting, rounds, self._pace = self._state.waiting, self._state.rounds, self._state.pace
+        self._replies = Replies(start, waiting, rounds, self._pace)
+        self._observation = Observation(start, rounds, self._pace, self._replies, self._show)
+        self._rounds = Rounds(start, rounds, self._pace, self._replies, self._observation)
 
     @workflow.run
-    async def run(self, given: AggregatorInput) -> None:
-        """Write, watch and record; continue as a new run at a safe point when the history has grown."""
-        del given
-        self._watching = asyncio.create_task(self._observation.run(self._should_leave))
+    async def run(self, start: AggregatorInput) -> None:
+        """Submit, observe and record; continue as a new run at a safe point when the history has grown."""
+        del start
+        self._observing = asyncio.create_task(self._observation.run(self._should_leave))
         self._observation.receipts.record_wanted()
         while not self._should_leave():
             self._show()
             await self._rounds.wait_and_step(self._should_leave)
-        await self._watching
+        await self._observing
         await workflow.wait_condition(
             lambda: not self._replies.busy and workflow.all_handlers_finished()
         )
-        workflow.continue_as_new(self._given.model_copy(update={"carried": self._state.carried()}))
+        workflow.continue_as_new(self._start.model_copy(update={"carried": self._state.carried()}))
 
     def _show(self) -> None:
         """Bring the Web UI's details up to date."""
         workflow.set_current_details(aggregator_details(self.status()))
 
     def _should_leave(self) -> bool:
-        watching = self._watching
-        if watching is not None and watching.done() and not watching.cancelled():
-            watching.result()  # raises what ended it unexpectedly: the workflow task fails in sight of all
-        return has_grown(self._given.continue_after_events)
+        observing = self._observing
+        if observing is not None and observing.done() and not observing.cancelled():
+            observing.result()  # raises what ended it unexpectedly: the workflow task fails in sight of all
+        return has_grown(self._start.continue_after_events)
 
     # --- messages --------------------------------------------------------------------------------------------------
 
@@ -74,61 +72,37 @@ class AggregatorWorkflow:
         try:
             self._carry_out(orders.read(name, decoded(arguments)))
         except InvalidValue as refusal:
-            self._state.last_rejected = RejectedView(
-                name=name[:100], at=workflow.now(), reason=str(refusal)[:500]
-            )
+            self._state.rejected(name, str(refusal), workflow.now())
             workflow.logger.warning("signal rejected", extra={"signal": name})
 
     def _carry_out(self, order: orders.AggregatorCommand) -> None:
         match order:
             case orders.Enqueue(requests=requests):
-                self._enqueue(requests)
-            case orders.Withdraw() | orders.Release():
-                self._let_go(order)
+                self._replies.enqueue(requests)
+            case orders.Withdraw(requests=requests):
+                self._rounds.let_go(requests, also_signed=False)
+            case orders.Release(requests=requests):
+                self._rounds.let_go(requests, also_signed=True)
             case orders.Pause(reason=reason):
-                self._state.paused = PausedView(reason=reason, since=workflow.now())
+                self._pace.pause(reason, workflow.now())
             case orders.Resume():
-                self._state.paused = None
+                self._pace.resume()
             case orders.BumpFee():
-                for one in self._state.unincluded()[:1]:
-                    one.bump_due = True
-                    self._state.not_before = None
+                self._rounds.bump()
             case orders.Reopened(rounds=rounds):
-                self._state.left_the_chain(rounds)
-                self._state.not_before = None
-
-    def _enqueue(self, requests: list[AnchorRequest]) -> None:
-        now = workflow.now()
-        withdrawn = [one for one in requests if self._state.is_withdrawn(one.id, now)]
-        self._replies.answer(withdrawn, withdrawn=True)
-        asked = [one for one in requests if not self._state.is_withdrawn(one.id, now)]
-        refused = [request for request in asked if not self._state.enqueue(request)]
-        if refused:
-            message = f"{len(self._state.queue)} requests wait for this target already; this one comes back later"
-            self._replies.fail(refused, StepFailed(FailureKind.NETWORK, message))
-
-    def _let_go(self, order: orders.Withdraw | orders.Release) -> None:
-        """Take requests back that are in no round; those in a signed round finish, unless their cadences moved away.
-
-        One that is still on its way here is remembered: its cadence is paused by then, or has another target.
-        """
-        always = isinstance(order, orders.Release)
-        let_go = [one for one in order.requests if always or not self._state.in_a_round(one.id)]
-        for request in let_go:
-            self._state.release(request.id, workflow.now())
-        self._replies.answer(let_go, withdrawn=True)
+                self._rounds.reopen(rounds)
 
     @workflow.update(name=BUMP_FEE)
     async def bump_fee(self) -> AggregatorView:
         """Bid more for the lowest un-included round now."""
         await own_workflow_task()
-        self._carry_out(orders.BumpFee())
+        self._rounds.bump()
         return self.status()
 
     @bump_fee.validator
     def check_bump_fee(self) -> None:
         """Refuse when nothing is un-included."""
-        if not self._state.unincluded():
+        if not self._state.rounds.unincluded():
             message = "no round is un-included; there is nothing to bump"
             raise InvalidValue(message)
 
@@ -139,20 +113,19 @@ class AggregatorWorkflow:
         order = decisions.read_resolve(argument)
         if isinstance(order, decisions.ResolveOrder):
             await self._rounds.resolve(order)
-        elif self._state.beyond_gap() is not None:
-            self._state.fill_gap_now = True
-            self._state.not_before = None
+        else:
+            self._rounds.fill_gap()
         return self.status()
 
     @resolve.validator
     def check_resolve(self, argument: Any = None) -> None:  # noqa: ANN401 - whatever JSON was sent
         """Refuse what is malformed, or means nothing now, before it enters history."""
         fills = isinstance(decisions.read_resolve(argument), decisions.FillGap)
-        if fills and self._state.beyond_gap() is None:
+        if fills and self._state.rounds.beyond_gap() is None:
             message = "there is no gap to fill below the open rounds"
             raise InvalidValue(message)
 
     @workflow.query(name=STATUS)
     def status(self) -> AggregatorView:
         """Return the state of the aggregator."""
-        return self._state.view(self._given.target, workflow.info().run_id)
+        return self._state.view(self._start.target, workflow.info().run_id)
