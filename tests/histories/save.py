@@ -1,6 +1,6 @@
 """Saves histories for ever: `python -m tests.histories.save`.
 
-Clocks run on the time-skipping server, aggregators on the real one; each of its runs becomes one file,
+Namespaces run on the time-skipping server, aggregators on the real one; each of its runs becomes one file,
 `<workflow>/<version>-<scenario>-<number>.json`. A file that exists is never written again.
 """
 
@@ -162,9 +162,9 @@ async def overtaken(stage: Stage) -> AggregatorRun:
         await until(lambda: len(scripted.asked("record")) == 1)
         await until(lambda: len(scripted.asked("seal")) == 2)
         await aggregator.shows(lambda view: view.waiting == 0)
-        joining = [{"round_id": first, "requests": [request(2).id]}]
-        joins = Sealed.model_validate({"late_joiners": joining})
-        scripted.plan("seal", joins, joins)
+        for number in (2, 5):
+            joining = [{"round_id": first, "requests": [request(number).id]}]
+            scripted.plan("seal", Sealed.model_validate({"late_joiners": joining}))
         await aggregator.handle.signal("enqueue", [request(2)])
         await until(lambda: len(scripted.asked("seal")) == 3)
         await aggregator.shows(lambda view: view.waiting == 0)
