@@ -1,146 +1,202 @@
-"""An aggregator's rounds: who rides on them, and what of them fits into the next run."""
+"""A target's open rounds together: which hold up others, which is sent next, what is known of the storage."""
 
-from datetime import UTC, datetime
+from datetime import timedelta
 
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vaultmesh.domain.aggregator.ledger_messages import Reservation, SignedCandidate
-from vaultmesh.domain.aggregator.messages import SealedRound
-from vaultmesh.domain.aggregator.state import (
-    MOST_CARRIED_BYTES,
-    MOST_WAITING,
-    AggregatorState,
-    OpenRound,
-    merged,
+from tests.domain.aggregator.examples import (
+    NOW,
+    ROUND,
+    TARGET,
+    numbered,
+    open_round,
+    request,
+    seen,
 )
-from vaultmesh.domain.messages import AnchorRequest
+from vaultmesh.domain.aggregator.ledger_messages import AggregatorSettings, Reservation, RoundState
+from vaultmesh.domain.aggregator.messages import RecordState, Recover, Recovered, RecoveredRound
+from vaultmesh.domain.aggregator.open_round import FILL_PAUSE
+from vaultmesh.domain.aggregator.rounds import GAP_PATIENCE, OpenRounds
 
-NOW = datetime(2026, 1, 15, 10, tzinfo=UTC)
-ROUNDS, JOINED = 14, 1_000
-
-
-def request(
-    namespace: str = "dao:x", depth: int = 2, *, slot: str = "1", batches: str = ""
-) -> AnchorRequest:
-    """Return a namespace's request."""
-    return AnchorRequest(
-        namespace=namespace, cadence="fast", slot=slot, required_depth=depth, batches=batches
-    )
+STATES = st.sampled_from(RoundState)
+FILL_AFTER = timedelta(seconds=AggregatorSettings().gap_fill_seconds)
 
 
-def a_round(number: int = 0, *joining: AnchorRequest) -> OpenRound:
-    """Return an open round with whom it took on board."""
-    round_ = OpenRound(
-        sealed=SealedRound(
-            round_id=f"{number:032x}",
-            commitment="0x" + "11" * 32,
-            label="1",
-            leaves=1,
-            required_depths=[2],
-        ),
-        reservation=Reservation(account="0xa", sequence=number, fields={}),
-        candidates=[SignedCandidate(n=0, tx_ref="0x1", raw="0x")],
-        since=NOW,
-        signed_at=NOW,
-        open_depths=[2],
-    )
-    round_.join(joining)
-    return round_
+def beyond_gap() -> OpenRounds:
+    """Return two rounds above four free sequences."""
+    rounds = OpenRounds(open=[numbered(9), numbered(7)])
+    rounds.see(rounds.open[1], seen(RoundState.PENDING, gap=4), NOW)
+    return rounds
 
 
-def crowded(name: str) -> AggregatorState:
-    """Return a recovered aggregator with many rounds, each with many late joiners whose names end in `name`."""
-    rounds = [
-        a_round(number, *(request(f"{number:02}-{one:03}-{name}") for one in range(JOINED)))
-        for number in range(ROUNDS)
+# --- reservations
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=12))
+def test_the_highest_reservation_of_an_account_stays(sequences: list[int]) -> None:
+    rounds = OpenRounds()
+    for sequence in sequences:
+        rounds.reserved(Reservation(account="0xa", sequence=sequence, fields={"n": str(sequence)}))
+    assert rounds.last is not None
+    assert rounds.last.sequence == max(sequences)
+
+
+def test_another_account_starts_at_its_own_count() -> None:
+    rounds = OpenRounds(last=Reservation(account="0xa", sequence=40, fields={}))
+    rounds.reserved(Reservation(account="0xb", sequence=0, fields={}))
+    assert rounds.last is not None
+    assert (rounds.last.account, rounds.last.sequence) == ("0xb", 0)
+
+
+def test_where_there_is_no_order_the_newest_reservation_counts() -> None:
+    rounds = OpenRounds()
+    for outpoint in ("a:0", "b:1"):
+        rounds.reserved(Reservation(account="wallet", fields={"input": outpoint}))
+    assert rounds.last is not None
+    assert rounds.last.fields == {"input": "b:1"}
+
+
+# --- which rounds
+
+
+@given(st.lists(STATES, max_size=5))
+def test_every_round_holds_up_new_ones_or_is_included_or_lost(states: list[RoundState]) -> None:
+    rounds = OpenRounds(open=[open_round(state) for state in states])
+    settled = [state for state in states if state in (RoundState.INCLUDED, RoundState.LOST)]
+    assert [row.state for row in rounds.unincluded()] == [
+        state for state in states if state not in settled
     ]
-    return AggregatorState(rounds=rounds, recovered=True, revision=9)
+    assert len(rounds.owed_again()) == states.count(RoundState.LOST)
 
 
-# --- late joiners
+def test_a_lost_round_is_owed_again_unless_its_end_is_being_recorded() -> None:
+    lost = open_round(RoundState.LOST)
+    assert OpenRounds(open=[open_round(), lost]).owed_again() == [lost]
+    ending = lost.model_copy(update={"wanted": RecordState.LOST})
+    assert not OpenRounds(open=[open_round(), ending]).owed_again()
+    assert not OpenRounds(open=[open_round()]).owed_again()
 
 
-def test_a_namespace_rides_once_with_the_largest_depth_that_it_asked_for() -> None:
-    round_ = a_round(0, request(depth=3, slot="1"))
-    round_.join([request(depth=12, slot="2"), request(depth=6, slot="3")])
-    assert round_.late_joiners == [request(depth=12, slot="1")]
+def test_a_round_is_found_by_its_id_alone() -> None:
+    rounds = OpenRounds(open=[open_round()])
+    assert rounds.find(ROUND) is rounds.open[0]
+    assert rounds.find("cd" * 16) is None
 
 
-def test_a_namespace_rides_once_for_each_folder() -> None:
-    round_ = a_round(0, request(), request(batches="out/own"), request(batches="out/own", slot="2"))
-    assert round_.late_joiners == [request(), request(batches="out/own")]
+def test_a_request_is_held_by_the_round_that_it_waits_for_until_it_is_let_go() -> None:
+    rounds = OpenRounds(open=[open_round(waiting=[request(1)], late_joiners=[request(2)])])
+    assert rounds.holds(request(1).id)
+    assert not rounds.holds(request(2).id)
+    rounds.let_go(request(1).id)
+    assert rounds.waiting() == []
 
 
-def test_everyone_who_boards_waits_and_keeps_its_own_depth_open() -> None:
-    asked = [request(depth=6, slot="1"), request(depth=12, slot="2"), request(depth=6, slot="3")]
-    round_ = a_round(0, *asked)
-    assert round_.waiting == asked
-    assert round_.open_depths == [2, 6, 12]
+def test_a_signed_round_takes_the_place_of_the_lost_one_and_ends_those_whose_leaves_it_holds() -> (
+    None
+):
+    lost, other = numbered(1, state=RoundState.LOST), numbered(2, state=RoundState.LOST)
+    again = numbered(3).model_copy(update={"sealed": lost.sealed})
+    rounds = OpenRounds(open=[lost, other], last=lost.reservation)
+    rounds.add(again, [lost.round_id, other.round_id])
+    assert rounds.open == [other, again]
+    assert (again.wanted, other.wanted) == (None, RecordState.LOST)
+    assert rounds.last == again.reservation
 
 
-def test_merging_keeps_the_first_of_each_namespace_and_folder_and_the_largest_depth() -> None:
-    asked = [
-        request("a", 2),
-        request("b", 9, batches="out/b"),
-        request("a", 7, slot="2"),
-        request("b", 3, slot="2", batches="out/b"),
-    ]
-    assert merged(asked) == {
-        ("a", ""): request("a", 7),
-        ("b", "out/b"): request("b", 9, batches="out/b"),
-    }
-    assert merged([]) == {}
+def test_only_lost_rounds_are_ended_by_a_seal() -> None:
+    rounds = OpenRounds(open=[numbered(1), numbered(2, state=RoundState.LOST)])
+    rounds.close_lost([row.round_id for row in rounds.open])
+    assert [row.wanted for row in rounds.open] == [None, RecordState.LOST]
+    rounds.forget(rounds.open[1])
+    assert [row.reservation.sequence for row in rounds.open] == [1]
 
 
-def test_merging_twice_changes_nothing() -> None:
-    once = merged([request("a", 2), request("a", 7, slot="2"), request("b")])
-    assert merged(once.values()) == once
+# --- what is known of the storage
 
 
-# --- what the next run begins with
-
-
-def test_a_small_state_is_carried_as_it_is() -> None:
-    aggregator = AggregatorState(rounds=[a_round(0, request())], recovered=True)
-    assert aggregator.carried() is aggregator
-
-
-def test_too_many_rounds_to_carry_are_left_to_recovery_and_their_waiting_requests_queue() -> None:
-    aggregator = crowded("x" * 90)
-    before = aggregator.model_copy(deep=True)
-    carried = aggregator.carried()
-    assert (carried.rounds, carried.recovered, carried.revision) == ([], False, 9)
-    waiting = [one.id for round_ in aggregator.rounds for one in round_.waiting]
-    assert list(carried.queue) == waiting[:MOST_WAITING]
-    assert aggregator == before
-
-
-def test_every_waiting_request_queues_while_there_is_room() -> None:
-    aggregator = crowded("x" * 90)
-    aggregator.rounds = [
-        round_.model_copy(update={"waiting": round_.waiting[:100]}) for round_ in aggregator.rounds
-    ]
-    carried = aggregator.carried()
-    assert carried.rounds == []
-    assert len(carried.queue) == ROUNDS * 100
-
-
-@pytest.mark.parametrize(
-    "name", ["x" * 90, "x" * 193, "ü" * 96, "語" * 64], ids=["usual", "longest", "ü", "語"]
-)
-def test_what_is_carried_is_within_what_a_server_takes_whatever_the_names(name: str) -> None:
-    carried = crowded(name).carried().model_dump_json().encode()
-    assert len(carried) <= MOST_CARRIED_BYTES
-
-
-def test_what_fits_is_decided_in_bytes() -> None:
-    """A name may hold characters of several bytes; a server counts those."""
-    aggregator = AggregatorState(
-        rounds=[a_round(0, *(request(f"{one:04}{'語' * 65}") for one in range(3_000)))]
+def test_recovery_replaces_the_rounds_and_keeps_what_came_up_meanwhile() -> None:
+    rounds = OpenRounds(open=[open_round(waiting=[request(1)])], revision=9)
+    rounds.reopen(["a"])
+    rounds.left_the_chain(["b", "b"])
+    order = Recover(target=TARGET, reopened=rounds.reopened, left=rounds.left)
+    rounds.reopen(["c"])
+    rounds.left_the_chain(["b", "d"])
+    other = numbered(3)
+    stored = RecoveredRound(
+        sealed=other.sealed, reservation=other.reservation, candidates=other.candidates
     )
-    assert (
-        len(aggregator.model_dump_json())
-        < MOST_CARRIED_BYTES
-        < len(aggregator.model_dump_json().encode())
-    )
-    assert len(aggregator.carried().model_dump_json().encode()) <= MOST_CARRIED_BYTES
+    answer = Recovered(rounds=[stored], last=other.reservation, revision=4, problems=["x"])
+    assert rounds.adopt(answer, order, NOW) == [request(1)]
+    assert [row.round_id for row in rounds.open] == [other.round_id]
+    assert (rounds.reopened, rounds.left) == (["c"], ["d"])
+    assert (rounds.last, rounds.problems) == (other.reservation, ["x"])
+    assert rounds.recovered
+    assert rounds.next_revision() == 10
+
+
+# --- what is sent
+
+
+def test_rounds_are_sent_in_order_and_only_the_lowest_is_bumped() -> None:
+    rounds = OpenRounds(open=[numbered(9), numbered(8), numbered(7)])
+    assert [row.reservation.sequence for row in rounds.unincluded()] == [7, 8, 9]
+    rounds.open[0].bid_higher()
+    assert not rounds.bump_due()
+    rounds.open[2].bid_higher()
+    assert rounds.bump_due()
+
+
+def test_a_round_is_sent_when_its_backoff_ends() -> None:
+    later = NOW + timedelta(seconds=5)
+    rounds = OpenRounds(open=[numbered(1, needs_broadcast=False), numbered(2, not_before=later)])
+    assert not rounds.broadcast_due(NOW)
+    assert rounds.next_broadcast(NOW) == later
+    assert rounds.broadcast_due(later)
+    assert rounds.next_broadcast(later) is None
+
+
+def test_what_lies_below_a_missing_place_is_sent_again() -> None:
+    rounds = OpenRounds(open=[numbered(number, needs_broadcast=False) for number in (1, 2, 3)])
+    rounds.send_below(rounds.open[1])
+    assert [row.needs_broadcast for row in rounds.open] == [True, False, False]
+
+
+# --- a gap below them
+
+
+def test_a_round_beyond_a_gap_is_not_bumped() -> None:
+    rounds = beyond_gap()
+    assert rounds.beyond_gap() is rounds.open[1]
+    rounds.open[1].bid_higher()
+    assert not rounds.bump_due()
+
+
+def test_a_gap_that_lasts_is_taken_by_new_rounds_and_then_filled() -> None:
+    rounds = beyond_gap()
+    assert not rounds.may_take_free(NOW)
+    assert rounds.may_take_free(NOW + GAP_PATIENCE)
+    assert not rounds.fill_due(NOW + GAP_PATIENCE)
+    assert rounds.fill_due(NOW + FILL_AFTER)
+    assert rounds.gap_instants() == [NOW + GAP_PATIENCE, NOW + FILL_AFTER]
+
+
+def test_a_gap_that_is_being_filled_is_filled_on_and_taken_by_no_round() -> None:
+    rounds = beyond_gap()
+    rounds.open[1].filling(NOW)
+    assert not rounds.may_take_free(NOW + GAP_PATIENCE)
+    assert not rounds.fill_due(NOW)
+    assert rounds.fill_due(NOW + FILL_PAUSE)
+    assert NOW + FILL_PAUSE in rounds.gap_instants()
+
+
+def test_an_order_to_fill_a_gap_at_once_ends_with_the_gap() -> None:
+    rounds = beyond_gap()
+    rounds.fill_at_once()
+    assert rounds.fill_due(NOW)
+    rounds.see(rounds.open[1], seen(RoundState.PENDING, gap=2), NOW)
+    assert rounds.fill_due(NOW)
+    rounds.see(rounds.open[1], seen(RoundState.PENDING), NOW)
+    assert not rounds.fill_gap_now
+    assert (rounds.beyond_gap(), rounds.gap_instants()) == (None, [])
+    assert not rounds.may_take_free(NOW + GAP_PATIENCE)
