@@ -18,7 +18,7 @@ from activities.anchoring.resolve import Resolving
 from activities.anchoring.seal import Sealing
 from activities.anchoring.signals import Collector
 from activities.anchoring.stores import Files
-from activities.anchoring.submit import Writing
+from activities.anchoring.submit import Submitting
 from activities.anchoring.targets import Targets
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.process.config_files import AnchorsSource
@@ -43,7 +43,7 @@ def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) 
     answers = Answers(client, metrics)
     requests = Requests(files, Collector(client), answers, client)
     sealing = Sealing(files, targets)
-    writing = Writing(files, targets)
+    submitting = Submitting(files, targets)
     return Adapters(
         by_queue={
             SCHEDULER_QUEUE: [
@@ -53,10 +53,10 @@ def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) 
             ],
             ANCHORS_QUEUE: [
                 sealing.seal,
-                writing.reserve,
-                writing.sign,
-                writing.broadcast,
-                writing.bump,
+                submitting.reserve,
+                submitting.sign,
+                submitting.broadcast,
+                submitting.bump,
                 Filling(files, targets).fill,
                 Observing(files, targets, Reopening(files)).observe,
                 Recording(files, targets, answers).record,

@@ -25,7 +25,7 @@ from vaultmesh.storage.fillers import FillerFiles
 from vaultmesh.storage.rounds import Added
 
 
-class Writing:
+class Submitting:
     """Adapters of the ports `reserve`, `sign`, `broadcast` and `bump`."""
 
     def __init__(self, files: Files, targets: Targets) -> None:

@@ -114,7 +114,7 @@ class ScriptedLedger:
 
 @dataclass
 class Told:
-    """What the waiting clocks were told."""
+    """What the waiting namespaces were told."""
 
     outcomes: list[tuple[str, AnchorOutcome]] = field(default_factory=list)
     """Namespace and outcome, in the order they were told."""

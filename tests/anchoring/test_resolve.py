@@ -14,7 +14,7 @@ from activities.anchoring.recover import Recovery
 from activities.anchoring.resolve import DECIDED_BEFORE, Resolving
 from activities.anchoring.seal import Sealing
 from activities.anchoring.stores import Files
-from activities.anchoring.submit import Writing
+from activities.anchoring.submit import Submitting
 from tests.anchoring.scripted_ledger import EVM, owed, request
 from tests.ledgers.evm.chain import Chain, Submitter, foreign_transfer
 from tests.ledgers.evm.conftest import MakeSubmitter
@@ -216,7 +216,7 @@ async def test_every_step_reads_that_a_round_was_given_up(
     assert (found.sealed.round_id, found.lost) == (desk.watched.round_id, True)
     environment, order = ActivityEnvironment(), Seal(target=EVM, requests=[], rounds=desk.known())
     sealing = Sealing(desk.files, desk.opened).seal  # type: ignore[arg-type]
-    writing = Writing(desk.files, desk.opened)  # type: ignore[arg-type]
+    submitting = Submitting(desk.files, desk.opened)  # type: ignore[arg-type]
     assert (await environment.run(sealing, order)).stale
     reserve = Reserve(
         target=EVM,
@@ -226,7 +226,7 @@ async def test_every_step_reads_that_a_round_was_given_up(
         rounds=desk.known(),
         last=desk.watched.reservation,
     )
-    assert (await ActivityEnvironment().run(writing.reserve, reserve)).stale
+    assert (await ActivityEnvironment().run(submitting.reserve, reserve)).stale
     sign = Sign(
         target=EVM,
         round_id=desk.watched.round_id,
@@ -234,7 +234,7 @@ async def test_every_step_reads_that_a_round_was_given_up(
         reservation=desk.watched.reservation,
         terms={"maxFeePerGas": 10**12, "maxPriorityFeePerGas": 10**10},
     )
-    assert (await ActivityEnvironment().run(writing.sign, sign)).stale
+    assert (await ActivityEnvironment().run(submitting.sign, sign)).stale
     assert desk.files.rounds(EVM).count(desk.watched.round_id) == 1
 
 

@@ -99,14 +99,15 @@ async def test_queries_of_aggregators_that_are_not_in_memory_leave_histories_tha
     async with stage.working(aggregator=scripted.adapters()):
         aggregators = [await stage.aggregator() for _ in range(WORKFLOWS)]
         orders = [
-            _writing(aggregator, scripted, number) for number, aggregator in enumerate(aggregators)
+            _submitting(aggregator, scripted, number)
+            for number, aggregator in enumerate(aggregators)
         ]
         assert await storm(aggregators, AggregatorRun.status, orders) > FEWEST_ANSWERS
     assert stage.runner.evicted > 0
 
 
-async def _writing(aggregator: AggregatorRun, scripted: ScriptedTarget, number: int) -> None:
-    """Have rounds written, refused, sent again, bid for and included, over and over."""
+async def _submitting(aggregator: AggregatorRun, scripted: ScriptedTarget, number: int) -> None:
+    """Have rounds signed, refused, sent again, bid for and included, over and over."""
     chance = random.Random(number)
     requests = number * 100_000
     while True:

@@ -10,8 +10,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
-from tests.workflows.aggregator.scripted_target import ScriptedTarget, request
-from tests.workflows.aggregator.test_rounds import enqueue, one_round
+from tests.workflows.aggregator.scripted_target import ScriptedTarget, enqueue, one_round, request
 from tests.workflows.namespace.scripted_worker import ScriptedWorker
 from tests.workflows.stage import KEPT, AggregatorRun, NamespaceRun, Stage, cadences, until
 from vaultmesh.domain.messages import AnchorAsk

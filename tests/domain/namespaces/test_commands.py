@@ -93,7 +93,7 @@ def test_a_change_to_a_scheme_that_no_worker_has_is_refused() -> None:
         ordered("set_cadence", {"namespace": "dao:x", "cadence": change})
 
 
-def test_only_an_update_stops_a_clock_and_only_a_signal_reports_a_failure() -> None:
+def test_only_an_update_stops_a_namespace_and_only_a_signal_reports_a_failure() -> None:
     assert read_update("stop", [], CONFIGURATION, NOW) == Stop()
     with pytest.raises(InvalidValue, match="no message 'stop'"):
         ordered("stop")
@@ -129,7 +129,7 @@ def test_every_failure_that_is_taken_can_be_shown(moment: datetime, zone: Any) -
         assert write_seconds(order.note.at).endswith("Z")
 
 
-def test_a_clock_that_drains_still_takes_reports_and_no_operators() -> None:
+def test_a_namespace_that_drains_still_takes_reports_and_no_operators() -> None:
     assert [name for name in (*VERBS, NOTE_FAILURE) if is_report(name)] == [NOTE_FAILURE]
 
 

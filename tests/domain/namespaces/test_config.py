@@ -190,14 +190,16 @@ def test_the_default_folder_counts_as_none_given() -> None:
         lambda cadence: cadence.pop("cold"),
     ],
 )
-def test_the_hash_changes_with_whatever_a_clock_acts_on(change: Callable[[Tree], object]) -> None:
+def test_the_hash_changes_with_whatever_a_namespace_acts_on(
+    change: Callable[[Tree], object],
+) -> None:
     changed = document()
     change(changed["namespaces"]["dao:example"]["cadence"])  # type: ignore[index]
     assert spec(changed).content_hash != spec(document()).content_hash
     assert parse(changed).content_hash != parse(document()).content_hash
 
 
-def test_the_hash_does_not_depend_on_what_no_clock_acts_on() -> None:
+def test_the_hash_does_not_depend_on_what_no_namespace_acts_on() -> None:
     shuffled = with_cadence(
         cold={"every": "1d", "target": "rfc3161:tsa", "phase": "0s"},
         strong={"target": "btc:regtest", "confirmations": 6, "every": "34*fast"},
@@ -211,14 +213,14 @@ def test_the_hash_of_a_namespace_is_the_same_in_every_version() -> None:
     assert spec(document()).content_hash == known
 
 
-def test_a_clock_is_told_everything() -> None:
-    told = spec(document()).configuration(
+def test_a_namespaces_configuration_says_everything() -> None:
+    configuration = spec(document()).configuration(
         backoff=Backoff(base_seconds=1, cap=3),
         anchor_timeout=timedelta(seconds=15),
         continue_after_events=200,
     )
-    assert told.namespace == "dao:example"
-    assert told.config_hash == spec(document()).content_hash
+    assert configuration.namespace == "dao:example"
+    assert configuration.config_hash == spec(document()).content_hash
     assert (told.anchor_timeout_seconds, told.continue_after_events) == (15.0, 200)
 
 

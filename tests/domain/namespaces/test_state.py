@@ -115,7 +115,7 @@ def test_a_run_leaves_what_it_was_given_as_it_was() -> None:
     assert given_on.carried == ScheduleState()
 
 
-def test_what_is_not_stated_is_taken_from_the_running_clock() -> None:
+def test_what_is_not_stated_is_taken_from_the_running_namespace() -> None:
     running = configuration(fast="89s").model_copy(
         update={"anchor_timeout_seconds": 15.0, "continue_after_events": 9}
     )

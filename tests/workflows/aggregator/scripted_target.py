@@ -10,7 +10,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from tests.workflows.stage import Adapter
+from tests.workflows.stage import Adapter, AggregatorRun, until
 from vaultmesh.domain.aggregator.ledger_messages import (
     AggregatorSettings,
     BlockRef,
@@ -73,7 +73,7 @@ class ScriptedTarget:
         """Answers, or failures, of the next calls by name; a function gets what was asked."""
         self.views: dict[str, RoundView] = {}
         self._said: dict[str, float] = {}
-        """When each round's view was said, by the monotonic namespace."""
+        """When each round's view was said, by the monotonic clock."""
         self.recovered = Recovered(settings=SETTINGS)
         self.records: Callable[[Record], Recorded] = lambda _: Recorded(receipts=1)
         self.gates: dict[str, asyncio.Event] = {}
@@ -163,7 +163,7 @@ class ScriptedTarget:
     async def reserve(self, order: Reserve) -> Reserved:
         planned = self._planned("reserve", order)
         last = order.last.sequence if order.last and order.last.sequence is not None else -1
-        made = Reservation(account="0xpen", sequence=last + 1, fields={"nonce": last + 1})
+        made = Reservation(account="0xaggregator", sequence=last + 1, fields={"nonce": last + 1})
         return planned or Reserved(reservation=made, terms={"bid": 1})
 
     @activity.defn(name="sign")
@@ -246,3 +246,26 @@ def _differs(row: WatchedRound, view: RoundView) -> bool:
         return (view.undecided, view.gap) != (row.undecided, row.gap)
     reached = view.irrevocable and any(depth <= view.depth for depth in row.depths)
     return (view.tx_ref, view.block) != (row.tx_ref, row.block) or reached
+
+
+async def enqueue(aggregator: AggregatorRun, *requests: AnchorRequest) -> None:
+    """Let requests become due."""
+    await aggregator.handle.signal("enqueue", list(requests))
+
+
+async def one_round(aggregator: AggregatorRun, scripted: ScriptedTarget, number: int = 1) -> str:
+    """Write a round for one request; returns its id."""
+    sent = len(scripted.asked("broadcast"))
+    await enqueue(aggregator, request(number))
+    await until(lambda: len(scripted.asked("broadcast")) > sent)
+    return str(scripted.asked("broadcast")[-1].round_id)
+
+
+async def included_round(aggregator: AggregatorRun, scripted: ScriptedTarget, number: int) -> str:
+    """Write a round and have it included, though not final."""
+    round_id = await one_round(aggregator, scripted, number)
+    scripted.include(round_id, final=False, block=number)
+    await aggregator.shows(
+        lambda view: any(one.round_id == round_id and one.recorded for one in view.rounds)
+    )
+    return round_id

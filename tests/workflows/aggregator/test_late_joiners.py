@@ -5,8 +5,15 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.workflows.aggregator.scripted_target import SETTINGS, ScriptedTarget, failure, request
-from tests.workflows.aggregator.test_rounds import enqueue, included_round, one_round
+from tests.workflows.aggregator.scripted_target import (
+    SETTINGS,
+    ScriptedTarget,
+    enqueue,
+    failure,
+    included_round,
+    one_round,
+    request,
+)
 from tests.workflows.namespace.scripted_worker import ScriptedWorker
 from tests.workflows.stage import SLOW_BACKOFF, Stage, cadences, until
 from vaultmesh.domain.aggregator.ledger_messages import (
@@ -33,12 +40,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 CLOSED_ROUND = "cd" * 16
 
 
-@pytest.fixture
-def stage(real_stage: Stage) -> Stage:
-    """Run on the real server, as every test of rounds."""
-    return real_stage
-
-
 def joins(round_id: str) -> Callable[[Seal], Sealed]:
     """Return a seal's answer: the round holds what the first request owes."""
 
@@ -47,6 +48,72 @@ def joins(round_id: str) -> Callable[[Seal], Sealed]:
         return Sealed.model_validate({"late_joiners": late_joiners, "settings": SETTINGS})
 
     return answer
+
+
+async def test_a_late_joiner_waits_for_the_round_that_holds_its_batches(stage: Stage) -> None:
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        round_id = await included_round(aggregator, scripted, 1)
+        late_joiners = [{"round_id": round_id, "requests": [request(2).id]}]
+        scripted.plan(
+            "seal", Sealed.model_validate({"late_joiners": late_joiners, "settings": SETTINGS})
+        )
+        await enqueue(aggregator, request(2, required_depth=3))
+        await until(lambda: scripted.names.count("record") == 2)
+        scripted.include(round_id, depth=1, block=1)
+        await aggregator.shows(lambda view: view.rounds[0].depth == 1)
+        scripted.include(round_id, depth=3, block=1)
+        await aggregator.shows(lambda view: not view.rounds)
+    last = scripted.asked("record")[1]
+    assert [one.id for one in last.waiting] == [request(2).id]
+    assert len(scripted.asked("reserve")) == 1
+
+
+async def test_a_late_joiner_of_a_closed_round_gets_its_receipts_written_again(
+    stage: Stage,
+) -> None:
+    scripted = ScriptedTarget()
+    late_joiners = [{"round_id": "cd" * 16, "requests": [request(1).id]}]
+    scripted.plan(
+        "seal", Sealed.model_validate({"late_joiners": late_joiners, "settings": SETTINGS})
+    )
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await enqueue(aggregator, request())
+        await until(lambda: scripted.names.count("record") == 1)
+        await aggregator.shows(lambda view: view.waiting == 0)
+    assert scripted.asked("record")[0].state is RecordState.CLOSED
+
+
+async def test_a_closed_round_is_recorded_beside_the_one_that_answers(stage: Stage) -> None:
+    scripted = ScriptedTarget()
+    gone = {"round_id": "cd" * 16, "requests": [request(1).id]}
+    scripted.plan("seal", lambda order: scripted.sealed(order, rebuild=gone))
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        round_id = await one_round(aggregator, scripted, 1)
+        await until(lambda: scripted.names.count("record") == 1)
+        scripted.include(round_id)
+        await aggregator.shows(lambda view: not view.rounds and view.waiting == 0)
+    again, own = scripted.asked("record")[0], scripted.asked("record")[-1]
+    assert (again.state, again.round_id) == (RecordState.CLOSED, "cd" * 16)
+    assert (again.waiting, [one.id for one in again.late_joiners]) == ([], [request(1).id])
+    assert (own.round_id, [one.id for one in own.waiting]) == (round_id, [request(1).id])
+
+
+async def test_requests_of_several_closed_rounds_are_answered_by_the_first(stage: Stage) -> None:
+    scripted = ScriptedTarget()
+    late_joiners = [{"round_id": one * 16, "requests": [request(1).id]} for one in ("cd", "ef")]
+    scripted.plan(
+        "seal", Sealed.model_validate({"late_joiners": late_joiners, "settings": SETTINGS})
+    )
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await enqueue(aggregator, request())
+        await until(lambda: scripted.names.count("record") == 1)
+        await aggregator.shows(lambda view: view.waiting == 0)
+    assert [one.round_id for one in scripted.asked("record")] == ["cd" * 16]
 
 
 async def test_a_request_that_joins_while_receipts_are_written_is_in_the_next_order(
@@ -152,7 +219,7 @@ async def test_a_recovered_round_that_left_its_block_is_said_to_be_reorganised(
             round_id=round_id, commitment="0x" + "11" * 32, label="b", leaves=1,
             required_depths=[2],
         ),
-        reservation=Reservation(account="0xpen", sequence=0, fields={}),
+        reservation=Reservation(account="0xaggregator", sequence=0, fields={}),
         candidates=[SignedCandidate(n=0, tx_ref="0xt", raw="0xraw", terms={"bid": 1})],
         claimed_block=5,
     )  # fmt: skip
@@ -220,7 +287,7 @@ async def test_a_reservation_called_consumed_that_no_look_confirms_is_sent_again
     assert scripted.names.count("sign") == 1
 
 
-async def test_bids_that_a_node_refuses_one_after_the_other_come_at_the_ladders_pace(
+async def test_bids_that_a_node_refuses_one_after_the_other_come_at_the_pace_of_the_backoff(
     stage: Stage,
 ) -> None:
     scripted = ScriptedTarget()

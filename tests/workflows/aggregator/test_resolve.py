@@ -15,12 +15,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 ROUND = "ab" * 16
 
 
-@pytest.fixture
-def stage(real_stage: Stage) -> Stage:
-    """Run on the real server: the time-skipping one wedges a run that cancels an activity."""
-    return real_stage
-
-
 async def decide(aggregator: AggregatorRun, **asked: object) -> dict[str, object]:
     """Send the update `resolve`."""
     answer: dict[str, object] = await aggregator.handle.execute_update(
@@ -35,7 +29,7 @@ def open_round(*, lost: bool) -> RecoveredRound:
     )
     return RecoveredRound(
         sealed=sealed,
-        reservation=Reservation(account="0xpen", sequence=4, fields={"nonce": 4}),
+        reservation=Reservation(account="0xaggregator", sequence=4, fields={"nonce": 4}),
         candidates=[SignedCandidate(n=0, tx_ref="0x01", raw="0x01", terms={"bid": 1})],
         lost=lost,
     )

@@ -47,7 +47,9 @@ PAYLOADS = {
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "force_anchor", "set_cadence", "note_failure"])
-async def test_no_malformed_signal_fails_a_clock_and_each_is_shown(stage: Stage, verb: str) -> None:
+async def test_no_malformed_signal_fails_a_namespace_and_each_is_shown(
+    stage: Stage, verb: str
+) -> None:
     behind = ScriptedWorker(owed=0)
     async with stage.working(behind.adapters()):
         namespace = await stage.namespace(cadences(fast="1d"))
@@ -111,7 +113,7 @@ async def test_a_malformed_signal_does_not_fail_an_aggregator_and_is_shown(stage
     assert failed_tasks(events) == 0
 
 
-async def test_any_json_leaves_clock_and_aggregator_alive(stage: Stage) -> None:
+async def test_any_json_leaves_namespace_and_aggregator_alive(stage: Stage) -> None:
     behind, scripted = ScriptedWorker(owed=0), ScriptedTarget()
     examples = made_of_json(60)
     async with stage.working(behind.adapters(), scripted.adapters()):

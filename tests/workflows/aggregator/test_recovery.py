@@ -1,0 +1,105 @@
+"""An aggregator learns what is stored: when it starts, and when a step finds more than it knows."""
+
+import pytest
+
+from tests.workflows.aggregator.scripted_target import (
+    SETTINGS,
+    ScriptedTarget,
+    enqueue,
+    failure,
+    one_round,
+    request,
+)
+from tests.workflows.stage import Stage, until
+from vaultmesh.domain.aggregator.ledger_messages import (
+    Reservation,
+    RoundState,
+    SignedCandidate,
+)
+from vaultmesh.domain.aggregator.messages import (
+    Recorded,
+    Recovered,
+    RecoveredRound,
+    Reserved,
+    Sealed,
+    SealedRound,
+    Signed,
+)
+from vaultmesh.domain.failures import FailureKind
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.mark.parametrize(
+    ("step", "answer"),
+    [
+        ("seal", Sealed(stale=True)),
+        ("reserve", Reserved(stale=True)),
+        ("sign", Signed(stale=True)),
+    ],
+)
+async def test_a_stale_answer_makes_the_aggregator_recover(
+    stage: Stage, step: str, answer: object
+) -> None:
+    scripted = ScriptedTarget()
+    scripted.plan(step, answer)
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await enqueue(aggregator, request())
+        await until(lambda: len(scripted.asked("broadcast")) == 1)
+    names = scripted.names
+    assert names.count("recover") == 2
+    assert names.index(step) < len(names) - names[::-1].index("recover") - 1
+
+
+async def test_a_newer_receipt_makes_the_aggregator_recover(stage: Stage) -> None:
+    scripted = ScriptedTarget()
+    scripted.plan("record", Recorded(newer=True))
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        round_id = await one_round(aggregator, scripted)
+        scripted.include(round_id)
+        await until(lambda: scripted.names.count("recover") == 2)
+
+
+async def test_recovery_adopts_open_rounds_and_sends_no_bytes_before_it_looked(
+    stage: Stage,
+) -> None:
+    scripted = ScriptedTarget()
+    round_id = "ab" * 16
+    scripted.recovered = Recovered(
+        settings=SETTINGS,
+        revision=41,
+        last=Reservation(account="0xaggregator", sequence=7, fields={}),
+        rounds=[
+            RecoveredRound(
+                sealed=SealedRound(
+                    round_id=round_id, commitment="0x00", label="b", leaves=1, required_depths=[0]
+                ),
+                reservation=Reservation(account="0xaggregator", sequence=7, fields={}),
+                candidates=[SignedCandidate(n=0, tx_ref="0xold", raw="0xraw", terms={"bid": 1})],
+            )
+        ],
+    )
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await enqueue(aggregator, request())
+        await until(lambda: len(scripted.asked("observe")) == 1)
+        assert scripted.names == ["recover"]
+        scripted.show(round_id, RoundState.MISSING)
+        await until(lambda: len(scripted.asked("broadcast")) == 1)
+        scripted.include(round_id)
+        await until(lambda: len(scripted.asked("broadcast")) == 2)
+    assert scripted.asked("broadcast")[0].candidate.raw == "0xraw"
+    assert scripted.asked("record")[0].revision > 41
+    assert scripted.asked("reserve")[0].last.sequence == 7
+
+
+async def test_a_failed_recovery_reserves_nothing_and_is_tried_again(stage: Stage) -> None:
+    scripted = ScriptedTarget()
+    scripted.plan("recover", failure(FailureKind.NETWORK, "no storage"))
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        await until(lambda: scripted.names.count("recover") == 2)
+        await one_round(aggregator, scripted)
+    assert scripted.names[:2] == ["recover", "recover"]
