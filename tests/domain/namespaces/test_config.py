@@ -221,7 +221,10 @@ def test_a_namespaces_configuration_says_everything() -> None:
     )
     assert configuration.namespace == "dao:example"
     assert configuration.config_hash == spec(document()).content_hash
-    assert (told.anchor_timeout_seconds, told.continue_after_events) == (15.0, 200)
+    assert (configuration.anchor_timeout_seconds, configuration.continue_after_events) == (
+        15.0,
+        200,
+    )
 
 
 JSON = st.recursive(
