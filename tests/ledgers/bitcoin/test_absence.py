@@ -329,7 +329,7 @@ async def test_a_round_that_its_receipt_proves_is_not_held_when_node_wallet_and_
     node.mine(3)
     view = await submitter.look(watched)
     assert view.block is not None
-    raw, commitment = submitter.raw_of(watched, view.tx_ref), bytes.fromhex(watched.commitment[2:])
+    raw, commitment = submitter.raw_of(watched, view.tx_ref), watched.commitment.digest
     stored = (await submitter.target.evidence(watched, view, raw)).scheme
     assert submitter.target.proven(commitment, stored) == view.tx_ref
     assert submitter.target.proven(b"\1" * 32, stored) == ""

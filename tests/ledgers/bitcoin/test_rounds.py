@@ -10,6 +10,7 @@ from devnet.bitcoind import WALLET, Bitcoind
 from tests.ledgers.bitcoin.chain import BitcoinSubmitter, network, open_submitter, remembered, spend
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, WatchedRound
 from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
+from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.ledgers.bitcoin.core.blocks import Network
 from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, prove
 from vaultmesh.ledgers.bitcoin.core.transaction import Transaction
@@ -105,7 +106,7 @@ async def test_the_receipt_proves_inclusion_without_a_node(
     evidence = await submitter.target.evidence(watched, view, raw)
     proof = BitcoinEvidence.read(evidence.scheme)
     proven = prove(proof)
-    assert proven.transaction.commitments == [bytes.fromhex(watched.commitment[2:])]
+    assert proven.transaction.commitments == [watched.commitment.digest]
     assert (len(proof.merkle_branch), proven.depth) == (3, 3)
     assert view.block is not None
     assert proven.header.hash == view.block.hash == proof.block_hash
@@ -113,7 +114,7 @@ async def test_the_receipt_proves_inclusion_without_a_node(
     assert (evidence.tx_ref, evidence.tx_hash) == (watched.tx_refs[0], watched.tx_refs[0])
     assert evidence.block_number == view.block.number == proven.height
     assert evidence.anchor_ts == view.block.time
-    other = watched.model_copy(update={"commitment": "0x" + "11" * 32})
+    other = watched.model_copy(update={"commitment": MerkleRoot(b"\x11" * 32)})
     with pytest.raises(Exception, match="does not commit"):
         await submitter.target.evidence(other, view, raw)
 

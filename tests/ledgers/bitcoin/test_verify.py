@@ -35,7 +35,7 @@ async def _claim(node: Bitcoind, submitter: BitcoinSubmitter, depth: int = 3) ->
         watched, view, submitter.raw_of(watched, view.tx_ref)
     )
     return Claim(
-        commitment=bytes.fromhex(watched.commitment[2:]),
+        commitment=watched.commitment.digest,
         tx_ref=evidence.tx_ref,
         block_number=evidence.block_number,
         anchor_ts=evidence.anchor_ts,
@@ -103,7 +103,7 @@ async def test_a_pruned_node_will_do_once_the_receipt_is_written(tmp_path: Path)
         raw = submitter.raw_of(watched, view.tx_ref)
         evidence = await submitter.target.evidence(watched, view, raw)
         claim = Claim(
-            commitment=bytes.fromhex(watched.commitment[2:]),
+            commitment=watched.commitment.digest,
             tx_ref=evidence.tx_ref,
             block_number=evidence.block_number,
             anchor_ts=evidence.anchor_ts,

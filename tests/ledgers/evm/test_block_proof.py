@@ -115,7 +115,7 @@ async def test_a_final_anchor_carries_a_proof_that_a_library_confirms(
     tx_receipt: Any = rlp.decode(proven_by_the_library(scheme)[1:])
     ((address, topics, _),) = tx_receipt[3]
     assert "0x" + address.hex() == str(scheme["contract"])
-    assert topics[:2] == [TOPIC, bytes.fromhex(watched.commitment[2:])]
+    assert topics[:2] == [TOPIC, watched.commitment.digest]
 
 
 async def test_an_anchor_that_is_not_final_carries_none(chain: Chain, submitter: Submitter) -> None:

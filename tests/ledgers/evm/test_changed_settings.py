@@ -22,7 +22,7 @@ async def claim_of(submitter: Submitter, signer: Submitter, watched: WatchedRoun
     view = await submitter.look(watched)
     evidence = await submitter.target.evidence(watched, view, signer.raw_of(watched, view.tx_ref))
     return Claim(
-        commitment=bytes.fromhex(watched.commitment[2:]),
+        commitment=watched.commitment.digest,
         tx_ref=evidence.tx_ref,
         block_number=evidence.block_number,
         anchor_ts=evidence.anchor_ts,

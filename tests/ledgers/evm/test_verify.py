@@ -29,7 +29,7 @@ async def true_claim(chain: Chain, submitter: Submitter) -> Claim:
         watched, view, submitter.raw_of(watched, view.tx_ref)
     )
     return Claim(
-        commitment=bytes.fromhex(watched.commitment[2:]),
+        commitment=watched.commitment.digest,
         tx_ref=evidence.tx_ref,
         block_number=evidence.block_number,
         anchor_ts=evidence.anchor_ts,

@@ -89,7 +89,7 @@ class TsaSubmitter:
         """Return what its receipts would claim."""
         evidence = await self.evidence(watched)
         return Claim(
-            commitment=bytes.fromhex(watched.commitment[2:]),
+            commitment=watched.commitment.digest,
             tx_ref=evidence.tx_ref,
             block_number=evidence.block_number,
             anchor_ts=evidence.anchor_ts,

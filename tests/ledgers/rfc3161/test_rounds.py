@@ -209,7 +209,7 @@ async def test_the_same_record_gives_the_same_bytes(submitter: TsaSubmitter) -> 
     watched = await submitter.sign()
     first = submitter.candidates[watched.round_id]
     assert submitter.target.sign(watched.reservation, {}, 0) == first
-    again = await submitter.sign(bytes.fromhex(watched.commitment[2:]))
+    again = await submitter.sign(watched.commitment.digest)
     assert submitter.candidates[again.round_id].raw != first.raw, (
         "each reservation has its own nonce"
     )
