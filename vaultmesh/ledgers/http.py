@@ -1,15 +1,17 @@
-"""Talks HTTP for all ledgers: one POST with bounds, one table from status to kind of failure, one rest for the broken.
+"""Talks HTTP for all ledgers: one client with bounds, one table from status to kind of failure, one rest for the broken.
 
 1. A request is sent once; whoever wants a repetition asks again. Redirects are not followed (T8).
 2. Errors name an endpoint by scheme, host and port only: paths and passwords are credentials.
 """
 
+import os
 import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ssl import SSLError
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from pydantic import JsonValue
 from pydantic_core import from_json
 
@@ -21,6 +23,11 @@ UNREACHABLE = (ClientError, TimeoutError, OSError, ValueError)
 _UNAUTHORISED = frozenset({401, 402, 403, 407})
 _TEMPORARY = frozenset({408, 425, 429})
 _FIRST_REDIRECT, _FIRST_SERVER_ERROR = 300, 500
+LARGEST_REPLY = 16 * 1024 * 1024
+"""Bytes; a Bitcoin block in hex and an EVM block with the hashes of its transactions are far below."""
+_KEEP_ALIVE_SECONDS = 5.0
+"""Below the idle limits of usual reverse proxies, so that a call rarely meets a connection that is being closed."""
+_CONNECTIONS = 16
 
 
 def kind_of_status(status: int) -> FailureKind:
@@ -39,7 +46,11 @@ def reason(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
     if isinstance(cause, socket.gaierror):
         return "its name is not known"
-    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else ""
+    if not isinstance(cause, OSError):
+        return type(error).__name__
+    text = cause.strerror or ""
+    if cause.errno and not isinstance(cause, SSLError):
+        text = os.strerror(cause.errno)  # asyncio's own text names the address instead
     return shown(text) or type(error).__name__
 
 
@@ -52,34 +63,50 @@ class HttpReply:
     body: bytes
 
 
-async def post(
-    session: ClientSession,
-    url: str,
-    data: bytes,
-    *,
-    headers: Mapping[str, str],
-    seconds: float,
-    largest: int,
-) -> HttpReply:
-    """Send one POST and return the reply, whatever its status.
+class Client:
+    """Sends requests in one session, which the first of them makes in its event loop."""
 
-    Raises:
-        ClientError: the connection broke.
-        TimeoutError: no whole reply within `seconds`.
-        OSError: it could not be reached.
-        ValueError: the reply is larger than `largest` bytes.
-    """
-    limit = ClientTimeout(total=seconds)
-    async with session.post(
-        url, data=data, headers=headers, timeout=limit, allow_redirects=False
-    ) as reply:
-        body = bytearray()
-        async for piece in reply.content.iter_any():
-            body += piece
-            if len(body) > largest:
-                message = "the reply is too large"
-                raise ValueError(message)
-        return HttpReply(reply.status, reply.content_type, bytes(body))
+    def __init__(
+        self, seconds: float, *, largest: int = LARGEST_REPLY, keep_alive: bool = True
+    ) -> None:
+        """Bound requests by `seconds` and replies by `largest` bytes; `keep_alive` lets requests share connections."""
+        self._limit = ClientTimeout(total=seconds)
+        self._largest = largest
+        self._keep_alive = keep_alive
+        self._session: ClientSession | None = None
+
+    async def post(self, url: str, data: bytes, headers: Mapping[str, str]) -> HttpReply:
+        """Send one POST and return the reply, whatever its status.
+
+        Raises:
+            ClientError: the connection broke.
+            TimeoutError: no whole reply in time.
+            OSError: it could not be reached.
+            ValueError: the reply is too large.
+        """
+        self._session = self._session or ClientSession(connector=self._connector())
+        async with self._session.post(
+            url, data=data, headers=headers, timeout=self._limit, allow_redirects=False
+        ) as reply:
+            body = bytearray()
+            async for piece in reply.content.iter_any():
+                body += piece
+                if len(body) > self._largest:
+                    message = "the reply is too large"
+                    raise ValueError(message)
+            return HttpReply(reply.status, reply.content_type, bytes(body))
+
+    async def close(self) -> None:
+        """Close the connections; a later request makes new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _connector(self) -> TCPConnector:
+        seconds = _KEEP_ALIVE_SECONDS if self._keep_alive else None
+        return TCPConnector(
+            limit=_CONNECTIONS, keepalive_timeout=seconds, force_close=not self._keep_alive
+        )
 
 
 def json_rpc_reply(

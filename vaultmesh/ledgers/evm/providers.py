@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
-from aiohttp import ClientSession, TCPConnector
 from pydantic import JsonValue
 from typing_extensions import override
 from web3.providers.async_base import AsyncJSONBaseProvider
@@ -18,17 +17,12 @@ from web3.types import RPCEndpoint, RPCResponse
 from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.failures import failure_of, public_url
-from vaultmesh.ledgers.http import UNREACHABLE, HttpReply, Rest, json_rpc_reply, post, reason
+from vaultmesh.ledgers.http import UNREACHABLE, Client, Rest, json_rpc_reply, reason
 
 CALL_SECONDS = 5.0
 """A healthy node answers each of our calls within a fraction of a second."""
 REST_SECONDS = 15.0
 """How long a provider that did not answer is asked last."""
-LARGEST_REPLY = 16 * 1024 * 1024
-"""Bytes; the largest block headers with transaction hashes are far below."""
-_KEEP_ALIVE_SECONDS = 5.0
-"""Below the idle limits of usual reverse proxies, so that a call rarely meets a connection that is being closed."""
-_CONNECTIONS = 16
 _HEADERS = {"Content-Type": "application/json"}
 _INTERNAL_ERROR = -32603
 
@@ -43,8 +37,7 @@ class Provider(AsyncJSONBaseProvider):
         super().__init__()
         self.label = public_url(url)
         self._url = url
-        self._timeout_seconds = timeout_seconds
-        self._session: ClientSession | None = None
+        self._client = Client(timeout_seconds)
         self._rest = Rest(REST_SECONDS, REST_SECONDS)
 
     @override
@@ -75,7 +68,8 @@ class Provider(AsyncJSONBaseProvider):
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         """Send one request; the transport's errors come out as ours."""
         try:
-            reply = await self._post(self.encode_rpc_request(method, params))
+            body = self.encode_rpc_request(method, params)
+            reply = await self._client.post(self._url, body, _HEADERS)
         except UNREACHABLE as error:
             self._rest.begin()
             message = f"{self.label} could not be reached for {method}: {reason(error)}"
@@ -89,23 +83,7 @@ class Provider(AsyncJSONBaseProvider):
     @override
     async def disconnect(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-    async def _post(self, data: bytes) -> HttpReply:
-        if self._session is None:
-            self._session = ClientSession(
-                connector=TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS)
-            )
-        return await post(
-            self._session,
-            self._url,
-            data,
-            headers=_HEADERS,
-            seconds=self._timeout_seconds,
-            largest=LARGEST_REPLY,
-        )
+        await self._client.close()
 
     def _node_error(self, method: str, error: JsonValue) -> NodeError:
         fields = error if isinstance(error, dict) else {"message": error}

@@ -10,12 +10,12 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
-from aiohttp import ClientError, ClientSession
+from aiohttp import ClientError
 from typing_extensions import override
 
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.ledgers.failures import public_url
-from vaultmesh.ledgers.http import Rest, post, reason, refused
+from vaultmesh.ledgers.http import Client, Rest, reason, refused
 from vaultmesh.ledgers.rfc3161.core.judge import Window
 from vaultmesh.ledgers.rfc3161.core.token import LARGEST_REPLY
 
@@ -24,6 +24,7 @@ CALL_SECONDS = 10.0
 """Authorities answer within a second; beyond that another one is asked."""
 REST_SECONDS, LONGEST_REST_SECONDS = 15.0, 240.0
 """After the first failure, and the most after many: doubled each time."""
+_HEADERS = {"Content-Type": QUERY_TYPE, "Accept": REPLY_TYPE}
 _GOOD = frozenset({200, 201})
 """201 is what one widespread server says."""
 
@@ -31,14 +32,14 @@ _GOOD = frozenset({200, 201})
 class Authority:
     """One authority."""
 
-    def __init__(self, url: str, spacing_seconds: float, call_seconds: float) -> None:
-        """Remember where; connects with the first request."""
+    def __init__(self, url: str, spacing_seconds: float, client: Client) -> None:
+        """Remember where; connects with the first request, through a client that is shared."""
         self.label = public_url(url)
         self.root = b""
         """The pinned root that its last good reply led to, DER; empty before the first."""
         self._url = url
         self._spacing_seconds = spacing_seconds
-        self._call_seconds = call_seconds
+        self._client = client
         self._rest = Rest(REST_SECONDS, LONGEST_REST_SECONDS)
         self._free_at = 0.0
         self._turn = asyncio.Lock()
@@ -62,7 +63,7 @@ class Authority:
         self.root = root
         self._rest.end()
 
-    async def ask(self, session: ClientSession, request: bytes) -> tuple[bytes, Window]:
+    async def ask(self, request: bytes) -> tuple[bytes, Window]:
         """Send a request when its turn has come, and return the reply and when it was under way.
 
         Raises:
@@ -75,7 +76,7 @@ class Authority:
             self._free_at = time.monotonic() + self._spacing_seconds
             sent = datetime.now(UTC)
             try:
-                reply = await self._post(session, request)
+                reply = await self._post(request)
             except (ClientError, TimeoutError, OSError) as error:
                 message = f"{self.label} could not be reached: {reason(error)}"
                 raise NetworkFailure(message) from None
@@ -84,15 +85,8 @@ class Authority:
                 raise ValidationFailure(message) from None
             return reply, Window(sent, datetime.now(UTC))
 
-    async def _post(self, session: ClientSession, request: bytes) -> bytes:
-        reply = await post(
-            session,
-            self._url,
-            request,
-            headers={"Content-Type": QUERY_TYPE, "Accept": REPLY_TYPE},
-            seconds=self._call_seconds,
-            largest=LARGEST_REPLY,
-        )
+    async def _post(self, request: bytes) -> bytes:
+        reply = await self._client.post(self._url, request, _HEADERS)
         if reply.status not in _GOOD:
             raise refused(self.label, reply.status, "time stamp")
         if reply.content_type != REPLY_TYPE:

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Callable, Sequence, Set
 from functools import partial
 
-from aiohttp import ClientSession
-
 from vaultmesh.domain.failures import AnchorError, FailureKind, ValidationFailure
 from vaultmesh.ledgers.failures import failure_of
+from vaultmesh.ledgers.http import Client
 from vaultmesh.ledgers.rfc3161.authority import CALL_SECONDS, Authority
 from vaultmesh.ledgers.rfc3161.core.judge import judge
+from vaultmesh.ledgers.rfc3161.core.token import LARGEST_REPLY
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned
 from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies, kept, one_per_root
 
@@ -35,8 +35,8 @@ class Authorities:
     ) -> None:
         """Connects with the first request; `quorum` tokens make an anchor."""
         self.quorum = quorum
-        self.all = tuple(Authority(url, spacing_seconds, call_seconds) for url in urls)
-        self._session: ClientSession | None = None
+        self._client = Client(call_seconds, largest=LARGEST_REPLY)
+        self.all = tuple(Authority(url, spacing_seconds, self._client) for url in urls)
 
     async def gather(
         self, question: Question, pinned: Pinned, replies: Replies, n: int
@@ -66,9 +66,7 @@ class Authorities:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._client.close()
 
     async def _ask(
         self,
@@ -77,10 +75,8 @@ class Authorities:
         pinned: Pinned,
         keep: Callable[[Kept], None],
     ) -> Kept | AnchorError:
-        if self._session is None:
-            self._session = ClientSession()
         try:
-            reply, window = await authority.ask(self._session, question.request)
+            reply, window = await authority.ask(question.request)
             judged = await asyncio.to_thread(
                 judge, reply, question.commitment, pinned, request=question.request, window=window
             )
