@@ -65,7 +65,7 @@ class Filling:
         if decided is None:
             return []
         reservation, terms = decided
-        signed = await asyncio.to_thread(anchoring.sign, reservation, terms, len(bids))
+        signed = await anchoring.sign(reservation, terms, len(bids))
         document = Candidate.model_validate(
             {
                 "n": signed.n,

@@ -113,9 +113,7 @@ class Submitting:
         """Sign, and store the candidate before anything is broadcast (X3); the same order gives the same bytes."""
         with decided_by_the_aggregator():
             anchoring = await self._targets.open(order.target)
-            candidate = await asyncio.to_thread(
-                anchoring.sign, order.reservation, order.terms, order.n
-            )
+            candidate = await anchoring.sign(order.reservation, order.terms, order.n)
             stored = await asyncio.to_thread(self._store, order, candidate)
         return Signed(candidate=candidate) if stored else Signed(stale=True)
 

@@ -113,8 +113,8 @@ class Anchoring(Protocol):
         """
         ...
 
-    def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
-        """Sign; pure: the same record gives the same bytes."""
+    async def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
+        """Sign; the same record gives the same bytes."""
         ...
 
     async def broadcast(self, reservation: Reservation, candidate: SignedCandidate) -> Broadcasted:

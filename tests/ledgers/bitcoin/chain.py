@@ -1,6 +1,5 @@
 """Anchors rounds on a real bitcoind, as an aggregator does."""
 
-import asyncio
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,7 +68,7 @@ class BitcoinSubmitter:
         commitment = commitment or secrets.token_bytes(32)
         reservation, terms = await self.reserve(commitment)
         self.last, self.stored = reservation, reservation.sequence
-        candidate = await asyncio.to_thread(self.target.sign, reservation, terms, 0)
+        candidate = await self.target.sign(reservation, terms, 0)
         round_id = commitment.hex()[:32]
         self.candidates[round_id] = [candidate]
         return WatchedRound(
@@ -98,8 +97,8 @@ class BitcoinSubmitter:
         bumped = await self.target.bump(watched.reservation, signed[-1].terms)
         if bumped.terms is None:
             raise RuntimeError(bumped.message)
-        sign = self.target.sign
-        signed.append(await asyncio.to_thread(sign, watched.reservation, bumped.terms, len(signed)))
+        candidate = await self.target.sign(watched.reservation, bumped.terms, len(signed))
+        signed.append(candidate)
         await self.rebroadcast(watched)
         return watched.model_copy(update={"tx_refs": [one.tx_ref for one in signed]})
 

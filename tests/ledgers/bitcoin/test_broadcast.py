@@ -1,6 +1,5 @@
 """Sending to a Bitcoin node: each answer has its verdict, an unknown one is looked up, and nothing is signed twice."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -171,10 +170,10 @@ async def test_a_wallet_that_signs_something_else_is_caught(
 ) -> None:
     reservation, terms = await submitter.reserve(b"\x01" * 32)
     other, _ = await submitter.reserve(b"\x02" * 32)
-    raw = (await asyncio.to_thread(submitter.target.sign, other, terms, 0)).raw
+    raw = (await submitter.target.sign(other, terms, 0)).raw
     proxy.forge("signrawtransactionwithwallet", lambda _, __: {"complete": True, "hex": raw})
     with pytest.raises(ValidationFailure, match="signed another transaction"):
-        await asyncio.to_thread(submitter.target.sign, reservation, terms, 0)
+        await submitter.target.sign(reservation, terms, 0)
 
 
 async def test_a_node_that_names_another_id_is_not_believed(

@@ -88,7 +88,7 @@ async def test_every_kind_of_output_can_pay(node: Bitcoind, kind: str) -> None:
     submitter = open_submitter(node.url, wallet=name)
     watched = await submitter.anchor()
     first = submitter.candidates[watched.round_id][0]
-    assert submitter.target.sign(watched.reservation, first.terms, 0) == first
+    assert await submitter.target.sign(watched.reservation, first.terms, 0) == first
     entry = node.rpc("getmempoolentry", first.tx_ref)
     fee = round(entry["fees"]["base"] * 10**8)
     # The one that is sent may have a signature 2 bytes shorter than the one that was measured.
@@ -116,7 +116,7 @@ async def test_a_reservation_of_another_network_is_not_signed(submitter: Bitcoin
     reservation, terms = await submitter.reserve()
     other = reservation.model_copy(update={"fields": reservation.fields | {"network": "mainnet"}})
     with pytest.raises(ValidationFailure, match="is for btc:mainnet"):
-        submitter.target.sign(other, terms, 0)
+        await submitter.target.sign(other, terms, 0)
 
 
 def test_settings_of_another_network_and_unknown_networks_are_refused() -> None:
@@ -151,7 +151,7 @@ async def test_a_locked_wallet_is_named(node: Bitcoind) -> None:
     reservation, terms = await submitter.reserve()
     wallet("walletlock")
     with pytest.raises(AuthFailure, match="is locked: unlock it with walletpassphrase"):
-        submitter.target.sign(reservation, terms, 0)
+        await submitter.target.sign(reservation, terms, 0)
 
 
 async def test_a_wallet_without_keys_is_refused(node: Bitcoind) -> None:
@@ -199,7 +199,7 @@ async def test_the_wallet_of_another_key_does_not_sign(
     reservation, terms = await submitter.reserve()
     _wallet(node, "stranger")
     with pytest.raises(AuthFailure, match="has no key of it"):
-        open_submitter(node.url, wallet="stranger").target.sign(reservation, terms, 0)
+        await open_submitter(node.url, wallet="stranger").target.sign(reservation, terms, 0)
 
 
 @pytest.mark.parametrize(

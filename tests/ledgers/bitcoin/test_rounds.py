@@ -61,11 +61,11 @@ async def test_signing_twice_gives_the_same_bytes_also_when_the_output_is_spent(
 ) -> None:
     watched = await submitter.anchor()
     first = submitter.candidates[watched.round_id][0]
-    again = [submitter.target.sign(watched.reservation, first.terms, 0)]
+    again = [await submitter.target.sign(watched.reservation, first.terms, 0)]
     node.mine(2)
-    again.append(submitter.target.sign(watched.reservation, first.terms, 0))
+    again.append(await submitter.target.sign(watched.reservation, first.terms, 0))
     other = open_submitter(node.url)
-    again.append(other.target.sign(watched.reservation, first.terms, 0))
+    again.append(await other.target.sign(watched.reservation, first.terms, 0))
     assert again == [first] * 3
 
 

@@ -25,7 +25,7 @@ async def test_a_reservation_and_its_terms_survive_being_written_down(trial: Tri
     signed = await trial.sign()
     reservation = signed.watched.reservation
     read = type(reservation).model_validate_json(reservation.model_dump_json())
-    again = await asyncio.to_thread(trial.target.sign, read, signed.terms, 0)
+    again = await trial.target.sign(read, signed.terms, 0)
     assert again == signed.candidate
 
 
@@ -36,14 +36,14 @@ async def test_the_same_record_gives_the_same_bytes_from_any_object_at_any_time(
     before = bench.trace(signed.watched.reservation.account)
     other = bench.open(trial.section)
     made = [
-        await asyncio.to_thread(one.sign, signed.watched.reservation, signed.terms, 0)
+        await one.sign(signed.watched.reservation, signed.terms, 0)
         for one in (trial.target, other, other)
     ]
     assert made == [signed.candidate] * 3
     assert bench.trace(signed.watched.reservation.account) == before
     await trial.broadcast(signed)
     await trial.until_final(signed)
-    late = await asyncio.to_thread(other.sign, signed.watched.reservation, signed.terms, 0)
+    late = await other.sign(signed.watched.reservation, signed.terms, 0)
     assert late == signed.candidate
     await other.close()
 
@@ -137,7 +137,7 @@ async def test_a_higher_bid_says_why_or_has_terms(trial: Trial) -> None:
     if bumped.terms is None:
         assert bumped.message
         return
-    higher = await asyncio.to_thread(trial.target.sign, signed.watched.reservation, bumped.terms, 1)
+    higher = await trial.target.sign(signed.watched.reservation, bumped.terms, 1)
     assert higher.raw != signed.candidate.raw
     await trial.target.broadcast(signed.watched.reservation, higher)
     refs = [signed.candidate.tx_ref, higher.tx_ref]
@@ -155,7 +155,7 @@ async def test_a_malformed_record_is_an_anchor_error(
     signed = await trial.sign()
     strange = signed.watched.reservation.model_copy(update={"fields": fields})
     with pytest.raises(AnchorError) as failure:
-        await asyncio.to_thread(trial.target.sign, strange, signed.terms, 0)
+        await trial.target.sign(strange, signed.terms, 0)
     trial.texts.append(str(failure.value))
     assert not isinstance(failure.value, NetworkFailure)
 

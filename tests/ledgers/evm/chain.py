@@ -178,7 +178,7 @@ class Submitter:
             commitment, label, last=self.last, highest_stored=lambda _: self.stored
         )
         self.last, self.stored = reservation, reservation.sequence
-        candidate = self.target.sign(reservation, terms, 0)
+        candidate = await self.target.sign(reservation, terms, 0)
         round_id = commitment.hex()[:32]
         self.candidates[round_id] = [candidate]
         return WatchedRound(
@@ -207,7 +207,7 @@ class Submitter:
         bumped = await self.target.bump(watched.reservation, signed[-1].terms)
         if bumped.terms is None:
             raise RuntimeError(bumped.message)
-        signed.append(self.target.sign(watched.reservation, bumped.terms, len(signed)))
+        signed.append(await self.target.sign(watched.reservation, bumped.terms, len(signed)))
         await self.rebroadcast(watched)
         return watched.model_copy(update={"tx_refs": [one.tx_ref for one in signed]})
 

@@ -249,7 +249,7 @@ async def starved(chain: Chain, submitter: Submitter) -> WatchedRound:
     watched = await submitter.sign()
     fields = watched.reservation.fields | {"gas": 24_900}
     reservation = watched.reservation.model_copy(update={"fields": fields})
-    candidate = submitter.target.sign(
+    candidate = await submitter.target.sign(
         reservation, submitter.candidates[watched.round_id][0].terms, 0
     )
     await submitter.target.broadcast(reservation, candidate)

@@ -201,7 +201,7 @@ async def test_a_changed_key_starts_at_its_own_count_and_signs_nothing_of_the_fo
     assert (await other.sign()).reservation.sequence == 0
     terms = submitter.candidates[watched.round_id][0].terms
     with pytest.raises(AuthFailure, match="the key changed"):
-        other.target.sign(watched.reservation, terms, 1)
+        await other.target.sign(watched.reservation, terms, 1)
     await other.target.close()
 
 
@@ -223,7 +223,9 @@ async def test_bytes_ahead_of_the_accounts_count_wait_in_the_pool(
     watched = await submitter.sign()
     fields = watched.reservation.fields | {"nonce": 7}
     later = watched.reservation.model_copy(update={"fields": fields, "sequence": 7})
-    candidate = submitter.target.sign(later, submitter.candidates[watched.round_id][0].terms, 0)
+    candidate = await submitter.target.sign(
+        later, submitter.candidates[watched.round_id][0].terms, 0
+    )
     await submitter.target.broadcast(later, candidate)
     await chain.mine()
     update = {"tx_refs": [candidate.tx_ref], "reservation": later}
@@ -238,11 +240,11 @@ async def test_bytes_signed_for_another_chain_are_never_taken(chain: Chain, key:
     elsewhere = open_submitter([chain.url], chain.contract, key, chain_id=1)
     terms = here.candidates[watched.round_id][0].terms
     with pytest.raises(ValidationFailure, match="not for eip155:1"):
-        elsewhere.target.sign(watched.reservation, terms, 0)
+        await elsewhere.target.sign(watched.reservation, terms, 0)
     foreign = watched.reservation.model_copy(
         update={"fields": watched.reservation.fields | {"chainId": 1}}
     )
-    candidate = elsewhere.target.sign(foreign, terms, 0)
+    candidate = await elsewhere.target.sign(foreign, terms, 0)
     with pytest.raises(ValidationFailure, match="chain id"):
         await here.target.broadcast(foreign, candidate)
     await here.target.close()

@@ -84,7 +84,7 @@ async def test_the_same_bytes_may_be_sent_again_at_any_time(
 async def test_the_same_record_gives_the_same_bytes(submitter: Submitter) -> None:
     watched = await submitter.sign()
     first = submitter.candidates[watched.round_id][0]
-    assert submitter.target.sign(watched.reservation, first.terms, 0) == first
+    assert await submitter.target.sign(watched.reservation, first.terms, 0) == first
 
 
 async def test_a_dropped_round_is_missing_and_the_same_bytes_bring_it_back(
@@ -230,7 +230,7 @@ async def test_a_call_that_ran_out_of_gas_is_displaced_by_ourselves_and_then_los
     starved = watched.reservation.fields | {"gas": 24_900}
     reservation = watched.reservation.model_copy(update={"fields": starved})
     terms = submitter.candidates[watched.round_id][0].terms
-    candidate = submitter.target.sign(reservation, terms, 0)
+    candidate = await submitter.target.sign(reservation, terms, 0)
     await submitter.target.broadcast(reservation, candidate)
     await chain.mine()
     watched = watched.model_copy(update={"tx_refs": [candidate.tx_ref]})

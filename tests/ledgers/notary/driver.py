@@ -96,7 +96,7 @@ class Notary(Anchoring):
         return Reservation(account=public, fields=fields), {}
 
     @override
-    def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
+    async def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
         commitment = bytes.fromhex(str(reservation.fields["commitment"]))
         moment = datetime.fromisoformat(str(reservation.fields["time"]))
         signature = self._key().sign(message_of(commitment, moment))

@@ -51,7 +51,7 @@ class TsaSubmitter:
         reservation, terms = await self.target.reserve(
             commitment, "label", last=None, highest_stored=lambda _: None
         )
-        candidate = self.target.sign(reservation, terms, 0)
+        candidate = await self.target.sign(reservation, terms, 0)
         watched = WatchedRound(
             round_id=round_id(TARGET, commitment),
             commitment="0x" + commitment.hex(),

@@ -241,7 +241,7 @@ async def test_a_lower_quorum_frees_a_round_that_waits_for_an_authority(
     watched = await strict.sign()
     laxer = await make_submitter()
     await laxer.target.broadcast(
-        watched.reservation, strict.target.sign(watched.reservation, {}, 0)
+        watched.reservation, await strict.target.sign(watched.reservation, {}, 0)
     )
     assert (await strict.look(watched)).state is RoundState.MISSING
     assert (await laxer.look(watched)).state is RoundState.INCLUDED

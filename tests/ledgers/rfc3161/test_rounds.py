@@ -27,6 +27,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     WatchedRound,
 )
 from vaultmesh.domain.failures import AuthFailure, NetworkFailure, ValidationFailure
+from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.targets_config import Reading, settings_for
 from vaultmesh.ledgers.rfc3161.settings import TsaSettings
 
@@ -208,7 +209,7 @@ async def test_a_damaged_or_foreign_file_counts_for_nothing_and_is_asked_for_aga
 async def test_the_same_record_gives_the_same_bytes(submitter: TsaSubmitter) -> None:
     watched = await submitter.sign()
     first = submitter.candidates[watched.round_id]
-    assert submitter.target.sign(watched.reservation, {}, 0) == first
+    assert await submitter.target.sign(watched.reservation, {}, 0) == first
     again = await submitter.sign(watched.commitment.digest)
     assert submitter.candidates[again.round_id].raw != first.raw, (
         "each reservation has its own nonce"
@@ -323,8 +324,8 @@ async def test_a_reservation_of_another_form_is_refused(submitter: TsaSubmitter)
     for fields in ({"nonce": 1}, {**watched.reservation.fields, "request": "AAAA"}):
         strange = watched.reservation.model_copy(update={"fields": fields})
         with pytest.raises(ValidationFailure, match="no time-stamp request"):
-            submitter.target.sign(strange, {}, 0)
-    other = "0x" + "11" * 32
+            await submitter.target.sign(strange, {}, 0)
+    other = MerkleRoot(b"\x11" * 32)
     with pytest.raises(ValidationFailure, match="another commitment"):
         await submitter.look(watched.model_copy(update={"commitment": other}))
 

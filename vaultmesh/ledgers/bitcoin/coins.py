@@ -107,10 +107,11 @@ def transaction_in(known: Reply, txid: str) -> Transaction | None:
 _log = logging.getLogger(__name__)
 
 
-def lock_output(node: Node, outpoint: Outpoint) -> None:
-    """Lock an output; blocks. One that is locked or spent already stays so."""
+async def lock_output(node: Node, outpoint: Outpoint) -> None:
+    """Lock an output; one that is locked or spent already stays so."""
     try:
-        node.ask_wallet("lockunspent", False, [{"txid": outpoint.txid, "vout": outpoint.position}])
+        locked: list[JsonValue] = [{"txid": outpoint.txid, "vout": outpoint.position}]
+        await node.wallet("lockunspent", False, locked)
     except NodeError as error:
         _log.debug("output not locked", extra={"output": str(outpoint), "err": str(error)})
 
@@ -121,7 +122,7 @@ async def lock_outputs(
     """Lock the outputs of rounds whose bytes are nowhere: a node that was restarted knows no lock."""
     for watched, view in zip(rounds, views, strict=True):
         if view.state is RoundState.MISSING:
-            await node.apart(lock_output, node, Plan.of(watched.reservation).outpoint)
+            await lock_output(node, Plan.of(watched.reservation).outpoint)
 
 
 async def has_descendants(node: Node, outpoint: Outpoint) -> bool:

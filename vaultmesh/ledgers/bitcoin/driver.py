@@ -3,6 +3,7 @@
 Keys stay in the node's wallet: we build transactions, the wallet signs them, and chooses nothing (B3).
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,16 +128,16 @@ class BtcAnchoring(Anchoring):
         ledger = await read_ledger(self._node, self._rules.network, pinned)
         require_synced(self._node, ledger)
         account = await require_wallet(self._node)
-        stored = await self._node.apart(highest_stored, account)
+        stored = await asyncio.to_thread(highest_stored, account)
         sequence = next_sequence(account, last, stored)
         plan, fee = await decide(self._node, ledger, self._rules, self._bids, commitment)
         return Reservation(account=account, sequence=sequence, fields=plan.fields), {FEE: fee}
 
     @override
-    def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
+    async def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
         plan, fee = self._plan(reservation), fee_of(terms)
-        signed = sign_plan(self._node, plan, fee)
-        lock_output(self._node, plan.outpoint)
+        signed = await sign_plan(self._node, plan, fee)
+        await lock_output(self._node, plan.outpoint)
         return SignedCandidate(
             n=n, tx_ref=signed.txid, raw=signed.serialised().hex(), terms={FEE: fee}
         )

@@ -114,8 +114,8 @@ class Plan(BaseModel):
         }
 
 
-def sign_plan(node: Node, plan: Plan, fee_sats: int) -> Transaction:
-    """Have the wallet sign; blocks. Deterministic: nodes sign without randomness (RFC 6979, BIP 340 without extra data).
+async def sign_plan(node: Node, plan: Plan, fee_sats: int) -> Transaction:
+    """Have the wallet sign. Deterministic: nodes sign without randomness (RFC 6979, BIP 340 without extra data).
 
     Raises:
         AuthFailure: the wallet does not sign: locked, or not its key.
@@ -124,24 +124,25 @@ def sign_plan(node: Node, plan: Plan, fee_sats: int) -> Transaction:
     built = plan.unsigned(fee_sats)
     raw = built.serialised(witness=False).hex()
     try:
-        told = node.ask_wallet("signrawtransactionwithwallet", raw, [dict(plan.spent())], "ALL")
+        spent = dict(plan.spent())
+        signed = await node.wallet("signrawtransactionwithwallet", raw, [spent], "ALL")
     except NodeError as error:
         if error.code != LOCKED:
             raise
         message = f"the wallet at {node.label} is locked: unlock it with walletpassphrase"
         raise AuthFailure(message) from error
-    return _checked(node, plan, built, Reply.of(told))
+    return _checked(node, plan, built, Reply.of(signed))
 
 
-def _checked(node: Node, plan: Plan, built: Transaction, told: Reply) -> Transaction:
-    if not told.flag("complete"):
+def _checked(node: Node, plan: Plan, built: Transaction, reply: Reply) -> Transaction:
+    if not reply.flag("complete"):
         message = (
             f"the wallet at {node.label} does not sign for output {plan.outpoint}: "
             "it has no key of it; name the wallet in the settings that has"
         )
         raise AuthFailure(message)
     try:
-        signed = Transaction.parse_hex(told.text("hex"))
+        signed = Transaction.parse_hex(reply.text("hex"))
     except InvalidValue as error:
         message = f"{node.label} signed, but returned no transaction: {error}"
         raise ValidationFailure(message) from error

@@ -120,7 +120,7 @@ async def decide(
         height=ledger.height,
         confirmations=rules.confirmations,
     )
-    trial = await node.apart(sign_plan, node, rough, fee_at(rate, ROUGH_VSIZE))
+    trial = await sign_plan(node, rough, fee_at(rate, ROUGH_VSIZE))
     plan = rough.model_copy(update={"vsize": trial.vsize + SIZE_MARGIN})
     fee = fee_at(rate, plan.vsize)
     if fee > plan.most_fee_sats:

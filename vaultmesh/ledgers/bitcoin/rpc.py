@@ -1,38 +1,26 @@
-"""Talks to a Bitcoin node: one call with a time-out, from a task or from a thread.
+"""Talks to a Bitcoin node: one call with a time-out.
 
 1. A call is made once, on a connection of its own. Nothing is repeated in secret.
 2. Errors are `AnchorError`s that name the node by scheme, host and port only; what it says is made safe to show.
-3. Calls of one target run on threads of their own: a node that hangs blocks nobody else.
 """
 
-import asyncio
 import json
-import ssl
-import time
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any, Self, TypeVar, cast
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Self, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import JsonValue
-from typing_extensions import TypeVarTuple, override
+from typing_extensions import override
 
 from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.ledgers.bitcoin.core.transaction import COIN_SATS, MOST_SATS
 from vaultmesh.ledgers.failures import public_url, shown
-from vaultmesh.ledgers.http import json_rpc_reply, reason
+from vaultmesh.ledgers.http import UNREACHABLE, Client, json_rpc_reply, reason
 from vaultmesh.process.logs import register_secret
 
 CALL_SECONDS = 10.0
 """A healthy node answers each of our calls within a second; a wallet that is being loaded may take longer."""
-LARGEST_REPLY = 16 * 1024 * 1024
-"""Bytes; the transaction ids of the fullest block are far below."""
-_THREADS = 8
-_PIECE = 65_536
-_Done = TypeVar("_Done")
-_Given = TypeVarTuple("_Given")
 UNKNOWN_THING, LOCKED, WALLET_MISSING, WALLET_UNSPECIFIED = -5, -13, -18, -19
 MISSING_INPUTS, REFUSED, IN_CHAIN = -25, -26, -27
 NO_SUCH_HEIGHT = -8
@@ -68,21 +56,22 @@ class Node:
     """One Bitcoin node, spoken to by JSON-RPC over HTTP."""
 
     def __init__(self, url: str, wallet: str | None = None, seconds: float = CALL_SECONDS) -> None:
-        """Remember where; `seconds` bound each call."""
+        """Remember where; connects with the first call, and `seconds` bound each."""
         parts = urlsplit(url)
         self.label = public_url(url)
         self.wallet_name = wallet
-        self._seconds = seconds
-        self._secure = parts.scheme == "https"
-        self._host, self._port = parts.hostname or "", parts.port
-        self._path = parts.path.rstrip("/")
-        self._headers = {"Content-Type": "application/json", "Connection": "close"}
+        place = parts.netloc.rpartition("@")[2]
+        self._url = f"{parts.scheme}://{place}{parts.path.rstrip('/')}"
+        self._wallet_url = self._url
+        if wallet is not None:
+            self._wallet_url += f"/wallet/{quote(wallet, safe='')}"
+        self._headers = {"Content-Type": "application/json"}
         if parts.username is not None or parts.password is not None:
             password = unquote(parts.password or "")
             register_secret(password)
             pair = f"{unquote(parts.username or '')}:{password}"
             self._headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bitcoin")
+        self._client = Client(seconds, keep_alive=False)
 
     @override
     def __repr__(self) -> str:
@@ -90,89 +79,45 @@ class Node:
         return f"Node({self.label})"
 
     async def call(self, method: str, *params: JsonValue) -> JsonValue:
-        """Ask the node; raises as `ask`."""
-        return await self._on_thread("", method, params)
-
-    async def wallet(self, method: str, *params: JsonValue) -> JsonValue:
-        """Ask the wallet; raises as `ask`."""
-        return await self._on_thread(self._wallet_path, method, params)
-
-    async def found(self, method: str, *params: JsonValue) -> "Reply | None":
-        """Ask the node for an object; nothing if it knows none or no such thing."""
-        return _found(await _or_none(self.call(method, *params)))
-
-    async def found_in_wallet(self, method: str, *params: JsonValue) -> "Reply | None":
-        """Ask the wallet for an object; nothing if it knows no such thing."""
-        return _found(await _or_none(self.wallet(method, *params)))
-
-    def ask_wallet(self, method: str, *params: JsonValue) -> JsonValue:
-        """Ask the wallet from a thread; raises as `ask`."""
-        return self.ask(self._wallet_path, method, params)
-
-    def ask(self, path: str, method: str, params: Sequence[JsonValue]) -> JsonValue:
-        """Ask once and return the result; blocks.
+        """Ask the node once and return the result.
 
         Raises:
             NodeError: the node answered with an error.
             NetworkFailure: no answer in time, or none that makes sense.
             AuthFailure: it wants other credentials.
         """
-        body = json.dumps({"jsonrpc": "1.0", "id": 1, "method": method, "params": list(params)})
-        try:
-            status, answer = self._post(self._path + path, body.encode())
-        except (OSError, HTTPException, ValueError) as error:
-            message = f"{self.label} could not be reached for {method}: {reason(error)}"
-            raise NetworkFailure(message) from None
-        return self._result(method, status, answer)
+        return await self._ask(self._url, method, params)
 
-    async def apart(self, work: Callable[[*_Given], _Done], *given: *_Given) -> _Done:
-        """Do blocking work on one of the node's threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
+    async def wallet(self, method: str, *params: JsonValue) -> JsonValue:
+        """Ask the wallet; raises as `call`."""
+        return await self._ask(self._wallet_url, method, params)
+
+    async def found(self, method: str, *params: JsonValue) -> "Reply | None":
+        """Ask the node for an object; nothing if it knows none or no such thing."""
+        return await _found(self.call(method, *params))
+
+    async def found_in_wallet(self, method: str, *params: JsonValue) -> "Reply | None":
+        """Ask the wallet for an object; nothing if it knows no such thing."""
+        return await _found(self.wallet(method, *params))
 
     async def close(self) -> None:
-        """Start no further call; those that run end by their time-outs."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Close the connections."""
+        await self._client.close()
 
-    @property
-    def _wallet_path(self) -> str:
-        return "" if self.wallet_name is None else f"/wallet/{quote(self.wallet_name, safe='')}"
-
-    async def _on_thread(self, path: str, method: str, params: Sequence[JsonValue]) -> JsonValue:
-        return await self.apart(self.ask, path, method, params)
-
-    def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        deadline = time.monotonic() + self._seconds
-        connection = (
-            HTTPSConnection(
-                self._host,
-                self._port,
-                timeout=self._seconds,
-                context=ssl.create_default_context(),
-            )
-            if self._secure
-            else HTTPConnection(self._host, self._port, timeout=self._seconds)
-        )
+    async def _ask(self, url: str, method: str, params: Sequence[JsonValue]) -> JsonValue:
+        body = json.dumps({"jsonrpc": "1.0", "id": 1, "method": method, "params": list(params)})
         try:
-            connection.request("POST", path or "/", body, self._headers)
-            with connection.getresponse() as reply:
-                received = bytearray()
-                while piece := reply.read1(_PIECE):
-                    received += piece
-                    if len(received) > LARGEST_REPLY:
-                        message = "the reply is too large"
-                        raise ValueError(message)
-                    if time.monotonic() > deadline:
-                        raise TimeoutError
-                return reply.status, bytes(received)
-        finally:
-            connection.close()
-
-    def _result(self, method: str, status: int, body: bytes) -> JsonValue:
-        reply = json_rpc_reply(self.label, method, status, body, "user and password in rpcUrl")
-        error = reply.get("error")
-        if error is None:
+            answer = await self._client.post(url, body.encode(), self._headers)
+        except UNREACHABLE as error:
+            message = f"{self.label} could not be reached for {method}: {reason(error)}"
+            raise NetworkFailure(message) from None
+        reply = json_rpc_reply(
+            self.label, method, answer.status, answer.body, "user and password in rpcUrl"
+        )
+        refusal = reply.get("error")
+        if refusal is None:
             return reply.get("result")
-        fields = error if isinstance(error, dict) else {"message": error}
+        fields = refusal if isinstance(refusal, dict) else {"message": refusal}
         code, text = fields.get("code"), str(fields.get("message", ""))
         raise NodeError(self.label, method, code if isinstance(code, int) else 0, text)
 
@@ -246,14 +191,11 @@ class Reply:
         return value
 
 
-async def _or_none(asking: Any) -> JsonValue:  # noqa: ANN401 - a coroutine of ours
+async def _found(asking: Awaitable[JsonValue]) -> Reply | None:
     try:
-        return cast("JsonValue", await asking)
+        value = await asking
     except NodeError as error:
         if error.code == UNKNOWN_THING:
             return None
         raise
-
-
-def _found(value: JsonValue) -> Reply | None:
     return None if value is None else Reply.of(value)

@@ -7,6 +7,7 @@
    finding while one is missing, nor otherwise: it tells how far was searched, and whoever asked decides nothing.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -115,7 +116,7 @@ async def _read_on(node: Node, needed: Needed, notes: Notes, here: Mark, tip: Ma
         elif here.hash and Header.parse(raw[:HEADER_BYTES]).previous != here.hash:
             break  # the chain is another one meanwhile: from the last common block at the next look
         else:
-            found = await node.apart(_found, needed, raw)
+            found = await asyncio.to_thread(_found, needed, raw)
             if isinstance(found, Spend):
                 placed = found.model_copy(update={"height": height, "block_hash": block_hash})
                 return Searched(notes.model_copy(update={"spend": placed}), is_complete=True)
@@ -129,7 +130,7 @@ async def _spend_at(node: Node, needed: Needed, height: int) -> Spend | None:
     """Return what one block shows, if the node shows the block."""
     block_hash = await _hash_at(node, height)
     raw = await _block(node, block_hash) if block_hash else None
-    found = await node.apart(_found, needed, raw) if raw is not None else None
+    found = await asyncio.to_thread(_found, needed, raw) if raw is not None else None
     if not isinstance(found, Spend):
         return None
     return found.model_copy(update={"height": height, "block_hash": block_hash})

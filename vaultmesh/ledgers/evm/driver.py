@@ -176,7 +176,10 @@ class EvmAnchoring(Anchoring):
         return reservation, bid.terms
 
     @override
-    def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
+    async def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
+        return await asyncio.to_thread(self._sign, reservation, terms, n)
+
+    def _sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
         account = self._account()
         if account.address != reservation.account:
             message = (

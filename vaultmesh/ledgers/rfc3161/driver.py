@@ -133,7 +133,7 @@ class TsaAnchoring(Anchoring):
         return Reservation(account=account, fields=fields), {}
 
     @override
-    def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
+    async def sign(self, reservation: Reservation, terms: Terms, n: int) -> SignedCandidate:
         """Return the request itself: an authority needs no signature of ours."""
         request = _question(reservation).request
         return SignedCandidate(n=n, tx_ref=_ref_of(request), raw=text_of(request), terms=terms)
