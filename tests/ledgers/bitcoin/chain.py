@@ -24,14 +24,20 @@ from vaultmesh.ledgers.bitcoin.driver import BtcAnchoring
 from vaultmesh.ledgers.bitcoin.settings import BtcSettings
 
 __all__ = [
+    "FRESH",
     "PRUNING",
     "BitcoinSubmitter",
+    "close_submitters",
     "network",
+    "observed",
     "open_submitter",
     "prune",
     "remembered",
+    "replace_wallet",
     "spend",
 ]
+FRESH = "fresh"
+"""The wallet that knows nothing of what another one anchored."""
 PRUNING = ("-prune=1", "-fastprune=1")
 """Of a node that forgets blocks when it is told, also on regtest: its files are small."""
 
@@ -117,7 +123,34 @@ def open_submitter(
     """Return an aggregator on a network; `settings` in the form of anchors.yaml."""
     document: dict[str, JsonValue] = {"rpcUrl": url, "confirmations": 3, "wallet": WALLET}
     parsed = BtcSettings.model_validate(document | settings)
-    return BitcoinSubmitter(BtcAnchoring(Target("btc", reference), parsed, call_seconds), url)
+    target = BtcAnchoring(Target("btc", reference), parsed, call_seconds)
+    _opened.append(target)
+    return BitcoinSubmitter(target, url)
+
+
+_opened: list[BtcAnchoring] = []
+
+
+async def close_submitters() -> None:
+    """Close the connections of all that were opened."""
+    while _opened:
+        await _opened.pop().close()
+
+
+def replace_wallet(node: Bitcoind) -> BitcoinSubmitter:
+    """Take the wallet away, and put one there that knows nothing of it."""
+    node.rpc("unloadwallet", WALLET)
+    node.rpc("createwallet", FRESH)
+    return open_submitter(node.url, wallet=FRESH)
+
+
+async def observed(
+    submitter: BitcoinSubmitter, watched: WatchedRound
+) -> tuple[WatchedRound, RoundView]:
+    """Look once, and return the round as the next look gets it, and the view."""
+    view = await submitter.look(watched)
+    kept = {"notes": watched.notes if view.notes is None else view.notes}
+    return remembered(watched, view).model_copy(update=kept | {"undecided": view.undecided}), view
 
 
 def spend(node: Bitcoind, reservation: Reservation, *, fee_sats: int = 50_000) -> str:

@@ -1,13 +1,13 @@
 """Sending to a Bitcoin node: each answer has its verdict, an unknown one is looked up, and nothing is signed twice."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from devnet.bitcoind import Bitcoind
-from tests.ledgers.bitcoin.chain import BitcoinSubmitter, network, open_submitter, remembered
+from tests.ledgers.bitcoin.chain import BitcoinSubmitter, open_submitter, remembered
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, Verdict
 from vaultmesh.domain.failures import (
@@ -23,10 +23,9 @@ pytestmark = pytest.mark.btc
 SEND = "sendrawtransaction"
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bitcoind]:
-    with network(tmp_path_factory.mktemp("bitcoin")) as started:
-        yield started
+@pytest.fixture
+def node(shared_node: Bitcoind) -> Bitcoind:
+    return shared_node
 
 
 @pytest_asyncio.fixture

@@ -1,29 +1,21 @@
 """What blocks show counts when an operator decides about a round, whatever the wallet knows: nothing is paid twice by decision."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from devnet.bitcoind import Bitcoind
-from tests.ledgers.bitcoin.chain import BitcoinSubmitter, network, open_submitter, spend
-from tests.ledgers.bitcoin.test_absence import FRESH, look_on, replace_wallet
+from tests.ledgers.bitcoin.chain import (
+    FRESH,
+    BitcoinSubmitter,
+    observed,
+    open_submitter,
+    replace_wallet,
+    spend,
+)
 from tests.simulators.evm import LyingProvider
 from vaultmesh.ledgers.bitcoin.core.transaction import Transaction
 from vaultmesh.ledgers.bitcoin.search import MOST_BLOCKS
 
 pytestmark = pytest.mark.btc
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Bitcoind]:
-    with network(tmp_path) as started:
-        yield started
-
-
-@pytest.fixture
-def submitter(node: Bitcoind) -> BitcoinSubmitter:
-    return open_submitter(node.url)
 
 
 async def test_a_round_that_only_a_block_shows_is_not_given_up_for_lost(
@@ -58,7 +50,7 @@ async def test_only_blocks_that_are_not_shown_leave_a_loss_to_the_operator(
     thief = spend(node, watched.reservation)
     replace_wallet(node)
     async with LyingProvider(f"{node.url}/wallet/{FRESH}") as proxy:
-        stranger = open_submitter(proxy.url.replace("://", "://user:any@"))
+        stranger = open_submitter(proxy.url)
         proxy.forge("gettxout", lambda _, __: None)
         fate = await stranger.target.fate(watched.reservation, watched.tx_refs)
         assert "nor a block that spends it" in fate.unused
@@ -78,9 +70,9 @@ async def test_a_decision_reads_on_where_the_looks_stopped(
     node.mine(MOST_BLOCKS + 10)
     replace_wallet(node)
     async with LyingProvider(f"{node.url}/wallet/{FRESH}") as proxy:
-        stranger = open_submitter(proxy.url.replace("://", "://user:any@"))
+        stranger = open_submitter(proxy.url)
         proxy.refuse("getblock", "Block not available (pruned data)", code=-1)
-        watched, _ = await look_on(stranger, watched)
+        watched, _ = await observed(stranger, watched)
         proxy.calls.clear()
         await stranger.target.fate(watched.reservation, watched.tx_refs, watched.notes)
         assert proxy.calls["getblock"] <= MOST_BLOCKS

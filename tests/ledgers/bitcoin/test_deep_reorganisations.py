@@ -1,13 +1,10 @@
 """Bitcoin blocks that leave the chain deeper than what counts as final: a look at a closed round shows it, and nothing else does."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from activities.anchoring.reopen import has_left
 from devnet.bitcoind import WALLET, Bitcoind
-from tests.ledgers.bitcoin.chain import BitcoinSubmitter, network, open_submitter, remembered
+from tests.ledgers.bitcoin.chain import BitcoinSubmitter, open_submitter, remembered
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, WatchedRound, refutes
 
@@ -15,17 +12,9 @@ pytestmark = pytest.mark.btc
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Bitcoind]:
-    with network(tmp_path) as started:
-        started.mine(
-            10
-        )  # else a reorganisation makes the wallet's rewards immature, and their spends leave the pool
-        yield started
-
-
-@pytest.fixture
-def submitter(node: Bitcoind) -> BitcoinSubmitter:
-    return open_submitter(node.url)
+def node(node: Bitcoind) -> Bitcoind:
+    node.mine(10)  # deeper reorganisations make rewards immature, and their spends leave the pool
+    return node
 
 
 async def final_round(node: Bitcoind, submitter: BitcoinSubmitter) -> WatchedRound:
@@ -65,7 +54,7 @@ async def test_a_node_that_is_behind_or_knows_no_header_opens_no_closed_round(
     assert closed.block is not None
     number = closed.block.number
     async with LyingProvider(node.url) as proxy:
-        other = open_submitter(proxy.url.replace("://", "://user:any@"), wallet=WALLET)
+        other = open_submitter(proxy.url, wallet=WALLET)
         proxy.refuse("getblockheader", "Block not found", code=-5)
         assert (await other.look(closed)).block == closed.block
         behind = {"blocks": number - 1, "bestblockhash": node.rpc("getblockhash", number - 1)}
@@ -114,7 +103,7 @@ async def test_a_final_receipt_is_not_left_wrong_because_nobody_can_tell_what_be
     node.rpc("unloadwallet", WALLET)
     node.rpc("createwallet", "fresh")
     async with LyingProvider(f"{node.url}/wallet/fresh") as proxy:
-        other = open_submitter(proxy.url.replace("://", "://user:any@"))
+        other = open_submitter(proxy.url)
         proxy.refuse("getblock", "Block not available (pruned data)", code=-1)
         view = await other.look(closed)
         assert "are not shown" in view.undecided
@@ -135,7 +124,7 @@ async def test_a_node_that_contradicts_its_own_header_opens_no_closed_round(
 ) -> None:
     closed = await final_round(node, submitter)
     async with LyingProvider(node.url) as proxy:
-        other = open_submitter(proxy.url.replace("://", "://user:any@"), wallet=WALLET)
+        other = open_submitter(proxy.url, wallet=WALLET)
         number = closed.block.number if closed.block else 0
         proxy.forge("getblockhash", lambda asked, true: "11" * 32 if asked == [number] else true)
         proxy.forge("gettransaction", lambda _, __: None)

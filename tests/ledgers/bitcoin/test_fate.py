@@ -2,27 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from devnet.bitcoind import Bitcoind
-from tests.ledgers.bitcoin.chain import BitcoinSubmitter, network, open_submitter, spend
+from tests.ledgers.bitcoin.chain import BitcoinSubmitter, open_submitter, spend
 from vaultmesh.domain.aggregator.ledger_messages import WatchedRound
 from vaultmesh.domain.failures import ValidationFailure
 
 pytestmark = pytest.mark.btc
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bitcoind]:
-    with network(tmp_path_factory.mktemp("fate")) as running:
-        yield running
-
-
 @pytest.fixture
-def submitter(node: Bitcoind) -> BitcoinSubmitter:
-    return open_submitter(node.url)
+def node(shared_node: Bitcoind) -> Bitcoind:
+    return shared_node
 
 
 async def fate(submitter: BitcoinSubmitter, watched: WatchedRound) -> tuple[str, str]:

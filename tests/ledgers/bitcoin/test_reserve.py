@@ -2,14 +2,13 @@
 
 import base64
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from devnet.bitcoind import WALLET, Bitcoind, BitcoinRpc
 from devnet.jsonrpc import JsonRpcError
-from tests.ledgers.bitcoin.chain import BitcoinSubmitter, network, open_submitter
+from tests.ledgers.bitcoin.chain import BitcoinSubmitter, open_submitter
 from vaultmesh.domain.aggregator.ledger_messages import Reservation, RoundState
 from vaultmesh.domain.failures import AnchorError, AuthFailure, NetworkFailure, ValidationFailure
 from vaultmesh.domain.target import Target
@@ -20,15 +19,9 @@ from vaultmesh.ledgers.driver import StaleCaller
 pytestmark = pytest.mark.btc
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bitcoind]:
-    with network(tmp_path_factory.mktemp("bitcoin")) as started:
-        yield started
-
-
 @pytest.fixture
-def submitter(node: Bitcoind) -> BitcoinSubmitter:
-    return open_submitter(node.url)
+def node(shared_node: Bitcoind) -> Bitcoind:
+    return shared_node
 
 
 def _wallet(node: Bitcoind, name: str, *options: object) -> BitcoinRpc:

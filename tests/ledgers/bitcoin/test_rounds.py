@@ -1,13 +1,12 @@
 """A round on a real Bitcoin node: reserved, signed, mined, reorganised, displaced; without an index of transactions."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from devnet.bitcoind import WALLET, Bitcoind
-from tests.ledgers.bitcoin.chain import BitcoinSubmitter, network, open_submitter, remembered, spend
+from tests.ledgers.bitcoin.chain import BitcoinSubmitter, open_submitter, remembered, spend
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, WatchedRound
 from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.domain.roots import MerkleRoot
@@ -19,17 +18,6 @@ from vaultmesh.ledgers.bitcoin.observe import look_at
 from vaultmesh.ledgers.bitcoin.rpc import Node
 
 pytestmark = pytest.mark.btc
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Bitcoind]:
-    with network(tmp_path) as started:
-        yield started
-
-
-@pytest.fixture
-def submitter(node: Bitcoind) -> BitcoinSubmitter:
-    return open_submitter(node.url)
 
 
 async def test_what_is_sent_is_one_input_one_payload_and_one_change(

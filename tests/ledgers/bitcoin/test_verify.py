@@ -1,6 +1,5 @@
 """A Bitcoin receipt's claim is checked against the live chain, a line for each way to be wrong."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,22 +8,11 @@ import pytest
 from pydantic import JsonValue
 
 from devnet.bitcoind import Bitcoind
-from tests.ledgers.bitcoin.chain import BitcoinSubmitter, network, open_submitter
+from tests.ledgers.bitcoin.chain import BitcoinSubmitter, open_submitter
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.ledgers.driver import Claim
 
 pytestmark = pytest.mark.btc
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Bitcoind]:
-    with network(tmp_path) as started:
-        yield started
-
-
-@pytest.fixture
-def submitter(node: Bitcoind) -> BitcoinSubmitter:
-    return open_submitter(node.url)
 
 
 async def _claim(node: Bitcoind, submitter: BitcoinSubmitter, depth: int = 3) -> Claim:
