@@ -39,7 +39,7 @@ __all__ = [
 FRESH = "fresh"
 """The wallet that knows nothing of what another one anchored."""
 PRUNING = ("-prune=1", "-fastprune=1")
-"""Of a node that forgets blocks when it is told, also on regtest: its files are small."""
+"""Of a node that forgets blocks on command, also on regtest: its files are small."""
 
 
 @contextmanager

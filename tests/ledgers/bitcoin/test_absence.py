@@ -60,15 +60,15 @@ async def test_a_wallet_that_claims_a_conflict_which_no_block_shows_costs_no_sec
     watched = await submitter.sign()
     conflict = {"confirmations": -40, "hex": "", "walletconflicts": ["11" * 32]}
     async with LyingProvider(node.url) as proxy:
-        told = open_submitter(proxy.url)
+        deceived = open_submitter(proxy.url)
         proxy.forge("gettxout", lambda _, __: None)
         proxy.forge("gettransaction", lambda _, __: conflict)
         proxy.refuse("getmempoolentry", "Transaction not in mempool", code=-5)
-        watched, view = await observed(told, watched)
+        watched, view = await observed(deceived, watched)
         assert view.state is RoundState.PENDING
         assert "nobody can tell" in view.undecided
         node.mine(5)
-        _, again = await observed(told, watched)
+        _, again = await observed(deceived, watched)
         assert (again.state, again.undecided) == (RoundState.PENDING, view.undecided)
 
 

@@ -191,7 +191,7 @@ async def test_a_syncing_node_reserves_nothing_and_a_node_behind_denies_nothing(
     node.mine()
     known = remembered(watched, await submitter.look(watched))
     behind = {"blocks": 20, "headers": 500, "bestblockhash": node.rpc("getblockhash", 20)}
-    proxy.forge("getblockchaininfo", lambda _, told: {**told, **behind})  # type: ignore[dict-item]
+    proxy.forge("getblockchaininfo", lambda _, true: {**true, **behind})  # type: ignore[dict-item]
     with pytest.raises(NetworkFailure, match="still syncing, at block 20"):
         await submitter.reserve()
     proxy.forge("getblockheader", lambda _, __: None)

@@ -58,12 +58,12 @@ async def test_a_node_that_is_behind_or_knows_no_header_opens_no_closed_round(
         proxy.refuse("getblockheader", "Block not found", code=-5)
         assert (await other.look(closed)).block == closed.block
         behind = {"blocks": number - 1, "bestblockhash": node.rpc("getblockhash", number - 1)}
-        proxy.forge("getblockchaininfo", lambda _, told: {**told, **behind})  # type: ignore[dict-item]
+        proxy.forge("getblockchaininfo", lambda _, true: {**true, **behind})  # type: ignore[dict-item]
         view = await other.look(closed)
         assert (view.state, view.block, view.final) == (RoundState.INCLUDED, closed.block, False)
         elsewhere = closed.block.model_copy(update={"hash": "11" * 32})
         stale = closed.model_copy(update={"block": elsewhere})
-        proxy.forge("getblockchaininfo", lambda _, told: {**told, "headers": 10**6})  # type: ignore[dict-item]
+        proxy.forge("getblockchaininfo", lambda _, true: {**true, "headers": 10**6})  # type: ignore[dict-item]
         view = await other.look(stale)
         assert (view.state, view.block) == (RoundState.INCLUDED, elsewhere)
 

@@ -122,12 +122,12 @@ async def test_a_miscounted_height_makes_nothing_final_and_no_theft_a_loss(
     node.mine()
     node.mine_with(spend(node, stolen.reservation))
     async with LyingProvider(node.url) as proxy:
-        told = open_submitter(proxy.url, wallet=WALLET)
+        deceived = open_submitter(proxy.url, wallet=WALLET)
         miscounted = {"blocks": node.height() + 6}
         proxy.forge("getblockchaininfo", lambda _, true: {**true, **miscounted})  # type: ignore[dict-item]
         for watched in (ours, stolen):
             with pytest.raises(NetworkFailure, match="contradicts itself"):
-                await told.look(watched)
+                await deceived.look(watched)
         proxy.obey()
-        assert (await told.look(ours)).depth == 2
-        assert (await told.look(stolen)).state is RoundState.DISPLACED
+        assert (await deceived.look(ours)).depth == 2
+        assert (await deceived.look(stolen)).state is RoundState.DISPLACED

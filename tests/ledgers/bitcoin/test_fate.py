@@ -19,23 +19,23 @@ def node(shared_node: Bitcoind) -> Bitcoind:
 
 
 async def fate(submitter: BitcoinSubmitter, watched: WatchedRound) -> tuple[str, str]:
-    found = await submitter.target.fate(watched.reservation, watched.tx_refs)
-    assert found.lines
-    return found.shown, found.unused
+    decision = await submitter.target.fate(watched.reservation, watched.tx_refs)
+    assert decision.lines
+    return decision.shown, decision.unused
 
 
 async def test_an_unspent_output_means_that_the_bytes_could_still_be_mined(
     node: Bitcoind, submitter: BitcoinSubmitter
 ) -> None:
     watched = await submitter.sign()
-    shown, unused = await fate(submitter, watched)
-    assert (shown, "is unspent" in unused) == ("", True)
+    visible, unused = await fate(submitter, watched)
+    assert (visible, "is unspent" in unused) == ("", True)
     await submitter.rebroadcast(watched)
-    shown, _ = await fate(submitter, watched)
-    assert watched.tx_refs[0] in shown
+    visible, _ = await fate(submitter, watched)
+    assert watched.tx_refs[0] in visible
     await asyncio.to_thread(node.mine, 1)
-    shown, _ = await fate(submitter, watched)
-    assert watched.tx_refs[0] in shown
+    visible, _ = await fate(submitter, watched)
+    assert watched.tx_refs[0] in visible
 
 
 async def test_an_output_that_a_foreign_transaction_spent_is_used_up(
@@ -58,8 +58,8 @@ async def test_a_spend_that_can_be_undone_uses_nothing_up(
     watched = await submitter.anchor()
     foreign = await asyncio.to_thread(spend, node, watched.reservation)
     await asyncio.to_thread(node.rpc, "generateblock", node.wallet("getnewaddress"), [foreign])
-    shown, unused = await fate(submitter, watched)
-    assert (shown, "1 of 3 blocks deep" in unused) == ("", True)
+    visible, unused = await fate(submitter, watched)
+    assert (visible, "1 of 3 blocks deep" in unused) == ("", True)
     await asyncio.to_thread(node.mine, 2)
     assert await fate(submitter, watched) == ("", "")
 
@@ -70,8 +70,8 @@ async def test_a_bid_that_no_file_has_is_adopted_and_a_foreign_spend_is_not(
     watched = await submitter.anchor()
     bumped = await submitter.bump(watched)
     wanted = submitter.candidates[watched.round_id][1]
-    found = await submitter.target.adoptable(watched.reservation, bumped.tx_refs[1])
-    assert (found.tx_ref, found.raw, found.terms) == (wanted.tx_ref, wanted.raw, wanted.terms)
+    adopted = await submitter.target.adoptable(watched.reservation, bumped.tx_refs[1])
+    assert (adopted.tx_ref, adopted.raw, adopted.terms) == (wanted.tx_ref, wanted.raw, wanted.terms)
     other = await submitter.sign()
     foreign = await asyncio.to_thread(spend, node, other.reservation)
     txid = await asyncio.to_thread(node.rpc, "sendrawtransaction", foreign)

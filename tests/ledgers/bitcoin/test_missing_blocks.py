@@ -84,7 +84,7 @@ async def test_a_block_that_is_made_up_is_no_evidence_of_a_thief(
     replace_wallet(node)
     async with LyingProvider(f"{node.url}/wallet/{FRESH}") as proxy:
         lying = open_submitter(proxy.url)
-        proxy.forge("getblock", lambda _, told: made_up if told == true else told)
+        proxy.forge("getblock", lambda _, block: made_up if block == true else block)
         proxy.forge("gettxout", lambda _, __: None)
         _, view = await observed(lying, watched)
     assert view.state is RoundState.PENDING
@@ -154,9 +154,9 @@ async def test_a_receipt_becomes_final_although_block_and_wallet_are_gone(tmp_pa
         assert (view.state, view.final) == (RoundState.INCLUDED, True)
         with pytest.raises(NetworkFailure, match="use a node that keeps it"):
             await stranger.target.evidence(known, view, raw)
-        told = known.model_copy(update={"stored": stored})
-        for given in (raw, ""):
-            evidence = await stranger.target.evidence(told, view, given)
+        closed = known.model_copy(update={"stored": stored})
+        for sent in (raw, ""):
+            evidence = await stranger.target.evidence(closed, view, sent)
             proven = prove(BitcoinEvidence.read(evidence.scheme))
             assert (proven.transaction.txid, proven.depth) == (watched.tx_refs[0], 3)
 
@@ -199,8 +199,8 @@ async def test_stored_evidence_that_proves_nothing_is_read_anew(
     raw = submitter.raw_of(watched, view.tx_ref)
     right = (await submitter.target.evidence(watched, view, raw)).scheme
     wrong = {**right, changed: ["11" * 32] if changed == "merkleBranch" else "11" * 32}
-    told = watched.model_copy(update={"stored": wrong})
-    assert (await submitter.target.evidence(told, view, raw)).scheme == right
+    misled = watched.model_copy(update={"stored": wrong})
+    assert (await submitter.target.evidence(misled, view, raw)).scheme == right
 
 
 async def test_a_header_that_is_not_shown_reorganises_no_receipt(

@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -245,11 +246,21 @@ async def test_wrong_credentials_and_dead_nodes_show_no_password(
     with pytest.raises(AuthFailure, match="HTTP 401: check user and password") as refused:
         await open_submitter(wrong).reserve()
     dead = "http://vaultmesh:hunter2secret@127.0.0.1:9/path"
-    with pytest.raises(NetworkFailure, match=r"http://127\.0\.0\.1:9 could not be reached") as gone:
+    with pytest.raises(
+        NetworkFailure,
+        match=r"http://127\.0\.0\.1:9 could not be reached for getblockchaininfo: Connection refused$",
+    ) as gone:
         await open_submitter(dead).reserve()
-    shown = f"{refused.value}{gone.value}{caplog.text}"
+    texts = f"{refused.value}{gone.value}{caplog.text}"
     hidden = base64.b64encode(b"vaultmesh:hunter2secret").decode()
-    assert not any(one in shown for one in ("hunter2", "/path", hidden))
+    assert not any(secret in texts for secret in ("hunter2", "/path", hidden))
+
+
+@pytest.mark.parametrize("name", ["two words", "50% +ä", "a:b@c"])
+async def test_a_wallet_of_any_name_is_asked(node: Bitcoind, name: str) -> None:
+    _wallet(node, name)
+    with pytest.raises(AuthFailure, match=re.escape(f"the wallet {name} at")):
+        await open_submitter(node.url, wallet=name).reserve()
 
 
 async def test_signed_bytes_show_up_in_no_error(

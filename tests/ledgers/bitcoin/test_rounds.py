@@ -223,9 +223,9 @@ async def test_a_round_that_was_mined_while_the_wallet_was_unloaded_is_not_taken
     node.rpc("unloadwallet", WALLET)
     node.mine()
     assert (await submitter.look(watched)).state is RoundState.INCLUDED
-    with pytest.raises(AnchorError, match="load it with loadwallet") as told:
+    with pytest.raises(AnchorError, match="load it with loadwallet") as failure:
         await submitter.reserve()
-    assert told.value.kind is FailureKind.AUTH
+    assert failure.value.kind is FailureKind.AUTH
     node.rpc("loadwallet", WALLET)
     assert (await submitter.look(watched)).state is RoundState.INCLUDED
 

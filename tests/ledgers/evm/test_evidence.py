@@ -21,7 +21,7 @@ FORGOTTEN = ("eth_getTransactionReceipt", "eth_getTransactionByHash")
 
 
 async def looks(submitter: Submitter, watched: WatchedRound, count: int = 4) -> list[RoundView]:
-    """Look several times, as the watch does: each look is told what the one before found."""
+    """Look several times, as an observation does: each look gets what the one before noted."""
     views = []
     for _ in range(count):
         submitter.target._held.clear()

@@ -220,7 +220,7 @@ async def test_one_look_alone_never_loses_a_round(
     known = remembered(watched, view)
     view = await submitter.look(known)
     assert (view.state, view.foreign, view.irrevocable) == (RoundState.LOST, True, True)
-    assert differing([known], [view]) == [view], "the watch tells it at once"
+    assert differing([known], [view]) == [view], "the observation reports it at once"
 
 
 async def test_a_call_that_ran_out_of_gas_is_displaced_by_ourselves_and_then_lost(

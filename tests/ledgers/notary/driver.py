@@ -1,4 +1,4 @@
-"""The driver of the notary: entries are appended to a book, each signed by a key in a file."""
+"""The driver of the notary: entries are appended to a register, each signed by a key in a file."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers.driver import Anchoring, Claim, Evidence, Fate
 
-BOOK = "notary/book"
+REGISTER = "notary/register"
 
 
 class Settings(CommonSettings):
@@ -50,7 +50,7 @@ class Notary(Anchoring):
     """One notary."""
 
     def __init__(self, target: Target, settings: Settings, root: Path) -> None:
-        self._book = root / BOOK
+        self._register = root / REGISTER
         self._key_file = root / settings.key_file
         self._target = target
 
@@ -78,7 +78,7 @@ class Notary(Anchoring):
         return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(self._key_file.read_text()))
 
     def _entry(self, tx_ref: str) -> dict[str, str] | None:
-        place = self._book / tx_ref.replace(":", "_")
+        place = self._register / tx_ref.replace(":", "_")
         return json.loads(place.read_text()) if place.exists() else None
 
     @override
@@ -105,9 +105,9 @@ class Notary(Anchoring):
 
     @override
     async def broadcast(self, reservation: Reservation, candidate: SignedCandidate) -> Broadcasted:
-        self._book.mkdir(parents=True, exist_ok=True)
+        self._register.mkdir(parents=True, exist_ok=True)
         entry = {**reservation.fields, "signature": candidate.raw}
-        (self._book / candidate.tx_ref.replace(":", "_")).write_text(json.dumps(entry))
+        (self._register / candidate.tx_ref.replace(":", "_")).write_text(json.dumps(entry))
         return Broadcasted(verdict=Verdict.ACCEPTED)
 
     @override
@@ -139,7 +139,7 @@ class Notary(Anchoring):
     async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
         entry = self._entry(view.tx_ref)
         if entry is None:
-            message = f"{view.tx_ref} is in no book"
+            message = f"{view.tx_ref} is not in the register"
             raise ValidationFailure(message)
         moment = datetime.fromisoformat(entry["time"])
         scheme = {"key": entry["key"], "signature": entry["signature"]}

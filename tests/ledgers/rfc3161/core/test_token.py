@@ -238,7 +238,7 @@ def test_no_flipped_bit_gives_another_meaning(position: int, bit: int) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
-def test_whatever_bytes_come_reading_ends_in_a_judgement(content: bytes) -> None:
+def test_whatever_bytes_come_reading_ends_in_a_report(content: bytes) -> None:
     assert not judged(content).sound
 
 
