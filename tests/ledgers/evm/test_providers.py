@@ -78,7 +78,7 @@ async def test_a_liar_among_two_cannot_produce_inclusion(
         "address": chain.contract,
         "topics": [
             "0x422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2",
-            watched.commitment,
+            watched.commitment.receipt_form,
             "0xf110e3c75960b479f915c10713f557d919fb19b694e83cd1389e98142944ce23",
         ],
     }
