@@ -24,7 +24,7 @@ _UNAUTHORISED = frozenset({401, 402, 403, 407})
 _TEMPORARY = frozenset({408, 425, 429})
 _FIRST_REDIRECT, _FIRST_SERVER_ERROR = 300, 500
 LARGEST_REPLY = 16 * 1024 * 1024
-"""Bytes; a Bitcoin block in hex and an EVM block with the hashes of its transactions are far below."""
+"""Bytes; a Bitcoin block in hex and an EVM block with the hashes of its transactions stay below."""
 _KEEP_ALIVE_SECONDS = 5.0
 """Below the idle limits of usual reverse proxies, so that a call rarely meets a connection that is being closed."""
 _CONNECTIONS = 16
