@@ -30,11 +30,11 @@ SCANNED_AGAIN_SECONDS = 600.0
 MOST_ASKING = 50
 """Namespaces among whose batches one look searches for the root of a direct commitment."""
 MOST_PROBLEMS = 20
-"""Lines that are told of one target."""
+"""Lines that are reported of one target."""
 
 Owned = Callable[[str, str], Sequence[BatchRef]]
 """Returns a namespace's batches in a folder."""
-Told = Callable[[int], None]
+Report = Callable[[int], None]
 """Takes how many signed rounds can't be read."""
 _log = logging.getLogger(__name__)
 
@@ -43,18 +43,18 @@ class DamagedRounds:
     """The rounds of one target that can't be read; blocks; one per process and target."""
 
     def __init__(
-        self, rounds: RoundStore, receipts: ReceiptStore, owned: Owned, told: Told
+        self, rounds: RoundStore, receipts: ReceiptStore, owned: Owned, report: Report
     ) -> None:
         """Look at nothing before it is asked for."""
         self._rounds = rounds
         self._receipts = receipts
         self._owned = owned
-        self._told = told
+        self._report = report
         self._restored: dict[str, int] = {}
         """Leaves of each round that is known from elsewhere."""
         self._scanned: frozenset[str] = frozenset()
         self._scan_again_at = 0.0
-        self._found: list[Damage] = []
+        self._damaged: list[Damage] = []
         self._doubted: list[Damage] = []
         self._logged: frozenset[str] = frozenset()
 
@@ -63,17 +63,20 @@ class DamagedRounds:
 
         The requests say whose batches a direct commitment may be found among.
         """
-        self._found = found = self._rounds.damaged()
-        self._restored = {one: count for one, count in self._restored.items() if _has(found, one)}
-        wanted = frozenset(one.round_id for one in found) - self._restored.keys()
+        self._damaged = damaged = self._rounds.damaged()
+        ids = frozenset(damage.round_id for damage in damaged)
+        self._restored = {named: count for named, count in self._restored.items() if named in ids}
+        wanted = ids - self._restored.keys()
         if wanted:
             self._restore_from_memory(wanted)
             self._restore_from_receipts(wanted - self._restored.keys())
             self._restore_from_batches(wanted - self._restored.keys(), requests)
         self._doubted = [
-            one for one in found if not one.is_open and one.round_id not in self._restored
+            damage
+            for damage in damaged
+            if not damage.is_open and damage.round_id not in self._restored
         ]
-        lines = [self._line(one) for one in found]
+        lines = [self._line(damage) for damage in damaged]
         self._tell(lines)
         if len(lines) <= MOST_PROBLEMS:
             return lines
@@ -83,7 +86,9 @@ class DamagedRounds:
         """Return why a round can't be read, as the last look found; empty if it can, or is known from elsewhere."""
         if named in self._restored:
             return ""
-        return next((str(one.refused) for one in self._found if one.round_id == named), "")
+        return next(
+            (str(damage.refused) for damage in self._damaged if damage.round_id == named), ""
+        )
 
     def held_back(self, leaf: Leaf, created_at: int, *, since: float = 0.0) -> str | None:
         """Return why a leaf that no readable round holds must not be sealed now; None if it may be.
@@ -94,12 +99,12 @@ class DamagedRounds:
             since: rounds that were signed before that can't hold it.
         """
         now = time.time()
-        for one in self._doubted:
-            is_older = created_at <= one.signed_at + CLOCKS_DIFFER_SECONDS or created_at > now
-            if is_older and one.signed_at > since:
+        for damage in self._doubted:
+            is_older = created_at <= damage.signed_at + CLOCKS_DIFFER_SECONDS or created_at > now
+            if is_older and damage.signed_at > since:
                 return (
-                    f"batch {leaf.batch_id} may be in round {one.round_id}, which can't be read; restore "
-                    f"{one.refused.path}, or give the round up: {self._advice(one.round_id)}"
+                    f"batch {leaf.batch_id} may be in round {damage.round_id}, which can't be read; restore "
+                    f"{damage.refused.path}, or give the round up: {self._advice(damage.round_id)}"
                 )
         return None
 
@@ -144,8 +149,8 @@ class DamagedRounds:
     def _restore_from_receipts(self, wanted: frozenset[str]) -> None:
         if not wanted or (wanted <= self._scanned and time.monotonic() < self._scan_again_at):
             return
-        found = self._receipts.of_rounds(self._rounds.target, wanted)
-        for named, receipts in found.items():
+        by_round = self._receipts.of_rounds(self._rounds.target, wanted)
+        for named, receipts in by_round.items():
             self._take(named, restored_manifest(self._rounds.target, named, receipts))
         self._scanned = wanted
         self._scan_again_at = time.monotonic() + SCANNED_AGAIN_SECONDS
@@ -156,7 +161,7 @@ class DamagedRounds:
         """Find the batches whose own root is what a round commits to."""
         if not wanted:
             return
-        asking = {(one.namespace, one.batches): one for one in requests}
+        asking = {(asker.namespace, asker.batches): asker for asker in requests}
         tried: set[bytes] = set()
         for request in list(asking.values())[:MOST_ASKING]:
             for ref in self._owned(request.namespace, request.batches):
@@ -186,15 +191,13 @@ class DamagedRounds:
 
     # --- what is told --------------------------------------------------------------------------
 
-    def _line(self, one: Damage) -> str:
-        if one.round_id in self._restored:
-            known = self._restored[one.round_id]
-            return (
-                f"{one.refused} (its {known} leaves are known from elsewhere, nothing is held back)"
-            )
-        if one.is_open:
-            return f"{one.refused} (it is on its way: nothing is signed beside it)"
-        return f"{one.refused} (batches that are older and have no anchor are held back)"
+    def _line(self, damage: Damage) -> str:
+        if damage.round_id in self._restored:
+            known = self._restored[damage.round_id]
+            return f"{damage.refused} (its {known} leaves are known from elsewhere, nothing is held back)"
+        if damage.is_open:
+            return f"{damage.refused} (it is on its way: nothing is signed beside it)"
+        return f"{damage.refused} (batches that are older and have no anchor are held back)"
 
     def _tell(self, lines: list[str]) -> None:
         for line in lines:
@@ -202,14 +205,10 @@ class DamagedRounds:
                 extra = {"target": str(self._rounds.target), "problem": line}
                 _log.error("signed round can't be read", extra=extra)
         self._logged = frozenset(lines)
-        self._told(len(lines))
+        self._report(len(lines))
 
     def _advice(self, named: str) -> str:
         return f"starter.py resolve {self._rounds.target} --forget {named}"
-
-
-def _has(found: Sequence[Damage], named: str) -> bool:
-    return any(one.round_id == named for one in found)
 
 
 def _is_of(receipt: AnchorReceipt, leaf: Leaf) -> bool:

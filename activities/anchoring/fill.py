@@ -96,4 +96,4 @@ async def free_sequences(
     """
     free = await anchoring.free_below(beyond)
     ours = await asyncio.to_thread(files.rounds(target).sequences, beyond.account, lost=not lost)
-    return [one for one in free if one not in ours]
+    return [sequence for sequence in free if sequence not in ours]

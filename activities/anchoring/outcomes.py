@@ -21,11 +21,13 @@ NEWEST_LOOKED_AT = 1_000
 def outcome_of(files: Files, request: AnchorRequest, target: Target) -> AnchorOutcome:
     """Return what the receipts that can be read say of a request: those written for its cadence and slot."""
     owned = files.owned(request.namespace, request.batches)
-    found: list[AnchorReceipt] = []
-    for ref in owned[-NEWEST_LOOKED_AT:]:
-        receipts = files.receipts.of_batch(ref.batch_id, target, namespace=request.namespace)
-        found.extend(one for one in receipts if _is_for(one, request))
-    return anchored(found) if found else AnchorOutcome(status=OutcomeStatus.NOTHING_OWED)
+    receipts = [
+        receipt
+        for ref in owned[-NEWEST_LOOKED_AT:]
+        for receipt in files.receipts.of_batch(ref.batch_id, target, namespace=request.namespace)
+        if _is_for(receipt, request)
+    ]
+    return anchored(receipts) if receipts else AnchorOutcome(status=OutcomeStatus.NOTHING_OWED)
 
 
 def _is_for(receipt: AnchorReceipt, request: AnchorRequest) -> bool:
@@ -57,28 +59,28 @@ class Done:
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing that was written is to change any more."""
-        return all(one.is_final for one in self.receipts)
+        """Whether every receipt that was written is final."""
+        return all(receipt.is_final for receipt in self.receipts)
 
     def answers(
         self, waiting: Iterable[AnchorRequest]
     ) -> list[tuple[AnchorRequest, AnchorOutcome]]:
-        """Return the outcome of each waiting request, but of those whose receipts could not be written."""
+        """Return the outcome of each waiting request, except where a namespace's receipts could not be written."""
         by_namespace: dict[str, list[AnchorReceipt]] = {}
         for receipt in self.receipts:
             by_namespace.setdefault(receipt.metadata.namespace, []).append(receipt)
         return [
-            (one, _outcome(one, by_namespace.get(one.namespace, [])))
-            for one in waiting
-            if one.namespace not in self.failed
+            (request, _outcome(request, by_namespace.get(request.namespace, [])))
+            for request in waiting
+            if request.namespace not in self.failed
         ]
 
 
 def _outcome(request: AnchorRequest, receipts: list[AnchorReceipt]) -> AnchorOutcome:
     own = [
-        one
-        for one in receipts
-        if (one.metadata.cadence, one.metadata.slot) == (request.cadence, request.slot)
+        receipt
+        for receipt in receipts
+        if (receipt.metadata.cadence, receipt.metadata.slot) == (request.cadence, request.slot)
     ]
     if own or receipts:
         return anchored(own or receipts)

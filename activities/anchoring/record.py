@@ -135,7 +135,7 @@ class Recording:
         return done.model_copy(update={"reopened": [*done.reopened, *others]})
 
     async def _write_others_again(self, order: Record) -> list[str]:
-        """One slot brings back what years of slots wrote; what can't be had now is missed again at the next one."""
+        """Write what the requests miss of all other closed rounds; the next slot tries again what fails now."""
         ends = time.monotonic() + OTHERS_SECONDS
         asking = [*order.waiting, *order.late_joiners]
         others = await asyncio.to_thread(closed_rounds, self._files, order.target, asking)
@@ -148,14 +148,14 @@ class Recording:
                 done = await self._write_included(order.model_copy(update=changes))
                 reopened += done.reopened
             except DomainError as error:
-                told = {"round": round_id, "err": str(error)}
-                activity.logger.warning("a closed round's receipts are missing still", extra=told)
+                extra = {"round": round_id, "err": str(error)}
+                activity.logger.warning("a closed round's receipts are missing still", extra=extra)
         return reopened
 
     async def _tell_stuck(self, order: Record, done: Done) -> None:
         """Tell the namespaces of requests whose receipts can't be written."""
         for namespace, failure in done.failed.items():
-            waiting = [one for one in order.waiting if one.namespace == namespace]
+            waiting = [request for request in order.waiting if request.namespace == namespace]
             await self._tell(order, waiting, failure)
 
     async def _tell(
@@ -163,8 +163,8 @@ class Recording:
     ) -> None:
         """Tell namespaces that wait why they go on waiting."""
         attempt = order.tries * ATTEMPTS + activity.info().attempt
-        for one in waiting:
-            await self._answers.note(one, attempt, kind_of(error), str(error), order.backoff)
+        for request in waiting:
+            await self._answers.note(request, attempt, kind_of(error), str(error), order.backoff)
 
     async def _newest(self, order: Record, ordered: RoundView) -> RoundView:
         """Look again when this is not the first try: the ledger may show something else by now.
@@ -289,10 +289,12 @@ class Recording:
 
     def _derive(self, receipts: Sequence[AnchorReceipt]) -> None:
         """Bring event receipts and the Remembrancer up to date."""
-        direct = {(one.metadata.batch_id, one.root) for one in receipts if one.is_direct}
+        direct = {
+            (receipt.metadata.batch_id, receipt.root) for receipt in receipts if receipt.is_direct
+        }
         for batch_id, root in sorted(direct):
             self._files.receipts.derive_event_receipts(batch_id, root)
-        self._files.remembrancer.append(*(one for one in receipts if one.is_final))
+        self._files.remembrancer.append(*(receipt for receipt in receipts if receipt.is_final))
 
     # --- other states ----------------------------------------------------------------------------------------------
 

@@ -42,9 +42,9 @@ class Recovery:
         """Read a target's open rounds, and those that the order opens again; store what an operator adopted. Idempotent."""
         with decided_by_the_aggregator():
             anchoring = await self._targets.open(order.target)
-            found = await asyncio.to_thread(self._recover, order, anchoring)
-            problems = [*found.problems, *await forgotten(self._files, order.target, anchoring)]
-        return found.model_copy(
+            recovered = await asyncio.to_thread(self._recover, order, anchoring)
+            problems = [*recovered.problems, *await forgotten(self._files, order.target, anchoring)]
+        return recovered.model_copy(
             update={"settings": anchoring.aggregator_settings, "problems": problems}
         )
 
@@ -56,21 +56,17 @@ class Recovery:
         for remembered in order.remembered:
             self._store_again(target, remembered)
         problems = self._files.damaged(target).look()
-        unreadable = rounds.unreadable()
-        if unreadable:
-            message = (
-                f"an open round can't be read, and nothing is signed beside it: {unreadable[0]}"
-            )
-            raise InvalidValue(message)
+        self._files.require_readable(target)
         recovered: list[RecoveredRound] = []
         revisions = [rounds.highest_revision()]
         for round_id in rounds.open_rounds():
             rounds.complete_adoptions(round_id)
             late_joiners = self._stored_late_joiners(target, round_id)
             receipts = self._receipts(target, rounds.read_manifest(round_id), late_joiners)
-            one = self._round(target, round_id, late_joiners)
-            recovered.append(one.model_copy(update=_claim(anchoring, one.sealed, receipts)))
-            revisions.extend(one.metadata.revision for one in receipts)
+            open_round = self._round(target, round_id, late_joiners)
+            claim = _claim(anchoring, open_round.sealed, receipts)
+            recovered.append(open_round.model_copy(update=claim))
+            revisions.extend(receipt.metadata.revision for receipt in receipts)
         newest = rounds.newest_reservation()
         return Recovered(
             rounds=sorted(recovered, key=_sequence),
@@ -106,8 +102,8 @@ class Recovery:
                 "raw": candidate.raw,
                 "hash": candidate.tx_ref,
             }
-            told = {"target": str(target), "round": known.round_id, "tx_ref": candidate.tx_ref}
-            activity.logger.warning("a candidate was gone; stored again", extra=told)
+            extra = {"target": str(target), "round": known.round_id, "tx_ref": candidate.tx_ref}
+            activity.logger.warning("a candidate was gone; stored again", extra=extra)
             rounds.add_candidate(known.round_id, Candidate.model_validate(document))
 
     def _counted(self, target: Target, known: RememberedRound, n: int) -> bool:
@@ -121,9 +117,9 @@ class Recovery:
         rounds = self._files.rounds(target)
         manifest, candidates = rounds.read_manifest(round_id), rounds.candidates(round_id)
         newest = candidates[-1].reservation
-        current = [one for one in candidates if one.reservation == newest]
+        current = [candidate for candidate in candidates if candidate.reservation == newest]
         late_joiners = _late_joiners(stored)
-        depths = {*manifest.required_depths, *(one.required_depth for one in late_joiners)}
+        depths = {*manifest.required_depths, *(request.required_depth for request in late_joiners)}
         return RecoveredRound(
             sealed=SealedRound(
                 round_id=round_id,
@@ -134,7 +130,7 @@ class Recovery:
                 candidates=len(candidates) - len(current),
             ),
             reservation=Reservation.model_validate(newest),
-            candidates=[_signed(one) for one in current],
+            candidates=[_signed(candidate) for candidate in current],
             late_joiners=late_joiners,
             lost=rounds.is_given_up(round_id, newest),
         )
@@ -158,8 +154,8 @@ class Recovery:
         """
         batches = dict.fromkeys(
             [
-                *(one.batch_id for one in manifest.leaves),
-                *(one.batch_id for one in stored.late_joiners),
+                *(leaf.batch_id for leaf in manifest.leaves),
+                *(joiner.batch_id for joiner in stored.late_joiners),
             ]
         )
         return [
@@ -174,11 +170,11 @@ def _claim(
 ) -> dict[str, object]:
     """Return what the verified receipt of the highest block says of a round, and what it proves."""
     verified = [
-        one
-        for one in receipts
-        if one.metadata.round == sealed.round_id and one.status is Status.VERIFIED
+        receipt
+        for receipt in receipts
+        if receipt.metadata.round == sealed.round_id and receipt.status is Status.VERIFIED
     ]
-    newest = max(verified, key=lambda one: one.block_number, default=None)
+    newest = max(verified, key=lambda receipt: receipt.block_number, default=None)
     if newest is None or not newest.block_number:
         return {}
     commitment = sealed.commitment.digest
@@ -193,18 +189,18 @@ def _late_joiners(stored: LateJoiners) -> list[AnchorRequest]:
     """Return the requests of whoever has receipts of a round without being named in its manifest."""
     requests = (
         AnchorRequest(
-            namespace=one.namespace,
-            cadence=one.cadence,
-            slot=one.slot,
-            required_depth=one.required_depth,
+            namespace=joiner.namespace,
+            cadence=joiner.cadence,
+            slot=joiner.slot,
+            required_depth=joiner.required_depth,
         )
-        for one in stored.late_joiners
+        for joiner in stored.late_joiners
     )
     return list({request.id: request for request in requests}.values())
 
 
-def _sequence(one: RecoveredRound) -> tuple[int, str]:
-    return one.reservation.sequence or 0, one.sealed.round_id
+def _sequence(recovered: RecoveredRound) -> tuple[int, str]:
+    return recovered.reservation.sequence or 0, recovered.sealed.round_id
 
 
 def _signed(candidate: Candidate) -> SignedCandidate:
@@ -219,8 +215,9 @@ def closed_rounds(files: Files, target: Target, requests: Iterable[AnchorRequest
     Rounds with malformed files are passed over: whoever seals is told of them.
     """
     rounds = files.rounds(target)
-    found: dict[str, None] = {}
-    for namespace, folder in dict.fromkeys((one.namespace, one.batches) for one in requests):
+    holders: dict[str, None] = {}
+    folders = dict.fromkeys((request.namespace, request.batches) for request in requests)
+    for namespace, folder in folders:
         for ref in files.owed(namespace, target, folder).owed:
             try:
                 leaf = Leaf(ref.leaf_namespace, ref.batch_id, ref.root)
@@ -229,5 +226,5 @@ def closed_rounds(files: Files, target: Target, requests: Iterable[AnchorRequest
             except InvalidValue:
                 continue
             if holder is not None and closed is not None and closed.outcome is RoundOutcome.FINAL:
-                found[holder] = None
-    return list(found)
+                holders[holder] = None
+    return list(holders)

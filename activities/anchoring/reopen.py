@@ -56,8 +56,8 @@ class Reopening:
                 continue
             if watched is None or not await self._has_left(anchoring, watched):
                 break
-            told = {"target": str(target), "round": round_id, "tx_ref": watched.tx_ref}
-            _LOG.warning("a final round left the chain; it is opened again", extra=told)
+            extra = {"target": str(target), "round": round_id, "tx_ref": watched.tx_ref}
+            _LOG.warning("a final round left the chain; it is opened again", extra=extra)
             reopened.append(round_id)
         return reopened
 

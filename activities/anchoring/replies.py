@@ -154,8 +154,10 @@ class Telling:
 
     def _outcomes(self, order: Answer) -> list[tuple[AnchorRequest, AnchorOutcome]]:
         if order.withdrawn:
-            return [(one, AnchorOutcome(status=OutcomeStatus.WITHDRAWN)) for one in order.requests]
-        return [(one, outcome_of(self._files, one, order.target)) for one in order.requests]
+            withdrawn = AnchorOutcome(status=OutcomeStatus.WITHDRAWN)
+            return [(request, withdrawn) for request in order.requests]
+        target = order.target
+        return [(request, outcome_of(self._files, request, target)) for request in order.requests]
 
     @activity.defn(name="report_failure")
     async def report_failure(self, report: ReportFailure) -> Nothing:

@@ -98,11 +98,11 @@ class Requests:
         return await asyncio.to_thread(self._looked, ask.request, ask.target, asked_before)
 
     def _looked(self, request: AnchorRequest, target: Target, asked_before: bool) -> _Look:
-        found = self._files.owed(request.namespace, target, request.batches)
-        if found.owed:
+        uncovered = self._files.owed(request.namespace, target, request.batches)
+        if uncovered.owed:
             return _Look(root_id=self._files.root_id())
-        if found.refused:
-            raise InvalidValue("; ".join(str(one) for one in found.refused[:MOST_REFUSALS_SHOWN]))
+        if uncovered.refused:
+            raise InvalidValue("; ".join(map(str, uncovered.refused[:MOST_REFUSALS_SHOWN])))
         if asked_before:
             return _Look(outcome_of(self._files, request, target))
         return _Look(AnchorOutcome(status=OutcomeStatus.NOTHING_OWED))

@@ -69,7 +69,7 @@ class Resolving:
         if fate.unused:
             message = f"round {order.round_id} is not lost: its bytes could still be mined, since {fate.unused}"
             raise InvalidValue(message)
-        known = frozenset(one.tx_ref for one in candidates)
+        known = frozenset(candidate.tx_ref for candidate in candidates)
         return await self._write(order, fate.lines, reservation=newest, considered=known)
 
     # --- adopted -------------------------------------------------------------------------------
@@ -80,22 +80,22 @@ class Resolving:
         newest = candidates[-1].reservation
         if await asyncio.to_thread(_is_adopted, rounds, order):
             return Resolution(lines=[DECIDED_BEFORE])
-        if any(one.tx_ref == order.tx_ref.lower() for one in candidates):
+        if any(signed.tx_ref == order.tx_ref.lower() for signed in candidates):
             message = (
                 f"{order.tx_ref} is a candidate of round {order.round_id} already; it is watched"
             )
             raise InvalidValue(message)
-        found = await anchoring.adoptable(_reservation(newest), order.tx_ref)
+        transaction = await anchoring.adoptable(_reservation(newest), order.tx_ref)
         candidate = Candidate.model_validate(
             {
                 "n": candidates[-1].n + 1,
                 "reservation": newest,
-                "terms": found.terms,
-                "raw": found.raw,
-                "hash": found.tx_ref,
+                "terms": transaction.terms,
+                "raw": transaction.raw,
+                "hash": transaction.tx_ref,
             }
         )
-        lines = (f"{found.tx_ref} spends the reservation and carries the commitment",)
+        lines = (f"{transaction.tx_ref} spends the reservation and carries the commitment",)
         done = await self._write(order, lines, reservation=newest, candidate=candidate)
         await asyncio.to_thread(rounds.complete_adoptions, order.round_id)
         return done
@@ -184,14 +184,14 @@ class Resolving:
         path = await asyncio.to_thread(
             self._files.rounds(order.target).resolve, order.round_id, resolved, considered
         )
-        told = {
+        extra = {
             "target": str(order.target),
             "round": order.round_id,
             "decision": order.decision.value,
             "by": order.by,
             "file": path,
         }
-        activity.logger.warning("operator decided about a round", extra=told)
+        activity.logger.warning("operator decided about a round", extra=extra)
         return Resolution(path=path, lines=list(lines))
 
 
@@ -215,10 +215,11 @@ def _open_candidates(rounds: RoundStore, round_id: str) -> list[Candidate]:
 def _is_adopted(rounds: RoundStore, order: Resolve) -> bool:
     """Say whether this transaction was adopted before; completes that if it was cut off."""
     rounds.complete_adoptions(order.round_id)
-    adopted = (
-        one for one in rounds.resolutions(order.round_id) if one.decision is Decision.ADOPTED
+    tx_ref = order.tx_ref.lower()
+    return any(
+        resolution.decision is Decision.ADOPTED and resolution.tx_ref.lower() == tx_ref
+        for resolution in rounds.resolutions(order.round_id)
     )
-    return any(one.tx_ref.lower() == order.tx_ref.lower() for one in adopted)
 
 
 def _reservation(stored: dict[str, JsonValue]) -> Reservation:
@@ -228,4 +229,4 @@ def _reservation(stored: dict[str, JsonValue]) -> Reservation:
 def _of_reservation(candidates: Sequence[Candidate]) -> list[str]:
     """Return what the ledger may know the newest reservation's candidates by."""
     newest = candidates[-1].reservation
-    return [one.tx_ref for one in candidates if one.reservation == newest]
+    return [candidate.tx_ref for candidate in candidates if candidate.reservation == newest]

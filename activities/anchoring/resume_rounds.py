@@ -55,13 +55,13 @@ class ResumeRounds:
 
     async def _try(self, target: Target, look: Callable[[Target], Awaitable[None]]) -> None:
         """Look at one target; what is wrong with it hides no other."""
-        told = {"target": str(target)}
+        extra = {"target": str(target)}
         try:
             await look(target)
         except (AnchorError, InvalidValue) as failure:  # not configured any more, perhaps
-            _LOG.warning("rounds not looked at", extra={**told, "err": str(failure)})
+            _LOG.warning("rounds not looked at", extra={**extra, "err": str(failure)})
         except RPCError as error:
-            _LOG.warning("aggregator not reached", extra={**told, "err": error.message})
+            _LOG.warning("aggregator not reached", extra={**extra, "err": error.message})
 
     async def _report_damage(self, target: Target) -> None:
         """Report signed rounds that can't be read, whether anything is owed or not; `status` shows what a recovery finds."""
@@ -97,7 +97,7 @@ class ResumeRounds:
 
     def _every_target(self) -> list[Target]:
         folders = sorted(self._files.store.names(ROUNDS_FOLDER))
-        return [one for one in map(self._target, folders) if one is not None]
+        return [target for target in map(self._target, folders) if target is not None]
 
     def _target(self, folder: str) -> Target | None:
         """Return whose rounds a folder holds: as its first readable manifest says, else its name."""

@@ -152,13 +152,13 @@ def _asked_for(manifest: Manifest) -> Iterator[Part]:
 
 
 def _stored(files: Files, manifest: Manifest) -> Iterator[Part]:
-    for one in files.rounds(manifest.target).late_joiners(manifest.round_id).late_joiners:
-        if one.index < len(manifest.leaves):
-            leaf = Leaf(one.leaf_namespace, one.batch_id, manifest.leaves[one.index].root)
+    for joiner in files.rounds(manifest.target).late_joiners(manifest.round_id).late_joiners:
+        if joiner.index < len(manifest.leaves):
+            leaf = Leaf(joiner.leaf_namespace, joiner.batch_id, manifest.leaves[joiner.index].root)
             yield (
-                one.index,
+                joiner.index,
                 leaf,
-                _request(one.namespace, one.cadence, one.slot, one.required_depth),
+                _request(joiner.namespace, joiner.cadence, joiner.slot, joiner.required_depth),
             )
 
 

@@ -53,7 +53,7 @@ _LOST = (-1, "")
 
 
 @dataclass(slots=True)
-class _Found:
+class _Findings:
     """What was found out about the requests of one order."""
 
     owed: dict[Leaf, OwedLeaf] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class _Sealer:
         self._order = order
         self._rounds: RoundStore = files.rounds(order.target)
         self._damaged = files.damaged(order.target)
-        self._found = _Found()
+        self._findings = _Findings()
         self._problems: list[str] = []
 
     def seal(self) -> Sealed:
@@ -111,10 +111,10 @@ class _Sealer:
 
     def _refuse_held_back(self) -> None:
         """Refuse who owes nothing but what is held back; the others are answered for the rest."""
-        concerned = self._found.concerned()
-        for request_id, reasons in self._found.held_back.items():
+        concerned = self._findings.concerned()
+        for request_id, reasons in self._findings.held_back.items():
             if request_id not in concerned:
-                self._found.refused[request_id] = "; ".join(dict.fromkeys(reasons[:3]))
+                self._findings.refused[request_id] = "; ".join(dict.fromkeys(reasons[:3]))
 
     # --- what is owed ----------------------------------------------------------------------------------------------
 
@@ -128,25 +128,23 @@ class _Sealer:
 
     def _take(self, request: AnchorRequest) -> None:
         if request.root_id and request.root_id != self._files.root_id():
-            self._found.refused[request.id] = OTHER_ROOT
+            self._findings.refused[request.id] = OTHER_ROOT
             return
-        found = self._files.owed(request.namespace, self._order.target, request.batches)
-        for ref in found.owed:
+        uncovered = self._files.owed(request.namespace, self._order.target, request.batches)
+        for ref in uncovered.owed:
             self._take_batch(request, ref)
-        if found.refused and not found.owed:
-            self._found.refused[request.id] = "; ".join(
-                str(refused) for refused in found.refused[:3]
-            )
+        if uncovered.refused and not uncovered.owed:
+            self._findings.refused[request.id] = "; ".join(map(str, uncovered.refused[:3]))
 
     def _take_batch(self, request: AnchorRequest, ref: BatchRef) -> None:
         leaf = Leaf(ref.leaf_namespace, ref.batch_id, ref.root)
-        if leaf not in self._found.owed:
+        if leaf not in self._findings.owed:
             held = self._held(leaf, ref.created_at)
             if held is not None and held.by:
-                self._found.late_joiners.setdefault(held.by, set()).add(request.id)
+                self._findings.late_joiners.setdefault(held.by, set()).add(request.id)
                 return
             if held is not None:
-                self._found.held_back.setdefault(request.id, []).append(held.reason)
+                self._findings.held_back.setdefault(request.id, []).append(held.reason)
                 return
         depth = required_depth([request.required_depth], self._anchoring.confirmations)
         own = RoundRequest(
@@ -156,14 +154,14 @@ class _Sealer:
             required_depth=depth,
         )
         self._owe(leaf, (own,))
-        self._found.ages.setdefault(leaf, ref.age_order)
-        self._found.owing.setdefault(leaf, set()).add(request.id)
+        self._findings.ages.setdefault(leaf, ref.age_order)
+        self._findings.owing.setdefault(leaf, set()).add(request.id)
 
     def _owe(self, leaf: Leaf, requests: Sequence[RoundRequest]) -> None:
         """Owe a leaf for these requests, and for those that owe it already."""
-        known = self._found.owed.get(leaf)
+        known = self._findings.owed.get(leaf)
         merged = dict.fromkeys((*(known.requests if known else ()), *requests))
-        self._found.owed[leaf] = OwedLeaf(
+        self._findings.owed[leaf] = OwedLeaf(
             namespace=leaf.namespace, batch_id=leaf.batch_id, root=leaf.root, requests=tuple(merged)
         )
 
@@ -188,20 +186,22 @@ class _Sealer:
     # --- the round -------------------------------------------------------------------------------------------------
 
     def _chosen(self) -> list[OwedLeaf]:
-        """Return what goes into the round: the oldest leaves, but those that are anchored in a round that is gone."""
-        most, found = self._anchoring.aggregator_settings.max_leaves, self._found
-        oldest_first = sorted(found.owed.values(), key=lambda one: found.ages.get(one.leaf, _LOST))
+        """Return what goes into the round: the oldest leaves, except those that are anchored in a round that is gone."""
+        most, findings = self._anchoring.aggregator_settings.max_leaves, self._findings
+        by_age = sorted(
+            findings.owed.values(), key=lambda owed: findings.ages.get(owed.leaf, _LOST)
+        )
         chosen: list[OwedLeaf] = []
-        for one in oldest_first:
+        for owed in by_age:
             if len(chosen) == most:
                 break
-            reason = self._damaged.anchored_in_a_lost_folder(one.leaf)
+            reason = self._damaged.anchored_in_a_lost_folder(owed.leaf)
             if reason is None:
-                chosen.append(one)
+                chosen.append(owed)
                 continue
-            del found.owed[one.leaf]
-            for position in found.owing.pop(one.leaf, ()):
-                found.held_back.setdefault(position, []).append(reason)
+            del findings.owed[owed.leaf]
+            for position in findings.owing.pop(owed.leaf, ()):
+                findings.held_back.setdefault(position, []).append(reason)
         return chosen
 
     def _write(self, chosen: list[OwedLeaf]) -> Manifest:
@@ -212,35 +212,36 @@ class _Sealer:
         return self._rounds.read_manifest(manifest.round_id)
 
     def _composed(self, owed: list[OwedLeaf]) -> Manifest:
-        """Compose the round; what was given up as a direct commitment goes into a tree: the former's folder is taken."""
+        """Compose the round; a root that was given up as a direct commitment goes into a tree, since its own folder is taken."""
         target, mode = self._order.target, self._anchoring.aggregation
         given_up = [
-            one for one in owed if self._rounds.is_forgotten(round_id(target, one.root.digest))
+            leaf for leaf in owed if self._rounds.is_forgotten(round_id(target, leaf.root.digest))
         ]
         if given_up:
             owed, mode = given_up, "always"
         return compose(target, owed, mode, lambda: secrets.token_bytes(SALT_BYTES))
 
     def _result(self, manifest: Manifest | None) -> Sealed:
-        found = self._found
+        findings = self._findings
         held = self._held_by(manifest)
-        mine = {one for leaf in held for one in found.owing.get(leaf, ())}
-        partial = {one for leaf, ids in found.owing.items() if leaf not in held for one in ids}
-        everybody = {one.id for one in self._order.requests}
+        owing = findings.owing.items()
+        mine = set[str]().union(*(ids for leaf, ids in owing if leaf in held))
+        partial = set[str]().union(*(ids for leaf, ids in owing if leaf not in held))
+        everybody = {request.id for request in self._order.requests}
         return Sealed(
             round=self._sealed_round(manifest) if manifest else None,
             requests=self._in_order(mine),
             partial=self._in_order(partial),
             late_joiners=[
                 RoundRequests(round_id=holder, requests=self._in_order(ids - mine))
-                for holder, ids in found.late_joiners.items()
+                for holder, ids in findings.late_joiners.items()
                 if ids - mine
             ],
             rebuild=self._rebuild(mine),
-            covered=self._in_order(everybody - found.concerned() - set(found.refused)),
+            covered=self._in_order(everybody - findings.concerned() - set(findings.refused)),
             refused=[
                 Refusal(request=request_id, reason=reason)
-                for request_id, reason in found.refused.items()
+                for request_id, reason in findings.refused.items()
             ],
             resealed=self._resealed(held),
             settings=self._anchoring.aggregator_settings,
@@ -249,13 +250,13 @@ class _Sealer:
 
     def _in_order(self, ids: Set[str]) -> list[str]:
         """Return ids in the order of the requests."""
-        return [one.id for one in self._order.requests if one.id in ids]
+        return [request.id for request in self._order.requests if request.id in ids]
 
     def _rebuild(self, mine: set[str]) -> RoundRequests | None:
         """Return what is to be written again beside the new round; its recording looks for further rounds itself."""
         missing = {
             holder: ids & mine
-            for holder, ids in self._found.late_joiners.items()
+            for holder, ids in self._findings.late_joiners.items()
             if ids & mine and self._rounds.closed(holder) is not None
         }
         if not missing:
@@ -268,7 +269,7 @@ class _Sealer:
         if manifest is None:
             return set()
         if manifest.aggregation is None:
-            return {leaf for leaf in self._found.owed if leaf.root == manifest.commitment}
+            return {leaf for leaf in self._findings.owed if leaf.root == manifest.commitment}
         return set(manifest.positions)
 
     def _resealed(self, held: set[Leaf]) -> list[str]:
@@ -283,7 +284,8 @@ class _Sealer:
         ]
 
     def _sealed_round(self, manifest: Manifest) -> SealedRound:
-        depths = {one.required_depth for leaf in self._found.owed.values() for one in leaf.requests}
+        owed = self._findings.owed.values()
+        depths = {request.required_depth for leaf in owed for request in leaf.requests}
         return SealedRound(
             round_id=manifest.round_id,
             commitment=manifest.commitment,

@@ -22,15 +22,15 @@ from vaultmesh.storage.rounds import RoundStore
 class Files:
     """One process's files; every method of what it holds blocks and belongs into a thread."""
 
-    def __init__(self, root: Path, told: Callable[[Target, int], None] | None = None) -> None:
-        """Open the files below a root; `told` is told how many rounds of a target can't be read."""
+    def __init__(self, root: Path, report: Callable[[Target, int], None] | None = None) -> None:
+        """Open the files below a root; `report` takes how many rounds of a target can't be read."""
         self.store: Store = LocalStore(root)
         self.batches = BatchIndex(self.store)
         self.receipts = ReceiptStore(self.store)
         self.remembrancer = Remembrancer(root / REMEMBRANCER_DATABASE)
         self._rounds: dict[Target, RoundStore] = {}
         self._damaged: dict[Target, DamagedRounds] = {}
-        self._told = told
+        self._report = report
         self._root_id = ""
 
     def rounds(self, target: Target) -> RoundStore:
@@ -43,12 +43,12 @@ class Files:
         """Return the rounds of a target that can't be read."""
         if target not in self._damaged:
 
-            def told(count: int) -> None:
-                if self._told is not None:
-                    self._told(target, count)
+            def report(count: int) -> None:
+                if self._report is not None:
+                    self._report(target, count)
 
             rounds = self.rounds(target)
-            self._damaged[target] = DamagedRounds(rounds, self.receipts, self.owned, told)
+            self._damaged[target] = DamagedRounds(rounds, self.receipts, self.owned, report)
         return self._damaged[target]
 
     def owned(self, namespace: str, folder: str) -> Sequence[BatchRef]:
@@ -58,32 +58,39 @@ class Files:
     def owed(self, namespace: str, target: Target, folder: str) -> Uncovered:
         """Return a namespace's batches without an anchor on a target, and those that can't be anchored."""
         owned = self.batches.owned(namespace, folder or BATCHES_FOLDER)
-        found = self.receipts.uncovered(namespace, owned.batches, target)
-        return Uncovered(found.owed, [*owned.refused, *found.refused])
+        uncovered = self.receipts.uncovered(namespace, owned.batches, target)
+        return Uncovered(uncovered.owed, [*owned.refused, *uncovered.refused])
+
+    def require_readable(self, target: Target) -> None:
+        """Raise `InvalidValue` if an open round can't be read: it may be on its way into the ledger."""
+        unreadable = self.rounds(target).unreadable()
+        if unreadable:
+            message = (
+                f"an open round can't be read, and nothing is signed beside it: {unreadable[0]}"
+            )
+            raise InvalidValue(message)
 
     def require_known(self, target: Target, known: Sequence[KnownRound]) -> None:
         """Check that a caller knows every open round and candidate of a target (X11).
 
         Raises:
             StaleCaller: it does not, and must recover before anything is signed.
-            InvalidValue: an open round can't be read: it may be on its way into the ledger.
+            InvalidValue: an open round can't be read.
         """
+        self.require_readable(target)
         rounds = self.rounds(target)
-        unreadable = rounds.unreadable()
-        if unreadable:
-            message = (
-                f"an open round can't be read, and nothing is signed beside it: {unreadable[0]}"
-            )
-            raise InvalidValue(message)
-        unknown = rounds.unknown_to({one.round_id: one.candidates for one in known})
-        gone = [one.round_id for one in known if rounds.is_gone(one.round_id, one.candidates)]
+        candidates = {known_round.round_id: known_round.candidates for known_round in known}
+        unknown = rounds.unknown_to(candidates)
+        gone = [
+            round_id for round_id, count in candidates.items() if rounds.is_gone(round_id, count)
+        ]
         if gone:
             message = (
                 f"candidates of {target} are gone that the caller knows: {', '.join(gone[:3])}"
             )
             raise StaleCaller(message)
-        lost = {one.round_id for one in known if one.lost}
-        decided = [one for one in rounds.given_up() if one not in lost]
+        lost = {known_round.round_id for known_round in known if known_round.lost}
+        decided = [round_id for round_id in rounds.given_up() if round_id not in lost]
         if decided:
             message = f"an operator decided about rounds of {target}: {', '.join(decided[:3])}"
             raise StaleCaller(message)

@@ -104,8 +104,8 @@ class Submitting:
         rounds = self._files.rounds(order.target)
         return {
             sequence
-            for one in rounds.open_rounds()
-            for sequence in FillerFiles(self._files.store, f"{rounds.folder}/{one}").stored()
+            for round_id in rounds.open_rounds()
+            for sequence in FillerFiles(self._files.store, f"{rounds.folder}/{round_id}").stored()
         }
 
     @activity.defn(name="sign")
@@ -142,7 +142,7 @@ class Submitting:
             stored = await asyncio.to_thread(
                 self._files.rounds(order.target).candidates, order.round_id
             )
-            if not any(one.tx_ref == order.candidate.tx_ref for one in stored):
+            if not any(candidate.tx_ref == order.candidate.tx_ref for candidate in stored):
                 message = (
                     f"candidate {order.candidate.n} of round {order.round_id} is not in the storage; "
                     "nothing is broadcast that is not stored (restore out/rounds)"
