@@ -171,11 +171,11 @@ async def test_each_look_asks_about_a_bounded_number_and_all_have_their_turn(
         await look.take(running)
         assert len(asked) == 3 * number
     assert set(asked) == set(running)
-    assert set(look.found) == {bad}
+    assert set(look.failing) == {bad}
     await look.take(running)
     assert asked[9:].count(bad) == 1
     await look.take([])
-    assert look.found == {}
+    assert look.failing == {}
 
 
 async def test_a_worker_shows_both_types_beside_those_that_go_on(

@@ -62,13 +62,13 @@ def demo(arguments: argparse.Namespace) -> int:
 async def _demo(root: Path, *, once: bool) -> int:
     started = time.monotonic()
     async with running(root, registered=False) as system:
-        shown = Demo(system)
-        await asyncio.to_thread(shown.seal_samples)
+        demo = Demo(system)
+        await asyncio.to_thread(demo.seal_samples)
         await system.register()
-        shown.introduce()
+        demo.introduce()
         if once:
-            return await shown.until_final(started)
-        await shown.show_until_stopped()
+            return await demo.until_final(started)
+        await demo.show_until_stopped()
     return 0
 
 
@@ -144,8 +144,8 @@ class Demo:
         try:
             view = await temporal.namespace_status(self._system.client, namespace, ANSWER_WITHIN)
         except temporal.WorkflowFailing as error:
-            self._causes[namespace] = f"failing: {error.found.cause}"
-            view = failing_view(self._namespaces[namespace], error.found)
+            self._causes[namespace] = f"failing: {error.diagnosis.cause}"
+            view = failing_view(self._namespaces[namespace], error.diagnosis)
             self._views.setdefault(namespace, view)
             return
         except (NoWorker, output.Refusal, RPCError):  # a part is being started again
@@ -159,7 +159,7 @@ class Demo:
         try:
             await temporal.target_status(self._system.client, target, ANSWER_WITHIN)
         except temporal.WorkflowFailing as error:
-            self._causes[target] = f"{target} is failing: {error.found.cause}"
+            self._causes[target] = f"{target} is failing: {error.diagnosis.cause}"
         except (NoWorker, RPCError):
             return
         else:
@@ -176,7 +176,7 @@ class Demo:
                 self._receipt(view.namespace, cadence),
                 self._causes.get(view.namespace) or self._causes.get(cadence.target, ""),
             )
-            for view in (counted(one, self._files) for one in views)
+            for view in (counted(uncounted, self._files) for uncounted in views)
             for label, cadence in view.cadences.items()
         ]
 
@@ -185,7 +185,7 @@ class Demo:
         if len(self._views) < len(self._namespaces) or not all(row.is_final for row in rows):
             return False
         receipts = self._receipts_of_samples()
-        return all(one is not None and one.is_final for one in receipts)
+        return all(receipt is not None and receipt.is_final for receipt in receipts)
 
     def _receipts_of_samples(self) -> list[AnchorReceipt | None]:
         return [
@@ -254,7 +254,7 @@ class Demo:
     async def _all_verified(self, rows: Sequence[Row]) -> bool:
         """Verify what is shown and what was sealed, as `verify` does; say what did not pass."""
         receipts = [row.receipt for row in rows] + self._receipts_of_samples()
-        paths = dict.fromkeys(one.path for one in receipts if one is not None)
+        paths = dict.fromkeys(receipt.path for receipt in receipts if receipt is not None)
         return all([await self._verified(path) for path in paths])
 
     async def _verified(self, path: str) -> bool:

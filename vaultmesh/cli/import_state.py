@@ -36,16 +36,16 @@ def read_state(path: Path, now: float) -> dict[str, dict[str, datetime]]:
     if not isinstance(document, dict):
         message = f"{path}: holds no object of namespaces - name the earlier scheduler's state file"
         raise ConfigurationError([message])
-    found: dict[str, dict[str, datetime]] = {}
+    last_anchors: dict[str, dict[str, datetime]] = {}
     problems: list[str] = []
     for name, entry in document.items():
         try:
-            found[name] = _last_anchors(entry, now)
+            last_anchors[name] = _last_anchors(entry, now)
         except InvalidValue as error:
             problems.append(f"{path}: {name}: {error}")
     if problems:
         raise ConfigurationError(problems)
-    return {name: last for name, last in found.items() if last}
+    return {name: anchors for name, anchors in last_anchors.items() if anchors}
 
 
 def _last_anchors(entry: object, now: float) -> dict[str, datetime]:

@@ -24,7 +24,7 @@ def joined(
     view: NamespaceView, files: Files, aggregators: Sequence[AggregatorView]
 ) -> NamespaceView:
     """Return a view whose cadences say what files and aggregators say of them. Blocks."""
-    by_target = {one.target: one for one in aggregators}
+    by_target = {aggregator.target: aggregator for aggregator in aggregators}
     cadences = {
         label: _with_last_anchor(
             view.namespace,
@@ -44,8 +44,8 @@ def counted(view: NamespaceView, files: Files) -> NamespaceView:
 
 
 def _counted(view: NamespaceView, cadence: CadenceView, files: Files) -> CadenceView:
-    found = count(files.owed, view.namespace, cadence.target, view.batches)
-    update = {"unanchored": found.unanchored, "problems": list(found.problems)}
+    counts = count(files.owed, view.namespace, cadence.target, view.batches)
+    update = {"unanchored": counts.unanchored, "problems": list(counts.problems)}
     return cadence.model_copy(update=update)
 
 
@@ -74,7 +74,7 @@ def _followed(
 ) -> LastAnchorView:
     finality = receipt.finality
     rounds = aggregator.rounds if aggregator is not None else []
-    seen = next((one.depth for one in rounds if one.tx_ref == receipt.tx_ref), 0)
+    seen = next((view.depth for view in rounds if view.tx_ref == receipt.tx_ref), 0)
     depth = max(seen, finality.observed_depth)
     missing = next_level(receipt)
     fresher = {"depth": depth} if missing and missing.depth is not None else {}

@@ -45,7 +45,7 @@ AT_ONCE = 32
 
 
 @dataclass(slots=True)
-class _Found:
+class _Findings:
     """What one look has found so far."""
 
     configured: Mapping[str, NamespaceSpec]
@@ -85,33 +85,35 @@ class Look:
         """
         configured, wrong = await asyncio.to_thread(self._configured)
         names, targets = await self._to_ask(configured)
-        found = _Found(configured)
+        findings = _Findings(configured)
         at_once = asyncio.Semaphore(AT_ONCE)
         await asyncio.gather(
-            *(self._ask_namespace(name, found, at_once) for name in names),
-            *(self._ask_target(target, found) for target in targets),
+            *(self._ask_namespace(name, findings, at_once) for name in names),
+            *(self._ask_target(target, findings) for target in targets),
         )
-        if self._only and not found.namespaces and not found.silent:
+        if self._only and not findings.namespaces and not findings.silent:
             raise wrong or temporal.unknown_namespace(self._only)
-        if not found.nobody:
-            more = found.targets_of_namespaces().difference(targets)
-            await asyncio.gather(*(self._ask_target(target, found) for target in sorted(more)))
-        return await self._overview(names, found, str(wrong or "") if not self._only else "")
+        if not findings.nobody:
+            more = findings.targets_of_namespaces().difference(targets)
+            await asyncio.gather(*(self._ask_target(target, findings) for target in sorted(more)))
+        return await self._overview(names, findings, str(wrong or "") if not self._only else "")
 
-    async def _overview(self, names: Iterable[str], found: _Found, misconfigured: str) -> Overview:
-        views = [found.namespaces[name] for name in names if name in found.namespaces]
-        targets = [found.targets[target] for target in sorted(found.targets)]
+    async def _overview(
+        self, names: Iterable[str], findings: _Findings, misconfigured: str
+    ) -> Overview:
+        views = [findings.namespaces[name] for name in names if name in findings.namespaces]
+        targets = [findings.targets[target] for target in sorted(findings.targets)]
         namespaces = await asyncio.to_thread(
             lambda: [joined(view, self._files, targets) for view in views]
         )
         return Overview(
             namespaces,
             targets,
-            sorted(found.silent),
-            sorted(found.silent_targets),
-            sorted(found.failing, key=lambda one: one.workflow_id),
+            sorted(findings.silent),
+            sorted(findings.silent_targets),
+            sorted(findings.failing, key=lambda failing: failing.workflow_id),
             misconfigured=misconfigured,
-            nobody=bool(found.silent or found.silent_targets) and not found.answers,
+            nobody=bool(findings.silent or findings.silent_targets) and not findings.answers,
         )
 
     def _configured(self) -> tuple[Mapping[str, NamespaceSpec], ConfigurationError | None]:
@@ -129,55 +131,61 @@ class Look:
             specs = [configured[self._only]] if self._only in configured else []
             return [self._only], _targets(specs)
         running = await temporal.running(self._client)
-        names = [*configured, *(one for one in running.namespaces if one not in configured)]
+        names = [*configured, *(name for name in running.namespaces if name not in configured)]
         return names, {*running.targets, *_targets(configured.values())}
 
-    async def _ask_namespace(self, name: str, found: _Found, at_once: asyncio.Semaphore) -> None:
+    async def _ask_namespace(
+        self, name: str, findings: _Findings, at_once: asyncio.Semaphore
+    ) -> None:
         async with at_once:
-            if found.nobody:
-                found.silent.add(name)
+            if findings.nobody:
+                findings.silent.add(name)
                 return
             try:
                 view = await temporal.namespace_status(self._client, name)
             except temporal.WorkflowFailing as error:
-                found.failing.append(error.found)
-                found.namespaces[name] = await self._failing(name, error.found, found)
+                findings.failing.append(error.diagnosis)
+                findings.namespaces[name] = await self._failing(name, error.diagnosis, findings)
                 return
             except NoWorker:
-                found.silent.add(name)
-                found.nobody = not found.answers and time.monotonic() >= found.patience_ends
+                findings.silent.add(name)
+                findings.nobody = (
+                    not findings.answers and time.monotonic() >= findings.patience_ends
+                )
                 return
         if view is not None:
-            found.answers += 1
-            found.namespaces[name] = with_states(view)
-        elif name in found.configured:
-            found.namespaces[name] = configured_view(found.configured[name], NamespaceState.MISSING)
+            findings.answers += 1
+            findings.namespaces[name] = with_states(view)
+        elif name in findings.configured:
+            findings.namespaces[name] = configured_view(
+                findings.configured[name], NamespaceState.MISSING
+            )
 
-    async def _failing(self, name: str, failing: Failing, found: _Found) -> NamespaceView:
-        spec = found.configured.get(name)
+    async def _failing(self, name: str, failing: Failing, findings: _Findings) -> NamespaceView:
+        spec = findings.configured.get(name)
         if spec is not None:
             return failing_view(spec, failing)
         memo = await temporal.namespace_memo(self._client, name)
         view = _view_of_memo(memo or NamespaceMemo(namespace=name))
         return view.model_copy(update={"run_id": failing.run_id, "cause": failing.cause})
 
-    async def _ask_target(self, target: str, found: _Found) -> None:
+    async def _ask_target(self, target: str, findings: _Findings) -> None:
         try:
             view = await temporal.target_status(self._client, target, TARGET_WITHIN)
         except temporal.WorkflowFailing as error:
-            found.failing.append(error.found)
-            found.targets[target] = TargetView(
+            findings.failing.append(error.diagnosis)
+            findings.targets[target] = TargetView(
                 target=target,
                 state=TargetState.FAILING,
-                run_id=error.found.run_id,
-                cause=error.found.cause,
-                problems=[f"failing: {error.found.cause}"],
+                run_id=error.diagnosis.run_id,
+                cause=error.diagnosis.cause,
+                problems=[f"failing: {error.diagnosis.cause}"],
             )
         except NoWorker:
-            found.silent_targets.add(target)
+            findings.silent_targets.add(target)
         else:
-            found.answers += view is not None
-            found.targets[target] = target_view(target, view)
+            findings.answers += view is not None
+            findings.targets[target] = target_view(target, view)
 
 
 def _targets(specs: Iterable[NamespaceSpec]) -> set[str]:

@@ -100,8 +100,8 @@ async def _operate(arguments: argparse.Namespace, verb: str) -> int:
     client = await connect()
     name, cadence = arguments.namespace, getattr(arguments, "cadence", None)
     await _require_known(client, name, cadence)
-    given = {"cadence": cadence, "reason": getattr(arguments, "reason", "")}
-    argument: dict[str, JsonValue] = {key: value for key, value in given.items() if value}
+    options = {"cadence": cadence, "reason": getattr(arguments, "reason", "")}
+    argument: dict[str, JsonValue] = {key: value for key, value in options.items() if value}
     view = await temporal.order(client, name, verb, argument)
     if getattr(arguments, "wait", False):
         view = await _until_answered(client, name, cadence)
@@ -113,7 +113,7 @@ async def _operate(arguments: argparse.Namespace, verb: str) -> int:
 
 
 async def _require_known(client: Client, name: str, cadence: str | None) -> None:
-    """Raise `Refusal` unless the namespace has a namespace, `Usage` unless it has the cadence."""
+    """Raise `Refusal` if the namespace has no workflow, `Usage` if it has no such cadence."""
     view = await temporal.namespace_status(client, name)
     if view is None:
         raise temporal.unknown_namespace(name)
@@ -136,10 +136,10 @@ def _state(view: NamespaceView, label: str) -> str:
     if label in view.paused:
         reason = view.paused[label].reason
         return f"paused ({reason})" if reason else "paused"
-    shown = view.cadences[label]
-    if shown.in_flight is not None:
-        return f"anchor in flight, slot {shown.in_flight.slot}"
-    anchor = shown.last_anchor
+    cadence = view.cadences[label]
+    if cadence.in_flight is not None:
+        return f"anchor in flight, slot {cadence.in_flight.slot}"
+    anchor = cadence.last_anchor
     where = f"; last anchor {anchor.tx_ref} in block {anchor.block}" if anchor else ""
     return f"running{where}"
 
@@ -151,7 +151,7 @@ async def _until_answered(client: Client, name: str, cadence: str | None) -> Nam
     """Poll until the cadences have nothing in flight: whatever was owed is in the ledger then."""
     console = output.console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    shown = ""
+    printed = ""
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
@@ -165,21 +165,18 @@ async def _until_answered(client: Client, name: str, cadence: str | None) -> Nam
                 return view
             line = f"{name}: {'; '.join(waiting)}"
             bar.update(task, description=line)
-            if not console.is_terminal and line != shown:
+            if not console.is_terminal and line != printed:
                 console.print(line, markup=False)
-            shown = line
+            printed = line
             await asyncio.sleep(POLL_SECONDS)
 
 
 def _waiting(view: NamespaceView, cadence: str | None) -> list[str]:
     """Return what is still waited for, one text per cadence."""
-    found: list[str] = []
-    for label in [cadence] if cadence else view.cadences:
-        shown = view.cadences.get(label)
-        if shown is None:
-            continue
-        if shown.in_flight is not None:
-            failure = shown.in_flight.last_failure
+    texts: list[str] = []
+    for label, served in view.cadences.items():
+        if cadence in (None, label) and served.in_flight is not None:
+            failure = served.in_flight.last_failure
             why = f" after {failure.kind}: {failure.message}" if failure else ""
-            found.append(f"{label} in flight{why}")
-    return found
+            texts.append(f"{label} in flight{why}")
+    return texts

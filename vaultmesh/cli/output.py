@@ -65,10 +65,10 @@ def console(*, stderr: bool = False) -> Console:
 
     Names hold colons, so nothing is taken for an emoji.
     """
-    found = Console(stderr=stderr, highlight=False, emoji=False)
+    attached = Console(stderr=stderr, highlight=False, emoji=False)
     return (
-        found
-        if found.is_terminal
+        attached
+        if attached.is_terminal
         else Console(stderr=stderr, highlight=False, emoji=False, width=_PLAIN_WIDTH)
     )
 

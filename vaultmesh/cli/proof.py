@@ -43,7 +43,7 @@ def run_proof(arguments: argparse.Namespace) -> int:
     except OSError as error:
         message = f"{arguments.output} can't be written: {error.strerror or error}"
         raise output.Refusal(message) from error
-    output.note(f"{arguments.output}: {', '.join(str(one.network) for one in proof.anchors)}")
+    output.note(f"{arguments.output}: {', '.join(str(anchor.network) for anchor in proof.anchors)}")
     return output.SUCCESS
 
 
@@ -73,7 +73,7 @@ def _proof(settings: Settings, event_id: str) -> ProofFile:
 def _warn_of_gaps(proof: ProofFile) -> None:
     """Say where a ledger's part would prove nothing, whatever its reader trusts."""
     output.warn(
-        f"{proof.event_id} is not proven in {one.network}: {check.detail}"
-        for one in proof.anchors
-        for check in lacking(verify_offline(one, Trust()).checks)
+        f"{proof.event_id} is not proven in {anchor.network}: {check.detail}"
+        for anchor in proof.anchors
+        for check in lacking(verify_offline(anchor, Trust()).checks)
     )

@@ -180,10 +180,10 @@ async def _register(plan: _Plan) -> int:
     refusals: Mapping[str, str] = {}
     try:
         registering = register(client, plan.specs, plan.settings, plan.imported)
-        async for one in _promptly(registering):
-            done.append(one)
+        async for registered in _promptly(registering):
+            done.append(registered)
             if not plan.as_json:
-                _say(one, plan)
+                _say(registered, plan)
     except NotRegistered as refused:
         refusals = refused.refusals
     pruned = await _prune(client, plan) if plan.prune else []
@@ -191,7 +191,7 @@ async def _register(plan: _Plan) -> int:
         output.print_json(_document(done, refusals, pruned, plan))
     for name, reason in refusals.items():
         output.complain(f"{name}: {reason}")
-    created = [one.namespace for one in done if one.change is Change.CREATED]
+    created = [registered.namespace for registered in done if registered.change is Change.CREATED]
     if created:
         await _require_worker(client, created[0], deadline)
     return output.FAILURE if refusals else output.SUCCESS
@@ -206,20 +206,20 @@ async def _promptly(registering: AsyncIterator[Registered]) -> AsyncIterator[Reg
     while True:
         try:
             async with asyncio.timeout(temporal.ANSWER_WITHIN.total_seconds()):
-                one = await anext(registering)
+                registered = await anext(registering)
         except StopAsyncIteration:
             return
         except TimeoutError as error:
             raise NoWorker from error
-        yield one
+        yield registered
 
 
-def _say(one: Registered, plan: _Plan) -> None:
-    print(f"{one.namespace}: {one.change}", flush=True)
-    for label in one.undone:
-        print(f"{one.namespace}: the changed file undid set_cadence of {label}", flush=True)
-    if one.namespace in plan.imported and one.change is not Change.CREATED:
-        output.warn([f"{one.namespace} runs already: its imported state was not used"])
+def _say(registered: Registered, plan: _Plan) -> None:
+    print(f"{registered.namespace}: {registered.change}", flush=True)
+    for label in registered.undone:
+        print(f"{registered.namespace}: the changed file undid set_cadence of {label}", flush=True)
+    if registered.namespace in plan.imported and registered.change is not Change.CREATED:
+        output.warn([f"{registered.namespace} runs already: its imported state was not used"])
 
 
 def _document(
@@ -227,8 +227,12 @@ def _document(
 ) -> JsonValue:
     return {
         "namespaces": [
-            {"namespace": one.namespace, "change": one.change.value, "undone": list(one.undone)}
-            for one in done
+            {
+                "namespace": registered.namespace,
+                "change": registered.change.value,
+                "undone": list(registered.undone),
+            }
+            for registered in done
         ],
         "refused": [{"namespace": name, "reason": reason} for name, reason in refusals.items()],
         "pruned": list(pruned),

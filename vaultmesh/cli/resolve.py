@@ -83,8 +83,8 @@ def run_resolve(arguments: argparse.Namespace) -> int:
         target = Target.parse(arguments.target)
     except InvalidValue as error:
         raise output.Usage(str(error)) from error
-    given = {key: getattr(arguments, key) for key in ("lost", "adopt", "forget", "fill")}
-    (verb, value), *_ = [(key, value) for key, value in given.items() if value]
+    decisions = {key: getattr(arguments, key) for key in ("lost", "adopt", "forget", "fill")}
+    (verb, value), *_ = [(key, value) for key, value in decisions.items() if value]
     rounds = value if isinstance(value, list) else [str(value)]
     consequence = _WARNINGS[verb].format(*rounds)
     if not arguments.yes:

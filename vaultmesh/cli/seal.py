@@ -50,7 +50,7 @@ def run_seal(arguments: argparse.Namespace) -> int:
 
 
 def _say(sealed: SealedBatch | NothingPending, *, as_json: bool) -> None:
-    left = [str(one) for one in sealed.left]
+    left = [str(refused) for refused in sealed.left]
     if isinstance(sealed, NothingPending):
         if as_json:
             output.print_json({"batch": None, "left": [*left]})

@@ -73,11 +73,11 @@ async def _status(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def _complaints(overview: Overview) -> list[str]:
     """Return a line for everything that did not answer, and for a file that can't be read."""
-    found = [str(temporal.WorkflowFailing(one)) for one in overview.failing]
+    complaints = [str(temporal.WorkflowFailing(failing)) for failing in overview.failing]
     if overview.unanswered:
         names = f"no answer from {', '.join(overview.unanswered)}"
-        found.append(f"{NoWorker()}; {names}" if overview.nobody else f"{names}: {_SLOW}")
-    return [*found, *([overview.misconfigured] if overview.misconfigured else [])]
+        complaints.append(f"{NoWorker()}; {names}" if overview.nobody else f"{names}: {_SLOW}")
+    return [*complaints, *([overview.misconfigured] if overview.misconfigured else [])]
 
 
 async def _watch(look: "Look", *, as_json: bool) -> None:

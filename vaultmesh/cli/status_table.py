@@ -197,29 +197,29 @@ def _depth(anchor: LastAnchorView | None) -> str:
 
 
 def _wrong(view: NamespaceView, label: str, cadence: CadenceView) -> list[str]:
-    found: list[str] = []
+    complaints: list[str] = []
     if label in view.paused and view.paused[label].reason:
-        found.append(f"paused: {view.paused[label].reason}")
+        complaints.append(f"paused: {view.paused[label].reason}")
     flight = cadence.in_flight
     if flight is not None and flight.last_failure is not None:
-        found.append(f"{flight.last_failure.kind}: {flight.last_failure.message}")
+        complaints.append(f"{flight.last_failure.kind}: {flight.last_failure.message}")
     if cadence.unanchored:
-        found.append(f"{cadence.unanchored} unanchored")
-    return [*found, *(cadence.problems or ())]
+        complaints.append(f"{cadence.unanchored} unanchored")
+    return [*complaints, *(cadence.problems or ())]
 
 
 def _why_it_rests(target: TargetView) -> list[str]:
     """Return why a target starts no new round: it touches every cadence that goes there."""
-    found: list[str] = []
+    reasons: list[str] = []
     if target.paused:
         since = f"since {write_seconds(target.paused.since)}"
         reason = f": {target.paused.reason}" if target.paused.reason else ""
-        found.append(f"{target.target} is paused {since}{reason}")
+        reasons.append(f"{target.target} is paused {since}{reason}")
     if target.held:
-        found.append(f"{target.target} is held: {target.held.message}")
+        reasons.append(f"{target.target} is held: {target.held.message}")
     if target.state is TargetState.FAILING:
-        found.append(f"{target.target} is failing, see below")
-    return found
+        reasons.append(f"{target.target} is failing, see below")
+    return reasons
 
 
 def _plain(text: str) -> str:

@@ -82,10 +82,10 @@ def run(work: Coroutine[None, None, Result]) -> Result:
 class WorkflowFailing(Refusal):
     """A workflow can't answer, because its workflow task fails."""
 
-    def __init__(self, found: Failing) -> None:
+    def __init__(self, diagnosis: Failing) -> None:
         """Say why, and what to do."""
-        self.found = found
-        super().__init__(f"{found.workflow_id} is failing: {found.cause}; {found.mend}")
+        self.diagnosis = diagnosis
+        super().__init__(f"{diagnosis.workflow_id} is failing: {diagnosis.cause}; {diagnosis.mend}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +104,15 @@ async def running(client: Client) -> Running:
     Raises:
         RPCError: Temporal did not answer within five seconds.
     """
-    found = [
+    ids = [
         execution.id
         async for execution in client.list_workflows(_RUNNING, rpc_timeout=_LIST_WITHIN)
     ]
-    return Running(
-        _named(found, namespace_workflow_id("")), _named(found, aggregator_workflow_id(""))
-    )
+    return Running(_named(ids, namespace_workflow_id("")), _named(ids, aggregator_workflow_id("")))
 
 
 def _named(workflow_ids: Iterable[str], prefix: str) -> list[str]:
-    return sorted(one.removeprefix(prefix) for one in workflow_ids if one.startswith(prefix))
+    return sorted(name.removeprefix(prefix) for name in workflow_ids if name.startswith(prefix))
 
 
 async def running_namespaces(client: Client) -> Sequence[str]:
@@ -188,8 +186,8 @@ async def _status(
 
 async def _why_silent(client: Client, workflow_id: str) -> DomainError:
     """Return why a workflow did not answer: it is failing, or nobody takes its tasks in time."""
-    found = await _failing(client, workflow_id)
-    return WorkflowFailing(found) if found else NoWorker()
+    diagnosis = await _failing(client, workflow_id)
+    return WorkflowFailing(diagnosis) if diagnosis else NoWorker()
 
 
 async def _failing(client: Client, workflow_id: str) -> Failing | None:

@@ -63,7 +63,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
         output.print_json(_document(files, levels))
     else:
         _print(files, levels)
-    return output.SUCCESS if all(one.verdict.proven for one in files) else output.FAILURE
+    return output.SUCCESS if all(checked.verdict.proven for checked in files) else output.FAILURE
 
 
 async def checks_of(receipt_path: Path, settings: Settings) -> list[Check]:
@@ -94,14 +94,14 @@ def _paths(verifier: Verifier, settings: Settings, arguments: argparse.Namespace
     if arguments.batch is None:
         return list(arguments.receipts)
     try:
-        found = verifier.receipts_of(arguments.batch, arguments.namespace or "")
+        receipts = verifier.receipts_of(arguments.batch, arguments.namespace or "")
     except InvalidValue as error:
         raise output.Usage(str(error)) from error
-    if not found:
+    if not receipts:
         whose = f" of namespace {arguments.namespace}" if arguments.namespace else ""
         message = f"batch {arguments.batch} has no anchor receipt{whose} below {settings.root}"
         raise output.Refusal(message)
-    return found
+    return receipts
 
 
 def _print(files: Sequence[CheckedFile], levels: BatchLevels | None) -> None:
@@ -122,18 +122,18 @@ def _print(files: Sequence[CheckedFile], levels: BatchLevels | None) -> None:
 def _document(files: Sequence[CheckedFile], levels: BatchLevels | None) -> JsonValue:
     """Return what `--json` prints; `levels` is there with `--batch` only."""
     return {
-        "verified": all(one.verdict.proven for one in files),
+        "verified": all(checked.verdict.proven for checked in files),
         "receipts": [
             {
-                "path": one.path,
-                "passed": one.verdict.proven,
-                "proven": one.verdict.statement if one.verdict.proven else None,
+                "path": checked.path,
+                "passed": checked.verdict.proven,
+                "proven": checked.verdict.statement if checked.verdict.proven else None,
                 "checks": [
                     {"name": check.name, "passed": check.passed, "detail": check.detail}
-                    for check in one.verdict.checks
+                    for check in checked.verdict.checks
                 ],
             }
-            for one in files
+            for checked in files
         ],
         **({"levels": levels.document()} if levels is not None else {}),
     }

@@ -143,10 +143,14 @@ def anchors_of(settings: Settings, event: EventReceipt) -> tuple[str, list[Ancho
     pieces = text.split("-") if text != event.integrity else []
     for count in range(1, len(pieces)):
         batch_id = "-".join(pieces[:count])
-        receipts = [one for path in verifier.receipts_of(batch_id) for one in _readable(path)]
-        found = [one for one in receipts if one.root == event.batch_root]
-        if found:
-            return batch_id, found
+        receipts = [
+            receipt
+            for path in verifier.receipts_of(batch_id)
+            for receipt in _readable(path)
+            if receipt.root == event.batch_root
+        ]
+        if receipts:
+            return batch_id, receipts
     return "", []
 
 
@@ -168,18 +172,18 @@ def _trust(arguments: argparse.Namespace) -> Trust:
 
 
 def _further(stated: Sequence[str]) -> dict[str, tuple[bytes, ...]]:
-    found: dict[str, tuple[bytes, ...]] = {}
+    trusted: dict[str, tuple[bytes, ...]] = {}
     for text in stated:
         scheme, is_stated, place = text.partition("=")
         if scheme not in SCHEMES or not is_stated:
             message = f"--trust {text!r} names no ledger; write SCHEME=FILE with one of {', '.join(sorted(SCHEMES))}"
             raise output.Usage(message)
         try:
-            found[scheme] = (*found.get(scheme, ()), Path(place).read_bytes())
+            trusted[scheme] = (*trusted.get(scheme, ()), Path(place).read_bytes())
         except OSError as error:
             message = f"--trust {text}: {error.strerror or error}; name a file that can be read"
             raise output.Usage(message) from error
-    return found
+    return trusted
 
 
 def _roots(path: Path) -> bytes:

@@ -89,8 +89,8 @@ def _reason(error: BaseException) -> str:
     """Return in a few words why nothing answered."""
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_SECONDS:g} s"
-    found = _INNERMOST.findall(str(error))
-    return str(found[-1]) if found else _first_line(error)
+    reasons = _INNERMOST.findall(str(error))
+    return str(reasons[-1]) if reasons else _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -50,11 +50,11 @@ class Counted:
 def count(owed: Owed, namespace: str, target: str, folder: str) -> Counted:
     """Count what a namespace owes on a target; an empty folder means the default one. Blocks."""
     try:
-        found = owed(namespace, Target.parse(target), folder)
+        uncovered = owed(namespace, Target.parse(target), folder)
     except (AnchorError, InvalidValue, OSError) as error:
         return Counted(None, (one_line(f"batches can't be counted: {error}"),))
-    refused = (" ".join(str(one).split()) for one in found.refused[:MOST_PROBLEMS])
-    return Counted(len(found.owed), tuple(refused))
+    refused = (" ".join(str(refusal).split()) for refusal in uncovered.refused[:MOST_PROBLEMS])
+    return Counted(len(uncovered.owed), tuple(refused))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,14 @@ class NamespaceCounts:
 
 def count_all(owed: Owed, memo: NamespaceMemo) -> NamespaceCounts:
     """Count what each cadence of a namespace owes. Blocks."""
-    found = {
+    by_label = {
         label: count(owed, memo.namespace, cadence.target, memo.batches)
         for label, cadence in memo.cadences.items()
     }
-    problems = dict.fromkeys(line for one in found.values() for line in one.problems)
+    problems = dict.fromkeys(line for counted in by_label.values() for line in counted.problems)
     return NamespaceCounts(
-        {label: one.unanchored for label, one in found.items()}, tuple(problems)[:MOST_PROBLEMS]
+        {label: counted.unanchored for label, counted in by_label.items()},
+        tuple(problems)[:MOST_PROBLEMS],
     )
 
 

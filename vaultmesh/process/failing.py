@@ -122,7 +122,7 @@ async def reported(client: Client) -> list[str] | None:
         RPCError: Temporal did not answer.
     """
     try:
-        return [one.id async for one in client.list_workflows(REPORTED, rpc_timeout=ANSWER_WITHIN)]
+        return [run.id async for run in client.list_workflows(REPORTED, rpc_timeout=ANSWER_WITHIN)]
     except RPCError as error:
         if error.status in (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.UNIMPLEMENTED):
             return None
@@ -172,15 +172,15 @@ class FailingLook:
     def __init__(self, client: Client) -> None:
         """Know nothing before the first look."""
         self._client = client
-        self._found: dict[str, Failing] = {}
+        self._failing: dict[str, Failing] = {}
         self._asked: dict[str, int] = {}
         """Number of the look that asked about a workflow last."""
         self._looks = 0
 
     @property
-    def found(self) -> Mapping[str, Failing]:
+    def failing(self) -> Mapping[str, Failing]:
         """Workflows that are failing, by id."""
-        return dict(self._found)
+        return dict(self._failing)
 
     async def take(self, running: Collection[str]) -> None:
         """Look at some of the workflows that run; those that ended are forgotten.
@@ -189,9 +189,9 @@ class FailingLook:
             RPCError: Temporal did not answer; what was found before stays.
         """
         self._looks += 1
-        self._found = {name: one for name, one in self._found.items() if name in running}
+        self._failing = {name: known for name, known in self._failing.items() if name in running}
         self._asked = {name: look for name, look in self._asked.items() if name in running}
-        suspects = {*self._found, *(await reported(self._client) or ())}.intersection(running)
+        suspects = {*self._failing, *(await reported(self._client) or ())}.intersection(running)
         first = self._in_turn(suspects)[:SUSPECTS]
         rest = self._in_turn(set(running).difference(first))[: ASKED_ABOUT - len(first)]
         at_once = asyncio.Semaphore(_AT_ONCE)
@@ -211,15 +211,15 @@ class FailingLook:
     async def _ask(self, name: str) -> None:
         self._asked[name] = self._looks
         try:
-            found = await failing(self._client, name)
+            diagnosis = await failing(self._client, name)
         except RPCError as error:
             if error.status in _SILENCE:
                 raise
             _LOG.warning("workflow not described", extra={"workflow": name, "err": error.message})
             return
-        before = self._found.pop(name, None)
-        if found is None:
+        before = self._failing.pop(name, None)
+        if diagnosis is None:
             return
-        self._found[name] = found
+        self._failing[name] = diagnosis
         if before is None:
-            _LOG.error("workflow is failing", extra={"workflow": name, "err": found.cause})
+            _LOG.error("workflow is failing", extra={"workflow": name, "err": diagnosis.cause})

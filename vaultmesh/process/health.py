@@ -62,9 +62,9 @@ def health(
         for name in sorted(_namespaces(snapshot))
     }
     targets: dict[str, JsonValue] = {
-        one.workflow_id.removeprefix(_TARGET_PREFIX): {"status": FAILING, "cause": one.cause}
-        for one in snapshot.failing.values()
-        if one.workflow_type == AGGREGATOR_WORKFLOW
+        run.workflow_id.removeprefix(_TARGET_PREFIX): {"status": FAILING, "cause": run.cause}
+        for run in snapshot.failing.values()
+        if run.workflow_type == AGGREGATOR_WORKFLOW
     }
     if is_silent(snapshot, now):
         status = UNHEALTHY
@@ -82,11 +82,11 @@ def health(
 
 
 def _namespaces(snapshot: Snapshot) -> set[str]:
-    """Return every namespace that is told of: a failing one need not have a memo yet."""
+    """Return every namespace that the document names: a failing one need not have a memo yet."""
     failing = {
-        one.workflow_id.removeprefix(_NAMESPACE_PREFIX)
-        for one in snapshot.failing.values()
-        if one.workflow_type == NAMESPACE_WORKFLOW
+        run.workflow_id.removeprefix(_NAMESPACE_PREFIX)
+        for run in snapshot.failing.values()
+        if run.workflow_type == NAMESPACE_WORKFLOW
     }
     return {*snapshot.namespaces, *failing, *snapshot.missing}
 

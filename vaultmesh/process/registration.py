@@ -97,7 +97,7 @@ async def register(
     past = imported or {}
     at_once = asyncio.Semaphore(AT_ONCE)
 
-    async def one(spec: NamespaceSpec) -> Registered:
+    async def register_in_turn(spec: NamespaceSpec) -> Registered:
         configuration = spec.configuration(
             backoff=settings.backoff,
             anchor_timeout=settings.anchor_timeout,
@@ -107,7 +107,7 @@ async def register(
         async with at_once:
             return await _register_one(client, configuration, past.get(spec.name, {}))
 
-    tasks = [asyncio.create_task(one(spec)) for spec in specs.values()]
+    tasks = [asyncio.create_task(register_in_turn(spec)) for spec in specs.values()]
     refusals: dict[str, str] = {}
     try:
         for task in tasks:
@@ -168,12 +168,13 @@ async def _configure(client: Client, configuration: Configuration) -> Registered
 async def _why_silent(client: Client, namespace: str) -> NoWorker | NotRegistered:
     """Return why a workflow did not answer: it is failing, or nobody takes its tasks in time."""
     try:
-        found = await failing(client, namespace_workflow_id(namespace))
+        diagnosis = await failing(client, namespace_workflow_id(namespace))
     except RPCError:
-        found = None
-    if found is None:
+        diagnosis = None
+    if diagnosis is None:
         return NoWorker()
-    return NotRegistered({namespace: f"its workflow is failing: {found.cause}; {found.mend}"})
+    reason = f"its workflow is failing: {diagnosis.cause}; {diagnosis.mend}"
+    return NotRegistered({namespace: reason})
 
 
 def _reason(error: WorkflowUpdateFailedError) -> str:

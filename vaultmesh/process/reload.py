@@ -66,13 +66,13 @@ class Reload:
         """Register what the file holds; of it `only` these namespaces, if there are any."""
         file = await asyncio.to_thread(load_namespaces, self._place)
         specs = {name: spec for name, spec in file.specs.items() if not only or name in only}
-        async for one in register(self._client, specs, self._settings):
-            if one.change is not Change.UNCHANGED:
+        async for registered in register(self._client, specs, self._settings):
+            if registered.change is not Change.UNCHANGED:
                 _LOG.info(
                     "namespace reloaded",
                     extra={
-                        "ns": one.namespace,
-                        "change": one.change.value,
-                        "undone": list(one.undone),
+                        "ns": registered.namespace,
+                        "change": registered.change.value,
+                        "undone": list(registered.undone),
                     },
                 )

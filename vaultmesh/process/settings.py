@@ -167,13 +167,13 @@ class Settings:
         Raises:
             ConfigurationError: with every variable that has a bad value.
         """
-        given = {
+        variables = {
             name: environment[name.upper()]
             for name in _Variables.model_fields
             if environment.get(name.upper())
         }
         try:
-            read = _Variables.model_validate(given)
+            read = _Variables.model_validate(variables)
         except ValidationError as error:
             lines = [f"{p.path[0].upper()}: {p.message}" for p in problems_of(error, _Variables)]
             raise ConfigurationError(lines) from None
@@ -195,7 +195,7 @@ class Settings:
             anchor_timeout=read.vmsh_anchor_timeout,
             continue_after_events=read.vmsh_continue_after_events,
             unstated=tuple(
-                sorted(set(_OF_CLOCKS.values()) - {_OF_CLOCKS.get(one) for one in given})
+                sorted(set(_OF_CLOCKS.values()) - {_OF_CLOCKS.get(name) for name in variables})
             ),
             warnings=tuple(warnings),
         )

@@ -110,8 +110,8 @@ class Visibility:
             _LOG.warning(
                 "failing workflows not looked for", extra={"err": str(errors.exceptions[0])}
             )
-        self.snapshot = replace(self.snapshot, failing=self._look.found)
-        self._metrics.found_failing([one.workflow_type for one in self._look.found.values()])
+        self.snapshot = replace(self.snapshot, failing=self._look.failing)
+        self._metrics.found_failing([run.workflow_type for run in self._look.failing.values()])
 
 
 async def _memo(execution: WorkflowExecution) -> NamespaceMemo | None:

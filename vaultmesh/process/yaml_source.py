@@ -104,8 +104,8 @@ def parse_yaml(path: Path, data: bytes) -> YamlSource:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        found = error.problem or error.context
-        message = f"{path}:{line} is not YAML: {found} - check indentation and quotes"
+        problem = error.problem or error.context
+        message = f"{path}:{line} is not YAML: {problem} - check indentation and quotes"
         raise ConfigurationError([message]) from None
     except yaml.YAMLError as error:
         message = f"{path}:1 is not YAML: {error.__class__.__name__} - remove control characters"
