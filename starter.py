@@ -37,10 +37,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = build_parser()
     parsed, surplus = parser.parse_known_args(arguments)
     files: list[Path] | None = getattr(parsed, getattr(parsed, "many", ""), None)
-    if surplus and (files is None or any(one.startswith("-") for one in surplus)):
+    if surplus and (files is None or any(argument.startswith("-") for argument in surplus)):
         parser.error(f"unrecognized arguments: {' '.join(surplus)}")
     if files is not None:
-        files.extend(Path(one) for one in surplus)
+        files.extend(Path(argument) for argument in surplus)
     return parsed
 
 

@@ -82,7 +82,7 @@ def workers(
     """Return the workers of these roles, one per task queue; `sticky` is how long a task waits for a cached workflow."""
     shared = (*PASSED_THROUGH, *OWN_CODE)
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*shared)
-    found = []
+    built = []
     if "workflows" in roles:
         runner = EvictingRunner(SandboxedWorkflowRunner(restrictions=restrictions))
         scheduler = Worker(
@@ -97,9 +97,9 @@ def workers(
             graceful_shutdown_timeout=DRAIN,
         )
         runner.serve(scheduler)
-        found.append(scheduler)
+        built.append(scheduler)
     if "anchors" in roles:
-        found.append(
+        built.append(
             Worker(
                 client,
                 task_queue=ANCHORS_QUEUE,
@@ -110,7 +110,7 @@ def workers(
                 graceful_shutdown_timeout=timedelta(seconds=5),
             )
         )
-    return found
+    return built
 
 
 def check_configuration(settings: Settings, roles: Sequence[str]) -> None:
@@ -122,7 +122,9 @@ def check_configuration(settings: Settings, roles: Sequence[str]) -> None:
     namespaces = load_namespaces(namespaces_path(settings))
     for warning in namespaces.warnings:
         _LOG.warning("namespaces file has a warning", extra={"detail": warning})
-    targets = {one.target for spec in namespaces.specs.values() for one in spec.cadences.values()}
+    targets = {
+        cadence.target for spec in namespaces.specs.values() for cadence in spec.cadences.values()
+    }
     anchors = load_anchors(anchors_path(settings))
     models = {target: settings_model(target) for target in sorted(targets)}
     anchors.check(models, signing="anchors" in roles)
@@ -138,9 +140,9 @@ async def _until_told_to_end(
     stopped: asyncio.Event, work: Coroutine[None, None, Found]
 ) -> Found | None:
     """Return what the work gives, or None as soon as the process is told to end."""
-    working, told = asyncio.create_task(work), asyncio.create_task(stopped.wait())
-    await asyncio.wait([working, told], return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
+    working, ending = asyncio.create_task(work), asyncio.create_task(stopped.wait())
+    await asyncio.wait([working, ending], return_when=asyncio.FIRST_COMPLETED)
+    ending.cancel()
     if working.done():
         return await working
     working.cancel()
@@ -173,7 +175,7 @@ async def _work(
         settings.metrics_port,
         metrics,
         visibility,
-        lambda: all(one.is_running for one in running),
+        lambda: all(queue_worker.is_running for queue_worker in running),
         Counts(adapters.files.owed),
     )
     await server.start()

@@ -76,21 +76,21 @@ def main(arguments: list[str] | None = None) -> int:
     except (CompileError, PartError) as error:
         print(error, file=sys.stderr)
         return 1
-    found = problems(artifact, source)
+    complaints = problems(artifact, source)
     text = artifact_text(artifact)
-    if not wanted.check and not found:
+    if not wanted.check and not complaints:
         ARTIFACT_FILE.write_text(text, encoding="utf-8")
     elif wanted.check and ARTIFACT_FILE.read_text(encoding="utf-8") != text:
-        found.append(f"{ARTIFACT_FILE.name} is not what {SOURCE_FILE.name} compiles to")
-    print(*(found or [f"{ARTIFACT_FILE.name}: {artifact['compiler']}, as compiled"]), sep="\n")
-    return 1 if found else 0
+        complaints.append(f"{ARTIFACT_FILE.name} is not what {SOURCE_FILE.name} compiles to")
+    print(*(complaints or [f"{ARTIFACT_FILE.name}: {artifact['compiler']}, as compiled"]), sep="\n")
+    return 1 if complaints else 0
 
 
-def _run(command: list[str], given: str) -> str:
+def _run(command: list[str], standard_input: str) -> str:
     try:
         done = subprocess.run(
             command,
-            input=given,
+            input=standard_input,
             capture_output=True,
             text=True,
             check=False,
@@ -109,7 +109,7 @@ def _artifact(source: str, compiler: str, answer: str) -> Artifact:
     """Return the artifact in a compiler's answer; warnings count as errors."""
     output = json.loads(answer)
     if output.get("errors"):
-        message = "\n".join(one["formattedMessage"] for one in output["errors"])
+        message = "\n".join(error["formattedMessage"] for error in output["errors"])
         raise CompileError(message)
     contract = output["contracts"][SOURCE_FILE.name][CONTRACT]
     return _JSON.validate_python(

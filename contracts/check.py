@@ -125,7 +125,7 @@ def _signatures(abi: JsonValue) -> Iterator[tuple[str, str]]:
     """Return each entry's signature and kind."""
     for entry in abi if isinstance(abi, list) else []:
         if isinstance(entry, dict) and isinstance(inputs := entry.get("inputs"), list):
-            types = (str(one.get("type")) for one in inputs if isinstance(one, dict))
+            types = (str(argument.get("type")) for argument in inputs if isinstance(argument, dict))
             yield f"{entry.get('name')}({','.join(types)})", str(entry.get("type"))
 
 

@@ -36,7 +36,7 @@ def failure_of(error: ActivityError, name: str) -> StepFailed:
 
 
 async def call(
-    port: Port[TakesT, GivesT], given: TakesT, policy: ActivityOptions, summary: str
+    port: Port[TakesT, GivesT], message: TakesT, policy: ActivityOptions, summary: str
 ) -> GivesT:
     """Run an activity of the aggregator.
 
@@ -44,15 +44,15 @@ async def call(
         StepFailed: it reported a failure, or no worker finished it in time.
     """
     try:
-        given_back = await workflow.execute_activity(
-            port.name, given, result_type=RawValue, summary=summary, **policy
+        reply = await workflow.execute_activity(
+            port.name, message, result_type=RawValue, summary=summary, **policy
         )
     except ActivityError as error:
         raise failure_of(error, port.name) from error
-    return understood(given_back, port.name, port.gives)
+    return understood(reply, port.name, port.gives)
 
 
-def understood(given_back: RawValue, name: str, form: type[GivesT]) -> GivesT:
+def understood(reply: RawValue, name: str, form: type[GivesT]) -> GivesT:
     """Return an activity's result.
 
     Somebody may have completed the activity by hand, with anything. Had the SDK read the result, one of another form
@@ -62,7 +62,7 @@ def understood(given_back: RawValue, name: str, form: type[GivesT]) -> GivesT:
         StepFailed: the result is not of the form that the activity gives.
     """
     try:
-        value: GivesT = workflow.payload_converter().from_payload(given_back.payload, form)
+        value: GivesT = workflow.payload_converter().from_payload(reply.payload, form)
     except Exception as error:  # whatever a converter raises on bytes from outside
         message = f"{name} was completed with a result that means nothing; was it done by hand?"
         raise StepFailed(FailureKind.UNKNOWN, message) from error

@@ -88,9 +88,9 @@ class Verdict:
 
 def verdict_of(checks: Iterable[Check], statement: str) -> Verdict:
     """Return the verdict of checks; `statement` is what they prove, if they prove it."""
-    found = tuple(checks)
-    standing = standing_of(found)
-    return Verdict(found, standing, statement if standing is Standing.PROVEN else unproven(found))
+    checks = tuple(checks)
+    standing = standing_of(checks)
+    return Verdict(checks, standing, statement if standing is Standing.PROVEN else unproven(checks))
 
 
 def holds(name: str, detail: str) -> Check:
@@ -124,17 +124,17 @@ def lacking(checks: Iterable[Check]) -> list[Check]:
 
 def standing_of(checks: Iterable[Check]) -> Standing:
     """Return what checks come to together; no checks prove nothing."""
-    found = {check.found for check in checks}
-    if Found.WRONG in found:
+    outcomes = {check.found for check in checks}
+    if Found.WRONG in outcomes:
         return Standing.REFUTED
-    return Standing.PROVEN if found == {Found.HOLDS} else Standing.CONSISTENT
+    return Standing.PROVEN if outcomes == {Found.HOLDS} else Standing.CONSISTENT
 
 
 def unproven(checks: Iterable[Check]) -> str:
     """Return the sentence that says why something is not proven."""
-    seen = list(checks)
-    failed = [check.name for check in seen if check.found is Found.WRONG]
+    checks = list(checks)
+    failed = [check.name for check in checks if check.found is Found.WRONG]
     if failed:
         return f"not verified: {', '.join(failed)} failed"
-    missing = [check.name for check in seen if check.found is Found.OPEN]
+    missing = [check.name for check in checks if check.found is Found.OPEN]
     return f"consistent, not proven: open is {', '.join(missing) or 'everything'}"

@@ -83,7 +83,7 @@ class ConfigurationError(DomainError):
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Return what pydantic found wrong with a document of the form `model`."""
-    found: list[Problem] = []
+    problems: list[Problem] = []
     for detail in error.errors(include_url=False, include_input=False):
         location = detail["loc"]
         if detail["type"] == "extra_forbidden":
@@ -93,8 +93,8 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
             text = detail["msg"].removeprefix("Value error, ")
             mend = _MEND.get(detail["type"])
             message = f"{_lower_first(text)} - {mend}" if mend else _lower_first(text)
-        found.append(Problem(tuple(str(part) for part in location), message))
-    return found
+        problems.append(Problem(tuple(str(part) for part in location), message))
+    return problems
 
 
 def _lower_first(text: str) -> str:
@@ -163,5 +163,5 @@ def bounded_text(value: JsonValue, what: str) -> str:
 def one_line(error: ValidationError, model: type[BaseModel]) -> str:
     """Return what pydantic found wrong, without the values it looked at."""
     problems = [str(problem) for problem in problems_of(error, model)]
-    shown = "; ".join(problems[:_MOST_PROBLEMS_SHOWN])
-    return "".join(c if c.isprintable() else " " for c in shown)[:LONGEST_MESSAGE]
+    text = "; ".join(problems[:_MOST_PROBLEMS_SHOWN])
+    return "".join(c if c.isprintable() else " " for c in text)[:LONGEST_MESSAGE]

@@ -48,12 +48,12 @@ class Target:
 
     @classmethod
     def of_path(cls, path: str) -> Self | None:
-        """Return the target whose folder is called so; None where the name alone does not tell."""
+        """Return the target whose folder is called so; None if the name alone does not say which it is."""
         scheme, _, reference = path.partition("_")
         if _FORM.fullmatch(f"{scheme}:{reference}") is None:
             return None
-        found = cls(scheme, reference)
-        return found if found.path == path else None
+        target = cls(scheme, reference)
+        return target if target.path == path else None
 
     @classmethod
     def __get_pydantic_core_schema__(

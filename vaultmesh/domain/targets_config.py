@@ -166,17 +166,20 @@ def settings_for(
         merged = {key: entry for key, entry in merged.items() if key not in model.SIGNING_ONLY}
     values, problems = _expanded(merged, reading.expand)
     for group in model.ALTERNATIVES:
-        given = [key for key in group if key in values]
+        stated = [key for key in group if key in values]
         problems += [
-            merged[key].problem(f"is given beside {given[0]} - keep one") for key in given[1:]
+            merged[key].problem(f"is given beside {stated[0]} - keep one") for key in stated[1:]
         ]
     broken = {problem.path[2] for problem in problems}
     try:
         settings = model.model_validate(values)
     except ValidationError as error:
-        found = [p for p in problems_of(error, model) if not broken or {*p.path[:1]} - broken]
-        placed = [_placed(problem, merged, target, model) for problem in found]
-        raise InvalidDocument([*problems, *placed]) from None
+        problems += [
+            _placed(problem, merged, target, model)
+            for problem in problems_of(error, model)
+            if not broken or {*problem.path[:1]} - broken
+        ]
+        raise InvalidDocument(problems) from None
     for key, message in settings.disagreements(target).items():
         problems.append(_placed(Problem((key,), message), merged, target, model))
     if problems:
@@ -240,19 +243,19 @@ def _replaced(value: object, expand: Callable[[str], str]) -> object:
 
 
 def _placed(
-    found: Problem, merged: Mapping[str, _Entry], target: Target, model: type[CommonSettings]
+    problem: Problem, merged: Mapping[str, _Entry], target: Target, model: type[CommonSettings]
 ) -> Problem:
     """Say which section holds the key that a problem is about; a missing one belongs to default."""
-    if not found.path:
-        return Problem((target.scheme, DEFAULT_SECTION), found.message)
-    key, *rest = found.path
+    if not problem.path:
+        return Problem((target.scheme, DEFAULT_SECTION), problem.message)
+    key, *rest = problem.path
     entry = merged.get(key)
     if entry is None:
         group = next((group for group in model.ALTERNATIVES if key in group), ())
         entry = next((merged[other] for other in group if other in merged), None)
         if entry is None:
-            return Problem((target.scheme, DEFAULT_SECTION, key), found.message)
+            return Problem((target.scheme, DEFAULT_SECTION, key), problem.message)
         rest = []
-    return (
-        entry.problem(found.message) if not rest else Problem((*entry.path, *rest), found.message)
-    )
+    if rest:
+        return Problem((*entry.path, *rest), problem.message)
+    return entry.problem(problem.message)

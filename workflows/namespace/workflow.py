@@ -42,18 +42,18 @@ class NamespaceWorkflow:
     """One namespace's workflow. Runs until it is stopped."""
 
     @workflow.init
-    def __init__(self, given: NamespaceInput) -> None:
+    def __init__(self, start: NamespaceInput) -> None:
         """Begin before any message arrives."""
-        self._schedule = NamespaceSchedule(given, workflow.now())
+        self._schedule = NamespaceSchedule(start, workflow.now())
         self._cadences = Cadences(self._schedule, self._show)
         self._leaving = False
         self._shown_status = ""
         self._shown_memo: NamespaceMemo | None = None
 
     @workflow.run  # noqa: RET503 - it ends by raising
-    async def run(self, given: NamespaceInput) -> NamespaceView:
+    async def run(self, start: NamespaceInput) -> NamespaceView:
         """Serve every cadence until stopped, through as many runs as that takes."""
-        del given
+        del start
         self._cadences.resume_requests()
         self._cadences.start()
         self._show()

@@ -56,8 +56,7 @@ def parse_batch(text: str | bytes, *, name: str) -> Batch:
     """
     document = _object(text)
     if document.get("id") != name:
-        found = described(document.get("id"))
-        message = f"id is {found}, but the file is named {name!r}; they must be the same"
+        message = f"id is {described(document.get('id'))}, but the file is named {name!r}; they must be the same"
         raise InvalidValue(message)
     root = _hash(document.get("root"), "root")
     leaves = _leaves(document, root)
@@ -144,8 +143,7 @@ def _created_at(document: dict[str, object]) -> int | None:
 def _namespace(document: dict[str, object]) -> str:
     value = document.get("namespace", "")
     if not isinstance(value, str):
-        found = described(value)
-        message = f"namespace is {found}; write a name such as dao:example, or leave the key out"
+        message = f"namespace is {described(value)}; write a name such as dao:example, or leave the key out"
         raise InvalidValue(message)
     return value
 

@@ -233,8 +233,8 @@ def parse_namespaces(document: object) -> ParsedNamespaces:
     try:
         parsed = _Document.model_validate(document)
     except ValidationError as error:
-        found = [p for p in problems_of(error, _Document) if not _about_wrong_label(p.path)]
-        raise InvalidDocument([*found, *problems]) from None
+        malformed = [p for p in problems_of(error, _Document) if not _about_wrong_label(p.path)]
+        raise InvalidDocument([*malformed, *problems]) from None
     if problems:
         raise InvalidDocument(problems)
     specs = {name: namespace.spec(name) for name, namespace in parsed.namespaces.items()}

@@ -150,12 +150,12 @@ def _merged(label: str, before: CadenceConfig | None, change: CadenceChange) -> 
     return CadenceConfig.model_validate(stated)
 
 
-def _changes(given: JsonValue) -> dict[str, CadenceChange]:
-    if not isinstance(given, dict) or not given:
-        message = f"cadence is {described(given)}; write at least one of {', '.join(LABELS)}"
+def _changes(cadences: JsonValue) -> dict[str, CadenceChange]:
+    if not isinstance(cadences, dict) or not cadences:
+        message = f"cadence is {described(cadences)}; write at least one of {', '.join(LABELS)}"
         raise InvalidValue(message)
     changes: dict[str, CadenceChange] = {}
-    for label, content in given.items():
+    for label, content in cadences.items():
         if label not in LABELS:
             message = (
                 f"{described(label)} is no cadence that namespaces.yaml could hold;"
@@ -173,21 +173,21 @@ def _changes(given: JsonValue) -> dict[str, CadenceChange]:
     return changes
 
 
-def _check_effective(given: JsonValue, now: datetime) -> None:
-    if given is None:
+def _check_effective(effective_after: JsonValue, now: datetime) -> None:
+    if effective_after is None:
         return
     try:
-        instant = datetime.fromisoformat(given) if isinstance(given, str) else None
+        instant = (
+            datetime.fromisoformat(effective_after) if isinstance(effective_after, str) else None
+        )
     except ValueError:
         instant = None
     if instant is None or instant.tzinfo is None:
-        message = (
-            f"effective_after is {described(given)}; write an instant such as 2026-01-15T10:00:00Z"
-        )
+        message = f"effective_after is {described(effective_after)}; write an instant such as 2026-01-15T10:00:00Z"
         raise InvalidValue(message)
     if instant > now:
         message = (
-            f"effective_after {described(given)} lies ahead;"
+            f"effective_after {described(effective_after)} lies ahead;"
             " changes apply at once, so send this one again then"
         )
         raise InvalidValue(message)

@@ -50,11 +50,11 @@ class Due(Wire):
 class NamespaceSchedule:
     """The schedule of one namespace, with every rule about slots."""
 
-    def __init__(self, given: NamespaceInput, now: datetime) -> None:
+    def __init__(self, start: NamespaceInput, now: datetime) -> None:
         """Begin empty, or as carried over."""
-        self.configuration = given.configuration
-        self.state = given.carried.model_copy(deep=True) if given.carried else ScheduleState()
-        self._imported = given.imported
+        self.configuration = start.configuration
+        self.state = start.carried.model_copy(deep=True) if start.carried else ScheduleState()
+        self._imported = start.imported
         self._adopt(now)
 
     def _adopt(self, now: datetime) -> None:

@@ -167,17 +167,17 @@ def _last(cadence: CadenceView) -> str:
 
 
 def _wrong(view: NamespaceView, label: str, cadence: CadenceView) -> str:
-    found = []
+    lines = []
     if label in view.paused:
         reason = view.paused[label].reason
-        found.append(f"paused{': ' + reason if reason else ''}")
+        lines.append(f"paused{': ' + reason if reason else ''}")
     flight = cadence.in_flight
     if flight is not None and flight.last_failure is not None:
         failure = flight.last_failure
-        found.append(f"failed {flight.failures} times ({failure.kind}): {failure.message}")
+        lines.append(f"failed {flight.failures} times ({failure.kind}): {failure.message}")
     elif flight is not None:
-        found.append(f"waiting for inclusion since {write_seconds(flight.since)}")
-    return "; ".join(found) or _DASH
+        lines.append(f"waiting for inclusion since {write_seconds(flight.since)}")
+    return "; ".join(lines) or _DASH
 
 
 def aggregator_details(view: AggregatorView) -> str:

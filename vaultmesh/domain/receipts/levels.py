@@ -102,21 +102,21 @@ class Levels:
         return {
             "proven": [
                 {
-                    "namespace": one.namespace,
-                    "target": str(one.target),
-                    "level": one.level.value,
-                    "since": write_seconds(one.since),
-                    "at": write_seconds(one.at),
+                    "namespace": proof.namespace,
+                    "target": str(proof.target),
+                    "level": proof.level.value,
+                    "since": write_seconds(proof.since),
+                    "at": write_seconds(proof.at),
                 }
-                for one in self.proven
+                for proof in self.proven
             ],
             "awaited": [
                 {
-                    "namespace": one.namespace,
-                    "target": str(one.target),
-                    **one.view.model_dump(mode="json"),
+                    "namespace": missing.namespace,
+                    "target": str(missing.target),
+                    **missing.view.model_dump(mode="json"),
                 }
-                for one in self.awaited
+                for missing in self.awaited
             ],
         }
 
@@ -126,19 +126,19 @@ def levels_of(seen: Iterable[Seen], owed: Iterable[Owed]) -> Levels:
 
     A receipt on a target that no cadence has any more still proves what it proves.
     """
-    by_namespace = {one.namespace: one for one in owed}
+    by_namespace = {due.namespace: due for due in owed}
     proven: list[Proven] = []
     awaited: list[Awaited] = []
     answered: set[tuple[str, Target]] = set()
-    for one in seen:
-        receipt = one.receipt
+    for checked in seen:
+        receipt = checked.receipt
         namespace = receipt.metadata.namespace
         answered.add((namespace, receipt.network))
         whose = by_namespace.get(namespace)
         created_at = whose.created_at if whose else None
-        if one.verified and receipt.status is Status.VERIFIED:
+        if checked.verified and receipt.status is Status.VERIFIED:
             proven.append(_proven(receipt))
-        missing = next_level(receipt, created_at, verified=one.verified)
+        missing = next_level(receipt, created_at, verified=checked.verified)
         if missing is not None:
             awaited.append(missing)
     for whose in by_namespace.values():
@@ -148,8 +148,8 @@ def levels_of(seen: Iterable[Seen], owed: Iterable[Owed]) -> Levels:
             if (whose.namespace, target) not in answered
         ]
     return Levels(
-        sorted(proven, key=lambda found: (found.namespace, found.target)),
-        sorted(awaited, key=lambda found: (found.namespace, found.target)),
+        sorted(proven, key=lambda proof: (proof.namespace, proof.target)),
+        sorted(awaited, key=lambda level: (level.namespace, level.target)),
     )
 
 

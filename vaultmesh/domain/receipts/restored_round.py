@@ -21,11 +21,11 @@ def restored_manifest(
     target: Target, named: str, receipts: Iterable[AnchorReceipt]
 ) -> Manifest | None:
     """Return a round's manifest as its receipts prove it; None if they don't name every leaf."""
-    sound = [one for one in receipts if _commits_to(target, named, one)]
+    sound = [receipt for receipt in receipts if _commits_to(target, named, receipt)]
     if not sound:
         return None
     if sound[0].is_direct:
-        return _direct(target, [one for one in sound if one.is_direct])
+        return _direct(target, [receipt for receipt in sound if receipt.is_direct])
     try:
         return _tree(target, sound)
     except InvalidValue:
@@ -51,12 +51,14 @@ def _request(receipt: AnchorReceipt) -> RoundRequest:
 
 
 def _direct(target: Target, receipts: list[AnchorReceipt]) -> Manifest:
-    """Return a direct commitment: batches of the same root are one to its ledger, the oldest gave it its label.
+    """Return a direct commitment: its ledger knows batches of the same root as one, labelled by the oldest.
 
     A direct receipt does not say which namespace the batch's file names; who asks for it rides by its root.
     """
-    first = min(receipts, key=lambda one: (one.metadata.revision, one.metadata.batch_id))
-    same = [one for one in receipts if one.metadata.batch_id == first.metadata.batch_id]
+    first = min(
+        receipts, key=lambda receipt: (receipt.metadata.revision, receipt.metadata.batch_id)
+    )
+    same = [receipt for receipt in receipts if receipt.metadata.batch_id == first.metadata.batch_id]
     leaf = ManifestLeaf(
         namespace="",
         batch_id=first.metadata.batch_id,

@@ -56,9 +56,9 @@ def read_document(model: type[Model], text: str | bytes) -> Model:
 
 def _complaints(error: ValidationError) -> str:
     lines = []
-    for found in error.errors(include_url=False, include_input=False)[:_MOST_COMPLAINTS]:
-        where = ".".join(str(part) for part in found["loc"])
-        what = found["msg"].removeprefix("Value error, ")
+    for detail in error.errors(include_url=False, include_input=False)[:_MOST_COMPLAINTS]:
+        where = ".".join(str(part) for part in detail["loc"])
+        what = detail["msg"].removeprefix("Value error, ")
         lines.append(f"{where}: {what}" if where else what)
     return "; ".join(lines)
 

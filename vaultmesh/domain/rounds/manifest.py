@@ -330,6 +330,6 @@ class LateJoiners(Document):
     """Whose file it is; empty in files that were written before this was kept."""
 
     def with_more(self, more: Iterable[LateJoiner]) -> "LateJoiners":
-        """Return them with others; whoever is known stays as it is."""
-        known = {one.key: one for one in (*more, *self.late_joiners)}
+        """Return these with more; a late joiner that is known stays as it is."""
+        known = {joiner.key: joiner for joiner in (*more, *self.late_joiners)}
         return self.model_copy(update={"late_joiners": tuple(known[key] for key in sorted(known))})
