@@ -24,10 +24,15 @@ def _files(folder: Path, *contents: str) -> list[Path]:
     return places
 
 
-def test_seal_prints_the_batch_id_alone(run: Command, root: Path) -> None:
+def test_seal_prints_the_batch_id_alone_and_beside_it_the_ids_of_its_events(
+    run: Command, root: Path
+) -> None:
     told = run("seal", "dao:one", *_files(root, "a", "b", "c"))
-    assert (told.code, told.err) == (0, "")
+    assert told.code == 0
     batch_id = told.out.removesuffix("\n")
+    receipts = {path.stem for path in (root / "out/receipts").iterdir()}
+    assert len(receipts) == 3
+    assert set(told.err.splitlines()) == {f"event {event_id}" for event_id in receipts}
     batch = json.loads((root / "out/batches" / f"{batch_id}.json").read_text())
     assert (batch["id"], batch["namespace"]) == (batch_id, "dao:one")
     assert batch["leaves"] == [
