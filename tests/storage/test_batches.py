@@ -17,12 +17,11 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.storage.batches import (
     LOOK_AGAIN_SECONDS,
-    LOOKED_AT_AGAIN,
     BatchIndex,
     BatchRef,
-    changes,
 )
 from vaultmesh.storage.files import SETTLED_NS, FileStamp, LocalStore
+from vaultmesh.storage.folder_index import LOOKED_AT_AGAIN, changes
 
 FEW, MANY = 5, LOOKED_AT_AGAIN + 5
 """Files that are taken one by one, and all at once."""

@@ -6,9 +6,7 @@
 """
 
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from itertools import filterfalse
+from collections.abc import Callable, Iterable
 
 from pydantic_core import from_json
 
@@ -27,12 +25,17 @@ from vaultmesh.domain.paths import BATCHES_FOLDER, EVENT_RECEIPTS_FOLDER, path_f
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.storage.files import Store
+from vaultmesh.storage.folder_index import FolderIndex, Look
 
 MOST_DERIVATIONS = 20
 """Passes over a batch's event receipts: each further one means that another writer came between."""
 SUFFIX = ".json"
 LONGEST_NAME = 200
 """Bytes of an event id that can be a file's name as it is."""
+
+_INDEXED: Look[None] = Look(None)
+_UNREADABLE: Look[None] = Look(None, is_settled=False)
+"""Both are shared: there may be very many receipts."""
 
 
 class EventReceipts:
@@ -41,10 +44,8 @@ class EventReceipts:
     def __init__(self, store: Store) -> None:
         """Read nothing before it is asked for."""
         self._store = store
-        self._lock = threading.Lock()
-        self._seen: set[str] = set()
+        self._index = FolderIndex(store, EVENT_RECEIPTS_FOLDER, self._look, SUFFIX)
         self._by_root: dict[bytes, list[str]] = {}
-        self._version: str | None = None
 
     def find(self, event_id: str) -> tuple[str, EventReceipt] | None:
         """Return path and content of an event's receipt; None if there is none.
@@ -96,9 +97,9 @@ class EventReceipts:
         events = self._named_events(batch)
         if events:
             return [path for event_id in events for path in event_receipt_paths(event_id)]
-        with self._lock:
-            self._refresh()
-            names = list(self._by_root.get(batch.root.digest, ()))
+        with self._index.lock:
+            self._index.refresh()
+            names = dict.fromkeys(self._by_root.get(batch.root.digest, ()))
         return [f"{EVENT_RECEIPTS_FOLDER}/{name}" for name in names]
 
     def _named_events(self, batch: Batch) -> tuple[str, ...]:
@@ -109,18 +110,17 @@ class EventReceipts:
             return ()
         return stored.events if stored.root == batch.root else ()
 
-    def _refresh(self) -> None:
-        """Index the receipts that came; what they are a receipt of never changes."""
-        version = self._store.version(EVENT_RECEIPTS_FOLDER)
-        if version is not None and version == self._version:
-            return
-        names = [name for name in self._store.names(EVENT_RECEIPTS_FOLDER) if name.endswith(SUFFIX)]
-        for name in filterfalse(self._seen.__contains__, names):
-            content = self._store.read(f"{EVENT_RECEIPTS_FOLDER}/{name}")
-            for root in _batch_root(content or b""):
-                self._seen.add(name)
-                self._by_root.setdefault(root.digest, []).append(name)
-        self._version = version
+    def _look(self, name: str) -> Look[None] | None:
+        """Index a receipt; what it is a receipt of never changes."""
+        content = self._store.read(f"{EVENT_RECEIPTS_FOLDER}/{name}")
+        if content is None:
+            return None
+        try:
+            root = MerkleRoot.parse_batch_form(from_json(content)["batchRoot"])
+        except (ValueError, TypeError, KeyError):
+            return _UNREADABLE
+        self._by_root.setdefault(root.digest, []).append(name)
+        return _INDEXED
 
     def _read(self, path: str) -> EventReceipt | None:
         content = self._store.read(path)
@@ -144,11 +144,3 @@ def event_receipt_paths(event_id: str) -> list[str]:
 def batch_of(receipt: EventReceipt, event_id: str) -> str:
     """Return the batch that an event receipt names."""
     return receipt.integrity.removeprefix(INTEGRITY_PREFIX).removesuffix(f"-{event_id}")
-
-
-def _batch_root(content: bytes) -> Iterator[MerkleRoot]:
-    """Read the root only; what can't be read is looked at again when the folder changes."""
-    try:
-        yield MerkleRoot.parse_batch_form(from_json(content)["batchRoot"])
-    except (ValueError, TypeError, KeyError):
-        return

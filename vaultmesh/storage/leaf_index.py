@@ -6,7 +6,6 @@
 4. Some manifests that were read are looked at again in turn: a file may be damaged later.
 """
 
-import threading
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
@@ -14,17 +13,18 @@ from hashlib import blake2b
 
 from pydantic_core import from_json
 
-from vaultmesh.domain.batches.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.domain.target import Target
 from vaultmesh.storage.files import Store
+from vaultmesh.storage.folder_index import FolderIndex, Look
 
 MOST_RECENT = 4_096
 """Leaves kept beside the sorted part before they are merged into it."""
 _KEY_BYTES = 8
+_TAKEN = Look("")
 
 
 class LeafIndex:
@@ -36,20 +36,16 @@ class LeafIndex:
         self._target = target
         self._folder = folder
         self._manifest_name = manifest_name
-        self._lock = threading.Lock()
-        self._waiting: set[str] = set()
-        self._refused: dict[str, Refused] = {}
+        self._index = FolderIndex(store, folder, self._look)
         self._rounds: list[str] = []
         self._keys = array("Q")
         self._places = array("L")
         self._recent: dict[int, list[int]] = {}
-        self._turn = 0
-        """Place of the round that is looked at again next."""
 
     def note(self, identities: Iterable[str]) -> None:
         """Take rounds in at the next question."""
-        with self._lock:
-            self._waiting.update(identities)
+        with self._index.lock:
+            self._index.note(one for one in identities if one not in self._index.known)
 
     def rounds_with(self, leaf: Leaf) -> list[str]:
         """Return the rounds that may hold a leaf.
@@ -58,7 +54,7 @@ class LeafIndex:
             NetworkFailure: a manifest that waits can't be read, so that the answer is not known.
         """
         key = _key(leaf)
-        with self._lock:
+        with self._index.lock:
             self._read_waiting()
             places = list(self._recent.get(key, ()))
             position = bisect_left(self._keys, key)
@@ -72,62 +68,48 @@ class LeafIndex:
 
         So many of those that were read are looked at once more.
         """
-        with self._lock:
+        with self._index.lock:
             self._look_again(again)
             self._read_waiting()
-            missing = f"{self._manifest_name} is missing"
-            return {
-                one: self._refused[one].reason if one in self._refused else missing
-                for one in sorted(self._waiting)
-            }
+            return {one: look.value for one, look in sorted(self._index.unsettled.items())}
 
     def _look_again(self, count: int) -> None:
-        """Have manifests that don't hold leaves any more wait; what they held stays known."""
-        for _ in range(min(count, len(self._rounds))):
-            self._turn %= len(self._rounds)
-            identity = self._rounds[self._turn]
-            self._turn += 1
-            content = self._store.read(f"{self._folder}/{identity}/{self._manifest_name}")
+        """Have manifests that don't hold leaves any more read again; what they held stays known."""
+        for identity in self._index.in_turn(count):
             try:
-                is_whole = content is not None and bool(self._leaves(identity, content))
+                self._leaves(identity)
             except InvalidValue:
-                is_whole = False
-            if not is_whole:
-                self._waiting.add(identity)
+                self._index.note([identity])
 
     def _read_waiting(self) -> None:
         try:
-            for identity in list(self._waiting):
-                self._read_one(identity)
+            self._index.look()
         finally:
             if len(self._recent) > MOST_RECENT:
                 self._merge()
 
-    def _read_one(self, identity: str) -> None:
-        """Take a manifest's leaves in; it keeps waiting unless all of them are."""
-        path = f"{self._folder}/{identity}/{self._manifest_name}"
-        content = self._store.read(path)
-        if content is None:
-            self._refused.pop(identity, None)
-            return
+    def _look(self, identity: str) -> Look[str]:
+        """Take a manifest's leaves in, all or none; else returns why, and another look follows."""
         try:
-            keys = [_key(leaf) for leaf in self._leaves(identity, content)]
+            keys = [_key(leaf) for leaf in self._leaves(identity)]
         except InvalidValue as error:
-            self._refused[identity] = Refused(path, str(error))
-            return
-        self._refused.pop(identity, None)
+            return Look(str(error), is_settled=False)
         place = len(self._rounds)
         self._rounds.append(identity)
         for key in keys:
             self._recent.setdefault(key, []).append(place)
-        self._waiting.discard(identity)
+        return _TAKEN
 
-    def _leaves(self, identity: str, content: bytes) -> list[Leaf]:
+    def _leaves(self, identity: str) -> list[Leaf]:
         """Read a manifest's leaves; that they give its commitment is not checked: it would take minutes at first.
 
         Raises:
-            InvalidValue: it is none, or another round's, or leaves are missing.
+            InvalidValue: it is missing, or none, or another round's, or leaves are missing.
         """
+        content = self._store.read(f"{self._folder}/{identity}/{self._manifest_name}")
+        if content is None:
+            message = f"{self._manifest_name} is missing"
+            raise InvalidValue(message)
         try:
             document = from_json(content)
             commitment = MerkleRoot.parse_receipt_form(document["commitment"])

@@ -7,10 +7,9 @@
 
 import time
 from bisect import insort
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import filterfalse
 
 from pydantic import JsonValue
 from typing_extensions import override
@@ -24,6 +23,7 @@ from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import Candidate, Closed, Manifest, RoundOutcome, round_id
 from vaultmesh.domain.target import Target
 from vaultmesh.storage.files import Store
+from vaultmesh.storage.folder_index import FolderIndex, Look
 from vaultmesh.storage.leaf_index import LeafIndex
 from vaultmesh.storage.round_files import MANIFEST, Added, RoundFiles
 
@@ -52,22 +52,21 @@ class Damage:
     """Unix seconds at which its first candidate was stored: what it holds is older."""
 
 
+_State = Closed | Refused | bool
+"""What a look at a round saw: the end of a lost one, why it can't be read, else whether there is anything to go on with."""
+_FINAL: Look[_State] = Look(value=False)
+
+
 class RoundStore(RoundFiles):
     """The rounds of one target; one per process and target, used by any thread."""
 
     def __init__(self, store: Store, target: Target) -> None:
         """Read nothing before it is asked for."""
         super().__init__(store, target)
-        self._known: set[str] = set()
-        self._unfinished: set[str] = set()
-        self._version: str | None = None
-        self._refused: dict[str, Refused] = {}
+        self._index = FolderIndex(store, self.folder, self._look)
         self._revision = 0
-        self._look_again_at = 0.0
         self._ends: dict[str, Refused] = {}
         """Final rounds of which a file beside the manifest can't be read."""
-        self._turn = 0
-        """Place of the final round whose files are read again next."""
         self._highest: dict[str, int] = {}
         """Highest sequence of each account, over the final rounds."""
         self._newest: tuple[Rank, str] | None = None
@@ -95,7 +94,7 @@ class RoundStore(RoundFiles):
         super().reopen(round_id)
         self.look_again([round_id])
 
-    def look_again(self, round_ids: Iterable[str]) -> None:
+    def look_again(self, round_ids: Collection[str]) -> None:
         """Look at final rounds that another process may have opened again."""
         self._note(round_ids)
 
@@ -104,16 +103,16 @@ class RoundStore(RoundFiles):
 
         Costs as much as there are unfinished rounds, and a listing when rounds came.
         """
-        return [one for one, closed in self._look().items() if closed is None]
+        return [one for one, state in self._unfinished().items() if state is True]
 
     def newest_final(self) -> list[str]:
         """Return the ids of the newest final rounds, that of the highest block first; another process may have opened one again.
 
         Rounds that spend different outputs may be mined in another order than they were reserved in.
         """
-        self._look()
+        unfinished = self._unfinished()
         with self._lock:
-            newest = [one for _, one in reversed(self._finals) if one not in self._unfinished]
+            newest = [one for _, one in reversed(self._finals) if one not in unfinished]
             return sorted(newest, key=lambda one: -self._blocks[one])
 
     def problems(self) -> list[str]:
@@ -122,19 +121,16 @@ class RoundStore(RoundFiles):
 
     def unreadable(self) -> list[str]:
         """Return the signed rounds without an end that can't be read, a line each."""
-        self._look()
-        with self._lock:
-            return [str(refused) for refused in self._refused.values()]
+        return [str(refused) for refused in self._refused().values()]
 
     def damaged(self) -> list[Damage]:
         """Return the signed rounds that can't be read, also those that were restored from elsewhere.
 
         Without those that an operator gave up, and those that are lost: their leaves are owed again as it is.
         """
-        self._look()
-        with self._lock:
-            found = dict(self._refused)
-        again = LOOKED_AT_AGAIN if self._rested() else 0
+        found = self._refused()
+        with self._index.lock:
+            again = LOOKED_AT_AGAIN if self._index.has_rested(LOOK_AGAIN_SECONDS) else 0
         unread = self._leaves.unread(again)
         ends = self._damaged_ends(again)
         reasons = {
@@ -153,11 +149,9 @@ class RoundStore(RoundFiles):
 
     def _damaged_ends(self, again: int) -> dict[str, Refused]:
         """Return the final rounds of which a file beside the manifest can't be read; so many more are looked at in turn."""
-        with self._lock:
-            ended = sorted(self._known - self._unfinished) if again else []
-            start = self._turn % max(len(ended), 1)
-            turn = [*ended[start:], *ended[:start]][:again]
-            self._turn = start + len(turn)
+        with self._index.lock:
+            turn = self._index.in_turn(again)
+            turn = [one for one in turn if one not in self._index.unsettled]
         for one in dict.fromkeys([*self._ends, *turn]):
             try:
                 self._require_whole(one)
@@ -181,13 +175,6 @@ class RoundStore(RoundFiles):
         if closed is not None and not any(known.tx_ref == closed.tx_ref for known in candidates):
             message = f"the candidate {closed.tx_ref} is missing; restore it from a backup"
             raise InvalidValue(message)
-
-    def _rested(self) -> bool:
-        with self._lock:
-            if time.monotonic() < self._look_again_at:
-                return False
-            self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
-            return True
 
     def signed_at(self, round_id: str) -> float:
         """Return when a round was signed first, in Unix seconds; now where no candidate tells."""
@@ -213,9 +200,8 @@ class RoundStore(RoundFiles):
         Raises:
             InvalidValue: a candidate is malformed.
         """
-        self._look()
+        unfinished = self._unfinished()
         with self._lock:
-            unfinished = sorted(self._unfinished)
             highest = self._highest.get(account, -1)
         for one in unfinished:
             for candidate in self._reserved_by(one):
@@ -231,9 +217,8 @@ class RoundStore(RoundFiles):
         Raises:
             InvalidValue: a candidate is malformed.
         """
-        self._look()
+        unfinished = self._unfinished()
         with self._lock:
-            unfinished = sorted(self._unfinished)
             found = {rank[0] for rank, _ in self._finals}
         for one in unfinished:
             found |= {
@@ -284,8 +269,8 @@ class RoundStore(RoundFiles):
 
     def highest_revision(self) -> int:
         """Return the highest revision that the ends of rounds tell."""
-        looked_at = self._look()
-        lost = [closed.revision for closed in looked_at.values() if closed is not None]
+        states = self._unfinished().values()
+        lost = [state.revision for state in states if isinstance(state, Closed)]
         with self._lock:
             return max([self._revision, *lost])
 
@@ -393,33 +378,36 @@ class RoundStore(RoundFiles):
             (one for one in holding if one not in besides and self.holding_directly(one)), None
         )
 
-    def _look(self) -> dict[str, Closed | None]:
-        """Return every unfinished round that has candidates, with its end if it was lost."""
+    def _unfinished(self) -> dict[str, _State]:
+        """Look at every round without a final end; returns them by id."""
         self._refresh()
-        with self._lock:
-            unfinished = sorted(self._unfinished)
-        found: dict[str, Closed | None] = {}
-        refused: dict[str, Refused] = {}
-        for one in unfinished:
-            try:
-                closed = self.closed(one)
-                if closed is not None and closed.outcome is RoundOutcome.FINAL:
-                    self._finish(one, closed)
-                elif self.count(one):
-                    self._require_readable(one, closed)
-                    found[one] = closed
-            except InvalidValue as error:
-                if not self._is_given_up(one):
-                    refused[one] = Refused(f"{self.folder}/{one}", str(error))
-        with self._lock:
-            self._refused = refused
-        return found
+        with self._index.lock:
+            self._index.look()
+            return {one: look.value for one, look in sorted(self._index.unsettled.items())}
 
-    def _require_readable(self, one: str, closed: Closed | None) -> None:
-        """Read what going on with a round needs; one that is lost is needed no more."""
-        if closed is None:
-            self.read_manifest(one)
-            self.candidates(one)
+    def _refused(self) -> dict[str, Refused]:
+        states = self._unfinished().items()
+        return {one: state for one, state in states if isinstance(state, Refused)}
+
+    def _look(self, one: str) -> Look[_State]:
+        state: _State = False
+        try:
+            closed = self.closed(one)
+            if closed is not None and closed.outcome is RoundOutcome.FINAL:
+                self._finish(one, closed)
+                return _FINAL
+            if self.count(one):
+                state = closed or self._is_readable(one)
+        except InvalidValue as error:
+            if not self._is_given_up(one):
+                state = Refused(f"{self.folder}/{one}", str(error))
+        return Look(state, is_settled=False)
+
+    def _is_readable(self, one: str) -> bool:
+        """Read what going on with an open round needs; raises `InvalidValue` if a file is malformed."""
+        self.read_manifest(one)
+        self.candidates(one)
+        return True
 
     def _is_given_up(self, one: str) -> bool:
         try:
@@ -437,7 +425,6 @@ class RoundStore(RoundFiles):
         )
         with self._lock:
             self._highest[str(account)] = max(self._highest.get(str(account), -1), rank[0])
-            self._unfinished.discard(one)
             self._revision = max(self._revision, closed.revision)
             self._newest = max(self._newest or (rank, one), (rank, one))
             if any(known == one for _, known in self._finals):
@@ -454,11 +441,8 @@ class RoundStore(RoundFiles):
         A malformed candidate is not passed over: its reservation might be taken a second time.
         """
         ranked: list[tuple[Rank, str]] = []
-        looked_at = self._look()
-        with self._lock:
-            unfinished = sorted(self._unfinished)
-        for one in unfinished:
-            is_open = looked_at.get(one) is None
+        for one, state in self._unfinished().items():
+            is_open = not isinstance(state, Closed)
             for candidate in self._reserved_by(one):
                 stamp = self.candidate_stamp(one, candidate.n)
                 stored_ns = stamp.modified_ns if stamp else 0
@@ -468,19 +452,13 @@ class RoundStore(RoundFiles):
 
     def _refresh(self) -> None:
         """Learn the names of rounds that came."""
-        with self._lock:
-            version = self._store.version(self.folder)
-            if version is None or version != self._version:
-                names = self._store.names(self.folder)
-                self._note(list(filterfalse(self._known.__contains__, names)))
-                self._version = version
+        with self._index.lock:
+            self._leaves.note(self._index.learn())
 
-    def _note(self, round_ids: Iterable[str]) -> None:
-        with self._lock:
-            fresh = [one for one in round_ids if one not in self._known]
-            self._known.update(fresh)
-            self._unfinished.update(round_ids)
-            self._leaves.note(fresh)
+    def _note(self, round_ids: Collection[str]) -> None:
+        with self._index.lock:
+            self._index.note(round_ids)
+            self._leaves.note(round_ids)
 
 
 def _sequence(candidate: Candidate) -> int:
