@@ -234,6 +234,19 @@ def test_a_batch_that_names_its_events_needs_no_search(
     assert anchor_at(store, named) == "btc:regtest"
 
 
+def test_an_event_receipt_that_was_mended_in_its_place_is_anchored(
+    receipts: ReceiptStore, store: LocalStore
+) -> None:
+    path = put_event(store)
+    whole = (store.root / path).read_bytes()
+    (store.root / path).write_bytes(b"{")
+    receipts.write(receipt())
+    receipts.derive_event_receipts(BATCH, BATCH_ROOT)
+    (store.root / path).write_bytes(whole)
+    assert receipts.derive_event_receipts(BATCH, BATCH_ROOT) == []
+    assert anchor_at(store, path) == "btc:regtest"
+
+
 def test_receipts_of_several_namespaces_for_one_anchor_count_once(
     receipts: ReceiptStore, store: LocalStore
 ) -> None:

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from vaultmesh.domain.aggregator.decisions import Decision, Resolved
 from vaultmesh.domain.errors import InvalidValue
@@ -27,6 +28,16 @@ from vaultmesh.storage.rounds import Added, RoundStore
 
 TARGET = Target.parse("eip155:31337")
 REQUEST = RoundRequest(namespace="dao:x", cadence="fast", slot="89", required_depth=3)
+
+
+class Hiding(LocalStore):
+    """A store of which one folder seems to hold nothing."""
+
+    hidden = ""
+
+    @override
+    def names(self, folder: str) -> list[str]:
+        return [] if folder == self.hidden else super().names(folder)
 
 
 @pytest.fixture
@@ -320,6 +331,34 @@ def test_a_final_round_whose_candidates_are_gone_still_keeps_its_leaves(
         RoundStore(store, TARGET).find_leaf(leaf_of("1"))
     rounds.resolve(identity, decided(Decision.FORGOTTEN))
     assert RoundStore(store, TARGET).find_leaf(leaf_of("1")) is None
+
+
+def test_a_round_that_can_not_be_read_is_open_no_more_once_it_is_given_up(
+    rounds: RoundStore, store: LocalStore
+) -> None:
+    identity, other = signed(rounds, "1"), signed(rounds, "2", sequence=8)
+    store.write(f"{rounds.folder}/{identity}/manifest.json", b"{")
+    views = rounds, RoundStore(store, TARGET)
+    for view in views:
+        assert view.open_rounds() == [other]
+        assert len(view.unreadable()) == 1
+    rounds.resolve(identity, decided(Decision.FORGOTTEN))
+    for view in views:
+        assert view.open_rounds() == [other]
+        assert view.unreadable() == []
+
+
+def test_a_round_whose_folder_a_listing_leaves_out_is_still_open(
+    tmp_path: Path,
+) -> None:
+    store = Hiding(tmp_path)
+    rounds = RoundStore(store, TARGET)
+    identity = signed(rounds, "1")
+    assert rounds.open_rounds() == [identity]
+    store.hidden = rounds.folder
+    signed(RoundStore(store, TARGET), "2", sequence=8)
+    assert rounds.open_rounds() == [identity]
+    assert rounds.highest_sequence("a") == 7
 
 
 def test_a_round_that_was_given_up_for_a_malformed_end_holds_nothing_back(

@@ -152,12 +152,9 @@ class BatchIndex:
         index = self._folder(folder or BATCHES_FOLDER)
         with index.lock:
             index.refresh()
-            refused = [look.value for look in index.unsettled.values()]
-            own = [
-                one
-                for one in refused
-                if isinstance(one, _RefusedBatch) and one.namespace in ("", namespace)
-            ]
+            values = [look.value for look in index.unsettled.values()]
+            refused = [value for value in values if isinstance(value, _RefusedBatch)]
+            own = [batch for batch in refused if batch.namespace in ("", namespace)]
             return OwnedBatches(index.view(namespace), own)
 
     def reload(self, ref: BatchRef) -> BatchRef | Refused:

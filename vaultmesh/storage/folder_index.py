@@ -1,15 +1,15 @@
 """Keeps what a folder's entries say, so that each is read when it is new or changed.
 
 1. A folder is listed again only when its version changed, or after a long rest.
-2. What came or went is looked at next, whatever broke the last look off; an entry with a known stamp is read only
-   when the stamp changed.
+2. What came or went is looked at next, whatever broke the last look off; a file whose stamp is as it was is not read.
 3. Unsettled entries, such as refused files, are looked at again each time; of the others some in turn.
 4. An entry that can't be used stands beside the others and never stops them.
+5. What is derived from the values is the users': batches by age, event receipts by root, ends of rounds, leaves.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, count, islice
 from operator import ne
@@ -96,10 +96,11 @@ class FolderIndex(Generic[Value]):
         finally:
             self._take(looks)
 
-    def in_turn(self, most: int) -> list[str]:
-        """Return the known entries whose turn it is to be looked at again."""
+    def in_turn(self, most: int) -> Iterator[str]:
+        """Yield the known entries whose turn it is to be looked at again; those after one that fails stay next."""
         self._turn = self._turn or list(self.known)
-        return [self._turn.pop() for _ in range(min(most, len(self._turn)))]
+        for _ in range(min(most, len(self._turn))):
+            yield self._turn.pop()
 
     def has_rested(self, seconds: float) -> bool:
         """Say whether the rest is over; if so, the next one begins."""
@@ -156,4 +157,4 @@ def changes(before: Sequence[str], now: Sequence[str]) -> tuple[list[str], list[
     end = min(next(compress(count(), ends), shorter), shorter - start)
     first, second = before[start : len(before) - end], now[start : len(now) - end]
     old, new = set(first), set(second)
-    return [one for one in second if one not in old], [one for one in first if one not in new]
+    return [name for name in second if name not in old], [name for name in first if name not in new]

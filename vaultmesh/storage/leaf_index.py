@@ -34,7 +34,6 @@ class LeafIndex:
         """Read nothing before the first question."""
         self._store = store
         self._target = target
-        self._folder = folder
         self._manifest_name = manifest_name
         self._index = FolderIndex(store, folder, self._look)
         self._rounds: list[str] = []
@@ -45,7 +44,8 @@ class LeafIndex:
     def note(self, identities: Iterable[str]) -> None:
         """Take rounds in at the next question."""
         with self._index.lock:
-            self._index.note(one for one in identities if one not in self._index.known)
+            known = self._index.known
+            self._index.note(identity for identity in identities if identity not in known)
 
     def rounds_with(self, leaf: Leaf) -> list[str]:
         """Return the rounds that may hold a leaf.
@@ -71,7 +71,8 @@ class LeafIndex:
         with self._index.lock:
             self._look_again(again)
             self._read_waiting()
-            return {one: look.value for one, look in sorted(self._index.unsettled.items())}
+            unsettled = sorted(self._index.unsettled.items())
+            return {identity: look.value for identity, look in unsettled}
 
     def _look_again(self, count: int) -> None:
         """Have manifests that don't hold leaves any more read again; what they held stays known."""
@@ -106,7 +107,7 @@ class LeafIndex:
         Raises:
             InvalidValue: it is missing, or none, or another round's, or leaves are missing.
         """
-        content = self._store.read(f"{self._folder}/{identity}/{self._manifest_name}")
+        content = self._store.read(f"{self._index.path}/{identity}/{self._manifest_name}")
         if content is None:
             message = f"{self._manifest_name} is missing"
             raise InvalidValue(message)

@@ -1,8 +1,7 @@
 """Looks up a target's rounds: the open ones, a leaf's, the last one.
 
-1. A round that is final is looked at once; an unfinished one each time.
-2. Folders are listed only when rounds came, so that a hundred thousand old rounds cost nothing.
-3. A malformed file is reported by name and never stops the others.
+1. A round that is final is looked at once, so that a hundred thousand old rounds cost nothing; an unfinished one each time.
+2. A malformed file is reported by name and never stops the others.
 """
 
 import time
@@ -53,7 +52,7 @@ class Damage:
 
 
 _State = Closed | Refused | bool
-"""What a look at a round saw: the end of a lost one, why it can't be read, else whether there is anything to go on with."""
+"""What a look at a round saw: the end of a lost one, why it can't be read, else whether it is signed and open."""
 _FINAL: Look[_State] = Look(value=False)
 
 
@@ -80,13 +79,13 @@ class RoundStore(RoundFiles):
     @override
     def create_manifest(self, manifest: Manifest) -> bool:
         created = super().create_manifest(manifest)
-        self._note([manifest.round_id])
+        self.look_again([manifest.round_id])
         return created
 
     @override
     def add_candidate(self, round_id: str, candidate: Candidate) -> Added:
         added = super().add_candidate(round_id, candidate)
-        self._note([round_id])
+        self.look_again([round_id])
         return added
 
     @override
@@ -95,8 +94,10 @@ class RoundStore(RoundFiles):
         self.look_again([round_id])
 
     def look_again(self, round_ids: Collection[str]) -> None:
-        """Look at final rounds that another process may have opened again."""
-        self._note(round_ids)
+        """Look at rounds that are new, and at final ones that another process may have opened again."""
+        with self._index.lock:
+            self._index.note(round_ids)
+            self._leaves.note(round_ids)
 
     def open_rounds(self) -> list[str]:
         """Return the ids of all rounds that have candidates and no end.
@@ -150,8 +151,8 @@ class RoundStore(RoundFiles):
     def _damaged_ends(self, again: int) -> dict[str, Refused]:
         """Return the final rounds of which a file beside the manifest can't be read; so many more are looked at in turn."""
         with self._index.lock:
-            turn = self._index.in_turn(again)
-            turn = [one for one in turn if one not in self._index.unsettled]
+            unsettled = self._index.unsettled
+            turn = [known for known in self._index.in_turn(again) if known not in unsettled]
         for one in dict.fromkeys([*self._ends, *turn]):
             try:
                 self._require_whole(one)
@@ -383,31 +384,29 @@ class RoundStore(RoundFiles):
         self._refresh()
         with self._index.lock:
             self._index.look()
-            return {one: look.value for one, look in sorted(self._index.unsettled.items())}
+            unsettled = sorted(self._index.unsettled.items())
+            return {round_id: look.value for round_id, look in unsettled}
 
     def _refused(self) -> dict[str, Refused]:
         states = self._unfinished().items()
-        return {one: state for one, state in states if isinstance(state, Refused)}
+        return {round_id: state for round_id, state in states if isinstance(state, Refused)}
 
-    def _look(self, one: str) -> Look[_State]:
+    def _look(self, round_id: str) -> Look[_State]:
         state: _State = False
         try:
-            closed = self.closed(one)
+            closed = self.closed(round_id)
             if closed is not None and closed.outcome is RoundOutcome.FINAL:
-                self._finish(one, closed)
+                self._finish(round_id, closed)
                 return _FINAL
-            if self.count(one):
-                state = closed or self._is_readable(one)
+            if self.count(round_id):
+                state = closed or True
+                if closed is None:  # Going on with it needs these files.
+                    self.read_manifest(round_id)
+                    self.candidates(round_id)
         except InvalidValue as error:
-            if not self._is_given_up(one):
-                state = Refused(f"{self.folder}/{one}", str(error))
+            refused = Refused(f"{self.folder}/{round_id}", str(error))
+            state = False if self._is_given_up(round_id) else refused
         return Look(state, is_settled=False)
-
-    def _is_readable(self, one: str) -> bool:
-        """Read what going on with an open round needs; raises `InvalidValue` if a file is malformed."""
-        self.read_manifest(one)
-        self.candidates(one)
-        return True
 
     def _is_given_up(self, one: str) -> bool:
         try:
@@ -454,11 +453,6 @@ class RoundStore(RoundFiles):
         """Learn the names of rounds that came."""
         with self._index.lock:
             self._leaves.note(self._index.learn())
-
-    def _note(self, round_ids: Collection[str]) -> None:
-        with self._index.lock:
-            self._index.note(round_ids)
-            self._leaves.note(round_ids)
 
 
 def _sequence(candidate: Candidate) -> int:
