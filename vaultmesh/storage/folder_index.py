@@ -4,7 +4,7 @@
 2. What came or went is looked at next, whatever broke the last look off; a file whose stamp is as it was is not read.
 3. Unsettled entries, such as refused files, are looked at again each time; of the others some in turn.
 4. An entry that can't be used stands beside the others and never stops them.
-5. What is derived from the values is the users': batches by age, event receipts by root, ends of rounds, leaves.
+5. Users derive what they need from the values: batches by age, event receipts by root, ends of rounds, leaves.
 """
 
 import threading
@@ -97,7 +97,7 @@ class FolderIndex(Generic[Value]):
             self._take(looks)
 
     def in_turn(self, most: int) -> Iterator[str]:
-        """Yield the known entries whose turn it is to be looked at again; those after one that fails stay next."""
+        """Yield the known entries whose turn it is to be looked at again; one that fails costs no other its turn."""
         self._turn = self._turn or list(self.known)
         for _ in range(min(most, len(self._turn))):
             yield self._turn.pop()
