@@ -1,6 +1,7 @@
 """Turns what an outside ledger did wrong into a failure of its kind, in words that are safe to show."""
 
 import re
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from vaultmesh.domain.failures import (
@@ -21,6 +22,14 @@ _CLASSES = {
     FailureKind.AUTH: AuthFailure,
     FailureKind.VALIDATION: ValidationFailure,
 }
+_BY_URGENCY = (FailureKind.AUTH, FailureKind.VALIDATION, FailureKind.UNKNOWN)
+"""Network failures come last: they may pass by themselves."""
+
+
+def most_urgent(failures: Iterable[AnchorError]) -> FailureKind:
+    """Return the kind of several failures that an operator must hear of first."""
+    kinds = {failure.kind for failure in failures}
+    return next((kind for kind in _BY_URGENCY if kind in kinds), FailureKind.NETWORK)
 
 
 def failure_of(kind: FailureKind, message: str) -> AnchorError:

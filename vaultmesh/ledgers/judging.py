@@ -16,7 +16,7 @@ def by_rules(
     rounds: Sequence[WatchedRound], rules_of: Callable[[WatchedRound], RulesT]
 ) -> dict[RulesT, list[int]]:
     """Return the positions of the rounds by their rules; one group unless the configuration changed meanwhile."""
-    found: dict[RulesT, list[int]] = {}
+    groups: dict[RulesT, list[int]] = {}
     for position, watched in enumerate(rounds):
-        found.setdefault(rules_of(watched), []).append(position)
-    return found
+        groups.setdefault(rules_of(watched), []).append(position)
+    return groups

@@ -110,22 +110,22 @@ def encode_receipt(receipt: Object) -> bytes:
 def _field(transaction: Object, name: str) -> object:
     match name:
         case "accessList":
-            found: object = [_access(entry) for entry in _objects(transaction, name)]
+            item: object = [_access(entry) for entry in _objects(transaction, name)]
         case "blobVersionedHashes":
-            found = [_hex(one, name) for one in _values(transaction, name)]
+            item = [_hex(digest, name) for digest in _values(transaction, name)]
         case "authorizationList":
-            found = [_authorization(entry) for entry in _objects(transaction, name)]
+            item = [_authorization(entry) for entry in _objects(transaction, name)]
         case "isSystemTx":
-            found = int(transaction.get(name) is True)
+            item = int(transaction.get(name) is True)
         case "to" | "mint" if transaction.get(name) is None:
-            found = b""
+            item = b""
         case "yParity" if transaction.get(name) is None:
-            found = _number(transaction, "v")
+            item = _number(transaction, "v")
         case _ if name in _BYTES:
-            found = _data(transaction, name)
+            item = _data(transaction, name)
         case _:
-            found = _number(transaction, name)
-    return found
+            item = _number(transaction, name)
+    return item
 
 
 def _access(entry: Object) -> list[object]:
@@ -201,8 +201,9 @@ def _values(item: Object, name: str) -> Sequence[JsonValue]:
 
 
 def _objects(item: Object, name: str) -> list[Object]:
-    found = [value for value in _values(item, name) if isinstance(value, dict)]
-    if len(found) != len(_values(item, name)):
+    values = _values(item, name)
+    objects: list[Object] = [value for value in values if isinstance(value, dict)]
+    if len(objects) != len(values):
         message = f"{name} is not a list of objects"
         raise InvalidValue(message)
-    return list(found)
+    return objects

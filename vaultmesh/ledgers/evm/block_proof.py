@@ -64,9 +64,9 @@ async def portable_proof(providers: Providers, claim: Claim) -> Mapping[str, Jso
     try:
         async with asyncio.timeout(LONGEST_SECONDS):
             for pause in (*PAUSE_SECONDS, None):
-                found, may_pass = await _from_any(providers, claim, reasons)
-                if found is not None:
-                    return found
+                proof, may_pass = await _from_any(providers, claim, reasons)
+                if proof is not None:
+                    return proof
                 if pause is None or not may_pass:
                     break
                 await asyncio.sleep(pause)
@@ -81,9 +81,12 @@ async def portable_proof(providers: Providers, claim: Claim) -> Mapping[str, Jso
 async def _from_any(
     providers: Providers, claim: Claim, reasons: dict[str, str]
 ) -> tuple[Mapping[str, JsonValue] | None, bool]:
-    """Ask one provider after the other; the last reason of each is kept. Tells whether one of them may pass."""
+    """Return the proof of the first provider that shows it, or None and whether asking again may help.
+
+    `reasons` keeps why each other one showed none.
+    """
     may_pass = False
-    for provider in sorted(providers.all, key=lambda one: one.rests):
+    for provider in providers.awake_first:
         try:
             content = await read_block(provider, "0x" + claim.block_hash.hex(), claim.block_number)
             return await asyncio.to_thread(_proof, content, claim), False
@@ -114,17 +117,17 @@ async def read_block(provider: Provider, block_hash: str, number: int) -> BlockC
     if "0x" + keccak(header).hex() != block_hash:
         message = "the header has parts that are not known"
         raise Left(message)
-    shown = _objects(block.get("transactions"), "transactions")
-    hashes = [str(one.get("hash")).lower() for one in shown]
+    transactions = _objects(block.get("transactions"), "transactions")
+    hashes = [str(transaction.get("hash")).lower() for transaction in transactions]
     receipts = await _receipts(provider, number, hashes)
-    if any(str(one.get("blockHash")).lower() != block_hash for one in receipts):
+    if any(str(receipt.get("blockHash")).lower() != block_hash for receipt in receipts):
         message = "the receipts are of another block"
         raise Left(message)
     return BlockContent(
         header=header,
         hashes=hashes,
-        transactions=await _transactions(provider, shown, hashes),
-        receipts=await asyncio.to_thread(lambda: [encode_receipt(one) for one in receipts]),
+        transactions=await _transactions(provider, transactions, hashes),
+        receipts=await asyncio.to_thread(lambda: list(map(encode_receipt, receipts))),
     )
 
 
@@ -141,17 +144,17 @@ async def _receipts(provider: Provider, number: int, hashes: Sequence[str]) -> l
 
 
 async def _transactions(
-    provider: Provider, shown: Sequence[Object], hashes: Sequence[str]
+    provider: Provider, transactions: Sequence[Object], hashes: Sequence[str]
 ) -> list[bytes]:
     """Return the bytes of a block's transactions; of those that can't be encoded, what the node itself has."""
-    found = await asyncio.to_thread(lambda: list(map(_encoded, shown, hashes)))
-    missing = [place for place, data in enumerate(found) if data is None]
+    encoded = await asyncio.to_thread(lambda: list(map(_encoded, transactions, hashes)))
+    missing = [place for place, data in enumerate(encoded) if data is None]
     if len(missing) > MOST_SINGLE_READS:
         message = f"{len(missing)} transactions of the block are of no known form"
         raise Left(message)
     for place in missing:
-        found[place] = bytes.fromhex((await raw_transaction(provider, hashes[place]))[2:])
-    return [data for data in found if data is not None]
+        encoded[place] = bytes.fromhex((await raw_transaction(provider, hashes[place]))[2:])
+    return [data for data in encoded if data is not None]
 
 
 def _encoded(transaction: Object, tx_ref: str) -> bytes | None:
@@ -169,17 +172,17 @@ async def _one_by_one(provider: Provider, method: str, hashes: Sequence[str]) ->
     answers: list[JsonValue] = []
     for start in range(0, len(hashes), _AT_ONCE):
         some = hashes[start : start + _AT_ONCE]
-        answers += await asyncio.gather(*(provider.call(method, one) for one in some))
+        answers += await asyncio.gather(*(provider.call(method, tx_ref) for tx_ref in some))
     return answers
 
 
 def _objects(value: JsonValue, what: str) -> list[Object]:
     items = value if isinstance(value, list) else [value]
-    found: list[Object] = [item for item in items if isinstance(item, dict)]
-    if len(found) != len(items):
+    objects: list[Object] = [item for item in items if isinstance(item, dict)]
+    if len(objects) != len(items):
         message = f"it does not show the block's {what}"
         raise Left(message)
-    return found
+    return objects
 
 
 # --- the proof ---------------------------------------------------------------------------------
@@ -216,7 +219,7 @@ def trie_of(values: Sequence[bytes]) -> HexaryTrie:
 
 
 def _way_to(index: int, values: Sequence[bytes]) -> list[bytes]:
-    """Return the nodes from the root of the values' trie to one of them; those that lie in another are no own."""
+    """Return the nodes from the root of the values' trie to one value, without those that lie inside their parent."""
     way = trie_of(values).get_proof(index_key(index))  # type: ignore[no-untyped-call]
     nodes: list[bytes] = [rlp.encode(node) for node in way]
     return [node for place, node in enumerate(nodes) if not place or len(node) >= HASH_BYTES]

@@ -240,7 +240,7 @@ class EvmAnchoring(Anchoring):
             self._adapt_poll(seen[0][0])
             tips = [tip for tip, _ in seen]
             for place, position in enumerate(positions):
-                provider_views = by_round[position] = [shown[place] for _, shown in seen]
+                provider_views = by_round[position] = [row[place] for _, row in seen]
                 views[position] = await self._view(rules, rounds[position], tips, provider_views)
         places = range(len(rounds))
         return mark_gap(
@@ -274,7 +274,7 @@ class EvmAnchoring(Anchoring):
     ) -> RoundView:
         """Return what is seen, and whether a quorum shows another block in the place of the one it was included in."""
         view = await self._judged(rules, watched, tips, provider_views)
-        left = sum(one.left_block for one in provider_views) >= rules.quorum
+        left = sum(provider_view.left_block for provider_view in provider_views) >= rules.quorum
         if not left or view.state is RoundState.INCLUDED:
             return view
         return view.model_copy(update={"left_block": True})
@@ -291,10 +291,9 @@ class EvmAnchoring(Anchoring):
         if is_suspected(provider_views, view, rules):
             return await self._inquired(rules, watched)
         self._held.pop(watched.round_id, None)
-        free = min(
-            (one.free_at for one in provider_views if one.free_at), key=_number, default=None
-        )
-        final = min((one.settled_number or 0 for one in tips), default=0)
+        free_at = [provider_view.free_at for provider_view in provider_views]
+        free = min(filter(None, free_at), key=_number, default=None)
+        final = min((tip.settled_number or 0 for tip in tips), default=0)
         notes = Notes.of(watched).calm(free, final).document()
         return view if notes == watched.notes else view.model_copy(update={"notes": notes})
 
@@ -375,7 +374,7 @@ class EvmAnchoring(Anchoring):
         age = time.time() - seen[0].head.timestamp
         if age < STANDSTILL_SECONDS or len(self._providers.all) == 1:
             return [seen]
-        return [max(await self._providers.every(look), key=lambda one: one[0].height)]
+        return [max(await self._providers.every(look), key=lambda answer: answer[0].height)]
 
     def _adapt_poll(self, tip: ChainTip) -> None:
         before, self._seen = self._seen, tip

@@ -58,35 +58,35 @@ async def collect(
         raise NetworkFailure(message)
     seen_in = view.block
     agreeing = await _agreeing(providers, rules, view, seen_in)
-    report = next((one for one in agreeing if one.receipt is not None), agreeing[0])
-    call = _logged(report.receipt, rules, wanted)
+    chosen = next((report for report in agreeing if report.receipt is not None), agreeing[0])
+    call = _logged(chosen.receipt, rules, wanted)
     raw = raw or await _raw_from_chain(providers, view.tx_ref)
     if raw:
         require_bytes_of(raw, view.tx_ref)
     scheme: dict[str, JsonValue] = {
         "contract": call.contract,
         "batchId": "0x" + call.batch_id.hex(),
-        "blockHash": report.block.hash,
+        "blockHash": chosen.block.hash,
         "rawTransaction": raw,
-        "finality": _finality(rules, [one.tip for one in agreeing]),
+        "finality": _finality(rules, [report.tip for report in agreeing]),
         "quorum": rules.quorum,
     }
     if view.final and raw:
-        claim = _claim(rules, report, raw, call)
+        claim = _claim(rules, chosen, raw, call)
         scheme |= await portable_proof(providers, claim)
-    return Evidence(scheme, view.tx_ref, view.tx_ref, seen_in.number, report.block.ref.time)
+    return Evidence(scheme, view.tx_ref, view.tx_ref, seen_in.number, chosen.block.ref.time)
 
 
 async def _agreeing(
     providers: Providers, rules: Rules, view: RoundView, seen_in: BlockRef
 ) -> list[_EvidenceReport]:
     """Return what the providers show that agree on the block; raises `NetworkFailure` if they are fewer than the quorum."""
-    shown = await providers.every(lambda one: _report(one, rules, view, seen_in))
-    agreeing = [one for one in shown if one is not None]
+    reports = await providers.every(lambda provider: _report(provider, rules, view, seen_in))
+    agreeing = [report for report in reports if report is not None]
     if len(agreeing) < providers.quorum:
         message = (
             f"block {seen_in.number} with {view.tx_ref} is not canonical any more{', or not final,' if view.final else ''} at "
-            f"{len(shown) - len(agreeing)} of {len(shown)} providers; looking again"
+            f"{len(reports) - len(agreeing)} of {len(reports)} providers; looking again"
         )
         raise NetworkFailure(message)
     return agreeing
@@ -152,16 +152,16 @@ def _logged(receipt: TxReceipt | None, rules: Rules, wanted: OwnCall | None) -> 
         return wanted
     contract = wanted.contract if wanted is not None else rules.contract
     logged = [OwnCall(contract, *pair) for pair in anchored_logs(receipt.logs, contract)]
-    found = next((one for one in logged if wanted in (None, one)), None)
-    if found is None or contradicts(receipt, found):
+    own = next((call for call in logged if wanted in (None, call)), None)
+    if own is None or contradicts(receipt, own):
         message = f"{receipt.tx_hash} does not anchor this round at {contract}"
         raise ValidationFailure(message)
-    return found
+    return own
 
 
 def _finality(rules: Rules, tips: list[ChainTip]) -> dict[str, JsonValue]:
     tag_block: JsonValue = None
-    settled = [one.settled_number for one in tips if one.settled_number is not None]
+    settled = [tip.settled_number for tip in tips if tip.settled_number is not None]
     if rules.tag is not None and len(settled) >= rules.quorum:
         tag_block = supported_by(settled, rules.quorum)
     return {"rule": rules.finality.value, "tag": rules.tag, "tagBlock": tag_block}

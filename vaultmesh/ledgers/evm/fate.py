@@ -19,6 +19,7 @@ from vaultmesh.ledgers.evm.anchor_contract import SELECTOR
 from vaultmesh.ledgers.evm.block_encoding import encode_transaction
 from vaultmesh.ledgers.evm.fees import MAX_FEE, MAX_TIP, Bid
 from vaultmesh.ledgers.evm.node_errors import NodeError
+from vaultmesh.ledgers.evm.observe import nonce_of
 from vaultmesh.ledgers.evm.outcome import OwnCall
 from vaultmesh.ledgers.evm.providers import Provider, Providers
 from vaultmesh.ledgers.evm.reads import (
@@ -60,9 +61,9 @@ async def fate_of(
         message = f"every provider must answer before this is decided; mend them, or take those that are gone out of rpcUrls: {reasons}"
         raise NetworkFailure(message)
     return Fate(
-        shown="; ".join(one.shown for one in answers if one.shown),
-        unused="; ".join(one.unused for one in answers if one.unused),
-        lines=tuple(line for one in answers for line in one.lines),
+        shown="; ".join(answer.shown for answer in answers if answer.shown),
+        unused="; ".join(answer.unused for answer in answers if answer.unused),
+        lines=tuple(line for answer in answers for line in answer.lines),
     )
 
 
@@ -70,14 +71,14 @@ async def _shown_by(
     provider: Provider, tip: ChainTip, reservation: Reservation, tx_refs: tuple[str, ...]
 ) -> Fate:
     account = reservation.account
-    nonce = 2**64 if reservation.sequence is None else reservation.sequence
+    nonce = nonce_of(reservation)
     count = await count_at(provider, account, "latest")
-    shown = [one for one in tx_refs if await _knows(provider, one)]
+    known = [tx_ref for tx_ref in tx_refs if await _knows(provider, tx_ref)]
     events, line = await _events(provider, reservation)
-    found = list(dict.fromkeys((*shown, *events)))
+    transactions = list(dict.fromkeys((*known, *events)))
     unused = f"nonce {nonce} of {account} is unused at {provider.label}" if count <= nonce else ""
     return Fate(
-        shown=f"{provider.label} shows {', '.join(found)}" if found else "",
+        shown=f"{provider.label} shows {', '.join(transactions)}" if transactions else "",
         unused=unused or await _undoable(provider, tip, account, nonce),
         lines=(f"{provider.label} counts {count} transactions of {account}", line),
     )
@@ -117,13 +118,16 @@ async def _events(provider: Provider, reservation: Reservation) -> tuple[list[st
         logs = await logs_of(provider, event.contract, event.topics, since)
     except NodeError as error:
         return [], f"{provider.label} did not search for the event: {error}"
-    found = [
+    tx_hashes = [
         log.tx_hash
         for log in logs
         if event.is_event(log)
         and not await is_of_another(provider, log.tx_hash, reservation.account)
     ]
-    return found, f"{provider.label} shows {len(found)} events of the round since block {since}"
+    return (
+        tx_hashes,
+        f"{provider.label} shows {len(tx_hashes)} events of the round since block {since}",
+    )
 
 
 # --- adoption ----------------------------------------------------------------------------------
@@ -146,7 +150,7 @@ async def adoptable(
     answers, failures = await providers.attempt(read, providers.all)
     if not answers:
         raise NetworkFailure("; ".join(map(str, failures)))
-    raw = next((one for one in answers if one), b"")
+    raw = next(filter(None, answers), b"")
     if not raw:
         message = (
             f"no provider shows {tx_ref}: only a transaction that is in the ledger can be adopted"
@@ -157,11 +161,11 @@ async def adoptable(
 
 async def _bytes_of(provider: Provider, tx_ref: str) -> bytes:
     """Return the transaction's bytes; empty when the provider does not show it, or shows another one."""
-    shown = await provider.call("eth_getTransactionByHash", tx_ref)
-    if not isinstance(shown, dict):
+    transaction = await provider.call("eth_getTransactionByHash", tx_ref)
+    if not isinstance(transaction, dict):
         return b""
     try:
-        raw = encode_transaction(shown)
+        raw = encode_transaction(transaction)
     except InvalidValue:
         raw = b""
     if _hash(raw) != tx_ref:

@@ -50,12 +50,12 @@ class ForeignUse:
     async def _look(self, first: int, count: int, since: int) -> int | None:
         """Go on with the search; returns the lowest nonce whose use was not found."""
         failures: list[AnchorError] = []
-        for provider in sorted(self._providers.all, key=lambda one: one.rests):
+        for provider in self._providers.awake_first:
             try:
                 return await self._look_through(provider, first, count, since)
             except AnchorError as error:
                 failures.append(error)
-        raise NetworkFailure("; ".join(str(one) for one in failures))
+        raise NetworkFailure("; ".join(map(str, failures)))
 
     async def _look_through(
         self, provider: Provider, first: int, count: int, since: int

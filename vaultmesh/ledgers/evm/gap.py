@@ -5,6 +5,8 @@ The round beyond it can't be mined before the gap is closed, and keeps its nonce
 
 from collections.abc import Sequence
 
+from pydantic import JsonValue
+
 from vaultmesh.domain.aggregator.ledger_messages import (
     Reservation,
     RoundState,
@@ -28,14 +30,14 @@ def mark_gap(
     views: Sequence[RoundView],
     provider_views: Sequence[Sequence[ProviderView]],
 ) -> list[RoundView]:
-    """Say of the lowest un-included round how many nonces below it are free; `sights` are by round."""
+    """Say of the lowest un-included round how many nonces below it are free; `provider_views` are by round."""
     marked = list(views)
     waiting = [place for place, view in enumerate(views) if view.state not in _ENDED]
     numbered = [place for place in waiting if rounds[place].reservation.sequence is not None]
     if not numbered:
         return marked
     lowest = min(numbered, key=lambda place: rounds[place].reservation.sequence or 0)
-    counts = [one.count for one in provider_views[lowest] if one.count is not None]
+    counts = [view.count for view in provider_views[lowest] if view.count is not None]
     if views[lowest].state is not RoundState.DISPLACED and counts:
         marked[lowest] = _marked(rounds, views[lowest], rounds[lowest], max(counts))
     return marked
@@ -45,9 +47,9 @@ def _marked(
     rounds: Sequence[WatchedRound], view: RoundView, watched: WatchedRound, count: int
 ) -> RoundView:
     nonce = watched.reservation.sequence or 0
-    ours = {one.reservation.sequence for one in rounds}
-    gap = nonce - count - sum(one is not None and count <= one < nonce for one in ours)
-    if gap <= 0:
+    ours = {other.reservation.sequence for other in rounds}
+    gap = sum(free not in ours for free in range(count, nonce))
+    if not gap:
         return view
     words = (
         f"nonce {nonce} of {watched.reservation.account} lies beyond a gap: the chain counts {count}, and {gap} nonces below "
@@ -63,7 +65,7 @@ def _marked(
 async def free_below(providers: Providers, reservation: Reservation) -> list[int]:
     """Return the nonces below a reservation that every provider which answers counts as free, ascending."""
     account, nonce = reservation.account, reservation.sequence or 0
-    counts = await providers.every(lambda one: count_at(one, account, "latest"))
+    counts = await providers.every(lambda provider: count_at(provider, account, "latest"))
     return list(range(max(counts), nonce))
 
 
@@ -89,8 +91,8 @@ async def decide_filler(
     """
     genesis = await check_ledger(providers, rules, beyond)
     account = beyond.account
-    call = {"from": account, "to": account, "value": "0x0"}
-    estimate = await providers.first(lambda one: quantity(one, "eth_estimateGas", dict(call)))
+    call: JsonValue = {"from": account, "to": account, "value": "0x0"}
+    estimate = await providers.first(lambda provider: quantity(provider, "eth_estimateGas", call))
     gas = -(-estimate * _GAS_MARGIN_NUMERATOR // _GAS_MARGIN_DENOMINATOR)
     market, height = await read_market(providers)
     bid = _bid(before, market, Caps.of(*caps, market))

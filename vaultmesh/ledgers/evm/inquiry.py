@@ -61,8 +61,8 @@ async def inquire(
     notes = Notes.of(watched)
     notes = notes.model_copy(update={"since": notes.since or now})
     answers, silent = await ask_all(providers, rules, watched, notes)
-    if len(answers) < rules.quorum and not any(one.veto for one in silent):
-        raise NetworkFailure("; ".join(one.reason for one in silent))
+    if len(answers) < rules.quorum and not any(silence.veto for silence in silent):
+        raise NetworkFailure("; ".join(silence.reason for silence in silent))
     waited = now - (notes.since or now) >= wait
     inquiry = _Inquiry(rules, watched, notes, answers, silent, waited=waited)
     return await inquiry.decide()
@@ -87,7 +87,7 @@ class _Inquiry:
         self._answers = answers
         self._silent = silent
         self._waited = waited
-        events = {one.name: one.events for one in answers if one.events is not None}
+        events = {answer.name: answer.events for answer in answers if answer.events is not None}
         self._notes = notes.model_copy(update={"events": {**notes.events, **events}})
 
     async def decide(self) -> RoundView:
@@ -110,7 +110,7 @@ class _Inquiry:
     # --- for the round ------------------------------------------------------------------------------------------
 
     def _agreed(self) -> RoundView | None:
-        provider_views = [one.provider_view for one in self._answers]
+        provider_views = [answer.provider_view for answer in self._answers]
         if len(provider_views) < self._rules.quorum:
             return None
         view = agreed_view(self._watched, provider_views, self._rules)
@@ -120,9 +120,9 @@ class _Inquiry:
 
     def _veto(self) -> str:
         """Return who shows something for the round; empty if nobody does."""
-        for one in self._silent:
-            if one.veto:
-                return one.veto
+        for silence in self._silent:
+            if silence.veto:
+                return silence.veto
         for answer in self._answers:
             provider_view = answer.provider_view
             if provider_view.state is RoundState.INCLUDED:
@@ -142,12 +142,12 @@ class _Inquiry:
 
     async def _failed_call(self) -> Finding | None:
         """Return the failure of our own call that is proven, or that two hosts show."""
-        shown: dict[tuple[str, BlockRef], set[str]] = {}
-        for one in self._answers:
-            if _is_failed(one.provider_view) and one.provider_view.block is not None:
-                place = one.provider_view.tx_ref, one.provider_view.block
-                shown.setdefault(place, set()).add(one.provider.label)
-        for (tx_ref, block), labels in shown.items():
+        labels_of: dict[tuple[str, BlockRef], set[str]] = {}
+        for answer in self._answers:
+            if _is_failed(answer.provider_view) and answer.provider_view.block is not None:
+                place = answer.provider_view.tx_ref, answer.provider_view.block
+                labels_of.setdefault(place, set()).add(answer.provider.label)
+        for (tx_ref, block), labels in labels_of.items():
             outcome = await self._proven(tx_ref, block)
             if outcome is not None:
                 return await self._decided(outcome, tx_ref, block)
@@ -171,8 +171,8 @@ class _Inquiry:
         return self._failure(tx_ref, block, outcome.value)
 
     async def _may_hold_event(self, block: BlockRef) -> bool:
-        for one in self._answers:
-            if await bloom_holds(one.provider, self._call, block):
+        for answer in self._answers:
+            if await bloom_holds(answer.provider, self._call, block):
                 return True
         return False
 
@@ -182,7 +182,7 @@ class _Inquiry:
 
     async def _include(self, tx_ref: str, block: BlockRef) -> None:
         """Let every provider count for the inclusion on whose chain the block lies: its hash fixes the receipts."""
-        self._answers = [await self._turned(one, tx_ref, block) for one in self._answers]
+        self._answers = [await self._turned(answer, tx_ref, block) for answer in self._answers]
 
     async def _turned(self, answer: Answer, tx_ref: str, block: BlockRef) -> Answer:
         if not await _lies_in(answer, block):
@@ -233,7 +233,7 @@ class _Inquiry:
         wanted = Wanted(
             account=self._watched.reservation.account,
             chain_id=self._rules.chain_id,
-            nonces=(nonce_of(self._watched),),
+            nonces=(nonce_of(self._watched.reservation),),
             tx_refs=frozenset(self._watched.tx_refs),
             call=(str(fields.get("to")).lower(), str(fields.get("data")).lower()),
         )
@@ -277,10 +277,10 @@ class _Inquiry:
         return await self._support(block) >= self._rules.quorum
 
     async def _support(self, block: BlockRef, *, settled: bool = False) -> int:
-        agreeing = [one for one in self._answers if await _lies_in(one, block)]
-        return sum(one.tip.settles(block.number) or not settled for one in agreeing)
+        agreeing = [answer for answer in self._answers if await _lies_in(answer, block)]
+        return sum(answer.tip.settles(block.number) or not settled for answer in agreeing)
 
-    # --- what is told -------------------------------------------------------------------------------------------
+    # --- the round's view ---------------------------------------------------------------------------------------
 
     async def _displaced(self, finding: Finding) -> RoundView:
         """Return the finding; as lost once it is final, was found before, and nobody is silent."""
@@ -310,16 +310,17 @@ class _Inquiry:
 
     def _nothing_found(self) -> RoundView:
         """Return that nobody shows what became of the round; held once all were asked and searched."""
-        free = [one for one in self._answers if counts_free(one)]
+        free = [answer for answer in self._answers if counts_free(answer)]
         if len(free) >= self._rules.quorum:
             view = agreed_view(
-                self._watched, [one.provider_view for one in self._answers], self._rules
+                self._watched, [answer.provider_view for answer in self._answers], self._rules
             )
             if view.state is RoundState.MISSING:
                 return view.model_copy(update={"notes": self._notes.document()})
-        search = next((one for one in self._notes.searches.values() if not one.is_over), None)
-        if search is not None and self._notes.use is None:
-            at = f"blocks {search.low + 1} to {search.next - 1} of {search.high} are read"
+        searches = self._notes.searches.values()
+        unfinished = next((search for search in searches if not search.is_over), None)
+        if unfinished is not None and self._notes.use is None:
+            at = f"blocks {unfinished.low + 1} to {unfinished.next - 1} of {unfinished.high} are read"
             return self._open(f"{nonce_text(self._watched)} is counted as used: {at}")
         silent = self._not_answered()
         if silent and not self._waited:
@@ -330,11 +331,11 @@ class _Inquiry:
 
     def _unknown(self) -> str:
         """Return what nobody shows."""
-        names = ", ".join(one.name for one in self._answers)
+        names = ", ".join(answer.name for answer in self._answers)
         show = "no longer show" if len(self._answers) > 1 else "no longer shows"
-        failed = next((one for one in self._answers if _is_failed(one.provider_view)), None)
-        if failed is not None:
-            return f"{failed.name} alone {failed.provider_view.message}, and its block's receipts do not prove it"
+        for answer in self._answers:
+            if _is_failed(answer.provider_view):
+                return f"{answer.name} alone {answer.provider_view.message}, and its block's receipts do not prove it"
         use = self._notes.use
         if use is not None and use.kind is Kind.SAME_CALL:
             return (
@@ -357,11 +358,11 @@ class _Inquiry:
 
     def _not_answered(self) -> str:
         """Name who did not answer, or not in full."""
-        partly = (one.name for one in self._answers if one.unread or counts_free(one))
-        return ", ".join([*(one.name for one in self._silent), *partly])
+        partly = (answer.name for answer in self._answers if answer.unread or counts_free(answer))
+        return ", ".join([*(silence.name for silence in self._silent), *partly])
 
     def _height(self) -> int:
-        heights = [one.tip.height for one in self._answers]
+        heights = [answer.tip.height for answer in self._answers]
         return supported_by(heights, min(self._rules.quorum, len(heights))) if heights else 0
 
     def _note(self, **changes: object) -> None:

@@ -9,13 +9,13 @@ from vaultmesh.ledgers.evm.reads import tx_receipt
 
 async def forgetful_providers(providers: Providers, tx_ref: str) -> list[str] | None:
     """Return a line for each provider that shows no receipt of a final transaction; None if one did not answer."""
-    answers = await asyncio.gather(*(_shows(one, tx_ref) for one in providers.all))
+    answers = await asyncio.gather(*(_shows(provider, tx_ref) for provider in providers.all))
     if None in answers:
         return None
     return [
-        f"{one.label} does not show our final transaction {tx_ref}: it forgets receipts, so what becomes of a round may "
+        f"{provider.label} does not show our final transaction {tx_ref}: it forgets receipts, so what becomes of a round may "
         "not be decided by it; use a node that keeps them"
-        for one, shows in zip(providers.all, answers, strict=True)
+        for provider, shows in zip(providers.all, answers, strict=True)
         if not shows
     ]
 

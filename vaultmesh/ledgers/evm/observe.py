@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from vaultmesh.domain.aggregator.ledger_messages import (
     BlockRef,
+    Reservation,
     RoundState,
     RoundView,
     WatchedRound,
@@ -95,7 +96,7 @@ class _Look:
         mined = await self._mined(watched, count)
         if mined is not None:
             return mined
-        if count > nonce_of(watched):
+        if count > nonce_of(watched.reservation):
             return await self._consumed(watched)
         return await self._unmined(watched, count)
 
@@ -127,7 +128,8 @@ class _Look:
             block = await self._block(receipt.block_number)
             if block.hash == receipt.block_hash:
                 return self._outcome(watched, receipt, block.ref)
-            if count > nonce_of(watched) or not self._tip.settles(block.number):
+            free = count <= nonce_of(watched.reservation)
+            if not (free and self._tip.settles(block.number)):
                 what = f"{receipt.tx_hash} is in a block {block.number} that is not canonical"
                 raise self._contradiction(what)
         return None
@@ -149,7 +151,7 @@ class _Look:
 
     async def _consumed(self, watched: WatchedRound) -> ProviderView:
         """Suspect that the nonce was used by somebody else, unless the provider knows a candidate."""
-        account, nonce = watched.reservation.account, nonce_of(watched)
+        account, nonce = watched.reservation.account, nonce_of(watched.reservation)
         count = await count_at(self._provider, account, "latest")
         mined = await self._mined(watched, count)
         if mined is not None:
@@ -214,34 +216,34 @@ class _Look:
         return await self._counts[account]
 
 
-def nonce_of(watched: WatchedRound) -> int:
-    """Return the reserved nonce; a reservation without one never passes for consumed."""
-    sequence = watched.reservation.sequence
-    return sequence if sequence is not None else 2**64
+def nonce_of(reservation: Reservation) -> int:
+    """Return the reserved nonce; without one, a number that no account reaches, so that it never counts as used."""
+    return 2**64 if reservation.sequence is None else reservation.sequence
 
 
 def agreed_view(
     watched: WatchedRound, provider_views: Sequence[ProviderView], rules: Rules
 ) -> RoundView:
     """Return what at least `rules.quorum` of the views support; there MUST be that many."""
-    included = _largest([one for one in provider_views if one.state is RoundState.INCLUDED])
+    included = _largest([view for view in provider_views if view.state is RoundState.INCLUDED])
     if len(included) >= rules.quorum:
         return _included(watched, included, rules)
     return _unmined(watched, provider_views, rules)
 
 
-def is_suspected(provider_views: Sequence[ProviderView], view: RoundView, rules: Rules) -> bool:
+def is_suspected(provider_views: Sequence[ProviderView], agreed: RoundView, rules: Rules) -> bool:
     """Whether somebody shows something against a round, and fewer than the quorum that it can still be mined."""
-    free = sum(one.state in (RoundState.PENDING, RoundState.MISSING) for one in provider_views)
-    settled = view.state is RoundState.INCLUDED or free >= rules.quorum
-    return not settled and any(one.state is RoundState.DISPLACED for one in provider_views)
+    states = [view.state for view in provider_views]
+    free = states.count(RoundState.PENDING) + states.count(RoundState.MISSING)
+    settled = agreed.state is RoundState.INCLUDED or free >= rules.quorum
+    return not settled and RoundState.DISPLACED in states
 
 
 def _included(
     watched: WatchedRound, provider_views: Sequence[ProviderView], rules: Rules
 ) -> RoundView:
     seen = provider_views[0]
-    height = supported_by([one.height for one in provider_views], rules.quorum)
+    height = supported_by([view.height for view in provider_views], rules.quorum)
     depth = max(height - seen.block.number, 0) if seen.block is not None else 0
     settled = _support(provider_views, settled=True) >= rules.quorum
     irrevocable = settled or rules.finality is EvmFinality.DEPTH
@@ -255,22 +257,22 @@ def _included(
         irrevocable=irrevocable,
         final=is_final(depth, required, settled=irrevocable),
         height=height,
-        message=next((one.message for one in provider_views if one.message), ""),
+        message=next((view.message for view in provider_views if view.message), ""),
     )
 
 
 def _unmined(
     watched: WatchedRound, provider_views: Sequence[ProviderView], rules: Rules
 ) -> RoundView:
-    height = supported_by([one.height for one in provider_views], rules.quorum)
-    states = Counter(one.state for one in provider_views)
+    height = supported_by([view.height for view in provider_views], rules.quorum)
+    states = Counter(view.state for view in provider_views)
     message = ""
     missing = states[RoundState.MISSING] >= rules.quorum
     if not states.keys() <= {RoundState.PENDING, RoundState.MISSING}:
-        shown = ", ".join(f"{count} {state.value}" for state, count in sorted(states.items()))
-        message = f"the providers do not agree: {shown}"
+        counted = ", ".join(f"{count} {state.value}" for state, count in sorted(states.items()))
+        message = f"the providers do not agree: {counted}"
     state = RoundState.MISSING if missing else _waiting(watched, height, rules)
-    known = next((one.tx_ref for one in provider_views if one.state is RoundState.PENDING), "")
+    known = next((view.tx_ref for view in provider_views if view.state is RoundState.PENDING), "")
     return RoundView(
         round_id=watched.round_id, state=state, tx_ref=known, height=height, message=message
     )
@@ -285,10 +287,10 @@ def _waiting(watched: WatchedRound, height: int, rules: Rules) -> RoundState:
 def _largest(provider_views: Sequence[ProviderView]) -> list[ProviderView]:
     """Return the largest group that shows the same transaction in the same block."""
     groups: dict[Hashable, list[ProviderView]] = {}
-    for one in provider_views:
-        groups.setdefault((one.tx_ref, one.block, one.foreign), []).append(one)
+    for view in provider_views:
+        groups.setdefault((view.tx_ref, view.block, view.foreign), []).append(view)
     return max(groups.values(), key=len, default=[])
 
 
 def _support(provider_views: Sequence[ProviderView], *, settled: bool) -> int:
-    return sum(one.settled is settled for one in provider_views)
+    return sum(view.settled is settled for view in provider_views)

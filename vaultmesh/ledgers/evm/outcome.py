@@ -95,8 +95,8 @@ async def bloom_holds(provider: Provider, call: OwnCall, block: BlockRef) -> boo
     False is no proof of the contrary: some chains leave that field empty.
     """
     try:
-        shown = await provider.call("eth_getBlockByHash", block.hash, False)
-        header = encode_header(shown if isinstance(shown, dict) else {})
+        answer = await provider.call("eth_getBlockByHash", block.hash, False)
+        header = encode_header(answer if isinstance(answer, dict) else {})
         if "0x" + keccak(header).hex() != block.hash:
             return False
         bloom = _list(decode(header, "the header"))[_BLOOM]
@@ -104,7 +104,7 @@ async def bloom_holds(provider: Provider, call: OwnCall, block: BlockRef) -> boo
         return False
     parts = [call.contract, *call.topics]
     return isinstance(bloom, bytes) and all(
-        _in_bloom(bloom, bytes.fromhex(one[2:])) for one in parts
+        _in_bloom(bloom, bytes.fromhex(part[2:])) for part in parts
     )
 
 
@@ -125,7 +125,7 @@ def _outcome(content: BlockContent, call: OwnCall, tx_ref: str) -> Outcome | Non
     items = _list(decode(data, "the transaction receipt"))
     if items[_STATUS] != _SUCCESS:
         return Outcome.REVERTED
-    wanted = [bytes.fromhex(one[2:]) for one in call.topics]
+    wanted = [bytes.fromhex(topic[2:]) for topic in call.topics]
     logged = any(_is_ours(_list(log), call, wanted) for log in _list(items[_LOGS]))
     return Outcome.ANCHORED if logged else Outcome.MUTE
 

@@ -107,10 +107,15 @@ class Providers:
         self.quorum = quorum
         self.all = tuple(Provider(url, timeout_seconds) for url in urls)
 
+    @property
+    def awake_first(self) -> list[Provider]:
+        """All of them, those that rest last."""
+        return sorted(self.all, key=lambda provider: provider.rests)
+
     async def first(self, ask: Callable[[Provider], Awaitable[_Answer]]) -> _Answer:
         """Return what the first provider that answers says; a revert is an answer, other errors are not."""
         failures: list[AnchorError] = []
-        for provider in sorted(self.all, key=lambda provider: provider.rests):
+        for provider in self.awake_first:
             try:
                 return await ask(provider)
             except NodeError as error:
@@ -142,7 +147,7 @@ class Providers:
         self, ask: Callable[[Provider], Awaitable[_Answer]], providers: Sequence[Provider]
     ) -> tuple[list[_Answer], list[AnchorError]]:
         """Ask these at once; return answers and failures, each in the order of the providers."""
-        results = await asyncio.gather(*(ask(one) for one in providers), return_exceptions=True)
+        results = await asyncio.gather(*map(ask, providers), return_exceptions=True)
         answers: list[_Answer] = []
         failures: list[AnchorError] = []
         for result in results:
@@ -168,5 +173,6 @@ def _joined(failures: Sequence[AnchorError]) -> AnchorError:
     """Return one failure with all texts, of the kind of the first that is not the network's."""
     if len(failures) == 1:
         return failures[0]
-    telling = next((one for one in failures if one.kind is not FailureKind.NETWORK), failures[0])
-    return failure_of(telling.kind, "; ".join(str(one) for one in failures))
+    kinds = (failure.kind for failure in failures)
+    kind = next((kind for kind in kinds if kind is not FailureKind.NETWORK), FailureKind.NETWORK)
+    return failure_of(kind, "; ".join(map(str, failures)))

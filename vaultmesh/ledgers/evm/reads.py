@@ -171,10 +171,10 @@ async def receipt_in_block(provider: Provider, tx_ref: str, number: int) -> TxRe
     None when the node has no such block, or does not offer that.
     """
     try:
-        found = await _read(_TX_RECEIPTS, provider, "eth_getBlockReceipts", hex(number))
+        receipts = await _read(_TX_RECEIPTS, provider, "eth_getBlockReceipts", hex(number))
     except NodeError:
         return None
-    return next((one for one in found or () if one.tx_hash == tx_ref), None)
+    return next((receipt for receipt in receipts or () if receipt.tx_hash == tx_ref), None)
 
 
 def parsed_block(answer: JsonValue, provider: Provider) -> Block:
@@ -244,7 +244,7 @@ class Rules:
         """Return the rules that a recorded reservation was made under; what it does not say is as configured today."""
         contract, confirmations = fields.get("to"), fields.get("confirmations")
         genesis = fields.get("genesis")
-        finality = {one.value: one for one in EvmFinality}.get(str(fields.get("finality")))
+        finality = {rule.value: rule for rule in EvmFinality}.get(str(fields.get("finality")))
         return replace(
             self,
             contract=contract.lower() if isinstance(contract, str) else self.contract,

@@ -150,7 +150,7 @@ async def gas_limit_for(providers: Providers, call: Call) -> int:
     data = call.data
     wanted = {"from": call.account, "to": call.contract, "data": "0x" + data.hex(), "value": "0x0"}
     try:
-        estimate = await providers.first(lambda one: quantity(one, "eth_estimateGas", dict(wanted)))
+        estimate = await providers.first(lambda node: quantity(node, "eth_estimateGas", {**wanted}))
     except NodeError as error:
         if error.meaning is not Meaning.REVERTED:
             raise
@@ -204,7 +204,9 @@ async def require_funds(providers: Providers, account: str, gas: int, bid: Bid) 
 
 async def shortfall(providers: Providers, account: str, gas: int, bid: Bid) -> str:
     """Return what the account lacks to pay the bid, and what to do; empty when it can pay."""
-    balance = await providers.first(lambda one: quantity(one, "eth_getBalance", account, "latest"))
+    balance = await providers.first(
+        lambda node: quantity(node, "eth_getBalance", account, "latest")
+    )
     needed = gas * bid.max_fee_wei
     if balance >= needed:
         return ""

@@ -109,13 +109,13 @@ async def step(provider: Provider, wanted: Wanted, search: Search) -> tuple[Use 
         NetworkFailure: the provider does not show a block.
     """
     if not search.bisected and search.high - search.next >= MOST_BLOCKS:
-        found = await _bisected(provider, wanted, search)
-        if found is not None:
-            return found, search
+        bisected = await _bisected(provider, wanted, search)
+        if bisected is not None:
+            return bisected, search
         search = search.model_copy(update={"bisected": True})
     last = min(search.next + MOST_BLOCKS - 1, search.high)
     uses = await uses_in(provider, range(search.next, last + 1), wanted)
-    transaction = next((one for one in uses if one.kind is not Kind.AUTHORISATION), None)
+    transaction = next((use for use in uses if use.kind is not Kind.AUTHORISATION), None)
     if transaction is not None:
         return transaction, search
     authorised = uses[-1] if uses else search.authorised
@@ -125,13 +125,13 @@ async def step(provider: Provider, wanted: Wanted, search: Search) -> tuple[Use 
 
 async def uses_in(provider: Provider, numbers: Sequence[int], wanted: Wanted) -> list[Use]:
     """Return every use of the nonces in these blocks, in their order."""
-    found: list[Use] = []
+    uses: list[Use] = []
     for start in range(0, len(numbers), _AT_ONCE):
         some = numbers[start : start + _AT_ONCE]
-        blocks = await asyncio.gather(*(_full_block(provider, one) for one in some))
+        blocks = await asyncio.gather(*(_full_block(provider, number) for number in some))
         for block, transactions in blocks:
-            found += await asyncio.to_thread(_uses, block, transactions, wanted)
-    return found
+            uses += await asyncio.to_thread(_uses, block, transactions, wanted)
+    return uses
 
 
 async def _bisected(provider: Provider, wanted: Wanted, search: Search) -> Use | None:
@@ -148,33 +148,32 @@ async def _bisected(provider: Provider, wanted: Wanted, search: Search) -> Use |
     except NodeError:  # "missing trie node": it keeps no state that old
         return None
     uses = await uses_in(provider, [above], wanted)
-    return next((one for one in uses if one.kind is not Kind.AUTHORISATION), None)
+    return next((use for use in uses if use.kind is not Kind.AUTHORISATION), None)
 
 
 async def _full_block(provider: Provider, number: int) -> tuple[Block, list[Object]]:
     answer = await provider.call("eth_getBlockByNumber", hex(number), True)
-    if not isinstance(answer, dict) or not isinstance(answer.get("transactions"), list):
+    transactions = answer.get("transactions") if isinstance(answer, dict) else None
+    if not isinstance(transactions, list):
         message = f"{provider.label} does not show block {number}"
         raise NetworkFailure(message)
     block = parsed_block(answer, provider)
     if block.number != number:
         message = f"{provider.label} answered with block {block.number} when asked for {number}"
         raise NetworkFailure(message)
-    transactions = answer["transactions"]
-    items = transactions if isinstance(transactions, list) else []
-    return block, [one for one in items if isinstance(one, dict)]
+    return block, [item for item in transactions if isinstance(item, dict)]
 
 
 def _uses(block: Block, transactions: Sequence[Object], wanted: Wanted) -> list[Use]:
-    found: list[Use] = []
+    uses: list[Use] = []
     for transaction in transactions:
         tx_ref = str(transaction.get("hash")).lower()
         nonce = _quantity(transaction.get("nonce"))
         if tx_ref in wanted.tx_refs and nonce in wanted.nonces:
-            found.append(_use(nonce, tx_ref, block, Kind.CANDIDATE))
+            uses.append(_use(nonce, tx_ref, block, Kind.CANDIDATE))
         elif nonce in wanted.nonces or transaction.get("authorizationList"):
-            found += _signed_uses(block, transaction, tx_ref, wanted)
-    return found
+            uses += _signed_uses(block, transaction, tx_ref, wanted)
+    return uses
 
 
 def _signed_uses(block: Block, transaction: Object, tx_ref: str, wanted: Wanted) -> list[Use]:
@@ -186,17 +185,17 @@ def _signed_uses(block: Block, transaction: Object, tx_ref: str, wanted: Wanted)
         signer, authorities = signer_of(raw), authorities_of(raw)
     except InvalidValue:  # a form of this chain's own: nobody's signature can be told from it
         return []
-    found = []
+    uses = []
     if _is_ours(signer, wanted, (wanted.chain_id,)):
         call = tuple(str(transaction.get(name)).lower() for name in ("to", "input"))
         kind = Kind.SAME_CALL if call == wanted.call else Kind.FOREIGN
-        found.append(_use(signer.nonce, tx_ref, block, kind))
-    found += [
-        _use(one.nonce, tx_ref, block, Kind.AUTHORISATION)
-        for one in authorities
-        if _is_ours(one, wanted, (wanted.chain_id, _EVERY_CHAIN))
+        uses.append(_use(signer.nonce, tx_ref, block, kind))
+    uses += [
+        _use(authority.nonce, tx_ref, block, Kind.AUTHORISATION)
+        for authority in authorities
+        if _is_ours(authority, wanted, (wanted.chain_id, _EVERY_CHAIN))
     ]
-    return found
+    return uses
 
 
 def _is_ours(signer: Signer, wanted: Wanted, chain_ids: Collection[int]) -> bool:
@@ -224,8 +223,8 @@ async def is_canonical(provider: Provider, block: BlockRef) -> bool:
     Raises:
         NetworkFailure: it has none.
     """
-    found = await block_at(provider, hex(block.number))
-    if found is None:
+    canonical = await block_at(provider, hex(block.number))
+    if canonical is None:
         message = f"{provider.label} does not show block {block.number}"
         raise NetworkFailure(message)
-    return found.hash == block.hash
+    return canonical.hash == block.hash

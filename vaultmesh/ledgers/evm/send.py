@@ -16,7 +16,7 @@ from vaultmesh.domain.failures import AnchorError, FailureKind
 from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.evm.providers import Provider, Providers
 from vaultmesh.ledgers.evm.reads import is_known, tx_receipt
-from vaultmesh.ledgers.failures import failure_of
+from vaultmesh.ledgers.failures import failure_of, most_urgent
 
 NO_ERROR_CODE = 0
 """Of an answer that is no error, but cannot be believed either."""
@@ -35,8 +35,6 @@ _ADVICE_ELSE = {
     FailureKind.UNKNOWN: "nobody knows it by its hash; the same bytes are sent again",
     FailureKind.NETWORK: "nobody knows it by its hash; the same bytes are sent again",
 }
-_TELLING = (FailureKind.AUTH, FailureKind.VALIDATION, FailureKind.UNKNOWN)
-"""The kinds of several failures, the one first that an operator must hear of."""
 
 
 async def send(
@@ -53,7 +51,9 @@ async def send(
     accepted, failures = await _offer(providers, candidate)
     if accepted:
         return Broadcasted(verdict=Verdict.ACCEPTED)
-    refusals = {one.meaning: one for one in reversed(failures) if isinstance(one, NodeError)}
+    refusals = {
+        error.meaning: error for error in reversed(failures) if isinstance(error, NodeError)
+    }
     if Meaning.KNOWN in refusals:
         return Broadcasted(verdict=Verdict.ACCEPTED, message="known already")
     verdict = next(((v, refusals[m]) for m, v in _VERDICTS if m in refusals), None)
@@ -71,8 +71,8 @@ async def _offer(
 
     async def offer(provider: Provider) -> None:
         method = "eth_sendRawTransaction"
-        told = await provider.call(method, candidate.raw)
-        if not isinstance(told, str) or told.lower() != candidate.tx_ref:
+        answer = await provider.call(method, candidate.raw)
+        if not isinstance(answer, str) or answer.lower() != candidate.tx_ref:
             raise NodeError(
                 provider.label, method, NO_ERROR_CODE, "took it, but named another hash"
             )
@@ -100,16 +100,15 @@ async def _looked_up(
     )
     if any(known):
         return Broadcasted(verdict=Verdict.ACCEPTED, message="found by its hash")
-    texts = "; ".join(str(one) for one in failures)
+    texts = "; ".join(map(str, failures))
     message = f"broadcast of {candidate.tx_ref} was not accepted: {texts}"
     raise _failure(message, failures, reservation)
 
 
 def _failure(message: str, failures: list[AnchorError], reservation: Reservation) -> AnchorError:
-    kinds = {one.kind for one in failures}
-    kind = next((one for one in _TELLING if one in kinds), FailureKind.NETWORK)
-    meanings = (one.meaning for one in failures if isinstance(one, NodeError))
-    advice = next((_ADVICE[one] for one in meanings if one in _ADVICE), _ADVICE_ELSE[kind])
+    kind = most_urgent(failures)
+    refusals = [failure.meaning for failure in failures if isinstance(failure, NodeError)]
+    advice = next(filter(None, map(_ADVICE.get, refusals)), _ADVICE_ELSE[kind])
     return failure_of(kind, f"{message}; {advice.format(account=reservation.account)}")
 
 
@@ -120,5 +119,5 @@ async def _is_mined(providers: Providers, tx_ref: str) -> bool:
         )
         return known and receipt is not None
 
-    found, _ = await providers.attempt(ask, providers.all)
-    return any(found)
+    mined, _ = await providers.attempt(ask, providers.all)
+    return any(mined)

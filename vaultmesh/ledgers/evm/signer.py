@@ -67,8 +67,8 @@ def authorities_of(raw: bytes) -> list[Signer]:
     if len(items) <= _AUTHORISATIONS or isinstance(items[_AUTHORISATIONS], bytes):
         message = "the transaction has no list of authorisations"
         raise InvalidValue(message)
-    found = (_authority(one) for one in items[_AUTHORISATIONS])
-    return [one for one in found if one is not None]
+    authorities = (_authority(item) for item in items[_AUTHORISATIONS])
+    return [authority for authority in authorities if authority is not None]
 
 
 def _authority(item: Item | int) -> Signer | None:

@@ -137,9 +137,9 @@ def _block_checks(claim: Claim, chain: _Chain) -> list[Check]:
 
 
 def _raw_check(claim: Claim) -> Check:
-    found = hash_of(_text(claim.evidence, "rawTransaction"))
+    tx_hash = hash_of(_text(claim.evidence, "rawTransaction"))
     return holds_if(
-        "raw transaction", f"hashes to {found or 'nothing'}", condition=found == claim.tx_ref
+        "raw transaction", f"hashes to {tx_hash or 'nothing'}", condition=tx_hash == claim.tx_ref
     )
 
 

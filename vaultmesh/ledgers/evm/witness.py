@@ -57,12 +57,12 @@ async def ask_all(
     """Ask every configured provider, also those that rest."""
     names = _names(providers)
     asked = (
-        _ask(one, name, rules, watched, notes)
-        for one, name in zip(providers.all, names, strict=True)
+        _ask(provider, name, rules, watched, notes)
+        for provider, name in zip(providers.all, names, strict=True)
     )
-    told = await asyncio.gather(*asked)
-    answers = [one for one in told if isinstance(one, Answer)]
-    return answers, [one for one in told if isinstance(one, Silence)]
+    replies = await asyncio.gather(*asked)
+    answers = [reply for reply in replies if isinstance(reply, Answer)]
+    return answers, [reply for reply in replies if isinstance(reply, Silence)]
 
 
 async def _ask(
@@ -108,8 +108,8 @@ async def is_of_another(provider: Provider, tx_ref: str, account: str) -> bool:
     False where the bytes can't be had: then it may be ours.
     """
     try:
-        shown = await provider.call("eth_getTransactionByHash", tx_ref)
-        raw = encode_transaction(shown if isinstance(shown, dict) else {})
+        transaction = await provider.call("eth_getTransactionByHash", tx_ref)
+        raw = encode_transaction(transaction if isinstance(transaction, dict) else {})
         signer = signer_of(raw)
     except (InvalidValue, AnchorError):
         return False
@@ -133,13 +133,13 @@ async def _events(
     """Ask for our event in ranges that the provider allows: each that is too wide is halved."""
     at, last = max(first, before.through + 1 if before else 0), answer.tip.height
     span = before.span if before else max(last - at + 1, 1)
-    found: list[FoundLog] = []
+    logs: list[FoundLog] = []
     for _ in range(MOST_QUESTIONS):
         if at > last:
             break
         end = min(at + span - 1, last)
         try:
-            found += await logs_of(answer.provider, call.contract, call.topics, at, end)
+            logs += await logs_of(answer.provider, call.contract, call.topics, at, end)
         except NodeError:
             if span == 1:
                 raise
@@ -149,7 +149,7 @@ async def _events(
     final = answer.tip.settled_number
     through = min(at - 1, final if final is not None else first - 1)
     unread = f"its events were read up to block {at - 1} of {last}" if at <= last else ""
-    return found, EventProgress(through=max(through, first - 1), span=span), unread
+    return logs, EventProgress(through=max(through, first - 1), span=span), unread
 
 
 async def _is_canonical(provider: Provider, log: FoundLog) -> bool:
@@ -160,7 +160,7 @@ async def _is_canonical(provider: Provider, log: FoundLog) -> bool:
 
 
 def _names(providers: Providers) -> list[str]:
-    labels = [one.label for one in providers.all]
+    labels = [provider.label for provider in providers.all]
     return [
         label if labels.count(label) == 1 else f"{label} ({place + 1})"
         for place, label in enumerate(labels)
@@ -174,4 +174,4 @@ def counts_free(answer: Answer) -> bool:
 
 def nonce_text(watched: WatchedRound) -> str:
     """Return how the round's nonce is named."""
-    return f"nonce {nonce_of(watched)} of {watched.reservation.account}"
+    return f"nonce {nonce_of(watched.reservation)} of {watched.reservation.account}"

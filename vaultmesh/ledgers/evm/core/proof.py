@@ -166,12 +166,12 @@ class _Walk:
     def time(self) -> str:
         """Bind the block's time."""
         seconds = _number(self._header[_TIME], "the header's time")
-        found = of_seconds(seconds)
-        if found != self._claim.block_time:
+        block_time = of_seconds(seconds)
+        if block_time != self._claim.block_time:
             claimed = write_time(self._claim.block_time)
-            message = f"the header says {write_time(found)}, not {claimed}"
+            message = f"the header says {write_time(block_time)}, not {claimed}"
             raise InvalidValue(message)
-        return write_time(found)
+        return write_time(block_time)
 
     def transaction(self) -> str:
         """Bind the signed bytes to the block."""
@@ -212,9 +212,9 @@ class _Walk:
         """Find what became of the transaction."""
         nodes = self._proof.receipt_nodes
         data = self._value(_RECEIPTS_ROOT, nodes, "the receipt proof")
-        found = _type_of(data)
-        if found != self._tx_type:
-            message = f"the receipt is of type {found}, the transaction of {self._tx_type}"
+        receipt_type = _type_of(data)
+        if receipt_type != self._tx_type:
+            message = f"the receipt is of type {receipt_type}, the transaction of {self._tx_type}"
             raise InvalidValue(message)
         what = "the transaction receipt"
         items = _list(decode(data[1:], what), what)
