@@ -37,29 +37,27 @@ class BatchLevels:
 
     def lines(self) -> list[str]:
         """Return it for people."""
-        found = [f"levels of batch {self.batch_id}"]
-        for one in self.levels.proven:
-            seen = (
-                f", in its block since {write_seconds(one.at)}" if one.level is Level.FINAL else ""
-            )
-            found.append(
-                f"  {one.namespace} {one.target}: {one.level} since {write_seconds(one.since)}{seen}"
-            )
-        found += [
-            f"  {one.namespace} {one.target}: awaiting: {one.view.text}"
-            for one in self.levels.awaited
+        lines = [f"levels of batch {self.batch_id}"]
+        for entry in self.levels.proven:
+            line = f"  {entry.namespace} {entry.target}: {entry.level} since {write_seconds(entry.since)}"
+            if entry.level is Level.FINAL:
+                line += f", in its block since {write_seconds(entry.at)}"
+            lines.append(line)
+        lines += [
+            f"  {entry.namespace} {entry.target}: awaiting: {entry.view.text}"
+            for entry in self.levels.awaited
         ]
         if not self.levels.awaited and not self.unknown:
-            found.append("  nothing is awaited")
-        return [*found, *(f"  {line}" for line in self.unknown)]
+            lines.append("  nothing is awaited")
+        return [*lines, *(f"  {reason}" for reason in self.unknown)]
 
 
 def batch_levels(
     settings: Settings, batch_id: str, files: Iterable[CheckedFile], namespace: str = ""
 ) -> BatchLevels:
     """Return the levels of a batch whose receipts were checked; of one namespace, or of all it is for."""
-    seen = [Seen(one.receipt, one.verdict.proven) for one in files if one.receipt is not None]
-    named = {one.receipt.metadata.namespace for one in seen} | ({namespace} - {""})
+    seen = [Seen(file.receipt, file.verdict.proven) for file in files if file.receipt is not None]
+    named = {entry.receipt.metadata.namespace for entry in seen} | ({namespace} - {""})
     path = namespaces_path(settings)
     try:
         specs = load_namespaces(path).specs
@@ -68,7 +66,7 @@ def batch_levels(
         return BatchLevels(batch_id, levels_of(seen, ()), unknown)
     store = LocalStore(settings.root)
     asked = [specs[namespace]] if namespace in specs else [] if namespace else specs.values()
-    owed = [one for spec in asked if (one := _owed(store, spec, batch_id)) is not None]
+    owed = [entry for spec in asked if (entry := _owed(store, spec, batch_id)) is not None]
     unknown = [
         f"{name} is not in {path}: what else is awaited for it is not known"
         for name in sorted(named - specs.keys())

@@ -21,7 +21,7 @@ _SCARCELY = "not final yet, as the receipt says"
 
 
 def status_check(receipt: AnchorReceipt) -> Check:
-    """Tell a receipt that itself says that its anchor is gone."""
+    """Check that a receipt does not itself say that its anchor is gone."""
     says = f"{receipt.status}, {receipt.finality.state}"
     return holds_if("receipt status", says, condition=receipt.status is Status.VERIFIED)
 
@@ -72,10 +72,10 @@ def commitment_checks(receipt: AnchorReceipt) -> list[Check]:
 def not_final_yet(checks: Sequence[Check], informative: Sequence[str]) -> list[Check]:
     """Turn failures that an observed anchor may have into information."""
     return [
-        holds(one.name, f"{one.detail} ({_SCARCELY})")
-        if one.name in informative and not one.passed
-        else one
-        for one in checks
+        holds(check.name, f"{check.detail} ({_SCARCELY})")
+        if check.name in informative and not check.passed
+        else check
+        for check in checks
     ]
 
 
@@ -114,16 +114,16 @@ def path_check(event: EventReceipt) -> Check:
 def membership_checks(event: EventReceipt, batch: Batch) -> list[Check]:
     """Check that an event is one of its batch's."""
     roots = f"file {batch.root}, receipt {event.batch_root}"
-    found = [holds_if("event batch root", roots, condition=batch.root == event.batch_root)]
+    checks = [holds_if("event batch root", roots, condition=batch.root == event.batch_root)]
     if batch.leaves:
         is_leaf = event.event_hash in batch.leaves
         what = f"{event.event_hash} is {'a leaf' if is_leaf else 'no leaf'} of batch {batch.id}"
-        found.append(holds_if("event leaf", what, condition=is_leaf))
+        checks.append(holds_if("event leaf", what, condition=is_leaf))
     named = event.event_id_in(batch)
     if batch.events:
         detail = f"{event.integrity} {'is' if named in batch.events else 'is not'} in the batch"
-        found.append(holds_if("event id", detail, condition=named in batch.events))
-    return found
+        checks.append(holds_if("event id", detail, condition=named in batch.events))
+    return checks
 
 
 def derived_check(anchor: LegacyAnchor, derived: LegacyAnchor) -> Check:

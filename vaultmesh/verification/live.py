@@ -123,7 +123,7 @@ class Verifier:
         return CheckedFile(str(path), verdict_of(checks, links.proven(receipt)), receipt)
 
     def _place_check(self, path: Path, receipt: AnchorReceipt) -> Check:
-        """Tell a receipt that lies at another's place; a copy elsewhere is as good."""
+        """Check that a receipt among the anchor receipts lies at its own place; a copy elsewhere is as good."""
         folder = (self._settings.root / ANCHOR_RECEIPTS_FOLDER).resolve()
         place = path.resolve()
         wanted = (self._settings.root / receipt.path).resolve()
@@ -134,10 +134,10 @@ class Verifier:
         )
 
     def _batch_checks(self, receipt: AnchorReceipt) -> list[Check]:
-        found = self._batch(receipt.metadata.batch_id, receipt.metadata.namespace)
-        if not isinstance(found, Batch):
-            return [wrong("batch file", found)]
-        return [links.leaves_check(found), *links.batch_checks(receipt, found)]
+        batch = self._batch(receipt.metadata.batch_id, receipt.metadata.namespace)
+        if not isinstance(batch, Batch):
+            return [wrong("batch file", batch)]
+        return [links.leaves_check(batch), *links.batch_checks(receipt, batch)]
 
     async def _live_checks(self, receipt: AnchorReceipt) -> list[Check]:
         from vaultmesh.ledgers.driver import (  # noqa: PLC0415 - loads client libraries
@@ -171,12 +171,12 @@ class Verifier:
     # --- event receipts ------------------------------------------------------------------------
 
     async def _event_verdict(self, path: Path, event: EventReceipt) -> CheckedFile:
-        batch_id, found = self._batch_of(event)
+        batch_id, batch = self._batch_of(event)
         checks = [holds("event receipt", f"batch {batch_id or 'unknown'}"), links.path_check(event)]
-        if not isinstance(found, Batch):
-            checks.append(wrong("batch file", found))
+        if not isinstance(batch, Batch):
+            checks.append(wrong("batch file", batch))
         else:
-            checks += [*links.membership_checks(event, found), links.leaves_check(found)]
+            checks += [*links.membership_checks(event, batch), links.leaves_check(batch)]
         checks += await self._event_anchor_checks(event, batch_id)
         anchor = event.anchor
         when = write_time(of_seconds(anchor.ts))
@@ -196,16 +196,16 @@ class Verifier:
         pieces = text.split("-")
         ids = ["-".join(pieces[:count]) for count in range(1, len(pieces))]
         for batch_id in ids:
-            found = self._batch(batch_id, "")
-            if isinstance(found, Batch):
-                return batch_id, found
+            batch = self._batch(batch_id, "")
+            if isinstance(batch, Batch):
+                return batch_id, batch
         batch_id = ids[0] if ids else text
         return batch_id, self._batch(batch_id, "")
 
     async def _event_anchor_checks(self, event: EventReceipt, batch_id: str) -> list[Check]:
         paths = self.receipts_of(batch_id) if batch_id else []
-        receipts = [one for one in map(_readable, paths) if one is not None]
-        derived = derive_anchor(one for one in receipts if one.root == event.batch_root)
+        receipts = [receipt for receipt in map(_readable, paths) if receipt is not None]
+        derived = derive_anchor(receipt for receipt in receipts if receipt.root == event.batch_root)
         checks: list[Check] = []
         if event.anchor.chain != INTERNAL_CHAIN:
             checks += await self._legacy_checks(event, batch_id)
@@ -247,9 +247,9 @@ class Verifier:
     def _reservation_of_event(self, event: EventReceipt, batch_id: str) -> Mapping[str, JsonValue]:
         """Return the reservation of the round that gave an event its anchor, as the batch's receipts name it."""
         receipts = map(_readable, self.receipts_of(batch_id) if batch_id else [])
-        for one in receipts:
-            if one is not None and one.tx_ref == event.anchor.tx:
-                return self._reservation(one.network, one.metadata.round, one.tx_ref)
+        for receipt in receipts:
+            if receipt is not None and receipt.tx_ref == event.anchor.tx:
+                return self._reservation(receipt.network, receipt.metadata.round, receipt.tx_ref)
         return {}
 
     async def _found_evidence(
@@ -274,7 +274,7 @@ class Verifier:
             return {}
         return (await opened.evidence(watched, view, "")).scheme
 
-    # --- what is looked things up in -----------------------------------------------------------
+    # --- files and targets ---------------------------------------------------------------------
 
     def _target(self, target: Target) -> "Anchoring":
         from vaultmesh.ledgers.targets import open_target  # noqa: PLC0415 - loads client libraries
@@ -286,18 +286,18 @@ class Verifier:
 
     def _batch(self, batch_id: str, namespace: str) -> Batch | str:
         """Return a batch, or what is wrong with its file."""
-        wrong = ""
+        problem = ""
         for folder in self._folders(namespace):
             place = f"{folder}/{batch_id}.json"
             content = self._store.read(place) if "/" not in batch_id else None
             if content is None:
-                wrong = wrong or f"{place} is missing; restore it"
+                problem = problem or f"{place} is missing; restore it"
                 continue
             try:
                 return parse_batch(content, name=batch_id)
             except InvalidValue as error:
                 return f"{place}: {error}"
-        return wrong
+        return problem
 
     def _folders(self, namespace: str) -> list[str]:
         """Return where a namespace's batches may lie; of no namespace: where any may."""
@@ -316,9 +316,9 @@ class Verifier:
 def _carried_check(receipt: AnchorReceipt) -> Check:
     """Check what a receipt carries for others to verify without a ledger: the ledger itself says nothing of it."""
     every = verify_offline(receipt, Trust()).checks
-    found = [one for one in every if one.name not in _CHECKED_ANYWAY]
-    refuted = [f"{one.name}: {one.detail}" for one in found if one.found is Found.WRONG]
-    lacks = ", ".join(one.name for one in lacking(found))
+    carried = [check for check in every if check.name not in _CHECKED_ANYWAY]
+    refuted = [f"{check.name}: {check.detail}" for check in carried if check.found is Found.WRONG]
+    lacks = ", ".join(check.name for check in lacking(carried))
     detail = f"holds, but lacks {lacks}" if lacks else "holds by itself"
     return holds_if("carried proof", "; ".join(refuted) or detail, condition=not refuted)
 

@@ -80,13 +80,13 @@ def verify_event_offline(
     """Verify an event through the anchor receipts of its batch; ids are checked where they are given."""
     own = [links.path_check(event), *_event_anchor_checks(event, anchors)]
     if event_id is not None:
-        own += [_event_id_check(event, event_id, one) for one in anchors]
+        own += [_event_id_check(event, event_id, anchor) for anchor in anchors]
     own += links.membership_checks(event, batch) if batch is not None else []
-    own += [_same_batch_check(event, one) for one in anchors]
-    verdicts = [verify_offline(one, trust) for one in anchors]
+    own += [_same_batch_check(event, anchor) for anchor in anchors]
+    verdicts = [verify_offline(anchor, trust) for anchor in anchors]
     checks = own + [
-        Check(f"{one.network} {check.name}", check.found, check.detail)
-        for one, verdict in zip(anchors, verdicts, strict=True)
+        Check(f"{anchor.network} {check.name}", check.found, check.detail)
+        for anchor, verdict in zip(anchors, verdicts, strict=True)
         for check in verdict.checks
     ]
     refuted = Standing.REFUTED in {standing_of(checks), standing_of(own)}
@@ -109,7 +109,7 @@ def _event_anchor_checks(event: EventReceipt, anchors: Sequence[AnchorReceipt]) 
     if event.anchor.chain == INTERNAL_CHAIN:
         return [*checks, *_placeholder_checks(event, anchors)]
     says = f"{event.anchor.chain} {event.anchor.tx}"
-    derived = derive_anchor(one for one in anchors if one.root == event.batch_root)
+    derived = derive_anchor(anchor for anchor in anchors if anchor.root == event.batch_root)
     if derived is None:
         return [*checks, stays_open("event anchor", f"no final receipt of {says} is at hand")]
     detail = f"{says}; the receipts make it {derived.chain} {derived.tx}"
@@ -119,8 +119,8 @@ def _event_anchor_checks(event: EventReceipt, anchors: Sequence[AnchorReceipt]) 
 def _placeholder_checks(event: EventReceipt, anchors: Sequence[AnchorReceipt]) -> list[Check]:
     """Check that what the sealer left in an anchor's place names the batch."""
     says = (event.anchor.tx, event.anchor.block)
-    expected = [placeholder(one.metadata.batch_id, event.anchor.ts) for one in anchors]
-    wrongly = [one for one in expected if says != (one.tx, one.block)]
+    expected = [placeholder(anchor.metadata.batch_id, event.anchor.ts) for anchor in anchors]
+    wrongly = [sealed for sealed in expected if says != (sealed.tx, sealed.block)]
     if not wrongly:
         return [holds("event anchor", f"sealed in {event.anchor.tx}")] if anchors else []
     return [wrong("event anchor", f"sealed in {event.anchor.tx}, expected {wrongly[0].tx}")]

@@ -35,7 +35,9 @@ def gathered(receipts: Iterable[AnchorReceipt]) -> tuple[AnchorReceipt, ...]:
     Several namespaces may share a batch and so a ledger entry.
     """
     chosen: dict[tuple[str, str], AnchorReceipt] = {}
-    for receipt in sorted(receipts, key=lambda one: (str(one.network), not one.is_final, one.path)):
+    for receipt in sorted(
+        receipts, key=lambda receipt: (str(receipt.network), not receipt.is_final, receipt.path)
+    ):
         if receipt.status is Status.VERIFIED:
             chosen.setdefault((str(receipt.network), receipt.tx_ref), receipt)
     return tuple(chosen.values())

@@ -147,9 +147,9 @@ class TsaAnchoring(Anchoring):
         """
         question = _question(reservation)
         replies, pinned = self._replies(question.commitment), await self._pinned()
-        found = await self._authorities.gather(question, pinned, replies, candidate.n)
-        if clocks_disagree(found):
-            times = {one.authority: write_time(one.token.gen_time) for one in found}
+        tokens = await self._authorities.gather(question, pinned, replies, candidate.n)
+        if clocks_disagree(tokens):
+            times = {stamped.authority: write_time(stamped.token.gen_time) for stamped in tokens}
             _log.warning("clocks of authorities disagree", extra={"times": times})
         return Broadcasted(verdict=Verdict.ACCEPTED)
 
@@ -160,7 +160,7 @@ class TsaAnchoring(Anchoring):
     @override
     async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
         pinned = await self._pinned()
-        return [await asyncio.to_thread(self._view, one, pinned) for one in rounds]
+        return [await asyncio.to_thread(self._view, watched, pinned) for watched in rounds]
 
     @override
     async def evidence(self, watched: WatchedRound | None, view: RoundView, raw: str) -> Evidence:
@@ -174,15 +174,15 @@ class TsaAnchoring(Anchoring):
             raise ValidationFailure(message)
         question = await asyncio.to_thread(self._asked, watched)
         pinned = await self._pinned()
-        found = await asyncio.to_thread(self._found, question, pinned) if question else []
+        tokens = await asyncio.to_thread(self._sound, question, pinned) if question else []
         quorum = self._quorum(watched.reservation.fields)
-        if question is None or len(found) < quorum:
+        if question is None or len(tokens) < quorum:
             message = (
-                f"round {view.round_id} of {self._target} has {len(found)} of {quorum} sound replies "
+                f"round {view.round_id} of {self._target} has {len(tokens)} of {quorum} sound replies "
                 "now; restore out/rounds, or the roots in trustBundle"
             )
             raise NetworkFailure(message)
-        return evidence_of(found, bytes_of(raw) or question.request)
+        return evidence_of(tokens, bytes_of(raw) or question.request)
 
     @override
     async def fate(
@@ -191,10 +191,10 @@ class TsaAnchoring(Anchoring):
         """Say whether tokens are stored: a request uses up nothing, and a second one costs nothing."""
         del tx_refs, notes
         question, pinned = _question(reservation), await self._pinned()
-        found = await asyncio.to_thread(self._found, question, pinned)
-        enough = len(found) >= self._quorum(reservation.fields)
-        shown = f"{len(found)} sound tokens are stored" if enough else ""
-        return Fate(shown=shown, lines=(f"{len(found)} sound tokens are stored",))
+        tokens = await asyncio.to_thread(self._sound, question, pinned)
+        line = f"{len(tokens)} sound tokens are stored"
+        enough = len(tokens) >= self._quorum(reservation.fields)
+        return Fate(shown=line if enough else "", lines=(line,))
 
     @override
     async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:
@@ -239,15 +239,15 @@ class TsaAnchoring(Anchoring):
             raise ValidationFailure(message)
         return question
 
-    def _found(self, question: Question, pinned: Pinned) -> list[Kept]:
+    def _sound(self, question: Question, pinned: Pinned) -> list[Kept]:
         return self._replies(question.commitment).sound(question, pinned)
 
     def _view(self, watched: WatchedRound, pinned: Pinned) -> RoundView:
         question = self._asked(watched)
-        found = self._found(question, pinned) if question is not None else []
-        if len(found) < self._quorum(watched.reservation.fields):
+        tokens = self._sound(question, pinned) if question is not None else []
+        if len(tokens) < self._quorum(watched.reservation.fields):
             return RoundView(round_id=watched.round_id, state=RoundState.MISSING)
-        primary = found[0]
+        primary = tokens[0]
         return RoundView(
             round_id=watched.round_id,
             state=RoundState.INCLUDED,

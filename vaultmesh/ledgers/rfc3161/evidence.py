@@ -20,24 +20,24 @@ CLOCKS_APART = timedelta(seconds=10)
 """Tokens of one anchor are made within seconds; authorities whose clocks differ by more are flagged, not dropped (T9)."""
 
 
-def clocks_disagree(found: Sequence[Kept]) -> bool:
+def clocks_disagree(tokens: Sequence[Kept]) -> bool:
     """Whether the tokens' times lie further apart than two good clocks do."""
-    times = [one.token.gen_time for one in found]
+    times = [stamped.token.gen_time for stamped in tokens]
     return max(times) - min(times) > CLOCKS_APART
 
 
-def evidence_of(found: Sequence[Kept], request: bytes) -> Evidence:
+def evidence_of(tokens: Sequence[Kept], request: bytes) -> Evidence:
     """Return what receipts carry; the first token is the primary one, the rest follows in `tokens`."""
-    primary, *others = found
+    primary, *others = tokens
     scheme: dict[str, JsonValue] = {
         "token": text_of(primary.reply),
         "authority": primary.authority,
-        "tokens": [_other(one) for one in others],
+        "tokens": [_other(stamped) for stamped in others],
         "request": text_of(request),
-        "certificates": [text_of(one) for one in _certificates(primary)],
+        "certificates": [text_of(certificate) for certificate in _certificates(primary)],
         "imprint": IMPRINT_RULE,
         "policyOID": primary.token.policy,
-        "clocksDisagree": clocks_disagree(found),
+        "clocksDisagree": clocks_disagree(tokens),
         **_revocation(primary),
     }
     return Evidence(scheme, primary.token.tx_ref, None, 0, primary.token.gen_time)
@@ -56,24 +56,24 @@ def checks_of(claim: Claim, pinned: Pinned, *, quorum: int = 1, policy: str = ""
     return list(report.findings)
 
 
-def _other(one: Kept) -> dict[str, JsonValue]:
+def _other(stamped: Kept) -> dict[str, JsonValue]:
     return {
-        "authority": one.authority,
-        "genTime": write_time(one.token.gen_time),
-        "token": text_of(one.reply),
-        "certificates": [text_of(part) for part in _certificates(one)],
-        **_revocation(one),
+        "authority": stamped.authority,
+        "genTime": write_time(stamped.token.gen_time),
+        "token": text_of(stamped.reply),
+        "certificates": [text_of(certificate) for certificate in _certificates(stamped)],
+        **_revocation(stamped),
     }
 
 
-def _revocation(one: Kept) -> dict[str, JsonValue]:
+def _revocation(stamped: Kept) -> dict[str, JsonValue]:
     """Return the lists that were at hand when it was stamped, each whole if it is short; no key if there were none."""
-    if not one.lists:
+    if not stamped.lists:
         return {}
-    told: list[JsonValue] = [entry_of_list(known) for known in one.lists]
-    return {"revocation": told}
+    return {"revocation": [entry_of_list(revocations) for revocations in stamped.lists]}
 
 
-def _certificates(one: Kept) -> list[bytes]:
+def _certificates(stamped: Kept) -> list[bytes]:
     """Return everything a verifier needs to build the chain, the root last (T6)."""
-    return [*(part for part in one.token.certificates if part != one.root), one.root]
+    chain = [der for der in stamped.token.certificates if der != stamped.root]
+    return [*chain, stamped.root]

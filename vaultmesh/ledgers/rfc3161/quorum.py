@@ -10,17 +10,14 @@ import asyncio
 from collections.abc import Callable, Sequence, Set
 from functools import partial
 
-from vaultmesh.domain.failures import AnchorError, FailureKind, ValidationFailure
-from vaultmesh.ledgers.failures import failure_of
+from vaultmesh.domain.failures import AnchorError, ValidationFailure
+from vaultmesh.ledgers.failures import failure_of, most_urgent
 from vaultmesh.ledgers.http import Client
 from vaultmesh.ledgers.rfc3161.authority import CALL_SECONDS, Authority
 from vaultmesh.ledgers.rfc3161.core.judge import judge
 from vaultmesh.ledgers.rfc3161.core.token import LARGEST_REPLY
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned
 from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies, kept, one_per_root
-
-_TELLING = (FailureKind.AUTH, FailureKind.VALIDATION, FailureKind.NETWORK)
-"""The kinds of several failures, the one first that an operator must hear of."""
 
 
 class Authorities:
@@ -46,23 +43,26 @@ class Authorities:
         Raises:
             AnchorError: too few authorities gave a sound token; the message names what each did.
         """
-        found = await asyncio.to_thread(replies.sound, question, pinned)
+        tokens = await asyncio.to_thread(replies.sound, question, pinned)
         failures: list[AnchorError] = []
-        counted = {one.root for one in found}
-        waiting = sorted(self.all, key=lambda one: (one.root in counted, one.rests))
-        while len(found) < self.quorum and waiting:
-            missing = self.quorum - len(found)
+        counted = {stamped.root for stamped in tokens}
+        waiting = sorted(
+            self.all, key=lambda authority: (authority.root in counted, authority.rests)
+        )
+        while len(tokens) < self.quorum and waiting:
+            missing = self.quorum - len(tokens)
             asked, waiting = waiting[:missing], waiting[missing:]
             keep = partial(_keep, replies, n, frozenset(counted))
             results = await asyncio.gather(
-                *(self._ask(one, question, pinned, keep) for one in asked)
+                *(self._ask(authority, question, pinned, keep) for authority in asked)
             )
-            failures += [one for one in results if isinstance(one, AnchorError)]
-            found = one_per_root([*found, *(one for one in results if isinstance(one, Kept))])
-            counted = {one.root for one in found}
-        if len(found) < self.quorum:
-            raise self._too_few(found, failures)
-        return found
+            failures += [result for result in results if isinstance(result, AnchorError)]
+            stamps = [result for result in results if isinstance(result, Kept)]
+            tokens = one_per_root([*tokens, *stamps])
+            counted = {stamped.root for stamped in tokens}
+        if len(tokens) < self.quorum:
+            raise self._too_few(tokens, failures)
+        return tokens
 
     async def close(self) -> None:
         """Close all connections."""
@@ -91,18 +91,16 @@ class Authorities:
         authority.served(stamped.root)
         return stamped
 
-    def _too_few(self, found: Sequence[Kept], failures: Sequence[AnchorError]) -> AnchorError:
+    def _too_few(self, tokens: Sequence[Kept], failures: Sequence[AnchorError]) -> AnchorError:
         if not failures:
             message = (
-                f"{len(found)} of {self.quorum} tokens: the authorities lead to too few different roots; "
+                f"{len(tokens)} of {self.quorum} tokens: the authorities lead to too few different roots; "
                 "a quorum takes authorities of different operators"
             )
             return ValidationFailure(message)
-        told = "; ".join(str(one) for one in failures)
-        kinds = {one.kind for one in failures}
-        kind = next((one for one in _TELLING if one in kinds), FailureKind.NETWORK)
-        count = f"{len(found)} of {self.quorum} tokens: " if self.quorum > 1 else ""
-        return failure_of(kind, f"{count}{told}")
+        reasons = "; ".join(map(str, failures))
+        count = f"{len(tokens)} of {self.quorum} tokens: " if self.quorum > 1 else ""
+        return failure_of(most_urgent(failures), f"{count}{reasons}")
 
 
 def _keep(replies: Replies, n: int, counted: Set[bytes], stamped: Kept) -> None:

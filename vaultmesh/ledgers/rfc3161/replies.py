@@ -67,7 +67,7 @@ class Replies:
 
     def sound(self, question: Question, pinned: Pinned) -> list[Kept]:
         """Return the kept replies that hold, the earliest of each root, the earliest first."""
-        found: list[Kept] = []
+        tokens: list[Kept] = []
         for name in self._names():
             content = self._store.read(f"{self._folder}/{name}")
             if content is None:
@@ -76,11 +76,11 @@ class Replies:
             known = pinned.and_lists(stored)
             judged = judge(content, question.commitment, known, request=question.request)
             if judged.sound:
-                found.append(kept(content, judged, Pinned(lists=stored)))
+                tokens.append(kept(content, judged, Pinned(lists=stored)))
             else:
                 file = f"{self._folder}/{name}"
                 _log.warning("stored reply refused", extra={"file": file, "err": judged.problems})
-        return one_per_root(found)
+        return one_per_root(tokens)
 
     def keep(self, stamped: Kept, n: int) -> None:
         """Store a reply that was judged sound, its lists first; the same bytes are stored once.
@@ -90,7 +90,7 @@ class Replies:
         """
         reply, names = stamped.reply, set(self._names())
         if stamped.lists:
-            text = b"".join(one.public_bytes(Encoding.PEM) for one in stamped.lists)
+            text = b"".join(revocations.public_bytes(Encoding.PEM) for revocations in stamped.lists)
             self._store.create(self._place_of_lists(reply), text)
         for i in range(MOST_REPLIES):
             name = f"{_PREFIX}{n}-{i}{_SUFFIX}"
@@ -118,7 +118,7 @@ class Replies:
 
     def _names(self) -> list[str]:
         names = self._store.names(self._folder)
-        return sorted(one for one in names if one.startswith(_PREFIX) and one.endswith(_SUFFIX))
+        return sorted(name for name in names if name.startswith(_PREFIX) and name.endswith(_SUFFIX))
 
 
 def kept(reply: bytes, judged: TokenReport, pinned: Pinned) -> Kept:
@@ -136,9 +136,9 @@ def kept(reply: bytes, judged: TokenReport, pinned: Pinned) -> Kept:
     return Kept(reply, judged.token, judged.root, judged.authority, lists)
 
 
-def one_per_root(found: Iterable[Kept]) -> list[Kept]:
+def one_per_root(tokens: Iterable[Kept]) -> list[Kept]:
     """Return the earliest of each root, the earliest first."""
     first: dict[bytes, Kept] = {}
-    for one in sorted(found, key=lambda one: one.order):
-        first.setdefault(one.root, one)
+    for stamped in sorted(tokens, key=lambda stamped: stamped.order):
+        first.setdefault(stamped.root, stamped)
     return list(first.values())

@@ -80,7 +80,7 @@ class TsaSettings(CommonSettings):
             NetworkFailure: it can't be read.
         """
         places = [root / self.trust_file, REPOSITORY / self.trust_file]
-        file = next((one for one in places if one.is_file()), None)
+        file = next((place for place in places if place.is_file()), None)
         if file is None:
             message = f"trustBundle {self.trust_file} is neither below {root} nor in {REPOSITORY}: put the roots there"
             raise ValidationFailure(message)

@@ -49,7 +49,7 @@ class EvidenceReport:
     @property
     def vouching(self) -> set[bytes]:
         """The roots that sound tokens lead to, DER."""
-        return {one.root for one in self.reports if one.sound}
+        return {report.root for report in self.reports if report.sound}
 
 
 def text_of(content: bytes) -> str:
@@ -74,9 +74,9 @@ def examine(
     reply = bytes_of(stamped.evidence.get("token"))
     if reply is None:
         return EvidenceReport((wrong("token", "none, or no base64"),))
-    given = stamped.evidence.get("request")
-    request = bytes_of(given)
-    if given is not None and request is None:
+    recorded = stamped.evidence.get("request")
+    request = bytes_of(recorded)
+    if recorded is not None and request is None:
         return EvidenceReport((wrong("request", "no base64"),))
     lists = _carried_lists(stamped.evidence)
     if lists is None:
@@ -87,13 +87,13 @@ def examine(
     required = policy if request is None else ""
     first = judge(reply, stamped.commitment, known, request=request, policy=required)
     others = [
-        judge(one, stamped.commitment, known, request=request, policy=required)
-        for one in _further(stamped.evidence)
+        judge(token, stamped.commitment, known, request=request, policy=required)
+        for token in _further(stamped.evidence)
     ]
     report = EvidenceReport((), (first, *others))
     lines = [*first.findings, *_claimed(stamped, first)]
     if others:
-        bad = [one.problems for one in others if not one.sound]
+        bad = [other.problems for other in others if not other.sound]
         detail = "; ".join(bad) if bad else f"{len(others)} more"
         lines.append(holds_if("further tokens", detail, condition=not bad))
     if others or quorum > 1:
@@ -106,14 +106,14 @@ def examine(
 
 def carried_roots(evidence: Mapping[str, JsonValue]) -> list[x509.Certificate]:
     """Return the certificates that sign themselves among those a receipt carries; nobody trusts them for that."""
-    found: dict[bytes, x509.Certificate] = {}
+    roots: dict[bytes, x509.Certificate] = {}
     for entry in _entries(evidence):
         for text in _listed(entry.get("certificates")):
-            der = bytes_of(text)
-            certificate = _self_signed(der) if der is not None else None
-            if certificate is not None and der is not None:
-                found[der] = certificate
-    return list(found.values())
+            der = bytes_of(text) or b""
+            certificate = _self_signed(der)
+            if certificate is not None:
+                roots[der] = certificate
+    return list(roots.values())
 
 
 def entry_of_list(known: x509.CertificateRevocationList) -> dict[str, JsonValue]:
@@ -131,16 +131,16 @@ def _carried_lists(
     evidence: Mapping[str, JsonValue],
 ) -> list[x509.CertificateRevocationList] | None:
     """Return the lists that a receipt carries whole; None if one is no list."""
-    found = []
+    lists = []
     for entry in _entries(evidence):
-        for one in _listed(entry.get("revocation")):
-            if isinstance(one, dict) and "list" not in one:
+        for carried in _listed(entry.get("revocation")):
+            if isinstance(carried, dict) and "list" not in carried:
                 continue  # too long to be carried
-            known = _list_of(one)
+            known = _list_of(carried)
             if known is None:
                 return None
-            found.append(known)
-    return found
+            lists.append(known)
+    return lists
 
 
 def _list_of(entry: JsonValue) -> x509.CertificateRevocationList | None:
@@ -156,7 +156,7 @@ def _list_of(entry: JsonValue) -> x509.CertificateRevocationList | None:
 
 def _entries(evidence: Mapping[str, JsonValue]) -> list[Mapping[str, JsonValue]]:
     """Return what belongs to each token: the primary one, then the further ones."""
-    further = (one for one in _listed(evidence.get("tokens")) if isinstance(one, dict))
+    further = (token for token in _listed(evidence.get("tokens")) if isinstance(token, dict))
     return [evidence, *further]
 
 
@@ -174,8 +174,9 @@ def _listed(value: JsonValue) -> list[JsonValue]:
 
 
 def _further(evidence: Mapping[str, JsonValue]) -> list[bytes]:
-    entries = _listed(evidence.get("tokens"))
-    return [bytes_of(one.get("token") if isinstance(one, dict) else None) or b"" for one in entries]
+    further = _listed(evidence.get("tokens"))
+    texts = [entry.get("token") if isinstance(entry, dict) else None for entry in further]
+    return [bytes_of(text) or b"" for text in texts]
 
 
 def _claimed(stamped: Stamped, judged: TokenReport) -> list[Check]:
@@ -198,8 +199,7 @@ _NAME = "description"
 
 def description_check(evidence: Mapping[str, JsonValue], reports: Sequence[TokenReport]) -> Check:
     """Compare authority, policy, imprint rule and certificates with each token; a key that is absent says nothing."""
-    further = evidence.get("tokens")
-    entries = [evidence, *(further if isinstance(further, list) else ())]
+    entries = [evidence, *_listed(evidence.get("tokens"))]
     false = [
         what
         for entry, judged in zip(entries, reports, strict=False)
@@ -220,7 +220,7 @@ def _false_words(entry: Mapping[str, JsonValue], judged: TokenReport) -> Iterato
         true_words["authority"] = judged.authority
     yield from (key for key, word in true_words.items() if entry.get(key, word) != word)
     listed = entry.get("certificates", [])
-    if not isinstance(listed, list) or not all(_belongs(one, token) for one in listed):
+    if not isinstance(listed, list) or not all(_belongs(text, token) for text in listed):
         yield "certificates"
 
 
@@ -232,7 +232,7 @@ def _belongs(text: JsonValue, token: Token) -> bool:
     try:
         root = x509.load_der_x509_certificate(der)
         root.verify_directly_issued_by(root)
-        return any(_issued(one, root) for one in token.certificates)
+        return any(_issued(certificate, root) for certificate in token.certificates)
     except (*MALFORMED, InvalidSignature):
         return False
 

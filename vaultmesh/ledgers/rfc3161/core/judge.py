@@ -71,13 +71,13 @@ class TokenReport:
     @property
     def sound(self) -> bool:
         """Whether every rule holds."""
-        return self.token is not None and all(one.passed for one in self.findings)
+        return self.token is not None and all(finding.passed for finding in self.findings)
 
     @property
     def problems(self) -> str:
         """What does not hold, in one line."""
-        told = "; ".join(f"{one.name}: {one.detail}" for one in self.findings if not one.passed)
-        return told[:LONGEST_TEXT]
+        failed = [finding for finding in self.findings if not finding.passed]
+        return "; ".join(f"{finding.name}: {finding.detail}" for finding in failed)[:LONGEST_TEXT]
 
     @property
     def authority(self) -> str:
@@ -152,7 +152,7 @@ def _content(
         yield holds_if(
             "nonce", "as asked" if same else "not the one that was asked for", condition=same
         )
-    required = {one for one in (policy, asked.policy) if one}
+    required = {policy, asked.policy} - {""}
     fits = required <= {token.policy}
     detail = token.policy if fits else f"{token.policy}, not {' and '.join(sorted(required))}"
     yield holds_if("policy", detail, condition=fits)
@@ -194,10 +194,9 @@ def _chain(
             try:
                 VerifierBuilder(roots=[root]).build().verify(parsed, token.imprint)
             except VerificationError as error:
-                told, _, _ = str(error).partition(
-                    ": ErrorStack("
-                )  # the library's stack says nothing more
-                said = said or " ".join(told.split())[:300]
+                # The library's stack says nothing more.
+                reason, _, _ = str(error).partition(": ErrorStack(")
+                said = said or " ".join(reason.split())[:300]
                 continue
             name = root.subject.rfc4514_string()
             return root, holds(CHAIN, f"up to {name}")

@@ -41,8 +41,8 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     except InvalidValue as error:
         unread = wrong("trusted roots", f"the file {error}")
         return SchemeFindings((unread,), "", "")
-    trusted = [root for one in pins for root in one.roots]
-    lists = [known for one in pins for known in one.lists]
+    trusted = [root for pinned in pins for root in pinned.roots]
+    lists = [revocations for pinned in pins for revocations in pinned.lists]
     stamped = Stamped(
         commitment=commitment.digest,
         tx_ref=receipt.tx_ref,
@@ -52,15 +52,15 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     )
     carried = carried_roots(evidence)
     report = examine(stamped, Pinned([*trusted, *carried], lists))
-    checks = [_as_carried(one, chain_is_carried=bool(carried)) for one in report.findings]
+    checks = [_as_carried(finding, chain_is_carried=bool(carried)) for finding in report.findings]
     checks.append(description_check(evidence, report.reports))
-    known = {one.public_bytes(Encoding.DER): one for one in trusted}
-    vouched = [one for one in report.reports if one.sound and one.root in known]
+    known = {root.public_bytes(Encoding.DER): root for root in trusted}
+    vouched = [judged for judged in report.reports if judged.sound and judged.root in known]
     checks.append(_trust_check(report, vouched, named=bool(trusted)))
-    earliest = min(vouched, key=lambda one: _when(one)[0], default=None)
+    earliest = min(vouched, key=lambda judged: _when(judged)[0], default=None)
     if earliest is None:
         return SchemeFindings(tuple(checks), "", "")
-    names = {known[one.root].subject.rfc4514_string() for one in vouched}
+    names = {known[judged.root].subject.rfc4514_string() for judged in vouched}
     return SchemeFindings(
         tuple(checks), _when(earliest)[1], f"trust in {' and '.join(sorted(names))}"
     )

@@ -95,15 +95,15 @@ def _verified(signer: Signer, certificate: x509.Certificate) -> tuple[bool, str]
 def _purpose(certificate: x509.Certificate) -> Check:
     """The certificate is for time stamps, critically and for nothing else (T5)."""
     try:
-        found = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+        extension = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
     except x509.ExtensionNotFound:
         return wrong("purpose", "the certificate names none")
-    alone = list(found.value) == [ExtendedKeyUsageOID.TIME_STAMPING]
+    alone = list(extension.value) == [ExtendedKeyUsageOID.TIME_STAMPING]
     detail = "time stamps only" if alone else "not for time stamps alone"
     return holds_if(
         "purpose",
-        detail if found.critical else f"{detail}, not critical",
-        condition=alone and found.critical,
+        detail if extension.critical else f"{detail}, not critical",
+        condition=alone and extension.critical,
     )
 
 

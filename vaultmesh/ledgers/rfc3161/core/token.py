@@ -1,6 +1,6 @@
 """Reads time-stamp requests and replies (RFC 3161) from bytes, and writes requests.
 
-1. Reading judges nothing: what a reply says is weighed in `timestamp_checks`.
+1. Reading judges nothing: `vaultmesh.ledgers.rfc3161.core.judge` judges what a reply says.
 2. The imprint is SHA-256 over the 32 bytes of the commitment, as in the original (T1).
 3. Whatever the bytes hold, reading ends in a value or in `InvalidValue`.
 """
@@ -200,7 +200,8 @@ def _token(wrapped: Any) -> Token:  # noqa: ANN401 - the parser has no types
     info = tsp.TSTInfo.load(content, strict=True)
     imprint = info["message_imprint"]
     chosen = signed["certificates"]
-    members = [one for one in chosen if one.name == _CERTIFICATE] if chosen else []
+    members = [member for member in chosen if member.name == _CERTIFICATE] if chosen else []
+    signers = islice(signed["signer_infos"], _MOST_READ)
     return Token(
         version=info["version"].native,
         policy=_dotted(info["policy"]),
@@ -212,8 +213,8 @@ def _token(wrapped: Any) -> Token:  # noqa: ANN401 - the parser has no types
         nonce=info["nonce"].native,
         content_type=inner["content_type"].native,
         content=content,
-        certificates=tuple(one.dump() for one in members),
-        signers=tuple(_signer(one, members) for one in islice(signed["signer_infos"], _MOST_READ)),
+        certificates=tuple(member.dump() for member in members),
+        signers=tuple(_signer(signer, members) for signer in signers),
         sorted_der=_sorted(der, chosen),
     )
 
@@ -222,8 +223,8 @@ def _signer(info: Any, members: list[Any]) -> Signer:  # noqa: ANN401 - the pars
     attributes = info["signed_attrs"]
     encoded = attributes.untag().dump() if isinstance(attributes, cms.CMSAttributes) else b""
     values: dict[str, list[Any]] = {}
-    for one in attributes:
-        values.setdefault(one["type"].native, []).extend(one["values"])
+    for attribute in attributes:
+        values.setdefault(attribute["type"].native, []).extend(attribute["values"])
     algorithm = info["signature_algorithm"]
     named = algorithm.signature_algo
     digest = info["digest_algorithm"]["algorithm"].native
@@ -234,8 +235,8 @@ def _signer(info: Any, members: list[Any]) -> Signer:  # noqa: ANN401 - the pars
         signature_hash=digest if from_digest else algorithm.hash_algo,
         signature=info["signature"].native,
         signed_bytes=encoded,
-        content_types=tuple(one.native for one in values.get("content_type", ())),
-        message_digests=tuple(one.native for one in values.get("message_digest", ())),
+        content_types=tuple(value.native for value in values.get("content_type", ())),
+        message_digests=tuple(value.native for value in values.get("message_digest", ())),
         certificate_hashes=_certificate_hashes(values),
         certificate=_named_certificate(info["sid"], members),
     )
@@ -243,13 +244,16 @@ def _signer(info: Any, members: list[Any]) -> Signer:  # noqa: ANN401 - the pars
 
 def _certificate_hashes(values: dict[str, list[Any]]) -> tuple[tuple[str, bytes], ...]:
     """Return what ESSCertIDv2 says, or where it is absent the older ESSCertID, whose hash is SHA-1."""
-    newer = [one for value in values.get("signing_certificate_v2", ()) for one in value["certs"]]
+    newer, older = (
+        [entry for value in values.get(attribute, ()) for entry in value["certs"]]
+        for attribute in ("signing_certificate_v2", "signing_certificate")
+    )
     if newer:
         return tuple(
-            (one["hash_algorithm"]["algorithm"].native, one["cert_hash"].native) for one in newer
+            (entry["hash_algorithm"]["algorithm"].native, entry["cert_hash"].native)
+            for entry in newer
         )
-    older = [one for value in values.get("signing_certificate", ()) for one in value["certs"]]
-    return tuple(("sha1", one["cert_hash"].native) for one in older)
+    return tuple(("sha1", entry["cert_hash"].native) for entry in older)
 
 
 def _named_certificate(sid: Any, members: list[Any]) -> bytes | None:  # noqa: ANN401 - no types
@@ -257,10 +261,10 @@ def _named_certificate(sid: Any, members: list[Any]) -> bytes | None:  # noqa: A
         certificate = member.chosen
         if sid.name == "issuer_and_serial_number":
             wanted = (sid.chosen["issuer"].dump(), sid.chosen["serial_number"].native)
-            found = (certificate.issuer.dump(), certificate.serial_number)
+            carried = (certificate.issuer.dump(), certificate.serial_number)
         else:
-            wanted, found = (sid.chosen.native, 0), (certificate.key_identifier, 0)
-        if wanted == found:
+            wanted, carried = (sid.chosen.native, 0), (certificate.key_identifier, 0)
+        if wanted == carried:
             encoded: bytes = member.dump()
             return encoded
     return None
@@ -269,7 +273,7 @@ def _named_certificate(sid: Any, members: list[Any]) -> bytes | None:  # noqa: A
 def _sorted(der: bytes, chosen: Any) -> bytes:  # noqa: ANN401 - the parser has no types
     if not chosen:
         return der
-    return der.replace(chosen.contents, b"".join(sorted(one.dump() for one in chosen)), 1)
+    return der.replace(chosen.contents, b"".join(sorted(member.dump() for member in chosen)), 1)
 
 
 def _moment(value: object) -> datetime:
@@ -281,13 +285,13 @@ def _moment(value: object) -> datetime:
 
 
 def _accuracy(field: Any) -> timedelta | None:  # noqa: ANN401 - the parser has no types
-    given = field.native
-    if not given:
+    parts = field.native
+    if not parts:
         return None
     return timedelta(
-        seconds=given["seconds"] or 0,
-        milliseconds=given["millis"] or 0,
-        microseconds=given["micros"] or 0,
+        seconds=parts["seconds"] or 0,
+        milliseconds=parts["millis"] or 0,
+        microseconds=parts["micros"] or 0,
     )
 
 

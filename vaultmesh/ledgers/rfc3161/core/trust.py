@@ -54,7 +54,7 @@ def read_lists(pem: bytes) -> list[x509.CertificateRevocationList]:
     Raises:
         InvalidValue: one of them can't be read.
     """
-    return [_read_list(one) for one in _LIST.findall(pem)]
+    return [_read_list(block) for block in _LIST.findall(pem)]
 
 
 def _read_list(pem: bytes) -> x509.CertificateRevocationList:
@@ -81,27 +81,27 @@ List = x509.CertificateRevocationList
 
 def revocation_finding(token: Token, root: x509.Certificate, lists: Sequence[List]) -> Check | None:
     """Judge a token that leads to `root`; None when no list is by an issuer of its chain."""
-    told: list[str] = []
+    details: list[str] = []
     for certificate, issuer in _links(token, root):
         fitting = _by(issuer, lists)
-        for one in fitting:
-            entry = one.get_revoked_certificate_by_serial_number(certificate.serial_number)
+        for revocations in fitting:
+            entry = revocations.get_revoked_certificate_by_serial_number(certificate.serial_number)
             if entry is not None:
                 kept, detail = _entry(certificate, entry, token.gen_time)
                 if not kept:
                     return wrong(REVOCATION, detail)
-                told.append(detail)
+                details.append(detail)
         if fitting:
             newest = max(fitting, key=_issued)
             name = issuer.subject.rfc4514_string()
-            told.append(f"as of {write_time(_issued(newest))} by the list of {name}")
-    return holds(REVOCATION, "; ".join(told)) if told else None
+            details.append(f"as of {write_time(_issued(newest))} by the list of {name}")
+    return holds(REVOCATION, "; ".join(details)) if details else None
 
 
 def lists_for(token: Token, root: x509.Certificate, lists: Sequence[List]) -> list[List]:
     """Return the newest list of each issuer of the token's chain, the signer's first."""
-    found = [_by(issuer, lists) for _, issuer in _links(token, root)]
-    return [max(fitting, key=_issued) for fitting in found if fitting]
+    by_issuer = [_by(issuer, lists) for _, issuer in _links(token, root)]
+    return [max(fitting, key=_issued) for fitting in by_issuer if fitting]
 
 
 def _links(
@@ -119,7 +119,7 @@ def _links(
             continue
     current = x509.load_der_x509_certificate(signer)
     for _ in range(_LONGEST_CHAIN):
-        issuer = next((one for one in issuers if _issued_by(current, one)), None)
+        issuer = next((parent for parent in issuers if _issued_by(current, parent)), None)
         if current == root or issuer is None:
             return
         yield current, issuer
@@ -136,12 +136,13 @@ def _issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 def _by(issuer: x509.Certificate, lists: Sequence[List]) -> list[List]:
     """Return the lists that an issuer signed."""
-    return [one for one in lists if one.issuer == issuer.subject and _signed(one, issuer)]
+    named = [revocations for revocations in lists if revocations.issuer == issuer.subject]
+    return [revocations for revocations in named if _signed(revocations, issuer)]
 
 
-def _signed(one: List, issuer: x509.Certificate) -> bool:
+def _signed(revocations: List, issuer: x509.Certificate) -> bool:
     try:
-        return one.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]  # any other key raises
+        return revocations.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]  # any other key raises
     except MALFORMED:
         return False
 
@@ -156,13 +157,13 @@ def _entry(
         reason = None
     when = entry.revocation_date_utc
     name = certificate.subject.rfc4514_string()
-    told = f"{name} was revoked at {write_time(when)} ({reason.value if reason else 'no reason given'})"
+    revoked = f"{name} was revoked at {write_time(when)} ({reason.value if reason else 'no reason given'})"
     if reason not in _KEEPS_EARLIER:
-        return False, f"{told}: none of its tokens counts"
+        return False, f"{revoked}: none of its tokens counts"
     if gen_time >= when:
-        return False, f"{told}, before it stamped"
-    return True, f"{told}, after it stamped"
+        return False, f"{revoked}, before it stamped"
+    return True, f"{revoked}, after it stamped"
 
 
-def _issued(one: List) -> datetime:
-    return one.last_update_utc
+def _issued(revocations: List) -> datetime:
+    return revocations.last_update_utc
