@@ -7,6 +7,7 @@ chain adds of its own then shows as a disagreement, and never as a wrong proof.
 from collections.abc import Mapping, Sequence
 
 import rlp
+from eth_utils.crypto import keccak
 from pydantic import JsonValue
 
 from vaultmesh.domain.errors import InvalidValue
@@ -60,6 +61,11 @@ _BYTES = frozenset({"to", "from", "input", "sourceHash"})
 _DEPOSIT = 0x7E
 _HIGHEST_TYPE = 0x7F
 """EIP-2718: a higher first byte is not a type."""
+
+
+def keccak_hex(encoded: bytes) -> str:
+    """Return the hash of a header or a transaction as nodes write it."""
+    return "0x" + keccak(encoded).hex()
 
 
 def encode_header(block: Object) -> bytes:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import rlp
-from eth_utils.crypto import keccak
 from pydantic import JsonValue
 from trie.hexary import HexaryTrie
 
@@ -24,6 +23,7 @@ from vaultmesh.ledgers.evm.block_encoding import (
     encode_header,
     encode_receipt,
     encode_transaction,
+    keccak_hex,
 )
 from vaultmesh.ledgers.evm.core.proof import BlockProof, Claim, verify_receipt_proof
 from vaultmesh.ledgers.evm.core.trie import HASH_BYTES, index_key
@@ -50,7 +50,7 @@ class Left(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BlockContent:
-    """A block as a provider shows it; the header hashes to the block's hash, the transactions to theirs."""
+    """A block as a provider shows it: its header hashes to the block's hash; the rest is to be checked by the header's roots."""
 
     header: bytes
     hashes: Sequence[str]
@@ -114,7 +114,7 @@ async def read_block(provider: Provider, block_hash: str, number: int) -> BlockC
         message = f"it does not show block {block_hash}"
         raise NetworkFailure(message)
     header = encode_header(block)
-    if "0x" + keccak(header).hex() != block_hash:
+    if keccak_hex(header) != block_hash:
         message = "the header has parts that are not known"
         raise Left(message)
     transactions = _objects(block.get("transactions"), "transactions")
@@ -162,7 +162,7 @@ def _encoded(transaction: Object, tx_ref: str) -> bytes | None:
         data = encode_transaction(transaction)
     except InvalidValue:
         return None
-    return data if "0x" + keccak(data).hex() == tx_ref else None
+    return data if keccak_hex(data) == tx_ref else None
 
 
 async def _one_by_one(provider: Provider, method: str, hashes: Sequence[str]) -> list[JsonValue]:

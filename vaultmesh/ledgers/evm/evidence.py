@@ -14,6 +14,7 @@ from vaultmesh.domain.aggregator.ledger_messages import BlockRef, RoundView
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.ledgers.driver import Evidence
 from vaultmesh.ledgers.evm.anchor_contract import anchored_logs
+from vaultmesh.ledgers.evm.block_encoding import keccak_hex
 from vaultmesh.ledgers.evm.block_proof import portable_proof
 from vaultmesh.ledgers.evm.core.proof import Claim
 from vaultmesh.ledgers.evm.node_errors import NodeError
@@ -118,7 +119,7 @@ def require_bytes_of(raw: str, tx_ref: str) -> None:
 def hash_of(raw: str) -> str:
     """Return the transaction hash of signed bytes; empty when they are no hex."""
     try:
-        return "0x" + keccak(bytes.fromhex(raw.removeprefix("0x"))).hex()
+        return keccak_hex(bytes.fromhex(raw.removeprefix("0x")))
     except ValueError:
         return ""
 

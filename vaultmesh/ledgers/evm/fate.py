@@ -7,7 +7,6 @@
 import rlp
 from eth_account import Account
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 from pydantic import JsonValue
 
@@ -16,7 +15,7 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.ledgers.driver import Fate
 from vaultmesh.ledgers.evm.anchor_contract import SELECTOR
-from vaultmesh.ledgers.evm.block_encoding import encode_transaction
+from vaultmesh.ledgers.evm.block_encoding import encode_transaction, keccak_hex
 from vaultmesh.ledgers.evm.fees import MAX_FEE, MAX_TIP, Bid
 from vaultmesh.ledgers.evm.node_errors import NodeError
 from vaultmesh.ledgers.evm.observe import nonce_of
@@ -168,9 +167,9 @@ async def _bytes_of(provider: Provider, tx_ref: str) -> bytes:
         raw = encode_transaction(transaction)
     except InvalidValue:
         raw = b""
-    if _hash(raw) != tx_ref:
+    if keccak_hex(raw) != tx_ref:
         raw = bytes.fromhex((await raw_transaction(provider, tx_ref)).removeprefix("0x"))
-    return raw if _hash(raw) == tx_ref else b""
+    return raw if keccak_hex(raw) == tx_ref else b""
 
 
 def _candidate(raw: bytes, reservation: Reservation, tx_ref: str) -> SignedCandidate:
@@ -211,7 +210,3 @@ def _same(recorded: JsonValue, signed: object) -> bool:
 
 def _as_int(value: object) -> int:
     return value if isinstance(value, int) else 0
-
-
-def _hash(raw: bytes) -> str:
-    return f"0x{keccak(raw).hex()}"

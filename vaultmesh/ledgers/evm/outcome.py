@@ -15,7 +15,7 @@ from vaultmesh.domain.aggregator.ledger_messages import BlockRef, WatchedRound
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
 from vaultmesh.ledgers.evm.anchor_contract import TOPIC, anchored_logs, batch_id_of
-from vaultmesh.ledgers.evm.block_encoding import encode_header
+from vaultmesh.ledgers.evm.block_encoding import encode_header, keccak_hex
 from vaultmesh.ledgers.evm.block_proof import BlockContent, Left, read_block, trie_of
 from vaultmesh.ledgers.evm.core.trie import Item, decode
 from vaultmesh.ledgers.evm.providers import Provider
@@ -97,7 +97,7 @@ async def bloom_holds(provider: Provider, call: OwnCall, block: BlockRef) -> boo
     try:
         answer = await provider.call("eth_getBlockByHash", block.hash, False)
         header = encode_header(answer if isinstance(answer, dict) else {})
-        if "0x" + keccak(header).hex() != block.hash:
+        if keccak_hex(header) != block.hash:
             return False
         bloom = _list(decode(header, "the header"))[_BLOOM]
     except (InvalidValue, AnchorError):

@@ -12,13 +12,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from eth_utils.crypto import keccak
 from pydantic import BaseModel, JsonValue
 
 from vaultmesh.domain.aggregator.ledger_messages import BlockRef
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.ledgers.evm.block_encoding import Object, encode_transaction
+from vaultmesh.ledgers.evm.block_encoding import Object, encode_transaction, keccak_hex
 from vaultmesh.ledgers.evm.node_errors import NodeError
 from vaultmesh.ledgers.evm.providers import Provider
 from vaultmesh.ledgers.evm.reads import HEX, Block, block_at, count_at, parsed_block
@@ -180,7 +179,7 @@ def _signed_uses(block: Block, transaction: Object, tx_ref: str, wanted: Wanted)
     """Return the uses that the signatures in a transaction prove."""
     try:
         raw = encode_transaction(transaction)
-        if "0x" + keccak(raw).hex() != tx_ref:
+        if keccak_hex(raw) != tx_ref:
             return []
         signer, authorities = signer_of(raw), authorities_of(raw)
     except InvalidValue:  # a form of this chain's own: nobody's signature can be told from it

@@ -7,12 +7,10 @@ whatever all others say. Silence is no consent: who did not answer in full is na
 import asyncio
 from dataclasses import dataclass, replace
 
-from eth_utils.crypto import keccak
-
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, WatchedRound
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
-from vaultmesh.ledgers.evm.block_encoding import encode_transaction
+from vaultmesh.ledgers.evm.block_encoding import encode_transaction, keccak_hex
 from vaultmesh.ledgers.evm.node_errors import NodeError
 from vaultmesh.ledgers.evm.notes import EventProgress, Notes, signed_at_block
 from vaultmesh.ledgers.evm.observe import KnownOnly, ProviderView, look_from, nonce_of
@@ -113,7 +111,7 @@ async def is_of_another(provider: Provider, tx_ref: str, account: str) -> bool:
         signer = signer_of(raw)
     except (InvalidValue, AnchorError):
         return False
-    return "0x" + keccak(raw).hex() == tx_ref and signer.account != account.lower()
+    return keccak_hex(raw) == tx_ref and signer.account != account.lower()
 
 
 async def _included(answer: Answer, log: FoundLog) -> Answer:
