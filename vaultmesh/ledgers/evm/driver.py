@@ -16,7 +16,6 @@ from typing_extensions import override
 
 from vaultmesh.domain.aggregator.ledger_messages import (
     AggregatorSettings,
-    BlockRef,
     Broadcasted,
     Bumped,
     Reservation,
@@ -292,7 +291,7 @@ class EvmAnchoring(Anchoring):
             return await self._inquired(rules, watched)
         self._held.pop(watched.round_id, None)
         free_at = [provider_view.free_at for provider_view in provider_views]
-        free = min(filter(None, free_at), key=_number, default=None)
+        free = min(filter(None, free_at), key=lambda block: block.number, default=None)
         final = min((tip.settled_number or 0 for tip in tips), default=0)
         notes = Notes.of(watched).calm(free, final).document()
         return view if notes == watched.notes else view.model_copy(update={"notes": notes})
@@ -382,10 +381,6 @@ class EvmAnchoring(Anchoring):
             return
         seconds = (tip.head.timestamp - before.head.timestamp) / (tip.height - before.height)
         self._poll_seconds = min(max(seconds, FASTEST_POLL_SECONDS), SLOWEST_POLL_SECONDS)
-
-
-def _number(block: BlockRef) -> int:
-    return block.number
 
 
 def _transaction(fields: Mapping[str, JsonValue], bid: Bid) -> dict[str, Any]:

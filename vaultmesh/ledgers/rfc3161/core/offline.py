@@ -74,14 +74,12 @@ def _as_carried(finding: Check, *, chain_is_carried: bool) -> Check:
 
 
 def _trust_check(report: EvidenceReport, vouched: list[TokenReport], *, named: bool) -> Check:
-    name = _TRUSTED_ROOT
     if vouched:
-        return holds(name, f"{len(vouched)} of {len(report.reports)} tokens lead to one")
+        return holds(_TRUSTED_ROOT, f"{len(vouched)} of {len(report.reports)} tokens lead to one")
+    detail = "whether the authority's root can be trusted: state it with --trust-roots"
     if named:
-        return stays_open(name, "the tokens lead to none of those that you trust")
-    return stays_open(
-        name, "whether the authority's root can be trusted: state it with --trust-roots"
-    )
+        detail = "the tokens lead to none of those that you trust"
+    return stays_open(_TRUSTED_ROOT, detail)
 
 
 def _when(judged: TokenReport) -> tuple[str, str]:

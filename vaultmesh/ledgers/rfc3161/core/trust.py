@@ -54,12 +54,8 @@ def read_lists(pem: bytes) -> list[x509.CertificateRevocationList]:
     Raises:
         InvalidValue: one of them can't be read.
     """
-    return [_read_list(block) for block in _LIST.findall(pem)]
-
-
-def _read_list(pem: bytes) -> x509.CertificateRevocationList:
     try:
-        return x509.load_pem_x509_crl(pem)
+        return [x509.load_pem_x509_crl(block) for block in _LIST.findall(pem)]
     except ValueError as error:
         message = f"holds a revocation list that can't be read ({error}): write it in PEM"
         raise InvalidValue(message) from error
