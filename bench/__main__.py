@@ -12,7 +12,7 @@ from types import FrameType
 
 from bench import bare, burst, demo, folder, footprint, history, kill, lag, verify
 from bench.figures import Row, machine, print_table
-from bench.place import BenchError
+from bench.system import BenchError
 from devnet.errors import PartError
 
 Measure = Callable[..., list[Row]]

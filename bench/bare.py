@@ -12,7 +12,7 @@ from bench.bare_worker import QUEUE, WORKFLOW, Bare
 from bench.bursts import burst, next_due
 from bench.events import at, history
 from bench.figures import Row, at_least, median, shown, spread
-from bench.place import Place, for_each, names, sleep_until, until
+from bench.system import BenchSystem, for_each, names, sleep_until, until
 
 NEEDS = "server, chain, worker and a worker of bare workflows; about 12 minutes"
 _SHARE = 0.8
@@ -22,14 +22,14 @@ _WITHIN_SECONDS = 120.0
 def measure(*, quick: bool) -> list[Row]:
     """Measure both rates in turn, each with its own namespaces; quickly, of 50."""
     count, every, runs = (50, 5, 1) if quick else (1_000, 60, 3)
-    with Place() as place:
-        place.start_worker()
-        ours = asyncio.run(_ours(place, count, every, runs, warm=not quick))
-    with Place() as place:
-        ready = place.folder / "ready"
+    with BenchSystem() as system:
+        system.start_worker()
+        ours = asyncio.run(_ours(system, count, every, runs, warm=not quick))
+    with BenchSystem() as system:
+        ready = system.folder / "ready"
         command = [sys.executable, "-m", "bench.bare_worker", str(ready)]
-        place.start_part(command, ready.exists, {})
-        bare = asyncio.run(_bare(place, count, every, runs, warm=not quick))
+        system.start_part(command, ready.exists)
+        bare = asyncio.run(_bare(system, count, every, runs, warm=not quick))
     row = at_least(
         f"anchors per second over bare workflows, {count} due in the same instant",
         median(ours) / median(bare),
@@ -43,16 +43,20 @@ def measure(*, quick: bool) -> list[Row]:
     ]
 
 
-async def _ours(place: Place, count: int, every: int, runs: int, *, warm: bool) -> list[float]:
-    client, wanted = await place.client(), names(count)
-    await place.register(client, wanted, f"{every}s")
+async def _ours(
+    system: BenchSystem, count: int, every: int, runs: int, *, warm: bool
+) -> list[float]:
+    client, wanted = await system.client(), names(count)
+    await system.register(client, wanted, f"{every}s")
     if warm:
-        await burst(place, client, wanted, every)
-    return [(await burst(place, client, wanted, every)).rate for _ in range(runs)]
+        await burst(system, client, wanted, every)
+    return [(await burst(system, client, wanted, every)).rate for _ in range(runs)]
 
 
-async def _bare(place: Place, count: int, every: int, runs: int, *, warm: bool) -> list[float]:
-    client, wanted = await place.client(), names(count)
+async def _bare(
+    system: BenchSystem, count: int, every: int, runs: int, *, warm: bool
+) -> list[float]:
+    client, wanted = await system.client(), names(count)
     rounds = runs + warm
     first = next_due(every, least=every / 2)
     due = [first + number * every for number in range(rounds)]

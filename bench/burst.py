@@ -4,7 +4,7 @@ import asyncio
 
 from bench.bursts import Burst, burst
 from bench.figures import Row, at_most, median, shown, spread
-from bench.place import Place, names
+from bench.system import BenchSystem, names
 
 NEEDS = "server, chain and worker; about 8 minutes"
 _ANSWERED, _TRANSACTIONS, _RECEIPT_KB, _CPU_SECONDS = 15.0, 2, 12.0, 0.02
@@ -13,17 +13,19 @@ _ANSWERED, _TRANSACTIONS, _RECEIPT_KB, _CPU_SECONDS = 15.0, 2, 12.0, 0.02
 def measure(*, quick: bool) -> list[Row]:
     """Measure the burst; quickly, of 50 namespaces."""
     count, every, runs = (50, 5, 1) if quick else (1_000, 60, 5)
-    with Place() as place:
-        place.start_worker()
-        return asyncio.run(_measure(place, count, every, runs, warm=not quick))
+    with BenchSystem() as system:
+        system.start_worker()
+        return asyncio.run(_measure(system, count, every, runs, warm=not quick))
 
 
-async def _measure(place: Place, count: int, every: int, runs: int, *, warm: bool) -> list[Row]:
-    client, wanted = await place.client(), names(count)
-    await place.register(client, wanted, f"{every}s")
+async def _measure(
+    system: BenchSystem, count: int, every: int, runs: int, *, warm: bool
+) -> list[Row]:
+    client, wanted = await system.client(), names(count)
+    await system.register(client, wanted, f"{every}s")
     if warm:
-        await burst(place, client, wanted, every)
-    return _rows([await burst(place, client, wanted, every) for _ in range(runs)])
+        await burst(system, client, wanted, every)
+    return _rows([await burst(system, client, wanted, every) for _ in range(runs)])
 
 
 def _rows(bursts: list[Burst]) -> list[Row]:

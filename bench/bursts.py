@@ -8,7 +8,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 from bench.events import Anchored, anchors_of
-from bench.place import BenchError, Place, sleep_until, until
+from bench.system import BenchError, BenchSystem, sleep_until, until
 
 _QUIET_SECONDS = 2.0
 """From the writing of the batches until they are due, at the least."""
@@ -41,26 +41,26 @@ class Burst:
         return self.namespaces / self.last_answered
 
 
-async def burst(place: Place, client: Client, wanted: Sequence[str], every: int) -> Burst:
+async def burst(system: BenchSystem, client: Client, wanted: Sequence[str], every: int) -> Burst:
     """Seal a batch for each registered namespace, and wait until the next slot has anchored all."""
     quiet = _QUIET_SECONDS + len(wanted) / _WRITTEN_PER_SECOND
     due = next_due(every, least=quiet)
-    before = place.transactions()
+    before = system.transactions()
     await sleep_until(due - quiet)  # so that the slot before this one finds nothing
-    receipts = place.seal(wanted)
+    receipts = system.seal(wanted)
     if time.time() > due - _QUIET_SECONDS / 2:
         message = f"writing {len(wanted)} batches took too long"
         raise BenchError(message)
     await sleep_until(due - _QUIET_SECONDS / 2)
-    cpu = place.cpu_seconds()
+    cpu = system.cpu_seconds()
     await sleep_until(due + _LOOK_FROM)
     done = await answers(client, wanted, receipts, due, due)
-    used = place.cpu_seconds() - cpu
+    used = system.cpu_seconds() - cpu
     return Burst(
         namespaces=len(wanted),
         last_started=max(one.started for one in done) - due,
         last_answered=max(one.answered for one in done) - due,
-        transactions=place.transactions() - before,
+        transactions=system.transactions() - before,
         repeated=sum(one.attempts > 1 for one in done),
         cpu_seconds=used,
         receipt_bytes=max(one.stat().st_size for one in receipts),

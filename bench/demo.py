@@ -5,7 +5,8 @@ import sys
 import time
 
 from bench.figures import Row, at_most, median, spread
-from bench.place import REPOSITORY, BenchError
+from bench.system import BenchError
+from vaultmesh.process.settings import REPOSITORY
 
 NEEDS = "server, chain and worker; about 2 minutes"
 _LIMIT_SECONDS = 60.0

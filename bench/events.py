@@ -7,7 +7,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
-from bench.place import for_each
+from bench.system import for_each
 from vaultmesh.domain.names import namespace_workflow_id
 
 _ANCHOR = "anchor"

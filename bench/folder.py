@@ -8,7 +8,7 @@ from pathlib import Path
 
 from activities.anchoring.stores import Files
 from bench.figures import Row, at_most, median, quantile, shown
-from bench.place import TARGET, write_batch
+from bench.system import TARGET, write_batch
 from vaultmesh.domain.receipts.receipt import (
     AnchorReceipt,
     Finality,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from temporalio.client import Client
 
 from bench.figures import Row, at_most, megabytes, shown
-from bench.place import Place, cpu_seconds, memory, names, until
+from bench.system import BenchSystem, cpu_seconds, memory, names, until
 from devnet.process import Part
 
 NEEDS = "server, chain and workers; about 6 minutes"
@@ -19,31 +19,33 @@ _ANCHORED_WITHIN = 180.0
 def measure(*, quick: bool) -> list[Row]:
     """Measure both sizes; quickly, 10 and 50 namespaces."""
     few, many, idle_seconds = (10, 50, 1.0) if quick else (100, 1_000, 30.0)
-    with Place() as place:
-        worker = place.start_worker()
-        rows = asyncio.run(_all_roles(place, worker, few, many, idle_seconds))
+    with BenchSystem() as system:
+        worker = system.start_worker()
+        rows = asyncio.run(_all_roles(system, worker, few, many, idle_seconds))
         worker.stop()
-        alone = place.start_worker("--roles", "workflows")
-        return [*rows, asyncio.run(_workflows_alone(place, alone, many))]
+        alone = system.start_worker("--roles", "workflows")
+        return [*rows, asyncio.run(_workflows_alone(system, alone, many))]
 
 
-async def _all_roles(place: Place, worker: Part, few: int, many: int, seconds: float) -> list[Row]:
-    client, wanted = await place.client(), names(many)
+async def _all_roles(
+    system: BenchSystem, worker: Part, few: int, many: int, seconds: float
+) -> list[Row]:
+    client, wanted = await system.client(), names(many)
     rows = [shown("memory of a worker before any namespace", f"{megabytes(memory(worker)):.0f} MB")]
     for count, known, limit in ((few, 0, _FEW_MB), (many, few, _MANY_MB)):
-        await _anchored(place, client, wanted[known:count])
-        await place.until_final(client)
-        rows += await _idle(place, worker, count, seconds)
+        await _anchored(system, client, wanted[known:count])
+        await system.until_final(client)
+        rows += await _idle(system, worker, count, seconds)
         what = f"memory of a worker with all roles, {count} namespaces, each anchored once"
         rows.append(at_most(what, megabytes(memory(worker)), limit, "{:.0f} MB"))
     return rows
 
 
-async def _anchored(place: Place, client: Client, wanted: Sequence[str]) -> None:
+async def _anchored(system: BenchSystem, client: Client, wanted: Sequence[str]) -> None:
     """Register namespaces that have a batch: registration anchors it; nothing is due for the rest of the day."""
-    receipts = place.seal(wanted)
+    receipts = system.seal(wanted)
     half_a_day_ago = (int(time.time()) - _DAY_SECONDS // 2) % _DAY_SECONDS
-    await place.register(client, wanted, "1d", [half_a_day_ago])
+    await system.register(client, wanted, "1d", [half_a_day_ago])
 
     async def recorded() -> bool:
         return all(one.exists() for one in receipts)
@@ -51,9 +53,9 @@ async def _anchored(place: Place, client: Client, wanted: Sequence[str]) -> None
     await until(recorded, f"{len(receipts)} receipts", _ANCHORED_WITHIN)
 
 
-async def _idle(place: Place, worker: Part, count: int, seconds: float) -> list[Row]:
+async def _idle(system: BenchSystem, worker: Part, count: int, seconds: float) -> list[Row]:
     await asyncio.sleep(min(seconds, 5.0))  # what registration left behind
-    parts = {"worker": worker, "server": place.temporal.part}
+    parts = {"worker": worker, "server": system.temporal.part}
     before = {name: cpu_seconds(part) for name, part in parts.items()}
     await asyncio.sleep(seconds)
     used = {
@@ -66,9 +68,9 @@ async def _idle(place: Place, worker: Part, count: int, seconds: float) -> list[
     ]
 
 
-async def _workflows_alone(place: Place, worker: Part, count: int) -> Row:
-    """Have a new worker take up every clock."""
-    client = await place.client()
-    await place.views(client, names(count))
+async def _workflows_alone(system: BenchSystem, worker: Part, count: int) -> Row:
+    """Have a new worker take up every workflow."""
+    client = await system.client()
+    await system.views(client, names(count))
     what = f"memory of a worker with the role workflows alone, {count} namespaces"
     return at_most(what, megabytes(memory(worker)), _WORKFLOWS_MB, "{:.0f} MB")

@@ -11,7 +11,7 @@ from temporalio.client import Client
 from bench.bursts import burst
 from bench.events import answers_anchored, at, history
 from bench.figures import Row, at_most, shown
-from bench.place import TARGET, BenchError, Place, sleep_until
+from bench.system import TARGET, BenchError, BenchSystem, sleep_until
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 
 NEEDS = "server, chain and worker; about 3 minutes"
@@ -22,23 +22,23 @@ _BUSY, _IDLE = "dao:busy", "dao:idle"
 def measure(*, quick: bool) -> list[Row]:
     """Count events in steady state; quickly, of fewer slots."""
     rounds, every, idle = (1, 3, 4) if quick else (10, 10, 96)
-    with Place() as place:
-        place.start_worker()
-        return asyncio.run(_measure(place, rounds, every, idle))
+    with BenchSystem() as system:
+        system.start_worker()
+        return asyncio.run(_measure(system, rounds, every, idle))
 
 
-async def _measure(place: Place, rounds: int, every: int, idle: int) -> list[Row]:
-    client = await place.client()
-    await place.register(client, [_IDLE], "1s")
-    await place.register(client, [_BUSY], f"{every}s")
-    await burst(place, client, [_BUSY], every)  # starts the aggregator
-    await place.until_final(client)
+async def _measure(system: BenchSystem, rounds: int, every: int, idle: int) -> list[Row]:
+    client = await system.client()
+    await system.register(client, [_IDLE], "1s")
+    await system.register(client, [_BUSY], f"{every}s")
+    await burst(system, client, [_BUSY], every)  # starts the aggregator
+    await system.until_final(client)
     before = len(await _aggregator(client))
     first = None
     for _ in range(rounds):
-        done = await burst(place, client, [_BUSY], every)
+        done = await burst(system, client, [_BUSY], every)
         first = first or done
-    await place.until_final(client)
+    await system.until_final(client)
     aggregator = len(await _aggregator(client)) - before
     busy = _per_slot(await history(client, namespace_workflow_id(_BUSY)))
     await _until_slots(client, idle)

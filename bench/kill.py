@@ -9,7 +9,7 @@ from temporalio.client import Client
 
 from bench.events import slots_of
 from bench.figures import Row, at_most, shown
-from bench.place import BenchError, Place, names, sleep_until
+from bench.system import BenchError, BenchSystem, names, sleep_until
 
 NEEDS = "server, chain and two workers; about 2 minutes"
 _IDLE_SECONDS, _TASK_SECONDS = 3.0, 12.0
@@ -25,10 +25,10 @@ def measure(*, quick: bool) -> list[Row]:
     worst: list[float] = []
     late: list[float] = []
     for _ in range(kills):
-        with Place() as place:
-            place.start_worker()
-            place.start_worker()
-            lags = sorted(asyncio.run(_lags(place, count)))
+        with BenchSystem() as system:
+            system.start_worker()
+            system.start_worker()
+            lags = sorted(asyncio.run(_lags(system, count)))
         late += lags[-_DEAD_TASKS:]
         worst.append(lags[-_DEAD_TASKS - 1])
     return [
@@ -43,12 +43,12 @@ def measure(*, quick: bool) -> list[Row]:
     ]
 
 
-async def _lags(place: Place, count: int) -> list[float]:
+async def _lags(system: BenchSystem, count: int) -> list[float]:
     """Return how late the first slot after the kill began in each namespace, in seconds."""
-    client, wanted = await place.client(), names(count)
-    await place.register(client, wanted, f"{_EVERY}s", range(_EVERY))
+    client, wanted = await system.client(), names(count)
+    await system.register(client, wanted, f"{_EVERY}s", range(_EVERY))
     await sleep_until(time.time() + 2 * _EVERY)
-    os.kill(place.workers[0].pid, signal.SIGKILL)
+    os.kill(system.workers[0].pid, signal.SIGKILL)
     killed = time.time()
     await sleep_until(killed + _TASK_SECONDS + 3 * _EVERY)
     return await _first_lags(client, wanted, killed)

@@ -8,7 +8,7 @@ from typing import Any
 
 from typing_extensions import override
 
-import bench.place
+import bench.local_system
 from bench.__main__ import main
 from bench.bare_worker import WORKFLOW
 from devnet.temporal import TemporalServer
@@ -39,5 +39,5 @@ class JudgedServer(TemporalServer):
 
 
 if __name__ == "__main__":
-    bench.place.TemporalServer = JudgedServer  # type: ignore[misc, attr-defined]
+    bench.local_system.TemporalServer = JudgedServer  # type: ignore[misc, attr-defined]
     sys.exit(main(sys.argv[1:]))

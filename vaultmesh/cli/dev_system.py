@@ -8,9 +8,6 @@ import asyncio
 import fcntl
 import json
 import os
-import sys
-import urllib.error
-import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -27,6 +24,7 @@ from devnet.supervisor import Supervisor
 from devnet.temporal import TEMPORAL, TemporalServer
 from devnet.tsa import Tsa
 from vaultmesh.cli import example_config
+from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.paths import (
     ANCHOR_RECEIPTS_FOLDER,
@@ -36,7 +34,6 @@ from vaultmesh.domain.paths import (
     NAMESPACES_FILE,
     ROUNDS_FOLDER,
 )
-from vaultmesh.process.settings import REPOSITORY
 
 TEMPORAL_NAMESPACE = "default"
 FOREIGN = ("VMSH_NAMESPACES", "VMSH_ANCHORS", "VMSH_STATE")
@@ -222,22 +219,8 @@ class DevSystem:
 
     async def start_worker(self) -> None:
         """Start a worker as its own process."""
-        worker = Part(
-            "worker",
-            [sys.executable, str(REPOSITORY / "worker.py")],
-            self.root / "logs" / "worker.log",
-            self._worker_is_ready,
-            environment=self.environment(),
-            folder=REPOSITORY,
-        )
-        await self.supervisor.start(worker)
-
-    def _worker_is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.metrics_url}/readyz", timeout=1) as answer:  # noqa: S310 - our own
-                return bool(answer.status == 200)  # noqa: PLR2004 - OK
-        except (urllib.error.URLError, OSError):
-            return False
+        log = self.root / "logs" / "worker.log"
+        await self.supervisor.start(WorkerProcess("worker", log, self.environment()))
 
     @property
     def metrics_url(self) -> str:

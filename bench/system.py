@@ -1,52 +1,36 @@
-"""Brings up the real parts for a benchmark: Temporal in memory, a chain with 1 s blocks, worker processes."""
+"""Runs a local system for a benchmark: many namespaces on one chain with blocks of one second."""
 
 import asyncio
 import hashlib
 import json
-import secrets
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
-from eth_account import Account
 from temporalio.client import Client, WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
+from typing_extensions import override
 
-from contracts.check import load_artifact
-from devnet.anvil import CHAIN_ID, Anvil
-from devnet.ports import LOOPBACK, free_port
+from bench.local_system import DEPTH, EvmLedger, LocalSystem
+from devnet.anvil import CHAIN_ID
 from devnet.process import Part
-from devnet.temporal import TemporalServer
-from vaultmesh.domain.names import (
-    NAMESPACE_WORKFLOW,
-    SCHEDULER_QUEUE,
-    STATUS,
-    aggregator_workflow_id,
-    namespace_workflow_id,
-)
-from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
+from vaultmesh.domain.names import STATUS, aggregator_workflow_id, namespace_workflow_id
+from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration
 from vaultmesh.domain.receipts.receipt import receipt_path
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
-from vaultmesh.process.search_attributes import ensure
+from vaultmesh.process.settings import REPOSITORY
 from vaultmesh.process.sticky import FEW_NAMESPACES
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 TARGET = Target.parse(f"eip155:{CHAIN_ID}")
 FAST = "fast"
-DEPTH = 2
 AT_ONCE = 20
 """Calls under way at the same time when many namespaces are registered or asked."""
 _FIRST_BATCH = 1_700_000_000
-_EVENT = "0x422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2"
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
@@ -55,85 +39,29 @@ class BenchError(Exception):
     """A benchmark could not measure what it set out to measure."""
 
 
-class Place:
-    """Real parts below a temporary folder; workers are started by the benchmark."""
+class BenchSystem(LocalSystem):
+    """Temporal in memory and a chain with blocks of one second, below a temporary folder."""
 
     def __init__(self) -> None:
         """Choose ports and keys; nothing runs before `with`."""
         self._temporary = tempfile.TemporaryDirectory(prefix="vaultmesh-bench-")
-        self.folder = Path(self._temporary.name)
-        self.root = self.folder / "root"
-        self.temporal = TemporalServer(self.folder, headless=True)
-        self.anvil = Anvil(self.folder, block_seconds=1, slots_in_an_epoch=1)
-        self.workers: list[Part] = []
-        self._key = "0x" + secrets.token_hex(32)
-        self._contract = ""
+        folder = Path(self._temporary.name)
+        self.evm = EvmLedger(folder)
+        super().__init__(folder, self.evm)
         self._next_batch = _FIRST_BATCH
 
-    def __enter__(self) -> "Place":
-        """Start server and chain."""
-        try:
-            self.temporal.part.start()
-            self.anvil.part.start()
-            self.anvil.fund(Account.from_key(self._key).address)
-            self._contract = self.anvil.deploy(str(load_artifact()["bytecode"])).lower()
-            self._configure()
-            asyncio.run(self._ensure())
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    @override
+    def stop(self) -> None:
         """Stop everything and remove the folder."""
-        for worker in self.workers:
-            worker.kill()
-        self.anvil.part.kill()
-        self.temporal.part.kill()
+        super().stop()
         self._temporary.cleanup()
 
-    async def _ensure(self) -> None:
-        await ensure(await self.client())
-
-    def _configure(self) -> None:
-        config = self.root / "vmsh" / "config"
-        config.mkdir(parents=True)
-        (config / "namespaces.yaml").write_text("namespaces: {}\n")
-        settings = {
-            "rpcUrl": self.anvil.url,
-            "contract": self._contract,
-            "key": "${EVM_ANCHOR_KEY}",
-            "confirmations": DEPTH,
-        }
-        (config / "anchors.yaml").write_text(json.dumps({"eip155": {str(CHAIN_ID): settings}}))
-
-    async def client(self) -> Client:
-        """Return a client of the server."""
-        return await Client.connect(self.temporal.address, data_converter=pydantic_data_converter)
-
-    # --- workers -----------------------------------------------------------------------------------------------
-
-    def start_worker(self, *arguments: str) -> Part:
-        """Start the product's worker and wait until it is ready."""
-        port = free_port()
-        environment = {"METRICS_PORT": str(port), "EVM_ANCHOR_KEY": self._key}
-        command = [sys.executable, str(REPOSITORY / "worker.py"), *arguments]
-        return self.start_part(command, lambda: _is_ready(port), environment)
-
-    def start_part(
-        self, command: Sequence[str], is_ready: Callable[[], bool], environment: Mapping[str, str]
-    ) -> Part:
-        """Start a process that works for the server."""
-        name = f"worker-{len(self.workers)}"
-        place = {
-            "TEMPORAL_ADDRESS": self.temporal.address,
-            "VMSH_ROOT": str(self.root),
-        }
-        log = self.folder / "logs" / f"{name}.log"
-        part = Part(name, command, log, is_ready, {**place, **environment}, REPOSITORY)
+    def start_part(self, command: Sequence[str], is_ready: Callable[[], bool]) -> None:
+        """Start a program that works for the server in place of a worker."""
+        name = "stand-in"
+        part = Part(name, command, self.log(name), is_ready, self.environment(), REPOSITORY)
         self.workers.append(part)
         part.start()
-        return part
 
     def cpu_seconds(self) -> float:
         """Return what server and workers have used of the processors so far."""
@@ -144,37 +72,29 @@ class Place:
     async def register(
         self, client: Client, names: Sequence[str], every: str, phases: Sequence[int] = (0,)
     ) -> None:
-        """Start the clocks of namespaces, and wait until each has dealt with its registration.
+        """Start the workflows of namespaces, and wait until each has dealt with its registration.
 
         The phases, in seconds, are dealt out in turn.
         """
         turns = [(name, phases[index % len(phases)]) for index, name in enumerate(names)]
 
-        async def start(one: tuple[str, int]) -> None:
-            name, phase = one
-            await client.start_workflow(
-                NAMESPACE_WORKFLOW,
-                NamespaceInput(configuration=_configuration(name, every, phase)),
-                id=namespace_workflow_id(name),
-                task_queue=SCHEDULER_QUEUE,
-            )
+        async def start(turn: tuple[str, int]) -> None:
+            name, phase = turn
+            await self.start_namespace(client, _configuration(name, every, phase))
 
         await for_each(turns, start)
         await self.views(client, names)
-        if (
-            len(names) > FEW_NAMESPACES
-        ):  # what a worker expects of its cache it decides at its start
+        if len(names) > FEW_NAMESPACES:  # a worker decides at its start how much it caches
             for worker in self.workers:
                 worker.stop()
                 worker.start()
             await self.views(client, names)
 
     async def views(self, client: Client, names: Sequence[str]) -> list[NamespaceView]:
-        """Return the `status` of namespaces, whose clocks are all in the worker's memory after it."""
+        """Return the `status` of namespaces, whose workflows are all in the worker's memory after it."""
 
         async def ask(name: str) -> NamespaceView:
-            clock = client.get_workflow_handle(namespace_workflow_id(name))
-            return await _answered(clock)
+            return await _answered(client.get_workflow_handle(namespace_workflow_id(name)))
 
         return await for_each(names, ask)
 
@@ -185,7 +105,7 @@ class Place:
         return view
 
     async def until_final(self, client: Client) -> None:
-        """Wait until no round is watched any more."""
+        """Wait until no round is open any more."""
 
         async def done() -> bool:
             view = await self.aggregator(client)
@@ -207,9 +127,8 @@ class Place:
     # --- what came of it ---------------------------------------------------------------------------------------
 
     def transactions(self) -> int:
-        """Return how many commitments the contract has taken: each one is a transaction."""
-        wanted = {"fromBlock": "0x0", "address": self._contract, "topics": [_EVENT]}
-        return len(list(self.anvil.rpc("eth_getLogs", {**wanted, "toBlock": "latest"})))
+        """Return how many commitments the contract has taken."""
+        return len(self.evm.logs())
 
 
 def names(count: int) -> list[str]:
@@ -255,25 +174,25 @@ async def for_each(
     """Ask for each, some at a time; answers are in the order asked."""
     at_once = asyncio.Semaphore(AT_ONCE)
 
-    async def asked(one: Asked) -> Answer:
+    async def asked(what: Asked) -> Answer:
         async with at_once:
-            return await ask(one)
+            return await ask(what)
 
     return await asyncio.gather(*map(asked, wanted))
 
 
-async def until(look: Callable[[], Awaitable[bool]], what: str, seconds: float) -> None:
-    """Look until it is so.
+async def until(is_done: Callable[[], Awaitable[bool]], what: str, seconds: float) -> None:
+    """Ask until the answer is yes.
 
     Raises:
-        BenchError: it was not so in time.
+        BenchError: it was not yes in time.
     """
     deadline = time.monotonic() + seconds
-    while not await look():
+    while not await is_done():
         if time.monotonic() > deadline:
             message = f"waited {seconds:g} s for {what}"
             raise BenchError(message)
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def sleep_until(instant: float) -> None:
@@ -281,19 +200,11 @@ async def sleep_until(instant: float) -> None:
     await asyncio.sleep(max(0.0, instant - time.time()))
 
 
-def _is_ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/readyz", timeout=1) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-async def _answered(clock: WorkflowHandle[Any, Any]) -> NamespaceView:
+async def _answered(namespace: WorkflowHandle[Any, Any]) -> NamespaceView:
     """Ask a workflow for its state; a worker that registers a thousand may be busy for longer than a query waits."""
     while True:
         try:
-            view: NamespaceView = await clock.query(STATUS, result_type=NamespaceView)
+            view: NamespaceView = await namespace.query(STATUS, result_type=NamespaceView)
         except RPCError as error:
             if error.status is not RPCStatusCode.DEADLINE_EXCEEDED:
                 raise
