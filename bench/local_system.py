@@ -42,7 +42,7 @@ class Ledger:
     part: Part | None = None
     environment: dict[str, str] = field(default_factory=dict)
     """What workers need: a key lies there only."""
-    required_depth: int | None = None
+    required_depth: int = 0
     """What a cadence asks for."""
 
     def start(self) -> None:

@@ -8,7 +8,8 @@ import pytest
 from tests.architecture.test_layers import REPOSITORY
 
 STARTS = re.compile(
-    r"\b(TemporalServer|start_local|start_time_skipping|temporal_cli)\(|\(TemporalServer\)"
+    r"\b(TemporalServer|start_local|start_time_skipping|temporal_cli|LocalSystem|BenchSystem)\("
+    r"|\((TemporalServer|LocalSystem|BenchSystem)\)"
     r"|[\"'](start-dev|dev|demo|bench)[\"']"
 )
 """How a test comes to a server: by itself, or by a program that brings its own."""
@@ -61,6 +62,7 @@ def test_whoever_starts_a_server_calls_the_check(place: str) -> None:
     "planted",
     [
         "server = TemporalServer(tmp_path, headless=True)\n",
+        "class Bare(LocalSystem):\n",
         "env = await WorkflowEnvironment.start_local()\n",
         "env = await WorkflowEnvironment.start_time_skipping()\n",
         "subprocess.run([temporal_cli(), 'server', 'start-dev'])\n",

@@ -8,11 +8,12 @@ from temporalio.client import Client
 
 from tests.ledgers.bitcoin.chain import PRUNING, prune
 from tests.support.bitcoin_system import TARGET, BitcoinSystem
+from tests.support.marks import BITCOIN_SYSTEM
 from tests.support.system import kill
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 from vaultmesh.ledgers.bitcoin.core.proof import BitcoinEvidence, prove
 
-pytestmark = [pytest.mark.server, pytest.mark.btc, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = BITCOIN_SYSTEM
 NAMESPACE = "bitcoin:test"
 
 
@@ -132,7 +133,7 @@ def test_an_aggregator_that_was_terminated_adopts_what_is_in_the_pool(tmp_path: 
 
 @pytest.mark.fault
 def test_killed_workers_and_nodes_pay_nothing_twice(tmp_path: Path) -> None:
-    with BitcoinSystem(tmp_path, clock_seconds=0.7) as system:
+    with BitcoinSystem(tmp_path, block_seconds=0.7) as system:
         system.register(NAMESPACE)
         batches = []
         for number in range(4):

@@ -1,56 +1,56 @@
 """Blocks that we counted on leave the chain: the same bytes go out again, and receipts follow (E8)."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.system import System
+from tests.support.evm_system import EvmSystem
+from tests.support.marks import EVM_SYSTEM
 
-pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = EVM_SYSTEM
 
 NAMESPACE = "dao:reorg"
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with System(
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EvmSystem]:
+    with EvmSystem(
         tmp_path_factory.mktemp("reorg"),
         block_seconds=None,
         slots_in_an_epoch=70,
-        settings={"finality": "finalized"},
+        finality="finalized",
     ) as running:
         running.start_worker()
         running.register(NAMESPACE, fast="2s")
         yield running
 
 
-def mine_until(system: System, look: object, what: str, seconds: float = 60.0) -> None:
+def mine_until(
+    system: EvmSystem, is_done: Callable[[], bool], what: str, seconds: float = 60.0
+) -> None:
     def mined() -> bool:
-        if int(system.rpc("txpool_status")["pending"], 16):
+        if system.pool():
             system.anvil.mine()
         time.sleep(0.2)
-        return bool(look())  # type: ignore[operator]
+        return is_done()
 
     system.wait(mined, what, seconds)
 
 
-def state(system: System, batch: str) -> str:
-    receipt = system.receipt(NAMESPACE, batch)
-    return receipt["finality"]["state"] if receipt else "none"
-
-
 @pytest.mark.parametrize("depth", [1, 2, 12, 64])
-def test_a_reorganised_round_is_mined_again_with_the_same_bytes(system: System, depth: int) -> None:
+def test_a_reorganised_round_is_mined_again_with_the_same_bytes(
+    system: EvmSystem, depth: int
+) -> None:
     batch = system.seal(NAMESPACE)
-    mine_until(system, lambda: state(system, batch) == "observed", "inclusion")
+    mine_until(system, lambda: system.state(NAMESPACE, batch) == "observed", "inclusion")
     before = system.receipt(NAMESPACE, batch)
     assert before is not None
     if depth > 1:
         system.anvil.mine(depth - 1)
     system.anvil.reorg(depth)
-    system.wait(lambda: state(system, batch) == "reorged", "the reorganised receipt")
-    mine_until(system, lambda: state(system, batch) == "observed", "inclusion again")
+    system.wait(lambda: system.state(NAMESPACE, batch) == "reorged", "the reorganised receipt")
+    mine_until(system, lambda: system.state(NAMESPACE, batch) == "observed", "inclusion again")
     after = system.receipt(NAMESPACE, batch)
     assert after is not None
     assert after["txRef"] == before["txRef"]
@@ -59,30 +59,30 @@ def test_a_reorganised_round_is_mined_again_with_the_same_bytes(system: System, 
     system.assert_paid_once({NAMESPACE: [batch]})
 
 
-def test_several_reorganised_rounds_come_back_in_order(system: System) -> None:
+def test_several_reorganised_rounds_come_back_in_order(system: EvmSystem) -> None:
     batches = []
     for _ in range(3):
         batches.append(system.seal(NAMESPACE))
-        mine_until(system, lambda: state(system, batches[-1]) == "observed", "inclusion")
+        mine_until(system, lambda: system.state(NAMESPACE, batches[-1]) == "observed", "inclusion")
     blocks = [system.receipt(NAMESPACE, batch)["blockNumber"] for batch in batches]  # type: ignore[index]
     system.anvil.reorg(system.anvil.height() - min(blocks) + 1)
     system.wait(
-        lambda: all(state(system, batch) == "reorged" for batch in batches),
+        lambda: all(system.state(NAMESPACE, batch) == "reorged" for batch in batches),
         "three reorganised receipts",
     )
     mine_until(
         system,
-        lambda: all(state(system, batch) == "observed" for batch in batches),
+        lambda: all(system.state(NAMESPACE, batch) == "observed" for batch in batches),
         "three inclusions",
     )
     system.assert_paid_once({NAMESPACE: batches})
 
 
-def test_a_round_becomes_final_with_the_tag_and_not_with_depth_alone(system: System) -> None:
+def test_a_round_becomes_final_with_the_tag_and_not_with_depth_alone(system: EvmSystem) -> None:
     batch = system.seal(NAMESPACE)
-    mine_until(system, lambda: state(system, batch) == "observed", "inclusion")
+    mine_until(system, lambda: system.state(NAMESPACE, batch) == "observed", "inclusion")
     system.anvil.mine(100)
     time.sleep(3)
-    assert state(system, batch) == "observed"
+    assert system.state(NAMESPACE, batch) == "observed"
     system.anvil.mine(60)
-    system.wait(lambda: state(system, batch) == "finalized", "finality")
+    system.wait(lambda: system.state(NAMESPACE, batch) == "finalized", "finality")

@@ -1,50 +1,37 @@
 """Fees that rise, pools that forget, keys that others use, calls that revert, nodes that are away (E2, E3, E6, X6)."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
 
 import pytest
-from eth_account import Account
 
-from tests.support.system import System
+from devnet.anvil import Anvil
+from tests.support.evm_system import EvmSystem
+from tests.support.marks import EVM_SYSTEM
 
-pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = EVM_SYSTEM
 
 NAMESPACE = "dao:stubborn"
-GWEI = 10**9
 BUMP_AFTER_BLOCKS = 3
 
 
 @pytest.fixture
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with System(
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EvmSystem]:
+    with EvmSystem(
         tmp_path_factory.mktemp("stubborn"),
         block_seconds=None,
-        settings={"bumpAfterBlocks": BUMP_AFTER_BLOCKS},
+        bumpAfterBlocks=BUMP_AFTER_BLOCKS,
     ) as running:
         running.start_worker()
         running.register(NAMESPACE, fast="2s")
         yield running
 
 
-def pending(system: System) -> list[dict[str, object]]:
-    pool = system.rpc("txpool_content")["pending"]
-    return [transaction for account in pool.values() for transaction in account.values()]
-
-
-def mine_until_final(system: System, *batches: str, seconds: float = 90.0) -> None:
-    def mined() -> bool:
-        system.anvil.mine()
-        time.sleep(0.3)
-        return all(system.is_final(NAMESPACE, batch) for batch in batches)
-
-    system.wait(mined, "final anchors", seconds)
-
-
-def test_a_stuck_transaction_is_replaced_on_the_same_nonce(system: System) -> None:
+def test_a_stuck_transaction_is_replaced_on_the_same_nonce(system: EvmSystem) -> None:
     batch = system.seal(NAMESPACE)
-    (stuck,) = system.wait(lambda: pending(system), "the transaction")
+    (stuck,) = system.wait_pooled()
     system.rpc("evm_setBlockGasLimit", hex(22_000))
     height = system.anvil.height()
 
@@ -57,7 +44,7 @@ def test_a_stuck_transaction_is_replaced_on_the_same_nonce(system: System) -> No
     assert system.anvil.height() - height >= BUMP_AFTER_BLOCKS
     system.rpc("evm_setBlockGasLimit", hex(30_000_000))
     replaced = system.wait(
-        lambda: [one for one in pending(system) if one["hash"] != stuck["hash"]], "the replacement"
+        lambda: [bid for bid in system.pool() if bid["hash"] != stuck["hash"]], "the replacement"
     )
     assert replaced[0]["nonce"] == stuck["nonce"]
     assert (
@@ -66,34 +53,35 @@ def test_a_stuck_transaction_is_replaced_on_the_same_nonce(system: System) -> No
     assert int(str(replaced[0]["maxPriorityFeePerGas"]), 16) > int(
         str(stuck["maxPriorityFeePerGas"]), 16
     )
-    mine_until_final(system, batch)
+    system.mine_until_final(NAMESPACE, batch)
     system.assert_paid_once({NAMESPACE: [batch]})
 
 
-def test_a_dropped_transaction_is_broadcast_again_with_the_same_bytes(system: System) -> None:
+def test_a_dropped_transaction_is_broadcast_again_with_the_same_bytes(system: EvmSystem) -> None:
     batch = system.seal(NAMESPACE)
-    (dropped,) = system.wait(lambda: pending(system), "the transaction")
+    (dropped,) = system.wait_pooled()
     system.anvil.drop(str(dropped["hash"]))
-    (again,) = system.wait(lambda: pending(system), "the transaction again")
+    (again,) = system.wait_pooled()
     assert again["hash"] == dropped["hash"]
-    mine_until_final(system, batch)
+    system.mine_until_final(NAMESPACE, batch)
     system.assert_paid_once({NAMESPACE: [batch]})
 
 
-def test_a_nonce_used_by_somebody_else_is_replaced_only_after_that_is_final(system: System) -> None:
+def test_a_nonce_used_by_somebody_else_is_replaced_only_after_that_is_final(
+    system: EvmSystem,
+) -> None:
     batch = system.seal(NAMESPACE)
-    (ours,) = system.wait(lambda: pending(system), "the transaction")
+    (ours,) = system.wait_pooled()
     system.anvil.drop(str(ours["hash"]))
-    foreign = _sign(system, nonce=int(str(ours["nonce"]), 16))
-    system.rpc("eth_sendRawTransaction", foreign)
+    system.send_foreign(int(str(ours["nonce"]), 16))
     system.anvil.mine()
     system.wait(
         lambda: system.aggregator()["rounds"][0]["state"] == "displaced", "the displaced round"
     )
     held = system.aggregator()["held"]
     assert held["kind"] == "auth"
-    assert not pending(system)
-    mine_until_final(system, batch)
+    assert not system.pool()
+    system.mine_until_final(NAMESPACE, batch)
     commitments = system.commitments()
     assert all(count == 1 for count in commitments.values())
     receipt = system.receipt(NAMESPACE, batch)
@@ -101,24 +89,18 @@ def test_a_nonce_used_by_somebody_else_is_replaced_only_after_that_is_final(syst
     assert receipt["txRef"] != ours["hash"]
 
 
-def test_a_foreign_transaction_before_the_first_is_waited_out(system: System) -> None:
+def test_a_foreign_transaction_before_the_first_is_waited_out(system: EvmSystem) -> None:
     first = system.seal(NAMESPACE)
-    mine_until_final(system, first)
-    system.rpc(
-        "eth_sendRawTransaction",
-        _sign(
-            system, nonce=int(system.rpc("eth_getTransactionCount", system.account, "latest"), 16)
-        ),
-    )
+    system.mine_until_final(NAMESPACE, first)
+    nonce = int(system.rpc("eth_getTransactionCount", system.account, "latest"), 16)
+    system.send_foreign(nonce)
     system.anvil.mine()
     second = system.seal(NAMESPACE)
-    mine_until_final(system, second)
+    system.mine_until_final(NAMESPACE, second)
     assert all(count == 1 for count in system.commitments().values())
 
 
-def test_a_node_that_is_away_shows_as_failures_and_goes_on_by_itself(system: System) -> None:
-    import os
-
+def test_a_node_that_is_away_shows_as_failures_and_goes_on_by_itself(system: EvmSystem) -> None:
     os.kill(system.anvil.part.pid, signal.SIGSTOP)
     try:
         batch = system.seal(NAMESPACE)
@@ -134,18 +116,15 @@ def test_a_node_that_is_away_shows_as_failures_and_goes_on_by_itself(system: Sys
         assert view["cadences"]["fast"]["in_flight"]["next_retry"]
     finally:
         os.kill(system.anvil.part.pid, signal.SIGCONT)
-    mine_until_final(system, batch)
+    system.mine_until_final(NAMESPACE, batch)
     system.wait_idle(NAMESPACE)
     assert system.status(NAMESPACE)["state"] == "running"
     system.assert_paid_once({NAMESPACE: [batch]})
 
 
-def test_a_wrong_chain_id_signs_nothing_and_is_mended_in_the_file(system: System) -> None:
-    right = system.anvil.url
-    from devnet.anvil import Anvil
-
+def test_a_wrong_chain_id_signs_nothing_and_is_mended_in_the_file(system: EvmSystem) -> None:
     with Anvil(system.folder / "wrong", chain_id=999) as wrong:
-        system.write_anchors(rpcUrl=wrong.url)
+        system.write_anchors(rpcUrls=[wrong.url])
         batch = system.seal(NAMESPACE)
 
         def failure() -> dict[str, str] | None:
@@ -156,34 +135,17 @@ def test_a_wrong_chain_id_signs_nothing_and_is_mended_in_the_file(system: System
         assert failed["kind"] == "validation"
         assert "999" in failed["message"]
         assert not wrong.rpc("txpool_content")["pending"]
-    system.write_anchors(rpcUrl=right)
-    mine_until_final(system, batch)
+    system.write_anchors(rpcUrls=[system.anvil.url])
+    system.mine_until_final(NAMESPACE, batch)
     system.assert_paid_once({NAMESPACE: [batch]})
 
 
-def test_an_empty_account_holds_the_aggregator_until_it_is_funded(system: System) -> None:
+def test_an_empty_account_holds_the_aggregator_until_it_is_funded(system: EvmSystem) -> None:
     system.anvil.fund(system.account, 0)
     batch = system.seal(NAMESPACE)
     held = system.wait(lambda: system.aggregator()["held"], "the held aggregator")
     assert held["kind"] == "auth"
     assert system.account in held["message"]
     system.anvil.fund(system.account)
-    mine_until_final(system, batch)
+    system.mine_until_final(NAMESPACE, batch)
     assert system.aggregator()["held"] is None
-
-
-def _sign(system: System, nonce: int) -> str:
-    signed = Account.sign_transaction(
-        {
-            "type": 2,
-            "chainId": 31337,
-            "nonce": nonce,
-            "to": "0x000000000000000000000000000000000000dEaD",
-            "value": 1,
-            "gas": 21_000,
-            "maxFeePerGas": 100 * GWEI,
-            "maxPriorityFeePerGas": 10 * GWEI,
-        },
-        system.key,
-    )
-    return "0x" + signed.raw_transaction.hex().removeprefix("0x")

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 import starter
-from tests.support.system import TARGET, System
+from tests.support.evm_system import TARGET, EvmSystem
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.seal_batch import seal_files
 
 NAMESPACES = ("dao:one", "fin:two")
 NEVER = "1000d"
@@ -49,11 +51,30 @@ def write_namespaces(
     return place
 
 
+def anchored_directly(system: EvmSystem, namespace: str, name: str, now: int) -> Path:
+    """Return the final receipt of a batch of three files, `<name>-0.txt` and so on, that was committed directly."""
+    files = [system.folder / f"{name}-{position}.txt" for position in range(3)]
+    for position, file in enumerate(files):
+        file.write_text(f"{name} {position}")
+    batch = seal_files(LocalStore(system.root), namespace, files, now=now).batch
+    system.register(namespace, fast=NEVER)
+    system.wait_final(namespace, batch.id)
+    return system.receipt_file(namespace, batch.id)
+
+
+def anchored_in_a_tree(system: EvmSystem, namespace: str) -> Path:
+    """Return the final receipt of a batch that shares its transaction with another."""
+    batch_ids = [system.seal(namespace), system.seal(namespace)]
+    system.register(namespace, fast=NEVER)
+    system.wait_final(namespace, *batch_ids)
+    return system.receipt_file(namespace, batch_ids[0])
+
+
 @pytest.fixture(scope="session")
-def system() -> Iterator[System]:
+def system() -> Iterator[EvmSystem]:
     with (
         tempfile.TemporaryDirectory(prefix="vaultmesh-cli-") as folder,
-        System(Path(folder), database=False) as running,
+        EvmSystem(Path(folder), database=False) as running,
     ):
         write_namespaces(
             running.root / "vmsh/config/namespaces.yaml",
@@ -82,8 +103,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture
-def operate(run: Command, system: System, monkeypatch: pytest.MonkeyPatch) -> Command:
+def operate(run: Command, system: EvmSystem, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Run a command on the system, with just the two variables that every command needs."""
-    monkeypatch.setenv("TEMPORAL_ADDRESS", system.temporal.address)
-    monkeypatch.setenv("VMSH_ROOT", str(system.root))
+    system.point_at(monkeypatch)
     return run

@@ -10,13 +10,13 @@ from eth_account import Account
 from contracts.check import load_artifact
 from devnet.anvil import CHAIN_ID
 from tests.cli.conftest import Command
-from tests.support.system import TARGET, System
+from tests.support.evm_system import TARGET, EvmSystem
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
 
 
 @pytest.fixture
-def deploy(operate: Command, system: System, tmp_path: Path) -> Command:
+def deploy(operate: Command, system: EvmSystem, tmp_path: Path) -> Command:
     """Deploy with a section that names no contract; `chain` and `key` may differ from the real ones."""
 
     def command(chain: int = CHAIN_ID, key: str = "", *more: str) -> object:
@@ -29,13 +29,15 @@ def deploy(operate: Command, system: System, tmp_path: Path) -> Command:
     return command  # type: ignore[return-value]
 
 
-def _funded(system: System) -> str:
+def _funded(system: EvmSystem) -> str:
     key = "0x" + secrets.token_hex(32)
     system.anvil.fund(Account.from_key(key).address)
     return key
 
 
-def test_deploy_prints_the_address_of_the_contract_alone(deploy: Command, system: System) -> None:
+def test_deploy_prints_the_address_of_the_contract_alone(
+    deploy: Command, system: EvmSystem
+) -> None:
     told = deploy(key=_funded(system))
     assert told.code == 0
     address = told.out.removesuffix("\n")
@@ -43,7 +45,7 @@ def test_deploy_prints_the_address_of_the_contract_alone(deploy: Command, system
     assert code == load_artifact()["deployedBytecode"]
 
 
-def test_deploy_json_names_transaction_and_block(deploy: Command, system: System) -> None:
+def test_deploy_json_names_transaction_and_block(deploy: Command, system: EvmSystem) -> None:
     document = deploy(CHAIN_ID, _funded(system), "--json").json()
     receipt = system.rpc("eth_getTransactionReceipt", document["tx_ref"])
     assert document["target"] == TARGET
@@ -57,7 +59,7 @@ def test_an_account_without_funds_is_told_so(deploy: Command) -> None:
     assert "funds" in told.err
 
 
-def test_another_chain_than_the_one_named_is_refused(deploy: Command, system: System) -> None:
+def test_another_chain_than_the_one_named_is_refused(deploy: Command, system: EvmSystem) -> None:
     told = deploy(chain=4242, key=_funded(system))
     assert (told.code, told.out) == (1, "")
     assert f"eip155:{CHAIN_ID}, not eip155:4242" in told.err

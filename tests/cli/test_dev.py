@@ -23,7 +23,8 @@ from devnet.bitcoind import BitcoinRpc
 from devnet.jsonrpc import JsonRpc
 from devnet.ports import LOOPBACK, free_port
 from tests.support.replays import replay_database
-from tests.support.system import REPOSITORY, System
+from tests.support.system import System
+from vaultmesh.process.settings import REPOSITORY
 
 pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
 FOREIGN = {"TEMPORAL_ADDRESS": "192.0.2.1:7233", "VMSH_NAMESPACES": "/no/such/namespaces.yaml"}

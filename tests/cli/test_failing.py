@@ -15,11 +15,10 @@ import pytest
 from rich.console import Console
 from temporalio.client import Client
 
-from devnet.ports import LOOPBACK
 from devnet.temporal import temporal_cli
 from tests.cli.conftest import NEVER, Command, Outcome, cadences, write_namespaces
 from tests.support.broken import plant_unreplayable
-from tests.support.system import TARGET, System
+from tests.support.evm_system import TARGET, EvmSystem
 from vaultmesh.cli.demo import Demo
 from vaultmesh.cli.demo_table import Row, demo_table, plain_line
 from vaultmesh.cli.dev import System as DevSystem
@@ -58,9 +57,9 @@ async def _plant(client: Client) -> None:
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EvmSystem]:
     """A namespace and an aggregator whose histories do not replay, beside others that run."""
-    with System(tmp_path_factory.mktemp("failing"), database=False) as running:
+    with EvmSystem(tmp_path_factory.mktemp("failing"), database=False) as running:
         write_namespaces(
             running.root / "vmsh/config/namespaces.yaml",
             {name: cadences() for name in (BROKEN, FINE, NEVER_STARTED)},
@@ -76,23 +75,22 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield running
 
 
-def _status(run: Command, system: System, *arguments: str) -> Outcome:
+def _status(run: Command, system: EvmSystem, *arguments: str) -> Outcome:
     place = {"TEMPORAL_ADDRESS": system.temporal.address, "VMSH_ROOT": str(system.root)}
     return run("status", *arguments, **place)
 
 
-def _page(system: System, path: str) -> str:
-    port = system.workers[0].metrics_port  # type: ignore[attr-defined]
-    with urllib.request.urlopen(f"http://{LOOPBACK}:{port}{path}", timeout=10) as answer:
+def _page(system: EvmSystem, path: str) -> str:
+    with urllib.request.urlopen(f"{system.workers[0].url}{path}", timeout=10) as answer:  # noqa: S310 - our own worker
         return str(answer.read().decode())
 
 
-def _health(system: System) -> dict[str, Any]:
+def _health(system: EvmSystem) -> dict[str, Any]:
     return dict(json.loads(_page(system, "/health")))
 
 
 def test_a_history_that_does_not_replay_hides_no_other_namespace(
-    run: Command, system: System
+    run: Command, system: EvmSystem
 ) -> None:
     told = _status(run, system, "--json")
     views = {view["namespace"]: view for view in told.json()["namespaces"]}
@@ -115,7 +113,7 @@ def test_a_history_that_does_not_replay_hides_no_other_namespace(
 
 
 def test_a_failing_aggregator_says_so_beside_those_that_answer(
-    run: Command, system: System
+    run: Command, system: EvmSystem
 ) -> None:
     targets = {one["target"]: one for one in _status(run, system, "--json").json()["targets"]}
     assert set(targets) == {TARGET, OTHER_TARGET}
@@ -128,7 +126,7 @@ def test_a_failing_aggregator_says_so_beside_those_that_answer(
 
 
 def test_one_namespace_asked_for_is_judged_by_itself_and_its_targets(
-    run: Command, system: System
+    run: Command, system: EvmSystem
 ) -> None:
     assert _status(run, system, FINE).code == 0
     broken = _status(run, system, BROKEN)
@@ -140,7 +138,7 @@ def test_one_namespace_asked_for_is_judged_by_itself_and_its_targets(
 
 
 def test_the_table_names_each_cause_once_and_the_mend_stands_beside_it(
-    run: Command, system: System
+    run: Command, system: EvmSystem
 ) -> None:
     told = _status(run, system)
     assert told.out.count(f"failing: {NONDETERMINISM}") == 2
@@ -151,7 +149,7 @@ def test_the_table_names_each_cause_once_and_the_mend_stands_beside_it(
 
 
 def test_batches_of_a_failing_namespace_are_counted_all_the_same(
-    run: Command, system: System
+    run: Command, system: EvmSystem
 ) -> None:
     system.seal(BROKEN)
     (view,) = _status(run, system, BROKEN, "--json").json()["namespaces"]
@@ -159,7 +157,7 @@ def test_batches_of_a_failing_namespace_are_counted_all_the_same(
 
 
 def test_an_operator_of_a_failing_namespace_is_told_why_and_not_that_no_worker_runs(
-    run: Command, system: System
+    run: Command, system: EvmSystem
 ) -> None:
     place = {"TEMPORAL_ADDRESS": system.temporal.address, "VMSH_ROOT": str(system.root)}
     told = run("pause", BROKEN, **place)
@@ -169,7 +167,7 @@ def test_an_operator_of_a_failing_namespace_is_told_why_and_not_that_no_worker_r
 
 
 def test_register_goes_on_with_the_others_and_says_which_is_failing(
-    run: Command, system: System, tmp_path: Path
+    run: Command, system: EvmSystem, tmp_path: Path
 ) -> None:
     beside = ("aaa:first", BROKEN, "zzz:last")
     place = write_namespaces(tmp_path / "namespaces.yaml", {one: cadences() for one in beside})
@@ -185,7 +183,7 @@ def test_register_goes_on_with_the_others_and_says_which_is_failing(
         assert run("unregister", name).code == 0
 
 
-def test_health_is_degraded_by_what_fails_and_by_what_is_missing(system: System) -> None:
+def test_health_is_degraded_by_what_fails_and_by_what_is_missing(system: EvmSystem) -> None:
     def shown() -> dict[str, Any] | None:
         found = _health(system)
         is_known = found["namespaces"].get(BROKEN, {}).get("status") == "failing"
@@ -203,7 +201,7 @@ def test_health_is_degraded_by_what_fails_and_by_what_is_missing(system: System)
     assert document["namespaces"][FINE]["unanchored"] == {"fast": 0, "strong": 0}
 
 
-def test_metrics_count_what_fails_by_type_and_what_is_missing(system: System) -> None:
+def test_metrics_count_what_fails_by_type_and_what_is_missing(system: EvmSystem) -> None:
     def shown() -> bool:
         lines = _page(system, "/metrics").splitlines()
         return {
@@ -216,7 +214,7 @@ def test_metrics_count_what_fails_by_type_and_what_is_missing(system: System) ->
 
 
 def test_a_namespace_that_no_worker_takes_hides_no_other_and_is_named(
-    run: Command, system: System
+    run: Command, system: EvmSystem
 ) -> None:
     system.ask(
         lambda client: client.start_workflow(
@@ -242,7 +240,7 @@ def test_a_namespace_that_no_worker_takes_hides_no_other_and_is_named(
 
 
 def test_a_target_without_a_first_request_is_told_without_alarm(
-    run: Command, system: System, tmp_path: Path
+    run: Command, system: EvmSystem, tmp_path: Path
 ) -> None:
     fresh = {"fast": {"target": "eip155:1", "every": NEVER}}
     place = write_namespaces(tmp_path / "namespaces.yaml", {"dao:fresh": fresh})
@@ -254,7 +252,7 @@ def test_a_target_without_a_first_request_is_told_without_alarm(
     assert (target["target"], target["state"], target["problems"]) == ("eip155:1", "missing", [])
 
 
-def test_the_demonstrations_table_shows_the_cause_beside_the_others(system: System) -> None:
+def test_the_demonstrations_table_shows_the_cause_beside_the_others(system: EvmSystem) -> None:
     async def rows(client: Client) -> list[Row]:
         settings = Settings.from_environment({"VMSH_ROOT": str(system.root)})
         local = SimpleNamespace(root=system.root, settings=settings, client=client)
@@ -270,7 +268,7 @@ def test_the_demonstrations_table_shows_the_cause_beside_the_others(system: Syst
     assert NONDETERMINISM in plain_line(shown[BROKEN, "fast"])
 
 
-def test_the_mend_that_is_told_mends(run: Command, system: System) -> None:
+def test_the_mend_that_is_told_mends(run: Command, system: EvmSystem) -> None:
     """What goes on may be held: nobody serves the other target's chain."""
     told = _status(run, system).err
     for workflow_id in (f"namespace:{BROKEN}", f"aggregator:{OTHER_TARGET}"):

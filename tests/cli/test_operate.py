@@ -9,8 +9,8 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from tests.cli.conftest import Command, cadences, write_namespaces
+from tests.support.evm_system import EvmSystem
 from tests.support.replays import replayed_server
-from tests.support.system import System
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
 
@@ -63,7 +63,7 @@ def test_an_unknown_namespace_is_a_clear_failure(verb: str, operate: Command) ->
 
 
 def test_force_wait_ends_when_everything_owed_is_in_the_ledger(
-    operate: Command, system: System, namespace: str
+    operate: Command, system: EvmSystem, namespace: str
 ) -> None:
     batch_id = system.seal(namespace)
     told = operate("force", namespace, "strong", "--wait")
@@ -78,7 +78,7 @@ def test_force_wait_ends_when_nothing_is_owed(operate: Command, namespace: str) 
     assert operate("force", namespace, "--wait").code == 0
 
 
-def test_unregister_ends_the_workflow(operate: Command, system: System, namespace: str) -> None:
+def test_unregister_ends_the_workflow(operate: Command, system: EvmSystem, namespace: str) -> None:
     assert operate("unregister", namespace).code == 0
     system.wait(lambda: operate("status", namespace).code == 1, "the end of the workflow")
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.cli.conftest import Command, cadences, write_namespaces
 from tests.support.clocks import REFUSED, Clocks
-from tests.support.system import REPOSITORY
 from vaultmesh.cli import register
+from vaultmesh.process.settings import REPOSITORY
 
 LINES = [f"starter.py: {name}: {REFUSED}" for name in ("dao:a", "dao:c")]
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command, cadences, write_namespaces
+from tests.support.evm_system import EvmSystem
 from tests.support.replays import replayed_server
-from tests.support.system import REPOSITORY, System
 from vaultmesh.cli.import_state import read_state
 from vaultmesh.domain.errors import ConfigurationError
+from vaultmesh.process.settings import REPOSITORY
 
 pytestmark = pytest.mark.server
 
@@ -63,7 +64,7 @@ def test_what_the_environment_does_not_state_stays_as_it_is_in_a_running_clock(
 
 
 def test_register_says_so_when_a_changed_file_undoes_a_set_cadence(
-    operate: Command, system: System, tmp_path: Path
+    operate: Command, system: EvmSystem, tmp_path: Path
 ) -> None:
     place = write_namespaces(tmp_path / "namespaces.yaml", {"reg:undo": cadences()})
     operate("register", "--config", place)
@@ -78,7 +79,7 @@ def test_register_says_so_when_a_changed_file_undoes_a_set_cadence(
 
 
 def test_prune_stops_what_runs_but_is_not_configured(
-    operate: Command, system: System, tmp_path: Path
+    operate: Command, system: EvmSystem, tmp_path: Path
 ) -> None:
     place = write_namespaces(tmp_path / "namespaces.yaml", {"reg:kept": cadences()})
     write_namespaces(tmp_path / "more.yaml", {"reg:gone": cadences()})

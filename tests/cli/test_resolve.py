@@ -3,7 +3,7 @@
 import pytest
 
 from tests.cli.conftest import Command
-from tests.support.system import TARGET
+from tests.support.evm_system import TARGET
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
 

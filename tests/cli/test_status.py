@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import NAMESPACES, NEVER, Command, cadences, write_namespaces
-from tests.support.system import REPOSITORY, TARGET, System
+from tests.support.evm_system import TARGET, EvmSystem
+from vaultmesh.process.settings import REPOSITORY
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -16,7 +17,7 @@ _OUTCOMES = {"anchored", "nothing_new", "coalesced", "paused"}
 
 
 @pytest.fixture(scope="module")
-def anchored(system: System) -> str:
+def anchored(system: EvmSystem) -> str:
     """Return a batch of the first namespace that is in the ledger for good."""
     batch_id = system.seal(NAMESPACES[0])
     system.register(NAMESPACES[0], fast="2s")
@@ -50,7 +51,7 @@ def test_json_has_every_key_of_the_interface(operate: Command, anchored: str) ->
 
 
 def test_the_last_anchor_is_joined_with_what_the_receipt_says(
-    operate: Command, system: System, anchored: str
+    operate: Command, system: EvmSystem, anchored: str
 ) -> None:
     receipt = system.receipt(NAMESPACES[0], anchored)
     assert receipt is not None
@@ -63,7 +64,7 @@ def test_the_last_anchor_is_joined_with_what_the_receipt_says(
 
 
 def test_what_the_last_anchor_is_still_to_reach_is_told(
-    operate: Command, system: System, anchored: str
+    operate: Command, system: EvmSystem, anchored: str
 ) -> None:
     assert _shown(operate, NAMESPACES[0])["cadences"]["fast"]["last_anchor"]["awaiting"] is None
     place = system.root / "out/anchors" / NAMESPACES[0].replace(":", "_") / anchored
@@ -86,7 +87,7 @@ def test_what_the_last_anchor_is_still_to_reach_is_told(
 
 
 def test_a_request_in_flight_shows_its_failures_and_its_next_retry(
-    operate: Command, system: System
+    operate: Command, system: EvmSystem
 ) -> None:
     system.signal(f"aggregator:{TARGET}", "pause", "held for a test")
     system.seal("fly:one")
@@ -106,7 +107,7 @@ def test_a_request_in_flight_shows_its_failures_and_its_next_retry(
     system.wait(lambda: in_flight() is None, "the anchor")
 
 
-def test_a_rejected_signal_shows(operate: Command, system: System, anchored: str) -> None:
+def test_a_rejected_signal_shows(operate: Command, system: EvmSystem, anchored: str) -> None:
     system.signal(f"namespace:{NAMESPACES[0]}", "pause", {"cadence": "hourly"})
     rejected = system.wait(
         lambda: _shown(operate, NAMESPACES[0])["last_rejected"], "the rejected signal"
@@ -125,7 +126,7 @@ def test_a_configured_namespace_without_workflow_is_missing(operate: Command) ->
 
 
 def test_a_namespace_that_runs_but_is_not_configured_is_shown_too(
-    operate: Command, system: System
+    operate: Command, system: EvmSystem
 ) -> None:
     system.register("run:only", fast=NEVER)
 
@@ -144,7 +145,7 @@ def test_an_unknown_namespace_is_a_clear_failure(operate: Command) -> None:
 
 
 def test_a_file_that_stands_in_for_a_missing_one_is_named_beside_the_data(
-    operate: Command, system: System, tmp_path: Path
+    operate: Command, system: EvmSystem, tmp_path: Path
 ) -> None:
     shipped = REPOSITORY / "vmsh/config/namespaces.yaml"
     told = operate("status", VMSH_ROOT=str(tmp_path))
@@ -172,7 +173,7 @@ def test_a_name_that_looks_like_markup_is_shown_as_written(
 
 
 def test_a_broken_file_is_complained_of_beside_what_runs(
-    operate: Command, system: System, tmp_path: Path
+    operate: Command, system: EvmSystem, tmp_path: Path
 ) -> None:
     system.register("run:beside", fast=NEVER)
     system.wait(lambda: system.status("run:beside"), "the namespace")
@@ -191,7 +192,7 @@ def test_a_broken_file_is_complained_of_beside_what_runs(
 
 
 def test_targets_stand_beside_namespaces_and_follow_their_aggregator(
-    operate: Command, system: System, anchored: str
+    operate: Command, system: EvmSystem, anchored: str
 ) -> None:
     def target() -> dict[str, Any]:
         (found,) = operate("status", NAMESPACES[0], "--json").json()["targets"]
@@ -220,7 +221,7 @@ def test_a_paused_cadence_has_its_own_state(operate: Command, anchored: str) -> 
 
 
 def test_what_is_owed_and_what_can_not_be_anchored_is_counted_from_files(
-    operate: Command, system: System, anchored: str
+    operate: Command, system: EvmSystem, anchored: str
 ) -> None:
     system.signal(f"namespace:{NAMESPACES[0]}", "pause")
     owed, bad = system.seal(NAMESPACES[0]), system.root / "out/batches/bad.json"
@@ -239,7 +240,7 @@ def test_what_is_owed_and_what_can_not_be_anchored_is_counted_from_files(
 
 
 def test_a_storage_that_can_not_be_read_is_a_problem_and_hides_nothing(
-    operate: Command, system: System, anchored: str, tmp_path: Path
+    operate: Command, system: EvmSystem, anchored: str, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
     (root / "out").mkdir(parents=True)

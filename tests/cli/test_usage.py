@@ -10,7 +10,7 @@ import pytest
 import starter
 from devnet.ports import LOOPBACK, free_port
 from tests.cli.conftest import Command
-from tests.support.system import REPOSITORY
+from vaultmesh.process.settings import REPOSITORY
 
 COMMANDS = (
     ("dev",), ("demo",), ("setup",), ("register",), ("status",), ("pause",), ("resume",), ("force",),

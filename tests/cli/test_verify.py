@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 
 from contracts.check import load_artifact
-from devnet.anvil import CHAIN_ID
-from tests.cli.conftest import NEVER, Command, Outcome, cadences, write_namespaces
-from tests.support.system import System
+from tests.cli.conftest import (
+    Command,
+    Outcome,
+    anchored_directly,
+    anchored_in_a_tree,
+    cadences,
+    write_namespaces,
+)
+from tests.support.evm_system import EvmSystem
 from vaultmesh.process.settings import Settings
 from vaultmesh.verification.batch_levels import batch_levels
 
@@ -24,34 +30,15 @@ Receipt = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def direct(system: System) -> Path:
+def direct(system: EvmSystem) -> Path:
     """Return the final receipt of a batch that was sealed from files and committed directly."""
-    from vaultmesh.storage.files import LocalStore
-    from vaultmesh.storage.seal_batch import seal_files
-
-    system.root.mkdir(exist_ok=True)
-    files = []
-    for position in range(3):
-        files.append(system.folder / f"minutes-{position}.txt")
-        files[-1].write_text(f"minutes {position}")
-    batch = seal_files(LocalStore(system.root), NAMESPACE, files, now=1_761_200_000).batch
-    system.register(NAMESPACE, fast=NEVER)
-    system.wait_final(NAMESPACE, batch.id)
-    return _place(system, NAMESPACE, batch.id)
+    return anchored_directly(system, NAMESPACE, "minutes", 1_761_200_000)
 
 
 @pytest.fixture(scope="module")
-def in_a_tree(system: System, direct: Path) -> Path:
+def in_a_tree(system: EvmSystem, direct: Path) -> Path:
     """Return the final receipt of a batch that shares its transaction with another."""
-    batch_ids = [system.seal(SHARING), system.seal(SHARING)]
-    system.register(SHARING, fast=NEVER)
-    system.wait_final(SHARING, *batch_ids)
-    return _place(system, SHARING, batch_ids[0])
-
-
-def _place(system: System, namespace: str, batch_id: str) -> Path:
-    folder = system.root / "out/anchors" / namespace.replace(":", "_") / batch_id
-    return folder / f"eip155_{CHAIN_ID}.json"
+    return anchored_in_a_tree(system, SHARING)
 
 
 def _failed(operate: Command, *what: object) -> dict[str, str]:
@@ -310,7 +297,7 @@ def test_a_wrong_leaf_of_a_tree_fails_at_the_inclusion_proof(
     )
 
 
-def _sent(system: System, transaction: dict[str, str]) -> Receipt:
+def _sent(system: EvmSystem, transaction: dict[str, str]) -> Receipt:
     system.anvil.fund(STRANGER)
     system.rpc("anvil_impersonateAccount", STRANGER)
     sent = system.rpc("eth_sendTransaction", {"from": STRANGER, "gas": hex(100_000), **transaction})
@@ -328,7 +315,7 @@ def _as_if_in(found: Receipt) -> Callable[[Receipt], object]:
 
 
 def test_a_reverted_transaction_is_called_reverted(
-    operate: Command, system: System, direct: Path, changed: Changed
+    operate: Command, system: EvmSystem, direct: Path, changed: Changed
 ) -> None:
     found = _sent(system, {"to": system.contract, "data": "0xdeadbeef"})
     failed = _failed(operate, changed(direct, _as_if_in(found)))
@@ -337,7 +324,7 @@ def test_a_reverted_transaction_is_called_reverted(
 
 
 def test_the_same_log_by_another_contract_is_called_the_wrong_contract(
-    operate: Command, system: System, direct: Path, changed: Changed
+    operate: Command, system: EvmSystem, direct: Path, changed: Changed
 ) -> None:
     original = json.loads(direct.read_text())
     call = system.rpc("eth_getTransactionByHash", original["txRef"])["input"]
@@ -379,7 +366,7 @@ def test_a_receipt_that_says_reorged_is_not_verified(
 
 
 def test_a_changed_batch_file_is_told_from_a_changed_receipt(
-    operate: Command, system: System, direct: Path
+    operate: Command, system: EvmSystem, direct: Path
 ) -> None:
     place = system.root / "out/batches" / f"{direct.parent.name}.json"
     original = place.read_text()
@@ -411,7 +398,7 @@ def test_files_that_are_no_receipts_fail_each_by_itself(
 
 
 @pytest.fixture
-def event(system: System, direct: Path) -> Path:
+def event(system: EvmSystem, direct: Path) -> Path:
     """Return the event receipt of a leaf of the direct batch, once it has its anchor."""
     (place,) = (system.root / "out/receipts").glob("minutes-1*.json")
     system.wait(
@@ -473,7 +460,7 @@ def test_a_legacy_receipt_without_anchor_receipts_is_checked_against_the_ledger_
 
 
 def test_an_event_of_a_batch_in_a_tree_is_verified_by_the_batch_s_anchors(
-    operate: Command, system: System, in_a_tree: Path, tmp_path: Path
+    operate: Command, system: EvmSystem, in_a_tree: Path, tmp_path: Path
 ) -> None:
     batch_id = in_a_tree.parent.name
     batch = json.loads((system.root / "out/batches" / f"{batch_id}.json").read_text())
@@ -495,7 +482,7 @@ def test_an_event_of_a_batch_in_a_tree_is_verified_by_the_batch_s_anchors(
 
 
 def test_an_event_of_a_batch_that_is_only_sealed_is_not_verified(
-    operate: Command, system: System, tmp_path: Path
+    operate: Command, system: EvmSystem, tmp_path: Path
 ) -> None:
     file = tmp_path / "fresh.txt"
     file.write_text("fresh")

@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 import pytest
 
 from devnet.anvil import CHAIN_ID
-from tests.cli.conftest import NEVER, Command
-from tests.support.system import REPOSITORY, System
+from tests.cli.conftest import Command, anchored_directly, anchored_in_a_tree
+from tests.support.evm_system import EvmSystem
+from vaultmesh.process.settings import REPOSITORY
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
 NAMESPACE, SHARING = "off:one", "off:two"
@@ -21,33 +22,19 @@ TARGET = f"eip155:{CHAIN_ID}"
 
 
 @pytest.fixture(scope="module")
-def direct(system: System) -> Path:
+def direct(system: EvmSystem) -> Path:
     """Return the final receipt of a batch of files that was committed directly."""
-    from vaultmesh.storage.files import LocalStore
-    from vaultmesh.storage.seal_batch import seal_files
-
-    system.root.mkdir(exist_ok=True)
-    files = []
-    for position in range(3):
-        files.append(system.folder / f"ledger-{position}.txt")
-        files[-1].write_text(f"ledger {position}")
-    batch = seal_files(LocalStore(system.root), NAMESPACE, files, now=1_761_100_000).batch
-    system.register(NAMESPACE, fast=NEVER)
-    system.wait_final(NAMESPACE, batch.id)
-    return _place(system, NAMESPACE, batch.id)
+    return anchored_directly(system, NAMESPACE, "ledger", 1_761_100_000)
 
 
 @pytest.fixture(scope="module")
-def in_a_tree(system: System, direct: Path) -> Path:
+def in_a_tree(system: EvmSystem, direct: Path) -> Path:
     """Return the final receipt of a batch that shares its transaction with another."""
-    batch_ids = [system.seal(SHARING), system.seal(SHARING)]
-    system.register(SHARING, fast=NEVER)
-    system.wait_final(SHARING, *batch_ids)
-    return _place(system, SHARING, batch_ids[0])
+    return anchored_in_a_tree(system, SHARING)
 
 
 @pytest.fixture
-def event(system: System, direct: Path) -> Path:
+def event(system: EvmSystem, direct: Path) -> Path:
     """Return the event receipt of a leaf of the direct batch, once it has its anchor."""
     (place,) = (system.root / "out/receipts").glob("ledger-1*.json")
     system.wait(
@@ -57,7 +44,7 @@ def event(system: System, direct: Path) -> Path:
 
 
 @pytest.fixture
-def tree_event(system: System, in_a_tree: Path) -> str:
+def tree_event(system: EvmSystem, in_a_tree: Path) -> str:
     """Return the id of an event of a batch in a tree; its sealer wrote receipts as the original does."""
     batch_id = in_a_tree.parent.name
     batch = json.loads((system.root / "out/batches" / f"{batch_id}.json").read_text())
@@ -73,11 +60,6 @@ def tree_event(system: System, in_a_tree: Path) -> str:
     }
     (system.root / "out/receipts" / f"{event_id}.json").write_text(json.dumps(receipt))
     return event_id
-
-
-def _place(system: System, namespace: str, batch_id: str) -> Path:
-    folder = system.root / "out/anchors" / namespace.replace(":", "_") / batch_id
-    return folder / f"eip155_{CHAIN_ID}.json"
 
 
 def _block(receipt: Path) -> str:
@@ -197,7 +179,7 @@ def test_bad_usage_is_told(bare: Command, arguments: list[str]) -> None:
 
 
 def test_every_receipt_of_a_batch_is_verified(
-    run: Command, no_network: None, system: System, direct: Path
+    run: Command, no_network: None, system: EvmSystem, direct: Path
 ) -> None:
     told = run(
         "verify", "--offline", "--batch", direct.parent.name, "--trust-block", _block(direct),
@@ -209,7 +191,7 @@ def test_every_receipt_of_a_batch_is_verified(
 
 
 def test_an_event_is_verified_by_id_and_by_file(
-    run: Command, no_network: None, system: System, event: Path, direct: Path
+    run: Command, no_network: None, system: EvmSystem, event: Path, direct: Path
 ) -> None:
     trust = ("--trust-block", _block(direct))
     told = run("verify", "--offline", "--event", event.stem, *trust, VMSH_ROOT=str(system.root))
@@ -229,7 +211,7 @@ def test_an_event_is_verified_by_id_and_by_file(
 # --- proof files ----------------------------------------------------------------------------------
 
 
-def _proof(run: Command, system: System, event_id: str, place: Path) -> Path:
+def _proof(run: Command, system: EvmSystem, event_id: str, place: Path) -> Path:
     told = run("proof", event_id, "-o", place, VMSH_ROOT=str(system.root))
     assert (told.code, told.out) == (0, "")
     assert TARGET in told.err
@@ -237,7 +219,7 @@ def _proof(run: Command, system: System, event_id: str, place: Path) -> Path:
 
 
 def test_a_proof_file_is_verified_where_nothing_else_is(
-    run: Command, system: System, event: Path, direct: Path, tmp_path: Path
+    run: Command, system: EvmSystem, event: Path, direct: Path, tmp_path: Path
 ) -> None:
     place = _proof(run, system, event.stem, tmp_path / "event.proof.json")
     starter = str(REPOSITORY / "starter.py")
@@ -254,7 +236,7 @@ def test_a_proof_file_is_verified_where_nothing_else_is(
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_without_offline_a_proof_file_is_told_from_a_receipt(
-    run: Command, system: System, event: Path, tmp_path: Path, options: list[str]
+    run: Command, system: EvmSystem, event: Path, tmp_path: Path, options: list[str]
 ) -> None:
     place = _proof(run, system, event.stem, tmp_path / "event.proof.json")
     told = run("verify", event, place, *options, VMSH_ROOT=str(system.root))
@@ -264,7 +246,7 @@ def test_without_offline_a_proof_file_is_told_from_a_receipt(
 
 
 def test_a_proof_goes_through_a_tree_as_well(
-    run: Command, system: System, tree_event: str, in_a_tree: Path, tmp_path: Path
+    run: Command, system: EvmSystem, tree_event: str, in_a_tree: Path, tmp_path: Path
 ) -> None:
     place = _proof(run, system, tree_event, tmp_path / "proof.json")
     told = run("verify", "--offline", place, "--trust-block", _block(in_a_tree))
@@ -274,7 +256,7 @@ def test_a_proof_goes_through_a_tree_as_well(
 
 
 def test_without_a_file_the_proof_is_printed(
-    run: Command, no_network: None, system: System, event: Path
+    run: Command, no_network: None, system: EvmSystem, event: Path
 ) -> None:
     told = run("proof", event.stem, VMSH_ROOT=str(system.root))
     assert told.code == 0
@@ -284,7 +266,7 @@ def test_without_a_file_the_proof_is_printed(
 
 @pytest.mark.usefixtures("no_network")
 def test_a_changed_proof_file_is_refused(
-    run: Command, system: System, event: Path, direct: Path, tmp_path: Path
+    run: Command, system: EvmSystem, event: Path, direct: Path, tmp_path: Path
 ) -> None:
     place = _proof(run, system, event.stem, tmp_path / "event.proof.json")
     trust = ("--trust-block", _block(direct))
@@ -307,7 +289,7 @@ def test_a_changed_proof_file_is_refused(
 
 
 def test_an_event_that_no_ledger_holds_has_no_proof(
-    run: Command, system: System, tmp_path: Path
+    run: Command, system: EvmSystem, tmp_path: Path
 ) -> None:
     root = {"VMSH_ROOT": str(system.root)}
     told = run("proof", "nothing", **root)
@@ -323,7 +305,7 @@ def test_an_event_that_no_ledger_holds_has_no_proof(
 
 
 def test_a_proof_that_would_not_hold_is_not_written(
-    run: Command, system: System, event: Path, tmp_path: Path
+    run: Command, system: EvmSystem, event: Path, tmp_path: Path
 ) -> None:
     original = event.read_text()
     broken = json.loads(original) | {"path": []}
@@ -338,7 +320,7 @@ def test_a_proof_that_would_not_hold_is_not_written(
 
 
 def test_what_is_not_final_yet_is_said(
-    run: Command, system: System, event: Path, direct: Path, tmp_path: Path
+    run: Command, system: EvmSystem, event: Path, direct: Path, tmp_path: Path
 ) -> None:
     original = direct.read_text()
     document = json.loads(original)

@@ -11,7 +11,7 @@ import pytest
 from devnet.tctl import tctl
 from devnet.temporal import temporal_cli
 from tests.docs.readme import commands
-from tests.support.system import TARGET, System
+from tests.support.evm_system import TARGET, EvmSystem
 
 NAMESPACE = "dao:vaultmesh"
 SHOWN_TARGET, SHOWN_ADDRESS = "eip155:8453", "127.0.0.1:7233"
@@ -19,10 +19,10 @@ UNDECIDED = "no block is mined, so that a round stays open"
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EvmSystem]:
     """A namespace with one batch in an open round."""
     folder = tmp_path_factory.mktemp("clients")
-    with System(folder, block_seconds=None, database=False) as running:
+    with EvmSystem(folder, block_seconds=None, database=False) as running:
         running.start_worker()
         running.seal()
         running.register(NAMESPACE, fast="1h", strong="2*fast")
@@ -30,7 +30,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield running
 
 
-def _run(program: Path, given: list[str], system: System) -> str:
+def _run(program: Path, given: list[str], system: EvmSystem) -> str:
     places = {SHOWN_ADDRESS: system.temporal.address}
     arguments = [places.get(one, one).replace(SHOWN_TARGET, TARGET) for one in given]
     environment = {**os.environ, "TEMPORAL_ADDRESS": system.temporal.address}
@@ -49,7 +49,7 @@ def _run(program: Path, given: list[str], system: System) -> str:
 @pytest.mark.server
 @pytest.mark.evm
 @pytest.mark.parametrize("client", ["temporal", "tctl"])
-def test_every_command_that_is_shown_is_taken(system: System, client: str) -> None:
+def test_every_command_that_is_shown_is_taken(system: EvmSystem, client: str) -> None:
     program = {"temporal": temporal_cli, "tctl": tctl}[client]()
     shown = commands(f"{client} ")
     assert len(shown) >= 4
@@ -62,7 +62,7 @@ def test_every_command_that_is_shown_is_taken(system: System, client: str) -> No
 
 @pytest.mark.server
 @pytest.mark.evm
-def test_a_pause_by_signal_shows_its_reason(system: System) -> None:
+def test_a_pause_by_signal_shows_its_reason(system: EvmSystem) -> None:
     pause = next(given for given in commands("tctl ") if "pause" in given)
     _run(tctl(), pause, system)
     reason = json.loads(pause[-1])

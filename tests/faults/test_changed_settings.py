@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,23 +9,18 @@ from eth_account import Account
 
 import starter
 from contracts.check import load_artifact
-from tests.support.system import System
+from tests.support.evm_system import EvmSystem
+from tests.support.marks import FAULTS
 from vaultmesh.domain.names import namespace_workflow_id
 
-pytestmark = [
-    pytest.mark.fault,
-    pytest.mark.server,
-    pytest.mark.evm,
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-]
+pytestmark = FAULTS
 
 NAMESPACES = ("dao:a", "dao:b", "fin:c")
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with System(tmp_path_factory.mktemp("changed"), block_seconds=None) as system:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EvmSystem]:
+    with EvmSystem(tmp_path_factory.mktemp("changed"), block_seconds=None) as system:
         system.start_worker()
         for namespace in NAMESPACES:
             system.register(namespace)
@@ -34,55 +28,46 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 @pytest.fixture
-def system(running: System) -> Iterator[System]:
+def system(running: EvmSystem) -> Iterator[EvmSystem]:
     """Return the system; its settings are put back after the test."""
-    before = dict(running.settings)
+    before = dict(running.evm.settings)
     yield running
-    running.settings = before
+    running.evm.settings = before
     running.write_anchors()
 
 
-def pending(system: System) -> int:
-    return int(system.rpc("txpool_status")["pending"], 16)
-
-
-def under_load(system: System) -> dict[str, list[str]]:
+def under_load(system: EvmSystem) -> dict[str, list[str]]:
     """Seal batches of every namespace, and wait until their transaction waits in the pool."""
     owed = {namespace: [system.seal(namespace), system.seal(namespace)] for namespace in NAMESPACES}
-    system.wait(lambda: pending(system) == 1, "a transaction in the pool")
+    system.wait_pooled()
     return owed
 
 
-def mine_until_final(system: System, owed: dict[str, list[str]], seconds: float = 60.0) -> None:
-    def mined() -> bool:
-        system.anvil.mine()
-        time.sleep(0.3)
-        return all(system.is_final(name, one) for name, batches in owed.items() for one in batches)
-
-    system.wait(mined, "final anchors", seconds)
+def mine_until_final(system: EvmSystem, owed: dict[str, list[str]]) -> None:
+    for namespace, batches in owed.items():
+        system.mine_until_final(namespace, *batches)
 
 
-def anchored(system: System, owed: dict[str, list[str]]) -> set[str]:
+def anchored(system: EvmSystem, owed: dict[str, list[str]]) -> set[str]:
     return {
-        str((system.receipt(name, one) or {}).get("txRef"))
+        str((system.receipt(name, batch) or {}).get("txRef"))
         for name, batches in owed.items()
-        for one in batches
+        for batch in batches
     }
 
 
-def judge(system: System, owed: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def judge(system: EvmSystem, owed: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """All in transactions of ours; every receipt verifies, and comes back when it is lost."""
-    assert system.transactions() <= {one["txRef"] for one in system.all_receipts()}
+    assert system.transactions() <= {receipt["txRef"] for receipt in system.all_receipts()}
     verify(system, owed, monkeypatch)
     sent = system.transactions()
     before = anchored(system, owed)
-    for place in (system.root / "out/anchors").rglob("*.json"):
-        place.unlink()
+    system.lose_receipts()
     mine_until_final(system, owed)
     assert (system.transactions(), anchored(system, owed)) == (sent, before)
 
 
-def verify(system: System, owed: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def verify(system: EvmSystem, owed: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VMSH_ROOT", str(system.root))
     monkeypatch.setenv("EVM_ANCHOR_KEY", system.key)
     for namespace, batches in owed.items():
@@ -100,7 +85,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_change_with_a_round_on_its_way_pays_nothing_twice(
-    system: System, what: str, monkeypatch: pytest.MonkeyPatch
+    system: EvmSystem, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = under_load(system)
     sent = system.transactions()
@@ -117,7 +102,7 @@ def test_a_change_with_a_round_on_its_way_pays_nothing_twice(
 
 
 def test_a_changed_key_waits_for_the_round_of_the_former_one(
-    system: System, monkeypatch: pytest.MonkeyPatch
+    system: EvmSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = under_load(system)
     other = "0x" + secrets.token_hex(32)
@@ -131,24 +116,24 @@ def test_a_changed_key_waits_for_the_round_of_the_former_one(
 
 
 def test_json_of_verify_names_the_contract_that_the_round_was_signed_for(
-    system: System, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    system: EvmSystem, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = under_load(system)
     mine_until_final(system, first)
-    signed_for = system.contract
+    signed_for = system.evm.contract
     system.write_anchors(contract="0x" + "11" * 20)
     monkeypatch.setenv("VMSH_ROOT", str(system.root))
     monkeypatch.setenv("EVM_ANCHOR_KEY", system.key)
     capsys.readouterr()
     batch = first[NAMESPACES[0]][0]
     assert starter.main(["verify", "--batch", batch, "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)["receipts"]
-    (contract,) = [one["detail"] for one in told["checks"] if one["name"] == "contract"]
+    (receipt,) = json.loads(capsys.readouterr().out)["receipts"]
+    (contract,) = [check["detail"] for check in receipt["checks"] if check["name"] == "contract"]
     assert f"expected {signed_for}" in contract
 
 
 def test_a_cadence_that_moves_to_another_target_leaves_its_round_to_end(
-    system: System, monkeypatch: pytest.MonkeyPatch
+    system: EvmSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = under_load(system)
     sent = system.transactions()

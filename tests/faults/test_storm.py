@@ -20,17 +20,13 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
+from tests.support.evm_system import EvmSystem
+from tests.support.marks import FAULTS
 from tests.support.replays import BUSY
-from tests.support.system import System, kill
+from tests.support.system import kill
 from vaultmesh.domain.names import namespace_workflow_id
 
-pytestmark = [
-    pytest.mark.fault,
-    pytest.mark.server,
-    pytest.mark.evm,
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-]
+pytestmark = [pytest.mark.timeout(900), *FAULTS]  # the first one counts
 SEED = 20_261_128
 KILLS = 40
 NAMESPACES = [f"storm:{number}" for number in range(4)]
@@ -64,7 +60,7 @@ def busy_machine(processes: int = 2) -> Iterator[None]:
 def test_forty_kills_in_a_storm_wedge_nothing_lose_nothing_and_pay_once(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     owed: dict[str, list[str]] = {namespace: [] for namespace in NAMESPACES}
-    with System(tmp_path) as system:
+    with EvmSystem(tmp_path) as system:
         for namespace in NAMESPACES:
             owed[namespace].append(system.seal(namespace))
             system.register(namespace, **CADENCES)
@@ -93,7 +89,7 @@ def test_forty_kills_in_a_storm_wedge_nothing_lose_nothing_and_pay_once(tmp_path
         assert system.replays.count("RESET_WORKFLOW") == 0
 
 
-def disturb(system: System, chance: random.Random, owed: dict[str, list[str]]) -> None:
+def disturb(system: EvmSystem, chance: random.Random, owed: dict[str, list[str]]) -> None:
     """Seal a batch, or send a signal or an update, as a signal does not and an update does wait for a worker."""
     namespace = chance.choice(NAMESPACES)
     what = chance.random()

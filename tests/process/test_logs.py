@@ -10,9 +10,8 @@ from io import StringIO
 
 import pytest
 
-from tests.support.system import REPOSITORY
 from vaultmesh.process import logs
-from vaultmesh.process.settings import LogLevel
+from vaultmesh.process.settings import REPOSITORY, LogLevel
 from vaultmesh.process.version import VERSION
 
 WORDS = ["debug", "info", "warn", "error", "fatal"]

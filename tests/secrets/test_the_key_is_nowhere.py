@@ -2,8 +2,6 @@
 
 import asyncio
 import base64
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from tests.support.system import REPOSITORY, System
+from tests.support.evm_system import EvmSystem
 
 pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow]
 
@@ -20,14 +18,13 @@ NAMESPACE = "dao:secret"
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with System(tmp_path_factory.mktemp("secret")) as running:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EvmSystem]:
+    with EvmSystem(tmp_path_factory.mktemp("secret")) as running:
         running.start_worker(LOG_LEVEL="debug")
         batch = running.seal(NAMESPACE)
         running.register(NAMESPACE)
         running.wait_final(NAMESPACE, batch)
-        failing = {"rpcUrl": "http://user:hush-hush@127.0.0.1:9"}
-        running.write_anchors(**failing)
+        running.write_anchors(rpcUrls=["http://user:hush-hush@127.0.0.1:9"])
         running.seal(NAMESPACE)
         running.wait(lambda: running.status(NAMESPACE)["state"] == "backing_off", "a failure")
         yield running
@@ -70,16 +67,15 @@ def read(url: str) -> bytes:
         return error.read()
 
 
-def places(system: System) -> dict[str, bytes]:
+def places(system: EvmSystem) -> dict[str, bytes]:
     """Return the content of every place that others can read."""
     worker = system.workers[0]
-    http = f"http://127.0.0.1:{worker.metrics_port}"  # type: ignore[attr-defined]
     commands = [["status"], ["status", "--json"], ["status", NAMESPACE]]
     found = {
         "histories": system.ask(_histories),
         "log": worker.log.read_bytes(),
-        "metrics": read(f"{http}/metrics"),
-        "health": read(f"{http}/health"),
+        "metrics": read(f"{worker.url}/metrics"),
+        "health": read(f"{worker.url}/health"),
         "status": asyncio.run(
             asyncio.to_thread(
                 lambda: repr((system.status(NAMESPACE), system.aggregator())).encode()
@@ -90,28 +86,12 @@ def places(system: System) -> dict[str, bytes]:
         if place.is_file():
             found[str(place.relative_to(system.root))] = place.read_bytes()
     for command in commands:
-        done = subprocess.run(
-            [sys.executable, "starter.py", *command],
-            cwd=REPOSITORY,
-            env={**_bare(), **system.environment(0), "METRICS_PORT": "9091"},
-            capture_output=True,
-            check=False,
-        )
-        found[" ".join(command)] = done.stdout + done.stderr
+        done = system.command(*command)
+        found[" ".join(command)] = (done.stdout + done.stderr).encode()
     return found
 
 
-def _bare() -> dict[str, str]:
-    import os
-
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("TEMPORAL", "VMSH"))
-    }
-
-
-def test_the_key_and_the_password_are_nowhere(system: System) -> None:
+def test_the_key_and_the_password_are_nowhere(system: EvmSystem) -> None:
     found = places(system)
     assert len(found) > 10
     assert b"127.0.0.1:9" in found["histories"], "the failure must be in the histories"
@@ -120,7 +100,7 @@ def test_the_key_and_the_password_are_nowhere(system: System) -> None:
     assert [name for name, content in found.items() if holds(content, forms(system.key))] == []
 
 
-def test_the_search_finds_what_is_there(system: System, tmp_path: Path) -> None:
+def test_the_search_finds_what_is_there(system: EvmSystem, tmp_path: Path) -> None:
     found = places(system)
     account = system.account.lower().removeprefix("0x").encode()
     in_histories = found["histories"].lower()

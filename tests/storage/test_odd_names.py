@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.storage.test_receipts import BATCH, BATCH_ROOT, put_event, receipt
-from tests.support.system import REPOSITORY
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import Backoff, ReportFailure
 from vaultmesh.domain.target import Target
 from vaultmesh.process import logs
+from vaultmesh.process.settings import REPOSITORY
 from vaultmesh.storage.batches import BatchIndex
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.receipts import ReceiptStore

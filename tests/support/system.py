@@ -1,4 +1,4 @@
-"""Runs the real thing: Temporal, anvil, and workers as processes; judged by raw JSON-RPC."""
+"""Runs a local system for tests, asks it, and judges every history at its end."""
 
 import asyncio
 import hashlib
@@ -6,90 +6,55 @@ import json
 import os
 import secrets
 import signal
+import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from eth_account import Account
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
+from typing_extensions import override
 
-from contracts.check import load_artifact
-from devnet.anvil import CHAIN_ID, Anvil
+from bench.local_system import Ledger, LocalSystem, write_whole
 from devnet.jsonrpc import JsonRpcError
-from devnet.ports import LOOPBACK, free_port
 from devnet.process import Part
-from devnet.temporal import TemporalServer
+from devnet.tsa import Tsa
 from tests.support.replays import Replays
 from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
-from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
+from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration
 from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.target import Target
-from vaultmesh.process.search_attributes import ensure
+from vaultmesh.process.settings import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-TOPIC0 = "0x422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2"
-TARGET = f"eip155:{CHAIN_ID}"
+CRASHING_WORKER = "tests/faults/crashing_worker.py"
 POLL_SECONDS = 0.2
 NOT_YET = (OSError, ValueError, LookupError, RPCError, HTTPException, JsonRpcError)
-"""What looking may raise while something starts or is written; a URL that does not answer is an `OSError`."""
-Found = TypeVar("Found")
+"""What a question may raise while something starts or is written; a URL that does not answer is an `OSError`."""
+Answer = TypeVar("Answer")
 
 
-class System:
-    """Real parts below one folder. Workers are started by the test."""
+class System(LocalSystem):
+    """Temporal and some ledgers. Workers are started by the test; the first ledger is the one that is asked about."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        confirmations: int = 2,
-        block_seconds: int | None = 1,
-        slots_in_an_epoch: int = 1,
-        settings: Mapping[str, object] | None = None,
-        database: bool = True,
-    ) -> None:
-        self.folder = folder
-        self.root = folder / "root"
-        self.database = folder / "temporal.db" if database else None
-        self.temporal = TemporalServer(folder, headless=True, database=self.database)
+    def __init__(self, folder: Path, *ledgers: Ledger, database: bool = True) -> None:
+        file = folder / "temporal.db" if database else None
+        super().__init__(folder, *ledgers, database=file)
+        self.target = ledgers[0].target
         self.replays = Replays()
         """Judges every history at the end, and before the database is lost."""
-        self.anvil = Anvil(folder, block_seconds=block_seconds, slots_in_an_epoch=slots_in_an_epoch)
-        self.rpc = self.anvil.rpc
-        self.key = "0x" + secrets.token_hex(32)
-        self.account = Account.from_key(self.key).address
-        self.confirmations = confirmations
-        self.settings = dict(settings or {})
-        self.contract = ""
-        self.workers: list[Part] = []
         self._ids = 1_761_300_000
+        self._configurations: list[Configuration] = []
 
-    # --- parts -----------------------------------------------------------------------------------
-
-    def __enter__(self) -> "System":
-        try:
-            self.temporal.part.start()
-            self.anvil.part.start()
-            self.anvil.fund(self.account)
-            self.contract = self.anvil.deploy(str(load_artifact()["bytecode"])).lower()
-            self.write_anchors()
-            asyncio.run(self._ensure())
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
+    @override
     def __exit__(
         self,
         kind: type[BaseException] | None = None,
@@ -99,75 +64,73 @@ class System:
         try:
             for worker in self.workers:
                 worker.kill()
-            if not self.temporal.part.alive and self.database is not None:
-                self.temporal.part.start()
+            if not self.temporal.alive and self.temporal.database is not None:
+                self.temporal.start()
             self.replays.end(self.temporal.address, error)
         finally:
             self.stop()
 
-    def stop(self) -> None:
-        """Stop everything, without a look at histories."""
-        for worker in self.workers:
-            worker.kill()
-        self.anvil.part.stop()
-        self.temporal.part.kill()
+    @override
+    def environment(self, metrics_port: int = 0) -> dict[str, str]:
+        return {**super().environment(metrics_port), "VMSH_BASE_BACKOFF": "0.5"}
+
+    def point_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Set the two variables that every command needs in this process."""
+        monkeypatch.setenv("TEMPORAL_ADDRESS", self.temporal.address)
+        monkeypatch.setenv("VMSH_ROOT", str(self.root))
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `starter.py`."""
+        return subprocess.run(
+            [sys.executable, "starter.py", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, **self.environment()},
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=60,
+        )
+
+    # --- harm ------------------------------------------------------------------------------------
 
     def lose_histories(self) -> None:
-        """Kill the server and remove its database; what it held is judged before."""
-        assert self.database is not None
+        """Give all namespaces to a server with an empty database and a new worker; what the old one held is judged before."""
+        database = self.temporal.database
+        assert database is not None
+        self.workers[-1].stop()
         self.replays.check_at(self.temporal.address)
-        kill(self.temporal.part)
-        for place in self.database.parent.glob(f"{self.database.name}*"):
+        kill(self.temporal)
+        for place in database.parent.glob(f"{database.name}*"):
+            place.unlink()
+        self.temporal.start()
+        asyncio.run(self._ensure())
+        self.start_worker()
+        for configuration in self._configurations:
+            self._start(configuration)
+
+    def lose_receipts(self) -> None:
+        """Remove every anchor receipt."""
+        for place in (self.root / "out/anchors").rglob("*.json"):
             place.unlink()
 
-    async def _ensure(self) -> None:
-        await ensure(await self.client())
+    def terminate_aggregator(self) -> None:
+        workflow_id = aggregator_workflow_id(self.target)
+        self.ask(lambda client: client.get_workflow_handle(workflow_id).terminate("test"))
 
-    def write_anchors(self, **changes: object) -> None:
-        """Write anchors.yaml; the key lies in the environment of the workers only."""
-        self.settings.update(changes)
-        section = {
-            "rpcUrl": self.anvil.url,
-            "contract": self.contract,
-            "key": "${EVM_ANCHOR_KEY}",
-            "confirmations": self.confirmations,
-            **self.settings,
-        }
-        if "rpcUrls" in self.settings:
-            del section["rpcUrl"]
-        config = self.root / "vmsh" / "config"
-        config.mkdir(parents=True, exist_ok=True)
-        if not (config / "namespaces.yaml").exists():
-            (config / "namespaces.yaml").write_text("namespaces: {}\n")
-        write_whole(config / "anchors.yaml", json.dumps({"eip155": {str(CHAIN_ID): section}}))
+    def reset_aggregator(self) -> None:
+        """Reset the aggregator to its first completed workflow task, as `temporal workflow reset` does."""
+        self.ask(lambda client: _reset(client, aggregator_workflow_id(self.target)))
 
-    async def client(self) -> Client:
-        return await Client.connect(self.temporal.address, data_converter=pydantic_data_converter)
-
-    def environment(self, metrics_port: int) -> dict[str, str]:
-        return {
-            "TEMPORAL_ADDRESS": self.temporal.address,
-            "VMSH_ROOT": str(self.root),
-            "METRICS_PORT": str(metrics_port),
-            "EVM_ANCHOR_KEY": self.key,
-            "VMSH_BASE_BACKOFF": "0.5",
-        }
-
-    def start_worker(self, *arguments: str, script: str = "worker.py", **environment: str) -> Part:
-        """Start a worker process and wait until it is ready."""
-        port = free_port()
-        worker = Part(
-            f"worker {len(self.workers)}",
-            [sys.executable, str(REPOSITORY / script), *arguments],
-            self.folder / "logs" / f"worker-{len(self.workers)}.log",
-            lambda: _is_ready(port),
-            environment={**self.environment(port), **environment},
-            folder=REPOSITORY,
-        )
-        self.workers.append(worker)
-        worker.metrics_port = port  # type: ignore[attr-defined]
-        worker.start()
-        return worker
+    def seal_across_a_crash(self, crash_at: str) -> tuple[str, list[str]]:
+        """Seal two batches of a new namespace, whose worker kills itself at a step; return both names and start no other."""
+        namespace = f"dao:{crash_at.replace(':', '-')}"
+        batches = [self.seal(namespace), self.seal(namespace)]
+        mark = self.folder / f"crashed-{crash_at}"
+        doomed = self.start_worker(script=CRASHING_WORKER, CRASH_AT=crash_at, CRASH_MARK=str(mark))
+        self.register(namespace)
+        self.wait(lambda: not doomed.alive, f"the crash at {crash_at}")
+        assert mark.exists()
+        return namespace, batches
 
     # --- what is asked of the system -------------------------------------------------------------
 
@@ -196,54 +159,47 @@ class System:
         return str(self._ids), json.dumps(batch, indent=2)
 
     def register(self, namespace: str, **cadences: str) -> None:
-        """Start a namespace's workflow; a cadence is given as its `every`."""
+        """Start a namespace's workflow; a cadence is given as its `every`, and is by default every ledger's own."""
+        by_cadence = {ledger.cadence: ledger for ledger in self.ledgers}
+        configs = {}
+        for cadence, every in (cadences or dict.fromkeys(by_cadence, "2s")).items():
+            ledger = by_cadence.get(cadence, self.ledgers[0])
+            configs[cadence] = CadenceConfig(
+                target=Target.parse(ledger.target),
+                every=every,
+                required_depth=ledger.required_depth,
+            )
         configuration = Configuration(
             namespace=namespace,
-            cadences={
-                label: CadenceConfig(
-                    target=Target.parse(TARGET), every=every, required_depth=self.confirmations
-                )
-                for label, every in (cadences or {"fast": "2s"}).items()
-            },
+            cadences=configs,
             backoff=Backoff(base_seconds=0.5),
             anchor_timeout_seconds=5,
             config_hash="test",
         )
+        self._configurations.append(configuration)
+        self._start(configuration)
 
-        async def start() -> None:
-            client = await self.client()
-            await client.start_workflow(
-                "NamespaceWorkflow",
-                NamespaceInput(configuration=configuration),
-                id=namespace_workflow_id(namespace),
-                task_queue="scheduler",
-            )
+    def _start(self, configuration: Configuration) -> None:
+        self.ask(lambda client: self.start_namespace(client, configuration))
 
-        asyncio.run(start())
-
-    def ask(self, question: Callable[[Client], Awaitable[Found]]) -> Found:
+    def ask(self, question: Callable[[Client], Awaitable[Answer]]) -> Answer:
         """Ask Temporal something through a client of its own."""
 
-        async def asked() -> Found:
+        async def asked() -> Answer:
             return await question(await self.client())
 
         return asyncio.run(asked())
 
     def status(self, namespace: str) -> dict[str, Any]:
         """Return a namespace's `status`."""
-        return self.ask(
-            lambda client: client.get_workflow_handle(namespace_workflow_id(namespace)).query(
-                "status"
-            )
-        )
+        return self._query(namespace_workflow_id(namespace))
 
     def aggregator(self) -> dict[str, Any]:
         """Return the aggregator's `status`."""
-        return self.ask(
-            lambda client: client.get_workflow_handle(aggregator_workflow_id(TARGET)).query(
-                "status"
-            )
-        )
+        return self._query(aggregator_workflow_id(self.target))
+
+    def _query(self, workflow_id: str) -> dict[str, Any]:
+        return self.ask(lambda client: client.get_workflow_handle(workflow_id).query("status"))
 
     def signal(self, workflow_id: str, name: str, *arguments: object) -> None:
         self.ask(
@@ -251,33 +207,35 @@ class System:
         )
 
     @staticmethod
-    def wait(look: Callable[[], Found], what: str, seconds: float = 60.0) -> Found:
-        """Look until something is found."""
+    def wait(question: Callable[[], Answer], what: str, seconds: float = 60.0) -> Answer:
+        """Ask until the answer is true, and return it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with suppress(*NOT_YET):
-                found = look()
-                if found:
-                    return found
+                if answer := question():
+                    return answer
             time.sleep(POLL_SECONDS)
         message = f"{what} did not come within {seconds:g} s"
         raise AssertionError(message)
 
-    # --- what files and chain say ----------------------------------------------------------------
+    # --- what files say --------------------------------------------------------------------------
 
-    def receipt(self, namespace: str, batch_id: str) -> dict[str, Any] | None:
-        place = (
-            self.root
-            / "out/anchors"
-            / path_form(namespace)
-            / path_form(batch_id)
-            / f"eip155_{CHAIN_ID}.json"
-        )
+    def receipt_file(self, namespace: str, batch_id: str, target: str = "") -> Path:
+        """Return where an anchor receipt lies."""
+        folder = self.root / "out/anchors" / path_form(namespace) / path_form(batch_id)
+        return folder / f"{(target or self.target).replace(':', '_')}.json"
+
+    def receipt(self, namespace: str, batch_id: str, target: str = "") -> dict[str, Any] | None:
+        place = self.receipt_file(namespace, batch_id, target)
         return json.loads(place.read_text()) if place.exists() else None
 
+    def state(self, namespace: str, batch_id: str, target: str = "") -> str:
+        """Return the state of a batch's finality."""
+        receipt = self.receipt(namespace, batch_id, target)
+        return receipt["finality"]["state"] if receipt else "none"
+
     def is_final(self, namespace: str, batch_id: str) -> bool:
-        receipt = self.receipt(namespace, batch_id)
-        return receipt is not None and receipt["finality"]["state"] == "finalized"
+        return self.state(namespace, batch_id) == "finalized"
 
     def wait_final(self, namespace: str, *batch_ids: str, seconds: float = 90.0) -> None:
         self.wait(
@@ -287,70 +245,55 @@ class System:
         )
 
     def wait_idle(self, *namespaces: str) -> None:
-        """Wait until clocks and aggregator are done, so that no request, round or answer is left to a later moment.
+        """Wait until namespaces and aggregator are done, so that no request, round or reply is left to a later moment.
 
-        A final receipt alone says less: an answer that came too late is asked for again, on the backoff.
+        A final receipt alone says less: a reply that came too late is asked for again, on the backoff.
         """
 
         def answered(namespace: str) -> bool:
             cadences = self.status(namespace)["cadences"].values()
-            return not any(one["in_flight"] for one in cadences)
+            return not any(cadence["in_flight"] for cadence in cadences)
 
-        self.wait(lambda: all(map(answered, namespaces)), "the answers to every clock")
+        self.wait(lambda: all(map(answered, namespaces)), "the replies to every namespace")
         self.wait(
             lambda: not (aggregator := self.aggregator())["rounds"] and not aggregator["waiting"],
-            "the aggregator's rest",
+            "an idle aggregator",
         )
-
-    def logs(self) -> list[dict[str, Any]]:
-        """Return the contract's events over all blocks."""
-        query = {
-            "fromBlock": "0x0",
-            "toBlock": "latest",
-            "address": self.contract,
-            "topics": [TOPIC0],
-        }
-        return list(self.rpc("eth_getLogs", query))
-
-    def commitments(self) -> Counter[str]:
-        """Return how often each 32-byte commitment is in the chain."""
-        return Counter(entry["topics"][1] for entry in self.logs())
-
-    def transactions(self) -> set[str]:
-        """Return the hash of every transaction that our key has in the chain."""
-        height = self.anvil.height()
-        found = set()
-        for number in range(height + 1):
-            for transaction in self.rpc("eth_getBlockByNumber", hex(number), True)["transactions"]:
-                if transaction["from"].lower() == self.account.lower():
-                    found.add(transaction["hash"])
-        return found
 
     def all_receipts(self) -> list[dict[str, Any]]:
         return [
             json.loads(place.read_text()) for place in (self.root / "out/anchors").rglob("*.json")
         ]
 
-    def assert_paid_once(self, owed: Mapping[str, Sequence[str]]) -> None:
-        """Judge by chain and files: each batch anchored, each root committed once, every transaction known."""
-        commitments = self.commitments()
-        assert all(count == 1 for count in commitments.values()), commitments
-        roots: Counter[tuple[str, str]] = Counter()
-        known = set()
-        for receipt in self.all_receipts():
-            proof = receipt["evidence"]["aggregation"]
-            commitment = receipt["root"] if proof is None else rfc9162_root(proof)
-            assert commitments[commitment] == 1, receipt
-            known.add(receipt["txRef"])
-            roots[receipt["root"], commitment] += 1
-        by_root = Counter(root for root, _ in roots)
-        assert all(count == 1 for count in by_root.values()), by_root
-        for namespace, batch_ids in owed.items():
-            for batch_id in batch_ids:
-                receipt = self.receipt(namespace, batch_id)
-                assert receipt is not None, (namespace, batch_id)
-                assert receipt["status"] == "verified", receipt
-        assert self.transactions() <= known, self.transactions() - known
+
+HARM = [System.terminate_aggregator, System.reset_aggregator, System.lose_histories]
+"""What may happen to an aggregator at any moment."""
+
+
+def authority(tsa: Tsa, *, required_depth: int = 0, **settings: object) -> Ledger:
+    """Return a time-stamp authority that runs below the root, as a ledger."""
+    section = {"url": tsa.url, "spacing": "0s", "trustBundle": "tsa/roots.pem", **settings}
+    return Ledger("rfc3161:tsa", "cold", section, tsa, required_depth=required_depth)
+
+
+async def _reset(client: Client, workflow_id: str) -> None:
+    handle = client.get_workflow_handle(workflow_id)
+    history = await handle.fetch_history()
+    first = next(
+        event.event_id
+        for event in history.events
+        if event.HasField("workflow_task_completed_event_attributes")
+    )
+    described = await handle.describe()
+    await client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=described.run_id),
+            reason="test",
+            workflow_task_finish_event_id=first,
+            request_id=f"reset-{described.run_id}",
+        )
+    )
 
 
 def kill(part: Part) -> None:
@@ -358,22 +301,6 @@ def kill(part: Part) -> None:
     os.kill(part.pid, signal.SIGKILL)
     assert part.process is not None
     part.process.wait()
-
-
-def write_whole(place: Path, text: str) -> None:
-    """Write a file that a worker never sees in part, which may look at any moment."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    fresh = place.parent.parent / f".{place.name}.new"
-    fresh.write_text(text)
-    fresh.replace(place)
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/readyz", timeout=1) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _legacy_root(level: list[bytes]) -> bytes:

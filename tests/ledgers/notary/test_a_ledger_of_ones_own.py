@@ -1,11 +1,8 @@
 """A ledger is one room and one row: nothing else knows the notary, and it is anchored on and verified all the same."""
 
-import asyncio
-import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,12 +13,13 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from tests.cli.conftest import Command, run
+from bench.local_system import Ledger, write_whole
+from tests.cli.conftest import Command, run, write_namespaces
 from tests.ledgers.notary import row
-from tests.support.system import REPOSITORY, System
+from tests.support.system import System
 from vaultmesh.domain.checks import Standing
-from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.schemes import SCHEMES
+from vaultmesh.process.settings import REPOSITORY
 from vaultmesh.verification import Trust, verify
 
 __all__ = ["run"]
@@ -31,46 +29,23 @@ KEY = Ed25519PrivateKey.generate()
 PUBLIC = KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-class Notarised(System):
-    """Temporal and workers; no chain."""
-
-    def __enter__(self) -> "Notarised":
-        self.root.mkdir(parents=True, exist_ok=True)
-        private = KEY.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-        (self.root / "key").write_text(private.hex())
-        config = self.root / "vmsh" / "config"
-        config.mkdir(parents=True, exist_ok=True)
-        cadence = {"fast": {"target": TARGET, "every": "1h"}}
-        (config / "namespaces.yaml").write_text(
-            json.dumps({"namespaces": {NAMESPACE: {"cadence": cadence}}})
-        )
-        (config / "anchors.yaml").write_text(
-            json.dumps({"notary": {"default": {"keyFile": "key"}}})
-        )
-        try:
-            self.temporal.part.start()
-            asyncio.run(self._ensure())
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def receipt(self, namespace: str, batch_id: str) -> dict[str, Any] | None:
-        folder = self.root / "out/anchors" / path_form(namespace) / path_form(batch_id)
-        place = folder / "notary_village.json"
-        return json.loads(place.read_text()) if place.exists() else None
-
-
 @pytest.fixture
-def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notarised]:
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
+    """Return Temporal and workers; no chain."""
     monkeypatch.setitem(SCHEMES, row.NAME, row.ROW)
-    with Notarised(tmp_path) as running:
-        monkeypatch.setenv("TEMPORAL_ADDRESS", running.temporal.address)
-        monkeypatch.setenv("VMSH_ROOT", str(running.root))
+    notarised = System(tmp_path, Ledger(TARGET, "fast", {"keyFile": "key"}))
+    private = KEY.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    write_whole(notarised.root / "key", private.hex())
+    write_namespaces(
+        notarised.root / "vmsh/config/namespaces.yaml",
+        {NAMESPACE: {"fast": {"target": TARGET, "every": "1h"}}},
+    )
+    with notarised as running:
+        running.point_at(monkeypatch)
         yield running
 
 
-def test_a_row_and_a_room_make_a_ledger(system: Notarised, run: Command) -> None:
+def test_a_row_and_a_room_make_a_ledger(system: System, run: Command) -> None:
     batch_id = system.seal(NAMESPACE)
     system.start_worker(script="tests/ledgers/notary/worker.py")
     assert run("register").code == 0

@@ -1,0 +1,7 @@
+"""Marks of tests that need a whole system, which costs them up to five minutes."""
+
+import pytest
+
+EVM_SYSTEM = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
+BITCOIN_SYSTEM = [pytest.mark.server, pytest.mark.btc, pytest.mark.slow, pytest.mark.timeout(300)]
+FAULTS = [pytest.mark.fault, *EVM_SYSTEM]
