@@ -34,9 +34,9 @@ class BareWorkflow:
     """Waits for each instant and runs an activity."""
 
     @workflow.run
-    async def run(self, given: Bare) -> None:
+    async def run(self, instants: Bare) -> None:
         """Go through all instants, then stay, as a namespace does."""
-        for due in given.due:
+        for due in instants.due:
             wait = due - workflow.now()
             if wait > timedelta(0):
                 await workflow.sleep(wait)

@@ -3,7 +3,7 @@
 import asyncio
 
 from bench.bursts import Burst, burst
-from bench.figures import Row, at_most, median, shown, spread
+from bench.figures import Row, at_most, median, spread, unlimited
 from bench.system import BenchSystem, names
 
 NEEDS = "server, chain and worker; about 8 minutes"
@@ -30,11 +30,11 @@ async def _measure(
 
 def _rows(bursts: list[Burst]) -> list[Row]:
     count = bursts[0].namespaces
-    answered = [one.last_answered for one in bursts]
-    started = [one.last_started for one in bursts]
-    transactions = [one.transactions for one in bursts]
-    cpu = [one.cpu_seconds / count for one in bursts]
-    size = max(one.receipt_bytes for one in bursts) / 1_000
+    answered = [measured.last_answered for measured in bursts]
+    started = [measured.last_started for measured in bursts]
+    transactions = [measured.transactions for measured in bursts]
+    cpu = [measured.cpu_seconds / count for measured in bursts]
+    size = max(measured.receipt_bytes for measured in bursts) / 1_000
     return [
         at_most(
             f"{count} namespaces due in the same instant: all anchored",
@@ -43,8 +43,10 @@ def _rows(bursts: list[Burst]) -> list[Row]:
             "{:.1f} s",
             more=spread(answered, "{:.1f}"),
         ),
-        shown("  last anchor started", f"{median(started):.1f} s{spread(started, '{:.1f}')}"),
-        shown("  requests asked more than once", str(sum(one.repeated for one in bursts))),
+        unlimited("  last anchor started", f"{median(started):.1f} s{spread(started, '{:.1f}')}"),
+        unlimited(
+            "  requests asked more than once", str(sum(measured.repeated for measured in bursts))
+        ),
         at_most("  transactions, the most", max(transactions), _TRANSACTIONS, "{}"),
         at_most("  CPU of server and worker per anchor", median(cpu), _CPU_SECONDS, "{:.3f} s"),
         at_most("  largest receipt with its proof", size, _RECEIPT_KB, "{:.1f} kB"),

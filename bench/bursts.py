@@ -58,12 +58,12 @@ async def burst(system: BenchSystem, client: Client, wanted: Sequence[str], ever
     used = system.cpu_seconds() - cpu
     return Burst(
         namespaces=len(wanted),
-        last_started=max(one.started for one in done) - due,
-        last_answered=max(one.answered for one in done) - due,
+        last_started=max(anchored.started for anchored in done) - due,
+        last_answered=max(anchored.answered for anchored in done) - due,
         transactions=system.transactions() - before,
-        repeated=sum(one.attempts > 1 for one in done),
+        repeated=sum(anchored.attempts > 1 for anchored in done),
         cpu_seconds=used,
-        receipt_bytes=max(one.stat().st_size for one in receipts),
+        receipt_bytes=max(receipt.stat().st_size for receipt in receipts),
     )
 
 
@@ -88,7 +88,11 @@ async def answers(
         return not missing
 
     async def answered() -> bool:
-        done[:] = [one for one in await anchors_of(client, wanted) if first <= one.due <= last]
+        done[:] = [
+            anchored
+            for anchored in await anchors_of(client, wanted)
+            if first <= anchored.due <= last
+        ]
         return len(done) >= len(wanted)
 
     await until(recorded, f"{len(receipts)} receipts", ANSWERED_WITHIN + last - first)

@@ -60,7 +60,7 @@ def slots(events: Sequence[HistoryEvent]) -> list[Anchored]:
         elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
             number = event.activity_task_completed_event_attributes.scheduled_event_id
             answered[number] = event
-    found = []
+    anchored = []
     for event in filter(is_anchor, events):
         slot = event.activity_task_scheduled_event_attributes.activity_id.rpartition("/")[2]
         if slot.isdigit() and event.event_id in answered:
@@ -68,13 +68,13 @@ def slots(events: Sequence[HistoryEvent]) -> list[Anchored]:
             attempts = start.activity_task_started_event_attributes.attempt
             end = answered[event.event_id]
             times = (at(event), at(start), at(end))
-            found.append(Anchored(float(slot), *times, attempts, answers_anchored(end)))
-    return found
+            anchored.append(Anchored(float(slot), *times, attempts, answers_anchored(end)))
+    return anchored
 
 
 async def anchors_of(client: Client, names: Sequence[str]) -> list[Anchored]:
     """Return the requests of many namespaces that were answered with an anchor."""
-    return [one for one in await slots_of(client, names) if one.has_anchor]
+    return [slot for slot in await slots_of(client, names) if slot.has_anchor]
 
 
 async def slots_of(client: Client, names: Sequence[str]) -> list[Anchored]:
@@ -83,4 +83,4 @@ async def slots_of(client: Client, names: Sequence[str]) -> list[Anchored]:
     async def ask(name: str) -> list[Anchored]:
         return slots(await history(client, namespace_workflow_id(name)))
 
-    return [one for found in await for_each(names, ask) for one in found]
+    return [slot for answer in await for_each(names, ask) for slot in answer]

@@ -38,7 +38,7 @@ def at_least(what: str, value: float, limit: float, form: str, *, more: str = ""
     return Row(what, f">= {form.format(limit)}", form.format(value) + more, value >= limit)
 
 
-def shown(what: str, measured: str) -> Row:
+def unlimited(what: str, measured: str) -> Row:
     """Return the row of something that has no limit."""
     return Row(what, "", measured)
 

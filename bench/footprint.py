@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from temporalio.client import Client
 
-from bench.figures import Row, at_most, megabytes, shown
+from bench.figures import Row, at_most, megabytes, unlimited
 from bench.system import BenchSystem, cpu_seconds, memory, names, until
 from devnet.process import Part
 
@@ -31,7 +31,9 @@ async def _all_roles(
     system: BenchSystem, worker: Part, few: int, many: int, seconds: float
 ) -> list[Row]:
     client, wanted = await system.client(), names(many)
-    rows = [shown("memory of a worker before any namespace", f"{megabytes(memory(worker)):.0f} MB")]
+    rows = [
+        unlimited("memory of a worker before any namespace", f"{megabytes(memory(worker)):.0f} MB")
+    ]
     for count, known, limit in ((few, 0, _FEW_MB), (many, few, _MANY_MB)):
         await _anchored(system, client, wanted[known:count])
         await system.until_final(client)
@@ -48,7 +50,7 @@ async def _anchored(system: BenchSystem, client: Client, wanted: Sequence[str]) 
     await system.register(client, wanted, "1d", [half_a_day_ago])
 
     async def recorded() -> bool:
-        return all(one.exists() for one in receipts)
+        return all(receipt.exists() for receipt in receipts)
 
     await until(recorded, f"{len(receipts)} receipts", _ANCHORED_WITHIN)
 

@@ -10,7 +10,7 @@ from temporalio.client import Client
 
 from bench.bursts import burst
 from bench.events import answers_anchored, at, history
-from bench.figures import Row, at_most, shown
+from bench.figures import Row, at_most, unlimited
 from bench.system import TARGET, BenchError, BenchSystem, sleep_until
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 
@@ -63,7 +63,7 @@ async def _measure(system: BenchSystem, rounds: int, every: int, idle: int) -> l
             "{:.1f}",
             more=f" ({min(empty)} to {max(empty)})",
         ),
-        shown(
+        unlimited(
             f"events of an aggregator per round until final, mean of {rounds}",
             f"{aggregator / rounds:.1f}",
         ),

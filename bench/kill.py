@@ -8,7 +8,7 @@ import time
 from temporalio.client import Client
 
 from bench.events import slots_of
-from bench.figures import Row, at_most, shown
+from bench.figures import Row, at_most, unlimited
 from bench.system import BenchError, BenchSystem, names, sleep_until
 
 NEEDS = "server, chain and two workers; about 2 minutes"
@@ -39,7 +39,7 @@ def measure(*, quick: bool) -> list[Row]:
             "{:.1f} s",
         ),
         at_most("  the latest of all", max(late), _TASK_SECONDS, "{:.1f} s"),
-        shown("  kills", str(kills)),
+        unlimited("  kills", str(kills)),
     ]
 
 
@@ -57,7 +57,7 @@ async def _lags(system: BenchSystem, count: int) -> list[float]:
 async def _first_lags(client: Client, wanted: list[str], killed: float) -> list[float]:
     lags = []
     for name in wanted:
-        after = [one for one in await slots_of(client, [name]) if one.due > killed]
+        after = [slot for slot in await slots_of(client, [name]) if slot.due > killed]
         if not after:
             message = f"{name} stood still for {time.time() - killed:.0f} s after the kill"
             raise BenchError(message)

@@ -153,7 +153,7 @@ class LocalSystem:
 
     def environment(self, metrics_port: int = 0) -> dict[str, str]:
         """Return what the programs of this system need in their environment."""
-        keys = {name: key for one in self.ledgers for name, key in one.environment.items()}
+        keys = {name: key for ledger in self.ledgers for name, key in ledger.environment.items()}
         return {
             "TEMPORAL_ADDRESS": self.temporal.address,
             "VMSH_ROOT": str(self.root),

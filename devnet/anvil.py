@@ -160,7 +160,7 @@ class Anvil(Part):
 
         `transactions` are signed ones to mine instead, each with the number of the new block, from 0.
         """
-        self.rpc("anvil_reorg", depth, [list(one) for one in transactions])
+        self.rpc("anvil_reorg", depth, [list(transaction) for transaction in transactions])
 
     def roll_back(self, depth: int) -> None:
         """Take the last blocks away."""

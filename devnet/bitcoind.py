@@ -124,24 +124,24 @@ class Bitcoind(Part):
     @override
     def launch(self) -> None:
         require_free(self.port, self.name)
-        self._end_namespace()
+        self._stop_mining()
         super().launch()
         if self.block_seconds is not None:
             self._ended = threading.Event()
-            clock = (self.block_seconds, self._ended)
-            self._mining = threading.Thread(target=self._mine_by_clock, args=clock, daemon=True)
+            arguments = (self.block_seconds, self._ended)
+            self._mining = threading.Thread(target=self._mine_by_clock, args=arguments, daemon=True)
             self._mining.start()
 
     @override
     def stop(self) -> None:
-        self._end_namespace()
+        self._stop_mining()
         super().stop()
 
     @override
     def kill(self) -> None:
         self._ended.set()
         super().kill()
-        self._end_namespace()
+        self._stop_mining()
 
     @property
     def part(self) -> Part:
@@ -196,7 +196,7 @@ class Bitcoind(Part):
     def _load_wallet(self) -> None:
         if WALLET in self._asking("listwallets"):
             return
-        known = {one["name"] for one in self._asking("listwalletdir")["wallets"]}
+        known = {wallet["name"] for wallet in self._asking("listwalletdir")["wallets"]}
         self._asking("loadwallet" if WALLET in known else "createwallet", WALLET)
 
     def _first_blocks(self) -> None:
@@ -216,7 +216,7 @@ class Bitcoind(Part):
                     self._asking("generatetodescriptor", 1, _anybody())
                     self.save()
 
-    def _end_namespace(self) -> None:
+    def _stop_mining(self) -> None:
         self._ended.set()
         if self._mining is not None and self._mining is not threading.current_thread():
             self._mining.join(_READY_CALL_SECONDS)

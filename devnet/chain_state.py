@@ -37,7 +37,7 @@ class ChainState:
 
     def exists(self) -> bool:
         """Whether a chain was kept here."""
-        return any(one.exists() for one in self.files)
+        return any(file.exists() for file in self.files)
 
     def height(self) -> int | None:
         """Return the newest block that would survive a kill at this moment."""

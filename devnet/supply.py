@@ -79,16 +79,16 @@ class Supply:
                 self._install()
         return self.cached
 
-    def _checked(self, given: Path) -> Path:
-        if not given.exists():
+    def _checked(self, program: Path) -> Path:
+        if not program.exists():
             message = (
-                f"{self.variable} names {given}, which does not exist; correct it, or unset it"
+                f"{self.variable} names {program}, which does not exist; correct it, or unset it"
             )
             raise PartError(message)
-        if not self.script_allowed and _is_script(given):
-            message = f"{self.variable} names {given}, a script; name the program that it starts"
+        if not self.script_allowed and _is_script(program):
+            message = f"{self.variable} names {program}, a script; name the program that it starts"
             raise PartError(message)
-        return given.absolute()
+        return program.absolute()
 
     def _install(self) -> None:
         """Fetch beside its place, and move it there."""
@@ -122,8 +122,8 @@ class Supply:
 
 def cache_folder() -> Path:
     """Return where fetched programs are kept."""
-    given = os.environ.get(CACHE_VARIABLE)
-    return Path(given).absolute() if given else Path.home() / ".cache" / "vaultmesh-scheduler"
+    folder = os.environ.get(CACHE_VARIABLE)
+    return Path(folder).absolute() if folder else Path.home() / ".cache" / "vaultmesh-scheduler"
 
 
 def run_fetching(

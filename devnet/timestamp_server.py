@@ -94,7 +94,7 @@ class TimestampServer(Part):
                 chain = bytes(answer.read())
         except (OSError, HTTPException):
             return False
-        certificates = [one + _END for one in chain.split(_END) if one.strip()]
+        certificates = [part + _END for part in chain.split(_END) if part.strip()]
         if not certificates:
             return False
         self.roots.parent.mkdir(parents=True, exist_ok=True)

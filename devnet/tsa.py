@@ -122,7 +122,7 @@ class Tsa(Part):
         if not (self.place / "serial").exists():
             _make(self.place, self.key_files, self.name)
         needed = (self.roots, self.place / "leaf.pem", *self.key_files)
-        missing = [str(one) for one in needed if not one.exists()]
+        missing = [str(file) for file in needed if not file.exists()]
         if missing:
             message = f"{missing[0]} is missing; restore it, or begin with a new folder"
             raise PartError(message)
@@ -132,15 +132,15 @@ class Tsa(Part):
 
     def _make_foreign(self) -> None:
         place = self.place / "foreign"
-        root, leaf = (self._keys / f"{self.name}-foreign-{one}.key" for one in ("root", "leaf"))
+        root, leaf = (self._keys / f"{self.name}-foreign-{role}.key" for role in ("root", "leaf"))
         if not (place / "serial").exists():
             _make(place, (root, leaf), f"{self.name} foreign")
         _configure(place, leaf)
 
     def fail(self, fault: str, *, times: int = 0, seconds: float = 1.0) -> None:
         """Answer wrongly from now on (`devnet.tsa_server.FAULTS`; empty: rightly), or for so many `times`."""
-        told = json.dumps({"fault": fault, "times": times, "seconds": seconds}).encode()
-        request = urllib.request.Request(f"{self.url}fault", data=told)
+        body = json.dumps({"fault": fault, "times": times, "seconds": seconds}).encode()
+        request = urllib.request.Request(f"{self.url}fault", data=body)
         urllib.request.urlopen(request, timeout=_ANSWER_SECONDS).close()
 
     def queries(self) -> int:

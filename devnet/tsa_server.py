@@ -94,8 +94,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Say that we are there, and how many queries came."""
-        told = json.dumps({"queries": self.authority.queries}).encode()
-        self._send(HTTPStatus.OK, "application/json", told)
+        count = json.dumps({"queries": self.authority.queries}).encode()
+        self._send(HTTPStatus.OK, "application/json", count)
 
     def do_POST(self) -> None:
         """Answer a query, or take a fault."""
@@ -171,11 +171,11 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--faults", action="store_true", help="take faults at /fault")
-    given = parser.parse_args()
-    Handler.authority = Authority(given.folder)
-    Handler.takes_faults = given.faults
+    options = parser.parse_args()
+    Handler.authority = Authority(options.folder)
+    Handler.takes_faults = options.faults
     ThreadingHTTPServer.daemon_threads = True
-    with ThreadingHTTPServer((LOOPBACK, given.port), Handler) as server:
+    with ThreadingHTTPServer((LOOPBACK, options.port), Handler) as server:
         server.serve_forever()
     return 0
 

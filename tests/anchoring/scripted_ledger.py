@@ -50,12 +50,12 @@ def owed(batch_id: str, *asking: AnchorRequest, root: MerkleRoot = ROOT) -> Owed
     """Return a shared batch that is owed: its file names no namespace."""
     requests = [
         RoundRequest(
-            namespace=one.namespace,
-            cadence=one.cadence,
-            slot=one.slot,
-            required_depth=one.required_depth,
+            namespace=asked.namespace,
+            cadence=asked.cadence,
+            slot=asked.slot,
+            required_depth=asked.required_depth,
         )
-        for one in asking
+        for asked in asking
     ]
     return OwedLeaf(namespace="", batch_id=batch_id, root=root, requests=tuple(requests))
 
@@ -70,8 +70,8 @@ class ScriptedLedger:
     depth: int = 3
     confirmations: int = 2
     aggregator_settings: AggregatorSettings = field(default_factory=AggregatorSettings)
-    told_stored: list[Terms] = field(default_factory=list)
-    """What each question for evidence told of the receipts that lie there."""
+    stored_terms: list[Terms] = field(default_factory=list)
+    """The stored terms that each question for evidence carried."""
 
     async def forgetful(self, _: str) -> list[str]:
         return []
@@ -100,10 +100,10 @@ class ScriptedLedger:
         )
 
     async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
-        return [self.view(one.round_id, one.depths) for one in rounds]
+        return [self.view(watched.round_id, watched.depths) for watched in rounds]
 
     async def evidence(self, watched: WatchedRound | None, view: RoundView, _raw: str) -> Evidence:
-        self.told_stored.append({} if watched is None else watched.stored)
+        self.stored_terms.append({} if watched is None else watched.stored)
         if view.block is None or view.block.number != self.block:
             raise NetworkFailure("the block is not canonical any more; looking again")
         tx_ref = TX_REFS[self.target]
@@ -113,28 +113,28 @@ class ScriptedLedger:
 
 
 @dataclass
-class Told:
-    """What the waiting namespaces were told."""
+class Replies:
+    """What the waiting namespaces were answered."""
 
     outcomes: list[tuple[str, AnchorOutcome]] = field(default_factory=list)
-    """Namespace and outcome, in the order they were told."""
+    """Namespace and outcome, in the order they were answered."""
     failures: list[tuple[str, int]] = field(default_factory=list)
     """Namespace and count of failures."""
 
     async def complete(
         self, _target: Target, answers: Sequence[tuple[AnchorRequest, AnchorOutcome]]
     ) -> None:
-        self.outcomes += [(one.namespace, outcome) for one, outcome in answers]
+        self.outcomes += [(asked.namespace, outcome) for asked, outcome in answers]
 
     async def note(
         self,
-        one: AnchorRequest,
+        asked: AnchorRequest,
         failures: int,
         _kind: FailureKind,
         _message: str,
         _backoff: Backoff,
     ) -> None:
-        self.failures.append((one.namespace, failures))
+        self.failures.append((asked.namespace, failures))
 
 
 class Stage:
@@ -145,7 +145,7 @@ class Stage:
         self.target = target
         self.files = Files(root)
         self.ledger = ScriptedLedger(target)
-        self.told = Told()
+        self.replies = Replies()
 
     # --- what lies there
 
@@ -184,8 +184,8 @@ class Stage:
     # --- what is done
 
     def order(self, state: RecordState, round_id: str, *waiting: AnchorRequest) -> Record:
-        """Return an order as the aggregator gives it at what the ledger shows now."""
-        depths = [one.required_depth for one in waiting] or [2]
+        """Return the order that the aggregator gives when the ledger shows what it shows now."""
+        depths = [asked.required_depth for asked in waiting] or [2]
         is_closed = state is RecordState.CLOSED
         return Record(
             target=self.target,
@@ -200,7 +200,7 @@ class Stage:
 
     async def record(self, order: Record, *, attempt: int = 1) -> Recorded:
         """Let the recorder work."""
-        recording = Recording(self.files, self.ledger, self.told)  # type: ignore[arg-type]
+        recording = Recording(self.files, self.ledger, self.replies)  # type: ignore[arg-type]
         environment = ActivityEnvironment()
         environment.info = replace(environment.info, attempt=attempt)
         return await environment.run(recording.record, order)

@@ -1,4 +1,4 @@
-"""A watch tells each look what the one before found out, and hands that on when it ends."""
+"""An observation hands its notes to the next one, and to its caller when it ends."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities.anchoring import observe as watching
+from activities.anchoring import observe as observing
 from activities.anchoring.observe import Observing
 from activities.anchoring.stores import Files
 from vaultmesh.domain.aggregator.ledger_messages import (
@@ -22,17 +22,17 @@ from vaultmesh.domain.target import Target
 TARGET = Target("eip155", "8")
 
 
-class Looks:
-    """A target whose looks count in the round's notes, and that ends with what it is told."""
+class CountingTarget:
+    """Counts its observations in the round's notes, and ends with the views that a test names."""
 
     poll_seconds = 0.0
 
     def __init__(self, *last: RoundView) -> None:
-        """Show `last` after three looks that say nothing new."""
-        self.told: list[WatchedRound] = []
+        """Show `last` after three observations that say nothing new."""
+        self.observed: list[WatchedRound] = []
         self.last = last
 
-    async def open(self, _: Target) -> "Looks":
+    async def open(self, _: Target) -> "CountingTarget":
         """Be the opened target."""
         return self
 
@@ -41,8 +41,8 @@ class Looks:
         if len(asked) > 1:
             return []
         (watched,) = asked[0]  # type: ignore[misc]
-        self.told.append(watched)
-        count = len(self.told)
+        self.observed.append(watched)
+        count = len(self.observed)
         if count > 3:
             return list(self.last)
         return [RoundView(round_id="r", state=RoundState.PENDING, notes={"looks": count})]
@@ -68,28 +68,31 @@ def watched() -> WatchedRound:
         RoundView(round_id="r", state=RoundState.DISPLACED),
     ],
 )
-async def test_each_look_is_told_what_the_one_before_found_out(
+async def test_each_observation_begins_with_the_notes_of_the_one_before(
     tmp_path: Path, news: RoundView
 ) -> None:
-    looks = Looks(news)
-    observe = Observing(Files(tmp_path), looks, looks).observe  # type: ignore[arg-type]
+    target = CountingTarget(news)
+    observe = Observing(Files(tmp_path), target, target).observe  # type: ignore[arg-type]
     seen = await ActivityEnvironment().run(observe, Observe(target=TARGET, rounds=[watched()]))
     assert seen.views == [news]
-    assert [one.notes for one in looks.told] == [{}, {"looks": 1}, {"looks": 2}, {"looks": 3}]
+    assert [row.notes for row in target.observed] == [{}, {"looks": 1}, {"looks": 2}, {"looks": 3}]
 
 
-async def test_a_watch_that_ends_without_news_hands_on_what_it_found_out(
+async def test_an_observation_that_ends_without_news_hands_on_its_notes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = Looks(RoundView(round_id="r", state=RoundState.PENDING))
-    monkeypatch.setattr(watching, "LONGEST_WATCH_SECONDS", 0.2)
-    observe = Observing(Files(tmp_path), looks, looks).observe  # type: ignore[arg-type]
+    target = CountingTarget(RoundView(round_id="r", state=RoundState.PENDING))
+    monkeypatch.setattr(observing, "LONGEST_WATCH_SECONDS", 0.2)
+    observe = Observing(Files(tmp_path), target, target).observe  # type: ignore[arg-type]
     seen = await ActivityEnvironment().run(observe, Observe(target=TARGET, rounds=[watched()]))
     assert [view.notes for view in seen.views] == [{"looks": 3}]
 
 
-async def test_a_watch_looks_for_bids_that_its_caller_has_forgotten(tmp_path: Path) -> None:
-    files, looks = Files(tmp_path), Looks(RoundView(round_id="r", state=RoundState.DISPLACED))
+async def test_an_observation_looks_for_bids_that_its_caller_has_forgotten(tmp_path: Path) -> None:
+    files, target = (
+        Files(tmp_path),
+        CountingTarget(RoundView(round_id="r", state=RoundState.DISPLACED)),
+    )
     row = watched()
     reserved = row.reservation.model_dump(mode="json")
     for n, hash_ in enumerate(("0x2", "0x3")):
@@ -97,6 +100,6 @@ async def test_a_watch_looks_for_bids_that_its_caller_has_forgotten(tmp_path: Pa
         files.rounds(TARGET).add_candidate("r", Candidate.model_validate(document))
     earlier = {"n": 2, "reservation": {**reserved, "sequence": 7}, "raw": "0x01", "hash": "0x4"}
     files.rounds(TARGET).add_candidate("r", Candidate.model_validate(earlier))
-    observe = Observing(files, looks, looks).observe  # type: ignore[arg-type]
+    observe = Observing(files, target, target).observe  # type: ignore[arg-type]
     await ActivityEnvironment().run(observe, Observe(target=TARGET, rounds=[row]))
-    assert looks.told[0].tx_refs == ["0x2", "0x3"]
+    assert target.observed[0].tx_refs == ["0x2", "0x3"]

@@ -1,7 +1,5 @@
 """A round's receipts: written from what the ledger shows now, given back when that changed, never twice when final."""
 
-from pathlib import Path
-
 import pytest
 from temporalio.exceptions import ApplicationError
 
@@ -18,20 +16,12 @@ from vaultmesh.domain.rounds.manifest import RoundOutcome
 FIRST, SECOND = "dao:first", "dao:second"
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    """Return files with one shared batch: its file names no namespace."""
-    made = Stage(tmp_path)
-    made.batch("b1")
-    return made
-
-
 async def closed_round(stage: Stage, batch_id: str = "b1", root: MerkleRoot = ROOT) -> str:
     """Return a final round that the first namespace asked for at depth 2."""
     round_id = stage.sign(owed(batch_id, request(FIRST), root=root))
     await stage.included(round_id, request(FIRST))
     assert stage.files.rounds(stage.target).open_rounds() == []
-    stage.told.outcomes.clear()
+    stage.replies.outcomes.clear()
     return round_id
 
 
@@ -42,10 +32,10 @@ async def test_what_a_receipt_carries_is_told_when_it_is_completed(stage: Stage)
     round_id = stage.sign(owed("b1", request(FIRST, 3)))
     stage.ledger.depth = 1
     await stage.included(round_id, request(FIRST, 3))
-    assert stage.ledger.told_stored == [{}]
+    assert stage.ledger.stored_terms == [{}]
     stage.ledger.depth = 3
     await stage.included(round_id, request(FIRST, 3))
-    assert stage.ledger.told_stored == [{}, stage.receipt(FIRST).scheme_evidence]
+    assert stage.ledger.stored_terms == [{}, stage.receipt(FIRST).scheme_evidence]
     assert stage.receipt(FIRST).is_final
 
 
@@ -64,7 +54,7 @@ async def test_receipts_follow_the_transaction_into_the_block_that_replaced_its_
     assert not stage.place(FIRST).exists()
     assert (await stage.record(order, attempt=2)).receipts == 1
     assert stage.receipt(FIRST).block_number == 6
-    assert [(who, outcome.block) for who, outcome in stage.told.outcomes] == [(FIRST, 6)]
+    assert [(who, outcome.block) for who, outcome in stage.replies.outcomes] == [(FIRST, 6)]
 
 
 async def test_a_node_that_lags_at_a_later_try_leaves_no_final_round_with_receipts_that_are_not(
@@ -109,7 +99,7 @@ async def test_an_order_for_a_round_in_no_block_any_more_is_given_back_at_once(
         await stage.record(order, attempt=2)
     assert (given_back.value.type, given_back.value.non_retryable) == ("network", True)
     assert not stage.place(FIRST).exists()
-    assert (stage.told.outcomes, stage.told.failures) == ([], [])
+    assert (stage.replies.outcomes, stage.replies.failures) == ([], [])
     assert stage.files.rounds(stage.target).closed(round_id) is None
 
 
@@ -133,7 +123,7 @@ async def test_an_order_with_a_stuck_folder_is_tried_again_and_then_given_back(
     with pytest.raises(ApplicationError, match="could not write") as failed:
         await stage.record(order, attempt=attempt)
     assert (failed.value.type, failed.value.non_retryable) == ("network", attempt == ATTEMPTS)
-    assert stage.told.failures == [(SECOND, attempt)]
+    assert stage.replies.failures == [(SECOND, attempt)]
 
 
 async def test_a_stuck_folder_holds_up_only_its_own_namespace_and_the_rounds_end(
@@ -148,10 +138,10 @@ async def test_a_stuck_folder_holds_up_only_its_own_namespace_and_the_rounds_end
             await stage.record(stage.order(RecordState.INCLUDED, round_id, *both), attempt=attempt)
         written.add(stage.place(FIRST).read_bytes())
     assert len(written) == 1
-    assert {(who, outcome.status) for who, outcome in stage.told.outcomes} == {
+    assert {(who, outcome.status) for who, outcome in stage.replies.outcomes} == {
         (FIRST, OutcomeStatus.ANCHORED)
     }
-    assert len(stage.told.outcomes) == ATTEMPTS
+    assert len(stage.replies.outcomes) == ATTEMPTS
     assert stage.files.rounds(stage.target).closed(round_id) is None
 
 
@@ -162,7 +152,7 @@ async def test_a_stuck_requests_failures_count_on_over_orders(stage: Stage) -> N
     block_the_folder(stage, SECOND)
     with pytest.raises(ApplicationError) as failed:
         await stage.record(order.model_copy(update={"tries": 1}), attempt=2)
-    assert stage.told.failures == [(SECOND, 6)]
+    assert stage.replies.failures == [(SECOND, 6)]
     assert failed.value.next_retry_delay == Backoff().delay(6, FailureKind.NETWORK)
 
 
@@ -189,7 +179,7 @@ async def test_a_closed_round_opens_again_for_a_namespace_that_requires_more_blo
     assert (done.receipts, done.reopened) == (2, [round_id])
     finality = stage.receipt(SECOND).finality
     assert (finality.state, finality.required_depth) == (Finality.OBSERVED, 12)
-    assert [(who, outcome.finality) for who, outcome in stage.told.outcomes] == [
+    assert [(who, outcome.finality) for who, outcome in stage.replies.outcomes] == [
         (SECOND, "observed")
     ]
     assert stage.files.rounds(stage.target).open_rounds() == [round_id]
@@ -203,8 +193,8 @@ async def test_a_round_that_opened_again_is_told_of_though_another_folder_is_stu
     order = stage.order(RecordState.CLOSED, round_id, request(SECOND, 12), request("dao:third"))
     for attempt in (1, 2):  # the worker may die before the first answer is kept
         assert (await stage.record(order, attempt=attempt)).reopened == [round_id]
-    assert {who for who, _ in stage.told.outcomes} == {SECOND}
-    assert {who for who, _ in stage.told.failures} == {"dao:third"}
+    assert {who for who, _ in stage.replies.outcomes} == {SECOND}
+    assert {who for who, _ in stage.replies.failures} == {"dao:third"}
 
 
 async def test_a_closed_round_stays_closed_for_who_requires_no_more_than_there_is(
@@ -303,4 +293,4 @@ async def test_who_waits_is_told_why_an_included_round_gets_no_receipts(stage: S
     stage.ledger.block = 6  # what was seen in block 5 can't be shown any more
     with pytest.raises(ApplicationError, match="looking again"):
         await stage.record(order)
-    assert sorted(stage.told.failures) == [(FIRST, 1), (SECOND, 1)]
+    assert sorted(stage.replies.failures) == [(FIRST, 1), (SECOND, 1)]

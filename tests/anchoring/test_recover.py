@@ -22,14 +22,6 @@ from vaultmesh.ledgers.driver import StaleCaller
 FIRST, SECOND = "dao:first", "dao:second"
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    """Return files with one shared batch: its file names no namespace."""
-    made = Stage(tmp_path)
-    made.batch("b1")
-    return made
-
-
 async def reopened_round(stage: Stage, late_joiner: AnchorRequest) -> str:
     """Return a round that was final at depth 2, and opened again for a request that requires more."""
     round_id = stage.sign(owed("b1", request(FIRST)))

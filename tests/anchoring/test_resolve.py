@@ -42,7 +42,7 @@ pytestmark = pytest.mark.evm
 FIRST = "dao:first"
 
 
-class Opened:
+class OpenTarget:
     """Targets that are opened already."""
 
     def __init__(self, target: EvmAnchoring) -> None:
@@ -53,13 +53,13 @@ class Opened:
         return self.target
 
 
-class Desk:
+class SignedRound:
     """One root with one signed round, and the steps that work on it."""
 
     def __init__(self, root: Path, submitter: Submitter) -> None:
         self.root, self.submitter = root, submitter
         self.files = Files(root)
-        self.opened = Opened(submitter.target)
+        self.opened = OpenTarget(submitter.target)
         self.watched: WatchedRound
 
     async def sign(self) -> WatchedRound:
@@ -117,8 +117,8 @@ class Desk:
         return self.root / "out/rounds" / EVM.path / self.watched.round_id
 
     def decisions(self) -> list[dict[str, object]]:
-        found = sorted((self.root / "out/rounds").rglob("resolved*.json"))
-        return [json.loads(one.read_text()) for one in found]
+        places = sorted((self.root / "out/rounds").rglob("resolved*.json"))
+        return [json.loads(place.read_text()) for place in places]
 
     def known(self, *, lost: bool = False) -> list[KnownRound]:
         count = self.files.rounds(EVM).count(self.watched.round_id)
@@ -126,8 +126,8 @@ class Desk:
 
 
 @pytest_asyncio.fixture
-async def desk(submitter: Submitter, tmp_path: Path) -> AsyncIterator[Desk]:
-    made = Desk(tmp_path, submitter)
+async def signed(submitter: Submitter, tmp_path: Path) -> AsyncIterator[SignedRound]:
+    made = SignedRound(tmp_path, submitter)
     await made.sign()
     yield made
 
@@ -141,171 +141,179 @@ async def use_nonce(chain: Chain, key: str, *, blocks: int = 6) -> None:
 # --- lost
 
 
-async def test_a_round_whose_nonce_is_unused_is_never_lost(desk: Desk) -> None:
-    assert "could still be mined" in await desk.refused(Decision.LOST)
+async def test_a_round_whose_nonce_is_unused_is_never_lost(signed: SignedRound) -> None:
+    assert "could still be mined" in await signed.refused(Decision.LOST)
 
 
-async def test_a_round_that_waits_in_a_pool_is_never_lost(desk: Desk) -> None:
-    await desk.submitter.rebroadcast(desk.watched)
-    assert desk.watched.tx_refs[0] in await desk.refused(Decision.LOST)
+async def test_a_round_that_waits_in_a_pool_is_never_lost(signed: SignedRound) -> None:
+    await signed.submitter.rebroadcast(signed.watched)
+    assert signed.watched.tx_refs[0] in await signed.refused(Decision.LOST)
 
 
 async def test_a_round_that_one_provider_shows_is_not_lost_though_others_forgot_it(
     chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter, tmp_path: Path
 ) -> None:
-    desk = Desk(tmp_path, await make_submitter([proxy.url, chain.url]))
-    await desk.sign()
-    await desk.submitter.rebroadcast(desk.watched)
+    signed = SignedRound(tmp_path, await make_submitter([proxy.url, chain.url]))
+    await signed.sign()
+    await signed.submitter.rebroadcast(signed.watched)
     await chain.mine(6)
     proxy.forge("eth_getTransactionByHash", lambda _asked, _true: None)
     proxy.forge("eth_getTransactionReceipt", lambda _asked, _true: None)
     proxy.forge("eth_getLogs", lambda _asked, _true: [])
-    assert "is not lost" in await desk.refused(Decision.LOST)
+    assert "is not lost" in await signed.refused(Decision.LOST)
 
 
 async def test_a_round_is_not_lost_when_its_event_is_there_and_its_transaction_forgotten(
     chain: Chain, proxy: LyingProvider, make_submitter: MakeSubmitter, tmp_path: Path
 ) -> None:
-    desk = Desk(tmp_path, await make_submitter([proxy.url]))
-    await desk.sign()
-    await desk.submitter.rebroadcast(desk.watched)
+    signed = SignedRound(tmp_path, await make_submitter([proxy.url]))
+    await signed.sign()
+    await signed.submitter.rebroadcast(signed.watched)
     await chain.mine(6)
     proxy.forge("eth_getTransactionByHash", lambda _asked, _true: None)
     proxy.forge("eth_getTransactionReceipt", lambda _asked, _true: None)
-    assert desk.watched.tx_refs[0] in await desk.refused(Decision.LOST)
+    assert signed.watched.tx_refs[0] in await signed.refused(Decision.LOST)
 
 
 async def test_nothing_is_given_up_while_a_provider_does_not_answer(
     chain: Chain, key: str, proxy: LyingProvider, make_submitter: MakeSubmitter, tmp_path: Path
 ) -> None:
-    desk = Desk(tmp_path, await make_submitter([chain.url, proxy.url]))
-    await desk.sign()
+    signed = SignedRound(tmp_path, await make_submitter([chain.url, proxy.url]))
+    await signed.sign()
     await use_nonce(chain, key)
     proxy.fail_with_status("*", 503)
-    assert "every provider must answer" in await desk.refused(Decision.LOST)
+    assert "every provider must answer" in await signed.refused(Decision.LOST)
     proxy.obey()
-    await desk.resolve(Decision.LOST)
+    await signed.resolve(Decision.LOST)
 
 
 async def test_a_use_of_the_nonce_that_can_be_undone_is_waited_for(
-    chain: Chain, key: str, desk: Desk
+    chain: Chain, key: str, signed: SignedRound
 ) -> None:
     await use_nonce(chain, key, blocks=1)
-    assert "not final yet" in await desk.refused(Decision.LOST)
+    assert "not final yet" in await signed.refused(Decision.LOST)
 
 
-async def test_a_decision_says_what_who_when_and_why(chain: Chain, key: str, desk: Desk) -> None:
+async def test_a_decision_says_what_who_when_and_why(
+    chain: Chain, key: str, signed: SignedRound
+) -> None:
     await use_nonce(chain, key)
-    done = await desk.resolve(Decision.LOST)
-    (written,) = desk.decisions()
-    assert done.path == f"out/rounds/{EVM.path}/{desk.watched.round_id}/resolved.json"
+    done = await signed.resolve(Decision.LOST)
+    (written,) = signed.decisions()
+    assert done.path == f"out/rounds/{EVM.path}/{signed.watched.round_id}/resolved.json"
     assert (written["decision"], written["by"]) == ("lost", "ops@desk")
     assert str(written["decidedAt"]).startswith("20")
     assert any("counts 1 transactions" in line for line in written["evidence"])  # type: ignore[attr-defined]
-    again = await desk.resolve(Decision.LOST)
+    again = await signed.resolve(Decision.LOST)
     assert again.lines == [DECIDED_BEFORE]
-    assert len(desk.decisions()) == 1
+    assert len(signed.decisions()) == 1
 
 
 async def test_every_step_reads_that_a_round_was_given_up(
-    chain: Chain, key: str, desk: Desk
+    chain: Chain, key: str, signed: SignedRound
 ) -> None:
     await use_nonce(chain, key)
-    await desk.resolve(Decision.LOST)
-    (found,) = (await desk.recover()).rounds
-    assert (found.sealed.round_id, found.lost) == (desk.watched.round_id, True)
-    environment, order = ActivityEnvironment(), Seal(target=EVM, requests=[], rounds=desk.known())
-    sealing = Sealing(desk.files, desk.opened).seal  # type: ignore[arg-type]
-    submitting = Submitting(desk.files, desk.opened)  # type: ignore[arg-type]
+    await signed.resolve(Decision.LOST)
+    (recovered,) = (await signed.recover()).rounds
+    assert (recovered.sealed.round_id, recovered.lost) == (signed.watched.round_id, True)
+    environment, order = ActivityEnvironment(), Seal(target=EVM, requests=[], rounds=signed.known())
+    sealing = Sealing(signed.files, signed.opened).seal  # type: ignore[arg-type]
+    submitting = Submitting(signed.files, signed.opened)  # type: ignore[arg-type]
     assert (await environment.run(sealing, order)).stale
     reserve = Reserve(
         target=EVM,
-        round_id=desk.watched.round_id,
-        commitment=desk.watched.commitment,
-        label=desk.watched.label,
-        rounds=desk.known(),
-        last=desk.watched.reservation,
+        round_id=signed.watched.round_id,
+        commitment=signed.watched.commitment,
+        label=signed.watched.label,
+        rounds=signed.known(),
+        last=signed.watched.reservation,
     )
     assert (await ActivityEnvironment().run(submitting.reserve, reserve)).stale
     sign = Sign(
         target=EVM,
-        round_id=desk.watched.round_id,
+        round_id=signed.watched.round_id,
         n=1,
-        reservation=desk.watched.reservation,
+        reservation=signed.watched.reservation,
         terms={"maxFeePerGas": 10**12, "maxPriorityFeePerGas": 10**10},
     )
     assert (await ActivityEnvironment().run(submitting.sign, sign)).stale
-    assert desk.files.rounds(EVM).count(desk.watched.round_id) == 1
+    assert signed.files.rounds(EVM).count(signed.watched.round_id) == 1
 
 
 async def test_the_batches_of_a_round_that_was_given_up_are_sealed_again(
-    chain: Chain, key: str, desk: Desk
+    chain: Chain, key: str, signed: SignedRound
 ) -> None:
     await use_nonce(chain, key)
-    await desk.resolve(Decision.LOST)
-    sealing = Sealing(desk.files, desk.opened).seal  # type: ignore[arg-type]
+    await signed.resolve(Decision.LOST)
+    sealing = Sealing(signed.files, signed.opened).seal  # type: ignore[arg-type]
     order = Seal(
-        target=EVM, requests=[], rounds=desk.known(lost=True), reseal=[desk.watched.round_id]
+        target=EVM, requests=[], rounds=signed.known(lost=True), reseal=[signed.watched.round_id]
     )
     sealed = await ActivityEnvironment().run(sealing, order)
     assert sealed.round is not None
-    assert sealed.resealed == [desk.watched.round_id]
-    leaves = desk.files.rounds(EVM).read_manifest(sealed.round.round_id).leaves
-    assert {one.batch_id for one in leaves} == {"b1", "b2"}
+    assert sealed.resealed == [signed.watched.round_id]
+    leaves = signed.files.rounds(EVM).read_manifest(sealed.round.round_id).leaves
+    assert {leaf.batch_id for leaf in leaves} == {"b1", "b2"}
 
 
 # --- adopted
 
 
-async def bumped_and_lost(desk: Desk, chain: Chain) -> str:
+async def bumped_and_lost(signed: SignedRound, chain: Chain) -> str:
     """Have a second bid mined of which no file is left; returns its hash."""
-    await desk.submitter.rebroadcast(desk.watched)
-    bumped = await desk.submitter.bump(desk.watched)
+    await signed.submitter.rebroadcast(signed.watched)
+    bumped = await signed.submitter.bump(signed.watched)
     await chain.mine(2)
     return bumped.tx_refs[-1]
 
 
-async def test_a_transaction_that_no_file_has_is_adopted(chain: Chain, desk: Desk) -> None:
-    tx_ref = await bumped_and_lost(desk, chain)
-    await desk.resolve(Decision.ADOPTED, tx_ref)
-    (found,) = (await desk.recover()).rounds
-    assert [one.tx_ref for one in found.candidates] == [*desk.watched.tx_refs, tx_ref]
-    assert found.candidates[1] == desk.submitter.candidates[desk.watched.round_id][1]
-    again = await desk.resolve(Decision.ADOPTED, tx_ref)
+async def test_a_transaction_that_no_file_has_is_adopted(chain: Chain, signed: SignedRound) -> None:
+    tx_ref = await bumped_and_lost(signed, chain)
+    await signed.resolve(Decision.ADOPTED, tx_ref)
+    (recovered,) = (await signed.recover()).rounds
+    assert [candidate.tx_ref for candidate in recovered.candidates] == [
+        *signed.watched.tx_refs,
+        tx_ref,
+    ]
+    assert recovered.candidates[1] == signed.submitter.candidates[signed.watched.round_id][1]
+    again = await signed.resolve(Decision.ADOPTED, tx_ref)
     assert again.lines == [DECIDED_BEFORE]
-    assert len(desk.decisions()) == 1
+    assert len(signed.decisions()) == 1
 
 
 async def test_an_adoption_that_was_cut_off_is_completed_by_the_next_recovery(
-    chain: Chain, desk: Desk
+    chain: Chain, signed: SignedRound
 ) -> None:
-    tx_ref = await bumped_and_lost(desk, chain)
-    await desk.resolve(Decision.ADOPTED, tx_ref)
-    (desk.folder() / "candidate-1.json").unlink()
-    (found,) = (await desk.recover()).rounds
-    assert [one.tx_ref for one in found.candidates] == [*desk.watched.tx_refs, tx_ref]
-    assert (desk.folder() / "candidate-1.json").exists()
+    tx_ref = await bumped_and_lost(signed, chain)
+    await signed.resolve(Decision.ADOPTED, tx_ref)
+    (signed.folder() / "candidate-1.json").unlink()
+    (recovered,) = (await signed.recover()).rounds
+    assert [candidate.tx_ref for candidate in recovered.candidates] == [
+        *signed.watched.tx_refs,
+        tx_ref,
+    ]
+    assert (signed.folder() / "candidate-1.json").exists()
 
 
 async def test_a_transaction_that_is_not_the_rounds_is_never_adopted(
-    chain: Chain, key: str, desk: Desk
+    chain: Chain, key: str, signed: SignedRound
 ) -> None:
     foreign = await chain.rpc("eth_sendRawTransaction", foreign_transfer(chain, key, 0))
     await chain.mine()
-    assert "differs in to, value, data" in await desk.refused(Decision.ADOPTED, str(foreign))
+    assert "differs in to, value, data" in await signed.refused(Decision.ADOPTED, str(foreign))
     deployed = (await chain.rpc("eth_getBlockByNumber", "0x1", False))["transactions"][0]
-    assert await desk.refused(Decision.ADOPTED, str(deployed))
-    assert "no provider shows" in await desk.refused(Decision.ADOPTED, "0x" + "ab" * 32)
+    assert await signed.refused(Decision.ADOPTED, str(deployed))
+    assert "no provider shows" in await signed.refused(Decision.ADOPTED, "0x" + "ab" * 32)
 
 
 async def test_a_provider_that_alters_a_transaction_makes_nobody_adopt_it(
     chain: Chain, key: str, proxy: LyingProvider, make_submitter: MakeSubmitter, tmp_path: Path
 ) -> None:
-    desk = Desk(tmp_path, await make_submitter([proxy.url]))
-    await desk.sign()
+    signed = SignedRound(tmp_path, await make_submitter([proxy.url]))
+    await signed.sign()
     foreign = await chain.rpc("eth_sendRawTransaction", foreign_transfer(chain, key, 0))
     await chain.mine()
-    fields = desk.watched.reservation.fields
+    fields = signed.watched.reservation.fields
 
     def forged(_asked: object, true: object) -> dict[str, object]:
         assert isinstance(true, dict)
@@ -313,48 +321,48 @@ async def test_a_provider_that_alters_a_transaction_makes_nobody_adopt_it(
 
     proxy.forge("eth_getTransactionByHash", forged)  # type: ignore[arg-type]
     proxy.forge("eth_getRawTransactionByHash", lambda _asked, _true: "0x02")
-    assert "no provider shows" in await desk.refused(Decision.ADOPTED, str(foreign))
+    assert "no provider shows" in await signed.refused(Decision.ADOPTED, str(foreign))
 
 
 # --- forgotten
 
 
-def damage(desk: Desk) -> None:
-    manifest = desk.folder() / "manifest.json"
+def damage(signed: SignedRound) -> None:
+    manifest = signed.folder() / "manifest.json"
     manifest.write_bytes(manifest.read_bytes()[:-20])
-    desk.files = Files(desk.root)
+    signed.files = Files(signed.root)
 
 
-async def test_a_round_that_can_be_read_is_not_given_up(desk: Desk) -> None:
-    assert "can be read" in await desk.refused(Decision.FORGOTTEN)
+async def test_a_round_that_can_be_read_is_not_given_up(signed: SignedRound) -> None:
+    assert "can be read" in await signed.refused(Decision.FORGOTTEN)
 
 
-async def test_a_round_that_nobody_knows_is_not_given_up(desk: Desk) -> None:
-    refusal = await desk.refused(Decision.FORGOTTEN, round_id="ab" * 16)
+async def test_a_round_that_nobody_knows_is_not_given_up(signed: SignedRound) -> None:
+    refusal = await signed.refused(Decision.FORGOTTEN, round_id="ab" * 16)
     assert "nobody knows round" in refusal
-    assert "is no round" in await desk.refused(Decision.FORGOTTEN, round_id="../../keys")
+    assert "is no round" in await signed.refused(Decision.FORGOTTEN, round_id="../../keys")
 
 
-async def test_a_round_that_could_still_be_mined_is_not_given_up(desk: Desk) -> None:
-    await desk.submitter.rebroadcast(desk.watched)
-    damage(desk)
-    assert "could still be mined" in await desk.refused(Decision.FORGOTTEN)
+async def test_a_round_that_could_still_be_mined_is_not_given_up(signed: SignedRound) -> None:
+    await signed.submitter.rebroadcast(signed.watched)
+    damage(signed)
+    assert "could still be mined" in await signed.refused(Decision.FORGOTTEN)
 
 
 async def test_all_goes_on_once_an_unreadable_round_is_given_up(
-    chain: Chain, desk: Desk, tmp_path: Path
+    chain: Chain, signed: SignedRound, tmp_path: Path
 ) -> None:
-    await desk.submitter.rebroadcast(desk.watched)
+    await signed.submitter.rebroadcast(signed.watched)
     await chain.mine(6)
-    damage(desk)
+    damage(signed)
     with pytest.raises(ApplicationError, match="can't be read"):
-        await desk.recover()
-    await desk.resolve(Decision.FORGOTTEN)
-    (written,) = desk.decisions()
+        await signed.recover()
+    await signed.resolve(Decision.FORGOTTEN)
+    (written,) = signed.decisions()
     assert "restore it from a backup" in str(written["evidence"])
-    recovered = await desk.recover()
+    recovered = await signed.recover()
     assert (recovered.rounds, recovered.problems) == ([], [])
-    assert recovered.last == desk.watched.reservation, "its nonce stays used"
+    assert recovered.last == signed.watched.reservation, "its nonce stays used"
     for name in ("b1", "b2"):
         place = tmp_path / f"out/batches/{name}.json"
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -362,20 +370,20 @@ async def test_all_goes_on_once_an_unreadable_round_is_given_up(
         document = {"id": name, "root": root, "leaves": [root], "createdAt": 1_760_000_000}
         place.write_text(json.dumps(document))
     asking: list[AnchorRequest] = [request(FIRST)]
-    sealing = Sealing(desk.files, desk.opened).seal  # type: ignore[arg-type]
+    sealing = Sealing(signed.files, signed.opened).seal  # type: ignore[arg-type]
     sealed = await ActivityEnvironment().run(sealing, Seal(target=EVM, requests=asking))
     assert sealed.round is not None
     assert sealed.round.leaves == 2
 
 
 async def test_a_round_that_was_given_up_and_is_restored_counts_again(
-    chain: Chain, desk: Desk
+    chain: Chain, signed: SignedRound
 ) -> None:
-    content = (desk.folder() / "manifest.json").read_bytes()
-    await desk.submitter.rebroadcast(desk.watched)
+    content = (signed.folder() / "manifest.json").read_bytes()
+    await signed.submitter.rebroadcast(signed.watched)
     await chain.mine(6)
-    damage(desk)
-    await desk.resolve(Decision.FORGOTTEN)
-    (desk.folder() / "manifest.json").write_bytes(content)
-    (found,) = (await desk.recover()).rounds
-    assert found.sealed.round_id == desk.watched.round_id
+    damage(signed)
+    await signed.resolve(Decision.FORGOTTEN)
+    (signed.folder() / "manifest.json").write_bytes(content)
+    (recovered,) = (await signed.recover()).rounds
+    assert recovered.sealed.round_id == signed.watched.round_id

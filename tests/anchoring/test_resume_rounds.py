@@ -21,20 +21,20 @@ from vaultmesh.process.settings import Settings
 FIRST = "dao:first"
 
 
-class Started:
+class StartedAggregators:
     """A client that notes which aggregators are started, and with which signal."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, list[object]]] = []
 
-    async def start_workflow(self, _name: str, given: Any, **options: Any) -> None:
+    async def start_workflow(self, _name: str, aggregator: Any, **options: Any) -> None:
         """Note one call."""
         signal, arguments = options.get("start_signal", ""), options.get("start_signal_args", [])
-        self.calls.append((str(given.target), signal, arguments))
+        self.calls.append((str(aggregator.target), signal, arguments))
 
     def of(self, target: Target) -> list[tuple[str, list[object]]]:
         """Return the signals of one target."""
-        return [(signal, given) for named, signal, given in self.calls if named == str(target)]
+        return [call[1:] for call in self.calls if call[0] == str(target)]
 
 
 class Unreachable:
@@ -47,24 +47,24 @@ class Unreachable:
 
 
 @pytest.fixture
-def started() -> Started:
-    return Started()
+def started() -> StartedAggregators:
+    return StartedAggregators()
 
 
 @asynccontextmanager
-async def looking(
-    root: Path, started: Started, monkeypatch: pytest.MonkeyPatch
+async def resuming(
+    root: Path, started: StartedAggregators, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[[Callable[[], bool]], Any]]:
-    """Let a worker look on; gives a wait."""
+    """Let a worker look for rounds again and again; yields a wait."""
     monkeypatch.setattr(resume_rounds, "PERIOD_SECONDS", 0.02)
     settings = Settings.from_environment({"VMSH_ROOT": str(root)})
     files = Stage(root).files
-    look = ResumeRounds(started, files, Unreachable(), settings)  # type: ignore[arg-type]
-    task = asyncio.create_task(look.run())
+    resume = ResumeRounds(started, files, Unreachable(), settings)  # type: ignore[arg-type]
+    task = asyncio.create_task(resume.run())
 
-    async def until(shown: Callable[[], bool]) -> None:
+    async def until(is_so: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
-            while not shown():
+            while not is_so():
                 assert not task.done()
                 await asyncio.sleep(0.02)
 
@@ -81,22 +81,22 @@ async def final_round(stage: Stage, *asking: AnchorRequest) -> Path:
 
 
 async def test_a_target_that_cannot_be_read_leaves_no_other_target_unwatched(
-    tmp_path: Path, started: Started, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, started: StartedAggregators, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = Stage(tmp_path, EVM)
     (broken.root / "out/rounds" / EVM.path / broken.sign(owed("b1")) / "closed.json").mkdir()
     Stage(tmp_path, TSA).sign(owed("b1"))
-    async with looking(tmp_path, started, monkeypatch) as until:
+    async with resuming(tmp_path, started, monkeypatch) as until:
         await until(lambda: bool(started.of(TSA)))
 
 
 async def test_damage_of_a_target_at_rest_is_told_to_its_aggregator_once_and_so_is_its_end(
-    tmp_path: Path, started: Started, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, started: StartedAggregators, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = await final_round(Stage(tmp_path), request(FIRST)) / "manifest.json"
     whole = manifest.read_bytes()
     manifest.write_bytes(whole[:-40])
-    async with looking(tmp_path, started, monkeypatch) as until:
+    async with resuming(tmp_path, started, monkeypatch) as until:
         await until(lambda: started.of(EVM) == [(REOPENED, [[]])])
         await asyncio.sleep(0.2)
         assert started.of(EVM) == [(REOPENED, [[]])]

@@ -19,10 +19,7 @@ NAMESPACE = "bitcoin:test"
 
 def test_a_batch_becomes_a_final_receipt_that_proves_itself(tmp_path: Path) -> None:
     with BitcoinSystem(tmp_path) as system:
-        system.start_worker()
-        batch = system.seal()
-        system.register(NAMESPACE)
-        (txid,) = system.wait_pooled()
+        batch, txid = system.begin(NAMESPACE)
         assert system.receipt(NAMESPACE, batch) is None
         system.node.mine()
         receipt = system.wait(lambda: system.receipt(NAMESPACE, batch), "a receipt")
@@ -46,28 +43,22 @@ def test_a_stuck_bid_is_raised_and_the_winner_is_in_the_receipt(tmp_path: Path) 
     with BitcoinSystem(tmp_path, bumpAfter="2s", feeCapSatVb=3) as system:
         system.node.rpc("setmocktime", int(time.time()) - 60)
         system.node.mine(12)
-        system.start_worker()
-        batch = system.seal()
-        system.register(NAMESPACE)
-        first = system.wait_pooled()
+        batch, first = system.begin(NAMESPACE)
         second = system.wait(
-            lambda: pool if (pool := system.node.rpc("getrawmempool")) != first else None, "a bid"
+            lambda: pool if (pool := system.node.rpc("getrawmempool")) != [first] else None, "a bid"
         )
         assert len(second) == 1
         system.node.mine(2)
         system.wait_final(NAMESPACE, batch)
         receipt = system.receipt(NAMESPACE, batch)
         assert receipt is not None
-        assert receipt["txRef"] != first[0]
+        assert receipt["txRef"] != first
         system.assert_each_root_once(NAMESPACE, [batch])
 
 
 def test_a_reorganised_anchor_is_said_to_be_and_comes_back_as_the_same_one(tmp_path: Path) -> None:
     with BitcoinSystem(tmp_path, confirmations=4) as system:
-        system.start_worker()
-        batch = system.seal()
-        system.register(NAMESPACE)
-        (txid,) = system.wait_pooled()
+        batch, txid = system.begin(NAMESPACE)
         (block,) = system.node.mine()
         system.wait(lambda: system.receipt(NAMESPACE, batch), "a receipt")
         system.node.reorg(1)
@@ -87,17 +78,9 @@ def test_a_reorganised_anchor_is_said_to_be_and_comes_back_as_the_same_one(tmp_p
 
 def test_a_stolen_input_is_reported_and_the_root_goes_out_on_another_one(tmp_path: Path) -> None:
     with BitcoinSystem(tmp_path) as system:
-        system.start_worker()
-        batch = system.seal()
-        system.register(NAMESPACE)
-        (txid,) = system.wait_pooled()
+        batch, txid = system.begin(NAMESPACE)
         node = system.node
-        spent = node.rpc("getrawtransaction", txid, 1)["vin"][0]
-        outpoint = {"txid": spent["txid"], "vout": spent["vout"]}
-        value = node.rpc("gettxout", spent["txid"], spent["vout"], False)["value"] - 0.001
-        pays = {node.wallet("getnewaddress"): round(value, 8)}
-        raw = node.rpc("createrawtransaction", [outpoint], pays)
-        node.mine_with(node.wallet("signrawtransactionwithwallet", raw)["hex"])
+        spent = system.spend_elsewhere(txid)
         held = system.wait(lambda: system.aggregator().get("held"), "a held aggregator")
         assert "none of ours" in str(held)
         node.mine()
@@ -111,10 +94,7 @@ def test_a_stolen_input_is_reported_and_the_root_goes_out_on_another_one(tmp_pat
 @pytest.mark.fault
 def test_an_aggregator_that_was_terminated_adopts_what_is_in_the_pool(tmp_path: Path) -> None:
     with BitcoinSystem(tmp_path) as system:
-        system.start_worker()
-        batch = system.seal()
-        system.register(NAMESPACE)
-        pool = system.wait_pooled()
+        batch, txid = system.begin(NAMESPACE)
 
         async def terminate(client: Client) -> None:
             for workflow_id in (aggregator_workflow_id(TARGET), namespace_workflow_id(NAMESPACE)):
@@ -125,7 +105,7 @@ def test_an_aggregator_that_was_terminated_adopts_what_is_in_the_pool(tmp_path: 
         system.node.start()
         system.register(NAMESPACE)
         system.wait(lambda: system.aggregator().get("rounds"), "an adopted round")
-        assert system.wait_pooled() == pool
+        assert system.wait_pooled() == [txid]
         system.node.mine(2)
         system.wait_final(NAMESPACE, batch)
         system.assert_each_root_once(NAMESPACE, [batch])
@@ -152,10 +132,7 @@ def test_killed_workers_and_nodes_pay_nothing_twice(tmp_path: Path) -> None:
 @pytest.mark.fault
 def test_a_replaced_wallet_is_no_loss_of_what_was_sent(tmp_path: Path) -> None:
     with BitcoinSystem(tmp_path) as system:
-        system.start_worker()
-        batch = system.seal()
-        system.register(NAMESPACE)
-        system.wait_pooled()
+        batch, _ = system.begin(NAMESPACE)
         system.replace_wallet()
         system.node.mine(2)
         system.wait_final(NAMESPACE, batch)
@@ -167,13 +144,10 @@ def test_a_receipt_becomes_final_after_its_block_was_pruned_and_its_wallet_is_go
     tmp_path: Path,
 ) -> None:
     with BitcoinSystem(tmp_path, options=PRUNING) as system:
-        worker = system.start_worker()
-        batch = system.seal()
-        system.register(NAMESPACE)
-        system.wait_pooled()
+        batch, _ = system.begin(NAMESPACE)
         system.node.mine()
         system.wait(lambda: system.receipt(NAMESPACE, batch), "a receipt")
-        kill(worker)
+        kill(system.workers[-1])
         prune(system.node)
         system.replace_wallet()
         system.start_worker()
@@ -188,18 +162,10 @@ def test_a_spend_that_no_block_shows_any_more_is_held_and_named_and_costs_nothin
     tmp_path: Path,
 ) -> None:
     with BitcoinSystem(tmp_path, options=PRUNING) as system:
-        worker = system.start_worker()
-        system.seal()
-        system.register(NAMESPACE)
-        (txid,) = system.wait_pooled()
-        kill(worker)
+        _, txid = system.begin(NAMESPACE)
+        kill(system.workers[-1])
         node = system.node
-        spent = node.rpc("getrawtransaction", txid, 1)["vin"][0]
-        outpoint = {"txid": spent["txid"], "vout": spent["vout"]}
-        value = node.rpc("gettxout", spent["txid"], spent["vout"], False)["value"] - 0.001
-        pays = {node.wallet("getnewaddress"): round(value, 8)}
-        raw = node.rpc("createrawtransaction", [outpoint], pays)
-        node.mine_with(node.wallet("signrawtransactionwithwallet", raw)["hex"])
+        system.spend_elsewhere(txid)
         prune(node)
         system.start_worker()
         held = system.wait(lambda: system.aggregator().get("held"), "a held aggregator")

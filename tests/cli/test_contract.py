@@ -38,9 +38,9 @@ def _funded(system: EvmSystem) -> str:
 def test_deploy_prints_the_address_of_the_contract_alone(
     deploy: Command, system: EvmSystem
 ) -> None:
-    told = deploy(key=_funded(system))
-    assert told.code == 0
-    address = told.out.removesuffix("\n")
+    outcome = deploy(key=_funded(system))
+    assert outcome.code == 0
+    address = outcome.out.removesuffix("\n")
     code = system.rpc("eth_getCode", address, "latest")
     assert code == load_artifact()["deployedBytecode"]
 
@@ -54,18 +54,18 @@ def test_deploy_json_names_transaction_and_block(deploy: Command, system: EvmSys
 
 
 def test_an_account_without_funds_is_told_so(deploy: Command) -> None:
-    told = deploy(key="0x" + secrets.token_hex(32))
-    assert (told.code, told.out) == (1, "")
-    assert "funds" in told.err
+    outcome = deploy(key="0x" + secrets.token_hex(32))
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "funds" in outcome.err
 
 
 def test_another_chain_than_the_one_named_is_refused(deploy: Command, system: EvmSystem) -> None:
-    told = deploy(chain=4242, key=_funded(system))
-    assert (told.code, told.out) == (1, "")
-    assert f"eip155:{CHAIN_ID}, not eip155:4242" in told.err
+    outcome = deploy(chain=4242, key=_funded(system))
+    assert (outcome.code, outcome.out) == (1, "")
+    assert f"eip155:{CHAIN_ID}, not eip155:4242" in outcome.err
 
 
 def test_a_missing_key_is_bad_configuration(deploy: Command) -> None:
-    told = deploy()
-    assert (told.code, told.out) == (2, "")
-    assert "DEPLOY_KEY" in told.err
+    outcome = deploy()
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "DEPLOY_KEY" in outcome.err

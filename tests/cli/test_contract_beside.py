@@ -63,9 +63,9 @@ async def test_a_deployment_whose_nonce_is_taken_ends_within_seconds(
     since = time.monotonic()
     assert await asyncio.wait_for(deploying, 20) == 1
     assert time.monotonic() - since < 5
-    told = capsys.readouterr()
-    assert told.out == ""
-    (line,) = [one for one in told.err.splitlines() if one.startswith("starter.py:")]
+    outcome = capsys.readouterr()
+    assert outcome.out == ""
+    (line,) = [one for one in outcome.err.splitlines() if one.startswith("starter.py:")]
     assert f"nonce 0 of {ADDRESS} was taken by another transaction" in line
     assert "stop the workers" in line.lower()
 
@@ -109,5 +109,5 @@ def test_a_deployment_beside_an_open_round_of_the_same_account_is_refused_before
     }
     stage.files.rounds(EVM).add_candidate(round_id, Candidate.model_validate(document))
     assert deploy() == 1
-    told = capsys.readouterr().err
-    assert f"round {round_id} of {EVM} is on its way with nonce 7 of {ADDRESS}" in told
+    outcome = capsys.readouterr().err
+    assert f"round {round_id} of {EVM} is on its way with nonce 7 of {ADDRESS}" in outcome

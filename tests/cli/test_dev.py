@@ -212,7 +212,7 @@ def test_a_part_that_is_killed_is_started_again_and_its_new_process_announced(
     if took >= SPREADS_WITHIN_SECONDS:  # a pause of the machine is not dev's
         took = _killed_until_announced(dev, name)
     assert took < SPREADS_WITHIN_SECONDS
-    System.wait(lambda: _ask_status(dev).returncode == 0, "an answer of every clock")
+    System.wait(lambda: _ask_status(dev).returncode == 0, "an answer of every namespace")
     System.wait(lambda: int(_rpc(dev)("eth_chainId"), 16) == 31337, "the chain")
     System.wait(lambda: _bitcoin(dev, "getblockcount") > 0, "Bitcoin's chain")
     assert _get(f"{dev.announced()['http']['url']}/readyz")
@@ -329,7 +329,7 @@ def test_demo_once_ends_when_every_cadence_has_a_final_verified_anchor(tmp_path:
     assert len(lines) == 6
     tokens = {line.partition(" cold: ")[2] for line in lines if " cold: serial:" in line}
     rounds = [one for one in (running.root / "out/rounds/rfc3161_tsa").iterdir() if one.is_dir()]
-    assert 1 <= len(tokens) == len(rounds)  # one, where both clocks ask within the window
+    assert 1 <= len(tokens) == len(rounds)  # one, where both namespaces ask within the window
     assert "\x1b" not in running.said()
     assert running.processes() == []
 

@@ -92,8 +92,8 @@ def _health(system: EvmSystem) -> dict[str, Any]:
 def test_a_history_that_does_not_replay_hides_no_other_namespace(
     run: Command, system: EvmSystem
 ) -> None:
-    told = _status(run, system, "--json")
-    views = {view["namespace"]: view for view in told.json()["namespaces"]}
+    outcome = _status(run, system, "--json")
+    views = {view["namespace"]: view for view in outcome.json()["namespaces"]}
     assert set(views) == {BROKEN, FINE, NEVER_STARTED, ELSEWHERE}
     broken = views[BROKEN]
     assert broken["state"] == "failing"
@@ -107,9 +107,9 @@ def test_a_history_that_does_not_replay_hides_no_other_namespace(
     assert (fine["state"], fine["cause"]) == ("running", "")
     assert fine["cadences"]["fast"]["last_anchor"]["finality"] == "finalized"
     assert views[NEVER_STARTED]["state"] == "missing"
-    assert told.code == 1
-    assert f"namespace:{BROKEN} is failing: {NONDETERMINISM}" in told.err
-    assert f"temporal workflow reset --workflow-id namespace:{BROKEN}" in told.err
+    assert outcome.code == 1
+    assert f"namespace:{BROKEN} is failing: {NONDETERMINISM}" in outcome.err
+    assert f"temporal workflow reset --workflow-id namespace:{BROKEN}" in outcome.err
 
 
 def test_a_failing_aggregator_says_so_beside_those_that_answer(
@@ -140,12 +140,12 @@ def test_one_namespace_asked_for_is_judged_by_itself_and_its_targets(
 def test_the_table_names_each_cause_once_and_the_mend_stands_beside_it(
     run: Command, system: EvmSystem
 ) -> None:
-    told = _status(run, system)
-    assert told.out.count(f"failing: {NONDETERMINISM}") == 2
-    assert "finalized" in told.out
-    assert f"{OTHER_TARGET} is failing, see below" in told.out
+    outcome = _status(run, system)
+    assert outcome.out.count(f"failing: {NONDETERMINISM}") == 2
+    assert "finalized" in outcome.out
+    assert f"{OTHER_TARGET} is failing, see below" in outcome.out
     for workflow_id in (f"namespace:{BROKEN}", f"aggregator:{OTHER_TARGET}"):
-        assert told.err.count(f"temporal workflow reset --workflow-id {workflow_id} ") == 1
+        assert outcome.err.count(f"temporal workflow reset --workflow-id {workflow_id} ") == 1
 
 
 def test_batches_of_a_failing_namespace_are_counted_all_the_same(
@@ -160,10 +160,10 @@ def test_an_operator_of_a_failing_namespace_is_told_why_and_not_that_no_worker_r
     run: Command, system: EvmSystem
 ) -> None:
     place = {"TEMPORAL_ADDRESS": system.temporal.address, "VMSH_ROOT": str(system.root)}
-    told = run("pause", BROKEN, **place)
-    assert told.code == 1
-    assert "is failing: " in told.err
-    assert "no worker" not in told.err
+    outcome = run("pause", BROKEN, **place)
+    assert outcome.code == 1
+    assert "is failing: " in outcome.err
+    assert "no worker" not in outcome.err
 
 
 def test_register_goes_on_with_the_others_and_says_which_is_failing(
@@ -172,9 +172,9 @@ def test_register_goes_on_with_the_others_and_says_which_is_failing(
     beside = ("aaa:first", BROKEN, "zzz:last")
     place = write_namespaces(tmp_path / "namespaces.yaml", {one: cadences() for one in beside})
     environment = {"TEMPORAL_ADDRESS": system.temporal.address, "VMSH_ROOT": str(system.root)}
-    told = run("register", "--config", place, "--json", **environment)
-    assert told.code == 1
-    document = told.json()
+    outcome = run("register", "--config", place, "--json", **environment)
+    assert outcome.code == 1
+    document = outcome.json()
     assert {one["namespace"] for one in document["namespaces"]} == {"aaa:first", "zzz:last"}
     (refused,) = document["refused"]
     assert refused["namespace"] == BROKEN
@@ -224,16 +224,16 @@ def test_a_namespace_that_no_worker_takes_hides_no_other_and_is_named(
 
     def shown() -> Outcome | None:
         started = time.monotonic()
-        told = _status(run, system, "--json")
+        outcome = _status(run, system, "--json")
         assert time.monotonic() - started < 12
-        return told if "dao:lonely" in told.err else None
+        return outcome if "dao:lonely" in outcome.err else None
 
-    told = system.wait(shown, "the namespace in visibility")
-    assert told is not None
-    assert told.code == 1
-    assert "no answer from dao:lonely" in told.err
-    assert "no worker answers" not in told.err
-    document = told.json()
+    outcome = system.wait(shown, "the namespace in visibility")
+    assert outcome is not None
+    assert outcome.code == 1
+    assert "no answer from dao:lonely" in outcome.err
+    assert "no worker answers" not in outcome.err
+    document = outcome.json()
     assert document["unanswered"] == ["dao:lonely"]
     assert {BROKEN, FINE} <= {view["namespace"] for view in document["namespaces"]}
     assert "no answer" in _status(run, system).out
@@ -245,9 +245,9 @@ def test_a_target_without_a_first_request_is_told_without_alarm(
     fresh = {"fast": {"target": "eip155:1", "every": NEVER}}
     place = write_namespaces(tmp_path / "namespaces.yaml", {"dao:fresh": fresh})
     environment = {"TEMPORAL_ADDRESS": system.temporal.address, "VMSH_ROOT": str(system.root)}
-    told = run("status", "dao:fresh", VMSH_NAMESPACES=str(place), **environment)
-    assert told.code == 0
-    assert "not started yet: its first request starts it" in told.out
+    outcome = run("status", "dao:fresh", VMSH_NAMESPACES=str(place), **environment)
+    assert outcome.code == 0
+    assert "not started yet: its first request starts it" in outcome.out
     (target,) = run("status", "dao:fresh", "--json").json()["targets"]
     assert (target["target"], target["state"], target["problems"]) == ("eip155:1", "missing", [])
 
@@ -270,9 +270,9 @@ def test_the_demonstrations_table_shows_the_cause_beside_the_others(system: EvmS
 
 def test_the_mend_that_is_told_mends(run: Command, system: EvmSystem) -> None:
     """What goes on may be held: nobody serves the other target's chain."""
-    told = _status(run, system).err
+    outcome = _status(run, system).err
     for workflow_id in (f"namespace:{BROKEN}", f"aggregator:{OTHER_TARGET}"):
-        (line,) = [one for one in told.splitlines() if f" {workflow_id} is failing" in one]
+        (line,) = [one for one in outcome.splitlines() if f" {workflow_id} is failing" in one]
         command = shlex.split(line[line.index("temporal workflow reset") :])
         subprocess.run(
             [str(temporal_cli()), *command[1:], "--address", system.temporal.address],

@@ -27,8 +27,8 @@ def namespace(operate: Command, tmp_path: Path, request: pytest.FixtureRequest) 
 def test_pause_of_one_cadence_shows_its_reason_and_resume_ends_it(
     operate: Command, namespace: str
 ) -> None:
-    told = operate("pause", namespace, "--cadence", "fast", "--reason", "upgrade")
-    assert (told.code, told.out) == (0, f"{namespace} fast: paused (upgrade)\n")
+    outcome = operate("pause", namespace, "--cadence", "fast", "--reason", "upgrade")
+    assert (outcome.code, outcome.out) == (0, f"{namespace} fast: paused (upgrade)\n")
     (view,) = operate("status", namespace, "--json").json()["namespaces"]
     assert view["paused"]["fast"]["reason"] == "upgrade"
     assert set(view["paused"]) == {"fast"}
@@ -50,28 +50,28 @@ def test_a_cadence_that_it_does_not_have_is_bad_usage(
     command: tuple[str, ...], operate: Command, namespace: str
 ) -> None:
     verb, *rest = command
-    told = operate(verb, namespace, *rest)
-    assert (told.code, told.out) == (2, "")
-    assert "fast, strong" in told.err
+    outcome = operate(verb, namespace, *rest)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "fast, strong" in outcome.err
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "force", "unregister"])
 def test_an_unknown_namespace_is_a_clear_failure(verb: str, operate: Command) -> None:
-    told = operate(verb, "no:body")
-    assert (told.code, told.out) == (1, "")
-    assert "'no:body'" in told.err
+    outcome = operate(verb, "no:body")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "'no:body'" in outcome.err
 
 
 def test_force_wait_ends_when_everything_owed_is_in_the_ledger(
     operate: Command, system: EvmSystem, namespace: str
 ) -> None:
     batch_id = system.seal(namespace)
-    told = operate("force", namespace, "strong", "--wait")
-    assert told.code == 0
+    outcome = operate("force", namespace, "strong", "--wait")
+    assert outcome.code == 0
     receipt = system.receipt(namespace, batch_id)
     assert receipt is not None
-    assert receipt["txRef"] in told.out
-    assert "in flight" in told.err
+    assert receipt["txRef"] in outcome.out
+    assert "in flight" in outcome.err
 
 
 def test_force_wait_ends_when_nothing_is_owed(operate: Command, namespace: str) -> None:
@@ -99,7 +99,7 @@ def test_within_ten_seconds_each_says_that_no_worker_answers(run: Command, tmp_p
         asyncio.run(_start_unanswered(server.address, "op:lonely"))
         for command in (("pause", "op:lonely"), ("status", "op:lonely")):
             started = time.monotonic()
-            told = run(*command, **place)
+            outcome = run(*command, **place)
             assert time.monotonic() - started < 10
-            assert told.code == 1
-            assert "no worker answers" in told.err
+            assert outcome.code == 1
+            assert "no worker answers" in outcome.err

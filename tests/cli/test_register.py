@@ -90,9 +90,9 @@ def test_prune_stops_what_runs_but_is_not_configured(
         return "reg:gone" in [view["namespace"] for view in shown]
 
     system.wait(is_listed, "the namespace in visibility")
-    told = operate("register", "--config", place, "--prune", "--json")
-    assert told.code == 0
-    assert "reg:gone" in told.json()["pruned"]
+    outcome = operate("register", "--config", place, "--prune", "--json")
+    assert outcome.code == 0
+    assert "reg:gone" in outcome.json()["pruned"]
     system.wait(lambda: operate("status", "reg:gone").code == 1, "the end of the workflow")
     assert operate("status", "reg:kept", "--json").code == 0
 
@@ -101,8 +101,8 @@ def test_one_namespace_of_the_file_can_be_registered(operate: Command, tmp_path:
     place = write_namespaces(
         tmp_path / "namespaces.yaml", {"reg:this": cadences(), "reg:other": cadences()}
     )
-    told = operate("register", "--config", place, "--namespace", "reg:this")
-    assert told.out.splitlines() == ["reg:this: created"]
+    outcome = operate("register", "--config", place, "--namespace", "reg:this")
+    assert outcome.out.splitlines() == ["reg:this: created"]
     assert operate("status", "reg:other").code == 1
     unknown = operate("register", "--config", place, "--namespace", "reg:nowhere")
     assert unknown.code == 2
@@ -117,10 +117,10 @@ def test_unknown_targets_are_told_all_at_once_and_nothing_is_registered(
         "strong": {"target": "eip155:4243", "every": "2h"},
     }
     place = write_namespaces(tmp_path / "namespaces.yaml", {"reg:wrong": wrong})
-    told = operate("register", "--config", place)
-    assert told.code == 2
-    assert "anchors.yaml" in told.err
-    assert "eip155" in told.err
+    outcome = operate("register", "--config", place)
+    assert outcome.code == 2
+    assert "anchors.yaml" in outcome.err
+    assert "eip155" in outcome.err
     assert operate("status", "reg:wrong").code == 1
 
 
@@ -132,8 +132,8 @@ def test_a_state_file_lets_a_new_namespace_go_on_from_its_last_anchor(
     state.write_text(
         json.dumps({"reg:old": {"last": {"fast": time.time() - 60}}, "reg:else": {"last": {}}})
     )
-    told = operate("register", "--config", place, "--import-state", state)
-    assert (told.code, told.out) == (0, "reg:old: created\n")
+    outcome = operate("register", "--config", place, "--import-state", state)
+    assert (outcome.code, outcome.out) == (0, "reg:old: created\n")
     again = operate("register", "--config", place, "--import-state", VMSH_STATE=str(state))
     assert "was not used" in again.err
 
@@ -167,7 +167,7 @@ def test_within_ten_seconds_it_says_that_no_worker_polls(run: Command, tmp_path:
     with replayed_server(tmp_path) as server:
         for expected in ("reg:alone: created\n", ""):
             started = time.monotonic()
-            told = run(
+            outcome = run(
                 "register",
                 "--config",
                 place,
@@ -176,5 +176,5 @@ def test_within_ten_seconds_it_says_that_no_worker_polls(run: Command, tmp_path:
                 VMSH_ANCHORS=str(anchors),
             )
             assert time.monotonic() - started < 10
-            assert (told.code, told.out) == (1, expected)
-            assert "no worker" in told.err
+            assert (outcome.code, outcome.out) == (1, expected)
+            assert "no worker" in outcome.err

@@ -22,10 +22,10 @@ ROUND = "ab" * 16
 def test_nothing_is_decided_without_yes(
     operate: Command, decision: list[str], consequence: str
 ) -> None:
-    told = operate("resolve", TARGET, *decision)
-    assert (told.code, told.out) == (2, "")
-    assert consequence in told.err
-    assert "add --yes" in told.err
+    outcome = operate("resolve", TARGET, *decision)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert consequence in outcome.err
+    assert "add --yes" in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -42,22 +42,22 @@ def test_what_is_no_decision_is_bad_usage(operate: Command, arguments: list[str]
 
 
 def test_a_target_that_is_not_configured_starts_no_aggregator(operate: Command) -> None:
-    told = operate("resolve", "btc:mainnet", "--lost", ROUND, "--yes")
-    assert (told.code, told.out) == (2, "")
-    assert "btc" in told.err
+    outcome = operate("resolve", "btc:mainnet", "--lost", ROUND, "--yes")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "btc" in outcome.err
     assert "btc:mainnet" not in operate("status", "--json").out
 
 
 @pytest.mark.parametrize("decision", ["--lost", "--forget"])
 def test_a_round_that_nobody_knows_is_refused_in_one_line(operate: Command, decision: str) -> None:
-    told = operate("resolve", TARGET, decision, ROUND, "--yes")
-    assert (told.code, told.out) == (1, "")
-    (line,) = told.err.splitlines()
+    outcome = operate("resolve", TARGET, decision, ROUND, "--yes")
+    assert (outcome.code, outcome.out) == (1, "")
+    (line,) = outcome.err.splitlines()
     assert f"{TARGET} refused: " in line
     assert ROUND in line
 
 
 def test_a_gap_is_not_filled_where_there_is_none(operate: Command) -> None:
-    told = operate("resolve", TARGET, "--fill", "--yes")
-    assert told.code == 1
-    assert "no gap to fill" in told.err
+    outcome = operate("resolve", TARGET, "--fill", "--yes")
+    assert outcome.code == 1
+    assert "no gap to fill" in outcome.err

@@ -27,12 +27,12 @@ def _files(folder: Path, *contents: str) -> list[Path]:
 def test_seal_prints_the_batch_id_alone_and_beside_it_the_ids_of_its_events(
     run: Command, root: Path
 ) -> None:
-    told = run("seal", "dao:one", *_files(root, "a", "b", "c"))
-    assert told.code == 0
-    batch_id = told.out.removesuffix("\n")
+    outcome = run("seal", "dao:one", *_files(root, "a", "b", "c"))
+    assert outcome.code == 0
+    batch_id = outcome.out.removesuffix("\n")
     receipts = {path.stem for path in (root / "out/receipts").iterdir()}
     assert len(receipts) == 3
-    assert set(told.err.splitlines()) == {f"event {event_id}" for event_id in receipts}
+    assert set(outcome.err.splitlines()) == {f"event {event_id}" for event_id in receipts}
     batch = json.loads((root / "out/batches" / f"{batch_id}.json").read_text())
     assert (batch["id"], batch["namespace"]) == (batch_id, "dao:one")
     assert batch["leaves"] == [
@@ -43,23 +43,23 @@ def test_seal_prints_the_batch_id_alone_and_beside_it_the_ids_of_its_events(
 def test_seal_of_a_sealed_file_names_its_batch(run: Command, root: Path) -> None:
     files = _files(root, "a")
     batch_id = run("seal", "dao:one", *files).out.strip()
-    told = run("seal", "dao:one", *files)
-    assert (told.code, told.out) == (1, "")
-    assert batch_id in told.err
+    outcome = run("seal", "dao:one", *files)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert batch_id in outcome.err
 
 
 def test_seal_of_equal_or_absent_files_fails_clearly(run: Command, root: Path) -> None:
     assert run("seal", "dao:one", *_files(root, "a", "a")).code == 1
-    told = run("seal", "dao:one", root / "absent.txt")
-    assert told.code == 1
-    assert "absent.txt" in told.err
+    outcome = run("seal", "dao:one", root / "absent.txt")
+    assert outcome.code == 1
+    assert "absent.txt" in outcome.err
 
 
 def test_seal_pending_takes_what_waits_and_is_content_with_nothing(
     run: Command, root: Path
 ) -> None:
-    told = run("seal", "dao:one", "--pending")
-    assert (told.code, told.out) == (0, "")
+    outcome = run("seal", "dao:one", "--pending")
+    assert (outcome.code, outcome.out) == (0, "")
     assert run("seal", "dao:one", "--pending", "--json").json()["batch"] is None
 
 
@@ -77,11 +77,11 @@ def test_seal_pending_makes_a_batch_of_what_waits_and_names_what_it_left(
     }
     (folder / "evt-1.json").write_text(json.dumps(event))
     (folder / "broken.json").write_text("{")
-    told = run("seal", "dao:one", "--pending")
-    assert told.code == 0
-    batch = json.loads((root / f"out/batches/{told.out.strip()}.json").read_text())
+    outcome = run("seal", "dao:one", "--pending")
+    assert outcome.code == 0
+    batch = json.loads((root / f"out/batches/{outcome.out.strip()}.json").read_text())
     assert batch["leaves"] == [event["eventHash"]]
-    assert "broken.json" in told.err
+    assert "broken.json" in outcome.err
 
 
 def test_seal_json_names_root_and_events(run: Command, root: Path) -> None:
@@ -93,17 +93,17 @@ def test_seal_json_names_root_and_events(run: Command, root: Path) -> None:
 def test_seal_for_a_namespace_that_is_not_configured_says_that_its_batch_waits(
     run: Command, root: Path
 ) -> None:
-    told = run("seal", "dao:later", *_files(root, "a"))
-    assert told.code == 0
-    assert told.out.strip().isdecimal()
-    assert "dao:later" in told.err
+    outcome = run("seal", "dao:later", *_files(root, "a"))
+    assert outcome.code == 0
+    assert outcome.out.strip().isdecimal()
+    assert "dao:later" in outcome.err
 
 
 def test_files_may_come_after_an_option(run: Command, root: Path) -> None:
     first, second = _files(root, "a", "b")
-    told = run("seal", "dao:one", first, "--json", second).json()
-    assert told["leaves"] == 2
-    assert told["events"][0].startswith("file-0.txt-")
+    outcome = run("seal", "dao:one", first, "--json", second).json()
+    assert outcome["leaves"] == 2
+    assert outcome["events"][0].startswith("file-0.txt-")
 
 
 def test_a_file_whose_name_is_no_text_is_sealed_by_the_bytes_of_its_name(
@@ -111,15 +111,15 @@ def test_a_file_whose_name_is_no_text_is_sealed_by_the_bytes_of_its_name(
 ) -> None:
     place = root / os.fsdecode(b"inv\xff.txt")
     place.write_text("a")
-    told = run("seal", "dao:one", place, "--json").json()
-    assert told["events"][0].startswith("inv~ff.txt-")
+    outcome = run("seal", "dao:one", place, "--json").json()
+    assert outcome["events"][0].startswith("inv~ff.txt-")
 
 
 @pytest.mark.parametrize("name", ["", "../up", "two words"])
 def test_what_no_namespace_is_called_is_not_sealed_for(run: Command, root: Path, name: str) -> None:
-    told = run("seal", name, *_files(root, "a"))
-    assert (told.code, told.out) == (2, "")
-    assert "is not a namespace's name" in told.err
+    outcome = run("seal", name, *_files(root, "a"))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "is not a namespace's name" in outcome.err
     assert not (root / "out/batches").exists()
 
 
@@ -129,9 +129,9 @@ def test_a_folder_or_pipe_among_pending_events_holds_up_nothing(run: Command, ro
     os.mkfifo(pending / "pipe.json")
     digest = hashlib.sha256(b"a").hexdigest()
     (pending / "evt-1.json").write_text(json.dumps({"eventHash": f"sha256:{digest}"}))
-    told = run("seal", "dao:one", "--pending", "--json").json()
-    assert told["events"] == ["evt-1"]
-    assert [line.split(":")[0] for line in told["left"]] == [
+    outcome = run("seal", "dao:one", "--pending", "--json").json()
+    assert outcome["events"] == ["evt-1"]
+    assert [line.split(":")[0] for line in outcome["left"]] == [
         "out/provisional/folder.json",
         "out/provisional/pipe.json",
     ]
@@ -152,7 +152,7 @@ def test_a_folder_or_pipe_among_pending_events_holds_up_nothing(run: Command, ro
 def test_a_root_that_is_no_folder_is_told_apart_from_one_where_nothing_happened(
     run: Command, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    told = run(*command, VMSH_ROOT=str(tmp_path / "mistyped"))
-    assert (told.code, told.out) == (2, "")
-    assert "mistyped is no folder" in told.err
+    outcome = run(*command, VMSH_ROOT=str(tmp_path / "mistyped"))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "mistyped is no folder" in outcome.err
     assert not (tmp_path / "mistyped").exists()

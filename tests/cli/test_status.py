@@ -27,9 +27,9 @@ def anchored(system: EvmSystem) -> str:
 
 
 def _shown(operate: Command, namespace: str) -> dict[str, Any]:
-    told = operate("status", namespace, "--json")
-    assert told.code == 0
-    (view,) = told.json()["namespaces"]
+    outcome = operate("status", namespace, "--json")
+    assert outcome.code == 0
+    (view,) = outcome.json()["namespaces"]
     assert isinstance(view, dict)
     return view
 
@@ -138,19 +138,19 @@ def test_a_namespace_that_runs_but_is_not_configured_is_shown_too(
 
 
 def test_an_unknown_namespace_is_a_clear_failure(operate: Command) -> None:
-    told = operate("status", "no:body")
-    assert (told.code, told.out) == (1, "")
-    assert "'no:body'" in told.err
-    assert "register" in told.err
+    outcome = operate("status", "no:body")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "'no:body'" in outcome.err
+    assert "register" in outcome.err
 
 
 def test_a_file_that_stands_in_for_a_missing_one_is_named_beside_the_data(
     operate: Command, system: EvmSystem, tmp_path: Path
 ) -> None:
     shipped = REPOSITORY / "vmsh/config/namespaces.yaml"
-    told = operate("status", VMSH_ROOT=str(tmp_path))
-    assert told.err == f"{tmp_path}/vmsh/config has no namespaces.yaml: {shipped} is used\n"
-    assert "dao:vaultmesh" in told.out
+    outcome = operate("status", VMSH_ROOT=str(tmp_path))
+    assert outcome.err == f"{tmp_path}/vmsh/config has no namespaces.yaml: {shipped} is used\n"
+    assert "dao:vaultmesh" in outcome.out
     assert operate("status", "--json", VMSH_ROOT=str(tmp_path)).err == ""
     assert operate("status", VMSH_ROOT=str(system.root)).err == ""
 
@@ -158,11 +158,11 @@ def test_a_file_that_stands_in_for_a_missing_one_is_named_beside_the_data(
 def test_the_table_names_every_cadence_and_holds_no_colours_off_a_terminal(
     operate: Command, anchored: str
 ) -> None:
-    told = operate("status")
-    assert told.code == 0
+    outcome = operate("status")
+    assert outcome.code == 0
     for expected in (*NAMESPACES, "strong 2*fast", "missing", "finalized"):
-        assert expected in told.out
-    assert "\x1b" not in told.out
+        assert expected in outcome.out
+    assert "\x1b" not in outcome.out
 
 
 def test_a_name_that_looks_like_markup_is_shown_as_written(
@@ -181,10 +181,10 @@ def test_a_broken_file_is_complained_of_beside_what_runs(
     place.write_text("namespaces: nonsense\n")
 
     def shown() -> bool:
-        told = operate("status", VMSH_NAMESPACES=str(place))
-        assert told.code == 2
-        assert str(place) in told.err
-        return "run:beside" in told.out
+        outcome = operate("status", VMSH_NAMESPACES=str(place))
+        assert outcome.code == 2
+        assert str(place) in outcome.err
+        return "run:beside" in outcome.out
 
     system.wait(shown, "the namespace in visibility")
     assert operate("status", "run:beside").code == 0
@@ -245,8 +245,8 @@ def test_a_storage_that_can_not_be_read_is_a_problem_and_hides_nothing(
     root = tmp_path / "root"
     (root / "out").mkdir(parents=True)
     (root / "out/batches").symlink_to("batches")
-    told = operate("status", NAMESPACES[0], "--json", VMSH_ROOT=str(root))
-    (view,) = told.json()["namespaces"]
+    outcome = operate("status", NAMESPACES[0], "--json", VMSH_ROOT=str(root))
+    (view,) = outcome.json()["namespaces"]
     fast = view["cadences"]["fast"]
-    assert (told.code, fast["unanchored"], view["state"]) == (0, None, "running")
+    assert (outcome.code, fast["unanchored"], view["state"]) == (0, None, "running")
     assert "batches can't be counted" in fast["problems"][0]

@@ -54,10 +54,10 @@ def test_help_ends_with_an_example_that_can_be_parsed(
 def test_bad_usage_is_told_on_standard_error_with_exit_code_2(
     arguments: tuple[str, ...], run: Command, tmp_path: Path
 ) -> None:
-    told = run(*arguments, VMSH_ROOT=str(tmp_path))
-    assert (told.code, told.out) == (2, "")
-    assert told.err
-    assert "Traceback" not in told.err
+    outcome = run(*arguments, VMSH_ROOT=str(tmp_path))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err
+    assert "Traceback" not in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -66,18 +66,18 @@ def test_bad_usage_is_told_on_standard_error_with_exit_code_2(
 def test_a_bad_setting_stops_a_command_with_exit_code_2_and_its_name(
     arguments: tuple[str, ...], run: Command
 ) -> None:
-    told = run(*arguments, VMSH_BASE_BACKOFF="-1")
-    assert told.code == 2
-    assert "VMSH_BASE_BACKOFF" in told.err
+    outcome = run(*arguments, VMSH_BASE_BACKOFF="-1")
+    assert outcome.code == 2
+    assert "VMSH_BASE_BACKOFF" in outcome.err
 
 
 def test_a_broken_namespaces_file_is_named_with_line_and_key(run: Command, tmp_path: Path) -> None:
     place = tmp_path / "namespaces.yaml"
     place.write_text("namespaces:\n  dao:one:\n    cadences: {}\n")
-    told = run("register", "--config", place)
-    assert told.code == 2
-    assert f"{place}:" in told.err
-    assert "cadences" in told.err
+    outcome = run("register", "--config", place)
+    assert outcome.code == 2
+    assert f"{place}:" in outcome.err
+    assert "cadences" in outcome.err
 
 
 def test_temporal_that_is_down_is_one_clear_line_with_exit_code_1() -> None:
@@ -101,16 +101,16 @@ def test_a_terminal_without_our_marks_and_a_name_without_text_end_in_no_tracebac
 ) -> None:
     environment = {"PYTHONIOENCODING": "ascii", "VMSH_ROOT": str(tmp_path)}
     for arguments in (["--offline", b"no\xff"], ["--event", b"no\xff"], ["--batch", b"no\xff"]):
-        told = subprocess.run(
+        outcome = subprocess.run(
             [sys.executable, "starter.py", "verify", *arguments],
             cwd=REPOSITORY,
             env=environment,
             capture_output=True,
             check=False,
         )
-        assert told.returncode == 1
-        assert b"Traceback" not in told.stderr
-        assert b"no\\udcff" in told.stdout + told.stderr
+        assert outcome.returncode == 1
+        assert b"Traceback" not in outcome.stderr
+        assert b"no\\udcff" in outcome.stdout + outcome.stderr
 
 
 @pytest.mark.parametrize("content", ["", "no pem", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
@@ -118,6 +118,6 @@ def test_roots_that_can_t_be_read_are_bad_usage_and_say_nothing_of_the_receipt(
     content: str, run: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "roots.pem").write_text(content)
-    told = run("verify", "--offline", "a.json", "--trust-roots", tmp_path / "roots.pem")
-    assert (told.code, told.out) == (2, "")
-    assert "name a PEM file" in told.err
+    outcome = run("verify", "--offline", "a.json", "--trust-roots", tmp_path / "roots.pem")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "name a PEM file" in outcome.err

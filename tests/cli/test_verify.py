@@ -43,15 +43,15 @@ def in_a_tree(system: EvmSystem, direct: Path) -> Path:
 
 def _failed(operate: Command, *what: object) -> dict[str, str]:
     """Return name and detail of each check that failed."""
-    told = operate("verify", *what, "--json")
-    document = told.json()
+    outcome = operate("verify", *what, "--json")
+    document = outcome.json()
     failed = {
         check["name"]: check["detail"]
         for receipt in document["receipts"]
         for check in receipt["checks"]
         if not check["passed"]
     }
-    assert told.code == (1 if failed else 0)
+    assert outcome.code == (1 if failed else 0)
     assert document["verified"] is not bool(failed)
     return failed
 
@@ -78,9 +78,9 @@ Changed = Callable[[Path, Callable[[Receipt], object]], Path]
 def test_a_receipt_of_a_real_run_verifies_with_a_line_per_check(
     operate: Command, direct: Path
 ) -> None:
-    told = operate("verify", direct)
-    assert told.code == 0
-    path, *lines, conclusion = told.out.splitlines()
+    outcome = operate("verify", direct)
+    assert outcome.code == 0
+    path, *lines, conclusion = outcome.out.splitlines()
     assert path == str(direct)
     assert all(line.startswith("✓ ") and ": " in line for line in lines)
     assert "(finalized)" in conclusion
@@ -90,8 +90,8 @@ def test_a_receipt_of_a_tree_verifies_through_its_inclusion_proof(
     operate: Command, in_a_tree: Path
 ) -> None:
     assert json.loads(in_a_tree.read_text())["evidence"]["aggregation"]["treeSize"] == 2
-    told = operate("verify", in_a_tree)
-    assert (told.code, "of 2 leads to" in told.out) == (0, True)
+    outcome = operate("verify", in_a_tree)
+    assert (outcome.code, "of 2 leads to" in outcome.out) == (0, True)
 
 
 def test_every_receipt_of_a_batch_is_found_by_its_id(operate: Command, direct: Path) -> None:
@@ -102,9 +102,9 @@ def test_every_receipt_of_a_batch_is_found_by_its_id(operate: Command, direct: P
     assert operate("verify", "--batch", "none").code == 1
 
 
-def _levels(told: Outcome) -> Any:
-    assert told.code == 0
-    return told.json()["levels"]
+def _levels(outcome: Outcome) -> Any:
+    assert outcome.code == 0
+    return outcome.json()["levels"]
 
 
 def test_a_batch_s_levels_say_what_is_proven_and_what_is_awaited_without_temporal(
@@ -127,9 +127,9 @@ def test_a_batch_s_levels_say_what_is_proven_and_what_is_awaited_without_tempora
     )  # fmt: skip
     assert awaited["since"] == "2025-10-23T06:13:20Z"
     assert unknown == []
-    told = operate("verify", "--batch", batch_id)
-    assert told.code == 0, "what is awaited is no failure"
-    assert told.out.splitlines()[-2:] == [
+    outcome = operate("verify", "--batch", batch_id)
+    assert outcome.code == 0, "what is awaited is no failure"
+    assert outcome.out.splitlines()[-2:] == [
         f"  {NAMESPACE} {receipt['network']}: final since {proven['since']}, in its block since {proven['at']}",
         f"  {NAMESPACE} rfc3161:tsa: awaiting: token, since 2025-10-23T06:13:20Z",
     ]
@@ -144,14 +144,14 @@ def test_an_anchor_that_is_not_final_is_awaited_since_its_block(
     try:
         direct.write_text(json.dumps(document))
         levels = _levels(operate("verify", "--batch", direct.parent.name, "--json"))
-        told = operate("verify", "--batch", direct.parent.name)
+        outcome = operate("verify", "--batch", direct.parent.name)
     finally:
         direct.write_text(original)
     assert [one["level"] for one in levels["proven"]] == ["included"]
     assert [(one["level"], one["since"]) for one in levels["awaited"]] == [
         ("final", document["anchorTs"])
     ]
-    assert f"awaiting: final, 2 of 1000000, since {document['anchorTs']}" in told.out
+    assert f"awaiting: final, 2 of 1000000, since {document['anchorTs']}" in outcome.out
 
 
 def test_what_is_awaited_of_a_namespace_that_is_not_configured_is_said_to_be_unknown(
@@ -163,8 +163,8 @@ def test_what_is_awaited_of_a_namespace_that_is_not_configured_is_said_to_be_unk
     assert NAMESPACE in levels["unknown"][0]
     broken = tmp_path / "namespaces.yaml"
     broken.write_text("namespaces: nonsense\n")
-    told = operate("verify", "--batch", batch_id, "--json", VMSH_NAMESPACES=str(broken))
-    levels = _levels(told)
+    outcome = operate("verify", "--batch", batch_id, "--json", VMSH_NAMESPACES=str(broken))
+    levels = _levels(outcome)
     assert len(levels["proven"]) == 1
     assert str(broken) in levels["unknown"][0]
 
@@ -174,11 +174,11 @@ def test_a_receipt_that_is_not_verified_proves_nothing(operate: Command, direct:
     document = {**json.loads(original), "anchorTs": "2020-01-01T00:00:00Z"}
     try:
         direct.write_text(json.dumps(document))
-        told = operate("verify", "--batch", direct.parent.name, "--json")
+        outcome = operate("verify", "--batch", direct.parent.name, "--json")
     finally:
         direct.write_text(original)
-    assert told.code == 1
-    levels = told.json()["levels"]
+    assert outcome.code == 1
+    levels = outcome.json()["levels"]
     assert levels["proven"] == []
     assert [(one["level"], one["reason"]) for one in levels["awaited"]] == [
         ("included", "its receipt was not verified")
@@ -317,7 +317,7 @@ def _as_if_in(found: Receipt) -> Callable[[Receipt], object]:
 def test_a_reverted_transaction_is_called_reverted(
     operate: Command, system: EvmSystem, direct: Path, changed: Changed
 ) -> None:
-    found = _sent(system, {"to": system.contract, "data": "0xdeadbeef"})
+    found = _sent(system, {"to": system.evm.contract, "data": "0xdeadbeef"})
     failed = _failed(operate, changed(direct, _as_if_in(found)))
     assert "reverted" in failed["status"]
     assert "contract" not in failed
@@ -351,9 +351,9 @@ def test_what_is_not_deep_enough_yet_is_information_when_the_receipt_says_observ
     def edit(document: Receipt) -> None:
         document["finality"] |= {"state": "observed", "requiredDepth": 1_000_000}
 
-    told = operate("verify", changed(direct, edit))
-    assert told.code == 0
-    assert "of 1000000 (not final yet" in told.out
+    outcome = operate("verify", changed(direct, edit))
+    assert outcome.code == 0
+    assert "of 1000000 (not final yet" in outcome.out
 
 
 def test_a_receipt_that_says_reorged_is_not_verified(
@@ -389,9 +389,9 @@ def test_files_that_are_no_receipts_fail_each_by_itself(
 ) -> None:
     place = tmp_path / "nonsense.json"
     place.write_text("{")
-    told = operate("verify", direct, place, tmp_path / "absent.json", "--json")
-    assert told.code == 1
-    assert [receipt["passed"] for receipt in told.json()["receipts"]] == [True, False, False]
+    outcome = operate("verify", direct, place, tmp_path / "absent.json", "--json")
+    assert outcome.code == 1
+    assert [receipt["passed"] for receipt in outcome.json()["receipts"]] == [True, False, False]
 
 
 # --- events ------------------------------------------------------------------------------------
@@ -411,15 +411,15 @@ def test_an_event_verifies_by_id_and_by_file_with_a_word_on_its_legacy_path(
     operate: Command, event: Path
 ) -> None:
     assert _failed(operate, event) == {}
-    told = operate("verify", "--event", event.stem)
-    assert told.code == 0
-    assert "legacy" in told.out
+    outcome = operate("verify", "--event", event.stem)
+    assert outcome.code == 0
+    assert "legacy" in outcome.out
 
 
 def test_an_unknown_event_is_a_clear_failure(operate: Command) -> None:
-    told = operate("verify", "--event", "nothing")
-    assert (told.code, told.out) == (1, "")
-    assert "'nothing'" in told.err
+    outcome = operate("verify", "--event", "nothing")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "'nothing'" in outcome.err
 
 
 OTHER = "sha256:" + "22" * 32
@@ -476,9 +476,9 @@ def test_an_event_of_a_batch_in_a_tree_is_verified_by_the_batch_s_anchors(
         "integrity": f"vmr1-{batch_id}-event-{first.hex()[:4]}",
     }
     place.write_text(json.dumps(receipt))
-    told = operate("verify", place)
-    assert told.code == 0
-    assert "of 2 leads to" in told.out
+    outcome = operate("verify", place)
+    assert outcome.code == 0
+    assert "of 2 leads to" in outcome.out
 
 
 def test_an_event_of_a_batch_that_is_only_sealed_is_not_verified(

@@ -93,11 +93,11 @@ def test_a_final_receipt_is_proven_by_itself_under_trust_in_its_block(
     which: str, bare: Command, request: pytest.FixtureRequest
 ) -> None:
     receipt: Path = request.getfixturevalue(which)
-    told = bare(
+    outcome = bare(
         "verify", "--offline", receipt, "--trust-block", _block(receipt).upper().replace("X", "x")
     )
-    assert told.code == 0
-    path, *lines, conclusion = told.out.splitlines()
+    assert outcome.code == 0
+    path, *lines, conclusion = outcome.out.splitlines()
     assert path == str(receipt)
     assert len(lines) > 5
     assert all(line.startswith("✓ ") and ": " in line for line in lines)
@@ -113,10 +113,10 @@ def test_a_receipt_of_a_real_run_is_small(direct: Path, in_a_tree: Path) -> None
 def test_without_trust_in_its_block_it_is_consistent_and_not_proven(
     bare: Command, direct: Path, trust: list[str]
 ) -> None:
-    told = bare("verify", "--offline", direct, *trust)
-    assert told.code == 1
-    assert "? trusted block: " in told.out
-    assert told.out.splitlines()[-1].startswith("consistent, not proven")
+    outcome = bare("verify", "--offline", direct, *trust)
+    assert outcome.code == 1
+    assert "? trusted block: " in outcome.out
+    assert outcome.out.splitlines()[-1].startswith("consistent, not proven")
 
 
 def _changed(original: Path, folder: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
@@ -131,34 +131,36 @@ def test_what_is_wrong_is_named(bare: Command, direct: Path, tmp_path: Path) -> 
     def edit(document: dict[str, Any]) -> None:
         document["root"] = "0x" + "11" * 32
 
-    told = bare(
+    outcome = bare(
         "verify", "--offline", _changed(direct, tmp_path, edit), "--trust-block", _block(direct)
     )
-    assert told.code == 1
-    assert "✗ root: " in told.out
-    assert "not verified: round, root failed" in told.out
+    assert outcome.code == 1
+    assert "✗ root: " in outcome.out
+    assert "not verified: round, root failed" in outcome.out
 
 
 def test_json_tells_standing_and_checks(bare: Command, direct: Path, tmp_path: Path) -> None:
-    told = bare("verify", "--offline", direct, tmp_path / "absent.json", "--json")
-    assert told.code == 1
-    document = told.json()
+    outcome = bare("verify", "--offline", direct, tmp_path / "absent.json", "--json")
+    assert outcome.code == 1
+    document = outcome.json()
     assert document["verified"] is False
     assert [one["standing"] for one in document["receipts"]] == ["consistent", "refuted"]
     assert document["receipts"][0]["statement"].startswith("consistent, not proven")
     (trusted,) = [c for c in document["receipts"][0]["checks"] if c["name"] == "trusted block"]
     assert (trusted["passed"], trusted["found"]) == (False, "open")
-    told = bare("verify", "--offline", direct, "--trust-block", _block(direct), "--json")
-    assert (told.code, told.json()["verified"]) == (0, True)
+    outcome = bare("verify", "--offline", direct, "--trust-block", _block(direct), "--json")
+    assert (outcome.code, outcome.json()["verified"]) == (0, True)
 
 
 def test_nonsense_fails_each_by_itself(bare: Command, direct: Path, tmp_path: Path) -> None:
     place = tmp_path / "nonsense.json"
     for text in ("{", "[]", "[" * 100_000, '{"format": "vaultmesh-proof"}', '{"eventHash": 1}'):
         place.write_text(text)
-        told = bare("verify", "--offline", place, direct, "--trust-block", _block(direct), "--json")
-        assert told.code == 1
-        assert [one["passed"] for one in told.json()["receipts"]] == [False, True]
+        outcome = bare(
+            "verify", "--offline", place, direct, "--trust-block", _block(direct), "--json"
+        )
+        assert outcome.code == 1
+        assert [one["passed"] for one in outcome.json()["receipts"]] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -181,12 +183,12 @@ def test_bad_usage_is_told(bare: Command, arguments: list[str]) -> None:
 def test_every_receipt_of_a_batch_is_verified(
     run: Command, no_network: None, system: EvmSystem, direct: Path
 ) -> None:
-    told = run(
+    outcome = run(
         "verify", "--offline", "--batch", direct.parent.name, "--trust-block", _block(direct),
         VMSH_ROOT=str(system.root),
     )  # fmt: skip
-    assert told.code == 0
-    assert "✓ batch root: " in told.out
+    assert outcome.code == 0
+    assert "✓ batch root: " in outcome.out
     assert run("verify", "--offline", "--batch", "none", VMSH_ROOT=str(system.root)).code == 1
 
 
@@ -194,15 +196,15 @@ def test_an_event_is_verified_by_id_and_by_file(
     run: Command, no_network: None, system: EvmSystem, event: Path, direct: Path
 ) -> None:
     trust = ("--trust-block", _block(direct))
-    told = run("verify", "--offline", "--event", event.stem, *trust, VMSH_ROOT=str(system.root))
-    assert told.code == 0
+    outcome = run("verify", "--offline", "--event", event.stem, *trust, VMSH_ROOT=str(system.root))
+    assert outcome.code == 0
     for said in (
         "✓ event path: ",
         f"✓ {TARGET} event id: ",
         "✓ event leaf: ",
         f"✓ {TARGET} root: ",
     ):
-        assert said in told.out
+        assert said in outcome.out
     assert run("verify", "--offline", event, *trust).code == 0
     assert run("verify", "--offline", event).code == 1
     assert run("verify", "--offline", "--event", "nothing").code == 1
@@ -212,9 +214,9 @@ def test_an_event_is_verified_by_id_and_by_file(
 
 
 def _proof(run: Command, system: EvmSystem, event_id: str, place: Path) -> Path:
-    told = run("proof", event_id, "-o", place, VMSH_ROOT=str(system.root))
-    assert (told.code, told.out) == (0, "")
-    assert TARGET in told.err
+    outcome = run("proof", event_id, "-o", place, VMSH_ROOT=str(system.root))
+    assert (outcome.code, outcome.out) == (0, "")
+    assert TARGET in outcome.err
     return place
 
 
@@ -239,29 +241,29 @@ def test_without_offline_a_proof_file_is_told_from_a_receipt(
     run: Command, system: EvmSystem, event: Path, tmp_path: Path, options: list[str]
 ) -> None:
     place = _proof(run, system, event.stem, tmp_path / "event.proof.json")
-    told = run("verify", event, place, *options, VMSH_ROOT=str(system.root))
-    assert (told.code, told.out) == (2, "")
-    assert f"{place} is a proof file" in told.err
-    assert "--offline" in told.err
+    outcome = run("verify", event, place, *options, VMSH_ROOT=str(system.root))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"{place} is a proof file" in outcome.err
+    assert "--offline" in outcome.err
 
 
 def test_a_proof_goes_through_a_tree_as_well(
     run: Command, system: EvmSystem, tree_event: str, in_a_tree: Path, tmp_path: Path
 ) -> None:
     place = _proof(run, system, tree_event, tmp_path / "proof.json")
-    told = run("verify", "--offline", place, "--trust-block", _block(in_a_tree))
-    assert told.code == 0
-    assert f"✓ {TARGET} inclusion proof: leaf " in told.out
+    outcome = run("verify", "--offline", place, "--trust-block", _block(in_a_tree))
+    assert outcome.code == 0
+    assert f"✓ {TARGET} inclusion proof: leaf " in outcome.out
     assert run("verify", "--offline", place).code == 1
 
 
 def test_without_a_file_the_proof_is_printed(
     run: Command, no_network: None, system: EvmSystem, event: Path
 ) -> None:
-    told = run("proof", event.stem, VMSH_ROOT=str(system.root))
-    assert told.code == 0
-    assert told.json()["eventId"] == event.stem
-    assert [one["network"] for one in told.json()["anchors"]] == [TARGET]
+    outcome = run("proof", event.stem, VMSH_ROOT=str(system.root))
+    assert outcome.code == 0
+    assert outcome.json()["eventId"] == event.stem
+    assert [one["network"] for one in outcome.json()["anchors"]] == [TARGET]
 
 
 @pytest.mark.usefixtures("no_network")
@@ -292,16 +294,16 @@ def test_an_event_that_no_ledger_holds_has_no_proof(
     run: Command, system: EvmSystem, tmp_path: Path
 ) -> None:
     root = {"VMSH_ROOT": str(system.root)}
-    told = run("proof", "nothing", **root)
-    assert (told.code, told.out) == (1, "")
-    assert "'nothing'" in told.err
+    outcome = run("proof", "nothing", **root)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "'nothing'" in outcome.err
     file = tmp_path / "unanchored.txt"
     file.write_text("unanchored")
     assert run("seal", "off:nobody", file, **root).code == 0
     (place,) = (system.root / "out/receipts").glob("unanchored*.json")
-    told = run("proof", place.stem, **root)
-    assert (told.code, told.out) == (1, "")
-    assert "no ledger holds" in told.err
+    outcome = run("proof", place.stem, **root)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "no ledger holds" in outcome.err
 
 
 def test_a_proof_that_would_not_hold_is_not_written(
@@ -311,11 +313,13 @@ def test_a_proof_that_would_not_hold_is_not_written(
     broken = json.loads(original) | {"path": []}
     try:
         event.write_text(json.dumps(broken))
-        told = run("proof", event.stem, "-o", tmp_path / "proof.json", VMSH_ROOT=str(system.root))
+        outcome = run(
+            "proof", event.stem, "-o", tmp_path / "proof.json", VMSH_ROOT=str(system.root)
+        )
     finally:
         event.write_text(original)
-    assert told.code == 1
-    assert "event path" in told.err
+    assert outcome.code == 1
+    assert "event path" in outcome.err
     assert not (tmp_path / "proof.json").exists()
 
 
@@ -330,11 +334,11 @@ def test_what_is_not_final_yet_is_said(
     place = tmp_path / "proof.json"
     try:
         direct.write_text(json.dumps(document))
-        told = run("proof", event.stem, "-o", place, VMSH_ROOT=str(system.root))
+        outcome = run("proof", event.stem, "-o", place, VMSH_ROOT=str(system.root))
     finally:
         direct.write_text(original)
-    assert told.code == 0
-    assert "not final yet" in told.err
-    told = run("verify", "--offline", place, "--trust-block", _block(direct))
-    assert told.code == 1
-    assert f"? {TARGET} block header: " in told.out
+    assert outcome.code == 0
+    assert "not final yet" in outcome.err
+    outcome = run("verify", "--offline", place, "--trust-block", _block(direct))
+    assert outcome.code == 1
+    assert f"? {TARGET} block header: " in outcome.out

@@ -68,7 +68,7 @@ def test_a_source_with_an_error_is_told_with_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "word"),
     [
         (lambda one: one.pop("deployedBytecode"), "lacks deployedBytecode"),
         (lambda one: one.update(sourceSha256="0" * 64), "not the source"),
@@ -88,8 +88,8 @@ def test_a_source_with_an_error_is_told_with_its_line() -> None:
         (lambda one: one.update(bytecode=one["bytecode"][2:]), "hexadecimal"),
     ],
 )
-def test_a_tampered_artifact_shows(change: Callable[[dict[str, Any]], None], told: str) -> None:
-    assert any(told in line for line in _tampered(change))
+def test_a_tampered_artifact_shows(change: Callable[[dict[str, Any]], None], word: str) -> None:
+    assert any(word in line for line in _tampered(change))
 
 
 @pytest.mark.evm

@@ -63,14 +63,14 @@ def _sleeper(folder: Path, code: str, *, ready: bool = True) -> Part:
 @asynccontextmanager
 async def _supervised(*parts: Part) -> AsyncIterator[list[tuple[str, int]]]:
     """Run parts under a supervisor, and return the restarts that it tells."""
-    told: list[tuple[str, int]] = []
-    supervisor = Supervisor(lambda part: told.append((part.name, part.pid)))
+    restarts: list[tuple[str, int]] = []
+    supervisor = Supervisor(lambda part: restarts.append((part.name, part.pid)))
     running: asyncio.Task[None] | None = None
     try:
         for part in parts:
             await supervisor.start(part)
         running = asyncio.create_task(supervisor.run())
-        yield told
+        yield restarts
     finally:
         if running is not None:
             running.cancel()
@@ -88,14 +88,14 @@ async def test_a_killed_part_is_back_within_two_seconds_and_its_new_pid_is_told(
 ) -> None:
     chain = Anvil(tmp_path, block_seconds=1, state=tmp_path / "chain.json")
     server = TemporalServer(tmp_path, headless=True, database=tmp_path / "temporal.db")
-    async with _supervised(chain, server) as told:
+    async with _supervised(chain, server) as restarts:
 
         async def restarted(part: Part) -> float:
             old, began = part.pid, time.monotonic()
             os.kill(old, signal.SIGKILL)
-            await _eventually(lambda: bool(told), "no restart was told")
+            await _eventually(lambda: bool(restarts), "no restart was reported")
             took = time.monotonic() - began
-            assert told.pop() == (part.name, part.pid)
+            assert restarts.pop() == (part.name, part.pid)
             assert part.pid != old
             await _eventually(part.is_ready, f"{part.name} did not answer again")
             return took
@@ -124,10 +124,10 @@ async def test_a_part_that_others_kill_again_and_again_is_started_each_time(
 ) -> None:
     monkeypatch.setattr("devnet.supervisor.PAUSES_SECONDS", (0.0, 0.1))
     part = _sleeper(tmp_path, "import time; time.sleep(600)")
-    async with _supervised(part) as told:
+    async with _supervised(part) as restarts:
         for kill in range(1, 5):
             os.kill(part.pid, signal.SIGKILL)
-            await _eventually(lambda kill=kill: len(told) == kill, "it was not started again")  # type: ignore[misc]
+            await _eventually(lambda kill=kill: len(restarts) == kill, "it was not started again")  # type: ignore[misc]
         assert part.alive
 
 

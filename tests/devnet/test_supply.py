@@ -138,5 +138,5 @@ def test_the_command_refuses_a_part_that_it_does_not_know(
     with pytest.raises(SystemExit) as caught:
         main(["fetch", "nonsense"])
     assert caught.value.code == 2
-    told = capsys.readouterr().err
-    assert all(name in told for name in SUPPLIES)
+    printed = capsys.readouterr().err
+    assert all(name in printed for name in SUPPLIES)

@@ -45,9 +45,11 @@ def test_its_tokens_do_not_lead_to_the_other_authoritys_root(tmp_path: Path) -> 
 def test_a_second_one_on_the_machine_is_refused_in_one_line(tmp_path: Path) -> None:
     with TimestampServer(tmp_path / "first") as first:
         second = TimestampServer(tmp_path / "second")
-        with pytest.raises(PartError, match=f"^port {METRICS_PORT}, which .* is in use; ") as told:
+        with pytest.raises(
+            PartError, match=f"^port {METRICS_PORT}, which .* is in use; "
+        ) as failure:
             second.start()
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(failure.value)
         assert not second.alive
         with pytest.raises(PartError, match=f"port {first.port} of timestamp-server is in use"):
             TimestampServer(tmp_path / "third", port=first.port).start()

@@ -133,5 +133,5 @@ def test_what_is_too_large_or_no_query_is_refused(faulty: Tsa) -> None:
             urllib.request.urlopen(request, timeout=5)  # noqa: S310 - our own address
         assert failure.value.code == status
         failure.value.close()
-    with urllib.request.urlopen(faulty.url, timeout=5) as told:  # noqa: S310 - our own address
-        assert json.load(told)["queries"] >= 0
+    with urllib.request.urlopen(faulty.url, timeout=5) as answer:  # noqa: S310 - our own address
+        assert json.load(answer)["queries"] >= 0

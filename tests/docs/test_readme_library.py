@@ -38,7 +38,7 @@ def test_the_example_proves_with_a_stated_root_and_without_any_client_library(
     (tmp_path / "minutes.proof.json").write_text(proof_document(_proof()))
     (tmp_path / "roots.pem").write_bytes(ROOT.pem)
     ending = f"import sys\nprint([name for name in {FOREIGN} if name in sys.modules])\n"
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", example + ending],
         cwd=tmp_path,
         env={"PYTHONPATH": str(REPOSITORY)},
@@ -46,6 +46,6 @@ def test_the_example_proves_with_a_stated_root_and_without_any_client_library(
         text=True,
         check=True,
     )
-    verdict, loaded = told.stdout.splitlines()
+    verdict, loaded = done.stdout.splitlines()
     assert verdict.startswith("proven event sha256:")
     assert loaded == "[]"

@@ -18,17 +18,9 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EvmSystem]:
         yield running
 
 
-def broadcast(system: EvmSystem) -> list[str]:
-    """Seal, register, and wait until our transaction waits in the pool of a chain that stands still."""
-    batches = [system.seal(NAMESPACE), system.seal(NAMESPACE)]
-    system.register(NAMESPACE)
-    system.wait_pooled()
-    return batches
-
-
 def test_a_terminated_aggregator_is_recovered_from_the_rounds(system: EvmSystem) -> None:
     system.start_worker()
-    batches = broadcast(system)
+    batches = system.broadcast(NAMESPACE)
     system.terminate_aggregator()
     system.wait(lambda: system.aggregator()["rounds"], "the recovered round")
     system.mine_until_final(NAMESPACE, *batches)
@@ -39,7 +31,7 @@ def test_an_aggregator_that_is_reset_to_before_its_reservation_signs_nothing_bes
     system: EvmSystem,
 ) -> None:
     system.start_worker()
-    batches = broadcast(system)
+    batches = system.broadcast(NAMESPACE)
     system.reset_aggregator()
     more = [system.seal(NAMESPACE)]
     system.mine_until_final(NAMESPACE, *batches, *more)
@@ -50,7 +42,7 @@ def test_an_aggregator_that_is_reset_after_a_final_round_reserves_no_used_nonce(
     system: EvmSystem,
 ) -> None:
     system.start_worker()
-    batches = broadcast(system)
+    batches = system.broadcast(NAMESPACE)
     system.mine_until_final(NAMESPACE, *batches)
     system.reset_aggregator()
     more = [system.seal(NAMESPACE)]
@@ -60,7 +52,7 @@ def test_an_aggregator_that_is_reset_after_a_final_round_reserves_no_used_nonce(
 
 def test_a_lost_temporal_database_costs_no_second_transaction(system: EvmSystem) -> None:
     system.start_worker()
-    batches = broadcast(system)
+    batches = system.broadcast(NAMESPACE)
     system.lose_histories()
     system.mine_until_final(NAMESPACE, *batches)
     system.assert_paid_once({NAMESPACE: batches})
@@ -68,7 +60,7 @@ def test_a_lost_temporal_database_costs_no_second_transaction(system: EvmSystem)
 
 def test_lost_anchor_receipts_are_rebuilt_without_a_transaction(system: EvmSystem) -> None:
     worker = system.start_worker()
-    batches = broadcast(system)
+    batches = system.broadcast(NAMESPACE)
     system.mine_until_final(NAMESPACE, *batches)
     before = lasting(system, batches)
     sent = system.transactions()

@@ -55,9 +55,7 @@ def test_a_round_that_was_given_up_for_lost_is_anchored_once_more_and_not_twice(
 ) -> None:
     system.point_at(monkeypatch)
     system.start_worker()
-    batches = [system.seal(NAMESPACE), system.seal(NAMESPACE)]
-    system.register(NAMESPACE)
-    system.wait_pooled()
+    batches = system.broadcast(NAMESPACE)
     (row,) = system.aggregator()["rounds"]
 
     def lost() -> int:

@@ -59,9 +59,7 @@ def test_a_transaction_that_was_adopted_stays_adopted(
     system: EvmSystem, resolve: Callable[..., int], harm: Callable[[EvmSystem], None]
 ) -> None:
     system.start_worker()
-    batches = [system.seal(NAMESPACE), system.seal(NAMESPACE)]
-    system.register(NAMESPACE)
-    system.wait_pooled()
+    batches = system.broadcast(NAMESPACE)
     adopted = another_bid(system)
     assert resolve("--adopt", the_round(system).name, adopted) == 0
     harm(system)
@@ -75,9 +73,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_decision_leaves_all_or_nothi
     system: EvmSystem, resolve: Callable[..., int]
 ) -> None:
     worker = system.start_worker()
-    batches = [system.seal(NAMESPACE)]
-    system.register(NAMESPACE)
-    system.wait_pooled()
+    batches = system.broadcast(NAMESPACE)
     adopted = another_bid(system)
     folder = the_round(system)
     answers: list[int] = []
@@ -104,9 +100,7 @@ def test_a_round_that_was_given_up_stays_given_up(
 ) -> None:
     """Its batches are held back until then, also by every new process; afterwards they are anchored once more."""
     worker = system.start_worker()
-    batches = [system.seal(NAMESPACE), system.seal(NAMESPACE)]
-    system.register(NAMESPACE)
-    system.wait_pooled()
+    batches = system.broadcast(NAMESPACE)
     system.mine_until_final(NAMESPACE, *batches)
     system.wait_idle(NAMESPACE)
     given_up = the_round(system)

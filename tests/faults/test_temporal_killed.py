@@ -37,9 +37,7 @@ def test_a_server_killed_while_idle_loses_no_slot(system: EvmSystem) -> None:
 
 def test_a_server_killed_with_a_transaction_in_the_pool_pays_once(system: EvmSystem) -> None:
     worker = system.start_worker()
-    batches = [system.seal(NAMESPACE), system.seal(NAMESPACE)]
-    system.register(NAMESPACE)
-    system.wait_pooled()
+    batches = system.broadcast(NAMESPACE)
     restart(system)
     system.mine_until_final(NAMESPACE, *batches)
     assert worker.alive
@@ -50,9 +48,7 @@ def test_a_server_killed_between_inclusion_and_finality_still_finishes_the_recei
     system: EvmSystem,
 ) -> None:
     worker = system.start_worker()
-    batches = [system.seal(NAMESPACE)]
-    system.register(NAMESPACE)
-    system.wait_pooled()
+    batches = system.broadcast(NAMESPACE)
     system.anvil.mine()
     system.wait(lambda: system.receipt(NAMESPACE, batches[0]), "inclusion")
     restart(system)
@@ -63,9 +59,7 @@ def test_a_server_killed_between_inclusion_and_finality_still_finishes_the_recei
 
 def test_server_and_worker_killed_together_come_back(system: EvmSystem) -> None:
     worker = system.start_worker()
-    batches = [system.seal(NAMESPACE)]
-    system.register(NAMESPACE)
-    system.wait_pooled()
+    batches = system.broadcast(NAMESPACE)
     kill(worker)
     restart(system)
     system.start_worker()
@@ -75,9 +69,7 @@ def test_server_and_worker_killed_together_come_back(system: EvmSystem) -> None:
 
 def test_a_worker_that_is_told_to_end_drains_and_another_takes_over(system: EvmSystem) -> None:
     first = system.start_worker()
-    batches = [system.seal(NAMESPACE)]
-    system.register(NAMESPACE)
-    system.wait_pooled()
+    batches = system.broadcast(NAMESPACE)
     assert first.process is not None
     first.process.terminate()
     assert first.process.wait(30) == 0

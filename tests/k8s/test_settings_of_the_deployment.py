@@ -104,19 +104,19 @@ def test_the_pinned_roots_are_where_the_configuration_says_and_are_renewed_in_pl
     assert settings.trust_file == f"{mount['mountPath']}/roots.pem"
     assert "subPath" not in mount
     name = volume["configMap"]["name"]
-    told = (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
-    assert f"create configmap {name} --from-file=roots.pem" in told
+    documentation = (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
+    assert f"create configmap {name} --from-file=roots.pem" in documentation
 
 
 def test_the_page_on_kubernetes_names_every_key_of_every_secret() -> None:
-    told = (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
+    documentation = (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
     referred = [
         one["valueFrom"]["secretKeyRef"] for one in environment().values() if "valueFrom" in one
     ]
     assert len(referred) == 8
     for one in referred:
-        assert f"create secret generic {one['name']} " in told
-        assert re.search(rf"\b{one['key']}\b", told), one["key"]
+        assert f"create secret generic {one['name']} " in documentation
+        assert re.search(rf"\b{one['key']}\b", documentation), one["key"]
 
 
 def test_a_drain_fits_into_the_grace_period() -> None:

@@ -59,8 +59,8 @@ async def test_a_server_that_is_down_is_one_line_with_address_and_remedy(
     monkeypatch.setenv("TEMPORAL_ADDRESS", place)
     with pytest.raises(Unreachable) as caught:
         await connect()
-    told = str(caught.value)
-    assert told == (
+    message = str(caught.value)
+    assert message == (
         f"Temporal at {place} can't be reached: Connection refused - start it, or set TEMPORAL_ADDRESS"
     )
 

@@ -17,12 +17,12 @@ Step = tuple[str, int, int, bool]
 """What an activation brings, the second of its task, events so far, and whether it is replayed."""
 
 
-class Inner(WorkflowRunner):
+class PassiveRunner(WorkflowRunner):
     def prepare_workflow(self, defn: object) -> None:
         raise NotImplementedError
 
     @override
-    def create_instance(self, det: WorkflowInstanceDetails) -> "Inner":  # type: ignore[override]
+    def create_instance(self, det: WorkflowInstanceDetails) -> "PassiveRunner":  # type: ignore[override]
         return self
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
@@ -64,7 +64,7 @@ def activation(step: Step) -> WorkflowActivation:
 )
 def test_only_a_run_that_a_query_ran_ahead_is_dropped(steps: list[Step], dropped: int) -> None:
     asked: list[str] = []
-    runner = EvictingRunner(Inner())
+    runner = EvictingRunner(PassiveRunner())
     core = SimpleNamespace(request_workflow_eviction=asked.append)
     runner.serve(cast("Worker", SimpleNamespace(_bridge_worker=core)))
     instance = runner.create_instance(cast("WorkflowInstanceDetails", None))
@@ -75,6 +75,8 @@ def test_only_a_run_that_a_query_ran_ahead_is_dropped(steps: list[Step], dropped
 
 
 def test_a_replay_drops_nothing() -> None:
-    instance = EvictingRunner(Inner()).create_instance(cast("WorkflowInstanceDetails", None))
+    instance = EvictingRunner(PassiveRunner()).create_instance(
+        cast("WorkflowInstanceDetails", None)
+    )
     for step in [("timer", 5, 9, REPLAYED), ("timer", 5, 12, LIVE), QUERY]:
         instance.activate(activation(step))

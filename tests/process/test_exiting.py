@@ -118,10 +118,10 @@ def test_a_worker_that_is_told_to_end_while_it_connects_does_so_at_once(
         process = begin(root, address, "worker.py")
         connection, _ = listener.accept()
         with connection:
-            told = time.monotonic()
+            signalled = time.monotonic()
             process.send_signal(how)
             done = ended(process)
-    assert time.monotonic() - told < 3
+    assert time.monotonic() - signalled < 3
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout.splitlines()[-1])["msg"] == "scheduler stopped"
 

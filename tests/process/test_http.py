@@ -21,7 +21,7 @@ pytestmark = pytest.mark.server
 
 
 @dataclass
-class Answering:
+class RunningServer:
     """A server that answers, and what it answers from."""
 
     visibility: Visibility
@@ -37,73 +37,77 @@ class Answering:
 
 
 @asynccontextmanager
-async def _answering(client: Client) -> AsyncIterator[Answering]:
+async def _running(client: Client) -> AsyncIterator[RunningServer]:
     metrics, port = Metrics(), free_port()
     visibility = Visibility(client, metrics)
-    shown = Answering(visibility, f"http://{LOOPBACK}:{port}")
-    server = HealthServer(port, metrics, visibility, lambda: shown.polls)
+    running = RunningServer(visibility, f"http://{LOOPBACK}:{port}")
+    server = HealthServer(port, metrics, visibility, lambda: running.polls)
     await server.start()
     try:
-        yield shown
+        yield running
     finally:
         await server.stop()
 
 
 @pytest.fixture
-async def answering(address: str) -> AsyncIterator[Answering]:
-    async with _answering(await connect()) as shown:
-        yield shown
+async def server(address: str) -> AsyncIterator[RunningServer]:
+    async with _running(await connect()) as running:
+        yield running
 
 
-async def test_before_temporal_has_answered_it_lives_but_is_not_ready(answering: Answering) -> None:
-    assert await answering.status("/livez") == 200
-    assert await answering.status("/readyz") == 503
-    assert await answering.status("/health") == 503
+async def test_before_temporal_has_answered_it_lives_but_is_not_ready(
+    server: RunningServer,
+) -> None:
+    assert await server.status("/livez") == 200
+    assert await server.status("/readyz") == 503
+    assert await server.status("/health") == 503
 
 
-async def test_it_is_ready_once_temporal_has_answered(answering: Answering) -> None:
-    await answering.visibility.refresh()
-    assert await answering.status("/readyz") == 200
-    assert await answering.status("/health") == 200
+async def test_it_is_ready_once_temporal_has_answered(server: RunningServer) -> None:
+    await server.visibility.refresh()
+    assert await server.status("/readyz") == 200
+    assert await server.status("/health") == 200
 
 
-async def test_it_is_not_ready_when_the_worker_takes_no_work(answering: Answering) -> None:
-    await answering.visibility.refresh()
-    answering.polls = False
-    assert await answering.status("/readyz") == 503
-    assert await answering.status("/livez") == 200
+async def test_it_is_not_ready_when_the_worker_takes_no_work(server: RunningServer) -> None:
+    await server.visibility.refresh()
+    server.polls = False
+    assert await server.status("/readyz") == 503
+    assert await server.status("/livez") == 200
 
 
-async def test_a_degraded_worker_answers_200_so_that_no_pod_restarts(answering: Answering) -> None:
+async def test_a_degraded_worker_answers_200_so_that_no_pod_restarts(server: RunningServer) -> None:
     memo = NamespaceMemo(
         namespace="dao:one", cadences={"fast": CadenceMemo(target="eip155:1", failures=5)}
     )
-    answering.visibility.snapshot = Snapshot(time.time(), {"dao:one": memo})
-    status, form, text = await answering.get("/health")
+    server.visibility.snapshot = Snapshot(time.time(), {"dao:one": memo})
+    status, form, text = await server.get("/health")
     assert (status, form) == (200, "application/json; charset=utf-8")
     assert '"status": "degraded"' in text
 
 
-async def test_a_worker_that_lost_temporal_is_unhealthy_and_not_ready(answering: Answering) -> None:
-    answering.visibility.snapshot = Snapshot(time.time() - 61)
-    assert await answering.status("/health") == 503
-    assert await answering.status("/readyz") == 503
-    assert await answering.status("/livez") == 200
+async def test_a_worker_that_lost_temporal_is_unhealthy_and_not_ready(
+    server: RunningServer,
+) -> None:
+    server.visibility.snapshot = Snapshot(time.time() - 61)
+    assert await server.status("/health") == 503
+    assert await server.status("/readyz") == 503
+    assert await server.status("/livez") == 200
 
 
 async def test_metrics_are_prometheus_text_and_show_the_last_answer_of_temporal(
-    answering: Answering,
+    server: RunningServer,
 ) -> None:
-    await answering.visibility.refresh()
-    status, form, text = await answering.get("/metrics")
+    await server.visibility.refresh()
+    status, form, text = await server.get("/metrics")
     assert (status, form) == (200, "text/plain; version=0.0.4; charset=utf-8")
     (line,) = [one for one in text.splitlines() if one.startswith("scheduler_last_tick")]
     assert abs(time.time() - float(line.split()[1])) < 60
 
 
-async def test_anything_else_is_not_found(answering: Answering) -> None:
-    assert await answering.status("/") == 404
-    assert await answering.status("/metrics/all") == 404
+async def test_anything_else_is_not_found(server: RunningServer) -> None:
+    assert await server.status("/") == 404
+    assert await server.status("/metrics/all") == 404
 
 
 async def test_a_port_in_use_is_one_clear_line_that_names_the_setting(address: str) -> None:
@@ -117,7 +121,7 @@ async def test_a_port_in_use_is_one_clear_line_that_names_the_setting(address: s
         with pytest.raises(PortTaken) as caught:
             await server.start()
         await server.stop()
-    told = str(caught.value)
-    assert str(port) in told
-    assert "METRICS_PORT" in told
-    assert "\n" not in told
+    message = str(caught.value)
+    assert str(port) in message
+    assert "METRICS_PORT" in message
+    assert "\n" not in message

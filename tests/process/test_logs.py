@@ -17,7 +17,7 @@ from vaultmesh.process.version import VERSION
 WORDS = ["debug", "info", "warn", "error", "fatal"]
 
 
-class Written:
+class CapturedLog:
     """A logger whose lines are read again."""
 
     def __init__(self) -> None:
@@ -35,14 +35,14 @@ class Written:
 
     def line(self) -> dict[str, object]:
         (line,) = self.text.splitlines()
-        found = json.loads(line)
-        assert isinstance(found, dict)
-        return found
+        entry = json.loads(line)
+        assert isinstance(entry, dict)
+        return entry
 
 
 @pytest.fixture
-def written() -> Written:
-    return Written()
+def log() -> CapturedLog:
+    return CapturedLog()
 
 
 @pytest.fixture
@@ -66,50 +66,50 @@ def _program(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_line_has_the_documented_fields_in_their_order(written: Written) -> None:
-    written.logger.info("anchor success", extra={"ns": "dao:one", "label": "fast"})
-    line = written.line()
+def test_a_line_has_the_documented_fields_in_their_order(log: CapturedLog) -> None:
+    log.logger.info("anchor success", extra={"ns": "dao:one", "label": "fast"})
+    line = log.line()
     assert list(line) == ["level", "time", "service", "version", "ns", "label", "msg"]
     assert (line["level"], line["service"], line["version"]) == ("info", "vmsh-scheduler", VERSION)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(line["time"]))
     assert (line["ns"], line["label"], line["msg"]) == ("dao:one", "fast", "anchor success")
 
 
-def test_levels_are_words(written: Written) -> None:
+def test_levels_are_words(log: CapturedLog) -> None:
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
-        written.logger.log(level, "said")
-    assert [json.loads(line)["level"] for line in written.text.splitlines()] == WORDS
+        log.logger.log(level, "said")
+    assert [json.loads(line)["level"] for line in log.text.splitlines()] == WORDS
 
 
-def test_a_field_of_the_caller_never_replaces_one_of_ours(written: Written) -> None:
-    written.logger.info("said", extra={"service": "other", "version": "0", "level": "none"})
-    line = written.line()
+def test_a_field_of_the_caller_never_replaces_one_of_ours(log: CapturedLog) -> None:
+    log.logger.info("said", extra={"service": "other", "version": "0", "level": "none"})
+    line = log.line()
     assert (line["service"], line["version"], line["level"]) == ("vmsh-scheduler", VERSION, "info")
 
 
-def test_line_breaks_and_objects_stay_in_one_line(written: Written) -> None:
-    written.logger.info("first\nsecond", extra={"place": REPOSITORY, "many": {"a": [1, None]}})
-    line = written.line()
+def test_line_breaks_and_objects_stay_in_one_line(log: CapturedLog) -> None:
+    log.logger.info("first\nsecond", extra={"place": REPOSITORY, "many": {"a": [1, None]}})
+    line = log.line()
     assert line["msg"] == "first\nsecond"
     assert (line["place"], line["many"]) == (str(REPOSITORY), {"a": [1, None]})
 
 
 @pytest.mark.usefixtures("no_secrets")
 @pytest.mark.parametrize("secret", ["0x" + "ab12" * 16, 'pass"word\\with\nall', "pässwörd"])
-def test_a_secret_is_in_no_line_wherever_it_was(written: Written, secret: str) -> None:
+def test_a_secret_is_in_no_line_wherever_it_was(log: CapturedLog, secret: str) -> None:
     logs.register_secret(secret)
     try:
         raise ValueError(secret)
     except ValueError:
-        written.logger.exception(
+        log.logger.exception(
             "signed with %s", secret, extra={"key": secret, "all": {"keys": [secret]}}
         )
-    line = written.line()
+    line = log.line()
     assert line["msg"] == f"signed with {logs.REDACTED}"
     assert line["all"] == {"keys": [logs.REDACTED]}
     assert f"ValueError: {logs.REDACTED}" in str(line["err"])
-    assert secret not in json.loads(written.text).values()
-    assert secret.removeprefix("0x") not in written.text
+    assert secret not in json.loads(log.text).values()
+    assert secret.removeprefix("0x") not in log.text
 
 
 @pytest.mark.usefixtures("no_secrets")
@@ -122,8 +122,8 @@ def test_a_key_is_found_without_its_leading_0x() -> None:
 def test_a_secret_within_another_does_not_uncover_the_rest() -> None:
     logs.register_secret("hunter22")
     logs.register_secret("http://user:hunter22@node.example/path-key")
-    told = logs.without_secrets("asked http://user:hunter22@node.example/path-key twice")
-    assert told == f"asked {logs.REDACTED} twice"
+    text = logs.without_secrets("asked http://user:hunter22@node.example/path-key twice")
+    assert text == f"asked {logs.REDACTED} twice"
 
 
 @pytest.mark.usefixtures("no_secrets")

@@ -7,7 +7,7 @@ import pytest
 from temporalio.client import Client
 
 from tests.cli.conftest import cadences, write_namespaces
-from tests.support.clocks import REFUSED, Clocks
+from tests.support.running_namespaces import REFUSED, RunningNamespaces
 from vaultmesh.process.config_files import load_namespaces
 from vaultmesh.process.registration import NotRegistered, register
 from vaultmesh.process.settings import Settings
@@ -17,11 +17,11 @@ async def test_clocks_that_refuse_are_told_at_the_end_and_hold_up_no_other(tmp_p
     names = ["dao:a", "dao:b", "dao:c", "dao:d"]
     file = write_namespaces(tmp_path / "namespaces.yaml", {name: cadences() for name in names})
     specs = load_namespaces(file).specs
-    clocks = Clocks(draining={"dao:a"}, ending={"dao:c"})
+    namespaces = RunningNamespaces(draining={"dao:a"}, ending={"dao:c"})
     settings = Settings.from_environment({"VMSH_ROOT": str(tmp_path)})
-    registering = register(cast("Client", clocks), specs, settings)
+    registering = register(cast("Client", namespaces), specs, settings)
     done = [(await anext(registering)).namespace for _ in range(2)]
-    assert done == clocks.configured == ["dao:b", "dao:d"]
+    assert done == namespaces.configured == ["dao:b", "dao:d"]
     with pytest.raises(NotRegistered) as refused:
         await anext(registering)
     assert str(refused.value).splitlines() == [

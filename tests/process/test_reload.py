@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import Client
 
 from tests.cli.conftest import cadences, write_namespaces
-from tests.support.clocks import Clocks
+from tests.support.running_namespaces import RunningNamespaces
 from vaultmesh.process import reload
 from vaultmesh.process.settings import Settings
 
@@ -18,20 +18,20 @@ WITHIN_SECONDS = 20
 
 
 @pytest.fixture
-def clocks() -> Clocks:
-    return Clocks()
+def namespaces() -> RunningNamespaces:
+    return RunningNamespaces()
 
 
 @pytest.fixture
 async def file(
-    tmp_path: Path, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, namespaces: RunningNamespaces, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Path]:
     """A file that is watched."""
     monkeypatch.setattr(reload, "PERIOD_SECONDS", 0.02)
     place = tmp_path / "vmsh/config/namespaces.yaml"
     write_namespaces(place, {"dao:a": cadences(), "dao:b": cadences()})
     settings = Settings.from_environment({"VMSH_ROOT": str(tmp_path)})
-    watching = reload.Reload(cast("Client", clocks), settings)
+    watching = reload.Reload(cast("Client", namespaces), settings)
     task = asyncio.create_task(watching.run())
     await asyncio.sleep(0.2)
     yield place
@@ -39,12 +39,12 @@ async def file(
     task.cancel()
 
 
-async def configured(clocks: Clocks, names: list[str]) -> None:
+async def configured(namespaces: RunningNamespaces, names: list[str]) -> None:
     async with asyncio.timeout(WITHIN_SECONDS):
-        while len(clocks.configured) < len(names):  # noqa: ASYNC110 - what it calls has no event
+        while len(namespaces.configured) < len(names):  # noqa: ASYNC110 - what it calls has no event
             await asyncio.sleep(0.02)
     await asyncio.sleep(0.2)
-    assert clocks.configured == names
+    assert namespaces.configured == names
 
 
 def edit(file: Path, period: str) -> None:
@@ -54,25 +54,25 @@ def edit(file: Path, period: str) -> None:
 
 
 async def test_a_clock_that_refuses_is_asked_until_it_takes_the_change(
-    file: Path, clocks: Clocks, caplog: pytest.LogCaptureFixture
+    file: Path, namespaces: RunningNamespaces, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clocks.draining.add("dao:a")
+    namespaces.draining.add("dao:a")
     with caplog.at_level(logging.WARNING, "vaultmesh.process.reload"):
         edit(file, "2h")
-        await configured(clocks, ["dao:b"])
+        await configured(namespaces, ["dao:b"])
     (line,) = caplog.records
     assert vars(line)["err"].startswith("dao:a: its workflow refused")
-    clocks.draining.clear()
-    await configured(clocks, ["dao:b", "dao:a"])
+    namespaces.draining.clear()
+    await configured(namespaces, ["dao:b", "dao:a"])
 
 
 async def test_a_second_change_reaches_all_while_a_clock_still_refuses_the_first(
-    file: Path, clocks: Clocks
+    file: Path, namespaces: RunningNamespaces
 ) -> None:
-    clocks.draining.add("dao:a")
+    namespaces.draining.add("dao:a")
     edit(file, "2h")
-    await configured(clocks, ["dao:b"])
+    await configured(namespaces, ["dao:b"])
     edit(file, "3h")
-    await configured(clocks, ["dao:b", "dao:b"])
-    clocks.draining.clear()
-    await configured(clocks, ["dao:b", "dao:b", "dao:a"])
+    await configured(namespaces, ["dao:b", "dao:b"])
+    namespaces.draining.clear()
+    await configured(namespaces, ["dao:b", "dao:b", "dao:a"])

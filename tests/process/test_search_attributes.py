@@ -69,10 +69,10 @@ async def test_one_of_another_type_is_told_before_it_wedges_a_workflow(client: C
     await _add(client, NEEDED[1], IndexedValueType.INDEXED_VALUE_TYPE_INT)
     with pytest.raises(SearchAttributesMissing) as caught:
         await ensure(client)
-    told = str(caught.value)
-    assert NEEDED[1] in told
-    assert "starter.py setup" in told
-    assert NEEDED[0] not in told
+    message = str(caught.value)
+    assert NEEDED[1] in message
+    assert "starter.py setup" in message
+    assert NEEDED[0] not in message
 
 
 async def test_a_temporal_namespace_that_does_not_exist_is_named(

@@ -35,7 +35,7 @@ def nothing() -> None:
     """Let a look at a folder be."""
 
 
-class Watched(LocalStore):
+class InterruptedStore(LocalStore):
     """A store that lets something happen before a file, or after a folder, is looked at."""
 
     def __init__(self, root: Path) -> None:
@@ -61,8 +61,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(root: Path) -> Watched:
-    return Watched(root)
+def store(root: Path) -> InterruptedStore:
+    return InterruptedStore(root)
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def at_third_look(failure: Exception, *, looks: int = 1) -> Callable[[str], None
 
 @pytest.mark.parametrize("count", [FEW, MANY])
 def test_a_file_at_which_the_storage_fails_is_refused_and_the_others_are_taken(
-    store: Watched, count: int
+    store: InterruptedStore, count: int
 ) -> None:
     every = [put(store.root, str(n), createdAt=n).stem for n in range(count)]
     index = BatchIndex(store)
@@ -231,7 +231,7 @@ def test_a_file_at_which_the_storage_fails_is_refused_and_the_others_are_taken(
 
 
 def test_a_known_file_at_which_the_storage_fails_is_refused_until_it_can_be_looked_at(
-    store: Watched,
+    store: InterruptedStore,
 ) -> None:
     every = [put(store.root, str(n), createdAt=n).stem for n in range(FEW)]
     index = BatchIndex(store)
@@ -246,7 +246,7 @@ def test_a_known_file_at_which_the_storage_fails_is_refused_until_it_can_be_look
 
 
 def test_more_failures_than_are_looked_at_again_at_once_are_mended_by_the_next_listing(
-    store: Watched,
+    store: InterruptedStore,
 ) -> None:
     count = 3 * LOOKED_AT_AGAIN
     for n in range(count):
@@ -261,7 +261,9 @@ def test_more_failures_than_are_looked_at_again_at_once_are_mended_by_the_next_l
 
 
 @pytest.mark.parametrize("count", [FEW, MANY])
-def test_a_link_to_itself_does_not_matter_to_the_others(store: Watched, count: int) -> None:
+def test_a_link_to_itself_does_not_matter_to_the_others(
+    store: InterruptedStore, count: int
+) -> None:
     loop = store.root / "out/batches/0loop.json"
     loop.parent.mkdir(parents=True)
     loop.symlink_to(loop)
@@ -277,7 +279,9 @@ def test_a_link_to_itself_does_not_matter_to_the_others(store: Watched, count: i
 
 
 @pytest.mark.parametrize("count", [FEW, MANY])
-def test_a_listing_that_was_broken_off_leaves_nothing_out(store: Watched, count: int) -> None:
+def test_a_listing_that_was_broken_off_leaves_nothing_out(
+    store: InterruptedStore, count: int
+) -> None:
     index = BatchIndex(store)
     put(store.root, "0", createdAt=0)
     assert ids(index, "dao:x") == ["0"]
@@ -293,7 +297,7 @@ def test_a_listing_that_was_broken_off_leaves_nothing_out(store: Watched, count:
 
 @pytest.mark.parametrize("count", [FEW, MANY])
 def test_a_file_that_goes_between_listing_and_look_is_taken_when_it_is_back(
-    store: Watched, count: int
+    store: InterruptedStore, count: int
 ) -> None:
     every = [put(store.root, str(n), createdAt=n).stem for n in range(count)]
 
@@ -310,7 +314,7 @@ def test_a_file_that_goes_between_listing_and_look_is_taken_when_it_is_back(
 
 
 def test_a_refused_file_that_goes_after_the_folder_was_looked_at_is_taken_when_it_is_back(
-    store: Watched,
+    store: InterruptedStore,
 ) -> None:
     bad = put(store.root, "1")
     bad.write_text("{")
@@ -325,7 +329,9 @@ def test_a_refused_file_that_goes_after_the_folder_was_looked_at_is_taken_when_i
     assert ids(index, "dao:x") == ["1", "2"]
 
 
-def test_a_file_that_was_asked_for_before_its_folder_is_listed_once(store: Watched) -> None:
+def test_a_file_that_was_asked_for_before_its_folder_is_listed_once(
+    store: InterruptedStore,
+) -> None:
     every = [put(store.root, str(n), createdAt=n).stem for n in range(MANY)]
     ref = BatchIndex(store).owned("dao:x").batches[0]
     index = BatchIndex(store)

@@ -18,11 +18,11 @@ from vaultmesh.storage.leaf_index import MOST_RECENT, LeafIndex
 FOLDER, MANIFEST = "rounds", "manifest.json"
 TARGET = Target.parse("eip155:31337")
 COMMITMENTS = [MerkleRoot(sha256(bytes([n])).digest()) for n in range(6)]
-ROUNDS = [round_id(TARGET, one.digest) for one in COMMITMENTS]
+ROUNDS = [round_id(TARGET, commitment.digest) for commitment in COMMITMENTS]
 ONE, TWO = ROUNDS[:2]
 
 
-class Failing(LocalStore):
+class FailingStore(LocalStore):
     """A store of which one read fails."""
 
     def __init__(self, root: Path) -> None:
@@ -41,15 +41,15 @@ class Failing(LocalStore):
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Failing:
-    return Failing(tmp_path)
+def store(tmp_path: Path) -> FailingStore:
+    return FailingStore(tmp_path)
 
 
 def leaf(batch_id: str) -> Leaf:
     return Leaf("dao:x", batch_id, MerkleRoot(sha256(batch_id.encode()).digest()))
 
 
-def put(store: Failing, identity: str, leaves: list[Leaf]) -> None:
+def put(store: FailingStore, identity: str, leaves: list[Leaf]) -> None:
     document = {
         "commitment": COMMITMENTS[ROUNDS.index(identity)].receipt_form,
         "aggregation": {"treeSize": len(leaves)},
@@ -63,7 +63,7 @@ def put(store: Failing, identity: str, leaves: list[Leaf]) -> None:
 
 @pytest.mark.parametrize("reads", range(len(ROUNDS)))
 def test_no_leaf_is_lost_when_the_storage_fails_at_one_of_the_manifests(
-    store: Failing, reads: int
+    store: FailingStore, reads: int
 ) -> None:
     for identity in ROUNDS:
         put(store, identity, [leaf(identity), leaf("shared")])
@@ -76,7 +76,7 @@ def test_no_leaf_is_lost_when_the_storage_fails_at_one_of_the_manifests(
     assert sorted(index.rounds_with(leaf("shared"))) == sorted(ROUNDS)
 
 
-def test_what_is_merged_after_a_failure_is_found(store: Failing) -> None:
+def test_what_is_merged_after_a_failure_is_found(store: FailingStore) -> None:
     many = [leaf(str(n)) for n in range(MOST_RECENT + 1)]
     put(store, ONE, many)
     put(store, TWO, many)
@@ -90,7 +90,7 @@ def test_what_is_merged_after_a_failure_is_found(store: Failing) -> None:
     assert index.rounds_with(leaf("other")) == []
 
 
-def test_a_malformed_manifest_is_reported_until_it_is_mended(store: Failing) -> None:
+def test_a_malformed_manifest_is_reported_until_it_is_mended(store: FailingStore) -> None:
     put(store, ONE, [leaf("1")])
     store.write(f"{FOLDER}/{TWO}/{MANIFEST}", b"{")
     index = LeafIndex(store, TARGET, FOLDER, MANIFEST)
@@ -104,7 +104,7 @@ def test_a_malformed_manifest_is_reported_until_it_is_mended(store: Failing) -> 
 
 
 def test_a_manifest_that_is_damaged_later_is_found_in_its_turn_and_its_leaves_stay_known(
-    store: Failing,
+    store: FailingStore,
 ) -> None:
     put(store, ONE, [leaf("1")])
     put(store, TWO, [leaf("2")])
@@ -121,7 +121,7 @@ def test_a_manifest_that_is_damaged_later_is_found_in_its_turn_and_its_leaves_st
 
 @pytest.mark.parametrize("changed", ["another round's", "short", "empty"])
 def test_a_manifest_that_holds_other_leaves_than_its_round_is_not_taken_for_it(
-    store: Failing, changed: str
+    store: FailingStore, changed: str
 ) -> None:
     put(store, ONE, [leaf("1"), leaf("2")])
     put(store, TWO, [leaf("3")])

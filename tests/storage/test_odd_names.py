@@ -34,14 +34,14 @@ def store(tmp_path: Path) -> LocalStore:
 
 def require_sendable(lines: Iterable[object]) -> None:
     """Send refusals as a worker does."""
-    told = [str(line) for line in lines]
-    assert len(told) == 1
-    assert SHOWN in told[0]
+    messages = [str(line) for line in lines]
+    assert len(messages) == 1
+    assert SHOWN in messages[0]
     report = ReportFailure(
         target=TARGET,
         requests=[],
         kind=FailureKind.VALIDATION,
-        message=told[0],
+        message=messages[0],
         backoff=Backoff(),
     )
     assert ReportFailure.model_validate_json(report.model_dump_json()) == report
@@ -97,7 +97,7 @@ def test_commands(store: LocalStore, arguments: list[str], code: int) -> None:
     store.write(pending, json.dumps({"eventHash": BATCH_ROOT.batch_form}).encode())
     store.write("vmsh/config/namespaces.yaml", b"namespaces: {}\n")
     named = [] if arguments[0] == "seal" else [store.root / pending]
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "starter.py", *arguments, *named],
         cwd=REPOSITORY,
         env={**os.environ, "VMSH_ROOT": str(store.root)},
@@ -105,10 +105,10 @@ def test_commands(store: LocalStore, arguments: list[str], code: int) -> None:
         timeout=60,
         check=False,
     )
-    assert told.returncode == code, told.stderr
-    assert SHOWN in (told.stdout + told.stderr).decode()
-    assert "Traceback" not in told.stderr.decode()
-    assert ("--json" in arguments) is told.stdout.startswith(b"{")
-    assert "--json" not in arguments or json.loads(told.stdout)
+    assert done.returncode == code, done.stderr
+    assert SHOWN in (done.stdout + done.stderr).decode()
+    assert "Traceback" not in done.stderr.decode()
+    assert ("--json" in arguments) is done.stdout.startswith(b"{")
+    assert "--json" not in arguments or json.loads(done.stdout)
     assert store.exists(pending)
     assert store.names("out/.sealing") == []

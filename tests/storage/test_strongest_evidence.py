@@ -25,7 +25,7 @@ POLICY = "1.3.6.1.4.1.55555.1"
 TOKEN = "MIIBase64OfTheWholeReply=="
 
 
-class Sealed:
+class SealedBatch:
     """One sealed batch with one event receipt, whose anchor receipts arrive one by one."""
 
     def __init__(self, root: Path) -> None:
@@ -57,13 +57,13 @@ class Sealed:
 
 
 @pytest.fixture
-def sealed(tmp_path: Path) -> Sealed:
-    return Sealed(tmp_path)
+def sealed(tmp_path: Path) -> SealedBatch:
+    return SealedBatch(tmp_path)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(STRENGTH)))
 def test_the_strongest_of_those_that_came_wins_in_every_order(
-    sealed: Sealed, order: tuple[str, ...]
+    sealed: SealedBatch, order: tuple[str, ...]
 ) -> None:
     for count, target in enumerate(order, start=1):
         sealed.arrive(FINAL[target])
@@ -75,7 +75,7 @@ def test_the_strongest_of_those_that_came_wins_in_every_order(
 
 @pytest.mark.parametrize("weaker", ["eip155:31337", "rfc3161:tsa"])
 def test_a_weaker_anchor_that_is_older_does_not_replace_a_stronger_one(
-    sealed: Sealed, weaker: str
+    sealed: SealedBatch, weaker: str
 ) -> None:
     sealed.arrive(BTC)
     before = (sealed.root / sealed.place).read_bytes()
@@ -92,7 +92,7 @@ def test_a_weaker_anchor_that_is_older_does_not_replace_a_stronger_one(
     ],
 )
 def test_an_anchor_on_bitcoin_that_is_not_final_takes_nothing(
-    sealed: Sealed, changes: dict[str, object]
+    sealed: SealedBatch, changes: dict[str, object]
 ) -> None:
     sealed.arrive(BTC, **changes)
     assert sealed.anchor == PLACEHOLDER
@@ -104,7 +104,9 @@ def test_an_anchor_on_bitcoin_that_is_not_final_takes_nothing(
     assert sealed.anchor["chain"] == "btc:regtest"
 
 
-def test_a_stronger_anchor_that_is_reorganised_away_gives_its_place_back(sealed: Sealed) -> None:
+def test_a_stronger_anchor_that_is_reorganised_away_gives_its_place_back(
+    sealed: SealedBatch,
+) -> None:
     sealed.arrive(EVM)
     sealed.arrive(BTC)
     sealed.arrive(BTC, status="reorged", finality=REORGED)
@@ -112,7 +114,7 @@ def test_a_stronger_anchor_that_is_reorganised_away_gives_its_place_back(sealed:
 
 
 def test_an_anchor_through_a_tree_is_no_legacy_anchor_and_stays_in_out_anchors(
-    sealed: Sealed,
+    sealed: SealedBatch,
 ) -> None:
     tree = in_a_tree()
     assert tree.is_final
@@ -140,7 +142,7 @@ def test_an_anchor_through_a_tree_is_no_legacy_anchor_and_stays_in_out_anchors(
     assert len(sealed.receipts.of_batch(batch_id)) == 2
 
 
-def test_the_legacy_anchor_of_bitcoin_has_its_exact_form(sealed: Sealed) -> None:
+def test_the_legacy_anchor_of_bitcoin_has_its_exact_form(sealed: SealedBatch) -> None:
     sealed.arrive(BTC)
     assert sealed.anchor == {
         "chain": "btc:regtest",
@@ -151,7 +153,7 @@ def test_the_legacy_anchor_of_bitcoin_has_its_exact_form(sealed: Sealed) -> None
     }
 
 
-def test_the_legacy_anchor_of_an_evm_chain_has_its_exact_form(sealed: Sealed) -> None:
+def test_the_legacy_anchor_of_an_evm_chain_has_its_exact_form(sealed: SealedBatch) -> None:
     sealed.arrive(EVM)
     assert sealed.anchor == {
         "chain": "eip155:31337",
@@ -167,7 +169,7 @@ def test_the_legacy_anchor_of_an_evm_chain_has_its_exact_form(sealed: Sealed) ->
     ("policy", "memo"), [({"policyOID": POLICY}, f"tsaPolicyOID={POLICY}"), ({}, "")]
 )
 def test_the_legacy_anchor_of_an_authority_carries_the_token_and_its_policy(
-    sealed: Sealed, policy: dict[str, str], memo: str
+    sealed: SealedBatch, policy: dict[str, str], memo: str
 ) -> None:
     evidence = {"aggregation": None, "rfc3161": {"token": TOKEN, "tokens": [], **policy}}
     sealed.arrive(TSA, evidence=evidence)
@@ -181,7 +183,7 @@ def test_the_legacy_anchor_of_an_authority_carries_the_token_and_its_policy(
     }
 
 
-def test_receipts_of_all_levels_are_kept_as_they_were_written(sealed: Sealed) -> None:
+def test_receipts_of_all_levels_are_kept_as_they_were_written(sealed: SealedBatch) -> None:
     written: dict[str, AnchorReceipt] = {}
     for document in (TSA, EVM, BTC):
         sealed.arrive(document)

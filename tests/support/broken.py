@@ -1,57 +1,39 @@
 """Workflows that can't go on: histories that the real code does not replay, and code that raises."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.client import Client
+from temporalio.common import RawValue
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from tests.support.replays import Replays
-from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW, SCHEDULER_QUEUE
+from vaultmesh.domain.names import SCHEDULER_QUEUE
 
 FIRST_TASK = 4
 """Events of a history after its first workflow task."""
 
 
-@workflow.defn(name=NAMESPACE_WORKFLOW)
-class EarlierNamespace:
-    """Has another history than today's code makes."""
+@workflow.defn(dynamic=True)
+class Earlier:
+    """Has another history than today's code makes, whatever the workflow's type."""
 
     @workflow.run
-    async def run(self, given: dict[str, object]) -> None:
-        del given
+    async def run(self, arguments: Sequence[RawValue]) -> None:
+        del arguments
         await workflow.sleep(timedelta(days=1000))
 
 
-@workflow.defn(name=AGGREGATOR_WORKFLOW)
-class EarlierAggregator:
-    """Has another history than today's code makes."""
+@workflow.defn(dynamic=True)
+class Raising:
+    """Fails each workflow task, whatever the workflow's type."""
 
     @workflow.run
-    async def run(self, given: dict[str, object]) -> None:
-        del given
-        await workflow.sleep(timedelta(days=1000))
-
-
-@workflow.defn(name=NAMESPACE_WORKFLOW)
-class RaisingNamespace:
-    """Fails each workflow task."""
-
-    @workflow.run
-    async def run(self) -> None:
-        message = "broken\non purpose"
-        raise LookupError(message)
-
-
-@workflow.defn(name=AGGREGATOR_WORKFLOW)
-class RaisingAggregator:
-    """Fails each workflow task."""
-
-    @workflow.run
-    async def run(self) -> None:
+    async def run(self, arguments: Sequence[RawValue]) -> None:
+        del arguments
         message = "broken\non purpose"
         raise LookupError(message)
 
@@ -65,13 +47,15 @@ async def plant_unreplayable(client: Client, planted: Mapping[str, tuple[str, ob
     async with Worker(
         client,
         task_queue=SCHEDULER_QUEUE,
-        workflows=[EarlierNamespace, EarlierAggregator],
+        workflows=[Earlier],
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=0,
     ):
-        for workflow_id, (kind, given) in planted.items():
+        for workflow_id, (kind, content) in planted.items():
             handles.append(
-                await client.start_workflow(kind, given, id=workflow_id, task_queue=SCHEDULER_QUEUE)
+                await client.start_workflow(
+                    kind, content, id=workflow_id, task_queue=SCHEDULER_QUEUE
+                )
             )
         for handle in handles:
             while (await handle.describe()).history_length <= FIRST_TASK:  # noqa: ASYNC110
@@ -92,7 +76,7 @@ async def plant_raising(
     async with Worker(
         client,
         task_queue=workflow_id,
-        workflows=[RaisingNamespace, RaisingAggregator],
+        workflows=[Raising],
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=0,
     ):

@@ -51,6 +51,13 @@ class EvmSystem(System):
     def wait_pooled(self) -> list[dict[str, Any]]:
         return self.wait(self.pool, "a transaction in the pool")
 
+    def broadcast(self, namespace: str) -> list[str]:
+        """Register a namespace that owes two batches, and wait until their transaction is in the pool."""
+        batches = [self.seal(namespace), self.seal(namespace)]
+        self.register(namespace)
+        self.wait_pooled()
+        return batches
+
     def mine_until_final(self, namespace: str, *batch_ids: str, seconds: float = 90.0) -> None:
         """Mine block after block until batches are final."""
 

@@ -45,7 +45,7 @@ _CAUSE_PREFIX = "WORKFLOW_TASK_FAILED_CAUSE_"
 _FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 _SCHEDULED = EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED
 _COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 _LISTED_WITHIN_SECONDS = 10.0
 """A new run appears in the list a moment after it started."""
 _TRIES = 3
@@ -109,7 +109,7 @@ class Replays:
     def count(self, cause: str, workflow_id: str = "") -> int:
         """Return how many workflow tasks failed by a cause, everywhere or in one workflow, up to the last check."""
         return sum(
-            found == cause and workflow_id in ("", place[0]) for place, found in self.failed.items()
+            why == cause and workflow_id in ("", place[0]) for place, why in self.failed.items()
         )
 
     # --- checks ----------------------------------------------------------------------------------
@@ -138,8 +138,12 @@ class Replays:
             return
         try:
             self.check_at(address)
-        except (ReplayError, RPCError, RuntimeError) as found:  # the last for a server that is gone
-            error.add_note(f"also at the end: {found}")
+        except (
+            ReplayError,
+            RPCError,
+            RuntimeError,
+        ) as finding:  # the last for a server that is gone
+            error.add_note(f"also at the end: {finding}")
 
     async def check(self, client: Client) -> None:
         """Check every run that the server has.
@@ -159,16 +163,19 @@ class Replays:
             ReplayError: some do not replay, or hold findings.
         """
         started = time.monotonic()
-        runs = {(one.id, one.first_execution_run_id or one.result_run_id or "") for one in handles}
+        runs = {
+            (handle.id, handle.first_execution_run_id or handle.result_run_id or "")
+            for handle in handles
+        }
         await self._judge(await _with_linked(client, runs, {}), started)
 
     async def _judge(self, histories: dict[Ref, WorkflowHistory], started: float) -> None:
         findings = [text for ref in histories for text in self._findings(ref, histories[ref])]
-        fresh = {ref: one for ref, one in histories.items() if self._is_fresh(ref, one)}
+        fresh = {ref: run for ref, run in histories.items() if self._is_fresh(ref, run)}
         fetched = time.monotonic()
         failures = await replay(fresh)
         self.replayed.update((ref, len(fresh[ref].events)) for ref in fresh if ref not in failures)
-        events = sum(len(one.events) for one in fresh.values())
+        events = sum(len(history.events) for history in fresh.values())
         print(
             f"replayed {len(fresh)} of {len(histories)} histories with {events} events: "
             f"fetched in {fetched - started:.2f} s, replayed in {time.monotonic() - fetched:.2f} s"
@@ -190,20 +197,22 @@ class Replays:
 
     def _findings(self, ref: Ref, history: WorkflowHistory) -> list[str]:
         """Return what is wrong with a history by itself, and count what is not."""
-        kind, found = _type_of(history), []
+        kind, findings = _type_of(history), list[str]()
         if kind in self.foreign:
             return []
         if kind not in OURS:
-            found.append(f"{ref[0]} is of type {kind}, which is not ours and was not named foreign")
+            findings.append(
+                f"{ref[0]} is of type {kind}, which is not ours and was not named foreign"
+            )
         for number, event in enumerate(history.events):
             if event.event_type == _FAILED:
                 cause = self.failed[(*ref, event.event_id)] = cause_of(event)
                 if not self._is_expected(cause, ref[0], history.events[number + 1 :]):
                     message = event.workflow_task_failed_event_attributes.failure.message
-                    found.append(
+                    findings.append(
                         f"{ref[0]} run {ref[1]}: event {event.event_id} is a failed workflow task, {cause}: {message}"
                     )
-        return found
+        return findings
 
     def _is_expected(self, cause: str, workflow_id: str, following: Sequence[HistoryEvent]) -> bool:
         terminated = cause == _CLOSED and ends_by_termination(following)
@@ -220,38 +229,38 @@ async def all_histories(client: Client) -> dict[Ref, WorkflowHistory]:
     The list lags. It is complete once it names every run that a history or a workflow's description names, and a
     second look finds nothing new.
     """
-    found: dict[Ref, WorkflowHistory] = {}
+    histories: dict[Ref, WorkflowHistory] = {}
     before: set[Ref] = set()
     deadline = time.monotonic() + _LISTED_WITHIN_SECONDS
     while True:
-        listed = {(one.id, one.run_id) async for one in client.list_workflows()}
-        found = await _with_linked(client, listed, found)
-        if listed == before and set(found) <= listed:
-            return found
+        listed = {(run.id, run.run_id) async for run in client.list_workflows()}
+        histories = await _with_linked(client, listed, histories)
+        if listed == before and set(histories) <= listed:
+            return histories
         if time.monotonic() > deadline:
-            missing = sorted(set(found) - listed)
+            missing = sorted(set(histories) - listed)
             message = f"the list of workflows did not come to rest; it lacks {missing}"
             raise ReplayError(message)
         before = listed
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _with_linked(
     client: Client, wanted: Iterable[Ref], known: dict[Ref, WorkflowHistory]
 ) -> dict[Ref, WorkflowHistory]:
     """Return the histories that are known, these, and all that they lead to."""
-    found = dict(known)
-    waiting = set(wanted) - set(found)
+    histories = dict(known)
+    waiting = set(wanted) - set(histories)
     described: set[str] = set()
     while waiting:
-        found |= zip(waiting, await _fetch(client, list(waiting)), strict=True)
-        linked = {one for ref in waiting for one in _links(ref[0], found[ref].events)}
+        histories |= zip(waiting, await _fetch(client, list(waiting)), strict=True)
+        linked = {run for ref in waiting for run in _links(ref[0], histories[ref].events)}
         for workflow_id in {ref[0] for ref in waiting} - described:
             described.add(workflow_id)
             current = await client.get_workflow_handle(workflow_id).describe()
             linked.add((workflow_id, current.run_id))
-        waiting = linked - set(found)
-    return found
+        waiting = linked - set(histories)
+    return histories
 
 
 async def _fetch(client: Client, refs: list[Ref]) -> list[WorkflowHistory]:
@@ -306,8 +315,8 @@ async def _replay_once(histories: dict[Ref, WorkflowHistory]) -> dict[Ref, str]:
     )
 
     async def each() -> AsyncIterator[WorkflowHistory]:
-        for one in histories.values():
-            yield one
+        for history in histories.values():
+            yield history
 
     failures = []
     async with replayer.workflow_replay_iterator(each()) as results:

@@ -313,16 +313,16 @@ def _legacy_root(level: list[bytes]) -> bytes:
 def rfc9162_root(proof: Mapping[str, Any]) -> str:
     """Return the root that an inclusion proof leads to, by the algorithm of RFC 9162 section 2.1.3.2."""
     text = json.dumps(proof["leaf"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    found = hashlib.sha256(b"\0" + text.encode()).digest()
+    digest = hashlib.sha256(b"\0" + text.encode()).digest()
     first, second = proof["index"], proof["treeSize"] - 1
     for node in (bytes.fromhex(entry[2:]) for entry in proof["path"]):
         assert second > 0
         if first & 1 or first == second:
-            found = hashlib.sha256(b"\1" + node + found).digest()
+            digest = hashlib.sha256(b"\1" + node + digest).digest()
             while not first & 1 and first:
                 first, second = first >> 1, second >> 1
         else:
-            found = hashlib.sha256(b"\1" + found + node).digest()
+            digest = hashlib.sha256(b"\1" + digest + node).digest()
         first, second = first >> 1, second >> 1
     assert second == 0
-    return "0x" + found.hex()
+    return "0x" + digest.hex()

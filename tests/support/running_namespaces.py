@@ -1,4 +1,4 @@
-"""Clocks that are said to run: a client that starts nothing, and asks them to take their configuration."""
+"""Stands in for a Temporal client on which every namespace runs already; it takes configurations alone."""
 
 from dataclasses import dataclass, field
 
@@ -15,33 +15,33 @@ REFUSED = (
     "its workflow refused the configuration: the namespace is being unregistered; "
     "register it again afterwards"
 )
-"""What is told of it, in one line."""
+"""What an operator reads of it, in one line."""
 
 
 @dataclass
-class Clocks:
+class RunningNamespaces:
     """Stands in for Temporal's client."""
 
     draining: set[str] = field(default_factory=set)
-    """Namespaces whose clocks refuse."""
+    """Namespaces that refuse."""
     ending: set[str] = field(default_factory=set)
-    """Namespaces whose clocks end before they are asked."""
+    """Namespaces that end before they are asked."""
     configured: list[str] = field(default_factory=list)
     """Namespaces that took their configuration, in that order."""
 
     async def start_workflow(self, workflow: str, _: object, *, id: str, **__: object) -> None:  # noqa: A002 - the client's own name
-        """Find that the clock runs."""
+        """Say that the namespace runs already."""
         raise WorkflowAlreadyStartedError(id, workflow)
 
-    def get_workflow_handle(self, workflow_id: str) -> "Clocks":
-        """Return whoever answers for a clock."""
+    def get_workflow_handle(self, workflow_id: str) -> "RunningNamespaces":
+        """Return what answers for every namespace."""
         del workflow_id
         return self
 
     async def execute_update(
         self, verb: str, configuration: Configuration, **_: object
     ) -> ConfigureAnswer:
-        """Answer as a clock does."""
+        """Answer as a namespace does."""
         assert verb == "configure"
         name = configuration.namespace
         if name in self.draining:
