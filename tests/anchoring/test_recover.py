@@ -13,7 +13,7 @@ from activities.anchoring.stores import Files
 from tests.anchoring.scripted_ledger import EVM, OTHER_ROOT, TSA, Stage, owed, request
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView
 from vaultmesh.domain.aggregator.messages import KnownRound, RecordState, Recover, RememberedRound
-from vaultmesh.domain.aggregator.state import OpenRound
+from vaultmesh.domain.aggregator.open_round import OpenRound
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.receipts.receipt import Status
 from vaultmesh.domain.rounds.manifest import Closed, RoundOutcome
