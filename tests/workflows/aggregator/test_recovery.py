@@ -74,7 +74,11 @@ async def test_recovery_adopts_open_rounds_and_sends_no_bytes_before_it_looked(
         rounds=[
             RecoveredRound(
                 sealed=SealedRound(
-                    round_id=round_id, commitment="0x00", label="b", leaves=1, required_depths=[0]
+                    round_id=round_id,
+                    commitment="0x" + "11" * 32,
+                    label="b",
+                    leaves=1,
+                    required_depths=[0],
                 ),
                 reservation=Reservation(account="0xaggregator", sequence=7, fields={}),
                 candidates=[SignedCandidate(n=0, tx_ref="0xold", raw="0xraw", terms={"bid": 1})],
