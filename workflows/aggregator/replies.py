@@ -47,14 +47,14 @@ class Replies:
     def enqueue(self, requests: list[AnchorRequest]) -> None:
         """Let requests wait that are in no round; withdrawn ones are answered, and those beyond the most fail."""
         now = workflow.now()
-        withdrawn = [one for one in requests if self._waiting.is_withdrawn(one.id, now)]
+        withdrawn = [asked for asked in requests if self._waiting.is_withdrawn(asked.id, now)]
         self.answer(withdrawn, withdrawn=True)
         refused = [
-            request
-            for request in requests
-            if not self._waiting.is_withdrawn(request.id, now)
-            and not self._rounds.holds(request.id)
-            and not self._waiting.enqueue(request)
+            asked
+            for asked in requests
+            if not self._waiting.is_withdrawn(asked.id, now)
+            and not self._rounds.holds(asked.id)
+            and not self._waiting.enqueue(asked)
         ]
         if refused:
             message = f"{len(self.waiting)} requests wait for this target already; this one comes back later"
@@ -109,7 +109,8 @@ class Replies:
     def round_step_failed(self, failure: StepFailed) -> None:
         """Back off after a failed step of a signed round, and let the waiting namespaces' pages show it."""
         self.back_off(failure)
-        self.fail([one for row in self._rounds.unincluded() for one in row.waiting], failure)
+        rows = self._rounds.unincluded()
+        self.fail([request for row in rows for request in row.waiting], failure)
 
     def back_off(self, failure: StepFailed) -> None:
         """Back off after a failed step."""

@@ -157,10 +157,10 @@ class Rounds:
 
         One that is still on its way here is remembered: its cadence is paused by then, or has another target.
         """
-        let_go = [one for one in requests if also_signed or not self._rounds.holds(one.id)]
-        for request in let_go:
+        free = [asked for asked in requests if also_signed or not self._rounds.holds(asked.id)]
+        for request in free:
             self._rounds.let_go(request.id)
-        self._replies.withdraw(let_go)
+        self._replies.withdraw(free)
 
     async def resolve(self, order: ResolveOrder) -> None:
         """Have an operator's decision written, then learn anew what the storage knows.
