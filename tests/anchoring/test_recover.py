@@ -170,7 +170,7 @@ async def test_a_look_is_news_once_the_ledger_is_as_high_as_the_block_that_recei
     await stage.included(round_id, request(FIRST, 12))
     (found,) = (await stage.recover()).rounds
     adopted = OpenRound.adopted(found, stage.receipt(FIRST).anchor_ts)
-    row = adopted.watch().model_copy(update={"first_seen_block": 3})
+    row = adopted.to_observe().model_copy(update={"first_seen_block": 3})
     assert (row.state, row.claimed_block) == (RoundState.PENDING, 5)
     view = RoundView(round_id=round_id, state=RoundState.PENDING, height=height)
     assert differing([row], [view]) == ([view] if is_news else [])
