@@ -69,7 +69,7 @@ async def test_a_round_that_is_given_up_is_sealed_again_at_another_reservation(
     assert states[ROUND] is RecordState.LOST
 
 
-async def test_a_transaction_that_is_adopted_is_watched(stage: Stage) -> None:
+async def test_a_transaction_that_is_adopted_is_observed(stage: Stage) -> None:
     scripted = ScriptedTarget()
     remembered(scripted, open_round(lost=False))
     async with stage.working(aggregator=scripted.adapters()):
