@@ -1,10 +1,10 @@
 """Reads blocks to find what spent an output; needs neither wallet nor index of transactions.
 
-1. Found is only what lies in a whole block whose hash is the chain's and whose transactions give its Merkle root.
+1. A spend counts only in a whole block whose hash is the chain's and whose transactions give its Merkle root.
 2. Blocks are read from the newest one at which the output was known unspent, at most 50 a look. A look goes on where
    the one before stopped, and after a reorganisation from the last block that is still in the chain.
-3. A block that the node does not show is passed over and asked for again at each look. Found nothing is never a
-   finding while one is missing, nor otherwise: it tells how far was searched, and whoever asked decides nothing.
+3. A block that the node does not show is passed over and asked for again at each look. A search without a spend
+   proves nothing, even if it read every block: it only says how far it read.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.ledgers.bitcoin.core.blocks import HEADER_BYTES, Block, Header
-from vaultmesh.ledgers.bitcoin.core.transaction import Outpoint, Transaction, parse_hash, read_hex
+from vaultmesh.ledgers.bitcoin.core.transaction import Outpoint, parse_hash, read_hex
 from vaultmesh.ledgers.bitcoin.node import block_hash_at, newest_block
 from vaultmesh.ledgers.bitcoin.notes import Mark, Notes, Spend
 from vaultmesh.ledgers.bitcoin.rpc import Node, NodeError
@@ -21,14 +21,14 @@ from vaultmesh.ledgers.bitcoin.rpc import Node, NodeError
 MOST_BLOCKS = 50
 """Blocks read in one look: about 100 MB on the busiest network."""
 DEEPEST_REORG = 100
-"""Blocks that the search goes back where it can't be told at which one the chain parted: no reorganisation was deeper."""
+"""Blocks that the search goes back when the last common block is unknown: no reorganisation was deeper."""
 _WHOLE = 0
 """Verbosity: the block's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """What is searched for, and what is expected to be found."""
+    """The outputs that are searched for, and the transactions that may spend them."""
 
     spenders: Mapping[Outpoint, frozenset[str]]
     """Ids of the transactions of ours that may spend an output; any other one takes it away."""
@@ -36,20 +36,27 @@ class Needed:
     """The round's own output."""
     commitment: bytes
 
-    def find(self, raw: bytes) -> tuple[Transaction, Outpoint] | None:
+    def find(self, raw: bytes, place: Mark) -> Spend | None:
         """Return what spends the round's own output, or takes away another needed one, in a block.
 
         Raises:
             InvalidValue: the bytes are not a whole block.
         """
-        if not any(_as_spent(one) in raw for one in self.spenders):
+        if not any(_as_spent(outpoint) in raw for outpoint in self.spenders):
             return None
         for transaction in Block.parse(raw).transactions:
-            for given in transaction.inputs:
-                expected = self.spenders.get(given.outpoint)
-                is_own = given.outpoint == self.own
-                if expected is not None and (is_own or transaction.txid not in expected):
-                    return transaction, given.outpoint
+            for outpoint in (tx_input.outpoint for tx_input in transaction.inputs):
+                expected = self.spenders.get(outpoint, frozenset())
+                is_candidate = transaction.txid in expected
+                if outpoint == self.own or (expected and not is_candidate):
+                    return Spend(
+                        txid=transaction.txid,
+                        outpoint=str(outpoint),
+                        height=place.height,
+                        block_hash=place.hash,
+                        is_candidate=is_candidate,
+                        commits=transaction.commitments == [self.commitment],
+                    )
         return None
 
 
@@ -60,7 +67,7 @@ def _as_spent(outpoint: Outpoint) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """What one look's search came to."""
+    """The result of one look's search."""
 
     notes: Notes
     is_complete: bool
@@ -76,7 +83,7 @@ async def search(
     *,
     claimed: int | None = None,
 ) -> Searched:
-    """Search on; what was found is in the notes as long as its block is in the chain.
+    """Search on from where the notes end; they keep a spend while its block is in the chain.
 
     Args:
         node: the node.
@@ -95,9 +102,9 @@ async def search(
         changes = {"needs": len(needed.spenders), "read_to": None, "unread": None}
         notes = notes.model_copy(update=changes)
     if notes.read_to is None and claimed is not None and 0 < claimed <= tip.height:
-        found = await _spend_at(node, needed, claimed)
-        if found is not None:
-            return Searched(notes.model_copy(update={"spend": found}), is_complete=True)
+        spend = await _spend_at(node, needed, claimed)
+        if spend is not None:
+            return Searched(notes.model_copy(update={"spend": spend}), is_complete=True)
     notes = await _unread_again(node, notes)
     begin = notes.read_to or notes.unspent_at or decided_at
     return await _read_on(node, needed, notes, await _last_common(node, begin, tip), tip)
@@ -106,52 +113,36 @@ async def search(
 async def _read_on(node: Node, needed: Needed, notes: Notes, here: Mark, tip: Mark) -> Searched:
     last = min(tip.height, here.height + MOST_BLOCKS)
     while here.height < last:
-        height = here.height + 1
-        block_hash = await _hash_at(node, height)
-        if not block_hash:
+        place = Mark(height=here.height + 1, hash=await _hash_at(node, here.height + 1))
+        if not place.hash:
             break
-        raw = await _block(node, block_hash)
+        raw = await _block(node, place.hash)
         if raw is None:
-            notes = notes.without(height)
+            notes = notes.without(place.height)
         elif here.hash and Header.parse(raw[:HEADER_BYTES]).previous != here.hash:
-            break  # the chain is another one meanwhile: from the last common block at the next look
+            break  # the chain changed meanwhile: the next look begins at the last common block
         else:
-            found = await asyncio.to_thread(_found, needed, raw)
-            if isinstance(found, Spend):
-                placed = found.model_copy(update={"height": height, "block_hash": block_hash})
-                return Searched(notes.model_copy(update={"spend": placed}), is_complete=True)
-            notes = notes if found is None else notes.without(height)
-        here = Mark(height=height, hash=block_hash)
+            try:
+                spend = await asyncio.to_thread(needed.find, raw, place)
+            except InvalidValue:
+                spend, notes = None, notes.without(place.height)
+            if spend is not None:
+                return Searched(notes.model_copy(update={"spend": spend}), is_complete=True)
+        here = place
     notes = notes.model_copy(update={"read_to": here})
     return Searched(notes, is_complete=here == tip)
 
 
 async def _spend_at(node: Node, needed: Needed, height: int) -> Spend | None:
     """Return what one block shows, if the node shows the block."""
-    block_hash = await _hash_at(node, height)
-    raw = await _block(node, block_hash) if block_hash else None
-    found = await asyncio.to_thread(_found, needed, raw) if raw is not None else None
-    if not isinstance(found, Spend):
+    place = Mark(height=height, hash=await _hash_at(node, height))
+    raw = await _block(node, place.hash) if place.hash else None
+    if raw is None:
         return None
-    return found.model_copy(update={"height": height, "block_hash": block_hash})
-
-
-def _found(needed: Needed, raw: bytes) -> Spend | InvalidValue | None:
     try:
-        found = needed.find(raw)
-    except InvalidValue as error:
-        return error
-    if found is None:
+        return await asyncio.to_thread(needed.find, raw, place)
+    except InvalidValue:
         return None
-    transaction, outpoint = found
-    return Spend(
-        txid=transaction.txid,
-        outpoint=str(outpoint),
-        height=0,
-        block_hash="",
-        is_candidate=transaction.txid in needed.spenders[outpoint],
-        commits=transaction.commitments == [needed.commitment],
-    )
 
 
 async def _unread_again(node: Node, notes: Notes) -> Notes:
@@ -159,8 +150,8 @@ async def _unread_again(node: Node, notes: Notes) -> Notes:
     if notes.unread is None:
         return notes
     first = notes.unread[0]
-    shown = await _hash_at(node, first)
-    if not shown or await _block(node, shown) is None:
+    block_hash = await _hash_at(node, first)
+    if not block_hash or await _block(node, block_hash) is None:
         return notes
     below = Mark(height=max(first - 1, 0), hash=await _hash_at(node, max(first - 1, 0)))
     return notes.model_copy(update={"unread": None, "read_to": below})
@@ -190,11 +181,11 @@ async def _hash_at(node: Node, height: int) -> str:
 async def _block(node: Node, block_hash: str) -> bytes | None:
     """Return a block's bytes; nothing if the node refuses it, such as when it is pruned, or shows another one."""
     try:
-        told = await node.call("getblock", block_hash, _WHOLE)
+        answer = await node.call("getblock", block_hash, _WHOLE)
     except NodeError:
         return None
     try:
-        raw = read_hex(str(told))
+        raw = read_hex(str(answer))
         is_that = Header.parse(raw[:HEADER_BYTES]).hash == block_hash
     except InvalidValue:
         return None
