@@ -63,8 +63,8 @@ class Resolving:
             return Resolution(lines=[DECIDED_BEFORE])
         asked = _reservation(newest), _of_reservation(candidates)
         fate = await anchoring.fate(*asked, order.notes)
-        if fate.shown:
-            message = f"round {order.round_id} is not lost: {fate.shown}; wait for it, or --adopt what is shown"
+        if fate.shown_by:
+            message = f"round {order.round_id} is not lost: {fate.shown_by}; wait for it, or --adopt what is shown"
             raise InvalidValue(message)
         if fate.unused:
             message = f"round {order.round_id} is not lost: its bytes could still be mined, since {fate.unused}"
@@ -158,7 +158,7 @@ class Resolving:
         if fate.unused:
             message = f"round {order.round_id} can't be given up yet: its bytes could still be mined, since {fate.unused}"
             raise InvalidValue(message)
-        return [*fate.lines, *([fate.shown] if fate.shown else [])]
+        return [*fate.lines, *([fate.shown_by] if fate.shown_by else [])]
 
     # --- the decision --------------------------------------------------------------------------
 

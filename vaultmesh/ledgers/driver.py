@@ -47,7 +47,7 @@ class Evidence:
 class Fate:
     """What a ledger shows of a reservation when an operator is to decide."""
 
-    shown: str = ""
+    shown_by: str = ""
     """Who shows a candidate, or the round's entry; empty if nobody does."""
     unused: str = ""
     """Why the signed bytes could still be mined; empty once the reservation is used up."""

@@ -25,7 +25,7 @@ async def test_a_round_that_only_a_block_shows_is_not_given_up_for_lost(
     node.mine(5)
     stranger = replace_wallet(node)
     fate = await stranger.target.fate(watched.reservation, watched.tx_refs)
-    assert watched.tx_refs[0] in fate.shown
+    assert watched.tx_refs[0] in fate.shown_by
 
 
 async def test_a_young_theft_is_not_decided_when_the_wallet_does_not_know_its_depth(
@@ -39,7 +39,7 @@ async def test_a_young_theft_is_not_decided_when_the_wallet_does_not_know_its_de
     assert "1 of 3 blocks deep" in fate.unused
     node.mine(2)
     fate = await stranger.target.fate(watched.reservation, watched.tx_refs)
-    assert (fate.shown, fate.unused) == ("", "")
+    assert (fate.shown_by, fate.unused) == ("", "")
     assert Transaction.parse_hex(thief).txid in fate.lines[0]
 
 
@@ -59,7 +59,7 @@ async def test_only_blocks_that_are_not_shown_leave_a_loss_to_the_operator(
         node.mine(2)
         proxy.refuse("getblock", "Block not available (pruned data)", code=-1)
         fate = await stranger.target.fate(watched.reservation, watched.tx_refs)
-        assert (fate.shown, fate.unused) == ("", "")
+        assert (fate.shown_by, fate.unused) == ("", "")
         assert "are not shown" in fate.lines[0]
 
 

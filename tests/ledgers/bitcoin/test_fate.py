@@ -21,7 +21,7 @@ def node(shared_node: Bitcoind) -> Bitcoind:
 async def fate(submitter: BitcoinSubmitter, watched: WatchedRound) -> tuple[str, str]:
     decision = await submitter.target.fate(watched.reservation, watched.tx_refs)
     assert decision.lines
-    return decision.shown, decision.unused
+    return decision.shown_by, decision.unused
 
 
 async def test_an_unspent_output_means_that_the_bytes_could_still_be_mined(

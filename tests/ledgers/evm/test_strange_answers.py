@@ -121,7 +121,7 @@ async def test_a_stranger_who_copies_our_call_neither_keeps_a_round_nor_includes
     assert (await submitter.look(watched)).state is RoundState.MISSING
     await use_nonce(chain, key, watched)
     await chain.mine(FINAL)
-    assert (await submitter.target.fate(watched.reservation, watched.tx_refs)).shown == ""
+    assert (await submitter.target.fate(watched.reservation, watched.tx_refs)).shown_by == ""
     views = await looks(submitter, watched, 2)
     assert [view.state for view in views] == [RoundState.DISPLACED, RoundState.LOST]
 

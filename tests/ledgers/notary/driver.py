@@ -147,7 +147,7 @@ class Notary(Anchoring):
 
     @override
     async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
-        return Fate(shown="" if self._entry(tx_refs[-1]) is None else "the notary")
+        return Fate(shown_by="" if self._entry(tx_refs[-1]) is None else "the notary")
 
     @override
     async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:

@@ -251,9 +251,9 @@ async def test_a_round_that_was_stamped_is_not_given_up(make_submitter: MakeSubm
     submitter = await make_submitter()
     watched = await submitter.sign()
     before = await submitter.target.fate(watched.reservation, watched.tx_refs)
-    assert (before.shown, before.unused) == ("", "")
+    assert (before.shown_by, before.unused) == ("", "")
     await submitter.broadcast(watched)
     after = await submitter.target.fate(watched.reservation, watched.tx_refs)
-    assert "sound tokens are stored" in after.shown
+    assert "sound tokens are stored" in after.shown_by
     with pytest.raises(ValidationFailure, match="can't be adopted"):
         await submitter.target.adoptable(watched.reservation, "0x01")

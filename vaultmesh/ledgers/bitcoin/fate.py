@@ -41,12 +41,11 @@ class Deciding:
 
     async def fate(self, notes: Notes) -> Fate:
         """Say what the node shows of the output and of the candidates that spend it."""
-        shown = [one for one in self.tx_refs if await _is_shown(self.node, one)]
+        visible = [tx_ref for tx_ref in self.tx_refs if await _is_shown(self.node, tx_ref)]
         unused = await self._why_unused() or await self._why_undoable()
-        if shown or unused:
-            told = unused or self._spent()
-            names = f"{self.node.label} shows {', '.join(shown)}" if shown else ""
-            return Fate(shown=names, unused=unused, lines=(told,))
+        if visible or unused:
+            shown_by = f"{self.node.label} shows {', '.join(visible)}" if visible else ""
+            return Fate(shown_by=shown_by, unused=unused, lines=(unused or self._spent(),))
         return await self._in_blocks(notes)
 
     def _spent(self) -> str:
@@ -59,8 +58,8 @@ class Deciding:
         if notes.spend is not None:
             place = f"{notes.spend.txid} in block {notes.spend.height}"
             if notes.spend.commits:
-                shown = f"{node.label} shows {place}, which carries the commitment"
-                return Fate(shown=shown, lines=(shown,))
+                line = f"{node.label} shows {place}, which carries the commitment"
+                return Fate(shown_by=line, lines=(line,))
             young = self._why_young(tip.height - notes.spend.height + 1)
             return Fate(unused=young, lines=(young or f"{self._spent()}: by {place}",))
         if not is_complete:
@@ -77,20 +76,20 @@ class Deciding:
         return Fate(lines=(f"{self._spent()}; {unread}",))
 
     async def _searched(self, notes: Notes) -> tuple[Mark, Notes, bool]:
-        """Read blocks, from where the looks stopped, for a while; returns the newest one and what was found."""
+        """Read blocks, from where the looks stopped, for a while; returns the newest block, the notes, and whether all were read."""
         node, plan = self.node, self.plan
         decided_at = Mark(height=plan.height, hash=plan.block_hash)
         needed = await needed_by(node, plan, self.tx_refs, read_hex(plan.commitment))
         ends = time.monotonic() + SEARCH_SECONDS
         while True:
             tip = await newest_mark(node)
-            found = await search(node, needed, notes, decided_at, tip)
-            notes = found.notes
-            in_vain = found.is_complete and notes.spend is None and notes.unread is None
+            searched = await search(node, needed, notes, decided_at, tip)
+            notes = searched.notes
+            in_vain = searched.is_complete and notes.spend is None and notes.unread is None
             if in_vain and notes.unspent_at is not None:
                 notes = Notes()  # another node may have called it unspent: from the reservation on
-            elif found.is_complete or time.monotonic() >= ends:
-                return tip, notes, found.is_complete
+            elif searched.is_complete or time.monotonic() >= ends:
+                return tip, notes, searched.is_complete
 
     async def _why_unused(self) -> str:
         """Return why the output may still be spent; empty once a block took it, or what it hangs on.
@@ -114,9 +113,10 @@ class Deciding:
 
     async def _why_undoable(self) -> str:
         """Return why the spend can still be undone, where the wallet knows how deep it lies."""
-        asked = (self.plan.txid, *self.tx_refs)
-        known = [await self.node.found_in_wallet("gettransaction", one) for one in asked]
-        depths = [-one.number("confirmations") for one in known if one is not None]
+        txids = (self.plan.txid, *self.tx_refs)
+        replies = [await self.node.found_in_wallet("gettransaction", txid) for txid in txids]
+        # the wallet counts the blocks on top of a conflicting transaction as negative confirmations
+        depths = [-known.number("confirmations") for known in replies if known is not None]
         deepest = max(depths, default=0)
         return self._why_young(deepest) if deepest > 0 else ""
 
@@ -150,11 +150,11 @@ async def adoptable(node: Node, plan: Plan, txid: str) -> SignedCandidate:
     except InvalidValue as error:
         message = f"{txid} can't be read as a transaction: {error}"
         raise ValidationFailure(message) from None
-    spends = [one.outpoint for one in transaction.inputs] == [plan.outpoint]
+    spends = [tx_input.outpoint for tx_input in transaction.inputs] == [plan.outpoint]
     commits = transaction.commitments == [read_hex(plan.commitment)]
     if transaction.txid != txid or not spends or not commits:
         what = "spend the round's output" if not spends else "carry its commitment"
         message = f"{txid} does not {what}: it can't be adopted"
         raise ValidationFailure(message)
-    fee = plan.amount_sats - sum(one.sats for one in transaction.outputs)
+    fee = plan.amount_sats - sum(output.sats for output in transaction.outputs)
     return SignedCandidate(n=0, tx_ref=txid, raw=raw, terms={FEE: fee})

@@ -60,7 +60,7 @@ async def fate_of(
         message = f"every provider must answer before this is decided; mend them, or take those that are gone out of rpcUrls: {reasons}"
         raise NetworkFailure(message)
     return Fate(
-        shown="; ".join(answer.shown for answer in answers if answer.shown),
+        shown_by="; ".join(answer.shown_by for answer in answers if answer.shown_by),
         unused="; ".join(answer.unused for answer in answers if answer.unused),
         lines=tuple(line for answer in answers for line in answer.lines),
     )
@@ -77,7 +77,7 @@ async def _shown_by(
     transactions = list(dict.fromkeys((*known, *events)))
     unused = f"nonce {nonce} of {account} is unused at {provider.label}" if count <= nonce else ""
     return Fate(
-        shown=f"{provider.label} shows {', '.join(transactions)}" if transactions else "",
+        shown_by=f"{provider.label} shows {', '.join(transactions)}" if transactions else "",
         unused=unused or await _undoable(provider, tip, account, nonce),
         lines=(f"{provider.label} counts {count} transactions of {account}", line),
     )

@@ -194,7 +194,7 @@ class TsaAnchoring(Anchoring):
         tokens = await asyncio.to_thread(self._sound, question, pinned)
         line = f"{len(tokens)} sound tokens are stored"
         enough = len(tokens) >= self._quorum(reservation.fields)
-        return Fate(shown=line if enough else "", lines=(line,))
+        return Fate(shown_by=line if enough else "", lines=(line,))
 
     @override
     async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:
