@@ -1,7 +1,7 @@
 """Finds out what the node's chain says of the output that a round spends (B10, B13).
 
-Unspent is what the node shows as unspent. That it shows nothing means little: the output was spent, or its own
-transaction is in no block now, or the node is behind or on another branch. Who spent it, the blocks tell (`btc_search`).
+An output is unspent while the node shows it so. If the node does not show it, the output was spent, or its own transaction
+is in no block now, or the node is behind or on another branch. The blocks tell who spent it (`search`).
 """
 
 import logging
@@ -92,7 +92,7 @@ async def needed_by(node: Node, plan: Plan, candidates: Iterable[str], commitmen
 
 def _spent_by(known: Reply, txid: str) -> list[Outpoint]:
     transaction = transaction_in(known, txid)
-    return [] if transaction is None else [one.outpoint for one in transaction.inputs]
+    return [] if transaction is None else [tx_input.outpoint for tx_input in transaction.inputs]
 
 
 def transaction_in(known: Reply, txid: str) -> Transaction | None:

@@ -169,12 +169,12 @@ class BtcAnchoring(Anchoring):
     async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
         if not rounds:
             return []
-        found: dict[int, RoundView] = {}
+        view_at: dict[int, RoundView] = {}
         for rules, positions in by_rules(rounds, self._signed_under).items():
-            some = [rounds[position] for position in positions]
-            seen = await look_at(self._node, rules, some, datetime.now(UTC))
-            found |= dict(zip(positions, seen, strict=True))
-        views = [found[position] for position in range(len(rounds))]
+            alike = [rounds[position] for position in positions]
+            seen = await look_at(self._node, rules, alike, datetime.now(UTC))
+            view_at |= dict(zip(positions, seen, strict=True))
+        views = [view_at[position] for position in range(len(rounds))]
         await lock_outputs(self._node, rounds, views)
         return views
 

@@ -175,11 +175,11 @@ async def _headers_on_top(node: Node, number: int, wanted: Wanted) -> list[str]:
     """Return the headers after a block, up to the depth that made it final."""
     last = number + min(wanted.required_depth, MOST_HEADERS) - 1
     try:
-        hashes = [await block_hash_at(node, one) for one in range(number + 1, last + 1)]
+        hashes = [await block_hash_at(node, height) for height in range(number + 1, last + 1)]
     except NodeError as error:
         message = f"the chain is shorter than it was: block {last} is missing; looking again"
         raise NetworkFailure(message) from error
-    return [(await header_of(node, one)).raw.hex() for one in hashes]
+    return [(await header_of(node, block_hash)).raw.hex() for block_hash in hashes]
 
 
 async def _raw_from_wallet(node: Node, txid: str) -> str:

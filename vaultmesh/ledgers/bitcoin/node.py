@@ -99,12 +99,12 @@ async def _newest(node: Node, chain: Reply) -> tuple[int, str]:
     """Return the newest block once the node shows it at its height: a height alone may be miscounted, or another node's."""
     height, tip = chain.number("blocks"), chain.text("bestblockhash")
     try:
-        shown = await block_hash_at(node, height)
+        hash_there = await block_hash_at(node, height)
     except NodeError as error:
         if error.code != NO_SUCH_HEIGHT:
             raise
-        shown = ""
-    if shown != tip:
+        hash_there = ""
+    if hash_there != tip:
         message = f"{node.label} contradicts itself: it does not show its newest block {tip} at height {height}; asked again"
         raise NetworkFailure(message)
     return height, tip
@@ -121,16 +121,16 @@ def require_synced(node: Node, ledger: Ledger) -> None:
 
 async def block_of(node: Node, block_hash: str) -> Block | None:
     """Return a block by its hash; nothing if the node knows none."""
-    found = await node.found("getblockheader", block_hash)
-    if found is None:
+    header = await node.found("getblockheader", block_hash)
+    if header is None:
         return None
-    seconds = found.number("time")
+    seconds = header.number("time")
     if not 0 <= seconds < _TIME_ENDS:
         message = f"{node.label} names an impossible time of block {block_hash}"
         raise NetworkFailure(message)
     time = datetime.fromtimestamp(seconds, UTC)
-    ref = BlockRef(number=found.number("height"), hash=found.text("hash"), time=time)
-    return Block(ref, max(found.number("confirmations"), 0))
+    ref = BlockRef(number=header.number("height"), hash=header.text("hash"), time=time)
+    return Block(ref, max(header.number("confirmations"), 0))
 
 
 async def is_canonical(node: Node, ledger: Ledger, number: int, block_hash: str) -> bool | None:

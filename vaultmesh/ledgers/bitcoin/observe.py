@@ -6,7 +6,7 @@
 3. Else a candidate in the pool is waited for, and a higher bid is due after a time. The time counts from the
    signature, and after a reorganisation from the block that was the newest then, so that the same bytes go first.
 4. Else the spent output tells: while it is unspent, the bytes are missing from the pool. If it is not shown, the blocks
-   since it was unspent are searched for what spent it (`btc_search`). What carries the round's commitment is an
+   since it was unspent are searched for what spent it (`search`). What carries the round's commitment is an
    inclusion, also if the wallet forgot it, or the caller: it may have been put back to before a higher bid. Another
    transaction displaces the round, which is lost when that block is as deep as a final one. Where nothing is found,
    the search begins anew at the block of the reservation: that the output was unspent later may have been another node's word.

@@ -68,7 +68,7 @@ class Plan(BaseModel):
         try:
             return cls.model_validate(reservation.fields)
         except ValidationError as error:
-            keys = sorted({str(one["loc"][0]) for one in error.errors() if one["loc"]})
+            keys = sorted({str(detail["loc"][0]) for detail in error.errors() if detail["loc"]})
             message = f"the recorded reservation lacks or misstates {', '.join(keys)}"
             raise ValidationFailure(message) from None
 
@@ -153,5 +153,5 @@ def _checked(node: Node, plan: Plan, built: Transaction, reply: Reply) -> Transa
 
 
 def _covered(transaction: Transaction) -> object:
-    spent = [(one.outpoint, one.sequence) for one in transaction.inputs]
+    spent = [(tx_input.outpoint, tx_input.sequence) for tx_input in transaction.inputs]
     return spent, transaction.outputs, transaction.version, transaction.lock_time

@@ -131,26 +131,23 @@ async def decide(
 def _choice(
     coins: list[Coin], rate_per_kvb: int, cap_per_kvb: int, final_depth: int
 ) -> Coin | None:
-    """Return the output that fits best; the same of the same ones."""
+    """Return the output that fits best; the order of the list does not matter."""
 
     def order(coin: Coin) -> tuple[bool, bool, int, int, str, int]:
         bids_end_early = not coin.pays(cap_per_kvb)
         young, depth = coin.depth < final_depth, min(coin.depth, _DEEP)
         return bids_end_early, young, -depth, -coin.sats, coin.txid, coin.vout
 
-    return min((one for one in coins if one.pays(rate_per_kvb)), key=order, default=None)
+    return min((coin for coin in coins if coin.pays(rate_per_kvb)), key=order, default=None)
 
 
 async def _coins(node: Node) -> list[Coin]:
     listed = await node.wallet("listunspent", 1, _LARGEST_DEPTH, [], False)
-    usable = (
-        one
-        for one in Reply.each(listed)
-        if one.flag("spendable", default=True)
-        and one.flag("solvable", default=True)
-        and one.flag("safe", default=True)
-    )
-    return [_coin(node, one) for one in usable]
+    return [
+        _coin(node, output)
+        for output in Reply.each(listed)
+        if all(output.flag(key, default=True) for key in ("spendable", "solvable", "safe"))
+    ]
 
 
 def _coin(node: Node, listed: Reply) -> Coin:
@@ -169,7 +166,7 @@ async def _top_up(node: Node, coins: list[Coin], rate_per_kvb: int) -> str:
     """Say what is missing, and what lies there that can't be spent now."""
     needed = fee_at(rate_per_kvb, ROUGH_VSIZE)
     locked = await node.wallet("listlockunspent")
-    largest = max((one.sats for one in coins), default=0)
+    largest = max((coin.sats for coin in coins), default=0)
     wallet = f"the wallet {node.wallet_name}" if node.wallet_name else "the wallet"
     return (
         f"insufficient funds: {wallet} at {node.label} has {len(coins)} confirmed outputs, the largest of "

@@ -141,7 +141,7 @@ class Reply:
     def each(cls, value: JsonValue) -> list[Self]:
         """Take an answer that must be a list of objects."""
         if isinstance(value, list):
-            return [cls.of(one) for one in value]
+            return [cls.of(item) for item in value]
         message = "the node answered something else than a list"
         raise NetworkFailure(message)
 
@@ -169,7 +169,7 @@ class Reply:
     def texts(self, key: str) -> list[str]:
         """Return a list of texts; an absent one is empty."""
         value = self._fields.get(key)
-        return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+        return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
     def values(self, key: str) -> JsonValue:
         """Return a field as it is."""

@@ -80,22 +80,22 @@ async def _refused(
     node: Node, plan: Plan, candidate: SignedCandidate, error: NodeError, *, is_syncing: bool
 ) -> Broadcasted:
     text = error.text.lower()
-    if error.code == IN_CHAIN or any(one in text for one in _KNOWN):
+    if error.code == IN_CHAIN or any(phrase in text for phrase in _KNOWN):
         return Broadcasted(verdict=Verdict.ACCEPTED, message="known already")
     if await _is_known(node, candidate.tx_ref):
         return Broadcasted(verdict=Verdict.ACCEPTED, message="found by its id")
-    if any(one in text for one in _MISSING):
+    if any(phrase in text for phrase in _MISSING):
         return await _without_input(node, plan, error, is_syncing=is_syncing)
     if error.code not in (MISSING_INPUTS, REFUSED):
         raise error
-    if any(one in text for one in _TOO_LOW):
+    if any(phrase in text for phrase in _TOO_LOW):
         return Broadcasted(verdict=Verdict.FEE_TOO_LOW, message=str(error))
-    if any(one in text for one in _TOO_HIGH):
+    if any(phrase in text for phrase in _TOO_HIGH):
         message = f"{error}: more than the recorded fee; nothing was sent"
         raise AuthFailure(message) from error
-    never = any(one in text for one in _NEVER)
+    never = any(phrase in text for phrase in _NEVER)
     kind = FailureKind.VALIDATION if never else FailureKind.UNKNOWN
-    mend = _NO_DATA_MEND if any(one in text for one in _NO_DATA) else ""
+    mend = _NO_DATA_MEND if any(phrase in text for phrase in _NO_DATA) else ""
     message = f"broadcast of {candidate.tx_ref} was not accepted: {error}; {mend}the same bytes are sent again"
     raise failure_of(kind, message) from error
 

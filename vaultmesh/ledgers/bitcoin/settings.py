@@ -82,5 +82,5 @@ class BtcSettings(CommonSettings):
         """Return what contradicts the target: the network must be its reference (B14)."""
         if self.network is None or self.network == target.reference:
             return {}
-        told = f"is {self.network}, but the target is {target} - correct one of them"
-        return {"network": told}
+        problem = f"is {self.network}, but the target is {target} - correct one of them"
+        return {"network": problem}

@@ -51,7 +51,7 @@ def _transaction_checks(claim: Claim, evidence: BitcoinEvidence) -> list[Check]:
         transaction = Transaction.parse_hex(evidence.raw_transaction)
     except InvalidValue as error:
         return [wrong(name, str(error)) for name in ("transaction", "root")]
-    roots = ", ".join(one.hex() for one in transaction.commitments)
+    roots = ", ".join(root.hex() for root in transaction.commitments)
     return [
         holds_if(
             "transaction",
@@ -75,8 +75,8 @@ def _block_checks(
     except InvalidValue as error:
         proven, detail = None, str(error)
     canonical = block is not None and block.depth > 0
-    told = None if proven is None else proven.height
-    right_height = block is not None and block.ref.number == told == claim.block_number
+    height = None if proven is None else proven.height
+    right_height = block is not None and block.ref.number == height == claim.block_number
     place = "an unknown block" if block is None else f"block {block.ref.number}"
     time = proven.header.time if proven is not None else None
     return [

@@ -112,10 +112,10 @@ class Block:
         if reader.left:
             message = "is not exactly one block"
             raise InvalidValue(message)
-        if any(len(one.serialised(witness=False)) == NODE_BYTES for one in transactions):
+        if any(len(tx.serialised(witness=False)) == NODE_BYTES for tx in transactions):
             message = "a transaction of 64 bytes could be a pair of hashes"
             raise InvalidValue(message)
-        if merkle_root([one.txid for one in transactions]) != header.merkle_root:
+        if merkle_root([tx.txid for tx in transactions]) != header.merkle_root:
             message = f"the transactions are not those of block {header.hash}"
             raise InvalidValue(message)
         if not header.has_work:

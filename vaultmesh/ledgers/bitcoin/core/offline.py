@@ -54,7 +54,7 @@ def _network_check(receipt: AnchorReceipt, evidence: BitcoinEvidence, proven: Pr
 
 def _claim_checks(receipt: AnchorReceipt, commitment: MerkleRoot, proven: Proven) -> list[Check]:
     txid, header = proven.transaction.txid, proven.header
-    roots = ", ".join(one.hex() for one in proven.transaction.commitments) or "nothing"
+    roots = ", ".join(root.hex() for root in proven.transaction.commitments) or "nothing"
     time = receipt.anchor_ts.astimezone(UTC)
     return [
         holds_if("transaction", f"hashes to {txid}", condition=txid == receipt.tx_ref),
@@ -86,9 +86,9 @@ def _work_check(receipt: AnchorReceipt, proven: Proven) -> Check:
 
 
 def _trust_check(proven: Proven, trust: Trust) -> Check:
-    found = next((one for one in proven.hashes if one in trust.headers), None)
-    if found is not None:
-        return holds(_TRUSTED_HEADER, found)
+    trusted = next((header for header in proven.hashes if header in trust.headers), None)
+    if trusted is not None:
+        return holds(_TRUSTED_HEADER, trusted)
     detail = (
         f"whether {proven.hashes[-1]} is a block of everybody's chain: state it, or another one from "
         f"{proven.hashes[0]} on, with --trust-header"

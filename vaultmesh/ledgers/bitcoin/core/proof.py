@@ -64,7 +64,7 @@ class BitcoinEvidence(BaseModel):
         try:
             return cls.model_validate(dict(evidence))
         except ValidationError as error:
-            keys = sorted({".".join(map(str, one["loc"])) for one in error.errors()})
+            keys = sorted({".".join(map(str, detail["loc"])) for detail in error.errors()})
             message = f"the evidence lacks or misstates {', '.join(keys)}"
             raise InvalidValue(message) from None
 
@@ -114,8 +114,8 @@ def prove(evidence: BitcoinEvidence) -> Proven:
     if len(evidence.coinbase_branch) != len(evidence.merkle_branch):
         message = "the two branches are of different depths"
         raise InvalidValue(message)
-    chain = [header, *(Header.parse(read_hex(one)) for one in evidence.headers)]
+    chain = [header, *(Header.parse(read_hex(raw)) for raw in evidence.headers)]
     work = require_chain(chain)
-    hashes = tuple(one.hash for one in chain)
-    easiest = max(one.target for one in chain)
+    hashes = tuple(link.hash for link in chain)
+    easiest = max(link.target for link in chain)
     return Proven(transaction, header, height_in(coinbase), hashes, len(chain), work, easiest)

@@ -6,7 +6,7 @@
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from typing_extensions import override
@@ -126,9 +126,9 @@ class Reader:
 
     def skip(self, mark: bytes) -> bool:
         """Pass over a mark if it comes next, and say whether it did."""
-        found = self._data.startswith(mark, self._position)
-        self._position += len(mark) if found else 0
-        return found
+        is_next = self._data.startswith(mark, self._position)
+        self._position += len(mark) if is_next else 0
+        return is_next
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,16 +196,13 @@ class Transaction:
         inputs = [_read_input(reader) for _ in _counted(reader)]
         outputs = [TxOutput(reader.number(8), reader.text()) for _ in _counted(reader)]
         if has_witness:
-            inputs = [
-                TxInput(one.outpoint, one.script, one.sequence, _read_witness(reader))
-                for one in inputs
-            ]
+            inputs = [replace(tx_input, witness=_read_witness(reader)) for tx_input in inputs]
         lock_time = reader.number(4)
-        sums_up = sum(one.sats for one in outputs) <= MOST_SATS
+        sums_up = sum(output.sats for output in outputs) <= MOST_SATS
         if not inputs or not outputs or not sums_up:
             message = "is not exactly one transaction"
             raise InvalidValue(message)
-        if has_witness and not any(one.witness for one in inputs):
+        if has_witness and not any(tx_input.witness for tx_input in inputs):
             message = "announces a witness and has none"
             raise InvalidValue(message)
         return cls(tuple(inputs), tuple(outputs), version, lock_time)
@@ -217,22 +214,22 @@ class Transaction:
 
     def serialised(self, *, witness: bool = True) -> bytes:
         """Return the bytes; without the witness, those that the id covers."""
-        witness = witness and any(one.witness for one in self.inputs)
+        witness = witness and any(tx_input.witness for tx_input in self.inputs)
         pieces = [self.version.to_bytes(4, "little"), _WITNESS_MARK if witness else b""]
         pieces.append(compact_size(len(self.inputs)))
-        for one in self.inputs:
-            pieces.append(parse_hash(one.outpoint.txid))
-            pieces.append(one.outpoint.position.to_bytes(4, "little"))
-            pieces.append(compact_size(len(one.script)) + one.script)
-            pieces.append(one.sequence.to_bytes(4, "little"))
+        for tx_input in self.inputs:
+            pieces.append(parse_hash(tx_input.outpoint.txid))
+            pieces.append(tx_input.outpoint.position.to_bytes(4, "little"))
+            pieces.append(compact_size(len(tx_input.script)) + tx_input.script)
+            pieces.append(tx_input.sequence.to_bytes(4, "little"))
         pieces.append(compact_size(len(self.outputs)))
         for output in self.outputs:
             pieces.append(output.sats.to_bytes(8, "little"))
             pieces.append(compact_size(len(output.script)) + output.script)
         if witness:
-            for one in self.inputs:
-                pieces.append(compact_size(len(one.witness)))
-                pieces += [compact_size(len(item)) + item for item in one.witness]
+            for tx_input in self.inputs:
+                pieces.append(compact_size(len(tx_input.witness)))
+                pieces += [compact_size(len(item)) + item for item in tx_input.witness]
         pieces.append(self.lock_time.to_bytes(4, "little"))
         return b"".join(pieces)
 
@@ -250,8 +247,8 @@ class Transaction:
     @property
     def commitments(self) -> list[bytes]:
         """What its outputs commit to, in order; usually one or none."""
-        found = (committed_by(one.script) for one in self.outputs if one.sats == 0)
-        return [one for one in found if one is not None]
+        published = (committed_by(output.script) for output in self.outputs if output.sats == 0)
+        return [commitment for commitment in published if commitment is not None]
 
 
 def commitment_script(commitment: bytes) -> bytes:
