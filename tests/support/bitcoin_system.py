@@ -25,7 +25,11 @@ class BitcoinSystem(System):
         **settings: object,
     ) -> None:
         self.node = Bitcoind(folder, txindex=False, block_seconds=block_seconds, options=options)
-        section = {"rpcUrl": self.node.url, "network": "regtest", "wallet": WALLET}
+        section: dict[str, object] = {
+            "rpcUrl": self.node.url,
+            "network": "regtest",
+            "wallet": WALLET,
+        }
         section = {**section, "confirmations": confirmations, **settings}
         super().__init__(folder, Ledger(TARGET, "strong", section, self.node), *further)
 
