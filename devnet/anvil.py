@@ -170,10 +170,6 @@ class Anvil(Part):
         """Take a transaction out of the pool."""
         self.rpc("anvil_dropTransaction", tx_hash)
 
-    def set_base_fee(self, wei: int) -> None:
-        """Set the base fee of the next block."""
-        self.rpc("anvil_setNextBlockBaseFeePerGas", hex(wei))
-
     def height(self, tag: str = "latest") -> int:
         """Return the number of the newest block, or of that with a tag such as `finalized`."""
         return int(self.rpc("eth_getBlockByNumber", tag, False)["number"], 16)

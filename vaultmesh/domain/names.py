@@ -4,8 +4,6 @@ SCHEDULER_QUEUE = "scheduler"
 """Task queue of workflows and `anchor`: needs no keys."""
 ANCHORS_QUEUE = "anchors"
 """Task queue of everything the aggregator does: needs keys and the outside ledgers."""
-JOBS_QUEUE = "jobs"
-"""Task queue of HTTP jobs and database maintenance."""
 
 NAMESPACE_WORKFLOW = "NamespaceWorkflow"
 AGGREGATOR_WORKFLOW = "AggregatorWorkflow"
