@@ -119,10 +119,10 @@ def _environment_rows() -> Iterator[tuple[str, ...]]:
     defaults = Settings.from_environment({})
     for name in variables_read():
         default, meaning = MEANING[name]
-        shown = default or f"`{_as_written(PLACE[name](defaults))}`"
-        yield f"`{name}`", shown, meaning
+        value = default or f"`{_as_written(PLACE[name](defaults))}`"
+        yield f"`{name}`", value, meaning
     for name, (default, meaning) in TEMPORAL.items():
-        yield ", ".join(f"`{one}`" for one in name.split(", ")), default, meaning
+        yield ", ".join(f"`{variable}`" for variable in name.split(", ")), default, meaning
     for scheme in SCHEMES:
         model = settings_model(Target(scheme, "default"))
         for key, name in model.ENVIRONMENT.items():

@@ -124,8 +124,8 @@ class DevSystem:
             port = ports.get(name)
             return port if isinstance(port, int) and is_free(port) else free_port()
 
-        given = os.environ.get("METRICS_PORT", "")
-        metrics = int(given) if given.isdecimal() else choose("metrics")
+        metrics_port = os.environ.get("METRICS_PORT", "")
+        metrics = int(metrics_port) if metrics_port.isdecimal() else choose("metrics")
         names = ("temporal", "ui", "evm", "btc", "tsa")
         return Ports(**{name: choose(name) for name in names}, metrics=metrics)
 

@@ -68,7 +68,7 @@ class EventReceipts:
         """
         batch = Batch(id=batch_id, root=root)
         for _ in range(MOST_DERIVATIONS):
-            anchor = derive_anchor(one for one in receipts() if one.root == root)
+            anchor = derive_anchor(receipt for receipt in receipts() if receipt.root == root)
             if anchor is None:
                 return []
             changed, refused = self._give(batch, anchor)

@@ -140,8 +140,8 @@ class LocalStore:
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder in no order; none if it is absent."""
-        found = self._unless_absent(folder, "list", os.listdir)
-        return [name for name in found or () if name[0] != "."]
+        names = self._unless_absent(folder, "list", os.listdir)
+        return [name for name in names or () if name[0] != "."]
 
     def version(self, folder: str) -> str | None:
         """Return a token that changes with the names; None: they changed too recently to say."""

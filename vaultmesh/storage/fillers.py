@@ -29,15 +29,13 @@ class FillerFiles:
         Raises:
             InvalidValue: one of them is malformed: its bytes may be on their way.
         """
-        found: dict[int, list[Candidate]] = {}
-        matches = [
-            match for match in map(_NAME.fullmatch, self._store.names(self._folder)) if match
-        ]
-        for match in sorted(matches, key=lambda one: (int(one[1]), int(one[2]))):
+        fillers: dict[int, list[Candidate]] = {}
+        matches = filter(None, map(_NAME.fullmatch, self._store.names(self._folder)))
+        for match in sorted(matches, key=lambda name: (int(name[1]), int(name[2]))):
             candidate = self._read(match[0])
             if candidate is not None:
-                found.setdefault(int(match[1]), []).append(candidate)
-        return found
+                fillers.setdefault(int(match[1]), []).append(candidate)
+        return fillers
 
     def add(self, sequence: int, candidate: Candidate) -> Candidate:
         """Store a filler durably before it is sent; returns the one that is stored under its number."""

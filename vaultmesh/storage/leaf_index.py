@@ -114,7 +114,7 @@ class LeafIndex:
         try:
             document = from_json(content)
             commitment = MerkleRoot.parse_receipt_form(document["commitment"])
-            leaves = [_leaf(one) for one in document["leaves"]]
+            leaves = [_leaf(entry) for entry in document["leaves"]]
             shape = document["aggregation"]
             is_whole = len(leaves) == shape["treeSize"] if shape else bool(leaves)
         except (ValueError, TypeError, KeyError, LookupError) as error:
@@ -124,7 +124,7 @@ class LeafIndex:
         if named != identity:
             message = f"it is the manifest of round {named}; restore it from a backup"
             raise InvalidValue(message)
-        if not is_whole or not (shape or all(one.root == commitment for one in leaves)):
+        if not is_whole or not (shape or all(leaf.root == commitment for leaf in leaves)):
             message = "leaves of it are missing or changed; restore it from a backup"
             raise InvalidValue(message)
         return leaves
@@ -146,6 +146,6 @@ def _key(leaf: Leaf) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-def _leaf(given: Mapping[str, object]) -> Leaf:
-    root = MerkleRoot.parse_receipt_form(str(given["root"]))
-    return Leaf(str(given["namespace"]), str(given["batchId"]), root)
+def _leaf(entry: Mapping[str, object]) -> Leaf:
+    root = MerkleRoot.parse_receipt_form(str(entry["root"]))
+    return Leaf(str(entry["namespace"]), str(entry["batchId"]), root)

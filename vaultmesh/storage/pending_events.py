@@ -38,7 +38,7 @@ class Event:
 
 def read_pending(store: Store, namespace: str) -> tuple[list[Event], list[Refused]]:
     """Return a namespace's pending events in order of arrival, and what was left alone."""
-    found: list[Event] = []
+    events: list[Event] = []
     left: list[Refused] = []
     for name in sorted(store.names(PENDING_FOLDER)):
         if not name.endswith(SUFFIX):
@@ -52,11 +52,11 @@ def read_pending(store: Store, namespace: str) -> tuple[list[Event], list[Refuse
         if content is None:
             continue
         try:
-            found.append(_event(store, namespace, path, content))
+            events.append(_event(store, namespace, path, content))
         except ValueError as error:
             left.append(Refused(path, str(error)))
-    found.sort(key=lambda event: (event.received_at, event.id))
-    return _distinct(store, found, left), left
+    events.sort(key=lambda event: (event.received_at, event.id))
+    return _distinct(store, events, left), left
 
 
 def _event(store: Store, namespace: str, path: str, content: bytes) -> Event:
@@ -108,13 +108,13 @@ def _envelope(store: Store, event_id: str) -> dict[str, object]:
     return {}
 
 
-def _distinct(store: Store, found: list[Event], left: list[Refused]) -> list[Event]:
+def _distinct(store: Store, events: list[Event], left: list[Refused]) -> list[Event]:
     """Drop events that are sealed already, and all but the first of equal ones."""
     receipts = EventReceipts(store)
     taken: list[Event] = []
     leaves: set[MerkleRoot] = set()
     ids: set[str] = set()
-    for event in found:
+    for event in events:
         try:
             sealed = receipts.find(event.id)
         except InvalidValue as error:

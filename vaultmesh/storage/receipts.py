@@ -120,7 +120,9 @@ class ReceiptStore:
             known = self._looked_at_some(namespace, target)
             covered = asked & known.roots.keys()
             covered.update(
-                one for one in asked - covered if self._root(known, namespace, one, target)
+                batch_id
+                for batch_id in asked - covered
+                if self._root(known, namespace, batch_id, target)
             )
         return covered
 
@@ -156,28 +158,28 @@ class ReceiptStore:
             if namespace
             else sorted(self._store.names(ANCHOR_RECEIPTS_FOLDER))
         )
-        found: list[AnchorReceipt] = []
+        receipts: list[AnchorReceipt] = []
         for folder in folders:
             place = f"{ANCHOR_RECEIPTS_FOLDER}/{folder}/{path_form(batch_id)}"
             names = [f"{target.path}.json"] if target else sorted(self._store.names(place))
             for name in names:
                 receipt = self._readable_at(f"{place}/{name}")
                 if receipt is not None and receipt.metadata.batch_id == batch_id:
-                    found.append(receipt)
-        return found
+                    receipts.append(receipt)
+        return receipts
 
     def of_rounds(
         self, target: Target, round_ids: Collection[str]
     ) -> dict[str, list[AnchorReceipt]]:
         """Return the readable receipts that name these rounds, by round; reads every receipt of the target."""
-        found: dict[str, list[AnchorReceipt]] = {}
+        by_round: dict[str, list[AnchorReceipt]] = {}
         for namespace in sorted(self._store.names(ANCHOR_RECEIPTS_FOLDER)):
             folder = f"{ANCHOR_RECEIPTS_FOLDER}/{namespace}"
             for batch in sorted(self._store.names(folder)):
                 receipt = self._readable_at(f"{folder}/{batch}/{target.path}.json")
                 if receipt is not None and receipt.metadata.round in round_ids:
-                    found.setdefault(receipt.metadata.round, []).append(receipt)
-        return found
+                    by_round.setdefault(receipt.metadata.round, []).append(receipt)
+        return by_round
 
     def derive_event_receipts(self, batch_id: str, root: MerkleRoot) -> list[Refused]:
         """Make the event receipts of a batch say what its anchor receipts do; returns broken ones.

@@ -92,7 +92,7 @@ class RoundFiles:
         That one has the same commitment; under a direct one its leaves and requests may differ.
         """
         content = manifest.document().encode()
-        return self._store.create(f"{self.folder}/{manifest.round_id}/{MANIFEST}", content)
+        return self._store.create(self._manifest_path(manifest.round_id), content)
 
     def restored(self, manifest: Manifest) -> None:
         """Take a manifest from elsewhere for one that can't be read; nothing is written."""
@@ -119,7 +119,7 @@ class RoundFiles:
 
     def stored_manifest(self, round_id: str) -> Manifest:
         """Return what a round's file says now; raises as `read_manifest` does."""
-        path = f"{self.folder}/{round_id}/{MANIFEST}"
+        path = self._manifest_path(round_id)
         content = self._store.read(path)
         if content is None:
             message = f"{path} is missing; restore it from a backup"
@@ -140,13 +140,13 @@ class RoundFiles:
         Raises:
             InvalidValue: one of them is malformed.
         """
-        found: list[Candidate] = []
+        candidates: list[Candidate] = []
         for n in self._numbers(round_id):
             path = self._candidate_path(round_id, n)
             content = self._store.read(path)
             if content is not None:
-                found.append(_own(round_id, path, content, _parse_candidate))
-        return found
+                candidates.append(_own(round_id, path, content, _parse_candidate))
+        return candidates
 
     def count(self, round_id: str) -> int:
         """Return how many candidates a round has; the next one's number."""
@@ -221,18 +221,20 @@ class RoundFiles:
         """
         names = self._store.names(f"{self.folder}/{round_id}")
         numbers = sorted(filter(None, map(_resolution_number, names)))
-        missing = next((one for one, number in enumerate(numbers, 1) if one != number), None)
+        missing = next(
+            (expected for expected, number in enumerate(numbers, 1) if expected != number), None
+        )
         if missing is not None:
             path = self._resolution_path(round_id, missing)
             message = f"{path} is missing; restore it from a backup"
             raise InvalidValue(message)
-        found: list[Resolved] = []
+        resolutions: list[Resolved] = []
         for number in numbers:
             path = self._resolution_path(round_id, number)
             content = self._store.read(path)
             if content is not None:
-                found.append(_own(round_id, path, content, _parse_resolved))
-        return found
+                resolutions.append(_own(round_id, path, content, _parse_resolved))
+        return resolutions
 
     def resolve(self, round_id: str, resolved: Resolved, considered: Container[str] = ()) -> str:
         """Store a decision durably, as the next one about its folder; returns where it lies.
@@ -250,8 +252,8 @@ class RoundFiles:
         named = resolved.model_copy(update={"round_id": round_id})
         for _ in range(MOST_RESOLUTIONS):
             earlier = self.resolutions(round_id)
-            for number, one in enumerate(earlier, 1):
-                if one.is_same(resolved):
+            for number, stored in enumerate(earlier, 1):
+                if stored.is_same(resolved):
                     return self._resolution_path(round_id, number)
             _require_undecided(round_id, resolved, earlier, considered)
             path = self._resolution_path(round_id, len(earlier) + 1)
@@ -266,25 +268,27 @@ class RoundFiles:
         Raises:
             InvalidValue: a file of the round is malformed.
         """
-        for one in self.resolutions(round_id):
-            while one.candidate is not None and not self._is_candidate(round_id, one.tx_ref):
-                numbered = one.candidate.model_copy(update={"n": self.count(round_id)})
+        for resolved in self.resolutions(round_id):
+            adopted = resolved.candidate
+            while adopted is not None and not self._is_candidate(round_id, resolved.tx_ref):
+                numbered = adopted.model_copy(update={"n": self.count(round_id)})
                 self.add_candidate(round_id, numbered)
 
     def _is_candidate(self, round_id: str, tx_ref: str) -> bool:
-        return any(one.tx_ref == tx_ref for one in self.candidates(round_id))
+        return any(candidate.tx_ref == tx_ref for candidate in self.candidates(round_id))
 
     def is_forgotten(self, round_id: str) -> bool:
         """Say whether an operator gave a round up that can't be read; raises as `resolutions` does."""
-        if not any(self._store.exists(self._resolution_path(round_id, one)) for one in (1, 2)):
-            return False
-        return any(one.decision is Decision.FORGOTTEN for one in self.resolutions(round_id))
+        paths = (self._resolution_path(round_id, number) for number in (1, 2))
+        return any(map(self._store.exists, paths)) and any(
+            resolved.decision is Decision.FORGOTTEN for resolved in self.resolutions(round_id)
+        )
 
     def is_given_up(self, round_id: str, reservation: dict[str, JsonValue]) -> bool:
         """Say whether an operator decided that a reservation is lost; raises as `resolutions` does."""
         return any(
-            one.decision is Decision.LOST and one.is_about(reservation)
-            for one in self.resolutions(round_id)
+            resolved.decision is Decision.LOST and resolved.is_about(reservation)
+            for resolved in self.resolutions(round_id)
         )
 
     def _resolution_path(self, round_id: str, number: int) -> str:
@@ -316,6 +320,9 @@ class RoundFiles:
     def _numbers(self, round_id: str) -> list[int]:
         return sorted(_candidate_numbers(self._store.names(f"{self.folder}/{round_id}")))
 
+    def _manifest_path(self, round_id: str) -> str:
+        return f"{self.folder}/{round_id}/{MANIFEST}"
+
     def _candidate_path(self, round_id: str, n: int) -> str:
         return f"{self.folder}/{round_id}/{_CANDIDATE}{n}{_SUFFIX}"
 
@@ -333,7 +340,7 @@ def recorded_reservation(
         candidates = RoundFiles(store, target).candidates(round_id)
     except InvalidValue:
         return {}
-    named = [one for one in candidates if one.tx_ref == tx_ref] or candidates
+    named = [candidate for candidate in candidates if candidate.tx_ref == tx_ref] or candidates
     fields = named[-1].reservation.get("fields") if named else None
     return fields if isinstance(fields, dict) else {}
 
@@ -360,15 +367,15 @@ def _require_undecided(
 ) -> None:
     """Raise `InvalidValue` if another decision about the same reservation contradicts this one."""
     final = (Decision.LOST, Decision.FORGOTTEN)
-    for one in earlier:
-        same = resolved.reservation is None or one.is_about(resolved.reservation)
-        adopted = one.decision is Decision.ADOPTED and one.tx_ref not in considered
+    for stored in earlier:
+        same = resolved.reservation is None or stored.is_about(resolved.reservation)
+        adopted = stored.decision is Decision.ADOPTED and stored.tx_ref not in considered
         if resolved.decision is Decision.LOST and same and adopted:
-            message = f"round {round_id} is not lost: {one.by} adopted {one.tx_ref} at the same time; look at status"
+            message = f"round {round_id} is not lost: {stored.by} adopted {stored.tx_ref} at the same time; look at status"
             raise InvalidValue(message)
-        if one.decision in final and same:
+        if stored.decision in final and same:
             message = (
-                f"round {round_id} was decided as {one.decision.value} by {one.by} at {one.decided_at.isoformat()}; "
+                f"round {round_id} was decided as {stored.decision.value} by {stored.by} at {stored.decided_at.isoformat()}; "
                 "a decision is never changed"
             )
             raise InvalidValue(message)
@@ -379,8 +386,8 @@ def _resolution_number(name: str) -> int:
     if name == f"{_RESOLVED}{_SUFFIX}":
         return 1
     number = name.removeprefix(f"{_RESOLVED}-").removesuffix(_SUFFIX)
-    is_one = name == f"{_RESOLVED}-{number}{_SUFFIX}" and number.isascii() and number.isdigit()
-    return int(number) if is_one else 0
+    is_later = name == f"{_RESOLVED}-{number}{_SUFFIX}" and number.isascii() and number.isdigit()
+    return int(number) if is_later else 0
 
 
 def _candidate_numbers(names: Iterable[str]) -> Iterator[int]:

@@ -6,7 +6,7 @@
 
 import time
 from bisect import insort
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,7 +19,8 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.leaf import Leaf
-from vaultmesh.domain.rounds.manifest import Candidate, Closed, Manifest, RoundOutcome, round_id
+from vaultmesh.domain.rounds.manifest import Candidate, Closed, Manifest, RoundOutcome
+from vaultmesh.domain.rounds.manifest import round_id as id_of_round
 from vaultmesh.domain.target import Target
 from vaultmesh.storage.files import Store
 from vaultmesh.storage.folder_index import FolderIndex, Look
@@ -104,7 +105,7 @@ class RoundStore(RoundFiles):
 
         Costs as much as there are unfinished rounds, and a listing when rounds came.
         """
-        return [one for one, state in self._unfinished().items() if state is True]
+        return [round_id for round_id, state in self._unfinished().items() if state is True]
 
     def newest_final(self) -> list[str]:
         """Return the ids of the newest final rounds, that of the highest block first; another process may have opened one again.
@@ -113,12 +114,14 @@ class RoundStore(RoundFiles):
         """
         unfinished = self._unfinished()
         with self._lock:
-            newest = [one for _, one in reversed(self._finals) if one not in unfinished]
-            return sorted(newest, key=lambda one: -self._blocks[one])
+            newest = [
+                round_id for _, round_id in reversed(self._finals) if round_id not in unfinished
+            ]
+            return sorted(newest, key=lambda round_id: -self._blocks[round_id])
 
     def problems(self) -> list[str]:
         """Return which signed rounds can't be read, a line each."""
-        return [str(one.refused) for one in self.damaged()]
+        return [str(damage.refused) for damage in self.damaged()]
 
     def unreadable(self) -> list[str]:
         """Return the signed rounds without an end that can't be read, a line each."""
@@ -129,51 +132,60 @@ class RoundStore(RoundFiles):
 
         Without those that an operator gave up, and those that are lost: their leaves are owed again as it is.
         """
-        found = self._refused()
+        unreadable = self._refused()
         with self._index.lock:
             again = LOOKED_AT_AGAIN if self._index.has_rested(LOOK_AGAIN_SECONDS) else 0
         unread = self._leaves.unread(again)
         ends = self._damaged_ends(again)
         reasons = {
-            one: Refused(f"{self.folder}/{one}/{MANIFEST}", f"{reason}; restore it from a backup")
-            for one, reason in unread.items()
-            if one not in found and self.holding_directly(one) is not None
+            round_id: Refused(self._manifest_path(round_id), f"{reason}; restore it from a backup")
+            for round_id, reason in unread.items()
+            if round_id not in unreadable and self.holding_directly(round_id) is not None
         }
         return [
-            Damage(one, refused, one in found or self.closed(one) is None, self.signed_at(one))
-            for one, refused in (found | reasons).items()
+            Damage(
+                round_id,
+                refused,
+                round_id in unreadable or self.closed(round_id) is None,
+                self.signed_at(round_id),
+            )
+            for round_id, refused in (unreadable | reasons).items()
         ] + [
-            Damage(one, refused, is_open=False, signed_at=self.signed_at(one))
-            for one, refused in ends.items()
-            if one not in found and one not in reasons
+            Damage(round_id, refused, is_open=False, signed_at=self.signed_at(round_id))
+            for round_id, refused in ends.items()
+            if round_id not in unreadable and round_id not in reasons
         ]
 
     def _damaged_ends(self, again: int) -> dict[str, Refused]:
         """Return the final rounds of which a file beside the manifest can't be read; so many more are looked at in turn."""
         with self._index.lock:
             unsettled = self._index.unsettled
-            turn = [known for known in self._index.in_turn(again) if known not in unsettled]
-        for one in dict.fromkeys([*self._ends, *turn]):
+            turn = [
+                round_id for round_id in self._index.in_turn(again) if round_id not in unsettled
+            ]
+        for round_id in dict.fromkeys([*self._ends, *turn]):
             try:
-                self._require_whole(one)
+                self._require_whole(round_id)
             except (InvalidValue, NetworkFailure) as error:
-                self._ends[one] = Refused(f"{self.folder}/{one}", str(error))
+                self._ends[round_id] = Refused(f"{self.folder}/{round_id}", str(error))
             else:
-                self._ends.pop(one, None)
+                self._ends.pop(round_id, None)
         return dict(self._ends)
 
-    def _require_whole(self, one: str) -> None:
+    def _require_whole(self, round_id: str) -> None:
         """Read what a final round would be driven with if its block left the chain, and what is added to it.
 
         Raises:
             InvalidValue: a file is malformed, or the winner's candidate is missing.
         """
-        if self.is_forgotten(one):
+        if self.is_forgotten(round_id):
             return
-        closed, candidates = self.closed(one), self.candidates(one)
-        self.late_joiners(one)
-        self.resolutions(one)
-        if closed is not None and not any(known.tx_ref == closed.tx_ref for known in candidates):
+        closed, candidates = self.closed(round_id), self.candidates(round_id)
+        self.late_joiners(round_id)
+        self.resolutions(round_id)
+        if closed is not None and not any(
+            candidate.tx_ref == closed.tx_ref for candidate in candidates
+        ):
             message = f"the candidate {closed.tx_ref} is missing; restore it from a backup"
             raise InvalidValue(message)
 
@@ -185,14 +197,19 @@ class RoundStore(RoundFiles):
 
     def unknown_to(self, known: Mapping[str, int]) -> list[str]:
         """Return open rounds with more candidates than a caller knows, given its count by round."""
-        return [one for one in self.open_rounds() if self.count(one) > known.get(one, 0)]
+        return [
+            round_id
+            for round_id in self.open_rounds()
+            if self.count(round_id) > known.get(round_id, 0)
+        ]
 
     def given_up(self) -> list[str]:
         """Return the open rounds whose newest reservation an operator decided to be lost."""
         return [
-            one
-            for one in self.open_rounds()
-            if self.resolutions(one) and self.is_given_up(one, self.candidates(one)[-1].reservation)
+            round_id
+            for round_id in self.open_rounds()
+            if self.resolutions(round_id)
+            and self.is_given_up(round_id, self.candidates(round_id)[-1].reservation)
         ]
 
     def highest_sequence(self, account: str) -> int | None:
@@ -204,8 +221,8 @@ class RoundStore(RoundFiles):
         unfinished = self._unfinished()
         with self._lock:
             highest = self._highest.get(account, -1)
-        for one in unfinished:
-            for candidate in self._reserved_by(one):
+        for round_id in unfinished:
+            for candidate in self._reserved_by(round_id):
                 if candidate.reservation.get("account") == account:
                     highest = max(highest, _sequence(candidate))
         return highest if highest >= 0 else None
@@ -220,21 +237,21 @@ class RoundStore(RoundFiles):
         """
         unfinished = self._unfinished()
         with self._lock:
-            found = {rank[0] for rank, _ in self._finals}
-        for one in unfinished:
-            found |= {
+            reserved = {rank[0] for rank, _ in self._finals}
+        for round_id in unfinished:
+            reserved |= {
                 _sequence(candidate)
-                for candidate in (self.candidates(one) if lost else self._current(one))
+                for candidate in (self.candidates(round_id) if lost else self._current(round_id))
                 if candidate.reservation.get("account") == account
             }
-        return found
+        return reserved
 
     def _current(self, round_id: str) -> list[Candidate]:
         """Return the candidates of a round's newest reservation; none if the round is lost."""
         candidates = self.candidates(round_id)
-        if self.closed(round_id) is not None:
+        if self.closed(round_id) is not None or not candidates:
             return []
-        return [one for one in candidates if one.reservation == candidates[-1].reservation]
+        return _of_reservation(candidates, candidates[-1].reservation)
 
     def newest_reservation(self) -> dict[str, JsonValue] | None:
         """Return the reservation of the highest sequence, or without sequences the last one made.
@@ -292,18 +309,22 @@ class RoundStore(RoundFiles):
             message = f"{self.folder}/{round_id} has no candidate; nothing was ever signed for it"
             raise InvalidValue(message)
         winner = closed.tx_ref if closed is not None else ""
-        chosen = next((one for one in candidates if one.tx_ref == winner), candidates[-1])
-        current = [one for one in candidates if one.reservation == chosen.reservation]
+        chosen = next(
+            (candidate for candidate in candidates if candidate.tx_ref == winner), candidates[-1]
+        )
+        current = _of_reservation(candidates, chosen.reservation)
         stamp = self.candidate_stamp(round_id, current[-1].n)
-        late_joiners = (one.required_depth for one in self.late_joiners(round_id).late_joiners)
+        joined = self.late_joiners(round_id).late_joiners
         return WatchedRound(
             round_id=round_id,
             commitment=manifest.commitment,
             label=manifest.label,
             reservation=Reservation.model_validate(chosen.reservation),
-            tx_refs=[one.tx_ref for one in current],
+            tx_refs=[candidate.tx_ref for candidate in current],
             signed_at=datetime.fromtimestamp(stamp.modified_ns / 1e9 if stamp else 0, UTC),
-            depths=sorted({*manifest.required_depths, *late_joiners}),
+            depths=sorted(
+                {*manifest.required_depths, *(joiner.required_depth for joiner in joined)}
+            ),
             claimed_block=closed.block or None if closed is not None else None,
         )
 
@@ -314,9 +335,9 @@ class RoundStore(RoundFiles):
         except InvalidValue:
             return []
         return [
-            one.tx_ref
-            for one in stored
-            if Reservation.model_validate(one.reservation) == reservation
+            candidate.tx_ref
+            for candidate in stored
+            if Reservation.model_validate(candidate.reservation) == reservation
         ]
 
     def find_root(self, root: MerkleRoot) -> str | None:
@@ -325,7 +346,7 @@ class RoundStore(RoundFiles):
         Raises:
             InvalidValue: a file of it is malformed.
         """
-        return self.holding_directly(round_id(self.target, root.digest))
+        return self.holding_directly(id_of_round(self.target, root.digest))
 
     def holding_directly(self, round_id: str) -> str | None:
         """Return a round's id if it is signed, not lost, and not given up for being unreadable.
@@ -367,16 +388,21 @@ class RoundStore(RoundFiles):
             InvalidValue: a file of such a round is malformed.
         """
         self._refresh()
-        for found in reversed(self._leaves.rounds_with(leaf)):
-            if found in besides or self.holding_directly(found) is None:
+        for round_id in reversed(self._leaves.rounds_with(leaf)):
+            if round_id in besides or self.holding_directly(round_id) is None:
                 continue
-            if leaf in self.read_manifest(found).positions:
-                return found
+            if leaf in self.read_manifest(round_id).positions:
+                return round_id
         with self._lock:
             restored = list(self._restored.items())
-        holding = (one for one, manifest in restored if leaf in manifest.positions)
+        holding = (round_id for round_id, manifest in restored if leaf in manifest.positions)
         return next(
-            (one for one in holding if one not in besides and self.holding_directly(one)), None
+            (
+                round_id
+                for round_id in holding
+                if round_id not in besides and self.holding_directly(round_id)
+            ),
+            None,
         )
 
     def _unfinished(self) -> dict[str, _State]:
@@ -408,28 +434,28 @@ class RoundStore(RoundFiles):
             state = False if self._is_given_up(round_id) else refused
         return Look(state, is_settled=False)
 
-    def _is_given_up(self, one: str) -> bool:
+    def _is_given_up(self, round_id: str) -> bool:
         try:
-            return self.is_forgotten(one)
+            return self.is_forgotten(round_id)
         except InvalidValue:
             return False
 
-    def _finish(self, one: str, closed: Closed) -> None:
+    def _finish(self, round_id: str, closed: Closed) -> None:
         """Remember of a final round what must not be forgotten, and look at it no more."""
         closed_ns = int(closed.closed_at.timestamp() * 1e9) if closed.closed_at else 0
         rank = (-1 if closed.sequence is None else closed.sequence), False, closed_ns
-        candidates = () if closed.account else self.candidates(one)
+        candidates = () if closed.account else self.candidates(round_id)
         account = closed.account or (
             candidates[-1].reservation.get("account") if candidates else ""
         )
         with self._lock:
             self._highest[str(account)] = max(self._highest.get(str(account), -1), rank[0])
             self._revision = max(self._revision, closed.revision)
-            self._newest = max(self._newest or (rank, one), (rank, one))
-            if any(known == one for _, known in self._finals):
-                self._finals = [known for known in self._finals if known[1] != one]
-            insort(self._finals, (rank, one))
-            self._blocks[one] = closed.block
+            self._newest = max(self._newest or (rank, round_id), (rank, round_id))
+            if any(known == round_id for _, known in self._finals):
+                self._finals = [known for known in self._finals if known[1] != round_id]
+            insort(self._finals, (rank, round_id))
+            self._blocks[round_id] = closed.block
             for _, older in self._finals[:-MOST_FINAL]:
                 del self._blocks[older]
             del self._finals[:-MOST_FINAL]
@@ -440,12 +466,12 @@ class RoundStore(RoundFiles):
         A malformed candidate is not passed over: its reservation might be taken a second time.
         """
         ranked: list[tuple[Rank, str]] = []
-        for one, state in self._unfinished().items():
+        for round_id, state in self._unfinished().items():
             is_open = not isinstance(state, Closed)
-            for candidate in self._reserved_by(one):
-                stamp = self.candidate_stamp(one, candidate.n)
+            for candidate in self._reserved_by(round_id):
+                stamp = self.candidate_stamp(round_id, candidate.n)
                 stored_ns = stamp.modified_ns if stamp else 0
-                ranked.append(((_sequence(candidate), is_open, stored_ns), one))
+                ranked.append(((_sequence(candidate), is_open, stored_ns), round_id))
         with self._lock:
             return [*ranked, self._newest] if self._newest else ranked
 
@@ -458,6 +484,12 @@ class RoundStore(RoundFiles):
 def _sequence(candidate: Candidate) -> int:
     sequence = candidate.reservation.get("sequence")
     return sequence if isinstance(sequence, int) else -1
+
+
+def _of_reservation(
+    candidates: Iterable[Candidate], reservation: Mapping[str, JsonValue]
+) -> list[Candidate]:
+    return [candidate for candidate in candidates if candidate.reservation == reservation]
 
 
 def _sequence_then_number(candidate: Candidate) -> tuple[int, int]:

@@ -106,8 +106,8 @@ def _requests(name: str, values: list[JsonValue]) -> list[AnchorRequest]:
 
 def _round_ids(values: list[JsonValue]) -> list[str]:
     match values:
-        case [[*ids]] if all(isinstance(one, str) for one in ids):
-            return [str(one) for one in ids]
+        case [[*ids]] if all(isinstance(round_id, str) for round_id in ids):
+            return [str(round_id) for round_id in ids]
         case _:
             message = "reopened takes one argument, a list of round ids"
             raise InvalidValue(message)
