@@ -25,6 +25,8 @@ GLOSSARY = {
     "playground": "dev system",
 }  # fmt: skip
 """What is not written, and the word for it."""
+NAMELESS = {"one", "found", "told", "given", "shown"}
+"""No names for variables and parameters: the thing's own name is. Fields of messages and files may keep them."""
 
 
 def names(path: Path) -> Iterator[str]:
@@ -68,6 +70,67 @@ def test_no_name_of_ours_is_in_the_glossarys_right_column() -> None:
         for breach in breaches(name)
     ]
     assert found == []
+
+
+def variables(tree: ast.AST) -> Iterator[str]:
+    """Return the variables and parameters of a module; a field that a class declares is none."""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    declared = [part for node in classes for part in node.body if isinstance(part, ast.AnnAssign)]
+    fields = {part.target for part in declared}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) if node not in fields:
+                yield name
+            case (
+                ast.arg(arg=name)
+                | ast.MatchAs(name=str(name))
+                | ast.MatchStar(name=str(name))
+                | ast.MatchMapping(rest=str(name))
+                | ast.ExceptHandler(name=str(name))
+            ):
+                yield name
+            case _:
+                pass
+
+
+def nameless(source: str) -> list[str]:
+    """Return the variables and parameters of a module that say nothing of what they hold."""
+    return sorted(NAMELESS.intersection(variables(ast.parse(source))))
+
+
+def test_a_variable_is_named_by_what_it_holds() -> None:
+    product = (path for path in modules() if path.relative_to(REPOSITORY).parts[0] != "devnet")
+    assert {
+        str(path.relative_to(REPOSITORY)): nameless_here
+        for path in (*product, *sorted((REPOSITORY / "docs").rglob("*.py")))
+        if (nameless_here := nameless(path.read_text(encoding="utf-8")))
+    } == {}
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "one = 1",
+        "def seal(given): ...",
+        "def seal(*, told=None): ...",
+        "best = max(rounds, key=lambda one: one.block)",
+        "ids = [one.id for one in rounds]",
+        "if found := index.get(key): ...",
+        "def read():\n    found: list[str] = []",
+        "class Look:\n    key: Key = lambda one: one.block",
+        "match reply:\n    case [shown, *_]: ...",
+        "match reply:\n    case {'id': 1, **given}: ...",
+    ],
+)
+def test_a_planted_variable_without_a_name_is_caught(planted: str) -> None:
+    assert nameless(planted)
+
+
+@pytest.mark.parametrize(
+    "fine", ["class Check:\n    found: str", "Fate(shown='')", "check.found", "found_at = 1"]
+)
+def test_a_field_may_keep_its_name(fine: str) -> None:
+    assert not nameless(fine)
 
 
 def test_a_docstring_says_what_a_module_does() -> None:
