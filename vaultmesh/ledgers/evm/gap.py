@@ -48,8 +48,8 @@ def _marked(
 ) -> RoundView:
     nonce = watched.reservation.sequence or 0
     ours = {other.reservation.sequence for other in rounds}
-    gap = sum(free not in ours for free in range(count, nonce))
-    if not gap:
+    gap = nonce - count - sum(own is not None and count <= own < nonce for own in ours)
+    if gap <= 0:
         return view
     words = (
         f"nonce {nonce} of {watched.reservation.account} lies beyond a gap: the chain counts {count}, and {gap} nonces below "
