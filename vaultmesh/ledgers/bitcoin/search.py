@@ -46,9 +46,11 @@ class Needed:
             return None
         for transaction in Block.parse(raw).transactions:
             for outpoint in (tx_input.outpoint for tx_input in transaction.inputs):
-                expected = self.spenders.get(outpoint, frozenset())
+                expected = self.spenders.get(outpoint)
+                if expected is None:
+                    continue
                 is_candidate = transaction.txid in expected
-                if outpoint == self.own or (expected and not is_candidate):
+                if outpoint == self.own or not is_candidate:
                     return Spend(
                         txid=transaction.txid,
                         outpoint=str(outpoint),
