@@ -12,7 +12,7 @@ from activities.anchoring.observe import Observing
 from activities.anchoring.record import Recording
 from activities.anchoring.recover import Recovery
 from activities.anchoring.reopen import Reopening
-from activities.anchoring.replies import Answers, Telling
+from activities.anchoring.replies import Answers, Replies
 from activities.anchoring.requests import Requests
 from activities.anchoring.resolve import Resolving
 from activities.anchoring.seal import Sealing
@@ -62,8 +62,8 @@ def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) 
                 Recording(files, targets, answers).record,
                 Recovery(files, targets).recover,
                 Resolving(files, targets).resolve,
-                Telling(files, answers).answer,
-                Telling(files, answers).report_failure,
+                Replies(files, answers).answer,
+                Replies(files, answers).report_failure,
             ],
         },
         files=files,

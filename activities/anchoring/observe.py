@@ -17,8 +17,8 @@ from activities.failures import decided_by_the_aggregator, retried
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, WatchedRound, refutes
 from vaultmesh.domain.aggregator.messages import Observe, Observed
 
-LONGEST_WATCH_SECONDS = 3_600.0
-"""An hour: then the watch ends without news and is started again, three events later."""
+LONGEST_LOOK_SECONDS = 3_600.0
+"""An hour: then the activity ends without news and is started again, three events later."""
 
 
 class Observing:
@@ -38,7 +38,7 @@ class Observing:
         with decided_by_the_aggregator() if waited_for else retried():
             rows = await asyncio.to_thread(self._with_stored, order)
             started = time.monotonic()
-            while time.monotonic() - started < LONGEST_WATCH_SECONDS:
+            while time.monotonic() - started < LONGEST_LOOK_SECONDS:
                 anchoring = await self._targets.open(order.target)
                 views = await anchoring.look(rows)
                 news = differing(rows, views)
@@ -74,7 +74,7 @@ def _remembering(row: WatchedRound, view: RoundView) -> WatchedRound:
 def _noted(
     rows: Sequence[WatchedRound], views: Sequence[RoundView], besides: Sequence[RoundView]
 ) -> list[RoundView]:
-    """Return the views that say nothing new, but hold what the next watch is to be told."""
+    """Return the views that say nothing new, but hold what the next call of the activity needs to know."""
     pairs = zip(rows, views, strict=True) if views else ()
     remembered = (
         view if view.notes is not None else view.model_copy(update={"notes": row.notes})

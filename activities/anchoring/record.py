@@ -253,7 +253,7 @@ class Recording:
                 self._files.rounds(order.target).closed_revision(order.round_id) or order.revision
             )
         every = list(entries(self._files, order, manifest, least_depth))
-        late_joiners = [entry.late_joiner for entry in every if entry.rides]
+        late_joiners = [entry.late_joiner for entry in every if entry.is_late_joiner]
         self._files.rounds(order.target).add_late_joiners(order.round_id, late_joiners)
         for entry in every:
             if order.state is RecordState.CLOSED and (kept := self._kept(order, entry)):

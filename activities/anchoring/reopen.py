@@ -40,7 +40,7 @@ class Reopening:
     async def look(self, target: Target, anchoring: Anchoring) -> list[str]:
         """Return the closed rounds that are no longer in the ledger, the newest first; asks nothing during a rest.
 
-        `recover` opens them: an answer that is lost, since the watch was ended meanwhile, is found again at the next look.
+        `recover` opens them: an answer that is lost, since the activity was ended meanwhile, is found again at the next look.
         """
         now = time.monotonic()
         if now - self._looked.get(target, -REST_SECONDS) < REST_SECONDS:

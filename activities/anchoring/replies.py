@@ -136,7 +136,7 @@ class Answers:
             activity.logger.info("nobody waited for a failure report")
 
 
-class Telling:
+class Replies:
     """Adapters of the ports `answer` and `report_failure`."""
 
     def __init__(self, files: Files, answers: Answers) -> None:

@@ -43,7 +43,7 @@ class Entry:
     leaf: Leaf
     """The batch; under a direct commitment it may be another one with the same root."""
     request: RoundRequest
-    rides: bool = False
+    is_late_joiner: bool = False
     """Whether the manifest does not name it."""
 
     @property
@@ -139,10 +139,10 @@ def entries(
         (*part, True)
         for part in (*_stored(files, manifest), *_joined_now(files, order, manifest, least_depth))
     )
-    for index, leaf, request, rides in chain(named, joined):
+    for index, leaf, request, is_late in chain(named, joined):
         if (request.namespace, leaf.batch_id) not in seen:
             seen.add((request.namespace, leaf.batch_id))
-            yield Entry(manifest, index, leaf, request, rides)
+            yield Entry(manifest, index, leaf, request, is_late)
 
 
 def _asked_for(manifest: Manifest) -> Iterator[Part]:

@@ -1,6 +1,6 @@
 """Decides what goes into a round: every owed batch of every request, once, and nothing twice.
 
-1. A leaf that an open round holds rides with it; one that a closed round holds gets its receipt from there (X11).
+1. A request whose leaf an open round holds joins that round; one that a closed round holds gets its receipt from there (X11).
 2. A root that our own direct commitment holds is not committed again.
 3. Leaves of lost rounds come first, then the oldest batches.
 4. What a round that can't be read may hold is not sealed again (`activities.anchoring.damage`).

@@ -82,7 +82,7 @@ async def test_an_observation_that_ends_without_news_hands_on_its_notes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = CountingTarget(RoundView(round_id="r", state=RoundState.PENDING))
-    monkeypatch.setattr(observing, "LONGEST_WATCH_SECONDS", 0.2)
+    monkeypatch.setattr(observing, "LONGEST_LOOK_SECONDS", 0.2)
     observe = Observing(Files(tmp_path), target, target).observe  # type: ignore[arg-type]
     seen = await ActivityEnvironment().run(observe, Observe(target=TARGET, rounds=[watched()]))
     assert [view.notes for view in seen.views] == [{"looks": 3}]

@@ -3,7 +3,7 @@
 1. A manifest is created exclusively and durably, and never changed; without a candidate beside it
    it means nothing.
 2. Candidates are created exclusively, numbered from 0; the same bytes again are the same candidate.
-3. `closed.json` says that nobody needs to watch the round any more. A lost round is open again once
+3. `closed.json` says that the round need not be observed any more. A lost round is open again once
    it has a candidate that its end did not count: a direct commitment that is sealed again.
 4. `joined.json` names who has receipts of the round beyond those that the manifest names.
 5. `resolved.json` is an operator's decision about a round that evidence can't decide; a later one about the same

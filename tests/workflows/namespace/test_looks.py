@@ -12,7 +12,7 @@ from temporalio import activity
 from temporalio.service import RPCError, RPCStatusCode
 from typing_extensions import override
 
-from activities.anchoring.replies import Answers, Telling
+from activities.anchoring.replies import Answers, Replies
 from activities.anchoring.requests import Requests
 from activities.anchoring.signals import Collector
 from activities.anchoring.stores import Files
@@ -110,7 +110,7 @@ class Namespace:
     async def answer(self, order: Answer) -> Nothing:
         """Answer from the receipts, as the product does, and note it."""
         await self.scripted.answer(order)
-        return await Telling(self.files, self.answers).answer(order)
+        return await Replies(self.files, self.answers).answer(order)
 
     async def cadence(self) -> CadenceView:
         return (await self.namespace.status()).cadences["fast"]

@@ -53,7 +53,7 @@ def _request(receipt: AnchorReceipt) -> RoundRequest:
 def _direct(target: Target, receipts: list[AnchorReceipt]) -> Manifest:
     """Return a direct commitment: its ledger knows batches of the same root as one, labelled by the oldest.
 
-    A direct receipt does not say which namespace the batch's file names; who asks for it rides by its root.
+    A direct receipt does not say which namespace the batch's file names; who asks for it joins by its root.
     """
     first = min(
         receipts, key=lambda receipt: (receipt.metadata.revision, receipt.metadata.batch_id)

@@ -276,7 +276,7 @@ class RoundOutcome(StrEnum):
 
 
 class Closed(Document):
-    """The end of a round: nobody needs to watch it any more."""
+    """The end of a round: it need not be observed any more."""
 
     model_config = ConfigDict(extra="ignore")
 
