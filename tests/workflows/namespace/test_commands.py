@@ -77,11 +77,11 @@ async def test_slots_that_fall_due_while_paused_are_counted_as_paused(stage: Sta
     assert len(behind.asked) == 1 + view.cadences["fast"].outcomes[SlotOutcome.ANCHORED]
 
 
-async def test_a_pause_takes_back_a_request_that_is_in_no_round(stage: Stage) -> None:
+async def test_a_pause_takes_back_a_request_that_is_in_no_round(real_stage: Stage) -> None:
     behind = ScriptedWorker()
     behind.may_answer.clear()
-    async with stage.working(behind.adapters()):
-        namespace = await stage.namespace(cadences(fast="1d"))
+    async with real_stage.working(behind.adapters()):
+        namespace = await real_stage.namespace(cadences(fast="1d"))
         await until(lambda: len(behind.asked) == 1)
         await namespace.handle.signal("pause", {"cadence": "fast", "reason": "wait"})
         view = await namespace.shows(lambda view: view.cadences["fast"].in_flight is None)
@@ -91,14 +91,14 @@ async def test_a_pause_takes_back_a_request_that_is_in_no_round(stage: Stage) ->
 
 @pytest.mark.parametrize("how", ["set_cadence", "configure"])
 async def test_a_cadence_that_moved_from_a_target_that_never_answers_anchors_at_the_new_one(
-    stage: Stage, how: str
+    real_stage: Stage, how: str
 ) -> None:
     behind = ScriptedWorker()
     behind.may_answer.clear()
     elsewhere = Target.parse("btc:regtest")
     moved = {"fast": CadenceConfig(target=elsewhere, every="1d")}
-    async with stage.working(behind.adapters()):
-        namespace = await stage.namespace(cadences(fast="1d"))
+    async with real_stage.working(behind.adapters()):
+        namespace = await real_stage.namespace(cadences(fast="1d"))
         await until(lambda: len(behind.asked) == 1)
         governance = change(namespace, fast="1d") | {
             "cadence": {"fast": {"target": str(elsewhere), "every": "1d"}}
@@ -112,12 +112,12 @@ async def test_a_cadence_that_moved_from_a_target_that_never_answers_anchors_at_
     assert behind.withdrawn == behind.slots[:1]
 
 
-async def test_a_pause_lets_a_request_finish_that_is_in_a_signed_round(stage: Stage) -> None:
+async def test_a_pause_lets_a_request_finish_that_is_in_a_signed_round(real_stage: Stage) -> None:
     behind = ScriptedWorker()
     behind.takes_back = False
     behind.may_answer.clear()
-    async with stage.working(behind.adapters()):
-        namespace = await stage.namespace(cadences(fast="1d"))
+    async with real_stage.working(behind.adapters()):
+        namespace = await real_stage.namespace(cadences(fast="1d"))
         await until(lambda: len(behind.asked) == 1)
         await namespace.update("pause")
         await until(lambda: len(behind.withdrawn) == 1)
@@ -127,12 +127,12 @@ async def test_a_pause_lets_a_request_finish_that_is_in_a_signed_round(stage: St
 
 
 async def test_force_while_a_request_is_in_flight_asks_again_with_the_same_request(
-    stage: Stage,
+    real_stage: Stage,
 ) -> None:
     behind = ScriptedWorker()
     behind.may_answer.clear()
-    async with stage.working(behind.adapters()):
-        namespace = await stage.namespace(cadences(fast="1d"))
+    async with real_stage.working(behind.adapters()):
+        namespace = await real_stage.namespace(cadences(fast="1d"))
         await until(lambda: len(behind.asked) == 1)
         await namespace.update("force_anchor", "fast")
         await until(lambda: behind.asked_again == behind.slots)
@@ -141,10 +141,10 @@ async def test_force_while_a_request_is_in_flight_asks_again_with_the_same_reque
     assert len(behind.asked) == 1
 
 
-async def test_force_anchors_a_paused_cadence_and_counts_no_slot(stage: Stage) -> None:
+async def test_force_anchors_a_paused_cadence_and_counts_no_slot(real_stage: Stage) -> None:
     behind = ScriptedWorker()
-    async with stage.working(behind.adapters()):
-        namespace = await stage.namespace(cadences(fast="1d"))
+    async with real_stage.working(behind.adapters()):
+        namespace = await real_stage.namespace(cadences(fast="1d"))
         await namespace.registered()
         await namespace.update("pause")
         await namespace.handle.signal("force_anchor")
@@ -245,11 +245,11 @@ async def test_stop_drains_and_completes(real_stage: Stage) -> None:
     assert len(behind.asked) == 1
 
 
-async def test_stop_takes_back_a_request_that_is_in_no_round(stage: Stage) -> None:
+async def test_stop_takes_back_a_request_that_is_in_no_round(real_stage: Stage) -> None:
     behind = ScriptedWorker()
     behind.may_answer.clear()
-    async with stage.working(behind.adapters()):
-        namespace = await stage.namespace(cadences(fast="1d"))
+    async with real_stage.working(behind.adapters()):
+        namespace = await real_stage.namespace(cadences(fast="1d"))
         await until(lambda: len(behind.asked) == 1)
         await namespace.update("stop")
         await namespace.handle.result()
@@ -309,15 +309,15 @@ async def test_reported_failures_are_shown_survive_a_new_run_and_end_with_succes
     assert view.state is NamespaceState.RUNNING
 
 
-async def test_a_failure_of_another_request_is_not_counted(stage: Stage) -> None:
+async def test_a_failure_of_another_request_is_not_counted(real_stage: Stage) -> None:
     behind = ScriptedWorker()
     behind.may_answer.clear()
-    async with stage.working(behind.adapters()):
-        namespace = await stage.namespace(cadences(fast="1d"))
+    async with real_stage.working(behind.adapters()):
+        namespace = await real_stage.namespace(cadences(fast="1d"))
         await until(lambda: len(behind.asked) == 1)
         one = FailureNote(
             cadence="fast", slot="12", failures=3, kind=FailureKind.AUTH, message="old",
-            at=await stage.now(), next_retry=await stage.now(),
+            at=await real_stage.now(), next_retry=await real_stage.now(),
         )  # fmt: skip
         await namespace.handle.signal("note_failure", one)
         await namespace.handle.signal("resume")
