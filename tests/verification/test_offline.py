@@ -91,7 +91,7 @@ def aggregation() -> Aggregation:
         leaf=leaf,
         index=1,
         tree_size=3,
-        path=tuple("0x" + node.hex() for node in merkle.inclusion_path(1, hashes)),
+        path=tuple("0x" + node.hex() for node in merkle.inclusion_paths(hashes)[1]),
         root=MerkleRoot(merkle.root_of_hashes(hashes)),
     )
 

@@ -1,7 +1,7 @@
 """Finds batch files: each folder is indexed once per process, then refreshed.
 
 1. Refused files are looked at again each time; of the others a few in turn after a short rest, so that
-   a changed one is noticed also when its name is not new; `reload` notices at once.
+   a changed one is noticed also when its name is not new.
 2. A file that can't be used is reported beside the others and never stops them, also where the storage fails.
 """
 
@@ -156,15 +156,6 @@ class BatchIndex:
             refused = [value for value in values if isinstance(value, _RefusedBatch)]
             own = [batch for batch in refused if batch.namespace in ("", namespace)]
             return OwnedBatches(index.view(namespace), own)
-
-    def reload(self, ref: BatchRef) -> BatchRef | Refused:
-        """Look at a batch's file again; returns what it says now."""
-        name = ref.batch_id + SUFFIX
-        index = self._folder(ref.folder)
-        with index.lock:
-            index.look_at([name])
-            known = index.known.get(name)
-        return known.value if known else Refused(ref.path, "the file is gone; restore it")
 
     def read(self, ref: BatchRef) -> Batch:
         """Return the whole batch.

@@ -7,7 +7,7 @@
 """
 
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -112,19 +112,6 @@ class ReceiptStore:
             else:
                 known.roots[metadata.batch_id] = receipt.root.digest
         return Written.WRITTEN
-
-    def covered(self, namespace: str, batch_ids: Iterable[str], target: Target) -> set[str]:
-        """Return those of the batches that have a receipt in any state but failed."""
-        asked = set(batch_ids)
-        with self._lock:
-            known = self._looked_at_some(namespace, target)
-            covered = asked & known.roots.keys()
-            covered.update(
-                batch_id
-                for batch_id in asked - covered
-                if self._root(known, namespace, batch_id, target)
-            )
-        return covered
 
     def uncovered(self, namespace: str, batches: Sequence[BatchRef], target: Target) -> Uncovered:
         """Return what is owed; cheap when asked again with the same batches, or with more at the end."""

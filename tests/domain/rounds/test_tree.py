@@ -21,10 +21,14 @@ def hashes(size: int) -> list[bytes]:
     return [merkle.leaf_hash(bytes([n % 256, n // 256])) for n in range(size)]
 
 
+def tree_root(leaves: list[bytes]) -> bytes:
+    return merkle.root_of_hashes([merkle.leaf_hash(leaf) for leaf in leaves])
+
+
 @pytest.mark.parametrize("size", range(9))
 def test_roots_are_those_of_the_shared_vectors(size: int) -> None:
     leaves = [bytes.fromhex(leaf) for leaf in VECTORS["leaves"][:size]]
-    assert merkle.tree_root(leaves).hex() == VECTORS["roots"][size]
+    assert tree_root(leaves).hex() == VECTORS["roots"][size]
 
 
 def test_roots_and_paths_agree_with_an_independent_library_up_to_257_leaves() -> None:
@@ -43,13 +47,13 @@ def test_roots_and_paths_agree_with_an_independent_library_up_to_257_leaves() ->
 
 
 def test_the_empty_tree_is_the_hash_of_nothing() -> None:
-    assert merkle.tree_root([]) == sha256(b"").digest()
+    assert tree_root([]) == sha256(b"").digest()
     assert merkle.inclusion_paths([]) == []
 
 
 def test_a_doubled_last_leaf_changes_the_root() -> None:
     a, b, c = b"a", b"b", b"c"
-    assert merkle.tree_root([a, b, c]) != merkle.tree_root([a, b, c, c])
+    assert tree_root([a, b, c]) != tree_root([a, b, c, c])
 
 
 def test_an_inner_node_does_not_verify_as_a_leaf() -> None:
@@ -64,7 +68,7 @@ def test_an_inner_node_does_not_verify_as_a_leaf() -> None:
 def test_any_flipped_bit_fails(size: int, data: st.DataObject) -> None:
     own = hashes(size)
     index = data.draw(st.integers(0, size - 1))
-    path = merkle.inclusion_path(index, own)
+    path = merkle.inclusion_paths(own)[index]
     proof = b"".join([own[index], *path])
     bit = data.draw(st.integers(0, len(proof) * 8 - 1))
     changed = bytearray(proof)
@@ -79,7 +83,7 @@ def test_another_index_or_size_never_gives_the_root(size: int, data: st.DataObje
     own = hashes(size)
     index = data.draw(st.integers(0, size - 1))
     other = data.draw(st.integers(0, size - 1).filter(lambda n: n != index))
-    path = merkle.inclusion_path(index, own)
+    path = merkle.inclusion_paths(own)[index]
     with suppress(InvalidValue):
         assert merkle.root_from_path(own[index], other, size, path) != merkle.root_of_hashes(own)
 
@@ -88,7 +92,7 @@ def test_another_index_or_size_never_gives_the_root(size: int, data: st.DataObje
 def test_a_path_of_another_length_is_refused(size: int, data: st.DataObject) -> None:
     own = hashes(size)
     index = data.draw(st.integers(0, size - 1))
-    path = merkle.inclusion_path(index, own)
+    path = merkle.inclusion_paths(own)[index]
     with pytest.raises(InvalidValue):
         merkle.root_from_path(own[index], index, size, [*path, own[0]])
     if path:
@@ -100,8 +104,6 @@ def test_a_path_of_another_length_is_refused(size: int, data: st.DataObject) -> 
 def test_an_index_outside_the_tree_is_refused(index: int, size: int) -> None:
     with pytest.raises(InvalidValue, match="no leaf"):
         merkle.root_from_path(hashes(1)[0], index, size, [])
-    with pytest.raises(InvalidValue, match="no leaf"):
-        merkle.inclusion_path(index, hashes(max(size, 0)))
 
 
 def test_a_path_deeper_than_64_or_with_odd_nodes_is_refused() -> None:

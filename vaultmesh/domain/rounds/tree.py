@@ -37,25 +37,10 @@ def root_of_hashes(leaf_hashes: Sequence[bytes]) -> bytes:
     return _levels(leaf_hashes)[-1][0]
 
 
-def tree_root(leaves: Sequence[bytes]) -> bytes:
-    """Return the root over the leaves' data."""
-    return root_of_hashes([leaf_hash(data) for data in leaves])
-
-
 def inclusion_paths(leaf_hashes: Sequence[bytes]) -> list[list[bytes]]:
     """Return every leaf's path, nodes from the leaf upward, in one pass over the tree."""
     levels = _levels(leaf_hashes) if leaf_hashes else []
     return [_path(index, levels) for index in range(len(leaf_hashes))]
-
-
-def inclusion_path(index: int, leaf_hashes: Sequence[bytes]) -> list[bytes]:
-    """Return one leaf's path, nodes from the leaf upward.
-
-    Raises:
-        InvalidValue: there is no such leaf.
-    """
-    _require_index(index, len(leaf_hashes))
-    return _path(index, _levels(leaf_hashes))
 
 
 def root_from_path(hashed_leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
@@ -64,13 +49,7 @@ def root_from_path(hashed_leaf: bytes, index: int, size: int, path: Sequence[byt
     Raises:
         InvalidValue: no tree of that size has such a path at that index.
     """
-    _require_index(index, size)
-    if len(path) > DEEPEST:
-        message = f"a path of {len(path)} nodes is deeper than {DEEPEST}"
-        raise InvalidValue(message)
-    if any(len(node) != _HASH_BYTES for node in (hashed_leaf, *path)):
-        message = f"every node of a path has {_HASH_BYTES} bytes"
-        raise InvalidValue(message)
+    _require_form(hashed_leaf, index, size, path)
     position, last, node = index, size - 1, hashed_leaf
     for sibling in path:
         if last == 0:
@@ -89,9 +68,15 @@ def root_from_path(hashed_leaf: bytes, index: int, size: int, path: Sequence[byt
     return node
 
 
-def _require_index(index: int, size: int) -> None:
+def _require_form(hashed_leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> None:
     if not 0 <= index < size:
         message = f"there is no leaf {index} in a tree of {size}"
+        raise InvalidValue(message)
+    if len(path) > DEEPEST:
+        message = f"a path of {len(path)} nodes is deeper than {DEEPEST}"
+        raise InvalidValue(message)
+    if any(len(node) != _HASH_BYTES for node in (hashed_leaf, *path)):
+        message = f"every node of a path has {_HASH_BYTES} bytes"
         raise InvalidValue(message)
 
 
