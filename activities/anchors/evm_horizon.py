@@ -12,6 +12,8 @@ from activities.anchors.evm_rpc import Provider
 from activities.anchors.evm_settings import EvmFinality
 from vaultmesh.domain.failures import ValidationFailure
 
+GENESIS = "0x0"
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -24,6 +26,8 @@ class Rules:
     confirmations: int
     bump_after_blocks: int
     quorum: int
+    genesis: str = ""
+    """Hash of the first block of the chain that was signed for; empty for rounds that are still to be signed."""
 
     @property
     def tag(self) -> str | None:
@@ -38,12 +42,14 @@ class Rules:
     def signed_under(self, fields: Mapping[str, JsonValue]) -> "Rules":
         """Return the rules that a recorded reservation was made under; what it does not say is as configured today."""
         contract, confirmations = fields.get("to"), fields.get("confirmations")
+        genesis = fields.get("genesis")
         finality = {one.value: one for one in EvmFinality}.get(str(fields.get("finality")))
         return replace(
             self,
             contract=contract.lower() if isinstance(contract, str) else self.contract,
             finality=finality or self.finality,
             confirmations=confirmations if isinstance(confirmations, int) else self.confirmations,
+            genesis=genesis.lower() if isinstance(genesis, str) else self.genesis,
         )
 
 
@@ -70,15 +76,19 @@ class Horizon:
 
 
 async def read_horizon(provider: Provider, rules: Rules) -> Horizon:
-    """Read both, and check that the provider serves the configured chain.
+    """Read both, and check that the provider serves the chain that was signed for.
 
     Raises:
-        ValidationFailure: it serves another chain (E1).
+        ValidationFailure: it serves another chain, or another ledger with the same chain id (E1).
     """
-    chain_id, head, tagged = await asyncio.gather(
-        quantity(provider, "eth_chainId"), latest_block(provider), _tagged(provider, rules.tag)
+    chain_id, head, tagged, genesis = await asyncio.gather(
+        quantity(provider, "eth_chainId"),
+        latest_block(provider),
+        _tagged(provider, rules.tag),
+        _genesis(provider, rules),
     )
     require_chain(provider, chain_id, rules)
+    require_genesis(provider, genesis, rules.genesis)
     if rules.tag is None:
         settled = head.number - rules.confirmations
         return Horizon(head, settled if settled >= 0 else None)
@@ -93,6 +103,27 @@ def require_chain(provider: Provider, chain_id: int, rules: Rules) -> None:
             "nothing is signed or believed; correct rpcUrl or the target"
         )
         raise ValidationFailure(message)
+
+
+def require_genesis(provider: Provider, genesis: str, expected: str) -> None:
+    """Raise `ValidationFailure` if a provider's first block is another one; a hash that is empty says nothing."""
+    if genesis and expected and genesis != expected:
+        message = (
+            f"{provider.label} serves another ledger with the same chain id: its genesis block is {genesis}, "
+            f"not {expected}: nothing is signed or believed; correct rpcUrl"
+        )
+        raise ValidationFailure(message)
+
+
+async def _genesis(provider: Provider, rules: Rules) -> str:
+    """Return the hash of the first block; empty where nothing is compared, or the node does not keep it."""
+    if not rules.genesis:
+        return ""
+    try:
+        block = await block_at(provider, GENESIS)
+    except NodeError:
+        return ""
+    return "" if block is None else block.hash
 
 
 async def _tagged(provider: Provider, tag: str | None) -> Block | None:

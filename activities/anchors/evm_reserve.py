@@ -15,7 +15,7 @@ from activities.anchors.evm_contract import anchor_call, batch_id_of, calldata_f
 from activities.anchors.evm_errors import Meaning, NodeError
 from activities.anchors.evm_fees import Bid, Caps, Market, gwei, opening_bid
 from activities.anchors.evm_foreign import ForeignUse
-from activities.anchors.evm_horizon import Rules, require_chain
+from activities.anchors.evm_horizon import GENESIS, Rules, require_chain, require_genesis
 from activities.anchors.evm_reads import (
     block_at,
     code_of,
@@ -33,7 +33,6 @@ _GAS_MARGIN_NUMERATOR, _GAS_MARGIN_DENOMINATOR = 6, 5
 """+20 %: on rollups the part for L1 data moves between estimate and inclusion; unused gas is not paid."""
 _TX_TYPE = 2
 _WEI_PER_ETHER = 10**18
-_GENESIS = "0x0"
 _MARGIN = 8
 """Blocks below the last reservation's that are searched as well: nodes lag behind each other."""
 _NO_CODE = "0x"
@@ -82,7 +81,7 @@ async def check_ledger(providers: Providers, rules: Rules, last: Reservation | N
 
     async def identity(provider: Provider) -> tuple[Provider, int, str]:
         chain_id, genesis = await asyncio.gather(
-            quantity(provider, "eth_chainId"), block_at(provider, _GENESIS)
+            quantity(provider, "eth_chainId"), block_at(provider, GENESIS)
         )
         if genesis is None:
             message = f"{provider.label} has no genesis block"
@@ -94,12 +93,7 @@ async def check_ledger(providers: Providers, rules: Rules, last: Reservation | N
         require_chain(provider, chain_id, rules)
     expected = pinned if isinstance(pinned, str) else seen[0][2]
     for provider, _, genesis in seen:
-        if genesis != expected:
-            message = (
-                f"{provider.label} serves another ledger with chain id {rules.chain_id}: its genesis block is {genesis}, "
-                f"not {expected}"
-            )
-            raise ValidationFailure(message)
+        require_genesis(provider, genesis, expected)
     return expected
 
 
