@@ -4,8 +4,6 @@
 2. A transaction is adopted for what its bytes say: hash, signature, chain, nonce, contract, call. No node can invent that.
 """
 
-from collections.abc import Mapping
-
 import rlp
 from eth_account import Account
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
@@ -14,13 +12,22 @@ from hexbytes import HexBytes
 from pydantic import JsonValue
 
 from activities.anchors.contract import Fate
-from activities.anchors.evm_contract import SELECTOR, TOPIC
+from activities.anchors.evm_contract import SELECTOR
 from activities.anchors.evm_encoding import encode_transaction
 from activities.anchors.evm_errors import NodeError
 from activities.anchors.evm_fees import MAX_FEE, MAX_TIP, Bid
 from activities.anchors.evm_horizon import Horizon, Rules, read_horizon, require_chain
-from activities.anchors.evm_reads import count_at, is_known, quantity, raw_transaction, tx_receipt
+from activities.anchors.evm_outcome import OwnCall
+from activities.anchors.evm_reads import (
+    count_at,
+    is_known,
+    logs_of,
+    quantity,
+    raw_transaction,
+    tx_receipt,
+)
 from activities.anchors.evm_rpc import Provider, Providers
+from activities.anchors.evm_witness import is_of_another
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.domain.ledger import Reservation, SignedCandidate
@@ -63,7 +70,7 @@ async def _shown_by(
     nonce = 2**64 if reservation.sequence is None else reservation.sequence
     count = await count_at(provider, account, "latest")
     shown = [one for one in tx_refs if await _knows(provider, one)]
-    events, line = await _events(provider, reservation.fields)
+    events, line = await _events(provider, reservation)
     found = list(dict.fromkeys((*shown, *events)))
     unused = f"nonce {nonce} of {account} is unused at {provider.label}" if count <= nonce else ""
     return Fate(
@@ -90,28 +97,28 @@ async def _knows(provider: Provider, tx_ref: str) -> bool:
     return await is_known(provider, tx_ref) or await tx_receipt(provider, tx_ref) is not None
 
 
-async def _events(provider: Provider, fields: Mapping[str, JsonValue]) -> tuple[list[str], str]:
-    """Return which transactions logged the round's event since it was signed, and what to note of the search."""
+async def _events(provider: Provider, reservation: Reservation) -> tuple[list[str], str]:
+    """Return which transactions logged the round's event since it was signed, and what to note of the search.
+
+    Those that another account signed are left out: anybody may call the contract as we did.
+    """
+    fields = reservation.fields
     data, since = str(fields.get("data", "")), fields.get("blockNumber")
     call = data.removeprefix("0x")
     start = 2 * len(SELECTOR)
     if not isinstance(since, int) or len(call) < start + 4 * _WORD:
         return [], f"{provider.label} was not asked for the event: the reservation does not name it"
-    words = [f"0x{call[start + at : start + at + 2 * _WORD]}" for at in (0, 2 * _WORD)]
-    query: JsonValue = {
-        "address": fields.get("to"),
-        "fromBlock": hex(since),
-        "toBlock": "latest",
-        "topics": [TOPIC, *words],
-    }
+    root, batch_id = (call[start + at : start + at + 2 * _WORD] for at in (0, 2 * _WORD))
+    event = OwnCall(str(fields.get("to")).lower(), bytes.fromhex(root), bytes.fromhex(batch_id))
     try:
-        logs = await provider.call("eth_getLogs", query)
+        logs = await logs_of(provider, event.contract, event.topics, since)
     except NodeError as error:
         return [], f"{provider.label} did not search for the event: {error}"
     found = [
-        str(one.get("transactionHash"))
-        for one in (logs if isinstance(logs, list) else [])
-        if isinstance(one, dict)
+        log.tx_hash
+        for log in logs
+        if event.is_event(log)
+        and not await is_of_another(provider, log.tx_hash, reservation.account)
     ]
     return found, f"{provider.label} shows {len(found)} events of the round since block {since}"
 

@@ -197,7 +197,7 @@ class _Inquiry:
             self._note(use=use)
         if use is None:
             return None
-        if use.kind is not Kind.CANDIDATE:
+        if use.kind not in (Kind.CANDIDATE, Kind.SAME_CALL):
             by = "an authorisation in " if use.kind is Kind.AUTHORISATION else ""
             message = (
                 f"{nonce_text(self._watched)} was used by {by}{use.tx_ref} in block {use.block.number}, "
@@ -205,42 +205,57 @@ class _Inquiry:
             )
             return Finding(use.tx_ref, use.block, foreign=True, message=message)
         outcome = await self._proven(use.tx_ref, use.block)
+        if use.kind is Kind.SAME_CALL and outcome in (None, Outcome.ANCHORED):
+            return None  # its bytes are not stored, so that no receipt could carry them
         if outcome is None and use.block.number == self._watched.claimed_block:
             outcome = Outcome.ANCHORED  # our own receipts say what it logged there
         return None if outcome is None else await self._decided(outcome, use.tx_ref, use.block)
 
     async def _search(self) -> Use | None:
-        """Go on with the search through the blocks of one provider after the other."""
+        """Go on with the search through the blocks of one provider; of the next one too once all were read in vain."""
         for answer in self._answers:
-            if answer.name in self._notes.exhausted or counts_free(answer):
+            if counts_free(answer):
                 continue
             try:
-                return await self._search_at(answer)
+                use = await self._search_at(answer)
             except AnchorError:
                 continue  # it does not show its blocks: the next one may
+            if use is not None or not self._notes.searches[answer.name].is_over:
+                return use
         return None
 
     async def _search_at(self, answer: Answer) -> Use | None:
-        search = self._notes.search
-        if search is None or search.provider != answer.name or not await self._same(answer, search):
-            search = begin(answer.name, await self._free_until(answer), answer.horizon.head)
+        search = await self._search_of(answer)
+        fields = self._watched.reservation.fields
         wanted = Wanted(
             account=self._watched.reservation.account,
             chain_id=self._rules.chain_id,
             nonces=(nonce_of(self._watched),),
             tx_refs=frozenset(self._watched.tx_refs),
+            call=(str(fields.get("to")).lower(), str(fields.get("data")).lower()),
         )
         use, search = await step(answer.provider, wanted, search)
-        over = use is not None or search.is_over
-        self._note(search=None if over else search)
-        if use is None and over:
-            self._note(exhausted=[*self._notes.exhausted, answer.name])
+        least = signed_at_block(self._watched)
+        if use is None and search.is_over and search.low > least:
+            search = begin(answer.name, least, answer.horizon.head)
+        self._note(searches={**self._notes.searches, answer.name: search})
         return use
 
+    async def _search_of(self, answer: Answer) -> Search:
+        """Return where to read on; a search that ended goes on with the blocks that came since.
+
+        The nodes behind one address lag: the head that was read may lie below the use, and a block at which one of them
+        counted the nonce as free above it. So in vain the search begins again at the block of signing.
+        """
+        search = self._notes.searches.get(answer.name)
+        if search is None or not await self._same(answer, search):
+            return begin(answer.name, await self._free_until(answer), answer.horizon.head)
+        return search.up_to(answer.horizon.head) if search.is_over else search
+
     async def _same(self, answer: Answer, search: Search) -> bool:
-        """Whether the block up to which is searched is still the chain's."""
+        """Whether the block up to which is searched is still the chain's; null is no answer."""
         block = await block_at(answer.provider, hex(search.high))
-        return block is not None and block.hash == search.high_hash
+        return block is None or block.hash == search.high_hash
 
     async def _free_until(self, answer: Answer) -> int:
         """Return the newest block at which the nonce was free on this provider's chain, less a margin."""
@@ -273,8 +288,10 @@ class _Inquiry:
         settled = await self._support(finding.block, settled=True) >= self._rules.quorum
         silent = self._not_answered()
         lost = settled and not silent and self._watched.state is RoundState.DISPLACED
-        waits = f"; not lost before an answer of {silent}" if silent and settled else ""
-        undecided = f"{finding.message}, but {silent} did not answer: {_ADVICE}" if waits else ""
+        waits = f"; not lost before an answer of {silent}" if silent else ""
+        undecided = ""
+        if silent and settled and self._waited:
+            undecided = f"{finding.message}, but {silent} did not answer: {_ADVICE}"
         return RoundView(
             round_id=self._watched.round_id,
             state=RoundState.LOST if lost else RoundState.DISPLACED,
@@ -284,7 +301,7 @@ class _Inquiry:
             foreign=finding.foreign,
             height=self._height(),
             message=finding.message + waits,
-            undecided=undecided if self._waited else "",
+            undecided=undecided,
             notes=self._notes.document(),
         )
 
@@ -295,8 +312,8 @@ class _Inquiry:
             view = agreed_view(self._watched, [one.sight for one in self._answers], self._rules)
             if view.state is RoundState.MISSING:
                 return view.model_copy(update={"notes": self._notes.document()})
-        search = self._notes.search
-        if search is not None:
+        search = next((one for one in self._notes.searches.values() if not one.is_over), None)
+        if search is not None and self._notes.use is None:
             at = f"blocks {search.low + 1} to {search.next - 1} of {search.high} are read"
             return self._open(f"{nonce_text(self._watched)} is counted as used: {at}")
         silent = self._not_answered()
@@ -314,6 +331,11 @@ class _Inquiry:
         if failed is not None:
             return f"{failed.name} alone {failed.sight.message}, and its block's receipts do not prove it"
         use = self._notes.use
+        if use is not None and use.kind is Kind.SAME_CALL:
+            return (
+                f"{use.tx_ref} in block {use.block.number} made the round's call with {nonce_text(self._watched)}, and is no "
+                "stored candidate; adopt it"
+            )
         if use is not None:
             return f"{names} {show} the receipt of our {use.tx_ref} in block {use.block.number}"
         return f"{names} {show} what used {nonce_text(self._watched)}"

@@ -32,9 +32,8 @@ class Notes(BaseModel):
     """The newest final block at which it was."""
     since: datetime | None = None
     """When it was first counted as used without a candidate of ours."""
-    search: Search | None = None
-    exhausted: list[str] = Field(default_factory=list)
-    """Providers none of whose blocks hold what used it."""
+    searches: dict[str, Search] = Field(default_factory=dict)
+    """By provider; one that has ended goes on with the blocks that were added since."""
     use: Use | None = None
     """What used it."""
     events: dict[str, EventProgress] = Field(default_factory=dict)

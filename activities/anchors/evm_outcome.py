@@ -14,7 +14,7 @@ from eth_utils.crypto import keccak
 from activities.anchors.evm_contract import TOPIC, anchored_logs, batch_id_of
 from activities.anchors.evm_encoding import encode_header
 from activities.anchors.evm_portable import BlockContent, Left, read_block, trie_of
-from activities.anchors.evm_reads import TxReceipt
+from activities.anchors.evm_reads import Log, TxReceipt
 from activities.anchors.evm_rpc import Provider
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
@@ -61,6 +61,10 @@ class OwnCall:
     def topics(self) -> list[str]:
         """The event's topics."""
         return [TOPIC, "0x" + self.commitment.hex(), "0x" + self.batch_id.hex()]
+
+    def is_event(self, log: Log) -> bool:
+        """Whether a log is the event: nodes are asked for it alone, and some answer with others too."""
+        return log.address == self.contract and log.topics == self.topics
 
     def is_logged(self, receipt: TxReceipt) -> bool:
         """Whether a receipt holds the event: a reverted call leaves none, so it decides also where `status` is null."""

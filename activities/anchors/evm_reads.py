@@ -149,9 +149,9 @@ async def tx_receipt(provider: Provider, tx_ref: str) -> TxReceipt | None:
 
 
 async def logs_of(
-    provider: Provider, contract: str, topics: list[str], first: int, last: int
+    provider: Provider, contract: str, topics: list[str], first: int, last: int | None = None
 ) -> list[FoundLog]:
-    """Read the events of a contract with these topics in a range of blocks.
+    """Read the events of a contract with these topics in a range of blocks, up to the newest one without `last`.
 
     Raises:
         NodeError: the range is too wide for the node, or it does not offer that.
@@ -160,7 +160,7 @@ async def logs_of(
         "address": contract,
         "topics": list(topics),
         "fromBlock": hex(first),
-        "toBlock": hex(last),
+        "toBlock": "latest" if last is None else hex(last),
     }
     return await _read(_LOGS, provider, "eth_getLogs", wanted)
 

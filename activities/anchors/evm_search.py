@@ -39,6 +39,8 @@ class Kind(StrEnum):
     """One of our candidates."""
     FOREIGN = "foreign"
     """Another transaction that our key signed."""
+    SAME_CALL = "same_call"
+    """Another one, with the very call that the round signed: a candidate whose record was lost."""
     AUTHORISATION = "authorisation"
     """An authorisation (EIP-7702) that our key signed, in somebody's transaction."""
 
@@ -74,6 +76,12 @@ class Search(BaseModel):
         """Whether every block has been read."""
         return self.next > self.high
 
+    def up_to(self, head: Block) -> "Search":
+        """Return the search of what was added to the chain meanwhile."""
+        if head.number <= self.high:
+            return self
+        return self.model_copy(update={"high": head.number, "high_hash": head.hash})
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -84,6 +92,8 @@ class Wanted:
     nonces: Collection[int]
     tx_refs: Collection[str] = ()
     """Our candidates."""
+    call: tuple[str, str] = ("", "")
+    """Contract and calldata that the round signed; lower case."""
 
 
 def begin(name: str, low: int, head: Block) -> Search:
@@ -178,7 +188,9 @@ def _signed_uses(block: Block, transaction: Object, tx_ref: str, wanted: Wanted)
         return []
     found = []
     if _is_ours(signer, wanted, (wanted.chain_id,)):
-        found.append(_use(signer.nonce, tx_ref, block, Kind.FOREIGN))
+        call = tuple(str(transaction.get(name)).lower() for name in ("to", "input"))
+        kind = Kind.SAME_CALL if call == wanted.call else Kind.FOREIGN
+        found.append(_use(signer.nonce, tx_ref, block, kind))
     found += [
         _use(one.nonce, tx_ref, block, Kind.AUTHORISATION)
         for one in authorities

@@ -7,6 +7,9 @@ whatever all others say. Silence is no consent: who did not answer in full is na
 import asyncio
 from dataclasses import dataclass, replace
 
+from eth_utils.crypto import keccak
+
+from activities.anchors.evm_encoding import encode_transaction
 from activities.anchors.evm_errors import NodeError
 from activities.anchors.evm_horizon import Horizon, Rules
 from activities.anchors.evm_notes import EventProgress, Notes, signed_at_block
@@ -14,6 +17,8 @@ from activities.anchors.evm_observe import KnownOnly, Sight, look_from, nonce_of
 from activities.anchors.evm_outcome import OwnCall
 from activities.anchors.evm_reads import FoundLog, block_at, logs_of
 from activities.anchors.evm_rpc import Provider, Providers
+from activities.anchors.evm_signer import signer_of
+from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
 from vaultmesh.domain.ledger import RoundState, WatchedRound
 
@@ -84,15 +89,32 @@ async def _with_events(
     before = notes.events.get(answer.name)
     try:
         logs, events, unread = await _events(answer, call, first, before)
-        live = [log for log in logs if await _is_canonical(answer.provider, log)]
+        ours = [log for log in logs if call.is_event(log)]
+        live = [log for log in ours if await _is_canonical(answer.provider, log)]
     except AnchorError as error:
         return replace(answer, events=before, unread=str(error))
     answer = replace(answer, events=events, unread=unread)
-    ours = next((log for log in live if log.tx_hash in watched.tx_refs), None)
-    if ours is not None:
-        return await _included(answer, ours)
-    other = next((log.tx_hash for log in live), "")
-    return replace(answer, elsewhere=other)
+    candidate = next((log for log in live if log.tx_hash in watched.tx_refs), None)
+    if candidate is not None:
+        return await _included(answer, candidate)
+    for log in live:
+        if not await is_of_another(answer.provider, log.tx_hash, watched.reservation.account):
+            return replace(answer, elsewhere=log.tx_hash)
+    return answer
+
+
+async def is_of_another(provider: Provider, tx_ref: str, account: str) -> bool:
+    """Whether a transaction's own bytes show that another account signed it: anybody may call the contract as we did.
+
+    False where the bytes can't be had: then it may be ours.
+    """
+    try:
+        shown = await provider.call("eth_getTransactionByHash", tx_ref)
+        raw = encode_transaction(shown if isinstance(shown, dict) else {})
+        signer = signer_of(raw)
+    except (InvalidValue, AnchorError):
+        return False
+    return "0x" + keccak(raw).hex() == tx_ref and signer.account != account.lower()
 
 
 async def _included(answer: Answer, log: FoundLog) -> Answer:
