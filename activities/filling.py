@@ -1,6 +1,7 @@
 """The place where a gap below a round of ours is filled with transactions that commit to nothing (E4).
 
-1. Only sequences that the ledger counts as free, and that no reservation of ours has, are filled; the lowest first.
+1. Only sequences that the ledger counts as free, and that no reservation of ours has but lost ones, are filled; the
+   lowest first.
 2. What was signed is stored before it is sent, and only stored bytes are sent: asking again sends the same ones.
 3. The lowest one gets a higher bid when it is asked for again and again.
 """
@@ -36,7 +37,9 @@ class Filling:
         """Fill the gap below a round; may be repeated at will."""
         with decided_by_the_pen():
             anchoring = await self._targets.open(order.target)
-            free = await free_sequences(self._files, anchoring, order.target, order.reservation)
+            free = await free_sequences(
+                self._files, anchoring, order.target, order.reservation, lost=True
+            )
             files = self._fillers(order)
             stored = await asyncio.to_thread(files.stored)
             sent: list[str] = []
@@ -84,9 +87,13 @@ class Filling:
 
 
 async def free_sequences(
-    files: Files, anchoring: Anchoring, target: Target, beyond: Reservation
+    files: Files, anchoring: Anchoring, target: Target, beyond: Reservation, *, lost: bool
 ) -> list[int]:
-    """Return the sequences below a reservation that neither the ledger nor a reservation of ours has used, ascending."""
+    """Return the sequences below a reservation that neither the ledger nor a reservation of ours has used, ascending.
+
+    With `lost` also those of lost rounds, where a reorganisation beyond finality undid what had used them: only a
+    transaction to ourselves may take such a one, since what was signed for it could still be mined beside it.
+    """
     free = await anchoring.free_below(beyond)
-    ours = await asyncio.to_thread(files.rounds(target).sequences, beyond.account)
+    ours = await asyncio.to_thread(files.rounds(target).sequences, beyond.account, lost=not lost)
     return [one for one in free if one not in ours]

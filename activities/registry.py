@@ -59,7 +59,7 @@ def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) 
                 writing.broadcast,
                 writing.bump,
                 Filling(files, targets).fill,
-                Watching(targets, Reopening(files)).observe,
+                Watching(files, targets, Reopening(files)).observe,
                 Recording(files, targets, answers).record,
                 Recovery(files, targets).recover,
                 Resolving(files, targets).resolve,

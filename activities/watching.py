@@ -1,4 +1,8 @@
-"""The place where a target's open rounds are watched: looks at the ledger until something differs from what is known."""
+"""The place where a target's open rounds are watched: looks at the ledger until something differs from what is known.
+
+Any stored candidate may win (X5), also one that the caller does not know: a workflow that was reset, or whose database
+was put back, forgets the newest bids.
+"""
 
 import asyncio
 import time
@@ -7,6 +11,7 @@ from collections.abc import Sequence
 from temporalio import activity
 
 from activities.failures import decided_by_the_pen, retried
+from activities.files import Files
 from activities.reopening import Reopening
 from activities.targets import Targets
 from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound, refutes
@@ -19,8 +24,9 @@ LONGEST_WATCH_SECONDS = 3_600.0
 class Watching:
     """Adapter of the port `observe`."""
 
-    def __init__(self, targets: Targets, closed: Reopening) -> None:
-        """Look through the opened targets, at their closed rounds as well."""
+    def __init__(self, files: Files, targets: Targets, closed: Reopening) -> None:
+        """Look through the opened targets for what the files hold, at closed rounds as well."""
+        self._files = files
         self._targets = targets
         self._closed = closed
 
@@ -28,8 +34,9 @@ class Watching:
     async def observe(self, order: Observe) -> Observed:
         """Return the views that differ from what the order says; idempotent, since it only looks."""
         waited_for = any(row.state is not RoundState.INCLUDED for row in order.rounds)
-        rows, views = order.rounds, list[RoundView]()
+        views = list[RoundView]()
         with decided_by_the_pen() if waited_for else retried():
+            rows = await asyncio.to_thread(self._with_stored, order)
             started = time.monotonic()
             while time.monotonic() - started < LONGEST_WATCH_SECONDS:
                 anchoring = await self._targets.open(order.target)
@@ -42,6 +49,16 @@ class Watching:
                 rows = [_remembering(row, view) for row, view in zip(rows, views, strict=True)]
                 await asyncio.sleep(anchoring.poll_seconds)
         return Observed(views=_noted(rows, views, besides=()))
+
+    def _with_stored(self, order: Observe) -> list[WatchedRound]:
+        """Return the rounds with every candidate that is stored for their reservations."""
+        rounds = self._files.rounds(order.target)
+        completed = []
+        for row in order.rounds:
+            stored = rounds.candidates_of(row.round_id, row.reservation)
+            tx_refs = list(dict.fromkeys([*row.tx_refs, *stored]))
+            completed.append(row.model_copy(update={"tx_refs": tx_refs}))
+        return completed
 
 
 def differing(known: Sequence[WatchedRound], views: Sequence[RoundView]) -> list[RoundView]:

@@ -60,9 +60,9 @@ class Writing:
         Raises:
             NetworkFailure: the ledger counts otherwise now, or a filler for that sequence was signed already.
         """
-        free = await free_sequences(self._files, anchoring, order.target, beyond)
+        free = await free_sequences(self._files, anchoring, order.target, beyond, lost=False)
         if not free:
-            return Reserved(stale=True)
+            return await self._none_to_take(beyond, order, anchoring)
         lowest = free[0]
         reservation, terms = await anchoring.reserve(
             commitment,
@@ -78,6 +78,22 @@ class Writing:
             message = f"nonce {lowest} below a gap can't be taken now; looking again"
             raise NetworkFailure(message)
         return Reserved(reservation=reservation, terms=terms)
+
+    async def _none_to_take(
+        self, beyond: Reservation, order: Reserve, anchoring: Anchoring
+    ) -> Reserved:
+        """Make the caller recover: the gap is closed.
+
+        Raises:
+            NetworkFailure: it is not, but what is free belonged to lost rounds.
+        """
+        if await free_sequences(self._files, anchoring, order.target, beyond, lost=True):
+            message = (
+                "the free nonces below a gap belonged to rounds that were lost: no round takes them, and transactions to "
+                "ourselves do after gapFill (at once with `starter.py resolve --fill`)"
+            )
+            raise NetworkFailure(message)
+        return Reserved(stale=True)
 
     def _filled(self, order: Reserve) -> set[int]:
         """Return the sequences for which fillers were signed below any open round."""

@@ -172,6 +172,19 @@ def test_the_highest_reservation_counts_open_final_and_lost_rounds(
         assert newest["sequence"] == 9
 
 
+def test_a_sequence_of_a_lost_round_may_be_told_apart(
+    rounds: RoundStore, store: LocalStore
+) -> None:
+    signed(rounds, "1", sequence=3)
+    lost, again = signed(rounds, "2", sequence=4), signed(rounds, "3", sequence=5)
+    for one, sequence in ((lost, 4), (again, 5)):
+        rounds.close(one, closed(RoundOutcome.LOST, sequence=sequence))
+    rounds.add_candidate(again, candidate(1, sequence=6))
+    for view in (rounds, RoundStore(store, TARGET)):
+        assert view.sequences("a") == {3, 4, 5, 6}
+        assert view.sequences("a", lost=False) == {3, 6}
+
+
 def test_without_sequences_there_is_still_a_newest_reservation(rounds: RoundStore) -> None:
     signed(rounds, "1", sequence=None)
     assert rounds.highest_sequence("a") is None

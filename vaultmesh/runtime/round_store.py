@@ -175,8 +175,10 @@ class RoundStore(RoundFiles):
                     highest = max(highest, _sequence(candidate))
         return highest if highest >= 0 else None
 
-    def sequences(self, account: str) -> set[int]:
+    def sequences(self, account: str, *, lost: bool = True) -> set[int]:
         """Return the sequences that an account reserved: those of every unfinished round, and of the newest final ones.
+
+        Without `lost` those are left out whose rounds were lost: nothing of theirs is sent any more.
 
         Raises:
             InvalidValue: a candidate is malformed.
@@ -188,10 +190,17 @@ class RoundStore(RoundFiles):
         for one in unfinished:
             found |= {
                 _sequence(candidate)
-                for candidate in self.candidates(one)
+                for candidate in (self.candidates(one) if lost else self._current(one))
                 if candidate.reservation.get("account") == account
             }
         return found
+
+    def _current(self, round_id: str) -> list[Candidate]:
+        """Return the candidates of a round's newest reservation; none if the round is lost."""
+        candidates = self.candidates(round_id)
+        if self.closed(round_id) is not None:
+            return []
+        return [one for one in candidates if one.reservation == candidates[-1].reservation]
 
     def newest_reservation(self) -> dict[str, JsonValue] | None:
         """Return the reservation of the highest sequence, or without sequences the last one made.
@@ -263,6 +272,18 @@ class RoundStore(RoundFiles):
             depths=sorted({*manifest.required_depths, *riders}),
             claimed_block=closed.block or None if closed is not None else None,
         )
+
+    def candidates_of(self, round_id: str, reservation: Reservation) -> list[str]:
+        """Return the references of all candidates stored for a reservation, oldest first; none if they can't be read."""
+        try:
+            stored = self.candidates(round_id)
+        except InvalidValue:
+            return []
+        return [
+            one.tx_ref
+            for one in stored
+            if Reservation.model_validate(one.reservation) == reservation
+        ]
 
     def find_root(self, root: MerkleRoot) -> str | None:
         """Return the round whose direct commitment is this root, if it is signed and not lost.
