@@ -23,10 +23,8 @@ from workflows.calls import StepFailed, failure_of, understood
 from workflows.receipts import Receipts
 from workflows.telling import Teller
 
-REVERTS_THAT_HOLD = 2
-"""Own calls reverted in a row after which the pen rests: each one costs money (E7)."""
-FOREIGN_LOSSES_THAT_HOLD = 2
-"""Rounds lost in a row to somebody else's use of the account after which an operator must resume (X6)."""
+LOSSES_THAT_HOLD = 2
+"""Rounds lost in a row by failed calls, or to somebody else's use of the account, after which an operator must resume."""
 
 
 class Watch:
@@ -206,21 +204,24 @@ class Watch:
             self._state.enqueue(request)
         self._state.held = None
         if view.foreign:
-            self._lost_to_others(view)
-            return
-        self._state.reverts += 1
-        if self._state.reverts >= REVERTS_THAT_HOLD:
-            message = view.message or "the call was reverted twice in a row"
-            self._teller.round_step_failed(StepFailed(FailureKind.VALIDATION, message))
+            self._state.foreign_losses += 1
+            self._pause_after(
+                self._state.foreign_losses,
+                FailureKind.AUTH,
+                f"were lost to transactions that are none of ours: {view.message}; keep the key for this service alone",
+            )
+        else:
+            self._state.reverts += 1
+            self._pause_after(
+                self._state.reverts,
+                FailureKind.VALIDATION,
+                f"were paid for and left no anchor: {view.message}; correct `contract` in anchors.yaml",
+            )
 
-    def _lost_to_others(self, view: RoundView) -> None:
-        """Pause once somebody else used two reservations in a row: each further round would pay into the same."""
-        self._state.foreign_losses += 1
-        if self._state.foreign_losses < FOREIGN_LOSSES_THAT_HOLD:
+    def _pause_after(self, losses: int, kind: FailureKind, words: str) -> None:
+        """Pause once two rounds in a row were lost in one way: each further one would pay into the same."""
+        if losses < LOSSES_THAT_HOLD:
             return
-        message = (
-            f"{self._state.foreign_losses} rounds in a row were lost to transactions that are none of ours: {view.message}; "
-            "keep the key for this service alone, then resume the target"
-        )
+        message = f"{losses} rounds in a row {words}, then resume the target"
         self._state.paused = PausedView(reason=message[:LONGEST_MESSAGE], since=workflow.now())
-        self._teller.hold(FailureKind.AUTH, message)
+        self._teller.hold(kind, message)

@@ -263,34 +263,21 @@ async def test_a_lost_round_is_sealed_again_and_nothing_is_reserved_before_it_is
     assert view.held is None
 
 
-async def test_two_reverts_in_a_row_hold_the_pen(stage: Stage) -> None:
-    desk = ScriptedPen()
-    async with stage.working(pen=desk.adapters()):
-        pen = await stage.pen(backoff=SLOW_LADDER)
-        first = await one_round(pen, desk)
-        desk.show(first, RoundState.LOST, message="reverted")
-        await until(lambda: len(desk.asked("broadcast")) == 2)
-        assert (await pen.status()).held is None
-        second = desk.asked("broadcast")[-1].round_id
-        desk.plan("seal", *[failure(FailureKind.VALIDATION, "still reverts")] * 3)
-        desk.show(second, RoundState.LOST, message="reverted")
-        view = await pen.shows(lambda view: view.held is not None)
-    assert view.held.kind is FailureKind.VALIDATION  # type: ignore[union-attr]
-
-
-async def test_two_foreign_losses_in_a_row_pause_the_target_until_an_operator_resumes(
-    stage: Stage,
+@pytest.mark.parametrize("foreign", [True, False], ids=["to others", "by failed calls"])
+async def test_two_rounds_lost_in_a_row_pause_the_target_until_an_operator_resumes(
+    stage: Stage, foreign: bool
 ) -> None:
     desk = ScriptedPen()
     async with stage.working(pen=desk.adapters()):
         pen = await stage.pen()
         lost = await one_round(pen, desk)
-        desk.show(lost, RoundState.LOST, foreign=True, message="nonce 0 was used")
+        desk.show(lost, RoundState.LOST, foreign=foreign, message="nonce 0 was used")
         await until(lambda: len(desk.asked("broadcast")) == 2)
         assert (await pen.status()).paused is None
-        desk.show(desk.asked("broadcast")[-1].round_id, RoundState.LOST, foreign=True)
+        desk.show(desk.asked("broadcast")[-1].round_id, RoundState.LOST, foreign=foreign)
         view = await pen.shows(lambda view: view.paused is not None)
         assert "2 rounds in a row" in view.paused.reason  # type: ignore[union-attr]
+        assert view.held is not None
         assert len(desk.asked("reserve")) == 2
         await pen.handle.signal("resume")
         await until(lambda: len(desk.asked("reserve")) == 3)
@@ -527,6 +514,21 @@ async def test_a_request_in_a_signed_round_is_not_withdrawn(stage: Stage) -> Non
         await pen.shows(lambda view: not view.rounds)
     assert desk.asked("answer") == []
     assert len(desk.asked("record")[0].waiting) == 1
+
+
+async def test_a_request_whose_cadence_moved_is_let_go_and_its_signed_round_ends_without_it(
+    stage: Stage,
+) -> None:
+    desk = ScriptedPen()
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        round_id = await one_round(pen, desk)
+        await pen.handle.signal("release", [request()])
+        await until(lambda: len(desk.asked("answer")) == 1)
+        desk.include(round_id)
+        await pen.shows(lambda view: not view.rounds)
+    assert desk.asked("answer")[0].withdrawn
+    assert desk.asked("record")[0].waiting == []
 
 
 async def test_4000_requests_are_carried_into_a_new_run_with_an_input_below_1_5_mb(
