@@ -26,7 +26,7 @@ from vaultmesh.domain.messages import (
     Nothing,
     OutcomeStatus,
 )
-from vaultmesh.domain.names import WITHDRAW
+from vaultmesh.domain.names import RELEASE, WITHDRAW
 from vaultmesh.domain.target import Target
 
 MOST_REFUSALS_SHOWN = 5
@@ -150,12 +150,15 @@ class Requests:
 
     @activity.defn(name="withdraw")
     async def withdraw(self, ask: AnchorAsk) -> Nothing:
-        """Ask a target's pen to take a request back unless it is in a round; idempotent by the request id."""
+        """Ask a target's pen to take a request back unless it is in a round; idempotent by the request id.
+
+        One whose cadence moved is let go in any case.
+        """
         with decided_by_the_pen():
             await call_pen(
                 self._client,
                 ask.target,
-                WITHDRAW,
+                RELEASE if ask.moved else WITHDRAW,
                 [ask.request],
                 backoff=ask.backoff,
                 continue_after_events=ask.continue_after_events,

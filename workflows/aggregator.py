@@ -83,8 +83,8 @@ class AggregatorWorkflow:
         match order:
             case pen_orders.Enqueue(requests=requests):
                 self._enqueue(requests)
-            case pen_orders.Withdraw(requests=requests):
-                self._withdraw(requests)
+            case pen_orders.Withdraw() | pen_orders.Release():
+                self._let_go(order)
             case pen_orders.PausePen(reason=reason):
                 self._state.paused = PausedView(reason=reason, since=workflow.now())
             case pen_orders.ResumePen():
@@ -107,15 +107,16 @@ class AggregatorWorkflow:
             message = f"{len(self._state.queue)} requests wait for this target already; this one comes back later"
             self._teller.fail(refused, StepFailed(FailureKind.NETWORK, message))
 
-    def _withdraw(self, requests: list[AnchorRequest]) -> None:
-        """Take requests back that are in no round; those in a signed round finish.
+    def _let_go(self, order: pen_orders.Withdraw | pen_orders.Release) -> None:
+        """Take requests back that are in no round; those in a signed round finish, unless their cadences moved away.
 
-        One that is still on its way here is remembered: its cadence is paused by then.
+        One that is still on its way here is remembered: its cadence is paused by then, or has another target.
         """
-        withdrawn = [request for request in requests if not self._state.in_a_round(request.id)]
-        for request in withdrawn:
-            self._state.withdraw(request.id, workflow.now())
-        self._teller.answer(withdrawn, withdrawn=True)
+        always = isinstance(order, pen_orders.Release)
+        let_go = [one for one in order.requests if always or not self._state.in_a_round(one.id)]
+        for request in let_go:
+            self._state.release(request.id, workflow.now())
+        self._teller.answer(let_go, withdrawn=True)
 
     @workflow.update(name=BUMP_FEE)
     async def bump_fee(self) -> AggregatorView:

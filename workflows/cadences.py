@@ -199,10 +199,11 @@ class Cadences:
         )
 
     def withdraw(self, label: str) -> None:
-        """Ask for the cadence's request back, unless it is in a round."""
+        """Ask for the cadence's request back, unless it is in a round; of a cadence that moved in any case."""
         flight = self._clock.book(label).in_flight
         if flight is not None:
-            self._errand(self._send(ports.WITHDRAW.name, flight))
+            ask = self._ask(flight).model_copy(update={"moved": label in self._clock.moved()})
+            self._errand(self._send(ports.WITHDRAW.name, ask))
 
     def force(self, label: str) -> None:
         """Anchor now: a request in flight is asked again at once, and followed by a forced one if it finds nothing."""
@@ -210,12 +211,12 @@ class Cadences:
         if flight is None:
             self._begin_forced(label)
         elif self._clock.force(label):
-            self._errand(self._send(ports.ASK_AGAIN.name, flight))
+            self._errand(self._send(ports.ASK_AGAIN.name, self._ask(flight)))
 
-    async def _send(self, port_name: str, flight: InFlight) -> None:
+    async def _send(self, port_name: str, ask: AnchorAsk) -> None:
         """Have a worker signal the target's pen about a request."""
         try:
-            await workflow.execute_activity(port_name, self._ask(flight), **options.ASK_AGAIN)
+            await workflow.execute_activity(port_name, ask, **options.ASK_AGAIN)
         except ActivityError:
             workflow.logger.warning(
                 "the target's pen was not reached; the request itself is retried anyway"

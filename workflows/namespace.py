@@ -78,7 +78,7 @@ class NamespaceWorkflow:
                 self._clock.note_failure(note)
             case orders.SetCadence(cadences=changed):
                 self._clock.set_cadences(changed, workflow.now())
-                self._cadences.reconfigured()
+                self._reconfigured()
             case orders.Stop():
                 self._stop()
             case orders.Pause() | orders.Resume() | orders.Force():
@@ -97,6 +97,12 @@ class NamespaceWorkflow:
                 self._clock.resume(label)
             case orders.Force():
                 self._cadences.force(label)
+
+    def _reconfigured(self) -> None:
+        """Let the cadences follow; what waits for a former target is let go: that one may never answer."""
+        self._cadences.reconfigured()
+        for label in self._clock.moved():
+            self._cadences.withdraw(label)
 
     def _stop(self) -> None:
         """Drain: start nothing, take back what is in no round, wait for the rest."""
@@ -156,7 +162,7 @@ class NamespaceWorkflow:
         configuration = orders.read_configuration(values, self._clock.configuration.namespace)
         changed, undone = self._clock.configure(configuration, workflow.now())
         if changed:
-            self._cadences.reconfigured()
+            self._reconfigured()
             self._show()
         answer = {"change": "updated" if changed else "unchanged", "undone": undone}
         return ConfigureAnswer.model_validate({**self.status().model_dump(), **answer})

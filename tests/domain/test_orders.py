@@ -13,7 +13,7 @@ from vaultmesh.domain import pen_orders
 from vaultmesh.domain.clock import CadenceConfig, Configuration
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.names import ENQUEUE, NOTE_FAILURE, WITHDRAW
+from vaultmesh.domain.names import ENQUEUE, NOTE_FAILURE, RELEASE, WITHDRAW
 from vaultmesh.domain.orders import (
     VERBS,
     Force,
@@ -164,6 +164,7 @@ def test_a_configuration_that_could_not_run_is_refused(broken: dict[str, str]) -
         (ENQUEUE, [[]], pen_orders.Enqueue([])),
         (ENQUEUE, [[REQUEST]], pen_orders.Enqueue([AnchorRequest.model_validate(REQUEST)])),
         (WITHDRAW, [[REQUEST]], pen_orders.Withdraw([AnchorRequest.model_validate(REQUEST)])),
+        (RELEASE, [[REQUEST]], pen_orders.Release([AnchorRequest.model_validate(REQUEST)])),
     ],
 )
 def test_a_pen_takes_what_it_knows(

@@ -87,6 +87,29 @@ async def test_a_pause_takes_back_a_request_that_is_in_no_round(stage: Stage) ->
     assert view.cadences["fast"].last_anchor is None
 
 
+@pytest.mark.parametrize("how", ["set_cadence", "configure"])
+async def test_a_cadence_that_moved_from_a_target_that_never_answers_anchors_at_the_new_one(
+    stage: Stage, how: str
+) -> None:
+    behind = ScriptedWorker()
+    behind.may_answer.clear()
+    elsewhere = Target.parse("btc:regtest")
+    moved = {"fast": CadenceConfig(target=elsewhere, every="1d")}
+    async with stage.working(behind.adapters()):
+        clock = await stage.clock(cadences(fast="1d"))
+        await until(lambda: len(behind.asked) == 1)
+        governance = change(clock, fast="1d") | {
+            "cadence": {"fast": {"target": str(elsewhere), "every": "1d"}}
+        }
+        told = {"set_cadence": governance, "configure": file_of(clock, moved, "moved")}
+        await clock.handle.execute_update(how, told[how])
+        await until(lambda: len(behind.asked) == 2)
+        behind.may_answer.set()
+        await clock.shows(lambda view: view.cadences["fast"].last_anchor is not None)
+    assert [ask.target for ask in behind.looked] == [TARGET, elsewhere]
+    assert behind.withdrawn == behind.slots[:1]
+
+
 async def test_a_pause_lets_a_request_finish_that_is_in_a_signed_round(stage: Stage) -> None:
     behind = ScriptedWorker()
     behind.takes_back = False

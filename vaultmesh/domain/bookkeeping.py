@@ -191,6 +191,15 @@ class Clock:
         flight.next_retry = note.next_retry
         return True
 
+    def moved(self) -> list[str]:
+        """Return the cadences whose request in flight waits for a target that is theirs no more."""
+        flights = {label: self.book(label).in_flight for label in self.configuration.cadences}
+        return [
+            label
+            for label, flight in flights.items()
+            if flight is not None and flight.target != self.configuration.cadences[label].target
+        ]
+
     def force(self, label: str) -> bool:
         """Let a forced request follow the one in flight if that ends without an anchor; false if none is in flight."""
         flight = self.book(label).in_flight
@@ -205,17 +214,20 @@ class Clock:
         return f"f{book.forced}"
 
     def finish(self, label: str, outcome: AnchorOutcome, now: datetime) -> bool:
-        """Close the request in flight and give its slot its outcome; returns whether a forced request is to follow.
+        """Close the request in flight and give its slot its outcome; returns whether another request is to follow at once.
 
         A slot whose cadence was paused while it was looked at, and that owed nothing, ends as paused: nobody can tell
-        what it would have found a moment later.
+        what it would have found a moment later. One that was taken back since its cadence moved to another target is
+        coalesced: a request to that one follows, and covers what it owed.
         """
+        has_moved = label in self.moved()
         book = self.book(label)
         flight, book.in_flight = book.in_flight, None
         if flight is None:
             return False
         if flight.is_slot:
-            book.count(_slot_outcome(outcome.status, is_paused=book.paused is not None))
+            is_paused = book.paused is not None
+            book.count(_slot_outcome(outcome.status, is_paused=is_paused, has_moved=has_moved))
         if outcome.status is not OutcomeStatus.WITHDRAWN:
             book.failures = 0
         if outcome.status is OutcomeStatus.ANCHORED:
@@ -229,6 +241,8 @@ class Clock:
                 anchored_at=now,
                 finality=outcome.finality,
             )
+        if has_moved and outcome.status is OutcomeStatus.WITHDRAWN:
+            return book.paused is None
         return flight.is_forced and outcome.status is not OutcomeStatus.ANCHORED
 
     # --- operators ---------------------------------------------------------------------------------------------
@@ -251,11 +265,12 @@ class Clock:
         )
 
 
-def _slot_outcome(status: OutcomeStatus, *, is_paused: bool) -> SlotOutcome:
+def _slot_outcome(status: OutcomeStatus, *, is_paused: bool, has_moved: bool) -> SlotOutcome:
     match status:
         case OutcomeStatus.ANCHORED:
             return SlotOutcome.ANCHORED
         case OutcomeStatus.WITHDRAWN:
-            return SlotOutcome.PAUSED
+            moved = has_moved and not is_paused
+            return SlotOutcome.COALESCED if moved else SlotOutcome.PAUSED
         case OutcomeStatus.NOTHING_OWED:
             return SlotOutcome.PAUSED if is_paused else SlotOutcome.NOTHING_NEW

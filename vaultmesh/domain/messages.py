@@ -64,6 +64,8 @@ class AnchorAsk(Wire):
     """Whether an earlier call of `anchor` had this request: then receipts may answer it."""
     outcomes: dict[SlotOutcome, int] = Field(default_factory=dict)
     """How the cadence's slots ended so far: the worker that runs `anchor` shows it in its metrics."""
+    moved: bool = False
+    """Whether the cadence has another target by now: what is taken back does not wait for a signed round either."""
 
 
 class OutcomeStatus(StrEnum):

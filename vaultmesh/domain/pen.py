@@ -242,8 +242,13 @@ class PenState(BaseModel):
         self.queue[request.id] = request.model_copy(update={"failures": failures})
         return True
 
-    def withdraw(self, request_id: str, now: datetime) -> None:
-        """Remember that a request was taken back; the oldest withdrawals are forgotten."""
+    def release(self, request_id: str, now: datetime) -> None:
+        """Let a request wait no more, and remember that; a round that holds its batches goes on.
+
+        The oldest withdrawals are forgotten.
+        """
+        for row in self.rounds:
+            row.waiting = [one for one in row.waiting if one.id != request_id]
         lasting = {one: at for one, at in self.withdrawn.items() if now - at < WITHDRAWN_FOR}
         newest = list(lasting.items())[-(MOST_REMEMBERED_WITHDRAWALS - 1) :]
         self.withdrawn = {**dict(newest), request_id: now}

@@ -1,12 +1,13 @@
 """The place where the signals of a target's pen are read from JSON."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.names import BUMP_FEE, ENQUEUE, PAUSE, REOPENED, RESUME, WITHDRAW
+from vaultmesh.domain.names import BUMP_FEE, ENQUEUE, PAUSE, RELEASE, REOPENED, RESUME, WITHDRAW
 
 _REQUESTS: TypeAdapter[list[AnchorRequest]] = TypeAdapter(list[AnchorRequest])
 
@@ -21,6 +22,13 @@ class Enqueue:
 @dataclass(frozen=True, slots=True)
 class Withdraw:
     """Requests to take back, where they are in no round."""
+
+    requests: list[AnchorRequest]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Requests that wait no longer, wherever they are: their cadences moved to another target."""
 
     requests: list[AnchorRequest]
 
@@ -49,7 +57,12 @@ class Reopened:
     rounds: list[str]
 
 
-PenOrder = Enqueue | Withdraw | PausePen | ResumePen | BumpFee | Reopened
+_ABOUT_REQUESTS: Mapping[str, type[Enqueue | Withdraw | Release]] = {
+    ENQUEUE: Enqueue,
+    WITHDRAW: Withdraw,
+    RELEASE: Release,
+}
+PenOrder = Enqueue | Withdraw | Release | PausePen | ResumePen | BumpFee | Reopened
 
 
 def read(name: str, values: list[JsonValue]) -> PenOrder:
@@ -59,9 +72,8 @@ def read(name: str, values: list[JsonValue]) -> PenOrder:
         InvalidValue: unknown name, or arguments of another form.
     """
     match name:
-        case "enqueue" | "withdraw":
-            requests = _requests(name, values)
-            return Enqueue(requests) if name == ENQUEUE else Withdraw(requests)
+        case "enqueue" | "withdraw" | "release":
+            return _ABOUT_REQUESTS[name](_requests(name, values))
         case "pause":
             return PausePen(_reason(values))
         case "resume":
@@ -74,7 +86,7 @@ def read(name: str, values: list[JsonValue]) -> PenOrder:
         case "reopened":
             return Reopened(_round_ids(values))
         case _:
-            known = ", ".join((ENQUEUE, WITHDRAW, PAUSE, RESUME, BUMP_FEE, REOPENED))
+            known = ", ".join((ENQUEUE, WITHDRAW, RELEASE, PAUSE, RESUME, BUMP_FEE, REOPENED))
             message = f"an aggregator knows no signal {name!r}; there are: {known}"
             raise InvalidValue(message)
 
