@@ -147,6 +147,8 @@ class Recording:
     async def _newest(self, order: Record, ordered: RoundView) -> RoundView:
         """Look again when this is not the first try: the ledger may show something else by now.
 
+        What was seen final stays so while its block does: a node that lags takes nothing back.
+
         Raises:
             ApplicationError: it shows no inclusion any more; given back at once, since the pen will say what to write.
         """
@@ -156,7 +158,7 @@ class Recording:
         if view.state is not RoundState.INCLUDED:
             message = f"round {order.round_id} is {view.state} now on {order.target}: {view.message or 'see the ledger'}"
             raise ApplicationError(message, type=FailureKind.NETWORK.value, non_retryable=True)
-        return view
+        return ordered if ordered.final and view.block == ordered.block else view
 
     async def _look(self, order: Record, seen: RoundView | None = None) -> RoundView:
         """Look at a round; one that was seen in a block stays there while that block is canonical."""

@@ -55,11 +55,11 @@ async def collect(
         message = f"round {view.round_id} is in no block"
         raise NetworkFailure(message)
     seen_in = view.block
-    shown = await providers.every(lambda one: _exhibit(one, rules, view.tx_ref, seen_in))
+    shown = await providers.every(lambda one: _exhibit(one, rules, view, seen_in))
     agreeing = [one for one in shown if one is not None]
     if len(agreeing) < providers.quorum:
         message = (
-            f"block {seen_in.number} with {view.tx_ref} is not canonical any more at "
+            f"block {seen_in.number} with {view.tx_ref} is not canonical any more{', or not final,' if view.final else ''} at "
             f"{len(shown) - len(agreeing)} of {len(shown)} providers; looking again"
         )
         raise NetworkFailure(message)
@@ -114,8 +114,9 @@ def hash_of(raw: str) -> str:
 
 
 async def _exhibit(
-    provider: Provider, rules: Rules, tx_ref: str, seen_in: BlockRef
+    provider: Provider, rules: Rules, view: RoundView, seen_in: BlockRef
 ) -> _Exhibit | None:
+    tx_ref = view.tx_ref
     horizon, receipt, block = await asyncio.gather(
         read_horizon(provider, rules),
         tx_receipt(provider, tx_ref),
@@ -123,6 +124,8 @@ async def _exhibit(
     )
     if block is None or block.ref != seen_in:
         return None  # also another time of the same block: no provider alone decides anchorTs
+    if view.final and rules.tag is not None and not horizon.settles(block.number):
+        return None  # a node that lags would have the receipt contradict itself
     if receipt is None:  # not an index of transactions that old, perhaps
         receipt = await receipt_in_block(provider, tx_ref, seen_in.number)
     if receipt is not None and receipt.block_hash != seen_in.hash:

@@ -11,7 +11,7 @@ from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import Chain, Pen, remembered
 from tests.activities.test_evm_evidence import FINAL, forget, looks, never_lost, starved, use_nonce
 from tests.simulators.evm import LyingProvider
-from vaultmesh.domain.failures import ValidationFailure
+from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.domain.ledger import RoundState, WatchedRound
 
 pytestmark = pytest.mark.evm
@@ -140,3 +140,21 @@ async def test_another_ledger_with_the_same_chain_id_undoes_no_anchor(
                 await moved.look(known)
         both = await make_pen([other.url, chain.url])
         assert (await both.look(included)).final
+
+
+async def test_a_finalized_tag_that_lags_leaves_no_final_receipt_that_contradicts_itself(
+    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+) -> None:
+    pen = await make_pen([proxy.url])
+    earlier = await chain.rpc("eth_getBlockByNumber", "latest", False)
+    watched = await pen.anchor()
+    await chain.mine(FINAL)
+    view = await pen.look(watched)
+    assert view.final
+    raw = pen.raw_of(watched, view.tx_ref)
+    proxy.forge("eth_getBlockByNumber", lambda p, told: earlier if p[0] == "finalized" else told)  # type: ignore[index]
+    with pytest.raises(NetworkFailure, match="looking again"):
+        await pen.target.evidence(watched, view, raw)
+    proxy.obey()
+    evidence = await pen.target.evidence(watched, view, raw)
+    assert evidence.scheme["finality"]["tagBlock"] >= evidence.block_number  # type: ignore[index, call-overload, operator]

@@ -67,6 +67,17 @@ async def test_receipts_follow_the_transaction_into_the_block_that_replaced_its_
     assert [(who, outcome.block) for who, outcome in stage.told.outcomes] == [(FIRST, 6)]
 
 
+async def test_a_node_that_lags_at_a_later_try_leaves_no_final_round_with_receipts_that_are_not(
+    stage: Stage,
+) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    order = stage.order(RecordState.INCLUDED, round_id, request(FIRST))
+    stage.ledger.depth = 1
+    await stage.record(order, attempt=2)
+    assert stage.files.rounds(stage.target).closed(round_id) is not None
+    assert stage.receipt(FIRST).is_final
+
+
 async def test_a_round_is_not_closed_for_the_finality_of_a_block_that_was_replaced(
     stage: Stage,
 ) -> None:
