@@ -69,7 +69,9 @@ class RoundStore(RoundFiles):
         """The final round whose reservation is the highest."""
         self._finals: list[tuple[Rank, str]] = []
         """The newest final rounds, ascending."""
-        self._leaves = LeafIndex(store, self.folder, MANIFEST)
+        self._blocks: dict[str, int] = {}
+        """Block of each of them."""
+        self._leaves = LeafIndex(store, target, self.folder, MANIFEST)
 
     @override
     def create_manifest(self, manifest: Manifest) -> bool:
@@ -100,10 +102,14 @@ class RoundStore(RoundFiles):
         return [one for one, closed in self._look().items() if closed is None]
 
     def newest_final(self) -> list[str]:
-        """Return the ids of the newest final rounds, the last one first; another process may have opened one again."""
+        """Return the ids of the newest final rounds, that of the highest block first; another process may have opened one again.
+
+        Rounds that spend different outputs may be mined in another order than they were reserved in.
+        """
         self._look()
         with self._lock:
-            return [one for _, one in reversed(self._finals) if one not in self._unfinished]
+            newest = [one for _, one in reversed(self._finals) if one not in self._unfinished]
+            return sorted(newest, key=lambda one: -self._blocks[one])
 
     def problems(self) -> list[str]:
         """Return which signed rounds can't be read, a line each."""
@@ -273,12 +279,25 @@ class RoundStore(RoundFiles):
         return self.holding_directly(round_id(self.target, root.digest))
 
     def holding_directly(self, round_id: str) -> str | None:
-        """Return a round's id if it is signed, not lost, and not given up for being unreadable."""
-        if self.count(round_id) == 0:
+        """Return a round's id if it is signed, not lost, and not given up for being unreadable.
+
+        Raises:
+            InvalidValue: a file of it is malformed, or all its candidates are missing.
+        """
+        count = self.count(round_id)
+        if not count and not self.has_end(round_id):
+            return None
+        if self._is_given_up_unread(round_id):
             return None
         closed = self.closed(round_id)
-        is_lost = closed is not None and closed.outcome is RoundOutcome.LOST
-        return None if is_lost or self._is_given_up_unread(round_id) else round_id
+        if closed is not None and closed.outcome is RoundOutcome.LOST:
+            return None
+        if not count:
+            message = (
+                f"{self.folder}/{round_id} has an end and no candidate; restore them from a backup"
+            )
+            raise InvalidValue(message)
+        return round_id
 
     def _is_given_up_unread(self, round_id: str) -> bool:
         """Say whether an operator gave up a round that can't be read still; one that was mended counts again."""
@@ -287,9 +306,10 @@ class RoundStore(RoundFiles):
         try:
             self.read_manifest(round_id)
             self.candidates(round_id)
+            self.closed(round_id)
         except InvalidValue:
             return True
-        return False
+        return not self.count(round_id)
 
     def find_leaf(self, leaf: Leaf, *, besides: Container[str] = ()) -> str | None:
         """Return the newest round that holds a leaf, is signed and not lost, and none of `besides`.
@@ -360,6 +380,9 @@ class RoundStore(RoundFiles):
             if any(known == one for _, known in self._finals):
                 self._finals = [known for known in self._finals if known[1] != one]
             insort(self._finals, (rank, one))
+            self._blocks[one] = closed.block
+            for _, older in self._finals[:-MOST_FINAL]:
+                del self._blocks[older]
             del self._finals[:-MOST_FINAL]
 
     def _ranked(self) -> list[tuple[Rank, str]]:
