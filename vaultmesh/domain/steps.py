@@ -236,6 +236,8 @@ class Resolve(Wire):
     """The transaction that is adopted."""
     by: str
     """Who decided."""
+    notes: Terms = Field(default_factory=dict)
+    """What looks at the round left, where the caller knows it."""
 
 
 class Resolution(Wire):
@@ -268,6 +270,10 @@ class RecoveredRound(Wire):
     """Requests that have receipts from this round without being named in its manifest."""
     claimed_block: int | None = None
     """Highest block that a verified receipt of this round names; None if there is none, or the ledger has no blocks."""
+    claimed_hash: str = ""
+    """Its hash, as that receipt's evidence says."""
+    claimed_tx: str = ""
+    """The transaction that this evidence proves to be in the block; empty if it proves none by itself."""
     lost: bool = False
     """Whether an operator decided that it is lost: its leaves are owed again."""
 
