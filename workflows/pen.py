@@ -156,12 +156,14 @@ class Pen:
         Raises:
             ApplicationError: something speaks against it, or it could not be written.
         """
+        row = self._state.find(order.round_id)
         step = Resolve(
             target=self._target,
             round_id=order.round_id,
             decision=order.decision,
             tx_ref=order.tx_ref,
             by=order.by,
+            notes=row.notes if row is not None else {},
         )
         try:
             await call(ports.RESOLVE, step, options.RESOLVE, f"{order.decision} {order.round_id}")
