@@ -341,6 +341,15 @@ def test_a_round_is_not_given_up_beside_an_adoption_that_was_not_asked_about(
     rounds.resolve(identity, decided(Decision.LOST), {"0x0", "0xbb"})
 
 
+def test_the_same_decision_from_two_terminals_is_one_and_no_refusal(
+    rounds: RoundStore, store: LocalStore
+) -> None:
+    identity = signed(rounds, "1")
+    places = {rounds.resolve(identity, decided(Decision.LOST), {"0x0"}) for _ in range(2)}
+    assert places == {f"{rounds.folder}/{identity}/resolved.json"}
+    assert len(rounds.resolutions(identity)) == 1
+
+
 def test_a_decision_that_is_gone_before_a_later_one_is_missed(
     rounds: RoundStore, store: LocalStore
 ) -> None:

@@ -223,6 +223,8 @@ class RoundFiles:
     def resolve(self, round_id: str, resolved: Resolved, considered: Container[str] = ()) -> str:
         """Store a decision durably, as the next one about its folder; returns where it lies.
 
+        The same decision by two at once is one.
+
         Args:
             round_id: the round.
             resolved: the decision.
@@ -234,6 +236,9 @@ class RoundFiles:
         named = resolved.model_copy(update={"round_id": round_id})
         for _ in range(MOST_RESOLUTIONS):
             earlier = self.resolutions(round_id)
+            for number, one in enumerate(earlier, 1):
+                if one.is_same(resolved):
+                    return self._resolution_path(round_id, number)
             _require_undecided(round_id, resolved, earlier, considered)
             path = self._resolution_path(round_id, len(earlier) + 1)
             if self._store.create(path, named.document().encode()):
