@@ -18,6 +18,7 @@ from typing_extensions import override
 from vaultmesh.domain.aggregation import Leaf
 from vaultmesh.domain.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.ledger import Reservation, WatchedRound
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds import Candidate, Closed, Manifest, RoundOutcome, round_id
@@ -63,6 +64,10 @@ class RoundStore(RoundFiles):
         self._refused: dict[str, Refused] = {}
         self._revision = 0
         self._look_again_at = 0.0
+        self._ends: dict[str, Refused] = {}
+        """Final rounds of which a file beside the manifest can't be read."""
+        self._turn = 0
+        """Place of the final round whose files are read again next."""
         self._highest: dict[str, int] = {}
         """Highest sequence of each account, over the final rounds."""
         self._newest: tuple[Rank, str] | None = None
@@ -129,7 +134,9 @@ class RoundStore(RoundFiles):
         self._look()
         with self._lock:
             found = dict(self._refused)
-        unread = self._leaves.unread(LOOKED_AT_AGAIN if self._rested() else 0)
+        again = LOOKED_AT_AGAIN if self._rested() else 0
+        unread = self._leaves.unread(again)
+        ends = self._damaged_ends(again)
         reasons = {
             one: Refused(f"{self.folder}/{one}/{MANIFEST}", f"{reason}; restore it from a backup")
             for one, reason in unread.items()
@@ -138,7 +145,42 @@ class RoundStore(RoundFiles):
         return [
             Damage(one, refused, one in found or self.closed(one) is None, self.signed_at(one))
             for one, refused in (found | reasons).items()
+        ] + [
+            Damage(one, refused, is_open=False, signed_at=self.signed_at(one))
+            for one, refused in ends.items()
+            if one not in found and one not in reasons
         ]
+
+    def _damaged_ends(self, again: int) -> dict[str, Refused]:
+        """Return the final rounds of which a file beside the manifest can't be read; so many more are looked at in turn."""
+        with self._lock:
+            ended = sorted(self._known - self._unfinished) if again else []
+            start = self._turn % max(len(ended), 1)
+            turn = [*ended[start:], *ended[:start]][:again]
+            self._turn = start + len(turn)
+        for one in dict.fromkeys([*self._ends, *turn]):
+            try:
+                self._require_whole(one)
+            except (InvalidValue, NetworkFailure) as error:
+                self._ends[one] = Refused(f"{self.folder}/{one}", str(error))
+            else:
+                self._ends.pop(one, None)
+        return dict(self._ends)
+
+    def _require_whole(self, one: str) -> None:
+        """Read what a final round would be driven with if its block left the chain, and what is added to it.
+
+        Raises:
+            InvalidValue: a file is malformed, or the winner's candidate is missing.
+        """
+        if self.is_forgotten(one):
+            return
+        closed, candidates = self.closed(one), self.candidates(one)
+        self.riders(one)
+        self.resolutions(one)
+        if closed is not None and not any(known.tx_ref == closed.tx_ref for known in candidates):
+            message = f"the candidate {closed.tx_ref} is missing; restore it from a backup"
+            raise InvalidValue(message)
 
     def _rested(self) -> bool:
         with self._lock:
