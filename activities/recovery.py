@@ -20,7 +20,13 @@ from vaultmesh.domain.receipt import AnchorReceipt, Status
 from vaultmesh.domain.riders import Riders
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds import Candidate, Manifest, RoundOutcome
-from vaultmesh.domain.steps import Recover, Recovered, RecoveredRound, SealedRound
+from vaultmesh.domain.steps import (
+    Recover,
+    Recovered,
+    RecoveredRound,
+    RememberedRound,
+    SealedRound,
+)
 from vaultmesh.domain.target import Target
 
 
@@ -46,6 +52,8 @@ class Recovery:
         rounds = self._files.rounds(target)
         rounds.look_again(order.reopened)
         self._open_again(target, order.left)
+        for remembered in order.remembered:
+            self._store_again(target, remembered)
         problems = self._files.damaged(target).look()
         unreadable = rounds.unreadable()
         if unreadable:
@@ -77,6 +85,36 @@ class Recovery:
             closed = rounds.closed(round_id)
             if closed is not None and closed.outcome is RoundOutcome.FINAL:
                 rounds.reopen(round_id)
+
+    def _store_again(self, target: Target, known: RememberedRound) -> None:
+        """Store the candidates of a round that are gone, as its caller knows them; idempotent by their numbers.
+
+        One that ended or was given up needs none. A candidate that can't be read is left: the round is told as damage.
+        """
+        rounds = self._files.rounds(target)
+        reservation = known.reservation.model_dump(mode="json")
+        for candidate in known.candidates:
+            if rounds.has_candidate(known.round_id, candidate.n):
+                continue
+            if rounds.is_forgotten(known.round_id) or self._counted(target, known, candidate.n):
+                continue
+            document = {
+                "n": candidate.n,
+                "reservation": reservation,
+                "terms": candidate.terms,
+                "raw": candidate.raw,
+                "hash": candidate.tx_ref,
+            }
+            told = {"target": str(target), "round": known.round_id, "tx_ref": candidate.tx_ref}
+            activity.logger.warning("a candidate was gone; stored again", extra=told)
+            rounds.add_candidate(known.round_id, Candidate.model_validate(document))
+
+    def _counted(self, target: Target, known: RememberedRound, n: int) -> bool:
+        """Whether a round's end counted a candidate: a lost one is open again with a later one."""
+        closed = self._files.rounds(target).closed(known.round_id)
+        if closed is None:
+            return False
+        return closed.outcome is RoundOutcome.FINAL or n < closed.candidates
 
     def _round(self, target: Target, round_id: str, stored: Riders) -> RecoveredRound:
         rounds = self._files.rounds(target)

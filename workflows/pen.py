@@ -132,7 +132,12 @@ class Pen:
         """Adopt what the storage knows of this target; nothing is reserved before this has succeeded."""
         state = self._state
         try:
-            order = Recover(target=self._target, reopened=state.reopened, left=state.left)
+            order = Recover(
+                target=self._target,
+                reopened=state.reopened,
+                left=state.left,
+                remembered=[one.remembered() for one in state.rounds],
+            )
             found = await call(ports.RECOVER, order, options.RECOVER, "read open rounds")
         except StepFailed as failure:
             self._teller.fail_all_waiting(failure)

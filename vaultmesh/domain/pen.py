@@ -28,7 +28,13 @@ from vaultmesh.domain.status import (
     RejectedView,
     RoundStatus,
 )
-from vaultmesh.domain.steps import KnownRound, RecordState, RecoveredRound, SealedRound
+from vaultmesh.domain.steps import (
+    KnownRound,
+    RecordState,
+    RecoveredRound,
+    RememberedRound,
+    SealedRound,
+)
 from vaultmesh.domain.target import Target
 
 MOST_WAITING = 4_000
@@ -175,6 +181,12 @@ class PenRound(BaseModel):
             notes=self.notes,
             undecided=self.undecided,
             gap=self.gap,
+        )
+
+    def remembered(self) -> RememberedRound:
+        """Return what `recover` is told of it."""
+        return RememberedRound(
+            round_id=self.round_id, reservation=self.reservation, candidates=self.candidates
         )
 
     def known(self) -> KnownRound:

@@ -249,6 +249,14 @@ class Resolution(Wire):
     """What was found, a line each."""
 
 
+class RememberedRound(Wire):
+    """A signed round that the caller of `recover` knows: its bytes may be on their way, whatever the storage has left."""
+
+    round_id: str
+    reservation: Reservation
+    candidates: list[SignedCandidate]
+
+
 class Recover(Wire):
     """Input of `recover`."""
 
@@ -257,6 +265,8 @@ class Recover(Wire):
     """Rounds that another worker may have opened again."""
     left: list[str] = Field(default_factory=list)
     """Closed rounds whose blocks left the chain: they are opened again here."""
+    remembered: list[RememberedRound] = Field(default_factory=list)
+    """Rounds of the caller that have no end: candidates of them that are gone are stored again."""
 
 
 class RecoveredRound(Wire):

@@ -146,6 +146,14 @@ class RoundFiles:
         """Return how many candidates a round has; the next one's number."""
         return max(self._numbers(round_id), default=-1) + 1
 
+    def is_gone(self, round_id: str, candidates: int) -> bool:
+        """Say whether a round without an end has fewer candidates than were signed."""
+        return self.count(round_id) < candidates and not self.has_end(round_id)
+
+    def has_candidate(self, round_id: str, n: int) -> bool:
+        """Say whether there is a candidate of that number, readable or not."""
+        return self._store.exists(self._candidate_path(round_id, n))
+
     def candidate_stamp(self, round_id: str, n: int) -> FileStamp | None:
         """Return when a candidate was stored; None if it is not."""
         return self._store.stamp(self._candidate_path(round_id, n))
