@@ -78,6 +78,12 @@ class Files:
             )
             raise InvalidValue(message)
         unknown = rounds.unknown_to({one.round_id: one.candidates for one in known})
+        gone = [one.round_id for one in known if rounds.is_gone(one.round_id, one.candidates)]
+        if gone:
+            message = (
+                f"candidates of {target} are gone that the caller knows: {', '.join(gone[:3])}"
+            )
+            raise StaleCaller(message)
         lost = {one.round_id for one in known if one.lost}
         decided = [one for one in rounds.given_up() if one not in lost]
         if decided:

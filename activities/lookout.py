@@ -6,6 +6,7 @@ else looks whether the newest closed one is still in the ledger: then it is done
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -36,61 +37,67 @@ class Lookout:
         self._closed = Reopening(files)
         self._settings = settings
         self._targets: dict[str, Target] = {}
+        self._damage: dict[Target, list[str]] = {}
+        """What each aggregator was told to look at."""
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
             try:
-                await asyncio.to_thread(self._report_damage)
-                for target in await asyncio.to_thread(self.targets_with_open_rounds):
-                    await start_pen(
-                        self._client,
-                        target,
-                        backoff=self._settings.backoff,
-                        continue_after_events=self._settings.continue_after_events,
-                    )
-                await self._look_at_closed()
-            except (NetworkFailure, InvalidValue) as failure:
-                _LOG.warning("open rounds not looked for", extra={"err": str(failure)})
-            except RPCError as error:
-                _LOG.warning("pen not started", extra={"err": error.message})
+                targets = await asyncio.to_thread(self._every_target)
+            except NetworkFailure as failure:
+                _LOG.warning("rounds not looked for", extra={"err": str(failure)})
+                targets = []
+            for target in targets:
+                await self._try(target, self._report_damage)
+                await self._try(target, self._attend)
             await asyncio.sleep(PERIOD_SECONDS)
 
-    async def _look_at_closed(self) -> None:
-        """Tell the pens of targets without open rounds which closed ones had to be opened again."""
-        for target in await asyncio.to_thread(self._targets_at_rest):
-            try:
-                reopened = await self._closed.look(target, await self._opened.open(target))
-            except AnchorError as failure:  # not configured any more, perhaps
-                _LOG.info("closed rounds not looked at", extra={"err": str(failure)})
-                continue
-            if reopened:
-                await call_pen(
-                    self._client,
-                    target,
-                    REOPENED,
-                    reopened,
-                    backoff=self._settings.backoff,
-                    continue_after_events=self._settings.continue_after_events,
-                )
+    async def _try(self, target: Target, look: Callable[[Target], Awaitable[None]]) -> None:
+        """Look at one target; what is wrong with it hides no other."""
+        told = {"target": str(target)}
+        try:
+            await look(target)
+        except (AnchorError, InvalidValue) as failure:  # not configured any more, perhaps
+            _LOG.warning("rounds not looked at", extra={**told, "err": str(failure)})
+        except RPCError as error:
+            _LOG.warning("aggregator not reached", extra={**told, "err": error.message})
 
-    def targets_with_open_rounds(self) -> list[Target]:
-        """Return every target with a round that is signed and has no end."""
-        return [one for one in self._every_target() if self._files.rounds(one).open_rounds()]
+    async def _report_damage(self, target: Target) -> None:
+        """Report signed rounds that can't be read, whether anything is owed or not; `status` shows what a recovery finds."""
+        lines = await asyncio.to_thread(self._files.damaged(target).look)
+        if lines != self._damage.get(target, []):
+            await self._call(target, [])
+            self._damage[target] = lines
 
-    def _targets_at_rest(self) -> list[Target]:
-        return [one for one in self._every_target() if not self._files.rounds(one).open_rounds()]
+    async def _attend(self, target: Target) -> None:
+        """Start the aggregator of a target with open rounds; at rest, tell it which closed ones left the chain."""
+        if await asyncio.to_thread(self._files.rounds(target).open_rounds):
+            await start_pen(
+                self._client,
+                target,
+                backoff=self._settings.backoff,
+                continue_after_events=self._settings.continue_after_events,
+            )
+            return
+        reopened = await self._closed.look(target, await self._opened.open(target))
+        if reopened:
+            await self._call(target, reopened)
+
+    async def _call(self, target: Target, reopened: list[str]) -> None:
+        """Have the aggregator learn anew what is stored, and open these rounds again."""
+        await call_pen(
+            self._client,
+            target,
+            REOPENED,
+            reopened,
+            backoff=self._settings.backoff,
+            continue_after_events=self._settings.continue_after_events,
+        )
 
     def _every_target(self) -> list[Target]:
         folders = sorted(self._files.store.names(ROUNDS_FOLDER))
         return [one for one in map(self._target, folders) if one is not None]
-
-    def _report_damage(self) -> None:
-        """Report signed rounds that can't be read, whether anything is owed or not."""
-        for folder in sorted(self._files.store.names(ROUNDS_FOLDER)):
-            target = self._target(folder)
-            if target is not None:
-                self._files.damaged(target).look()
 
     def _target(self, folder: str) -> Target | None:
         """Return whose rounds a folder holds: as its first readable manifest says, else its name."""

@@ -5,6 +5,7 @@ import logging
 
 from activities.anchors.contract import Anchoring
 from activities.files import Files
+from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.target import Target
 
 _LOG = logging.getLogger(__name__)
@@ -25,5 +26,8 @@ def _older_transaction(files: Files, target: Target) -> str:
     """Return the transaction of the oldest of the newest final rounds; empty if there is none."""
     rounds = files.rounds(target)
     final = rounds.newest_final()
-    closed = rounds.closed(final[-1]) if final else None
+    try:
+        closed = rounds.closed(final[-1]) if final else None
+    except InvalidValue:  # told as damage
+        return ""
     return closed.tx_ref if closed is not None else ""

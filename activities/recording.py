@@ -15,18 +15,19 @@ from itertools import islice
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.anchors.contract import Evidence
+from activities.anchors.contract import Anchoring, Evidence
 from activities.answers import Answers
 from activities.entries import entries
-from activities.failures import retried
+from activities.failures import kind_of, retried
 from activities.files import Files
 from activities.rebuilding import closed_rounds
 from activities.receipts import Entry, anchor_receipt, reorged
 from activities.targets import Targets
 from activities.written import Done
 from vaultmesh.domain.errors import DomainError, InvalidValue
-from vaultmesh.domain.failures import FailureKind, NetworkFailure
+from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.domain.ledger import BlockRef, RoundState, RoundView, WatchedRound
+from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.receipt import AnchorReceipt
 from vaultmesh.domain.rounds import Closed, Manifest, RoundOutcome
 from vaultmesh.domain.steps import Record, Recorded, RecordState
@@ -68,12 +69,13 @@ class Recording:
     # --- included --------------------------------------------------------------------------------------------------
 
     async def _write_included(self, order: Record) -> Recorded:
-        anchoring = await self._targets.open(order.target)
-        manifest = await asyncio.to_thread(self._manifest, order)
-        view = await self._newest(order, order.view) if order.view else await self._closed(order)
-        raw = await asyncio.to_thread(self._raw, order, view.tx_ref)
-        watched = await asyncio.to_thread(self._with_stored, order, manifest)
-        evidence = await anchoring.evidence(watched, view, raw)
+        try:
+            anchoring = await self._targets.open(order.target)
+            manifest = await asyncio.to_thread(self._manifest, order)
+            view, evidence = await self._shown(order, anchoring, manifest)
+        except (AnchorError, InvalidValue) as error:
+            await self._tell(order, order.waiting, error)
+            raise
         least = anchoring.confirmations
         done = await asyncio.to_thread(self._write_all, order, manifest, view, evidence, least)
         if done.newer and order.state is not RecordState.CLOSED:
@@ -89,6 +91,15 @@ class Recording:
         if done.failed and not reopened:
             raise next(iter(done.failed.values()))
         return Recorded(receipts=len(done.receipts), reopened=[order.round_id] if reopened else [])
+
+    async def _shown(
+        self, order: Record, anchoring: Anchoring, manifest: Manifest
+    ) -> tuple[RoundView, Evidence]:
+        """Return where the ledger shows the round, and what it shows of it."""
+        view = await self._newest(order, order.view) if order.view else await self._closed(order)
+        raw = await asyncio.to_thread(self._raw, order, view.tx_ref)
+        watched = await asyncio.to_thread(self._with_stored, order, manifest)
+        return view, await anchoring.evidence(watched, view, raw)
 
     def _manifest(self, order: Record) -> Manifest:
         """Return the round's manifest, restored from receipts or batches if its file can't be read."""
@@ -139,10 +150,17 @@ class Recording:
 
     async def _tell_stuck(self, order: Record, done: Done) -> None:
         """Tell the clocks of requests whose receipts can't be written."""
+        for namespace, failure in done.failed.items():
+            waiting = [one for one in order.waiting if one.namespace == namespace]
+            await self._tell(order, waiting, failure)
+
+    async def _tell(
+        self, order: Record, waiting: Sequence[AnchorRequest], error: AnchorError | InvalidValue
+    ) -> None:
+        """Tell clocks that wait why they go on waiting."""
         attempt = order.tries * ATTEMPTS + activity.info().attempt
-        for one in order.waiting:
-            if (failure := done.failed.get(one.namespace)) is not None:
-                await self._answers.note(one, attempt, failure.kind, str(failure), order.backoff)
+        for one in waiting:
+            await self._answers.note(one, attempt, kind_of(error), str(error), order.backoff)
 
     async def _newest(self, order: Record, ordered: RoundView) -> RoundView:
         """Look again when this is not the first try: the ledger may show something else by now.

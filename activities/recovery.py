@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from temporalio import activity
 
+from activities.anchors.contract import Anchoring
 from activities.failures import decided_by_the_pen
 from activities.files import Files
 from activities.memory import forgotten
@@ -17,8 +18,15 @@ from vaultmesh.domain.ledger import Reservation, SignedCandidate
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.receipt import AnchorReceipt, Status
 from vaultmesh.domain.riders import Riders
+from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds import Candidate, Manifest, RoundOutcome
-from vaultmesh.domain.steps import Recover, Recovered, RecoveredRound, SealedRound
+from vaultmesh.domain.steps import (
+    Recover,
+    Recovered,
+    RecoveredRound,
+    RememberedRound,
+    SealedRound,
+)
 from vaultmesh.domain.target import Target
 
 
@@ -35,15 +43,17 @@ class Recovery:
         """Read a target's open rounds, and those that the order opens again; store what an operator adopted. Idempotent."""
         with decided_by_the_pen():
             anchoring = await self._targets.open(order.target)
-            found = await asyncio.to_thread(self._recover, order)
+            found = await asyncio.to_thread(self._recover, order, anchoring)
             problems = [*found.problems, *await forgotten(self._files, order.target, anchoring)]
         return found.model_copy(update={"settings": anchoring.pen_settings, "problems": problems})
 
-    def _recover(self, order: Recover) -> Recovered:
+    def _recover(self, order: Recover, anchoring: Anchoring) -> Recovered:
         target = order.target
         rounds = self._files.rounds(target)
         rounds.look_again(order.reopened)
         self._open_again(target, order.left)
+        for remembered in order.remembered:
+            self._store_again(target, remembered)
         problems = self._files.damaged(target).look()
         unreadable = rounds.unreadable()
         if unreadable:
@@ -57,7 +67,8 @@ class Recovery:
             rounds.complete_adoptions(round_id)
             riders = self._stored_riders(target, round_id)
             receipts = self._receipts(target, rounds.read_manifest(round_id), riders)
-            recovered.append(self._round(target, round_id, riders, receipts))
+            one = self._round(target, round_id, riders)
+            recovered.append(one.model_copy(update=_claim(anchoring, one.sealed, receipts)))
             revisions.extend(one.metadata.revision for one in receipts)
         newest = rounds.newest_reservation()
         return Recovered(
@@ -75,20 +86,43 @@ class Recovery:
             if closed is not None and closed.outcome is RoundOutcome.FINAL:
                 rounds.reopen(round_id)
 
-    def _round(
-        self, target: Target, round_id: str, stored: Riders, receipts: Sequence[AnchorReceipt]
-    ) -> RecoveredRound:
+    def _store_again(self, target: Target, known: RememberedRound) -> None:
+        """Store the candidates of a round that are gone, as its caller knows them; idempotent by their numbers.
+
+        One that ended or was given up needs none. A candidate that can't be read is left: the round is told as damage.
+        """
+        rounds = self._files.rounds(target)
+        reservation = known.reservation.model_dump(mode="json")
+        for candidate in known.candidates:
+            if rounds.has_candidate(known.round_id, candidate.n):
+                continue
+            if rounds.is_forgotten(known.round_id) or self._counted(target, known, candidate.n):
+                continue
+            document = {
+                "n": candidate.n,
+                "reservation": reservation,
+                "terms": candidate.terms,
+                "raw": candidate.raw,
+                "hash": candidate.tx_ref,
+            }
+            told = {"target": str(target), "round": known.round_id, "tx_ref": candidate.tx_ref}
+            activity.logger.warning("a candidate was gone; stored again", extra=told)
+            rounds.add_candidate(known.round_id, Candidate.model_validate(document))
+
+    def _counted(self, target: Target, known: RememberedRound, n: int) -> bool:
+        """Whether a round's end counted a candidate: a lost one is open again with a later one."""
+        closed = self._files.rounds(target).closed(known.round_id)
+        if closed is None:
+            return False
+        return closed.outcome is RoundOutcome.FINAL or n < closed.candidates
+
+    def _round(self, target: Target, round_id: str, stored: Riders) -> RecoveredRound:
         rounds = self._files.rounds(target)
         manifest, candidates = rounds.read_manifest(round_id), rounds.candidates(round_id)
         newest = candidates[-1].reservation
         current = [one for one in candidates if one.reservation == newest]
         riders = _riders(stored)
         depths = {*manifest.required_depths, *(one.required_depth for one in riders)}
-        claims = [
-            one.block_number
-            for one in receipts
-            if one.metadata.round == round_id and one.status is Status.VERIFIED
-        ]
         return RecoveredRound(
             sealed=SealedRound(
                 round_id=round_id,
@@ -101,7 +135,6 @@ class Recovery:
             reservation=Reservation.model_validate(newest),
             candidates=[_signed(one) for one in current],
             riders=riders,
-            claimed_block=max(claims, default=0) or None,
             lost=rounds.is_given_up(round_id, newest),
         )
 
@@ -128,6 +161,26 @@ class Recovery:
             for batch_id in batches
             for receipt in self._files.receipts.of_batch(batch_id, target)
         ]
+
+
+def _claim(
+    anchoring: Anchoring, sealed: SealedRound, receipts: Sequence[AnchorReceipt]
+) -> dict[str, object]:
+    """Return what the verified receipt of the highest block says of a round, and what it proves."""
+    verified = [
+        one
+        for one in receipts
+        if one.metadata.round == sealed.round_id and one.status is Status.VERIFIED
+    ]
+    newest = max(verified, key=lambda one: one.block_number, default=None)
+    if newest is None or not newest.block_number:
+        return {}
+    commitment = MerkleRoot.parse_receipt_form(sealed.commitment).digest
+    return {
+        "claimed_block": newest.block_number,
+        "claimed_hash": str(newest.scheme_evidence.get("blockHash", "")),
+        "claimed_tx": anchoring.proven(commitment, newest.scheme_evidence),
+    }
 
 
 def _riders(stored: Riders) -> list[AnchorRequest]:

@@ -1,8 +1,9 @@
 """The place where closed rounds are opened again whose block has left the chain after all, beyond finality (E4, E8).
 
-1. The newest closed round is asked about: the hash at its block's height. While that is another one, the round before
-   it is asked about too; the first one whose block stands ends the walk.
-2. No answer is no answer: only what the ledger shows instead opens a round again.
+1. The closed round of the highest block is asked about: the hash at that height. While that is another one, the round of
+   the block before it is asked about too; the first one whose block stands ends the walk. One that can't be read is passed over.
+2. No answer is no answer: only what the ledger shows instead opens a round again. That is another block in its place, also
+   where nobody can tell what became of the transaction: its receipts are wrong then, and the round is held by name.
 3. What is opened is driven with the same bytes, like any round whose block left the chain before it was final.
 """
 
@@ -42,7 +43,12 @@ class Reopening:
         self._looked[target] = now
         reopened: list[str] = []
         for round_id in await asyncio.to_thread(self._files.rounds(target).newest_final):
-            watched = await asyncio.to_thread(self._closed, target, round_id)
+            try:
+                watched = await asyncio.to_thread(self._closed, target, round_id)
+            except (
+                InvalidValue
+            ):  # told as damage; the round before it may have left the ledger all the same
+                continue
             if watched is None or not await self._has_left(anchoring, watched):
                 break
             told = {"target": str(target), "round": round_id, "tx_ref": watched.tx_ref}
@@ -51,24 +57,25 @@ class Reopening:
         return reopened
 
     def _closed(self, target: Target, round_id: str) -> WatchedRound | None:
-        """Return a closed round as one that was included; None where its end names no block, or can't be read."""
+        """Return a closed round as one that was included; None where its end names no block.
+
+        Raises:
+            InvalidValue: it can't be read.
+        """
         rounds = self._files.rounds(target)
-        try:
-            closed = rounds.closed(round_id)
-            if closed is None or closed.outcome is not RoundOutcome.FINAL or not closed.block:
-                return None
-            if not closed.block_hash or closed.block_time is None:
-                return None
-            block = BlockRef(number=closed.block, hash=closed.block_hash, time=closed.block_time)
-            included = {
-                "state": RoundState.INCLUDED,
-                "tx_ref": closed.tx_ref,
-                "block": block,
-                "depths": [],
-            }
-            return rounds.watched(round_id).model_copy(update=included)
-        except InvalidValue:
+        closed = rounds.closed(round_id)
+        if closed is None or closed.outcome is not RoundOutcome.FINAL or not closed.block:
             return None
+        if not closed.block_hash or closed.block_time is None:
+            return None
+        block = BlockRef(number=closed.block, hash=closed.block_hash, time=closed.block_time)
+        included = {
+            "state": RoundState.INCLUDED,
+            "tx_ref": closed.tx_ref,
+            "block": block,
+            "depths": [],
+        }
+        return rounds.watched(round_id).model_copy(update=included)
 
     async def _has_left(self, anchoring: Anchoring, watched: WatchedRound) -> bool:
         try:
@@ -84,6 +91,6 @@ def has_left(watched: WatchedRound, view: RoundView) -> bool:
         case RoundState.INCLUDED:
             return view.block is not None and view.block != watched.block
         case RoundState.PENDING | RoundState.STUCK:
-            return bool(view.tx_ref) and not view.undecided
+            return view.left_block or (bool(view.tx_ref) and not view.undecided)
         case _:
             return True

@@ -61,14 +61,16 @@ class Resolving:
         newest = candidates[-1].reservation
         if await asyncio.to_thread(rounds.is_given_up, order.round_id, newest):
             return Resolution(lines=[DECIDED_BEFORE])
-        fate = await anchoring.fate(_reservation(newest), _of_reservation(candidates))
+        asked = _reservation(newest), _of_reservation(candidates)
+        fate = await anchoring.fate(*asked, order.notes)
         if fate.shown:
             message = f"round {order.round_id} is not lost: {fate.shown}; wait for it, or --adopt what is shown"
             raise InvalidValue(message)
         if fate.unused:
             message = f"round {order.round_id} is not lost: its bytes could still be mined, since {fate.unused}"
             raise InvalidValue(message)
-        return await self._write(order, fate.lines, reservation=newest)
+        known = frozenset(one.tx_ref for one in candidates)
+        return await self._write(order, fate.lines, reservation=newest, considered=known)
 
     # --- adopted -------------------------------------------------------------------------------
 
@@ -151,7 +153,8 @@ class Resolving:
         if not candidates:
             return ["nobody can tell what it signed"]
         newest = candidates[-1].reservation
-        fate: Fate = await anchoring.fate(_reservation(newest), _of_reservation(candidates))
+        asked = _reservation(newest), _of_reservation(candidates)
+        fate: Fate = await anchoring.fate(*asked, order.notes)
         if fate.unused:
             message = f"round {order.round_id} can't be given up yet: its bytes could still be mined, since {fate.unused}"
             raise InvalidValue(message)
@@ -166,6 +169,7 @@ class Resolving:
         *,
         reservation: dict[str, JsonValue] | None = None,
         candidate: Candidate | None = None,
+        considered: frozenset[str] = frozenset(),
     ) -> Resolution:
         document = {
             "decision": order.decision,
@@ -178,7 +182,7 @@ class Resolving:
         }
         resolved = Resolved.model_validate(document)
         path = await asyncio.to_thread(
-            self._files.rounds(order.target).resolve, order.round_id, resolved
+            self._files.rounds(order.target).resolve, order.round_id, resolved, considered
         )
         told = {
             "target": str(order.target),

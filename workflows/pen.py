@@ -132,7 +132,12 @@ class Pen:
         """Adopt what the storage knows of this target; nothing is reserved before this has succeeded."""
         state = self._state
         try:
-            order = Recover(target=self._target, reopened=state.reopened, left=state.left)
+            order = Recover(
+                target=self._target,
+                reopened=state.reopened,
+                left=state.left,
+                remembered=[one.remembered() for one in state.rounds],
+            )
             found = await call(ports.RECOVER, order, options.RECOVER, "read open rounds")
         except StepFailed as failure:
             self._teller.fail_all_waiting(failure)
@@ -156,12 +161,14 @@ class Pen:
         Raises:
             ApplicationError: something speaks against it, or it could not be written.
         """
+        row = self._state.find(order.round_id)
         step = Resolve(
             target=self._target,
             round_id=order.round_id,
             decision=order.decision,
             tx_ref=order.tx_ref,
             by=order.by,
+            notes=row.notes if row is not None else {},
         )
         try:
             await call(ports.RESOLVE, step, options.RESOLVE, f"{order.decision} {order.round_id}")

@@ -2,7 +2,8 @@
 
 1. One order per round is under way; what changes meanwhile is the next one's.
 2. Whoever joins a round while its receipts are written is in the next order: nobody is left without an answer.
-3. Receipts of closed rounds that are gone are written again (X11), asked for once by each who misses them.
+3. A round whose final receipts can't be written is watched on: its block may leave the chain before they are.
+4. Receipts of closed rounds that are gone are written again (X11), asked for once by each who misses them.
 """
 
 import asyncio
@@ -91,10 +92,14 @@ class Receipts:
             done = await call(
                 ports.RECORD, order, options.RECORD, f"{wanted}, {row.sealed.leaves} leaves"
             )
-        except StepFailed:
+        except StepFailed as failure:
             row.record_tries += 1
+            row.record_failure = failure.message
+            if not row.is_watched and wanted is RecordState.INCLUDED:
+                row.watch_again()
+                self._rewatch()
             return False
-        row.record_tries = 0
+        row.record_tries, row.record_failure = 0, ""
         if done.newer:
             row.wanted = None
             self._state.recovered = False

@@ -3,17 +3,19 @@
 Keys stay in the node's wallet: we build transactions, the wallet signs them, and chooses nothing (B3).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import JsonValue
 from typing_extensions import override
 
-from activities.anchors.btc_evidence import Wanted, collect
-from activities.anchors.btc_fate import adoptable, fate_of
+from activities.anchors.btc_evidence import Wanted, collect, proven_transaction
+from activities.anchors.btc_fate import Deciding, adoptable
 from activities.anchors.btc_fees import FEE, Bids, fee_of, next_fee, read_market, shown_rate
 from activities.anchors.btc_ledger import Rules, read_ledger, require_synced
 from activities.anchors.btc_locks import has_descendants, lock_output, lock_outputs
+from activities.anchors.btc_notes import Notes
 from activities.anchors.btc_observe import look_at
 from activities.anchors.btc_plan import Plan, sign_plan
 from activities.anchors.btc_reserve import decide, next_sequence, require_wallet
@@ -185,11 +187,18 @@ class BtcAnchoring(Anchoring):
         return await collect(self._node, rules, view, raw, wanted)
 
     @override
-    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
+    def proven(self, commitment: bytes, stored: Mapping[str, JsonValue]) -> str:
+        return proven_transaction(self._rules.network, commitment, stored)
+
+    @override
+    async def fate(
+        self, reservation: Reservation, tx_refs: Sequence[str], notes: Terms | None = None
+    ) -> Fate:
         plan = self._plan(reservation)
         ledger = await read_ledger(self._node, self._rules.network, plan.genesis)
         rules = self._rules.signed_under(reservation.fields)
-        return await fate_of(self._node, ledger, plan, tx_refs, rules.confirmations)
+        deciding = Deciding(self._node, ledger, plan, tx_refs, rules.confirmations)
+        return await deciding.fate(Notes.of(notes or {}))
 
     @override
     async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:

@@ -16,6 +16,7 @@ from activities.anchors.btc_rpc import Node, NodeError, Reply
 from activities.anchors.contract import Evidence
 from vaultmesh.domain.bitcoin import Transaction
 from vaultmesh.domain.bitcoin_blocks import MOST_HEADERS, merkle_branch
+from vaultmesh.domain.bitcoin_networks import Network
 from vaultmesh.domain.bitcoin_proof import BitcoinEvidence, prove
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
@@ -94,6 +95,17 @@ async def collect(node: Node, rules: Rules, view: RoundView, raw: str, wanted: W
         )
         raise NetworkFailure(message) from error
     return Evidence(evidence.document(), view.tx_ref, view.tx_ref, block.ref.number, block.ref.time)
+
+
+def proven_transaction(network: Network, commitment: bytes, stored: Mapping[str, JsonValue]) -> str:
+    """Return the id of the transaction that stored evidence proves to commit to a root in its block; empty if it does not."""
+    try:
+        evidence = BitcoinEvidence.read(stored)
+        transaction = prove(evidence).transaction
+    except InvalidValue:
+        return ""
+    fits = evidence.network == network and transaction.commitments == [commitment]
+    return transaction.txid if fits else ""
 
 
 def _stored(wanted: Wanted, block_hash: str, txid: str) -> BitcoinEvidence | None:

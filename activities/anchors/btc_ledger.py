@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import JsonValue
 
-from activities.anchors.btc_rpc import Node, Reply
+from activities.anchors.btc_rpc import NO_SUCH_HEIGHT, Node, NodeError, Reply
 from vaultmesh.domain.bitcoin import read_hex
 from vaultmesh.domain.bitcoin_blocks import Header
 from vaultmesh.domain.bitcoin_networks import Network
@@ -81,10 +81,34 @@ async def read_ledger(node: Node, network: Network, pinned: object = None) -> Le
             "correct rpcUrl"
         )
         raise ValidationFailure(message)
-    height = chain.number("blocks")
+    height, tip = await _newest(node, chain)
     behind = chain.number("headers", height) > height + 1
     syncing = network is not Network.REGTEST and chain.flag("initialblockdownload")
-    return Ledger(str(genesis), height, chain.text("bestblockhash"), behind or syncing)
+    return Ledger(str(genesis), height, tip, behind or syncing)
+
+
+async def newest_block(node: Node) -> tuple[int, str]:
+    """Return height and hash of the block that the node's chain ends with now.
+
+    Raises:
+        NetworkFailure: its answers do not fit together.
+    """
+    return await _newest(node, Reply.of(await node.call("getblockchaininfo")))
+
+
+async def _newest(node: Node, chain: Reply) -> tuple[int, str]:
+    """Return the newest block once the node shows it at its height: a height alone may be miscounted, or another node's."""
+    height, tip = chain.number("blocks"), chain.text("bestblockhash")
+    try:
+        shown = await block_hash_at(node, height)
+    except NodeError as error:
+        if error.code != NO_SUCH_HEIGHT:
+            raise
+        shown = ""
+    if shown != tip:
+        message = f"{node.label} contradicts itself: it does not show its newest block {tip} at height {height}; asked again"
+        raise NetworkFailure(message)
+    return height, tip
 
 
 def require_synced(node: Node, ledger: Ledger) -> None:
@@ -113,14 +137,17 @@ async def block_of(node: Node, block_hash: str) -> Block | None:
 async def is_canonical(node: Node, ledger: Ledger, number: int, block_hash: str) -> bool | None:
     """Say whether a block is in the node's chain; None where the node can't tell.
 
-    It can't while its chain is shorter than the block's number, or while it has not caught up and shows another block
-    there. A pruned node tells as well: it keeps all headers.
+    It can't while its chain is shorter than the block's number, while it has not caught up and shows another block
+    there, or while its own header says otherwise. A pruned node tells as well: it keeps all headers.
     """
     if ledger.height < number:
         return None
     if await block_hash_at(node, number) == block_hash:
         return True
-    return None if ledger.is_syncing else False
+    if ledger.is_syncing:
+        return None
+    header = await block_of(node, block_hash)
+    return None if header is not None and header.depth > 0 else False
 
 
 async def block_hash_at(node: Node, number: int) -> str:

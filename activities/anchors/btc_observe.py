@@ -1,14 +1,15 @@
 """The place where a node is looked at for the rounds of a Bitcoin target (B8-B10); needs no index of transactions.
 
-1. A round that was included stays so while its block is in the chain. A node that is behind the block, or that has not
-   caught up, says nothing, nor does one that shows nothing: only another block in its place does.
+1. A round that was included, or that a receipt proves to be, stays so while its block is in the chain. A node that is behind
+   the block, or that has not caught up, says nothing, nor does one that shows nothing: only another block in its place does.
 2. Else the wallet tells which candidate is in a block, and the node whether that block is in the chain.
 3. Else a candidate in the pool is waited for, and a higher bid is due after a time. The time counts from the
    signature, and after a reorganisation from the block that was the newest then, so that the same bytes go first.
 4. Else the spent output tells: while it is unspent, the bytes are missing from the pool. If it is not shown, the blocks
    since it was unspent are searched for what spent it (`btc_search`). What carries the round's commitment is an
    inclusion, also if the wallet forgot it, or the caller: it may have been put back to before a higher bid. Another
-   transaction displaces the round, which is lost when that block is as deep as a final one.
+   transaction displaces the round, which is lost when that block is as deep as a final one. Where nothing is found,
+   the search begins anew at the block of the reservation: that the output was unspent later may have been another node's word.
 5. A spender that no block shows is no spender: the round stays open and is named until one does or an operator decides.
 """
 
@@ -35,11 +36,11 @@ from activities.anchors.btc_ledger import (
 from activities.anchors.btc_notes import Mark, Notes, Spend
 from activities.anchors.btc_plan import Plan
 from activities.anchors.btc_rpc import Node, NodeError
-from activities.anchors.btc_search import newest_block, search
+from activities.anchors.btc_search import newest_mark, search
 from vaultmesh.domain.ledger import RoundState, RoundView, WatchedRound
 
 NO_HEIGHT = 0
-"""Of a look that found out nothing: it refutes no receipt, however high the chain is."""
+"""Of a look that found out nothing: it refutes no receipt, unless another block is in the place that the receipt names."""
 
 
 async def look_at(
@@ -67,6 +68,36 @@ class _Look:
         standing = await self._standing(watched)
         if standing is not None:
             return standing
+        proven = await self._proven(watched)
+        if proven is not None:
+            return proven
+        view = await self._elsewhere(watched)
+        was_included = watched.state is RoundState.INCLUDED and watched.block is not None
+        changes: dict[str, object] = {
+            "left_block": was_included and view.state is not RoundState.INCLUDED
+        }
+        if view.height == NO_HEIGHT and await self._is_refuted(watched):
+            changes["height"] = self._height
+        return view.model_copy(update=changes)
+
+    async def _proven(self, watched: WatchedRound) -> RoundView | None:
+        """Return the inclusion that a receipt proves, while its block is in the chain: the node may keep no more than headers."""
+        if not watched.claimed_tx:
+            return None
+        block = await block_of(self._node, watched.claimed_hash)
+        if block is None or block.depth == 0 or block.ref.number > self._height:
+            return None
+        return self._included(watched, watched.claimed_tx, block)
+
+    async def _is_refuted(self, watched: WatchedRound) -> bool:
+        """Whether another block is in the place of the one that receipts name."""
+        number, block_hash = watched.claimed_block, watched.claimed_hash
+        if number is None or not block_hash:
+            return False
+        return await is_canonical(self._node, self._ledger, number, block_hash) is False
+
+    async def _elsewhere(self, watched: WatchedRound) -> RoundView:
+        """Look at one round whose block, if it had one, left the chain."""
         mined = await self._mined(watched)
         if mined is not None:
             return mined
@@ -127,7 +158,7 @@ class _Look:
     async def _searched(self, watched: WatchedRound, plan: Plan) -> RoundView:
         """Search the chain for what spent the output."""
         node, notes = self._node, Notes.of(watched.notes)
-        tip = await newest_block(node)
+        tip = await newest_mark(node)
         if await is_unspent(node, plan):
             return self._unchanged(watched, notes, "the chain changed during the look")
         needed = await needed_by(node, plan, watched.tx_refs, _commitment(watched))
@@ -137,12 +168,18 @@ class _Look:
         notes = searched.notes
         if notes.spend is not None:
             return await self._spent(watched, plan, notes, notes.spend, tip)
-        if not searched.is_complete or await newest_block(node) != tip:
+        if not searched.is_complete or await newest_mark(node) != tip:
             read = notes.read_to.height if notes.read_to else 0
             message = (
                 f"looking for what spent {plan.outpoint}: read up to block {read} of {tip.height}"
             )
             return self._unchanged(watched, notes, message)
+        if notes.unspent_at is not None and notes.unread is None:
+            return self._unchanged(
+                watched,
+                Notes(),
+                f"searching anew from block {plan.height} for what spent {plan.outpoint}",
+            )
         if await is_unconfirmed(node, plan.txid):
             message = f"the transaction of {plan.outpoint} is in no block"
             return self._view(watched, RoundState.MISSING, notes, message)

@@ -10,9 +10,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from activities.anchors.btc_ledger import block_hash_at
+from activities.anchors.btc_ledger import block_hash_at, newest_block
 from activities.anchors.btc_notes import Mark, Notes, Spend
-from activities.anchors.btc_rpc import Node, NodeError, Reply
+from activities.anchors.btc_rpc import Node, NodeError
 from vaultmesh.domain.bitcoin import Outpoint, Transaction, parse_hash, read_hex
 from vaultmesh.domain.bitcoin_blocks import HEADER_BYTES, Block, Header
 from vaultmesh.domain.errors import InvalidValue
@@ -170,7 +170,7 @@ async def _last_common(node: Node, mark: Mark, tip: Mark) -> Mark:
     for _ in range(DEEPEST_REORG):
         header = await node.found("getblockheader", mark.hash) if mark.hash else None
         if header is not None and header.number("confirmations") > 0:
-            return mark
+            return Mark(height=header.number("height"), hash=mark.hash)
         if header is None or not header.has("previousblockhash"):
             break
         mark = Mark(height=max(mark.height - 1, 0), hash=header.text("previousblockhash"))
@@ -200,7 +200,7 @@ async def _block(node: Node, block_hash: str) -> bytes | None:
     return raw if is_that else None
 
 
-async def newest_block(node: Node) -> Mark:
-    """Return the block that the node's chain ends with now."""
-    chain = Reply.of(await node.call("getblockchaininfo"))
-    return Mark(height=chain.number("blocks"), hash=chain.text("bestblockhash"))
+async def newest_mark(node: Node) -> Mark:
+    """Return the block that the node's chain ends with now; raises as `newest_block` does."""
+    height, tip = await newest_block(node)
+    return Mark(height=height, hash=tip)

@@ -141,6 +141,14 @@ class Anchoring(Protocol):
         """Collect what the receipts carry; raises `NetworkFailure` when the block is not canonical any more."""
         ...
 
+    def proven(self, commitment: bytes, stored: Mapping[str, JsonValue]) -> str:
+        """Return the transaction that a receipt's evidence proves to be in the block that it names; empty if it proves none.
+
+        Asks nobody: whether that block is the ledger's is for a look to find out.
+        """
+        del commitment, stored
+        return ""
+
     async def forgetful(self, tx_ref: str) -> list[str]:
         """Return who of those that are asked shows no final transaction of ours, a line each; asked once if all answer."""
         del tx_ref
@@ -161,8 +169,13 @@ class Anchoring(Protocol):
         del beyond, sequence, before
         return None
 
-    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
-        """Say what the ledger shows of a reservation and its candidates; raises unless everybody who is asked answers."""
+    async def fate(
+        self, reservation: Reservation, tx_refs: Sequence[str], notes: Terms | None = None
+    ) -> Fate:
+        """Say what the ledger shows of a reservation and its candidates; raises unless everybody who is asked answers.
+
+        `notes` are those that looks at its round left.
+        """
         ...
 
     async def adoptable(self, reservation: Reservation, tx_ref: str) -> SignedCandidate:

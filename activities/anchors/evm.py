@@ -304,7 +304,10 @@ class EvmAnchoring(Anchoring):
         return await collect(self._providers, rules, view, raw, wanted)
 
     @override
-    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
+    async def fate(
+        self, reservation: Reservation, tx_refs: Sequence[str], notes: Terms | None = None
+    ) -> Fate:
+        del notes
         return await fate_of(self._providers, self._rules, reservation, tuple(tx_refs))
 
     @override

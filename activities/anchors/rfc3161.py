@@ -182,9 +182,11 @@ class TsaAnchoring(Anchoring):
         return evidence_of(found, bytes_of(raw) or question.request)
 
     @override
-    async def fate(self, reservation: Reservation, tx_refs: Sequence[str]) -> Fate:
+    async def fate(
+        self, reservation: Reservation, tx_refs: Sequence[str], notes: Terms | None = None
+    ) -> Fate:
         """Say whether tokens are stored: a request uses up nothing, and a second one costs nothing."""
-        del tx_refs
+        del tx_refs, notes
         question, pinned = _question(reservation), await self._pinned()
         found = await asyncio.to_thread(self._found, question, pinned)
         enough = len(found) >= self._quorum(reservation.fields)

@@ -76,6 +76,9 @@ class ScriptedLedger:
     async def forgetful(self, _: str) -> list[str]:
         return []
 
+    def proven(self, _commitment: bytes, _stored: Terms) -> str:
+        return ""
+
     async def open(self, target: Target) -> "ScriptedLedger":
         assert target == self.target
         return self

@@ -310,6 +310,34 @@ async def test_a_receipt_becomes_final_although_block_and_wallet_are_gone(tmp_pa
             assert (proven.transaction.txid, proven.depth) == (watched.tx_refs[0], 3)
 
 
+async def test_a_round_that_its_receipt_proves_is_not_held_when_node_wallet_and_history_forgot_it(
+    node: Bitcoind, pen: BtcPen
+) -> None:
+    watched = await pen.anchor()
+    node.mine(3)
+    view = await pen.look(watched)
+    assert view.block is not None
+    raw, commitment = pen.raw_of(watched, view.tx_ref), bytes.fromhex(watched.commitment[2:])
+    stored = (await pen.target.evidence(watched, view, raw)).scheme
+    assert pen.target.proven(commitment, stored) == view.tx_ref
+    assert pen.target.proven(b"\1" * 32, stored) == ""
+    assert pen.target.proven(commitment, {**stored, "merkleBranch": ["11" * 32]}) == ""
+    claim = {
+        "claimed_block": view.block.number,
+        "claimed_hash": view.block.hash,
+        "claimed_tx": view.tx_ref,
+    }
+    replace_wallet(node)
+    async with LyingProvider(f"{node.url}/wallet/{FRESH}") as proxy:
+        pruned = open_pen(proxy.url.replace("://", "://user:any@"))
+        proxy.refuse("getblock", "Block not available (pruned data)", code=-1)
+        seen = await pruned.look(watched.model_copy(update=claim))
+        assert (seen.state, seen.block, seen.final) == (RoundState.INCLUDED, view.block, True)
+        node.reorg(4)
+        seen = await pruned.look(watched.model_copy(update=claim))
+        assert refutes(seen, view.block.number)
+
+
 @pytest.mark.parametrize("changed", ["merkleBranch", "blockHash", "coinbase"])
 async def test_stored_evidence_that_proves_nothing_is_read_anew(
     node: Bitcoind, pen: BtcPen, changed: str
@@ -423,3 +451,40 @@ async def test_a_node_on_another_branch_gives_no_round_up(
     assert second.rpc("getbestblockhash") == first.rpc("getbestblockhash")
     _, view = await look_on(astray, watched)
     assert (view.state, view.undecided) == (RoundState.MISSING, "")
+
+
+# --- nodes behind one address
+
+
+async def test_a_spend_below_a_block_that_another_node_named_is_found_all_the_same(
+    node: Bitcoind, pen: BtcPen
+) -> None:
+    watched = await pen.anchor()
+    node.mine(4)
+    newest = {"height": node.height(), "hash": node.rpc("getbestblockhash")}
+    watched = watched.model_copy(update={"notes": {"unspentAt": newest}})
+    stranger = replace_wallet(node)
+    for _ in range(3):
+        watched, view = await look_on(stranger, watched)
+        if view.state is RoundState.INCLUDED:
+            break
+    assert (view.state, view.tx_ref) == (RoundState.INCLUDED, watched.tx_refs[0])
+    assert not view.undecided
+
+
+async def test_a_miscounted_height_makes_nothing_final_and_no_theft_a_loss(
+    node: Bitcoind, pen: BtcPen
+) -> None:
+    ours, stolen = await pen.anchor(), await pen.sign()
+    node.mine()
+    node.mine_with(spend(node, stolen.reservation))
+    async with LyingProvider(node.url) as proxy:
+        told = open_pen(proxy.url.replace("://", "://user:any@"), wallet=WALLET)
+        miscounted = {"blocks": node.height() + 6}
+        proxy.forge("getblockchaininfo", lambda _, true: {**true, **miscounted})  # type: ignore[dict-item]
+        for watched in (ours, stolen):
+            with pytest.raises(NetworkFailure, match="contradicts itself"):
+                await told.look(watched)
+        proxy.obey()
+        assert (await told.look(ours)).depth == 2
+        assert (await told.look(stolen)).state is RoundState.DISPLACED

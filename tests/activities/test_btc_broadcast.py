@@ -190,7 +190,8 @@ async def test_a_syncing_node_reserves_nothing_and_a_node_behind_denies_nothing(
     watched = await pen.anchor()
     node.mine()
     known = remembered(watched, await pen.look(watched))
-    proxy.forge("getblockchaininfo", lambda _, told: {**told, "blocks": 20, "headers": 500})  # type: ignore[dict-item]
+    behind = {"blocks": 20, "headers": 500, "bestblockhash": node.rpc("getblockhash", 20)}
+    proxy.forge("getblockchaininfo", lambda _, told: {**told, **behind})  # type: ignore[dict-item]
     with pytest.raises(NetworkFailure, match="still syncing, at block 20"):
         await pen.reserve()
     proxy.forge("getblockheader", lambda _, __: None)

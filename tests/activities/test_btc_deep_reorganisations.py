@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from activities.reopening import has_left
 from devnet.bitcoind import WALLET, Bitcoind
 from tests.activities.btc_chain import BtcPen, network, open_pen, remembered
 from tests.simulators.evm import LyingProvider
@@ -67,7 +68,8 @@ async def test_a_node_that_is_behind_or_knows_no_header_opens_no_closed_round(
         other = open_pen(proxy.url.replace("://", "://user:any@"), wallet=WALLET)
         proxy.refuse("getblockheader", "Block not found", code=-5)
         assert (await other.look(closed)).block == closed.block
-        proxy.forge("getblockchaininfo", lambda _, told: {**told, "blocks": number - 1})  # type: ignore[dict-item]
+        behind = {"blocks": number - 1, "bestblockhash": node.rpc("getblockhash", number - 1)}
+        proxy.forge("getblockchaininfo", lambda _, told: {**told, **behind})  # type: ignore[dict-item]
         view = await other.look(closed)
         assert (view.state, view.block, view.final) == (RoundState.INCLUDED, closed.block, False)
         elsewhere = closed.block.model_copy(update={"hash": "11" * 32})
@@ -97,3 +99,45 @@ async def test_a_round_that_a_deep_reorganisation_gave_to_a_thief_is_lost_by_evi
     assert view.state is RoundState.DISPLACED
     node.mine_with()
     assert (await pen.look(watched)).state is RoundState.LOST
+
+
+async def test_a_final_receipt_is_not_left_wrong_because_nobody_can_tell_what_became_of_the_round(
+    node: Bitcoind, pen: BtcPen
+) -> None:
+    closed = await final_round(node, pen)
+    assert closed.block is not None
+    raw = pen.raw_of(closed, closed.tx_ref)
+    node.rpc("invalidateblock", closed.block.hash)
+    node.mine_with()
+    node.mine_with(raw)
+    node.mine(4)
+    node.rpc("unloadwallet", WALLET)
+    node.rpc("createwallet", "fresh")
+    async with LyingProvider(f"{node.url}/wallet/fresh") as proxy:
+        other = open_pen(proxy.url.replace("://", "://user:any@"))
+        proxy.refuse("getblock", "Block not available (pruned data)", code=-1)
+        view = await other.look(closed)
+        assert "are not shown" in view.undecided
+        assert has_left(closed, view)
+        # Opened again, it is what recovery knows of it: the block that its receipts claim is refuted.
+        claim = {"claimed_block": closed.block.number, "claimed_hash": closed.block.hash}
+        fresh = {"state": RoundState.PENDING, "block": None, "tx_ref": ""}
+        view = await other.look(closed.model_copy(update=fresh | claim))
+        assert refutes(view, closed.block.number)
+        assert "are not shown" in view.undecided
+        true = {"claimed_hash": node.rpc("getblockhash", closed.block.number)}
+        view = await other.look(closed.model_copy(update=fresh | claim | true))
+        assert not refutes(view, closed.block.number)
+
+
+async def test_a_node_that_contradicts_its_own_header_opens_no_closed_round(
+    node: Bitcoind, pen: BtcPen
+) -> None:
+    closed = await final_round(node, pen)
+    async with LyingProvider(node.url) as proxy:
+        other = open_pen(proxy.url.replace("://", "://user:any@"), wallet=WALLET)
+        number = closed.block.number if closed.block else 0
+        proxy.forge("getblockhash", lambda asked, true: "11" * 32 if asked == [number] else true)
+        proxy.forge("gettransaction", lambda _, __: None)
+        view = await other.look(closed)
+        assert not has_left(closed, view)

@@ -293,3 +293,30 @@ async def test_unreadable_rounds_are_counted_in_a_metric(stage: Stage) -> None:
     files = Files(stage.root, metrics.found_unreadable)
     files.damaged(EVM).look()
     assert f'scheduler_unreadable_rounds{{target="{EVM}"}} 1.0' in metrics.page().decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "fresh"),
+    [
+        ("candidate-0.json", truncate, True),
+        ("candidate-0.json", truncate, False),
+        ("candidate-0.json", Path.unlink, False),
+        ("closed.json", truncate, False),
+    ],
+)
+async def test_a_final_round_that_could_not_be_sent_again_is_told_and_holds_no_other_batch_back(
+    stage: Stage, name: str, harm: Callable[[Path], None], *, fresh: bool
+) -> None:
+    round_id = await final_round(stage)
+    place = folder(stage, round_id) / name
+    whole = place.read_bytes()
+    stage.files = Files(stage.root)
+    stage.files.rounds(EVM).open_rounds()
+    harm(place)
+    batch(stage, "b9", NEW_ROOT)
+    sealed = await seal(stage, request(FIRST), fresh=fresh)
+    assert len(sealed.problems) == 1
+    assert round_id in sealed.problems[0]
+    assert sealed.round is not None
+    place.write_bytes(whole)
+    assert stage.files.damaged(EVM).look() == []

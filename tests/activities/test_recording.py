@@ -295,3 +295,12 @@ async def test_a_closed_rounds_receipts_are_not_rebuilt_from_a_transaction_in_no
         await stage.record(stage.order(RecordState.CLOSED, round_id, request(FIRST)))
     assert not failed.value.non_retryable
     assert not stage.place(FIRST).exists()
+
+
+async def test_who_waits_is_told_why_an_included_round_gets_no_receipts(stage: Stage) -> None:
+    both = request(FIRST), request(SECOND)
+    order = stage.order(RecordState.INCLUDED, stage.sign(owed("b1", *both)), *both)
+    stage.ledger.block = 6  # what was seen in block 5 can't be shown any more
+    with pytest.raises(ApplicationError, match="looking again"):
+        await stage.record(order)
+    assert sorted(stage.told.failures) == [(FIRST, 1), (SECOND, 1)]

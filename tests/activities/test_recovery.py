@@ -5,15 +5,19 @@ from pathlib import Path
 
 import pytest
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
+from activities.anchors.contract import StaleCaller
 from activities.files import Files
+from activities.recovery import Recovery
 from activities.watching import differing
-from tests.activities.scripted_ledger import OTHER_ROOT, TSA, Stage, owed, request
+from tests.activities.scripted_ledger import EVM, OTHER_ROOT, TSA, Stage, owed, request
 from vaultmesh.domain.ledger import RoundState, RoundView
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.pen import PenRound
 from vaultmesh.domain.receipt import Status
-from vaultmesh.domain.steps import RecordState
+from vaultmesh.domain.rounds import Closed, RoundOutcome
+from vaultmesh.domain.steps import KnownRound, RecordState, Recover, RememberedRound
 
 FIRST, SECOND = "dao:first", "dao:second"
 
@@ -180,3 +184,27 @@ async def test_a_look_is_news_once_the_ledger_is_as_high_as_the_block_that_recei
     assert differing([row], [view]) == ([view] if is_news else [])
     unclaimed = row.model_copy(update={"claimed_block": None})
     assert differing([unclaimed], [view]) == []
+
+
+async def test_a_round_whose_only_candidate_is_gone_is_not_forgotten_by_who_signed_it(
+    stage: Stage,
+) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    (before,) = (await stage.recover()).rounds
+    place = stage.root / f"out/rounds/{EVM.path}/{round_id}/candidate-0.json"
+    whole = place.read_bytes()
+    place.unlink()
+    known = RememberedRound(
+        round_id=round_id, reservation=before.reservation, candidates=before.candidates
+    )
+    order = Recover(target=EVM, remembered=[known])
+    for _ in range(2):
+        recovery = Recovery(Files(stage.root), stage.ledger)  # type: ignore[arg-type]
+        assert (await ActivityEnvironment().run(recovery.recover, order)).rounds == [before]
+    assert place.read_bytes() == whole
+    place.unlink()
+    with pytest.raises(StaleCaller, match="are gone"):
+        stage.files.require_known(EVM, [KnownRound(round_id=round_id, candidates=1)])
+    stage.files.rounds(EVM).close(round_id, Closed(outcome=RoundOutcome.LOST, candidates=1))
+    assert (await ActivityEnvironment().run(recovery.recover, order)).rounds == []
+    assert not place.exists()

@@ -1,6 +1,7 @@
 """Rounds on disk (X3, X11)."""
 
 import json
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 from vaultmesh.domain.aggregation import Leaf
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.resolving import Decision, Resolved
+from vaultmesh.domain.riders import Rider
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds import (
     Candidate,
@@ -259,4 +262,113 @@ def test_the_index_of_leaves_survives_many_rounds(rounds: RoundStore, store: Loc
 def test_candidate_files_have_the_documented_keys(rounds: RoundStore, store: LocalStore) -> None:
     identity = signed(rounds, "1")
     content = store.read(f"{rounds.folder}/{identity}/candidate-0.json")
-    assert set(json.loads(content or b"")) == {"n", "reservation", "terms", "raw", "hash"}
+    assert set(json.loads(content or b"")) == {
+        "n",
+        "reservation",
+        "terms",
+        "raw",
+        "hash",
+        "roundId",
+    }
+
+
+# --- files that lie in another round's folder, or are gone
+
+
+@pytest.mark.parametrize("name", ["candidate-0.json", "closed.json", "riders.json"])
+def test_a_file_of_another_round_ends_no_round_and_is_named(
+    rounds: RoundStore, store: LocalStore, name: str
+) -> None:
+    ours, other = signed(rounds, "1"), signed(rounds, "2", sequence=8)
+    rider = Rider(
+        namespace="dao:y", cadence="fast", slot="9", required_depth=1, leaf_namespace="",
+        batch_id="x", index=0,
+    )  # fmt: skip
+    for one in (ours, other):
+        rounds.add_riders(one, [rider])
+    rounds.close(ours, closed(RoundOutcome.FINAL, sequence=7))
+    rounds.close(other, closed(RoundOutcome.LOST, sequence=8))
+    place = f"{rounds.folder}/{ours}/{name}"
+    whole = store.read(place) or b""
+    store.write(place, store.read(f"{rounds.folder}/{other}/{name}") or b"")
+    for view in (rounds, RoundStore(store, TARGET)):
+        with pytest.raises(InvalidValue, match=f"it is of round {other}"):
+            _read_all(view, ours)
+    if name == "closed.json":
+        fresh = RoundStore(store, TARGET)
+        with pytest.raises(InvalidValue):
+            fresh.find_leaf(leaf_of("1"))
+        assert ours in fresh.unreadable()[0]
+    store.write(place, whole)
+    _read_all(RoundStore(store, TARGET), ours)
+    assert RoundStore(store, TARGET).find_leaf(leaf_of("1")) == ours
+
+
+def _read_all(rounds: RoundStore, round_id: str) -> None:
+    rounds.candidates(round_id)
+    rounds.closed(round_id)
+    rounds.riders(round_id)
+
+
+def test_a_final_round_whose_candidates_are_gone_still_keeps_its_leaves(
+    rounds: RoundStore, store: LocalStore
+) -> None:
+    identity = signed(rounds, "1")
+    rounds.close(identity, closed(RoundOutcome.FINAL, sequence=7))
+    store.delete(f"{rounds.folder}/{identity}/candidate-0.json")
+    with pytest.raises(InvalidValue, match="an end and no candidate"):
+        RoundStore(store, TARGET).find_leaf(leaf_of("1"))
+    rounds.resolve(identity, decided(Decision.FORGOTTEN))
+    assert RoundStore(store, TARGET).find_leaf(leaf_of("1")) is None
+
+
+def test_a_round_that_was_given_up_for_a_malformed_end_holds_nothing_back(
+    rounds: RoundStore, store: LocalStore
+) -> None:
+    identity = signed(rounds, "1")
+    store.write(f"{rounds.folder}/{identity}/closed.json", b"{")
+    with pytest.raises(InvalidValue, match=r"closed\.json"):
+        RoundStore(store, TARGET).find_leaf(leaf_of("1"))
+    rounds.resolve(identity, decided(Decision.FORGOTTEN))
+    assert RoundStore(store, TARGET).find_leaf(leaf_of("1")) is None
+
+
+# --- decisions
+
+
+def decided(decision: Decision, tx_ref: str = "") -> Resolved:
+    at = datetime(2026, 1, 15, tzinfo=UTC)
+    reservation = candidate(0).reservation if decision is not Decision.FORGOTTEN else None
+    return Resolved(
+        decision=decision, tx_ref=tx_ref, by="ops", decided_at=at, reservation=reservation
+    )
+
+
+def test_a_round_is_not_given_up_beside_an_adoption_that_was_not_asked_about(
+    rounds: RoundStore,
+) -> None:
+    identity = signed(rounds, "1")
+    rounds.resolve(identity, decided(Decision.ADOPTED, "0xbb"))
+    with pytest.raises(InvalidValue, match="adopted 0xbb at the same time"):
+        rounds.resolve(identity, decided(Decision.LOST), {"0x0"})
+    rounds.resolve(identity, decided(Decision.LOST), {"0x0", "0xbb"})
+
+
+def test_the_same_decision_from_two_terminals_is_one_and_no_refusal(
+    rounds: RoundStore, store: LocalStore
+) -> None:
+    identity = signed(rounds, "1")
+    places = {rounds.resolve(identity, decided(Decision.LOST), {"0x0"}) for _ in range(2)}
+    assert places == {f"{rounds.folder}/{identity}/resolved.json"}
+    assert len(rounds.resolutions(identity)) == 1
+
+
+def test_a_decision_that_is_gone_before_a_later_one_is_missed(
+    rounds: RoundStore, store: LocalStore
+) -> None:
+    identity = signed(rounds, "1")
+    rounds.resolve(identity, decided(Decision.ADOPTED, "0xbb"))
+    rounds.resolve(identity, decided(Decision.LOST), {"0x0", "0xbb"})
+    store.delete(f"{rounds.folder}/{identity}/resolved.json")
+    with pytest.raises(InvalidValue, match=r"resolved\.json is missing"):
+        rounds.is_given_up(identity, candidate(0).reservation)

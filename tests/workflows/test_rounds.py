@@ -17,6 +17,7 @@ from vaultmesh.domain.ledger import (
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.pen import PenInput
 from vaultmesh.domain.steps import (
+    Record,
     Recorded,
     RecordState,
     Recovered,
@@ -585,3 +586,35 @@ async def test_a_new_run_is_begun_at_safe_points_only_and_nothing_is_written_twi
     assert desk.names.count("recover") == 1
     assert [one.last and one.last.sequence for one in desk.asked("reserve")] == [None, 0, 1, 2, 3]
     assert not any(failed_tasks(events) for events in runs)
+
+
+async def test_a_final_round_that_leaves_the_chain_before_its_receipts_say_so_is_sent_again(
+    stage: Stage,
+) -> None:
+    desk = ScriptedPen()
+    async with stage.working(pen=desk.adapters()):
+        pen = await stage.pen()
+        round_id = await one_round(pen, desk)
+        desk.plan("record", failure(FailureKind.NETWORK, "the disk is full"))
+        desk.include(round_id)
+        view = await pen.shows(lambda view: bool(view.problems))
+        assert "the disk is full" in view.problems[0]
+        assert round_id in view.problems[0]
+        desk.records = lambda order: _only_if_shown(desk, order)
+        desk.show(round_id, RoundState.MISSING)
+        await until(lambda: len(desk.asked("broadcast")) == 2)
+        desk.include(round_id, block=8)
+        view = await pen.shows(lambda view: not view.rounds)
+        assert view.problems == []
+    assert len({one.candidate.raw for one in desk.asked("broadcast")}) == 1
+    assert desk.asked("record")[-1].view.block.number == 8
+
+
+def _only_if_shown(desk: ScriptedPen, order: Record) -> Recorded:
+    """Write receipts of what the ledger shows at that moment, and no others."""
+    shown = desk.views[order.round_id]
+    if order.state is RecordState.INCLUDED and (
+        order.view is None or order.view.block != shown.block
+    ):
+        raise failure(FailureKind.NETWORK, "it is in no block any more")
+    return Recorded(receipts=1)

@@ -118,6 +118,10 @@ class WatchedRound(Wire):
     """What a receipt of it carries of the ledger already; only told where evidence is collected."""
     claimed_block: int | None = None
     """Block that receipts say it is in, where its workflow has not seen it included yet."""
+    claimed_hash: str = ""
+    """Its hash; empty where no receipt tells."""
+    claimed_tx: str = ""
+    """The transaction that the receipt proves to be in that block; empty where it proves none."""
     notes: Terms = Field(default_factory=dict)
     """What the target's module found out at earlier looks and needs again, such as how far it has searched."""
     undecided: str = ""
@@ -148,6 +152,8 @@ class RoundView(Wire):
     """Why nobody can tell what became of it: it is held and named until evidence or an operator decides."""
     gap: int = 0
     """Sequences below it that are free and that no round of ours has: it can't be included before those are used."""
+    left_block: bool = False
+    """Whether another block is in the place of the one that it was included in, whatever became of it since."""
     notes: Terms | None = None
     """What the next look is told; None: what this one was told."""
 

@@ -28,7 +28,13 @@ from vaultmesh.domain.status import (
     RejectedView,
     RoundStatus,
 )
-from vaultmesh.domain.steps import KnownRound, RecordState, RecoveredRound, SealedRound
+from vaultmesh.domain.steps import (
+    KnownRound,
+    RecordState,
+    RecoveredRound,
+    RememberedRound,
+    SealedRound,
+)
 from vaultmesh.domain.target import Target
 
 MOST_WAITING = 4_000
@@ -74,6 +80,8 @@ class PenRound(BaseModel):
     recorded: bool = False
     claimed_block: int | None = None
     """Block that receipts found at recovery say it is in, until a look has confirmed or refuted that."""
+    claimed_hash: str = ""
+    claimed_tx: str = ""
     notes: Terms = Field(default_factory=dict)
     """What the target's module found out at earlier looks and needs again."""
     undecided: str = ""
@@ -87,6 +95,8 @@ class PenRound(BaseModel):
     fill_not_before: datetime | None = None
     record_tries: int = 0
     """Orders to write its receipts that failed since the last one that did not."""
+    record_failure: str = ""
+    """Why the last one failed."""
     wanted: RecordState | None = None
     """What the receipts are to say and don't say yet."""
     open_depths: list[int] = Field(default_factory=list)
@@ -106,6 +116,8 @@ class PenRound(BaseModel):
             sent=True,
             open_depths=one.sealed.required_depths,
             claimed_block=one.claimed_block,
+            claimed_hash=one.claimed_hash,
+            claimed_tx=one.claimed_tx,
             state=RoundState.LOST if one.lost else RoundState.PENDING,
         )
 
@@ -124,6 +136,18 @@ class PenRound(BaseModel):
         """Whether the ledger is to be looked at for it: not before it was sent, nor once it is final or lost."""
         is_final = self.state is RoundState.INCLUDED and not self.open_depths
         return self.sent and not is_final and self.state is not RoundState.LOST
+
+    def watch_again(self) -> None:
+        """Have the ledger looked at for a round that was final: nothing says so in its receipts yet."""
+        reached = self.view.depth if self.view is not None else 0
+        self.open_depths = self.sealed.required_depths or [reached]
+
+    @property
+    def problem(self) -> str:
+        """Say why its receipts don't say yet what the ledger shows; empty if nothing is wrong."""
+        if not self.record_failure:
+            return ""
+        return f"receipts of round {self.round_id} are not written: {self.record_failure}"
 
     def board(self, requests: Sequence[AnchorRequest]) -> None:
         """Let requests wait for the round, and get receipts from it: one rider for each namespace and folder."""
@@ -152,9 +176,17 @@ class PenRound(BaseModel):
             block=self.view.block if self.view and self.state is RoundState.INCLUDED else None,
             depths=self.open_depths,
             claimed_block=self.claimed_block,
+            claimed_hash=self.claimed_hash,
+            claimed_tx=self.claimed_tx,
             notes=self.notes,
             undecided=self.undecided,
             gap=self.gap,
+        )
+
+    def remembered(self) -> RememberedRound:
+        """Return what `recover` is told of it."""
+        return RememberedRound(
+            round_id=self.round_id, reservation=self.reservation, candidates=self.candidates
         )
 
     def known(self) -> KnownRound:
@@ -316,7 +348,7 @@ class PenState(BaseModel):
             last_sequence=self.last.sequence if self.last else None,
             last_rejected=self.last_rejected,
             revision=self.revision,
-            problems=self.problems,
+            problems=[*self.problems, *(one.problem for one in self.rounds if one.problem)],
         )
 
 

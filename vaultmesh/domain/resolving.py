@@ -46,6 +46,13 @@ class Resolved(Document):
     """The reservation that it is about; None where none could be read."""
     candidate: Candidate | None = None
     """What is adopted, as the ledger shows it."""
+    round_id: str = ""
+    """Whose file it is; empty in files that were written before this was kept."""
+
+    def is_same(self, other: "Resolved") -> bool:
+        """Say whether another one decides the same, whoever made it and when."""
+        mine = self.decision, self.tx_ref, self.reservation
+        return mine == (other.decision, other.tx_ref, other.reservation)
 
     def is_about(self, reservation: dict[str, JsonValue]) -> bool:
         """Say whether it decides about what this reservation signs."""

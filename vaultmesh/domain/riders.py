@@ -37,8 +37,10 @@ class Riders(Document):
 
     version: Literal["1"] = "1"
     riders: tuple[Rider, ...] = Field(default=(), strict=False)
+    round_id: str = ""
+    """Whose file it is; empty in files that were written before this was kept."""
 
     def with_more(self, more: Iterable[Rider]) -> "Riders":
         """Return them with others; whoever is known stays as it is."""
         known = {one.key: one for one in (*more, *self.riders)}
-        return Riders(riders=tuple(known[key] for key in sorted(known)))
+        return self.model_copy(update={"riders": tuple(known[key] for key in sorted(known))})

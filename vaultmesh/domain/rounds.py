@@ -262,6 +262,8 @@ class Candidate(Document):
     """The signed bytes, in the ledger's usual text form."""
     tx_ref: str = Field(alias="hash")
     """What the ledger will know it by."""
+    round_id: str = ""
+    """Whose file it is; empty in files that were written before this was kept."""
 
 
 class RoundOutcome(StrEnum):
@@ -294,3 +296,5 @@ class Closed(Document):
     candidates: int = Field(default=0, ge=0)
     """Candidates it had when it was closed: a later one opens a lost round again."""
     closed_at: datetime | None = None
+    round_id: str = ""
+    """Whose file it is; empty in files that were written before this was kept."""

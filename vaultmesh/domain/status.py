@@ -230,7 +230,7 @@ class AggregatorView(View):
     last_rejected: RejectedView | None = None
     revision: int = 0
     problems: list[str] = Field(default_factory=list)
-    """Signed rounds that can't be read, a line each."""
+    """Signed rounds that can't be read, and rounds whose receipts can't be written, a line each."""
 
 
 class TargetView(AggregatorView):

@@ -236,6 +236,8 @@ class Resolve(Wire):
     """The transaction that is adopted."""
     by: str
     """Who decided."""
+    notes: Terms = Field(default_factory=dict)
+    """What looks at the round left, where the caller knows it."""
 
 
 class Resolution(Wire):
@@ -247,6 +249,14 @@ class Resolution(Wire):
     """What was found, a line each."""
 
 
+class RememberedRound(Wire):
+    """A signed round that the caller of `recover` knows: its bytes may be on their way, whatever the storage has left."""
+
+    round_id: str
+    reservation: Reservation
+    candidates: list[SignedCandidate]
+
+
 class Recover(Wire):
     """Input of `recover`."""
 
@@ -255,6 +265,8 @@ class Recover(Wire):
     """Rounds that another worker may have opened again."""
     left: list[str] = Field(default_factory=list)
     """Closed rounds whose blocks left the chain: they are opened again here."""
+    remembered: list[RememberedRound] = Field(default_factory=list)
+    """Rounds of the caller that have no end: candidates of them that are gone are stored again."""
 
 
 class RecoveredRound(Wire):
@@ -268,6 +280,10 @@ class RecoveredRound(Wire):
     """Requests that have receipts from this round without being named in its manifest."""
     claimed_block: int | None = None
     """Highest block that a verified receipt of this round names; None if there is none, or the ledger has no blocks."""
+    claimed_hash: str = ""
+    """Its hash, as that receipt's evidence says."""
+    claimed_tx: str = ""
+    """The transaction that this evidence proves to be in the block; empty if it proves none by itself."""
     lost: bool = False
     """Whether an operator decided that it is lost: its leaves are owed again."""
 

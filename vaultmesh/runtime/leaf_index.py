@@ -9,7 +9,7 @@
 import threading
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 from pydantic_core import from_json
@@ -18,6 +18,8 @@ from vaultmesh.domain.aggregation import Leaf
 from vaultmesh.domain.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.rounds import round_id
+from vaultmesh.domain.target import Target
 from vaultmesh.runtime.storage import Store
 
 MOST_RECENT = 4_096
@@ -28,9 +30,10 @@ _KEY_BYTES = 8
 class LeafIndex:
     """Leaves of one target's manifests; used by any thread."""
 
-    def __init__(self, store: Store, folder: str, manifest_name: str) -> None:
+    def __init__(self, store: Store, target: Target, folder: str, manifest_name: str) -> None:
         """Read nothing before the first question."""
         self._store = store
+        self._target = target
         self._folder = folder
         self._manifest_name = manifest_name
         self._lock = threading.Lock()
@@ -86,7 +89,7 @@ class LeafIndex:
             self._turn += 1
             content = self._store.read(f"{self._folder}/{identity}/{self._manifest_name}")
             try:
-                is_whole = content is not None and any(_leaves(content))
+                is_whole = content is not None and bool(self._leaves(identity, content))
             except InvalidValue:
                 is_whole = False
             if not is_whole:
@@ -108,7 +111,7 @@ class LeafIndex:
             self._refused.pop(identity, None)
             return
         try:
-            keys = [_key(leaf) for leaf in _leaves(content)]
+            keys = [_key(leaf) for leaf in self._leaves(identity, content)]
         except InvalidValue as error:
             self._refused[identity] = Refused(path, str(error))
             return
@@ -118,6 +121,30 @@ class LeafIndex:
         for key in keys:
             self._recent.setdefault(key, []).append(place)
         self._waiting.discard(identity)
+
+    def _leaves(self, identity: str, content: bytes) -> list[Leaf]:
+        """Read a manifest's leaves; that they give its commitment is not checked: it would take minutes at first.
+
+        Raises:
+            InvalidValue: it is none, or another round's, or leaves are missing.
+        """
+        try:
+            document = from_json(content)
+            commitment = MerkleRoot.parse_receipt_form(document["commitment"])
+            leaves = [_leaf(one) for one in document["leaves"]]
+            shape = document["aggregation"]
+            is_whole = len(leaves) == shape["treeSize"] if shape else bool(leaves)
+        except (ValueError, TypeError, KeyError, LookupError) as error:
+            message = f"not a manifest ({error!r}); restore it from a backup"
+            raise InvalidValue(message) from error
+        named = round_id(self._target, commitment.digest)
+        if named != identity:
+            message = f"it is the manifest of round {named}; restore it from a backup"
+            raise InvalidValue(message)
+        if not is_whole or not (shape or all(one.root == commitment for one in leaves)):
+            message = "leaves of it are missing or changed; restore it from a backup"
+            raise InvalidValue(message)
+        return leaves
 
     def _merge(self) -> None:
         pairs = list(zip(self._keys, self._places, strict=True))
@@ -136,12 +163,6 @@ def _key(leaf: Leaf) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-def _leaves(content: bytes) -> Iterator[Leaf]:
-    """Read the leaves only: to check every manifest wholly would take minutes at first."""
-    try:
-        for leaf in from_json(content)["leaves"]:
-            root = MerkleRoot.parse_receipt_form(leaf["root"])
-            yield Leaf(str(leaf["namespace"]), str(leaf["batchId"]), root)
-    except (ValueError, TypeError, KeyError, LookupError) as error:
-        message = f"not a manifest ({error!r}); restore it from a backup"
-        raise InvalidValue(message) from error
+def _leaf(given: Mapping[str, object]) -> Leaf:
+    root = MerkleRoot.parse_receipt_form(str(given["root"]))
+    return Leaf(str(given["namespace"]), str(given["batchId"]), root)

@@ -8,15 +8,16 @@
 4. `riders.json` names who has receipts of the round beyond those that the manifest names.
 5. `resolved.json` is an operator's decision about a round that evidence can't decide; a later one about the same
    folder is `resolved-2.json`, and so on.
-6. A manifest that can't be read any more may be known from elsewhere: receipts name leaves, salts and paths.
+6. Each file names its round: one that lies in another round's folder is refused there.
+7. A manifest that can't be read any more may be known from elsewhere: receipts name leaves, salts and paths.
 """
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import JsonValue
 
@@ -43,6 +44,18 @@ _parse_closed = partial(read_document, Closed)
 _parse_riders = partial(read_document, Riders)
 _parse_resolved = partial(read_document, Resolved)
 Document = TypeVar("Document")
+
+
+class OfRound(Protocol):
+    """A file that names its round."""
+
+    @property
+    def round_id(self) -> str:
+        """Whose file it is; empty in old ones."""
+        ...
+
+
+Own = TypeVar("Own", bound=OfRound)
 
 
 class Added(StrEnum):
@@ -126,12 +139,20 @@ class RoundFiles:
             path = self._candidate_path(round_id, n)
             content = self._store.read(path)
             if content is not None:
-                found.append(_read(path, content, _parse_candidate))
+                found.append(_own(round_id, path, content, _parse_candidate))
         return found
 
     def count(self, round_id: str) -> int:
         """Return how many candidates a round has; the next one's number."""
         return max(self._numbers(round_id), default=-1) + 1
+
+    def is_gone(self, round_id: str, candidates: int) -> bool:
+        """Say whether a round without an end has fewer candidates than were signed."""
+        return self.count(round_id) < candidates and not self.has_end(round_id)
+
+    def has_candidate(self, round_id: str, n: int) -> bool:
+        """Say whether there is a candidate of that number, readable or not."""
+        return self._store.exists(self._candidate_path(round_id, n))
 
     def candidate_stamp(self, round_id: str, n: int) -> FileStamp | None:
         """Return when a candidate was stored; None if it is not."""
@@ -144,7 +165,8 @@ class RoundFiles:
             InvalidValue: the stored one with its number can't be read.
         """
         path = self._candidate_path(round_id, candidate.n)
-        if self._store.create(path, candidate.document().encode()):
+        named = candidate.model_copy(update={"round_id": round_id})
+        if self._store.create(path, named.document().encode()):
             return Added.CREATED
         stored = self._store.read(path)
         same = stored is not None and _read(path, stored, _parse_candidate).raw == candidate.raw
@@ -156,7 +178,7 @@ class RoundFiles:
         Who closes a lost round beside its next seal MUST say it: the count may include a new one.
         """
         count = closed.candidates or self.count(round_id)
-        counted = closed.model_copy(update={"candidates": count})
+        counted = closed.model_copy(update={"candidates": count, "round_id": round_id})
         path = f"{self.folder}/{round_id}/{_CLOSED}"
         self._store.write(path, counted.document().encode())
 
@@ -168,7 +190,9 @@ class RoundFiles:
         """
         path = f"{self.folder}/{round_id}/{_RIDERS}"
         content = self._store.read(path)
-        return Riders() if content is None else _read(path, content, _parse_riders)
+        if content is None:
+            return Riders(round_id=round_id)
+        return _own(round_id, path, content, _parse_riders)
 
     def add_riders(self, round_id: str, more: Iterable[Rider]) -> None:
         """Store further riders, before their receipts are written.
@@ -180,35 +204,52 @@ class RoundFiles:
         every = stored.with_more(more)
         if every != stored:
             path = f"{self.folder}/{round_id}/{_RIDERS}"
-            self._store.write(path, every.document().encode())
+            named = every.model_copy(update={"round_id": round_id})
+            self._store.write(path, named.document().encode())
 
     def resolutions(self, round_id: str) -> list[Resolved]:
         """Return what operators decided about a round, oldest first.
 
         Raises:
-            InvalidValue: a decision can't be read.
+            InvalidValue: a decision can't be read, or is missing before a later one.
         """
         names = self._store.names(f"{self.folder}/{round_id}")
         numbers = sorted(filter(None, map(_resolution_number, names)))
+        missing = next((one for one, number in enumerate(numbers, 1) if one != number), None)
+        if missing is not None:
+            path = self._resolution_path(round_id, missing)
+            message = f"{path} is missing; restore it from a backup"
+            raise InvalidValue(message)
         found: list[Resolved] = []
         for number in numbers:
             path = self._resolution_path(round_id, number)
             content = self._store.read(path)
             if content is not None:
-                found.append(_read(path, content, _parse_resolved))
+                found.append(_own(round_id, path, content, _parse_resolved))
         return found
 
-    def resolve(self, round_id: str, resolved: Resolved) -> str:
+    def resolve(self, round_id: str, resolved: Resolved, considered: Container[str] = ()) -> str:
         """Store a decision durably, as the next one about its folder; returns where it lies.
+
+        The same decision by two at once is one.
+
+        Args:
+            round_id: the round.
+            resolved: the decision.
+            considered: the transactions of which it is known that nobody shows them, for a round that is lost.
 
         Raises:
             InvalidValue: an earlier decision about the same reservation is another one.
         """
+        named = resolved.model_copy(update={"round_id": round_id})
         for _ in range(MOST_RESOLUTIONS):
             earlier = self.resolutions(round_id)
-            _require_undecided(round_id, resolved, earlier)
+            for number, one in enumerate(earlier, 1):
+                if one.is_same(resolved):
+                    return self._resolution_path(round_id, number)
+            _require_undecided(round_id, resolved, earlier, considered)
             path = self._resolution_path(round_id, len(earlier) + 1)
-            if self._store.create(path, resolved.document().encode()):
+            if self._store.create(path, named.document().encode()):
                 return path
         message = f"others decide about round {round_id} at the same time; look at status"
         raise InvalidValue(message)
@@ -229,7 +270,7 @@ class RoundFiles:
 
     def is_forgotten(self, round_id: str) -> bool:
         """Say whether an operator gave a round up that can't be read; raises as `resolutions` does."""
-        if not self._store.exists(self._resolution_path(round_id, 1)):
+        if not any(self._store.exists(self._resolution_path(round_id, one)) for one in (1, 2)):
             return False
         return any(one.decision is Decision.FORGOTTEN for one in self.resolutions(round_id))
 
@@ -248,6 +289,10 @@ class RoundFiles:
         """Forget a round's end: receipts of it are to change still."""
         self._store.delete(f"{self.folder}/{round_id}/{_CLOSED}")
 
+    def has_end(self, round_id: str) -> bool:
+        """Say whether there is an end, readable or not."""
+        return self._store.exists(f"{self.folder}/{round_id}/{_CLOSED}")
+
     def closed(self, round_id: str) -> Closed | None:
         """Return a round's end; None while it is open.
 
@@ -258,7 +303,7 @@ class RoundFiles:
         content = self._store.read(path)
         if content is None:
             return None
-        closed = _read(path, content, _parse_closed)
+        closed = _own(round_id, path, content, _parse_closed)
         is_lost = closed.outcome is RoundOutcome.LOST
         return None if is_lost and self.count(round_id) > closed.candidates else closed
 
@@ -295,11 +340,26 @@ def _read(path: str, content: bytes, parse: Callable[[bytes], Document]) -> Docu
         raise InvalidValue(message) from error
 
 
-def _require_undecided(round_id: str, resolved: Resolved, earlier: Iterable[Resolved]) -> None:
+def _own(round_id: str, path: str, content: bytes, parse: Callable[[bytes], Own]) -> Own:
+    """Read a file of a round; raises `InvalidValue` for one that is malformed, or another round's."""
+    document = _read(path, content, parse)
+    if document.round_id not in ("", round_id):
+        message = f"{path}: it is of round {document.round_id}; restore it from a backup"
+        raise InvalidValue(message)
+    return document
+
+
+def _require_undecided(
+    round_id: str, resolved: Resolved, earlier: Iterable[Resolved], considered: Container[str]
+) -> None:
     """Raise `InvalidValue` if another decision about the same reservation contradicts this one."""
     final = (Decision.LOST, Decision.FORGOTTEN)
     for one in earlier:
         same = resolved.reservation is None or one.is_about(resolved.reservation)
+        adopted = one.decision is Decision.ADOPTED and one.tx_ref not in considered
+        if resolved.decision is Decision.LOST and same and adopted:
+            message = f"round {round_id} is not lost: {one.by} adopted {one.tx_ref} at the same time; look at status"
+            raise InvalidValue(message)
         if one.decision in final and same:
             message = (
                 f"round {round_id} was decided as {one.decision.value} by {one.by} at {one.decided_at.isoformat()}; "

@@ -18,6 +18,7 @@ from typing_extensions import override
 from vaultmesh.domain.aggregation import Leaf
 from vaultmesh.domain.batch import Refused
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.ledger import Reservation, WatchedRound
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds import Candidate, Closed, Manifest, RoundOutcome, round_id
@@ -63,13 +64,19 @@ class RoundStore(RoundFiles):
         self._refused: dict[str, Refused] = {}
         self._revision = 0
         self._look_again_at = 0.0
+        self._ends: dict[str, Refused] = {}
+        """Final rounds of which a file beside the manifest can't be read."""
+        self._turn = 0
+        """Place of the final round whose files are read again next."""
         self._highest: dict[str, int] = {}
         """Highest sequence of each account, over the final rounds."""
         self._newest: tuple[Rank, str] | None = None
         """The final round whose reservation is the highest."""
         self._finals: list[tuple[Rank, str]] = []
         """The newest final rounds, ascending."""
-        self._leaves = LeafIndex(store, self.folder, MANIFEST)
+        self._blocks: dict[str, int] = {}
+        """Block of each of them."""
+        self._leaves = LeafIndex(store, target, self.folder, MANIFEST)
 
     @override
     def create_manifest(self, manifest: Manifest) -> bool:
@@ -100,10 +107,14 @@ class RoundStore(RoundFiles):
         return [one for one, closed in self._look().items() if closed is None]
 
     def newest_final(self) -> list[str]:
-        """Return the ids of the newest final rounds, the last one first; another process may have opened one again."""
+        """Return the ids of the newest final rounds, that of the highest block first; another process may have opened one again.
+
+        Rounds that spend different outputs may be mined in another order than they were reserved in.
+        """
         self._look()
         with self._lock:
-            return [one for _, one in reversed(self._finals) if one not in self._unfinished]
+            newest = [one for _, one in reversed(self._finals) if one not in self._unfinished]
+            return sorted(newest, key=lambda one: -self._blocks[one])
 
     def problems(self) -> list[str]:
         """Return which signed rounds can't be read, a line each."""
@@ -123,7 +134,9 @@ class RoundStore(RoundFiles):
         self._look()
         with self._lock:
             found = dict(self._refused)
-        unread = self._leaves.unread(LOOKED_AT_AGAIN if self._rested() else 0)
+        again = LOOKED_AT_AGAIN if self._rested() else 0
+        unread = self._leaves.unread(again)
+        ends = self._damaged_ends(again)
         reasons = {
             one: Refused(f"{self.folder}/{one}/{MANIFEST}", f"{reason}; restore it from a backup")
             for one, reason in unread.items()
@@ -132,7 +145,42 @@ class RoundStore(RoundFiles):
         return [
             Damage(one, refused, one in found or self.closed(one) is None, self.signed_at(one))
             for one, refused in (found | reasons).items()
+        ] + [
+            Damage(one, refused, is_open=False, signed_at=self.signed_at(one))
+            for one, refused in ends.items()
+            if one not in found and one not in reasons
         ]
+
+    def _damaged_ends(self, again: int) -> dict[str, Refused]:
+        """Return the final rounds of which a file beside the manifest can't be read; so many more are looked at in turn."""
+        with self._lock:
+            ended = sorted(self._known - self._unfinished) if again else []
+            start = self._turn % max(len(ended), 1)
+            turn = [*ended[start:], *ended[:start]][:again]
+            self._turn = start + len(turn)
+        for one in dict.fromkeys([*self._ends, *turn]):
+            try:
+                self._require_whole(one)
+            except (InvalidValue, NetworkFailure) as error:
+                self._ends[one] = Refused(f"{self.folder}/{one}", str(error))
+            else:
+                self._ends.pop(one, None)
+        return dict(self._ends)
+
+    def _require_whole(self, one: str) -> None:
+        """Read what a final round would be driven with if its block left the chain, and what is added to it.
+
+        Raises:
+            InvalidValue: a file is malformed, or the winner's candidate is missing.
+        """
+        if self.is_forgotten(one):
+            return
+        closed, candidates = self.closed(one), self.candidates(one)
+        self.riders(one)
+        self.resolutions(one)
+        if closed is not None and not any(known.tx_ref == closed.tx_ref for known in candidates):
+            message = f"the candidate {closed.tx_ref} is missing; restore it from a backup"
+            raise InvalidValue(message)
 
     def _rested(self) -> bool:
         with self._lock:
@@ -294,12 +342,25 @@ class RoundStore(RoundFiles):
         return self.holding_directly(round_id(self.target, root.digest))
 
     def holding_directly(self, round_id: str) -> str | None:
-        """Return a round's id if it is signed, not lost, and not given up for being unreadable."""
-        if self.count(round_id) == 0:
+        """Return a round's id if it is signed, not lost, and not given up for being unreadable.
+
+        Raises:
+            InvalidValue: a file of it is malformed, or all its candidates are missing.
+        """
+        count = self.count(round_id)
+        if not count and not self.has_end(round_id):
+            return None
+        if self._is_given_up_unread(round_id):
             return None
         closed = self.closed(round_id)
-        is_lost = closed is not None and closed.outcome is RoundOutcome.LOST
-        return None if is_lost or self._is_given_up_unread(round_id) else round_id
+        if closed is not None and closed.outcome is RoundOutcome.LOST:
+            return None
+        if not count:
+            message = (
+                f"{self.folder}/{round_id} has an end and no candidate; restore them from a backup"
+            )
+            raise InvalidValue(message)
+        return round_id
 
     def _is_given_up_unread(self, round_id: str) -> bool:
         """Say whether an operator gave up a round that can't be read still; one that was mended counts again."""
@@ -308,9 +369,10 @@ class RoundStore(RoundFiles):
         try:
             self.read_manifest(round_id)
             self.candidates(round_id)
+            self.closed(round_id)
         except InvalidValue:
             return True
-        return False
+        return not self.count(round_id)
 
     def find_leaf(self, leaf: Leaf, *, besides: Container[str] = ()) -> str | None:
         """Return the newest round that holds a leaf, is signed and not lost, and none of `besides`.
@@ -381,6 +443,9 @@ class RoundStore(RoundFiles):
             if any(known == one for _, known in self._finals):
                 self._finals = [known for known in self._finals if known[1] != one]
             insort(self._finals, (rank, one))
+            self._blocks[one] = closed.block
+            for _, older in self._finals[:-MOST_FINAL]:
+                del self._blocks[older]
             del self._finals[:-MOST_FINAL]
 
     def _ranked(self) -> list[tuple[Rank, str]]:

@@ -1,0 +1,104 @@
+"""What a worker finds out beside all orders: which targets nobody watches, and which signed rounds can't be read."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from activities import lookout
+from activities.lookout import Lookout
+from tests.activities.scripted_ledger import EVM, TSA, Stage, owed, request
+from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.messages import AnchorRequest
+from vaultmesh.domain.names import REOPENED
+from vaultmesh.domain.steps import RecordState
+from vaultmesh.domain.target import Target
+from vaultmesh.runtime.settings import Settings
+
+FIRST = "dao:first"
+
+
+class Started:
+    """A client that notes which aggregators are started, and with which signal."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, list[object]]] = []
+
+    async def start_workflow(self, _name: str, given: Any, **options: Any) -> None:
+        """Note one call."""
+        signal, arguments = options.get("start_signal", ""), options.get("start_signal_args", [])
+        self.calls.append((str(given.target), signal, arguments))
+
+    def of(self, target: Target) -> list[tuple[str, list[object]]]:
+        """Return the signals of one target."""
+        return [(signal, given) for named, signal, given in self.calls if named == str(target)]
+
+
+class Unreachable:
+    """Targets of which none can be opened."""
+
+    async def open(self, target: Target) -> None:
+        """Fail."""
+        message = f"{target} does not answer"
+        raise NetworkFailure(message)
+
+
+@pytest.fixture
+def started() -> Started:
+    return Started()
+
+
+@asynccontextmanager
+async def looking(
+    root: Path, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[[Callable[[], bool]], Any]]:
+    """Let a worker look on; gives a wait."""
+    monkeypatch.setattr(lookout, "PERIOD_SECONDS", 0.02)
+    settings = Settings.from_environment({"VMSH_ROOT": str(root)})
+    files = Stage(root).files
+    look = Lookout(started, files, Unreachable(), settings)  # type: ignore[arg-type]
+    task = asyncio.create_task(look.run())
+
+    async def until(shown: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not shown():
+                assert not task.done()
+                await asyncio.sleep(0.02)
+
+    yield until
+    task.cancel()
+
+
+async def final_round(stage: Stage, *asking: AnchorRequest) -> Path:
+    """Return the folder of a round that is final, of two batches of which one has a receipt."""
+    round_id = stage.sign(owed("b1", *asking))
+    order = stage.order(RecordState.INCLUDED, round_id, *asking)
+    await stage.record(order)
+    return stage.root / "out/rounds" / stage.target.path / round_id
+
+
+async def test_a_target_that_cannot_be_read_leaves_no_other_target_unwatched(
+    tmp_path: Path, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Stage(tmp_path, EVM)
+    (broken.root / "out/rounds" / EVM.path / broken.sign(owed("b1")) / "closed.json").mkdir()
+    Stage(tmp_path, TSA).sign(owed("b1"))
+    async with looking(tmp_path, started, monkeypatch) as until:
+        await until(lambda: bool(started.of(TSA)))
+
+
+async def test_damage_of_a_target_at_rest_is_told_to_its_aggregator_once_and_so_is_its_end(
+    tmp_path: Path, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = await final_round(Stage(tmp_path), request(FIRST)) / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole[:-40])
+    async with looking(tmp_path, started, monkeypatch) as until:
+        await until(lambda: started.of(EVM) == [(REOPENED, [[]])])
+        await asyncio.sleep(0.2)
+        assert started.of(EVM) == [(REOPENED, [[]])]
+        manifest.write_bytes(whole)
+        await until(lambda: started.of(EVM) == [(REOPENED, [[]])] * 2)
