@@ -68,12 +68,12 @@ async def test_riders_that_cannot_be_read_hold_up_receipts_and_not_what_is_signe
     stage: Stage,
 ) -> None:
     round_id = await reopened_round(stage, request(SECOND, 12))
-    (file,) = stage.root.glob("out/rounds/*/*/riders.json")
+    (file,) = stage.root.glob("out/rounds/*/*/joined.json")
     content = file.read_text()
     file.write_text(content[:-20])
     (found,) = (await stage.recover(round_id)).rounds
     assert found.riders == []
-    with pytest.raises(ApplicationError, match=r"riders\.json: .*restore it from a backup"):
+    with pytest.raises(ApplicationError, match=r"joined\.json: .*restore it from a backup"):
         await stage.included(round_id, revision=3)
     file.write_text(content)
     assert (await stage.included(round_id, revision=3)).receipts == 2

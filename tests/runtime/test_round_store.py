@@ -275,7 +275,7 @@ def test_candidate_files_have_the_documented_keys(rounds: RoundStore, store: Loc
 # --- files that lie in another round's folder, or are gone
 
 
-@pytest.mark.parametrize("name", ["candidate-0.json", "closed.json", "riders.json"])
+@pytest.mark.parametrize("name", ["candidate-0.json", "closed.json", "joined.json"])
 def test_a_file_of_another_round_ends_no_round_and_is_named(
     rounds: RoundStore, store: LocalStore, name: str
 ) -> None:

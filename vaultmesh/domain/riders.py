@@ -1,6 +1,6 @@
 """The place where it is written down who has receipts of a round without being named in its manifest.
 
-A manifest never changes, so that who joins a round later stands beside it: in `riders.json`.
+A manifest never changes, so that who joins a round later stands beside it: in `joined.json`.
 """
 
 from collections.abc import Iterable

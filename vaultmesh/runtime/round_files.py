@@ -5,7 +5,7 @@
 2. Candidates are created exclusively, numbered from 0; the same bytes again are the same candidate.
 3. `closed.json` says that nobody needs to watch the round any more. A lost round is open again once
    it has a candidate that its end did not count: a direct commitment that is sealed again.
-4. `riders.json` names who has receipts of the round beyond those that the manifest names.
+4. `joined.json` names who has receipts of the round beyond those that the manifest names.
 5. `resolved.json` is an operator's decision about a round that evidence can't decide; a later one about the same
    folder is `resolved-2.json`, and so on.
 6. Each file names its round: one that lies in another round's folder is refused there.
@@ -37,7 +37,7 @@ MOST_RESOLUTIONS = 32
 MOST_LEAVES_KEPT = 4_000
 """Leaves of the manifests that are kept in memory, about 3 kB each."""
 
-_CLOSED, _RIDERS, _CANDIDATE, _SUFFIX = "closed.json", "riders.json", "candidate-", ".json"
+_CLOSED, _RIDERS, _CANDIDATE, _SUFFIX = "closed.json", "joined.json", "candidate-", ".json"
 _RESOLVED = "resolved"
 _parse_candidate = partial(read_document, Candidate)
 _parse_closed = partial(read_document, Closed)
