@@ -47,6 +47,7 @@ from vaultmesh.domain.ledger import (
     Bumped,
     PenSettings,
     Reservation,
+    RoundState,
     RoundView,
     SignedCandidate,
     Terms,
@@ -262,6 +263,20 @@ class EvmAnchoring(Anchoring):
         )
 
     async def _view(
+        self,
+        rules: Rules,
+        watched: WatchedRound,
+        horizons: Sequence[Horizon],
+        sights: Sequence[Sight],
+    ) -> RoundView:
+        """Return what is seen, and whether a quorum shows another block in the place of the one it was included in."""
+        view = await self._judged(rules, watched, horizons, sights)
+        left = sum(one.left_block for one in sights) >= rules.quorum
+        if not left or view.state is RoundState.INCLUDED:
+            return view
+        return view.model_copy(update={"left_block": True})
+
+    async def _judged(
         self,
         rules: Rules,
         watched: WatchedRound,

@@ -41,6 +41,8 @@ class Sight:
     """A block at which the nonce was still free."""
     count: int | None = None
     """Transactions of the account then."""
+    left_block: bool = False
+    """Whether another block is in the place of the one that it was included in."""
 
 
 async def look_from(
@@ -67,6 +69,11 @@ class _Look:
         standing = await self._standing(watched)
         if standing is not None:
             return standing
+        left_block = watched.state is RoundState.INCLUDED and watched.block is not None
+        return replace(await self._elsewhere(watched), left_block=left_block)
+
+    async def _elsewhere(self, watched: WatchedRound) -> Sight:
+        """Look for the round where no earlier look found it."""
         count = await self._count(watched.reservation.account)
         mined = await self._mined(watched, count)
         if mined is not None:

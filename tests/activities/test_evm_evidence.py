@@ -7,6 +7,7 @@ from eth_account import Account
 from eth_utils.address import to_checksum_address
 from pydantic import JsonValue
 
+from activities.reopening import has_left
 from tests.activities.conftest import MakePen
 from tests.activities.evm_chain import Chain, Pen, foreign_transfer, remembered
 from tests.simulators.evm import LyingProvider
@@ -101,6 +102,24 @@ async def test_a_node_without_any_receipt_holds_the_round_and_never_loses_it(
     assert (await pen.look(again)).state is not RoundState.LOST
     proxy.obey()
     assert (await looks(pen, watched, 1))[0].state is RoundState.INCLUDED
+
+
+async def test_a_final_round_whose_block_left_the_chain_is_opened_though_nobody_can_tell_its_fate(
+    chain: Chain, proxy: LyingProvider, make_pen: MakePen
+) -> None:
+    """The harm: its receipts said `finalized` for good, since no look could say what became of it."""
+    pen = await make_pen([proxy.url])
+    watched = await pen.anchor()
+    await chain.mine(FINAL)
+    closed = remembered(watched, await pen.look(watched))
+    assert not has_left(closed, await pen.look(closed))
+    await chain.reorganise(FINAL + 1)
+    forget(proxy, "eth_getLogs", "eth_getBlockReceipts")
+    proxy.forge("eth_getTransactionCount", lambda _, true: hex(int(str(true), 16) + 1))
+    first, *_, last = await looks(pen, closed)
+    assert last.undecided
+    assert first.left_block
+    assert has_left(closed, first)
 
 
 async def test_what_our_own_receipts_say_of_the_block_is_enough_where_nodes_forgot(
