@@ -41,6 +41,13 @@ def test_what_is_no_decision_is_bad_usage(operate: Command, arguments: list[str]
     assert operate("resolve", *arguments).code == 2
 
 
+def test_a_target_that_is_not_configured_starts_no_aggregator(operate: Command) -> None:
+    told = operate("resolve", "btc:mainnet", "--lost", ROUND, "--yes")
+    assert (told.code, told.out) == (2, "")
+    assert "btc" in told.err
+    assert "btc:mainnet" not in operate("status", "--json").out
+
+
 @pytest.mark.parametrize("decision", ["--lost", "--forget"])
 def test_a_round_that_nobody_knows_is_refused_in_one_line(operate: Command, decision: str) -> None:
     told = operate("resolve", TARGET, decision, ROUND, "--yes")

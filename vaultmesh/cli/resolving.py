@@ -23,10 +23,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from vaultmesh.cli import clocks, output
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.names import RESOLVE, aggregator_workflow_id
+from vaultmesh.domain.receipt import SCHEMES as RECEIPT_SCHEMES
 from vaultmesh.domain.resolving import read_resolve
 from vaultmesh.domain.status import AggregatorView
 from vaultmesh.domain.target import Target
 from vaultmesh.runtime.client import connect
+from vaultmesh.runtime.configuration import anchors_path, load_anchors
 from vaultmesh.runtime.settings import Settings
 
 DECIDED_WITHIN = timedelta(seconds=90)
@@ -90,6 +92,7 @@ def run_resolve(arguments: argparse.Namespace) -> int:
     if not arguments.yes:
         message = f"on {target}, {consequence}. That can't be taken back; add --yes if it is what you want"
         raise output.Usage(message)
+    _require_configured(settings, target)
     asked: dict[str, JsonValue] = {verb: value, "by": f"{getpass.getuser()}@{socket.gethostname()}"}
     read_resolve(asked)
     view = clocks.run(_resolve(target, settings, asked))
@@ -98,6 +101,14 @@ def run_resolve(arguments: argparse.Namespace) -> int:
     else:
         print(f"{target}: decided; {consequence}")
     return output.SUCCESS
+
+
+def _require_configured(settings: Settings, target: Target) -> None:
+    """Raise `ConfigurationError` for a target that anchors.yaml does not describe: its aggregator could decide nothing."""
+    from activities.anchors import settings_model  # noqa: PLC0415 - loads client libraries
+
+    anchors = load_anchors(anchors_path(settings), known_schemes=RECEIPT_SCHEMES)
+    anchors.check({target: settings_model(target)}, signing=False)
 
 
 async def _resolve(
