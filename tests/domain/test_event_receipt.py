@@ -60,6 +60,13 @@ def test_a_file_without_one_of_its_keys_is_refused(key: str) -> None:
         parse_event_receipt(json.dumps({k: v for k, v in FILE.items() if k != key}))
 
 
+@pytest.mark.parametrize("seconds", [-1, 253_402_300_800, 10**18, 10**30])
+def test_a_time_that_no_calendar_has_is_refused_when_it_is_read(seconds: int) -> None:
+    anchor = {**FILE["anchor"], "ts": seconds}
+    with pytest.raises(InvalidValue, match="ts"):
+        parse_event_receipt(json.dumps({**FILE, "anchor": anchor}))
+
+
 def test_a_receipt_belongs_to_its_batch_by_prefix_and_root() -> None:
     receipt = parse_event_receipt(json.dumps(FILE))
     assert receipt.event_id_in(BATCH) == "evt-0001"

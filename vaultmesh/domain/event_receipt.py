@@ -22,6 +22,8 @@ VERIFIER = "did:vm:arbiter:local-sealer"
 INTEGRITY_PREFIX = "vmr1-"
 INTERNAL_CHAIN = "vm:internal"
 """`chain` of the placeholder: sealed, not anchored."""
+_LATEST_SECOND = 253_402_300_799
+"""The end of the year 9999: a later instant can't be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class LegacyAnchor(Document):
     contract: str | None = None
     tx: str
     block: int
-    ts: int
+    ts: int = Field(ge=0, le=_LATEST_SECOND)
     """Unix seconds."""
     memo: str | None = None
     sig: str | None = None
