@@ -19,6 +19,7 @@ from activities.anchors.evm_errors import NodeError
 from activities.anchors.evm_rpc import Provider
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.ledger import BlockRef
+from vaultmesh.domain.receipt import LATEST_SECOND
 
 HEX = 16
 _LONGEST_QUANTITY = 66
@@ -45,8 +46,6 @@ Account = Annotated[
     AfterValidator(lambda text: text.lower()),
 ]
 HexBytes = Annotated[str, StringConstraints(pattern=r"^0x([0-9a-fA-F]{2})*$")]
-_LATEST_TIME = 253_402_300_799
-"""Seconds at the end of the year 9999: what a datetime can hold."""
 
 
 class _Read(BaseModel):
@@ -58,7 +57,7 @@ class Block(_Read):
 
     number: Quantity
     hash: Hash
-    timestamp: Annotated[Quantity, Field(le=_LATEST_TIME)]
+    timestamp: Annotated[Quantity, Field(le=LATEST_SECOND)]
     base_fee_wei: Quantity | None = Field(default=None, alias="baseFeePerGas")
 
     @property

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from vaultmesh.domain.aggregation import Document, read_document
 from vaultmesh.domain.batch import Batch
-from vaultmesh.domain.receipt import AnchorReceipt
+from vaultmesh.domain.receipt import LATEST_SECOND, AnchorReceipt
 from vaultmesh.domain.roots import BatchRoot
 
 VERIFIER = "did:vm:arbiter:local-sealer"
@@ -22,8 +22,6 @@ VERIFIER = "did:vm:arbiter:local-sealer"
 INTEGRITY_PREFIX = "vmr1-"
 INTERNAL_CHAIN = "vm:internal"
 """`chain` of the placeholder: sealed, not anchored."""
-_LATEST_SECOND = 253_402_300_799
-"""The end of the year 9999: a later instant can't be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class LegacyAnchor(Document):
     contract: str | None = None
     tx: str
     block: int
-    ts: int = Field(ge=0, le=_LATEST_SECOND)
+    ts: int = Field(ge=0, le=LATEST_SECOND)
     """Unix seconds."""
     memo: str | None = None
     sig: str | None = None

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.merkle_patricia import HASH_BYTES, Item, decode, index_key, proven_value
-from vaultmesh.domain.receipt import write_time
+from vaultmesh.domain.receipt import LATEST_SECOND, write_time
 
 TOPIC = bytes.fromhex("422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2")
 """First topic of `BatchAnchored(bytes32 indexed root, bytes32 indexed batchId, string memo)`."""
@@ -30,8 +30,6 @@ HEADER, TX_INDEX, RECEIPT_PROOF, TRANSACTION_PROOF = (
 """Keys of the proof in a receipt's evidence."""
 DEEPEST = 64
 """Most nodes of one proof: as many as a key of 32 bytes has nibbles."""
-LATEST_TIME = 253_402_300_799
-"""Seconds at the end of the year 9999: what a datetime can hold."""
 
 _HEX = re.compile(r"0x(?:[0-9a-f]{2})*")
 _TRANSACTIONS_ROOT, _RECEIPTS_ROOT, _NUMBER, _TIME = 4, 5, 8, 11
@@ -168,7 +166,7 @@ class _Walk:
     def time(self) -> str:
         """Bind the block's time."""
         seconds = _number(self._header[_TIME], "the header's time")
-        if seconds > LATEST_TIME:
+        if seconds > LATEST_SECOND:
             message = f"the header's time {seconds} is not in seconds"
             raise InvalidValue(message)
         found = datetime.fromtimestamp(seconds, UTC)

@@ -77,6 +77,8 @@ ALLOWED = frozenset(
 """Every pair of status and finality that a receipt may have."""
 
 _METADATA_KEYS = ("namespace", "batchId", "cadence", "slot", "round", "revision")
+LATEST_SECOND = 253_402_300_799
+"""Unix seconds at the end of the year 9999: the last that a `datetime` holds."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
