@@ -117,15 +117,22 @@ class Namespace:
         return (await self.clock.status()).cadences["fast"]
 
     async def include_every_round(self) -> None:
-        """Put whatever is sent into a block and answer, until cancelled."""
-        done: set[str] = set()
+        """Put whatever is sent into a block and answer each record once, until cancelled.
+
+        An answer to an activity that is gone makes the server drop the messages that wait for the workflow: repeated
+        without end, no update of an operator would get through.
+        """
+        included: set[str] = set()
+        answered = 0
         while True:
             for sent in self.desk.asked("broadcast"):
-                if sent.round_id not in done:
-                    done.add(sent.round_id)
+                if sent.round_id not in included:
+                    included.add(sent.round_id)
                     self.desk.include(sent.round_id)
-            for record in self.desk.asked("record"):
+            records = self.desk.asked("record")
+            for record in records[answered:]:
                 await self._answer(record)
+            answered = len(records)
             await asyncio.sleep(0.05)
 
     async def _answer(self, record: Record) -> None:

@@ -220,12 +220,12 @@ async def test_a_cadence_that_the_file_adds_is_anchored_once_and_one_it_drops_is
     assert [one.cadence for one in behind.asked].count("strong") == 1
 
 
-async def test_stop_drains_and_completes(stage: Stage) -> None:
+async def test_stop_drains_and_completes(real_stage: Stage) -> None:
     behind = ScriptedWorker()
     behind.takes_back = False
     behind.may_answer.clear()
-    async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1s"))
+    async with real_stage.working(behind.adapters()):
+        clock = await real_stage.clock(cadences(fast="1s"))
         await until(lambda: len(behind.asked) == 1)
         await clock.update("stop")
         with pytest.raises(WorkflowUpdateFailedError):

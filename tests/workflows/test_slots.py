@@ -107,11 +107,13 @@ async def test_the_workflow_claims_no_backlog_that_only_files_can_tell(stage: St
     assert (view.cadences["fast"].unanchored, view.cadences["fast"].problems) == (None, None)
 
 
-async def test_slots_that_pass_while_a_request_is_unanswered_are_coalesced(stage: Stage) -> None:
+async def test_slots_that_pass_while_a_request_is_unanswered_are_coalesced(
+    real_stage: Stage,
+) -> None:
     behind = ScriptedWorker()
     behind.may_answer.clear()
-    async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1s", strong="1d"))
+    async with real_stage.working(behind.adapters()):
+        clock = await real_stage.clock(cadences(fast="1s", strong="1d"))
         view = await clock.shows(
             lambda view: view.cadences["fast"].outcomes[SlotOutcome.COALESCED] >= 2
         )
@@ -166,15 +168,15 @@ async def test_half_a_day_of_slots_passes_through_many_runs_with_none_lost_or_do
 
 
 async def test_a_slot_every_second_passes_through_many_runs_with_none_lost_or_doubled(
-    stage: Stage,
+    real_stage: Stage,
 ) -> None:
     behind = ScriptedWorker()
-    async with stage.working(behind.adapters()):
-        clock = await stage.clock(cadences(fast="1s"), continue_after_events=40)
+    async with real_stage.working(behind.adapters()):
+        clock = await real_stage.clock(cadences(fast="1s"), continue_after_events=40)
         first_due = await clock.registered()
         await until(lambda: len(behind.asked) >= 8, seconds=60)
         view = await clock.shows(lambda view: settled(view, first_due))
-        runs = await stage.runs(clock.handle)
+        runs = await real_stage.runs(clock.handle)
     outcomes = view.cadences["fast"].outcomes
     assert outcomes[SlotOutcome.ANCHORED] == len(set(slots_until(view, behind.slots)))
     assert sum(slot.startswith("r") for slot in set(behind.slots)) == 1
