@@ -29,6 +29,7 @@ from vaultmesh.process.search_attributes import ensure
 DEPTH = 2
 """Confirmations that are asked for."""
 ANCHORED_TOPIC = "0x422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2"
+"""Written out, and not the product's: what judges a chain shares nothing with what wrote to it."""
 
 
 @dataclass
@@ -117,7 +118,7 @@ class LocalSystem:
                 ledger.start()
             self.write_anchors()
             asyncio.run(self._ensure())
-        except BaseException:
+        except BaseException:  # also an interrupt: without `with`, nobody else would stop what runs
             self.stop()
             raise
         return self

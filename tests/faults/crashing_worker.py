@@ -23,12 +23,12 @@ MARK = Path(os.environ["CRASH_MARK"])
 
 
 class Crashing(Interceptor):
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 - the SDK's own name
         return _Crash(next)
 
 
 class _Crash(ActivityInboundInterceptor):
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 - the SDK's own name
         mine = activity.info().activity_type == STEP
         if mine and WHEN == "before":
             crash()

@@ -58,7 +58,7 @@ async def plant_unreplayable(client: Client, planted: Mapping[str, tuple[str, ob
                 )
             )
         for handle in handles:
-            while (await handle.describe()).history_length <= FIRST_TASK:  # noqa: ASYNC110
+            while (await handle.describe()).history_length <= FIRST_TASK:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.1)
     for handle in handles:
         await handle.signal("nudge")

@@ -53,7 +53,7 @@ def run_deploy(arguments: argparse.Namespace) -> int:
     anchors = load_anchors(anchors_path(settings))
     section = anchors.settings(target, deployment.BeforeContract, signing=False)
     account = deployment.account_of(section.signing_key(settings.root).get_secret_value())
-    _refuse_beside_open_rounds(target, settings, account.address)
+    _refuse_beside_open_rounds(target, settings, account.address, deployment.HOW_TO_MEND)
     output.note(f"deploying to {target} from {account.address}")
     deployed = temporal.run(deployment.deploy(target, section, account))
     if arguments.json:
@@ -97,10 +97,10 @@ def _only_target(settings: Settings) -> Target:
     return chains.pop()
 
 
-def _refuse_beside_open_rounds(target: Target, settings: Settings, account: str) -> None:
+def _refuse_beside_open_rounds(
+    target: Target, settings: Settings, account: str, how_to_mend: str
+) -> None:
     """Raise `Refusal` while an aggregator has a transaction of this account on its way."""
-    from vaultmesh.ledgers.evm.deployment import HOW_TO_MEND  # noqa: PLC0415 - loads client libraries
-
     rounds = RoundStore(LocalStore(settings.root), target)
     try:
         for round_id in rounds.open_rounds():
@@ -109,7 +109,7 @@ def _refuse_beside_open_rounds(target: Target, settings: Settings, account: str)
                 nonce = newest.reservation.get("sequence")
                 message = (
                     f"round {round_id} of {target} is on its way with nonce {nonce} of {account}: a deployment with the same key would "
-                    f"get into its way; {HOW_TO_MEND}"
+                    f"get into its way; {how_to_mend}"
                 )
                 raise output.Refusal(message)
     except InvalidValue as error:

@@ -80,7 +80,7 @@ class Demo:
         assert system.settings is not None  # noqa: S101 - it was started
         self._system = system
         self._console = output.console()
-        from activities.anchoring.stores import Files  # noqa: PLC0415
+        from activities.anchoring.stores import Files  # noqa: PLC0415 - loads the registry of targets
 
         self._files = Files(system.root)
         self._namespaces = load_namespaces(namespaces_path(system.settings)).specs
@@ -260,7 +260,7 @@ class Demo:
     async def _verified(self, path: str) -> bool:
         from vaultmesh.cli.verify import checks_of  # noqa: PLC0415 - loads client libraries
 
-        assert self._system.settings is not None  # noqa: S101
+        assert self._system.settings is not None  # noqa: S101 - it was started
         checks = await checks_of(self._system.root / path, self._system.settings)
         for check in checks:
             if not check.passed:

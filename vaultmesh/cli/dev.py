@@ -119,7 +119,7 @@ class System:
             NoWorker: the worker did not answer within `REGISTER_SECONDS`.
         """
         assert self.client is not None  # noqa: S101 - started before
-        assert self.settings is not None  # noqa: S101
+        assert self.settings is not None  # noqa: S101 - started before
         file = load_namespaces(namespaces_path(self.settings))
         deadline = time.monotonic() + REGISTER_SECONDS
         while True:

@@ -18,7 +18,7 @@ from vaultmesh.domain.namespaces.cadence import (
 
 PERIODS = st.integers(1, 10 * 365 * 86_400).map(lambda seconds: timedelta(seconds=seconds))
 PHASES = st.integers(0, 30 * 86_400).map(lambda seconds: timedelta(seconds=seconds))
-INSTANTS = st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+INSTANTS = st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - the zone is added by `timezones`
 
 
 @pytest.mark.parametrize(

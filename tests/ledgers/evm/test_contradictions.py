@@ -49,24 +49,24 @@ class Node(Provider):
         answer: JsonValue = asked(*params)
         return answer
 
-    def eth_chainId(self) -> JsonValue:  # noqa: N802
+    def eth_chainId(self) -> JsonValue:  # noqa: N802 - the node's own name
         """Answer as the target's chain."""
         return "0x1"
 
-    def eth_getBlockByNumber(self, number: str, *_: JsonValue) -> JsonValue:  # noqa: N802
+    def eth_getBlockByNumber(self, number: str, *_: JsonValue) -> JsonValue:  # noqa: N802 - the node's own name
         """Return the header; one chain, whatever is asked."""
         named = {"latest": HEIGHT, "finalized": self.settled}
         return block(named[number] if number in named else int(number, 16))
 
-    def eth_getTransactionCount(self, _: str, at: str) -> JsonValue:  # noqa: N802
+    def eth_getTransactionCount(self, _: str, at: str) -> JsonValue:  # noqa: N802 - the node's own name
         """Count our transaction from its block on."""
         return hex(NONCE + 1 if at == "latest" or int(at, 16) >= HEIGHT else NONCE)
 
-    def eth_getTransactionReceipt(self, tx_ref: str) -> JsonValue:  # noqa: N802
+    def eth_getTransactionReceipt(self, tx_ref: str) -> JsonValue:  # noqa: N802 - the node's own name
         """Return our receipt."""
         return receipt(tx_ref)
 
-    def eth_getTransactionByHash(self, tx_ref: str) -> JsonValue:  # noqa: N802
+    def eth_getTransactionByHash(self, tx_ref: str) -> JsonValue:  # noqa: N802 - the node's own name
         """Return our transaction."""
         return {"hash": tx_ref}
 

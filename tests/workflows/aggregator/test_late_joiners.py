@@ -296,7 +296,7 @@ async def test_bids_that_a_node_refuses_one_after_the_other_come_at_the_pace_of_
         aggregator = await stage.aggregator(backoff=SLOW_BACKOFF)
         await enqueue(aggregator, request())
         await until(lambda: len(scripted.asked("broadcast")) == 2)
-        await asyncio.sleep(3)
+        await asyncio.sleep(3)  # that nothing more is sent has no event to wait for
         assert len(scripted.asked("broadcast")) == 2
         assert len(scripted.asked("bump")) == 2
 
@@ -335,7 +335,7 @@ async def test_a_cadence_that_goes_in_the_moment_in_which_it_is_forced_wedges_no
     )
     await namespace.handle.signal("force_anchor", "strong")
     configuring = asyncio.create_task(namespace.update("configure", given))
-    await asyncio.sleep(1)
+    await asyncio.sleep(1)  # both messages reach the server, while no worker tells so
     async with stage.working(behind.adapters()):
         await configuring
         view = await namespace.shows(lambda view: set(view.cadences) == {"fast"})

@@ -160,7 +160,6 @@ async def _included(providers: Providers, deployment: _Signed) -> Deployed:
 
 
 async def _send(providers: Providers, deployment: _Signed) -> None:
-
     try:
         await providers.first(
             lambda provider: provider.call("eth_sendRawTransaction", deployment.raw)
