@@ -238,11 +238,17 @@ class System(LocalSystem):
         return self.state(namespace, batch_id) == "finalized"
 
     def wait_final(self, namespace: str, *batch_ids: str, seconds: float = 90.0) -> None:
-        self.wait(
-            lambda: all(self.is_final(namespace, batch_id) for batch_id in batch_ids),
-            f"final anchors of {namespace}: {', '.join(batch_ids)}",
-            seconds,
-        )
+        try:
+            self.wait(
+                lambda: all(self.is_final(namespace, batch_id) for batch_id in batch_ids),
+                f"final anchors of {namespace}: {', '.join(batch_ids)}",
+                seconds,
+            )
+        except AssertionError:
+            with suppress(*NOT_YET):
+                print(f"{namespace} says: {json.dumps(self.status(namespace))}")
+                print(f"the aggregator says: {json.dumps(self.aggregator())}")
+            raise
 
     def wait_idle(self, *namespaces: str) -> None:
         """Wait until namespaces and aggregator are done, so that no request, round or reply is left to a later moment.
