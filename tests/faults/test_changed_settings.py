@@ -94,11 +94,12 @@ def test_a_change_with_a_round_on_its_way_pays_nothing_twice(
         change["contract"] = system.anvil.deploy(str(load_artifact()["bytecode"])).lower()
     system.write_anchors(**change)
     mine_until_final(system, first)
-    assert len(system.transactions()) == len(sent) + 1
+    assert system.transactions() - sent <= anchored(system, first)
     second = under_load(system)
     mine_until_final(system, second)
-    assert len(system.transactions()) == len(sent) + 2
-    judge(system, {name: first[name] + second[name] for name in NAMESPACES}, monkeypatch)
+    every = {name: first[name] + second[name] for name in NAMESPACES}
+    assert system.transactions() - sent <= anchored(system, every)
+    judge(system, every, monkeypatch)
 
 
 def test_a_changed_key_waits_for_the_round_of_the_former_one(
