@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,8 @@ from vaultmesh.domain.names import namespace_workflow_id
 pytestmark = FAULTS
 
 NAMESPACES = ("dao:a", "dao:b", "fin:c")
+PERIOD_SECONDS = 2.0
+"""Of every cadence, by default."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,8 @@ def system(running: EvmSystem) -> Iterator[EvmSystem]:
 
 
 def under_load(system: EvmSystem) -> dict[str, list[str]]:
-    """Seal batches of every namespace, and wait until their transaction waits in the pool."""
+    """Seal batches of every namespace between two slots, and wait until their transaction waits in the pool."""
+    time.sleep(PERIOD_SECONDS - time.time() % PERIOD_SECONDS + 0.2)
     owed = {namespace: [system.seal(namespace), system.seal(namespace)] for namespace in NAMESPACES}
     system.wait_pooled()
     return owed
