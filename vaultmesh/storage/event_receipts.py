@@ -24,7 +24,7 @@ from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.paths import BATCHES_FOLDER, EVENT_RECEIPTS_FOLDER, path_form
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.storage.files import Store
+from vaultmesh.storage.files import Store, version_of
 from vaultmesh.storage.folder_index import FolderIndex, Look
 
 MOST_DERIVATIONS = 20
@@ -54,7 +54,7 @@ class EventReceipts:
             InvalidValue: it is malformed.
         """
         for path in event_receipt_paths(event_id):
-            receipt = self._read(path)
+            receipt = _parsed(self._store.read(path))
             if receipt is not None and receipt.integrity.endswith(f"-{event_id}"):
                 return path, receipt
         return None
@@ -81,16 +81,18 @@ class EventReceipts:
         changed = False
         refused: list[Refused] = []
         for path in self._paths(batch):
+            content = self._store.read(path)
             try:
-                receipt = self._read(path)
+                receipt = _parsed(content)
             except InvalidValue as error:
                 refused.append(Refused(path, str(error)))
                 continue
             if receipt is None or receipt.event_id_in(batch) is None or receipt.anchor == anchor:
                 continue
             derived = receipt.model_copy(update={"anchor": anchor})
-            self._store.write(path, event_receipt_document(derived).encode())
-            changed = True
+            document = event_receipt_document(derived).encode()
+            self._store.replace(path, document, version_of(content))
+            changed = True  # by this call or by another writer: what it says is derived once more
         return changed, refused
 
     def _paths(self, batch: Batch) -> list[str]:
@@ -122,9 +124,9 @@ class EventReceipts:
         self._by_root.setdefault(root.digest, []).append(name)
         return _INDEXED
 
-    def _read(self, path: str) -> EventReceipt | None:
-        content = self._store.read(path)
-        return None if content is None else parse_event_receipt(content)
+
+def _parsed(content: bytes | None) -> EventReceipt | None:
+    return None if content is None else parse_event_receipt(content)
 
 
 def event_file_names(event_id: str) -> list[str]:

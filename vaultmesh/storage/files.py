@@ -4,6 +4,7 @@
    dot, made durable, and then moved or linked there.
 2. What `write` and `create` answer for is durable before they return, its folder included.
 3. Paths are relative and posix; a path that leaves the root is refused.
+4. Whoever changes what it has read uses `replace`: a writer that stood still for minutes changes nothing any more.
 """
 
 import errno
@@ -15,12 +16,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.storage.folder_lock import locked
 
+MOST_TRIES = 20
+"""Changes of one file in a row that other writers may come between."""
+ABSENT = ""
+"""The version of a file that is not there."""
 SETTLED_NS = 100_000_000
 """Age, in ns, at which a folder's time of change tells it from any later one: a kernel's clock for
 files moves in steps of up to 10 ms, and two changes may share a step."""
@@ -62,6 +69,10 @@ class Store(Protocol):
 
         At most one of any callers does.
         """
+        ...
+
+    def replace(self, path: str, content: bytes, if_version: str) -> bool:
+        """Put a file there durably if `version_of` what is there is this; tells whether this call did."""
         ...
 
     def exists(self, path: str) -> bool:
@@ -128,6 +139,23 @@ class LocalStore:
             created = not place.exists() and _link(place, content)
             _settle(place.parent)
         return created
+
+    def replace(self, path: str, content: bytes, if_version: str) -> bool:
+        """Put a file there durably if nobody has changed it meanwhile; only its folder waits for other writers."""
+        place = self._place(path)
+        with self._reported("write", path):
+            self._make_folder(place.parent)
+            temporary = _temporary(place)
+            try:
+                _fill(temporary, content)
+                with locked(place.parent):
+                    if version_of(self.read(path)) != if_version:
+                        return False
+                    temporary.replace(place)
+            finally:
+                temporary.unlink(missing_ok=True)
+            _settle(place.parent)
+        return True
 
     def exists(self, path: str) -> bool:
         """Tell whether there is a file or folder."""
@@ -210,6 +238,30 @@ class LocalStore:
         for place in reversed(missing):
             place.mkdir(exist_ok=True)
             _settle(place.parent)
+
+
+def version_of(content: bytes | None) -> str:
+    """Return what tells a file's content from any other; `ABSENT` if there is none."""
+    return ABSENT if content is None else blake2b(content, digest_size=16).hexdigest()
+
+
+def change(store: Store, path: str, make: Callable[[bytes | None], bytes | None]) -> bool:
+    """Replace a file by what `make` makes of its content, None of an absent one; tells whether it was replaced.
+
+    `make` is asked again when another writer came between, and leaves the file alone by returning None.
+
+    Raises:
+        NetworkFailure: the storage failed, or other writers keep coming between.
+    """
+    for _ in range(MOST_TRIES):
+        content = store.read(path)
+        made = make(content)
+        if made is None:
+            return False
+        if store.replace(path, made, version_of(content)):
+            return True
+    message = f"other writers keep changing {path}; it is tried again"
+    raise NetworkFailure(message)
 
 
 def _content(place: Path) -> bytes:

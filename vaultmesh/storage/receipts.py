@@ -25,7 +25,7 @@ from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.target import Target
 from vaultmesh.storage.batches import BatchRef
 from vaultmesh.storage.event_receipts import EventReceipts
-from vaultmesh.storage.files import Store
+from vaultmesh.storage.files import Store, change
 
 LOOKED_AT_AGAIN = 64
 """Known receipts that each question looks for again: 0.1 ms of system calls."""
@@ -95,15 +95,26 @@ class ReceiptStore:
         return receipt
 
     def write(self, receipt: AnchorReceipt) -> Written:
-        """Write a receipt unless a newer one is there; the key is namespace, batch and target."""
+        """Write a receipt unless a newer one is there; the key is namespace, batch and target.
+
+        Raises:
+            NetworkFailure: it could not be written.
+        """
+        outcome = Written.WRITTEN
+
+        def newest(content: bytes | None) -> bytes | None:
+            nonlocal outcome
+            stored = _own(receipt.path, content)
+            outcome = _outcome(stored, receipt)
+            return receipt_document(receipt).encode() if outcome is Written.WRITTEN else None
+
+        if change(self._store, receipt.path, newest):
+            self._learn(receipt)
+        return outcome
+
+    def _learn(self, receipt: AnchorReceipt) -> None:
         metadata = receipt.metadata
         with self._lock:
-            stored = self._readable(metadata.namespace, metadata.batch_id, receipt.network)
-            if stored is not None and stored.metadata.revision > metadata.revision:
-                return Written.NEWER_EXISTS
-            if stored is not None and _lasting(stored) == _lasting(receipt):
-                return Written.SAME
-            self._store.write(receipt.path, receipt_document(receipt).encode())
             known = self._covered.setdefault((metadata.namespace, receipt.network), _Covered())
             if receipt.status is Status.FAILED or known.answer.refused:
                 known.asked, known.answer = (), Uncovered((), ())
@@ -111,7 +122,6 @@ class ReceiptStore:
                 known.roots.pop(metadata.batch_id, None)
             else:
                 known.roots[metadata.batch_id] = receipt.root.digest
-        return Written.WRITTEN
 
     def uncovered(self, namespace: str, batches: Sequence[BatchRef], target: Target) -> Uncovered:
         """Return what is owed; cheap when asked again with the same batches, or with more at the end."""
@@ -186,15 +196,10 @@ class ReceiptStore:
 
     def _readable(self, namespace: str, batch_id: str, target: Target) -> AnchorReceipt | None:
         path = receipt_path(namespace, batch_id, target)
-        receipt = self._readable_at(path)
-        return receipt if receipt is not None and receipt.path == path else None
+        return _own(path, self._store.read(path))
 
     def _readable_at(self, path: str) -> AnchorReceipt | None:
-        content = self._store.read(path)
-        try:
-            return None if content is None else _read(path, content)
-        except InvalidValue:
-            return None
+        return _parsed(path, self._store.read(path))
 
     def _looked_at_some(self, namespace: str, target: Target) -> _Covered:
         """Look for the next few known receipts again; if one is lost, forget what is known."""
@@ -216,6 +221,28 @@ def _read(path: str, content: bytes) -> AnchorReceipt:
     except InvalidValue as error:
         message = f"{path}: {error}"
         raise InvalidValue(message) from error
+
+
+def _parsed(path: str, content: bytes | None) -> AnchorReceipt | None:
+    try:
+        return None if content is None else _read(path, content)
+    except InvalidValue:
+        return None
+
+
+def _own(path: str, content: bytes | None) -> AnchorReceipt | None:
+    """Return the receipt that lies at its own place; None for any other, and for what can't be read."""
+    receipt = _parsed(path, content)
+    return receipt if receipt is not None and receipt.path == path else None
+
+
+def _outcome(stored: AnchorReceipt | None, receipt: AnchorReceipt) -> Written:
+    """Return what is to become of a receipt beside the one that is stored."""
+    if stored is None:
+        return Written.WRITTEN
+    if stored.metadata.revision > receipt.metadata.revision:
+        return Written.NEWER_EXISTS
+    return Written.SAME if _lasting(stored) == _lasting(receipt) else Written.WRITTEN
 
 
 def _lasting(receipt: AnchorReceipt) -> AnchorReceipt:

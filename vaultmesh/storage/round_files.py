@@ -35,7 +35,7 @@ from vaultmesh.domain.rounds.manifest import (
     parse_manifest,
 )
 from vaultmesh.domain.target import Target
-from vaultmesh.storage.files import FileStamp, Store
+from vaultmesh.storage.files import FileStamp, Store, change
 
 MANIFEST = "manifest.json"
 MOST_RESOLUTIONS = 32
@@ -179,14 +179,18 @@ class RoundFiles:
         return Added.SAME if same else Added.CONFLICT
 
     def close(self, round_id: str, closed: Closed) -> None:
-        """Store a round's end; `candidates` is counted here if it is 0.
+        """Store a round's end, unless one with a higher revision is there; `candidates` is counted here if it is 0.
 
         Who closes a lost round beside its next seal MUST say it: the count may include a new one.
         """
         count = closed.candidates or self.count(round_id)
         counted = closed.model_copy(update={"candidates": count, "round_id": round_id})
-        path = f"{self.folder}/{round_id}/{_CLOSED}"
-        self._store.write(path, counted.document().encode())
+
+        def newest(content: bytes | None) -> bytes | None:
+            is_behind = content is not None and _revision_of(content) > closed.revision
+            return None if is_behind else counted.document().encode()
+
+        change(self._store, f"{self.folder}/{round_id}/{_CLOSED}", newest)
 
     def late_joiners(self, round_id: str) -> LateJoiners:
         """Return who has receipts of a round without being named in its manifest.
@@ -195,7 +199,9 @@ class RoundFiles:
             InvalidValue: the file is malformed.
         """
         path = f"{self.folder}/{round_id}/{_JOINED}"
-        content = self._store.read(path)
+        return self._late_joiners(round_id, path, self._store.read(path))
+
+    def _late_joiners(self, round_id: str, path: str, content: bytes | None) -> LateJoiners:
         if content is None:
             return LateJoiners(round_id=round_id)
         return _own(round_id, path, content, _parse_late_joiners)
@@ -206,12 +212,16 @@ class RoundFiles:
         Raises:
             InvalidValue: the stored ones can't be read.
         """
-        stored = self.late_joiners(round_id)
-        every = stored.with_more(more)
-        if every != stored:
-            path = f"{self.folder}/{round_id}/{_JOINED}"
+        joining = list(more)
+        path = f"{self.folder}/{round_id}/{_JOINED}"
+
+        def joined(content: bytes | None) -> bytes | None:
+            stored = self._late_joiners(round_id, path, content)
+            every = stored.with_more(joining)
             named = every.model_copy(update={"round_id": round_id})
-            self._store.write(path, named.document().encode())
+            return named.document().encode() if every != stored else None
+
+        change(self._store, path, joined)
 
     def resolutions(self, round_id: str) -> list[Resolved]:
         """Return what operators decided about a round, oldest first.
@@ -379,6 +389,14 @@ def _require_undecided(
                 "a decision is never changed"
             )
             raise InvalidValue(message)
+
+
+def _revision_of(end: bytes) -> int:
+    """Return the revision of a round's end; one that can't be read is older than any."""
+    try:
+        return _parse_closed(end).revision
+    except InvalidValue:
+        return -1
 
 
 def _resolution_number(name: str) -> int:
