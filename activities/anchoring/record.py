@@ -2,7 +2,8 @@
 
 1. A receipt is written at inclusion, never before; each change of state carries a higher revision (X9).
 2. A round is closed once every receipt of it is final, or once another round holds all its leaves.
-3. A receipt that can't be written holds up only its own namespace; the rest is written and answered first.
+3. A receipt that can't be written holds up only its own namespace; the rest is written and answered first. The
+   Remembrancer holds up nobody: its rows come last, and an order is tried again until they are there.
 4. An order is given back after some attempts: the round, and who waits for it, may have changed meanwhile.
 """
 
@@ -87,11 +88,12 @@ class Recording:
         reopened = order.state is RecordState.CLOSED and await asyncio.to_thread(
             self._reopened, order, done
         )
+        await self._answers.complete(order.target, done.answers(order.waiting))
+        await self._tell_stuck(order, done)
+        await asyncio.to_thread(self._remember, done.receipts)
         is_settled = order.view is not None and order.view.final and order.view.block == view.block
         if is_settled and not done.failed:
             await asyncio.to_thread(self._close_final, order, view)
-        await self._answers.complete(order.target, done.answers(order.waiting))
-        await self._tell_stuck(order, done)
         if done.failed and not reopened:
             raise next(iter(done.failed.values()))
         return Recorded(receipts=len(done.receipts), reopened=[order.round_id] if reopened else [])
@@ -288,12 +290,15 @@ class Recording:
         return stored if stored.root == entry.leaf.root else None
 
     def _derive(self, receipts: Sequence[AnchorReceipt]) -> None:
-        """Bring event receipts and the Remembrancer up to date."""
+        """Bring event receipts up to date."""
         direct = {
             (receipt.metadata.batch_id, receipt.root) for receipt in receipts if receipt.is_direct
         }
         for batch_id, root in sorted(direct):
             self._files.receipts.derive_event_receipts(batch_id, root)
+
+    def _remember(self, receipts: Sequence[AnchorReceipt]) -> None:
+        """Enter final receipts in the Remembrancer; the round stays open until that is done."""
         self._files.remembrancer.append(*(receipt for receipt in receipts if receipt.is_final))
 
     # --- other states ----------------------------------------------------------------------------------------------

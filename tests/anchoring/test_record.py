@@ -1,5 +1,9 @@
 """A round's receipts: written from what the ledger shows now, given back when that changed, never twice when final."""
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
 import pytest
 from temporalio.exceptions import ApplicationError
 
@@ -9,9 +13,11 @@ from vaultmesh.domain.aggregator.ledger_messages import RoundState
 from vaultmesh.domain.aggregator.messages import RecordState
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import Backoff, OutcomeStatus
+from vaultmesh.domain.paths import REMEMBRANCER_DATABASE
 from vaultmesh.domain.receipts.receipt import Finality
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import RoundOutcome
+from vaultmesh.storage import remembrancer
 
 FIRST, SECOND = "dao:first", "dao:second"
 
@@ -165,6 +171,52 @@ async def test_a_folder_that_was_mended_lets_the_round_end(stage: Stage) -> None
     stage.place(SECOND).parents[1].unlink()
     assert (await stage.record(order, attempt=2)).receipts == 2
     assert stage.files.rounds(stage.target).open_rounds() == []
+
+
+# --- a Remembrancer that can't be written
+
+
+@pytest.fixture
+def locked_remembrancer(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[sqlite3.Connection]:
+    """Hold the Remembrancer as another program does that reads it for long."""
+    monkeypatch.setattr(remembrancer, "BUSY_SECONDS", 0.1)
+    place = stage.root / REMEMBRANCER_DATABASE
+    place.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(place, isolation_level=None)) as other:
+        other.execute("CREATE TABLE held (n)")
+        other.execute("BEGIN EXCLUSIVE")
+        yield other
+
+
+async def test_a_locked_remembrancer_holds_up_no_answer_and_its_rows_follow(
+    stage: Stage, locked_remembrancer: sqlite3.Connection
+) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    order = stage.order(RecordState.INCLUDED, round_id, request(FIRST))
+    with pytest.raises(ApplicationError, match="could not append to .*remembrancer"):
+        await stage.record(order)
+    assert [who for who, _ in stage.replies.outcomes] == [FIRST]
+    assert stage.receipt(FIRST).is_final
+    assert stage.files.rounds(stage.target).closed(round_id) is None
+    locked_remembrancer.execute("ROLLBACK")
+    await stage.record(order, attempt=2)
+    (row,) = locked_remembrancer.execute("SELECT id FROM memories")
+    assert row == (f"anchor:{stage.target}:{FIRST}:b1",)
+    assert stage.files.rounds(stage.target).closed(round_id) is not None
+
+
+async def test_a_corrupt_remembrancer_holds_up_no_answer(stage: Stage) -> None:
+    place = stage.root / REMEMBRANCER_DATABASE
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"no database" * 100)
+    order = stage.order(
+        RecordState.INCLUDED, stage.sign(owed("b1", request(FIRST))), request(FIRST)
+    )
+    with pytest.raises(ApplicationError, match="could not append to .*remembrancer"):
+        await stage.record(order)
+    assert [who for who, _ in stage.replies.outcomes] == [FIRST]
 
 
 # --- a closed round
