@@ -195,7 +195,7 @@ async def test_a_locked_remembrancer_holds_up_no_answer_and_its_rows_follow(
 ) -> None:
     round_id = stage.sign(owed("b1", request(FIRST)))
     order = stage.order(RecordState.INCLUDED, round_id, request(FIRST))
-    with pytest.raises(ApplicationError, match="could not append to .*remembrancer"):
+    with pytest.raises(ApplicationError, match=r"could not append to .*remembrancer"):
         await stage.record(order)
     assert [who for who, _ in stage.replies.outcomes] == [FIRST]
     assert stage.receipt(FIRST).is_final
@@ -214,7 +214,7 @@ async def test_a_corrupt_remembrancer_holds_up_no_answer(stage: Stage) -> None:
     order = stage.order(
         RecordState.INCLUDED, stage.sign(owed("b1", request(FIRST))), request(FIRST)
     )
-    with pytest.raises(ApplicationError, match="could not append to .*remembrancer"):
+    with pytest.raises(ApplicationError, match=r"could not append to .*remembrancer"):
         await stage.record(order)
     assert [who for who, _ in stage.replies.outcomes] == [FIRST]
 

@@ -122,6 +122,8 @@ class LastAnchorView(View):
     """The newest anchor of a cadence."""
 
     slot: str
+    target: str = ""
+    """Where it lies; empty for one that was imported."""
     batch_ids: list[str] = Field(default_factory=list)
     batch_count: int = 0
     tx_ref: str = ""
@@ -135,6 +137,14 @@ class LastAnchorView(View):
     required_depth: int | None = None
     awaiting: AwaitingView | None = None
     """Filled in by readers too; None if nothing is awaited."""
+
+    def is_behind(self, other: "LastAnchorView") -> bool:
+        """Whether it lies before another one on the same target; times of blocks are no order, since miners set them."""
+        if self.target != other.target:
+            return False
+        if self.block or other.block:
+            return self.block < other.block
+        return self.at is not None and other.at is not None and self.at < other.at
 
 
 class CadenceView(View):

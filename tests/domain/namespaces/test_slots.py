@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,3 +77,37 @@ def test_the_newest_change_of_cadences_is_kept_with_its_memo() -> None:
     change = schedule.state.last_change
     assert change is not None
     assert (change.at, change.cadences, change.memo) == (START, ["fast"], "calmer")
+
+
+@pytest.mark.parametrize(
+    ("target", "blocks", "shown"),
+    [
+        ("eip155:1", (30, 20), 30),
+        ("eip155:1", (20, 30), 30),
+        ("eip155:2", (30, 20), 20),  # another chain counts otherwise
+    ],
+)
+def test_a_later_answer_never_moves_the_last_anchor_back(
+    target: str, blocks: tuple[int, int], shown: int
+) -> None:
+    schedule = schedule_of()
+    for block, named in zip(blocks, ("eip155:1", target), strict=True):
+        cadences = {"fast": CadenceConfig(target=Target.parse(named), every="89s")}
+        schedule.set_cadences(cadences, START)
+        schedule.begin("fast", f"f{block}", START, is_slot=False)
+        outcome = AnchorOutcome(status=OutcomeStatus.ANCHORED, block=block, at=START)
+        schedule.finish("fast", outcome, START)
+    anchor = schedule.cadence("fast").last_anchor
+    assert anchor is not None
+    assert anchor.block == shown
+
+
+def test_of_two_time_stamps_the_later_one_is_the_last_anchor() -> None:
+    schedule = schedule_of()
+    for seconds in (60, 30):
+        at = START + timedelta(seconds=seconds)
+        schedule.begin("fast", f"f{seconds}", START, is_slot=False)
+        schedule.finish("fast", AnchorOutcome(status=OutcomeStatus.ANCHORED, at=at), START)
+    anchor = schedule.cadence("fast").last_anchor
+    assert anchor is not None
+    assert anchor.at == START + timedelta(seconds=60)

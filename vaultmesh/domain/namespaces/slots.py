@@ -245,16 +245,7 @@ class NamespaceSchedule:
         if outcome.status is not OutcomeStatus.WITHDRAWN:
             cadence.failures = 0
         if outcome.status is OutcomeStatus.ANCHORED:
-            cadence.last_anchor = LastAnchorView(
-                slot=flight.request.slot,
-                batch_ids=outcome.batch_ids,
-                batch_count=outcome.batch_count,
-                tx_ref=outcome.tx_ref,
-                block=outcome.block,
-                at=outcome.at,
-                anchored_at=now,
-                finality=outcome.finality,
-            )
+            cadence.learn(_anchor(flight, outcome, now))
         if has_moved and outcome.status is OutcomeStatus.WITHDRAWN:
             return cadence.paused is None
         return flight.is_forced and outcome.status is not OutcomeStatus.ANCHORED
@@ -277,6 +268,20 @@ class NamespaceSchedule:
         self.state.last_rejected = RejectedView(
             name=name[:100], at=now, reason=reason[:LONGEST_MESSAGE]
         )
+
+
+def _anchor(flight: InFlight, outcome: AnchorOutcome, now: datetime) -> LastAnchorView:
+    return LastAnchorView(
+        slot=flight.request.slot,
+        target=str(flight.target),
+        batch_ids=outcome.batch_ids,
+        batch_count=outcome.batch_count,
+        tx_ref=outcome.tx_ref,
+        block=outcome.block,
+        at=outcome.at,
+        anchored_at=now,
+        finality=outcome.finality,
+    )
 
 
 def _slot_outcome(status: OutcomeStatus, *, is_paused: bool, has_moved: bool) -> SlotOutcome:

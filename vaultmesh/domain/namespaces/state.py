@@ -106,6 +106,11 @@ class CadenceState(BaseModel):
         if slots > 0:
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + slots
 
+    def learn(self, anchor: LastAnchorView) -> None:
+        """Remember an anchor unless a later one is known: answers may overtake each other."""
+        if self.last_anchor is None or not anchor.is_behind(self.last_anchor):
+            self.last_anchor = anchor
+
 
 class ScheduleState(BaseModel):
     """What a namespace carries into its next run."""
