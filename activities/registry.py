@@ -20,6 +20,7 @@ from activities.anchoring.signals import Collector
 from activities.anchoring.stores import Files
 from activities.anchoring.submit import Submitting
 from activities.anchoring.targets import Targets
+from activities.current import Attempts
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.process.config_files import AnchorsSource
 from vaultmesh.process.metrics import Metrics
@@ -59,7 +60,7 @@ def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) 
                 submitting.bump,
                 Filling(files, targets).fill,
                 Observing(files, targets, Reopening(files)).observe,
-                Recording(files, targets, answers).record,
+                Recording(files, targets, answers, Attempts(client)).record,
                 Recovery(files, targets).recover,
                 Resolving(files, targets).resolve,
                 Replies(files, answers).answer,

@@ -9,7 +9,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -22,6 +22,7 @@ from activities.anchoring.replies import Answers
 from activities.anchoring.round_receipts import Entry, anchor_receipt, entries, reorged
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
+from activities.current import Attempts
 from activities.failures import kind_of, retried
 from vaultmesh.domain.aggregator.ledger_messages import (
     BlockRef,
@@ -51,11 +52,14 @@ ATTEMPTS = 4
 class Recording:
     """Adapter of the port `record`."""
 
-    def __init__(self, files: Files, targets: Targets, answers: Answers) -> None:
-        """Write through the files; collect evidence through the opened targets."""
+    def __init__(
+        self, files: Files, targets: Targets, answers: Answers, attempts: Attempts
+    ) -> None:
+        """Write through the files while the attempt counts; collect evidence through the opened targets."""
         self._files = files
         self._targets = targets
         self._answers = answers
+        self._attempts = attempts
 
     @activity.defn(name="record")
     async def record(self, order: Record) -> Recorded:
@@ -65,7 +69,9 @@ class Recording:
                 case RecordState.LOST:
                     return await asyncio.to_thread(self._close_lost, order)
                 case RecordState.REORGED:
-                    return await asyncio.to_thread(self._write_reorged, order)
+                    return await asyncio.to_thread(
+                        self._write_reorged, order, self._attempts.guard()
+                    )
                 case RecordState.INCLUDED:
                     return await self._write_included(order)
                 case RecordState.CLOSED:
@@ -81,8 +87,9 @@ class Recording:
         except (AnchorError, InvalidValue) as error:
             await self._tell(order, order.waiting, error)
             raise
-        least = anchoring.confirmations
-        done = await asyncio.to_thread(self._write_all, order, manifest, view, evidence, least)
+        least, guard = anchoring.confirmations, self._attempts.guard()
+        every = await asyncio.to_thread(lambda: list(entries(self._files, order, manifest, least)))
+        done = await asyncio.to_thread(self._write_all, order, every, view, evidence, guard)
         if done.newer and order.state is not RecordState.CLOSED:
             return Recorded(newer=True)
         reopened = order.state is RecordState.CLOSED and await asyncio.to_thread(
@@ -243,27 +250,26 @@ class Recording:
     def _write_all(
         self,
         order: Record,
-        manifest: Manifest,
+        every: Sequence[Entry],
         view: RoundView,
         evidence: Evidence,
-        least_depth: int,
+        require_current: Callable[[], None],
     ) -> Done:
-        done = Done()
+        done, now = Done(), activity.info().started_time
         revision = order.revision
         if order.state is RecordState.CLOSED:
             revision = (
                 self._files.rounds(order.target).closed_revision(order.round_id) or order.revision
             )
-        every = list(entries(self._files, order, manifest, least_depth))
         late_joiners = [entry.late_joiner for entry in every if entry.is_late_joiner]
+        require_current()
         self._files.rounds(order.target).add_late_joiners(order.round_id, late_joiners)
         for entry in every:
             if order.state is RecordState.CLOSED and (kept := self._kept(order, entry)):
                 done.receipts.append(kept)
                 continue
-            receipt = anchor_receipt(
-                entry, order, view, evidence, now=datetime.now(UTC), revision=revision
-            )
+            receipt = anchor_receipt(entry, order, view, evidence, now=now, revision=revision)
+            require_current()
             try:
                 written = self._files.receipts.write(receipt)
             except NetworkFailure as failure:
@@ -303,17 +309,18 @@ class Recording:
 
     # --- other states ----------------------------------------------------------------------------------------------
 
-    def _write_reorged(self, order: Record) -> Recorded:
+    def _write_reorged(self, order: Record, require_current: Callable[[], None]) -> Recorded:
         """Say of every receipt of the round that its block left the chain."""
         manifest = self._files.rounds(order.target).read_manifest(order.round_id)
-        count = 0
+        count, now = 0, activity.info().started_time
         for entry in entries(self._files, order, manifest):
             old = self._files.receipts.read(
                 entry.request.namespace, entry.leaf.batch_id, order.target
             )
             if old is None or old.metadata.round != order.round_id:
                 continue
-            written = self._files.receipts.write(reorged(old, order.revision, datetime.now(UTC)))
+            require_current()
+            written = self._files.receipts.write(reorged(old, order.revision, now))
             if written is Written.NEWER_EXISTS:
                 return Recorded(newer=True)
             self._derive([old])

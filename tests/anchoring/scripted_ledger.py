@@ -1,6 +1,6 @@
 """Scripts what a ledger shows, and lets `record` and `recover` work on real files below a folder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -200,10 +200,15 @@ class Stage:
 
     async def record(self, order: Record, *, attempt: int = 1) -> Recorded:
         """Let the recorder work."""
-        recording = Recording(self.files, self.ledger, self.replies)  # type: ignore[arg-type]
+        recording = Recording(self.files, self.ledger, self.replies, self)  # type: ignore[arg-type]
         environment = ActivityEnvironment()
-        environment.info = replace(environment.info, attempt=attempt)
+        began = datetime.now(UTC)
+        environment.info = replace(environment.info, attempt=attempt, started_time=began)
         return await environment.run(recording.record, order)
+
+    def guard(self) -> Callable[[], None]:
+        """Let every attempt count."""
+        return lambda: None
 
     async def included(self, round_id: str, *waiting: AnchorRequest, **changes: Any) -> Recorded:
         """Have receipts written that say what the ledger shows now."""

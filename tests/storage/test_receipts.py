@@ -82,6 +82,16 @@ def test_a_late_writer_finds_the_newer_receipt(receipts: ReceiptStore) -> None:
     assert receipts.write(receipt(5, status="reorged", finality=REORGED)) is Written.WRITTEN
 
 
+def test_an_earlier_attempt_of_an_order_takes_nothing_back_that_a_later_one_wrote(
+    receipts: ReceiptStore,
+) -> None:
+    later = receipt(4, observedAt="2027-01-01T00:00:10Z", blockNumber=51)
+    receipts.write(later)
+    ghost = receipt(4, observedAt="2027-01-01T00:00:00Z", blockNumber=21)
+    assert receipts.write(ghost) is Written.NEWER_EXISTS
+    assert receipts.read(NAMESPACE, BATCH, TARGET) == later
+
+
 def test_other_targets_never_touch_a_receipt(receipts: ReceiptStore, store: LocalStore) -> None:
     receipts.write(receipt())
     path = receipts.path(NAMESPACE, BATCH, TARGET)

@@ -9,6 +9,7 @@
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from vaultmesh.domain.batches.batch import Refused
@@ -240,9 +241,14 @@ def _outcome(stored: AnchorReceipt | None, receipt: AnchorReceipt) -> Written:
     """Return what is to become of a receipt beside the one that is stored."""
     if stored is None:
         return Written.WRITTEN
-    if stored.metadata.revision > receipt.metadata.revision:
-        return Written.NEWER_EXISTS
-    return Written.SAME if _lasting(stored) == _lasting(receipt) else Written.WRITTEN
+    if _lasting(stored) == _lasting(receipt):
+        return Written.SAME
+    return Written.NEWER_EXISTS if _age(stored) > _age(receipt) else Written.WRITTEN
+
+
+def _age(receipt: AnchorReceipt) -> tuple[int, datetime]:
+    """Return what is higher the newer a receipt is: attempts of one order share a revision, and began one after another."""
+    return receipt.metadata.revision, receipt.observed_at
 
 
 def _lasting(receipt: AnchorReceipt) -> AnchorReceipt:
