@@ -16,6 +16,7 @@ from itertools import islice
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.anchoring.audit import differs
 from activities.anchoring.outcomes import Done
 from activities.anchoring.recover import closed_rounds
 from activities.anchoring.replies import Answers
@@ -291,9 +292,12 @@ class Recording:
             )
         except InvalidValue:
             return None
-        if stored is None or not stored.is_final or stored.metadata.round != order.round_id:
+        if stored is None or stored.metadata.round != order.round_id:
             return None
-        return stored if stored.root == entry.leaf.root else None
+        closed = self._files.rounds(order.target).closed(order.round_id)
+        if closed is not None and differs(stored, closed):
+            return None
+        return stored if stored.is_final and stored.root == entry.leaf.root else None
 
     def _derive(self, receipts: Sequence[AnchorReceipt]) -> None:
         """Bring event receipts up to date."""

@@ -7,17 +7,19 @@ else looks whether the newest closed one is still in the ledger: then it is done
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from activities.anchoring.audit import Audit
 from activities.anchoring.reopen import Reopening
 from activities.anchoring.signals import signal_aggregator, start_aggregator
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError, NetworkFailure
-from vaultmesh.domain.names import REOPENED
+from vaultmesh.domain.names import REOPENED, REWRITE
 from vaultmesh.domain.paths import ROUNDS_FOLDER
 from vaultmesh.domain.target import Target
 from vaultmesh.process.settings import Settings
@@ -35,6 +37,7 @@ class ResumeRounds:
         self._files = files
         self._opened = targets
         self._closed = Reopening(files)
+        self._audit = Audit(files)
         self._settings = settings
         self._targets: dict[str, Target] = {}
         self._damage: dict[Target, list[str]] = {}
@@ -51,6 +54,7 @@ class ResumeRounds:
             for target in targets:
                 await self._try(target, self._report_damage)
                 await self._try(target, self._attend)
+            await self._rewrite_stale()
             await asyncio.sleep(PERIOD_SECONDS)
 
     async def _try(self, target: Target, look: Callable[[Target], Awaitable[None]]) -> None:
@@ -70,6 +74,18 @@ class ResumeRounds:
             await self._call(target, [])
             self._damage[target] = lines
 
+    async def _rewrite_stale(self) -> None:
+        """Have receipts written again that do not say how their rounds ended."""
+        try:
+            stale = await asyncio.to_thread(self._audit.look)
+        except NetworkFailure as failure:
+            _LOG.warning("receipts not compared", extra={"err": str(failure)})
+            return
+        for target, round_ids in stale.items():
+            extra = {"target": str(target), "rounds": round_ids}
+            _LOG.warning("receipts differ from the ends of their rounds", extra=extra)
+            await self._try(target, partial(self._call, round_ids=round_ids, signal=REWRITE))
+
     async def _attend(self, target: Target) -> None:
         """Start the aggregator of a target with open rounds; at rest, tell it which closed ones left the chain."""
         if await asyncio.to_thread(self._files.rounds(target).open_rounds):
@@ -84,13 +100,13 @@ class ResumeRounds:
         if reopened:
             await self._call(target, reopened)
 
-    async def _call(self, target: Target, reopened: list[str]) -> None:
-        """Have the aggregator learn anew what is stored, and open these rounds again."""
+    async def _call(self, target: Target, round_ids: list[str], signal: str = REOPENED) -> None:
+        """Have the aggregator learn anew what is stored and open these rounds again, or write their receipts again."""
         await signal_aggregator(
             self._client,
             target,
-            REOPENED,
-            reopened,
+            signal,
+            round_ids,
             backoff=self._settings.backoff,
             continue_after_events=self._settings.continue_after_events,
         )

@@ -166,6 +166,12 @@ class ReceiptStore:
                     receipts.append(receipt)
         return receipts
 
+    def in_folder(self, namespace: str, batch: str) -> list[AnchorReceipt]:
+        """Return the readable receipts in one batch's folder; both names as they are in the storage."""
+        folder = f"{ANCHOR_RECEIPTS_FOLDER}/{namespace}/{batch}"
+        places = (f"{folder}/{name}" for name in sorted(self._store.names(folder)))
+        return [receipt for receipt in map(self._readable_at, places) if receipt is not None]
+
     def of_rounds(
         self, target: Target, round_ids: Collection[str]
     ) -> dict[str, list[AnchorReceipt]]:

@@ -152,6 +152,12 @@ class Rounds:
         self._rounds.left_the_chain(round_ids)
         self._pace.hurry()
 
+    def rewrite(self, round_ids: list[str]) -> None:
+        """Have receipts of closed rounds written again; those of open ones are written as the ledger shows them."""
+        for round_id in round_ids:
+            if self._rounds.find(round_id) is None:
+                self._observation.receipts.record_closed(round_id, [])
+
     def let_go(self, requests: list[AnchorRequest], *, also_signed: bool) -> None:
         """Take requests back that are in no round; `also_signed`: those in a signed round wait no longer either.
 

@@ -79,10 +79,8 @@ class AggregatorWorkflow:
         match order:
             case orders.Enqueue(requests=requests):
                 self._replies.enqueue(requests)
-            case orders.Withdraw(requests=requests):
-                self._rounds.let_go(requests, also_signed=False)
-            case orders.Release(requests=requests):
-                self._rounds.let_go(requests, also_signed=True)
+            case orders.Withdraw(requests=requests) | orders.Release(requests=requests):
+                self._rounds.let_go(requests, also_signed=isinstance(order, orders.Release))
             case orders.Pause(reason=reason):
                 self._pace.pause(reason, workflow.now())
             case orders.Resume():
@@ -91,6 +89,8 @@ class AggregatorWorkflow:
                 self._rounds.bump()
             case orders.Reopened(rounds=rounds):
                 self._rounds.reopen(rounds)
+            case orders.Rewrite(rounds=rounds):
+                self._rounds.rewrite(rounds)
 
     @workflow.update(name=BUMP_FEE)
     async def bump_fee(self) -> AggregatorView:

@@ -7,7 +7,16 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.names import BUMP_FEE, ENQUEUE, PAUSE, RELEASE, REOPENED, RESUME, WITHDRAW
+from vaultmesh.domain.names import (
+    BUMP_FEE,
+    ENQUEUE,
+    PAUSE,
+    RELEASE,
+    REOPENED,
+    RESUME,
+    REWRITE,
+    WITHDRAW,
+)
 
 _REQUESTS: TypeAdapter[list[AnchorRequest]] = TypeAdapter(list[AnchorRequest])
 
@@ -57,12 +66,20 @@ class Reopened:
     rounds: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Closed rounds with receipts that do not say how they ended."""
+
+    rounds: list[str]
+
+
 _ABOUT_REQUESTS: Mapping[str, type[Enqueue | Withdraw | Release]] = {
     ENQUEUE: Enqueue,
     WITHDRAW: Withdraw,
     RELEASE: Release,
 }
-AggregatorCommand = Enqueue | Withdraw | Release | Pause | Resume | BumpFee | Reopened
+_SIGNALS = (ENQUEUE, WITHDRAW, RELEASE, PAUSE, RESUME, BUMP_FEE, REOPENED, REWRITE)
+AggregatorCommand = Enqueue | Withdraw | Release | Pause | Resume | BumpFee | Reopened | Rewrite
 
 
 def read(name: str, values: list[JsonValue]) -> AggregatorCommand:
@@ -84,9 +101,11 @@ def read(name: str, values: list[JsonValue]) -> AggregatorCommand:
         case "bump_fee":
             return BumpFee()
         case "reopened":
-            return Reopened(_round_ids(values))
+            return Reopened(_round_ids(name, values))
+        case "rewrite":
+            return Rewrite(_round_ids(name, values))
         case _:
-            known = ", ".join((ENQUEUE, WITHDRAW, RELEASE, PAUSE, RESUME, BUMP_FEE, REOPENED))
+            known = ", ".join(_SIGNALS)
             message = f"an aggregator knows no signal {name!r}; there are: {known}"
             raise InvalidValue(message)
 
@@ -104,12 +123,12 @@ def _requests(name: str, values: list[JsonValue]) -> list[AnchorRequest]:
         raise InvalidValue(message) from error
 
 
-def _round_ids(values: list[JsonValue]) -> list[str]:
+def _round_ids(name: str, values: list[JsonValue]) -> list[str]:
     match values:
         case [[*ids]] if all(isinstance(round_id, str) for round_id in ids):
             return [str(round_id) for round_id in ids]
         case _:
-            message = "reopened takes one argument, a list of round ids"
+            message = f"{name} takes one argument, a list of round ids"
             raise InvalidValue(message)
 
 
