@@ -56,6 +56,13 @@ class Done:
     newer: bool = False
     failed: dict[str, NetworkFailure] = field(default_factory=dict)
     """Namespaces with a receipt that could not be written."""
+    blocked: list[NetworkFailure] = field(default_factory=list)
+    """Why single receipts could not be written: something else lies in their place. They hold up nothing else."""
+
+    @property
+    def trouble(self) -> list[NetworkFailure]:
+        """Return why receipts could not be written: the round stays open, and is tried again."""
+        return [*self.failed.values(), *self.blocked]
 
     @property
     def is_final(self) -> bool:

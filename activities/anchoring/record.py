@@ -38,6 +38,7 @@ from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.rounds.manifest import Closed, Manifest, RoundOutcome
 from vaultmesh.ledgers.driver import Anchoring, Evidence
+from vaultmesh.storage.files import NoFile
 from vaultmesh.storage.receipts import Written
 
 OTHERS_SECONDS = 120.0
@@ -100,10 +101,10 @@ class Recording:
         await self._tell_stuck(order, done)
         await asyncio.to_thread(self._remember, done.receipts)
         is_settled = order.view is not None and order.view.final and order.view.block == view.block
-        if is_settled and not done.failed:
+        if is_settled and not done.trouble:
             await asyncio.to_thread(self._close_final, order, view)
-        if done.failed and not reopened:
-            raise next(iter(done.failed.values()))
+        if done.trouble and not reopened:
+            raise done.trouble[0]
         return Recorded(receipts=len(done.receipts), reopened=[order.round_id] if reopened else [])
 
     async def _shown(
@@ -242,7 +243,7 @@ class Recording:
                 stored = self._files.receipts.read(
                     entry.request.namespace, entry.leaf.batch_id, order.target
                 )
-            except InvalidValue:
+            except (InvalidValue, NoFile):
                 continue
             if stored is not None and stored.metadata.round == order.round_id:
                 return watched.model_copy(update={"stored": stored.scheme_evidence})
@@ -273,6 +274,9 @@ class Recording:
             require_current()
             try:
                 written = self._files.receipts.write(receipt)
+            except NoFile as failure:
+                done.blocked.append(failure)
+                continue
             except NetworkFailure as failure:
                 done.failed.setdefault(entry.request.namespace, failure)
                 continue
@@ -290,7 +294,7 @@ class Recording:
             stored = self._files.receipts.read(
                 entry.request.namespace, entry.leaf.batch_id, order.target
             )
-        except InvalidValue:
+        except (InvalidValue, NoFile):
             return None
         if stored is None or stored.metadata.round != order.round_id:
             return None

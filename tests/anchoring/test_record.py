@@ -151,6 +151,24 @@ async def test_a_stuck_folder_holds_up_only_its_own_namespace_and_the_rounds_end
     assert stage.files.rounds(stage.target).closed(round_id) is None
 
 
+async def test_a_folder_in_a_receipts_place_holds_up_neither_its_namespace_nor_others(
+    stage: Stage,
+) -> None:
+    both = request(FIRST), request(SECOND)
+    round_id = stage.sign(owed("b1", *both))
+    stage.place(SECOND).mkdir(parents=True)
+    order = stage.order(RecordState.INCLUDED, round_id, *both)
+    with pytest.raises(ApplicationError, match="it is no file; take it away"):
+        await stage.record(order)
+    assert {who for who, _ in stage.replies.outcomes} == {FIRST, SECOND}
+    assert stage.receipt(FIRST).is_final
+    assert stage.files.rounds(stage.target).closed(round_id) is None
+    stage.place(SECOND).rmdir()
+    await stage.record(order, attempt=2)
+    assert stage.receipt(SECOND).is_final
+    assert stage.files.rounds(stage.target).closed(round_id) is not None
+
+
 async def test_a_stuck_requests_failures_count_on_over_orders(stage: Stage) -> None:
     order = stage.order(
         RecordState.INCLUDED, stage.sign(owed("b1", request(SECOND))), request(SECOND)

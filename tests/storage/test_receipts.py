@@ -274,3 +274,24 @@ def test_an_anchor_that_vaultmesh_s_own_scripts_wrote_is_kept_until_there_is_a_d
     receipts.write(receipt(finality=OBSERVED))
     receipts.derive_event_receipts(BATCH, BATCH_ROOT)
     assert anchor_at(store, path) == "eip155:31337"
+
+
+def test_a_folder_in_a_receipts_place_stops_that_batch_alone(
+    receipts: ReceiptStore, store: LocalStore
+) -> None:
+    (store.root / receipts.path(NAMESPACE, "2", TARGET)).mkdir(parents=True)
+    batches = [ref("1"), ref("2"), ref("3")]
+    for _ in range(2):
+        uncovered = receipts.uncovered(NAMESPACE, batches, TARGET)
+        assert [owed.batch_id for owed in uncovered.owed] == ["1", "3"]
+        (refused,) = uncovered.refused
+        assert "out/batches/2.json" in str(refused)
+        assert "it is no file; take it away" in str(refused)
+    batches = [*batches, ref("4")]
+    assert len(receipts.uncovered(NAMESPACE, batches, TARGET).refused) == 1
+    (store.root / receipts.path(NAMESPACE, "2", TARGET)).rmdir()
+    uncovered = receipts.uncovered(NAMESPACE, batches, TARGET)
+    assert ({owed.batch_id for owed in uncovered.owed}, list(uncovered.refused)) == (
+        {"1", "2", "3", "4"},
+        [],
+    )

@@ -7,7 +7,6 @@
 4. Whoever changes what it has read uses `replace`: a writer that stood still for minutes changes nothing any more.
 """
 
-import errno
 import fcntl
 import os
 import secrets
@@ -32,8 +31,10 @@ SETTLED_NS = 100_000_000
 """Age, in ns, at which a folder's time of change tells it from any later one: a kernel's clock for
 files moves in steps of up to 10 ms, and two changes may share a step."""
 
-NO_FILE = "it is no file"
-"""What is said of a folder or pipe in a file's place."""
+
+class NoFile(NetworkFailure):
+    """A folder or pipe lies in a file's place: that file alone can't be read or written, and the storage works."""
+
 
 Result = TypeVar("Result")
 
@@ -222,6 +223,9 @@ class LocalStore:
     def _reported(self, verb: str, path: str) -> Iterator[None]:
         try:
             yield
+        except IsADirectoryError as error:
+            message = f"could not {verb} {path} below {self.root}: it is no file; take it away"
+            raise NoFile(message) from error
         except OSError as error:
             message = (
                 f"could not {verb} {path} below {self.root}: {error.strerror or error}; "
@@ -269,7 +273,7 @@ def _content(place: Path) -> bytes:
     descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, NO_FILE)
+            raise IsADirectoryError
         with open(descriptor, "rb", closefd=False) as file:
             return file.read()
     finally:

@@ -26,7 +26,7 @@ from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.target import Target
 from vaultmesh.storage.batches import BatchRef
 from vaultmesh.storage.event_receipts import EventReceipts
-from vaultmesh.storage.files import Store, change
+from vaultmesh.storage.files import NoFile, Store, change
 
 LOOKED_AT_AGAIN = 64
 """Known receipts that each question looks for again: 0.1 ms of system calls."""
@@ -49,7 +49,7 @@ class Uncovered:
     owed: Sequence[BatchRef]
     """In the order they were given."""
     refused: Sequence[Refused]
-    """Batches whose file changed its root after it was anchored; their receipts stay."""
+    """Batches whose file changed its root after it was anchored, and those whose receipt can't be looked for."""
 
 
 @dataclass(slots=True)
@@ -63,6 +63,8 @@ class _Covered:
     asked: Sequence[BatchRef] = ()
     """The last question, if nothing was lost since."""
     answer: Uncovered = field(default_factory=lambda: Uncovered((), ()))
+    blocked: dict[BatchRef, Refused] = field(default_factory=dict)
+    """Batches of that answer whose receipt's place holds something else: they may be anchored, so they are not owed."""
 
 
 class ReceiptStore:
@@ -131,19 +133,27 @@ class ReceiptStore:
             asked = len(known.asked)
             is_longer = batches is known.asked or tuple(batches[:asked]) == tuple(known.asked)
             before = known.answer if is_longer else Uncovered((), ())
+            blocked, known.blocked = known.blocked if is_longer else {}, {}
             fresh = batches[asked:] if is_longer else batches
             owed: list[BatchRef] = []
-            refused = list(before.refused)
+            refused = [line for line in before.refused if line not in blocked.values()]
             roots = known.roots
             to_look_at = [
-                ref for ref in (*before.owed, *fresh) if roots.get(ref.batch_id) != ref.root.digest
+                ref
+                for ref in (*before.owed, *blocked, *fresh)
+                if roots.get(ref.batch_id) != ref.root.digest
             ]
             for ref in to_look_at:
-                root = self._root(known, namespace, ref.batch_id, target)
+                try:
+                    root = self._root(known, namespace, ref.batch_id, target)
+                except NoFile as failure:
+                    known.blocked[ref] = Refused(ref.path, f"its receipt: {failure}")
+                    continue
                 if root is None:
                     owed.append(ref)
                 elif root != ref.root.digest:
                     refused.append(_changed(namespace, ref, root, target))
+            refused += known.blocked.values()
             known.asked, known.answer = batches, Uncovered(owed, refused)
             return known.answer
 
@@ -206,7 +216,10 @@ class ReceiptStore:
         return _own(path, self._store.read(path))
 
     def _readable_at(self, path: str) -> AnchorReceipt | None:
-        return _parsed(path, self._store.read(path))
+        try:
+            return _parsed(path, self._store.read(path))
+        except NoFile:
+            return None
 
     def _looked_at_some(self, namespace: str, target: Target) -> _Covered:
         """Look for the next few known receipts again; if one is lost, forget what is known."""
