@@ -67,13 +67,12 @@ class Recording:
     async def record(self, order: Record) -> Recorded:
         """Write a round's receipts and answer who waits; idempotent by round, state and revision."""
         with retried(order.backoff, before=order.tries * ATTEMPTS, give_back_at=ATTEMPTS):
+            guard = self._attempts.guard()
             match order.state:
                 case RecordState.LOST:
-                    return await asyncio.to_thread(self._close_lost, order)
+                    return await asyncio.to_thread(self._close_lost, order, guard)
                 case RecordState.REORGED:
-                    return await asyncio.to_thread(
-                        self._write_reorged, order, self._attempts.guard()
-                    )
+                    return await asyncio.to_thread(self._write_reorged, order, guard)
                 case RecordState.INCLUDED:
                     return await self._write_included(order)
                 case RecordState.CLOSED:
@@ -102,7 +101,7 @@ class Recording:
         await asyncio.to_thread(self._remember, done.receipts)
         is_settled = order.view is not None and order.view.final and order.view.block == view.block
         if is_settled and not done.trouble:
-            await asyncio.to_thread(self._close_final, order, view)
+            await asyncio.to_thread(self._close_final, order, view, guard)
         if done.trouble and not reopened:
             raise done.trouble[0]
         return Recorded(receipts=len(done.receipts), reopened=[order.round_id] if reopened else [])
@@ -335,11 +334,15 @@ class Recording:
             count += 1
         return Recorded(receipts=count)
 
-    def _close_lost(self, order: Record) -> Recorded:
+    def _close_lost(self, order: Record, require_current: Callable[[], None]) -> Recorded:
+        require_current()
         self._close(order, RoundOutcome.LOST)
         return Recorded()
 
-    def _close_final(self, order: Record, view: RoundView) -> None:
+    def _close_final(
+        self, order: Record, view: RoundView, require_current: Callable[[], None]
+    ) -> None:
+        require_current()
         self._close(order, RoundOutcome.FINAL, view)
 
     def _close(self, order: Record, outcome: RoundOutcome, view: RoundView | None = None) -> None:
