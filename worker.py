@@ -34,6 +34,7 @@ from vaultmesh.process.config_files import (
     load_namespaces,
     namespaces_path,
 )
+from vaultmesh.process.connection import Connection
 from vaultmesh.process.counts import Counts
 from vaultmesh.process.eviction import EvictingRunner
 from vaultmesh.process.exiting import run_and_exit
@@ -76,15 +77,23 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
-def workers(
-    client: Client, adapters: Adapters, roles: Sequence[str], sticky: timedelta
-) -> list[Worker]:
-    """Return the workers of these roles, one per task queue; `sticky` is how long a task waits for a cached workflow."""
+def sandbox() -> EvictingRunner:
+    """Return what runs the workflows of a process."""
     shared = (*PASSED_THROUGH, *OWN_CODE)
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*shared)
+    return EvictingRunner(SandboxedWorkflowRunner(restrictions=restrictions))
+
+
+def workers(
+    client: Client,
+    adapters: Adapters,
+    roles: Sequence[str],
+    runner: EvictingRunner,
+    sticky: timedelta,
+) -> list[Worker]:
+    """Return the workers of these roles, one per task queue; `sticky` is how long a task waits for a cached workflow."""
     built = []
     if "workflows" in roles:
-        runner = EvictingRunner(SandboxedWorkflowRunner(restrictions=restrictions))
         scheduler = Worker(
             client,
             task_queue=SCHEDULER_QUEUE,
@@ -170,7 +179,8 @@ async def _work(
     configured = NamespacesSource(settings)
     visibility = Visibility(client, metrics, configured.names)
     namespaces = max(len(configured.names()), await running_namespaces(client))
-    running = workers(client, adapters, roles, sticky_timeout(namespaces))
+    runner = sandbox()
+    running = workers(client, adapters, roles, runner, sticky_timeout(namespaces))
     server = HealthServer(
         settings.metrics_port,
         metrics,
@@ -183,7 +193,7 @@ async def _work(
     if "anchors" in roles:
         beside.append(ResumeRounds(client, adapters.files, adapters.targets, settings).run())
     if "workflows" in roles:
-        beside.append(Reload(client, settings).run())
+        beside += [Reload(client, settings).run(), Connection(client, runner.evict_all).run()]
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop)
         stack.push_async_callback(adapters.targets.close)

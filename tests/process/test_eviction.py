@@ -29,6 +29,10 @@ class PassiveRunner(WorkflowRunner):
         return WorkflowActivationCompletion(run_id=act.run_id)
 
 
+def details(run_id: str = "run") -> WorkflowInstanceDetails:
+    return cast("WorkflowInstanceDetails", SimpleNamespace(info=SimpleNamespace(run_id=run_id)))
+
+
 def activation(step: Step) -> WorkflowActivation:
     kind, second, events, is_replayed = step
     made = WorkflowActivation(run_id="run", history_length=events, is_replaying=is_replayed)
@@ -67,7 +71,7 @@ def test_only_a_run_that_a_query_ran_ahead_is_dropped(steps: list[Step], dropped
     runner = EvictingRunner(PassiveRunner())
     core = SimpleNamespace(request_workflow_eviction=asked.append)
     runner.serve(cast("Worker", SimpleNamespace(_bridge_worker=core)))
-    instance = runner.create_instance(cast("WorkflowInstanceDetails", None))
+    instance = runner.create_instance(details())
     for step in steps:
         assert instance.activate(activation(step)).run_id == "run"
     assert asked == ["run"] * dropped
@@ -75,8 +79,17 @@ def test_only_a_run_that_a_query_ran_ahead_is_dropped(steps: list[Step], dropped
 
 
 def test_a_replay_drops_nothing() -> None:
-    instance = EvictingRunner(PassiveRunner()).create_instance(
-        cast("WorkflowInstanceDetails", None)
-    )
+    instance = EvictingRunner(PassiveRunner()).create_instance(details())
     for step in [("timer", 5, 9, REPLAYED), ("timer", 5, 12, LIVE), QUERY]:
         instance.activate(activation(step))
+
+
+def test_every_run_that_is_kept_is_dropped_at_once() -> None:
+    asked: list[str] = []
+    runner = EvictingRunner(PassiveRunner())
+    core = SimpleNamespace(request_workflow_eviction=asked.append)
+    runner.serve(cast("Worker", SimpleNamespace(_bridge_worker=core)))
+    kept = [runner.create_instance(details(run_id)) for run_id in ("a", "b", "c")]
+    del kept[1]
+    runner.evict_all()
+    assert sorted(asked) == ["a", "c"]

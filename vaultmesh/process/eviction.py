@@ -6,11 +6,13 @@
 2. The real task then brings only what came later. A replay hands out all of it together: signals first, and with the
    time of that task. So the commands may differ, and the workflow fails every task from then on.
 3. Such a workflow is dropped once the query is answered. The real task replays the whole history, as every replay does.
+4. All are dropped when the connection was lost (`vaultmesh.process.connection`).
 
 The SDK has no public way to drop one workflow; this uses the call that its core offers for it.
 """
 
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from temporalio.worker import (
     Worker,
@@ -40,6 +42,8 @@ class EvictingRunner(WorkflowRunner):
         """Drop nothing before `serve`."""
         self._inner = inner
         self._worker: Worker | None = None
+        self._kept: WeakValueDictionary[str, _Watched] = WeakValueDictionary()
+        """By run id; an instance goes with the SDK's cache."""
         self.evicted = 0
         """How many were dropped so far."""
 
@@ -52,6 +56,11 @@ class EvictingRunner(WorkflowRunner):
         if self._worker is not None:
             self.evicted += 1
             self._worker._bridge_worker.request_workflow_eviction(run_id)  # noqa: SLF001 - see the module
+
+    def evict_all(self) -> None:
+        """Have the SDK drop every run, each once the task is done that it may be in."""
+        for run_id in list(self._kept):
+            self.evict(run_id)
 
     @override
     def prepare_workflow(self, defn: "workflow._Definition") -> None:
@@ -68,7 +77,9 @@ class EvictingRunner(WorkflowRunner):
     @override
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         """Return the inner runner's instance, watched."""
-        return _Watched(self._inner.create_instance(det), self)
+        watched = _Watched(self._inner.create_instance(det), self)
+        self._kept[det.info.run_id] = watched
+        return watched
 
 
 class _Watched(WorkflowInstance):
