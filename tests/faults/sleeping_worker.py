@@ -1,0 +1,48 @@
+"""A worker that stops itself once while it writes a receipt: `SLEEP_AT=read` or `SLEEP_AT=locked`, marked by `SLEEP_MARK`.
+
+At "read" it has read what lies there and holds no lock; at "locked" it has compared nothing yet and holds the folder.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import worker
+from vaultmesh.domain.paths import ANCHOR_RECEIPTS_FOLDER
+from vaultmesh.process.exiting import run_and_exit
+from vaultmesh.storage import files
+
+WHEN = os.environ["SLEEP_AT"]
+MARK = Path(os.environ["SLEEP_MARK"])
+REPLACE, LOCKED = files.LocalStore.replace, files.locked
+
+
+def sleep_once() -> None:
+    if not MARK.exists():
+        MARK.touch()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def replace(store: files.LocalStore, path: str, content: bytes, if_version: str) -> bool:
+    if WHEN == "read" and path.startswith(ANCHOR_RECEIPTS_FOLDER):
+        sleep_once()
+    return REPLACE(store, path, content, if_version)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    with LOCKED(folder):
+        if WHEN == "locked" and ANCHOR_RECEIPTS_FOLDER in str(folder):
+            sleep_once()
+        yield
+
+
+if __name__ == "__main__":
+    files.LocalStore.replace = replace  # type: ignore[method-assign]
+    files.locked = locked
+    run_and_exit(lambda: worker.main(sys.argv[1:]))
