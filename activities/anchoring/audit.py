@@ -34,9 +34,8 @@ class Audit:
         """
         stale: dict[Target, dict[str, None]] = {}
         for receipt in self._some(most):
-            closed = self._end(receipt)
-            if closed is not None and differs(receipt, closed):
-                stale.setdefault(receipt.network, {})[receipt.metadata.round] = None
+            for round_id in self._rewritten_by(receipt):
+                stale.setdefault(receipt.network, {})[round_id] = None
         return {target: list(round_ids) for target, round_ids in stale.items()}
 
     def _some(self, most: int) -> Iterator[AnchorReceipt]:
@@ -51,12 +50,30 @@ class Audit:
             namespace, batch = self._turn.pop()
             yield from self._files.receipts.in_folder(namespace, batch)
 
-    def _end(self, receipt: AnchorReceipt) -> Closed | None:
-        """Return the end of a receipt's round; None while it is open, or if it can't be read, which is told as damage."""
+    def _rewritten_by(self, receipt: AnchorReceipt) -> list[str]:
+        """Return the final round that should have written this receipt, if it says something else.
+
+        None while the receipt's round is open, or if files of it can't be read, which is told as damage.
+        """
+        rounds, round_id = self._files.rounds(receipt.network), receipt.metadata.round
         try:
-            return self._files.rounds(receipt.network).closed(receipt.metadata.round)
+            closed = rounds.closed(round_id)
+            if closed is not None and closed.outcome is RoundOutcome.LOST:
+                return self._final_holders(receipt)
         except InvalidValue:
-            return None
+            return []
+        return [round_id] if closed is not None and differs(receipt, closed) else []
+
+    def _final_holders(self, receipt: AnchorReceipt) -> list[str]:
+        """Return the final round that holds the batch of a receipt whose own round is lost."""
+        rounds = self._files.rounds(receipt.network)
+        for leaf in rounds.read_manifest(receipt.metadata.round).positions:
+            if (leaf.batch_id, leaf.root) == (receipt.metadata.batch_id, receipt.root):
+                holder = rounds.find_leaf(leaf) or rounds.find_root(leaf.root)
+                closed = rounds.closed(holder) if holder is not None else None
+                if holder is not None and closed is not None:
+                    return [holder]
+        return []
 
 
 def differs(receipt: AnchorReceipt, closed: Closed) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from activities.anchoring.audit import Audit
-from tests.anchoring.scripted_ledger import EVM, TSA, Stage, owed, request
+from tests.anchoring.scripted_ledger import EVM, OTHER_ROOT, TSA, Stage, owed, request
 from vaultmesh.domain.aggregator.messages import RecordState
 
 FIRST = "dao:first"
@@ -61,6 +61,28 @@ async def test_a_receipt_of_an_open_round_is_the_aggregators_to_write(stage: Sta
     round_id = await final_round(stage)
     stage.files.rounds(stage.target).reopen(round_id)
     haunt(stage, finality=OBSERVED)
+    assert Audit(stage.files).look() == {}
+
+
+async def test_a_receipt_of_a_lost_round_is_written_again_once_another_round_is_final(
+    stage: Stage,
+) -> None:
+    lost = stage.sign(owed("b1", request(FIRST)))
+    await stage.record(stage.order(RecordState.LOST, lost))
+    assert Audit(stage.files).look() == {}
+    other = stage.sign(owed("b1", request(FIRST)), owed("b2", request(FIRST), root=OTHER_ROOT))
+    await stage.included(other, request(FIRST))
+    metadata = json.loads(stage.place(FIRST).read_text())["metadata"]
+    haunt(
+        stage,
+        metadata={**metadata, "round": lost},
+        finality=REORGED,
+        status="reorged",
+        evidence={"aggregation": None, "evm": {}},
+    )
+    assert Audit(stage.files).look() == {EVM: [other]}
+    await stage.record(stage.order(RecordState.CLOSED, other))
+    assert stage.receipt(FIRST).metadata.round == other
     assert Audit(stage.files).look() == {}
 
 
