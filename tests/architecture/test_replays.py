@@ -8,7 +8,7 @@ import pytest
 from tests.architecture.test_layers import REPOSITORY
 
 STARTS = re.compile(
-    r"\b(TemporalServer|start_local|start_time_skipping|temporal_cli|LocalSystem|BenchSystem)\("
+    r"\b(TemporalServer|start_local|start_time_skipping|temporal_cli|LocalSystem|BenchSystem|Running|Drill)\("
     r"|\((TemporalServer|LocalSystem|BenchSystem)\)"
     r"|[\"'](start-dev|dev|demo|bench)[\"']"
 )
@@ -17,7 +17,10 @@ JUDGED = {
     "tests/support/replays.py": "the check itself",
     "tests/support/system.py": "judges in System.__exit__ and lose_histories",
     "tests/workflows/conftest.py": "each Stage judges when it is closed; the real server again at the session's end",
-    "tests/cli/test_dev.py": "the database of dev and demo is judged once they ended",
+    "tests/support/running_dev.py": "the database of dev and demo is judged once they ended",
+    "tests/cli/test_dev.py": "ends each dev and demo by tests.support.running_dev",
+    "tests/faults/drill.py": "its dev is ended by tests.support.running_dev",
+    "tests/faults/test_fault_suite.py": "the drill is ended after the last test, and its database judged",
     "tests/bench/test_bench_quick.py": "runs benchmarks by tests.bench.judged",
     "tests/bench/judged.py": "judges the server of a benchmark before it is killed",
 }
@@ -56,7 +59,7 @@ def test_every_server_of_a_test_is_judged() -> None:
 @pytest.mark.parametrize("place", JUDGED)
 def test_whoever_starts_a_server_calls_the_check(place: str) -> None:
     source = (REPOSITORY / place).read_text(encoding="utf-8")
-    assert re.search(r"\b(replays|judged|replay_database|check_at|Replays)\b", source)
+    assert re.search(r"\b(replays|judged|replay_database|check_at|Replays|running_dev)\b", source)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +71,7 @@ def test_whoever_starts_a_server_calls_the_check(place: str) -> None:
         "env = await WorkflowEnvironment.start_time_skipping()\n",
         "subprocess.run([temporal_cli(), 'server', 'start-dev'])\n",
         'subprocess.run([sys.executable, "starter.py", "dev"])\n',
+        "running = Running(tmp_path)\n",
     ],
 )
 def test_another_way_to_a_server_is_caught(planted: str) -> None:

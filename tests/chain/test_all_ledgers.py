@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from devnet.tsa import Tsa
+from tests.judge.proofs import proven_root
 from tests.support.bitcoin_system import TARGET as BITCOIN
 from tests.support.bitcoin_system import BitcoinSystem
 from tests.support.marks import BITCOIN_SYSTEM
-from tests.support.system import authority, rfc9162_root
+from tests.support.system import authority
 
 pytestmark = BITCOIN_SYSTEM
 AUTHORITY = "rfc3161:tsa"
@@ -95,10 +96,10 @@ def test_twenty_namespaces_in_one_slot_give_one_transaction_and_one_token(
     assert system.node.rpc("getrawmempool") == []
 
     assert {one["txRef"] for one in anchored} == {txid}
-    (committed,) = {rfc9162_root(one["evidence"]["aggregation"]) for one in anchored}
+    (committed,) = {proven_root(one["evidence"]["aggregation"]) for one in anchored}
     assert system.commitments() == {committed: 1}
     assert len({one["txRef"] for one in stamped}) == 1
-    (signed,) = {rfc9162_root(one["evidence"]["aggregation"]) for one in stamped}
+    (signed,) = {proven_root(one["evidence"]["aggregation"]) for one in stamped}
     (token,) = {one["evidence"]["rfc3161"]["token"] for one in stamped}
     assert _stamps(system, token, bytes.fromhex(signed[2:]))
     assert not _stamps(system, token, bytes(32))

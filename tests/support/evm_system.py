@@ -10,7 +10,8 @@ from eth_account import Account
 
 from bench.local_system import DEPTH, EvmLedger
 from devnet.anvil import CHAIN_ID
-from tests.support.system import System, rfc9162_root
+from tests.judge.proofs import proven_root
+from tests.support.system import System
 from vaultmesh.domain.names import aggregator_workflow_id
 
 TARGET = f"eip155:{CHAIN_ID}"
@@ -107,7 +108,7 @@ class EvmSystem(System):
         known = set()
         for receipt in self.all_receipts():
             proof = receipt["evidence"]["aggregation"]
-            commitment = receipt["root"] if proof is None else rfc9162_root(proof)
+            commitment = receipt["root"] if proof is None else proven_root(proof)
             assert commitments[commitment] == 1, receipt
             known.add(receipt["txRef"])
             roots[receipt["root"], commitment] += 1

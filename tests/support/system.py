@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -147,16 +147,7 @@ class System(LocalSystem):
     def batch(self, namespace: str = "", *, leaves: int = 3) -> tuple[str, str]:
         """Return the id and the document of a new batch, of which nobody knows yet."""
         self._ids += 1
-        hashes = [hashlib.sha256(secrets.token_bytes(16)).digest() for _ in range(leaves)]
-        batch = {
-            "id": str(self._ids),
-            "root": f"sha256:{_legacy_root(hashes).hex()}",
-            "leaves": [f"sha256:{leaf.hex()}" for leaf in hashes],
-            "createdAt": self._ids,
-        }
-        if namespace:
-            batch["namespace"] = namespace
-        return str(self._ids), json.dumps(batch, indent=2)
+        return str(self._ids), batch_document(str(self._ids), namespace, leaves=leaves)
 
     def register(self, namespace: str, **cadences: str) -> None:
         """Start a namespace's workflow; a cadence is given as its `every`, and is by default every ledger's own."""
@@ -309,26 +300,22 @@ def kill(part: Part) -> None:
     part.process.wait()
 
 
+def batch_document(batch_id: str, namespace: str = "", *, leaves: int = 3) -> str:
+    """Return the file of a new batch with the content of the original's sealer."""
+    hashes = [hashlib.sha256(secrets.token_bytes(16)).digest() for _ in range(leaves)]
+    batch = {
+        "id": batch_id,
+        "root": f"sha256:{_legacy_root(hashes).hex()}",
+        "leaves": [f"sha256:{leaf.hex()}" for leaf in hashes],
+        "createdAt": int(batch_id),
+    }
+    if namespace:
+        batch["namespace"] = namespace
+    return json.dumps(batch, indent=2)
+
+
 def _legacy_root(level: list[bytes]) -> bytes:
     while len(level) > 1:
         pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
         level = [hashlib.sha256(pair[0] + pair[-1]).digest() for pair in pairs]
     return level[0]
-
-
-def rfc9162_root(proof: Mapping[str, Any]) -> str:
-    """Return the root that an inclusion proof leads to, by the algorithm of RFC 9162 section 2.1.3.2."""
-    text = json.dumps(proof["leaf"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    digest = hashlib.sha256(b"\0" + text.encode()).digest()
-    first, second = proof["index"], proof["treeSize"] - 1
-    for node in (bytes.fromhex(entry[2:]) for entry in proof["path"]):
-        assert second > 0
-        if first & 1 or first == second:
-            digest = hashlib.sha256(b"\1" + node + digest).digest()
-            while not first & 1 and first:
-                first, second = first >> 1, second >> 1
-        else:
-            digest = hashlib.sha256(b"\1" + digest + node).digest()
-        first, second = first >> 1, second >> 1
-    assert second == 0
-    return "0x" + digest.hex()
