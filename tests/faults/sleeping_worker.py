@@ -1,6 +1,8 @@
 """A worker that stops itself once while it writes a receipt: `SLEEP_AT=read` or `SLEEP_AT=locked`, marked by `SLEEP_MARK`.
 
 At "read" it has read what lies there and holds no lock; at "locked" it has compared nothing yet and holds the folder.
+It keeps one poll open, and not five: the server hands the next attempts to the polls of a sleeper, and each is lost
+until its heartbeat is missed.
 """
 
 import os
@@ -8,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -45,4 +48,5 @@ def locked(folder: Path) -> Iterator[None]:
 if __name__ == "__main__":
     files.LocalStore.replace = replace  # type: ignore[method-assign]
     files.locked = locked
+    worker.Worker = partial(worker.Worker, max_concurrent_activity_task_polls=1)  # type: ignore[misc]
     run_and_exit(lambda: worker.main(sys.argv[1:]))

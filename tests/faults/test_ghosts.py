@@ -14,23 +14,30 @@ from tests.support.marks import FAULTS
 pytestmark = [*FAULTS, pytest.mark.timeout(400)]
 
 TAKEN_OVER_SECONDS = 180.0
-"""The server may hand the next attempts to the polls of the sleeper, which are open: each is lost until its heartbeat is missed."""
+"""The server may hand an attempt to the open poll of the sleeper: it is lost until its heartbeat is missed."""
+ANCHORS = ("--roles", "anchors")
 SLEEPING_WORKER = "tests/faults/sleeping_worker.py"
 
 
 @pytest.fixture
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EvmSystem]:
     with EvmSystem(
-        tmp_path_factory.mktemp("ghosts"), block_seconds=None, slots_in_an_epoch=70
+        tmp_path_factory.mktemp("ghosts"), block_seconds=None, slots_in_an_epoch=4
     ) as running:
         yield running
 
 
 def asleep(system: EvmSystem, when: str) -> tuple[Part, str, str]:
-    """Return a worker that sleeps while it writes the first receipt of a batch, with namespace and batch."""
+    """Return a worker that sleeps while it writes the first receipt of a batch, with namespace and batch.
+
+    Workflows are another's, so that theirs is no task that waits for the sleeper.
+    """
     namespace, mark = f"dao:{when}", system.folder / f"asleep-{when}"
     batch = system.seal(namespace)
-    ghost = system.start_worker(script=SLEEPING_WORKER, SLEEP_AT=when, SLEEP_MARK=str(mark))
+    system.start_worker("--roles", "workflows")
+    ghost = system.start_worker(
+        *ANCHORS, script=SLEEPING_WORKER, SLEEP_AT=when, SLEEP_MARK=str(mark)
+    )
     system.register(namespace)
     system.wait_pooled()
     system.anvil.mine()
@@ -55,7 +62,7 @@ def test_a_worker_that_slept_after_reading_takes_nothing_back(
     system: EvmSystem, *, has_reorganised: bool
 ) -> None:
     ghost, namespace, batch = asleep(system, "read")
-    system.start_worker()
+    system.start_worker(*ANCHORS)
     system.wait(
         lambda: system.state(namespace, batch) == "observed",
         "the receipt of another",
@@ -77,17 +84,27 @@ def test_a_worker_that_slept_after_reading_takes_nothing_back(
     system.assert_paid_once({namespace: [batch]})
 
 
+def holder_in_status(system: EvmSystem) -> list[str]:
+    """Wait until the aggregator's status names who holds a lock."""
+    try:
+        return system.wait(
+            lambda: [line for line in system.aggregator()["problems"] if "is locked by" in line],
+            "the holder of the lock in status",
+            TAKEN_OVER_SECONDS,
+        )
+    except AssertionError:
+        print(f"workers live: {[worker.alive for worker in system.workers]}")
+        print(f"receipts: {system.all_receipts()}; the aggregator says: {system.aggregator()}")
+        raise
+
+
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_a_worker_that_sleeps_with_a_lock_holds_up_its_folder_alone(
     system: EvmSystem, *, goes_on: bool
 ) -> None:
     ghost, namespace, batch = asleep(system, "locked")
-    system.start_worker()
-    problem = system.wait(
-        lambda: [line for line in system.aggregator()["problems"] if "is locked by" in line],
-        "the holder of the lock in status",
-        TAKEN_OVER_SECONDS,
-    )
+    system.start_worker(*ANCHORS)
+    problem = holder_in_status(system)
     assert f"process {ghost.pid}" in problem[0]
     other = system.seal("dao:awake")
     system.register("dao:awake")
