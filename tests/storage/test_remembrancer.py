@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -84,3 +85,23 @@ def test_a_file_that_can_not_be_written_is_a_network_failure(tmp_path: Path) -> 
     path.write_text("this is no database, but it is long enough to be looked at")
     with pytest.raises(NetworkFailure, match="could not append"):
         Remembrancer(path).append(read(BTC))
+
+
+def test_behind_a_locked_file_one_thread_waits_and_the_others_go_on(tmp_path: Path) -> None:
+    """The harm: every thread of a worker stood still behind the lock, and nothing was anchored any more."""
+    path = tmp_path / REMEMBRANCER_DATABASE
+    remembrancer = Remembrancer(path)
+    remembrancer.append(read(BTC))
+    with closing(sqlite3.connect(path)) as locker:
+        locker.execute("BEGIN EXCLUSIVE")
+        waiting = threading.Thread(target=remembrancer.append, args=(read(EVM),))
+        waiting.start()
+        time.sleep(0.2)
+        began = time.monotonic()
+        with pytest.raises(NetworkFailure, match="another thread waits"):
+            remembrancer.append(read(EVM))
+        assert time.monotonic() - began < 5
+        assert waiting.is_alive()
+        locker.rollback()
+    waiting.join(60)
+    assert len(rows(path)) == 2

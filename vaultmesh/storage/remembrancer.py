@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,8 @@ from vaultmesh.domain.receipts.receipt import AnchorReceipt
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one: appending takes milliseconds."""
+TURN_SECONDS = 0.5
+"""How long a thread waits for its turn in this process: behind a locked file, all threads would else stand still."""
 ANCHOR_TYPE = "anchor"
 COMPONENT = "scheduler"
 
@@ -34,6 +37,7 @@ class Remembrancer:
     def __init__(self, path: Path) -> None:
         """Open nothing before the first row."""
         self._path = path
+        self._turn = threading.Lock()
 
     def append(self, *receipts: AnchorReceipt) -> int:
         """Append a row for each final receipt that has none; the key: target, namespace, batch.
@@ -41,17 +45,22 @@ class Remembrancer:
         Returns how many rows are new.
 
         Raises:
-            NetworkFailure: the file can't be written.
+            NetworkFailure: the file can't be written, or another thread has waited for it for a while.
         """
         rows = [_row(receipt) for receipt in receipts if receipt.is_final]
         if not rows:
             return 0
+        if not self._turn.acquire(timeout=TURN_SECONDS):
+            message = f"another thread waits for {self._path}; it is tried again - see who locks it"
+            raise NetworkFailure(message)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             return self._append(rows)
         except (sqlite3.Error, OSError) as error:
             message = f"could not append to {self._path}: {error}; check the file and its folder"
             raise NetworkFailure(message) from error
+        finally:
+            self._turn.release()
 
     def _append(self, rows: Iterable[tuple[str, ...]]) -> int:
         with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as database:
