@@ -89,6 +89,8 @@ def workers(
     adapters: Adapters,
     roles: Sequence[str],
     runner: EvictingRunner,
+    *,
+    heartbeats: Heartbeats,
     sticky: timedelta,
 ) -> list[Worker]:
     """Return the workers of these roles, one per task queue; `sticky` is how long a task waits for a cached workflow."""
@@ -113,7 +115,7 @@ def workers(
                 client,
                 task_queue=ANCHORS_QUEUE,
                 activities=adapters.by_queue[ANCHORS_QUEUE],
-                interceptors=[Heartbeats()],
+                interceptors=[heartbeats],
                 max_concurrent_activities=100,
                 max_heartbeat_throttle_interval=timedelta(seconds=BEAT_SECONDS),
                 graceful_shutdown_timeout=timedelta(seconds=5),
@@ -179,8 +181,9 @@ async def _work(
     configured = NamespacesSource(settings)
     visibility = Visibility(client, metrics, configured.names)
     namespaces = max(len(configured.names()), await running_namespaces(client))
-    runner = sandbox()
-    running = workers(client, adapters, roles, runner, sticky_timeout(namespaces))
+    runner, heartbeats = sandbox(), Heartbeats()
+    sticky = sticky_timeout(namespaces)
+    running = workers(client, adapters, roles, runner, heartbeats=heartbeats, sticky=sticky)
     server = HealthServer(
         settings.metrics_port,
         metrics,
@@ -189,11 +192,12 @@ async def _work(
         Counts(adapters.files.owed),
     )
     await server.start()
-    beside = [visibility.run()]
+    lost = (runner.evict_all, heartbeats.connection_lost)
+    beside = [visibility.run(), Connection(client, *lost).run()]
     if "anchors" in roles:
         beside.append(ResumeRounds(client, adapters.files, adapters.targets, settings).run())
     if "workflows" in roles:
-        beside += [Reload(client, settings).run(), Connection(client, runner.evict_all).run()]
+        beside.append(Reload(client, settings).run())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop)
         stack.push_async_callback(adapters.targets.close)

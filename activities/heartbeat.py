@@ -1,35 +1,65 @@
-"""Lets running activities prove that their worker lives, so that a killed one is noticed in seconds."""
+"""Lets running activities prove that their worker lives, and keeps back answers that may reach another step.
+
+1. An activity with a heartbeat time-out beats, so that a killed worker is noticed in seconds.
+2. An answer names its step by a number in the history. When the connection was lost meanwhile, the server may have come
+   back with an older history, in which that number will be another step's: the answer is not given, and the step is
+   done again. Each is idempotent.
+"""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 from typing_extensions import override
 
+from vaultmesh.domain.failures import FailureKind
+
 BEAT_SECONDS = 2.0
 """A fifth of the time after which the server gives an activity to another worker."""
+AGAIN_AFTER = timedelta(seconds=1)
 
 
 class Heartbeats(Interceptor):
-    """Beats for every activity that has a heartbeat time-out."""
+    """Wraps the activities of one process."""
+
+    def __init__(self) -> None:
+        """Know of no lost connection."""
+        self.losses = 0
+
+    def connection_lost(self) -> None:
+        """Keep back the answers of the activities that run now."""
+        self.losses += 1
 
     @override
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Wrap the activity."""
-        return _Beating(next)
+        return _Beating(next, self)
 
 
 class _Beating(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, process: Heartbeats) -> None:  # noqa: A002 - the SDK's name
+        super().__init__(next)
+        self._process = process
+
     @override
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         if activity.info().heartbeat_timeout is None:
             return await super().execute_activity(input)
+        losses = self._process.losses
         beating = asyncio.create_task(_beat())
         try:
-            return await super().execute_activity(input)
+            answer = await super().execute_activity(input)
         finally:
             beating.cancel()
+        if self._process.losses != losses:
+            message = "the connection to Temporal was lost meanwhile; done again, since the answer might reach another step"
+            raise ApplicationError(
+                message, type=FailureKind.NETWORK.value, next_retry_delay=AGAIN_AFTER
+            )
+        return answer
 
 
 async def _beat() -> None:

@@ -1,7 +1,9 @@
 """A lost connection to Temporal is noticed; a server that is slow is none."""
 
 import asyncio
+import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,6 +12,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from devnet.temporal import TemporalServer
+from tests.support.system import kill
 from vaultmesh.process import connection
 from vaultmesh.process.client import connect
 from vaultmesh.process.connection import Connection
@@ -63,3 +66,23 @@ async def test_a_real_server_that_ends_is_noticed_within_seconds(
         server.kill()
         await asyncio.wait_for(lost.wait(), 5)
         watch.cancel()
+
+
+@pytest.mark.server
+def test_a_server_that_is_back_after_a_moment_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its database may be an older copy: what workers keep in memory must go, however short it was away."""
+    lost = threading.Event()
+
+    async def watch() -> None:
+        await Connection(await connect(), lost.set).run()
+
+    with TemporalServer(tmp_path, headless=True, database=tmp_path / "temporal.db") as server:
+        monkeypatch.setenv("TEMPORAL_ADDRESS", server.address)
+        threading.Thread(target=lambda: asyncio.run(watch()), daemon=True).start()
+        time.sleep(1.2)
+        assert not lost.is_set()
+        kill(server)
+        server.start()
+        assert lost.wait(5)

@@ -1,5 +1,9 @@
 """Notices when the connection to Temporal was lost, however short: its server may come back with an older history.
 
+1. A call that the server answers after a minute is always under way: whoever ends the server breaks it at once, also
+   where the next one is there after a tenth of a second.
+2. A server that is there and says nothing is noticed by short questions.
+
 A workflow that a worker keeps in memory may then be ahead of the history, and answers the next task with nothing: it
 never goes on, and does not replay after a restart. So what is kept is dropped; the next task brings the whole history.
 """
@@ -7,15 +11,28 @@ never goes on, and does not replay after a restart. So what is kept is dropped; 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, PollActivityTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 PERIOD_SECONDS = 0.5
-"""A server that ends and starts again is away for longer."""
+QUIET_QUEUE = "connection"
+"""A task queue on which there is never a task: who waits for one only sees whether the server goes on."""
+QUIET_WITHIN = timedelta(seconds=90)
+"""A server answers such a wait after a minute."""
+HELD_SECONDS = 0.1
+"""A wait that ends sooner was refused, and was not broken off."""
+_BROKEN = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.UNKNOWN,
+    RPCStatusCode.INTERNAL,
+    RPCStatusCode.CANCELLED,
+)
+"""What a call ends with whose server is gone, as the transport has it."""
 ANSWER_WITHIN = timedelta(seconds=2)
 SILENT_SECONDS = 10.0
 """A server that does not answer may be busy; after so long it is taken for one that is gone."""
@@ -23,20 +40,40 @@ _LOG = logging.getLogger(__name__)
 
 
 class Connection:
-    """Asks the server in short turns whether it is there."""
+    """Watches whether the server is there."""
 
-    def __init__(self, client: Client, lost: Callable[[], None]) -> None:
-        """Call `lost` at every question that shows the connection lost."""
+    def __init__(self, client: Client, *lost: Callable[[], None]) -> None:
+        """Call each of `lost` at every sign that the connection is lost."""
         self._client = client
         self._lost = lost
         self._answered_at = time.monotonic()
         self._is_lost = False
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Watch until cancelled."""
+        await asyncio.gather(self._repeat(self.ask), self._repeat(self.wait))
+
+    @staticmethod
+    async def _repeat(look: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await self.ask()
-            await asyncio.sleep(PERIOD_SECONDS)
+            earliest = time.monotonic() + PERIOD_SECONDS
+            await look()
+            await asyncio.sleep(max(0.0, earliest - time.monotonic()))
+
+    async def wait(self) -> None:
+        """Wait for a task that never comes, until the server says so or is gone."""
+        wait = PollActivityTaskQueueRequest(
+            namespace=self._client.namespace,
+            task_queue=TaskQueue(name=QUIET_QUEUE),
+            identity=self._client.identity,
+        )
+        began = time.monotonic()
+        try:
+            await self._client.workflow_service.poll_activity_task_queue(wait, timeout=QUIET_WITHIN)
+        except RPCError as error:
+            was_held = time.monotonic() - began > HELD_SECONDS
+            if error.status in _BROKEN and was_held:
+                self._note(error)
 
     async def ask(self) -> None:
         """Ask once."""
@@ -56,4 +93,5 @@ class Connection:
         if not self._is_lost:
             _LOG.warning("connection to Temporal lost", extra={"err": error.message})
         self._is_lost = True
-        self._lost()
+        for tell in self._lost:
+            tell()
