@@ -90,6 +90,21 @@ class DamagedRounds:
             (str(damage.refused) for damage in self._damaged if damage.round_id == named), ""
         )
 
+    def unread(self) -> list[str]:
+        """Return the rounds that can't be read, as the last look found, without those that are known from elsewhere."""
+        return [
+            damage.round_id for damage in self._damaged if damage.round_id not in self._restored
+        ]
+
+    def unreadable_open(self) -> list[str]:
+        """Return those of them that have no end."""
+        unread = set(self.unread())
+        return [
+            damage.round_id
+            for damage in self._damaged
+            if damage.is_open and damage.round_id in unread
+        ]
+
     def held_back(self, leaf: Leaf, created_at: int, *, since: float = 0.0) -> str | None:
         """Return why a leaf that no readable round holds must not be sealed now; None if it may be.
 
@@ -139,8 +154,11 @@ class DamagedRounds:
     # --- what is known from elsewhere ----------------------------------------------------------
 
     def _restore_from_memory(self, wanted: frozenset[str]) -> None:
-        """Keep what this process has read before the file was damaged."""
+        """Keep what this process has read before the file was damaged; a file that is gone is written again."""
         for named in wanted:
+            if self._rounds.store_again(named):
+                extra = {"target": str(self._rounds.target), "round": named}
+                _log.warning("a manifest was gone; stored again", extra=extra)
             try:
                 self._take(named, self._rounds.read_manifest(named))
             except InvalidValue:

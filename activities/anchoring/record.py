@@ -10,13 +10,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from itertools import islice
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.anchoring.audit import differs
+from activities.anchoring.evidence import end_of
 from activities.anchoring.outcomes import Done
 from activities.anchoring.recover import closed_rounds
 from activities.anchoring.replies import Answers
@@ -36,7 +36,7 @@ from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
-from vaultmesh.domain.rounds.manifest import Closed, Manifest, RoundOutcome
+from vaultmesh.domain.rounds.manifest import Manifest, RoundOutcome
 from vaultmesh.ledgers.driver import Anchoring, Evidence
 from vaultmesh.storage.files import NoFile
 from vaultmesh.storage.receipts import Written
@@ -87,6 +87,11 @@ class Recording:
             view, evidence = await self._shown(order, anchoring, manifest)
         except (AnchorError, InvalidValue) as error:
             await self._tell(order, order.waiting, error)
+            if isinstance(error, InvalidValue):  # no further attempt reads more: files are gone
+                message = str(error)
+                raise ApplicationError(
+                    message, type=FailureKind.VALIDATION.value, non_retryable=True
+                ) from error
             raise
         least, guard = anchoring.confirmations, self._attempts.guard()
         every = await asyncio.to_thread(lambda: list(entries(self._files, order, manifest, least)))
@@ -346,20 +351,6 @@ class Recording:
         self._close(order, RoundOutcome.FINAL, view)
 
     def _close(self, order: Record, outcome: RoundOutcome, view: RoundView | None = None) -> None:
-        block = view.block if view is not None else None
-        rounds = self._files.rounds(order.target)
-        rounds.close(
-            order.round_id,
-            Closed(
-                outcome=outcome,
-                tx_ref=view.tx_ref if view is not None else "",
-                block=block.number if block is not None else 0,
-                block_hash=block.hash if block is not None else "",
-                block_time=block.time if block is not None else None,
-                revision=order.revision,
-                sequence=order.reservation.sequence if order.reservation else None,
-                account=order.reservation.account if order.reservation else "",
-                candidates=order.candidates if outcome is RoundOutcome.LOST else 0,
-                closed_at=datetime.now(UTC),
-            ),
-        )
+        counted = order.candidates if outcome is RoundOutcome.LOST else 0
+        end = end_of(outcome, view, order.reservation, revision=order.revision, candidates=counted)
+        self._files.rounds(order.target).close(order.round_id, end)

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 
 from temporalio import activity
 
+from activities.anchoring.evidence import candidate_of, end_of
 from activities.anchoring.provider_memory import forgotten
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
 from activities.failures import decided_by_the_aggregator
-from vaultmesh.domain.aggregator.ledger_messages import Reservation, SignedCandidate
+from vaultmesh.domain.aggregator.ledger_messages import Reservation, RoundView, SignedCandidate
 from vaultmesh.domain.aggregator.messages import (
     Recover,
     Recovered,
@@ -56,7 +57,6 @@ class Recovery:
         for remembered in order.remembered:
             self._store_again(target, remembered)
         problems = self._files.damaged(target).look()
-        self._files.require_readable(target)
         recovered: list[RecoveredRound] = []
         revisions = [rounds.highest_revision()]
         for round_id in rounds.open_rounds():
@@ -70,6 +70,7 @@ class Recovery:
         newest = rounds.newest_reservation()
         return Recovered(
             rounds=sorted(recovered, key=_sequence),
+            unreadable=self._files.damaged(target).unreadable_open(),
             last=Reservation.model_validate(newest) if newest is not None else None,
             revision=max(revisions),
             problems=problems,
@@ -86,25 +87,37 @@ class Recovery:
     def _store_again(self, target: Target, known: RememberedRound) -> None:
         """Store the candidates of a round that are gone, as its caller knows them; idempotent by their numbers.
 
-        One that ended or was given up needs none. A candidate that can't be read is left: the round is told as damage.
+        One that ended or was given up needs none, unless nothing is left of it: then its end is stored again too. A candidate
+        that can't be read is left: the round is told as damage.
         """
         rounds = self._files.rounds(target)
+        if known.end is not None:
+            self._store_end_again(target, known, known.end)
+            return
         reservation = known.reservation.model_dump(mode="json")
         for candidate in known.candidates:
             if rounds.has_candidate(known.round_id, candidate.n):
                 continue
             if rounds.is_forgotten(known.round_id) or self._counted(target, known, candidate.n):
                 continue
-            document = {
-                "n": candidate.n,
-                "reservation": reservation,
-                "terms": candidate.terms,
-                "raw": candidate.raw,
-                "hash": candidate.tx_ref,
-            }
             extra = {"target": str(target), "round": known.round_id, "tx_ref": candidate.tx_ref}
             activity.logger.warning("a candidate was gone; stored again", extra=extra)
-            rounds.add_candidate(known.round_id, Candidate.model_validate(document))
+            rounds.add_candidate(known.round_id, candidate_of(candidate, reservation))
+
+    def _store_end_again(self, target: Target, known: RememberedRound, end: RoundView) -> None:
+        """Store what was signed for a final round of which nothing is left: its batches may be in the ledger already."""
+        rounds = self._files.rounds(target)
+        if not rounds.is_lost_evidence(known.round_id):
+            return
+        extra = {"target": str(target), "round": known.round_id, "tx_ref": end.tx_ref}
+        activity.logger.error(
+            "a final round was gone; what was signed is stored again", extra=extra
+        )
+        closed = end_of(RoundOutcome.FINAL, end, known.reservation, revision=known.revision)
+        rounds.close(known.round_id, closed)
+        reservation = known.reservation.model_dump(mode="json")
+        for candidate in known.candidates:
+            rounds.add_candidate(known.round_id, candidate_of(candidate, reservation))
 
     def _counted(self, target: Target, known: RememberedRound, n: int) -> bool:
         """Whether a round's end counted a candidate: a lost one is open again with a later one."""

@@ -17,7 +17,7 @@ from temporalio import activity
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
 from activities.failures import decided_by_the_aggregator
-from vaultmesh.domain.aggregator.decisions import Decision, Resolved
+from vaultmesh.domain.aggregator.decisions import EVERY, Decision, Resolved
 from vaultmesh.domain.aggregator.ledger_messages import Reservation
 from vaultmesh.domain.aggregator.messages import Resolution, Resolve
 from vaultmesh.domain.errors import InvalidValue
@@ -41,7 +41,8 @@ class Resolving:
     async def resolve(self, order: Resolve) -> Resolution:
         """Write one decision; idempotent by round, decision and reservation."""
         with decided_by_the_aggregator():
-            if not _ROUND_ID.fullmatch(order.round_id):
+            is_every = order.round_id == EVERY and order.decision is Decision.FORGOTTEN
+            if not is_every and not _ROUND_ID.fullmatch(order.round_id):
                 message = f"{order.round_id!r} is no round: write the {ROUND_ID_DIGITS} hex digits that status shows"
                 raise InvalidValue(message)
             anchoring = await self._targets.open(order.target)
@@ -50,6 +51,8 @@ class Resolving:
                     return await self._lose(order, anchoring)
                 case Decision.ADOPTED:
                     return await self._adopt(order, anchoring)
+                case Decision.FORGOTTEN if is_every:
+                    return await self._forget_every(order, anchoring)
                 case Decision.FORGOTTEN:
                     return await self._forget(order, anchoring)
 
@@ -101,6 +104,35 @@ class Resolving:
         return done
 
     # --- forgotten -----------------------------------------------------------------------------
+
+    async def _forget_every(self, order: Resolve, anchoring: Anchoring) -> Resolution:
+        """Give up every round that can't be read, as after an older copy of the storage was put back.
+
+        Raises:
+            InvalidValue: there is none, or some are not given up: it names them, the others are.
+        """
+        damaged = self._files.damaged(order.target)
+        await asyncio.to_thread(damaged.look)
+        unread = damaged.unread()
+        lines: list[str] = []
+        refusals: list[str] = []
+        for round_id in unread:
+            try:
+                done = await self._forget(
+                    order.model_copy(update={"round_id": round_id}), anchoring
+                )
+            except InvalidValue as error:
+                refusals.append(str(error))
+            else:
+                lines += [f"{round_id}: {line}" for line in done.lines]
+        if refusals:
+            given_up = len(unread) - len(refusals)
+            message = f"{given_up} of {len(unread)} rounds were given up, and these not: {'; '.join(refusals)}"
+            raise InvalidValue(message)
+        if not unread:
+            message = f"every round of {order.target} can be read, or is known from elsewhere: nothing is held back"
+            raise InvalidValue(message)
+        return Resolution(lines=lines)
 
     async def _forget(self, order: Resolve, anchoring: Anchoring) -> Resolution:
         rounds = self._files.rounds(order.target)

@@ -98,7 +98,7 @@ class _Sealer:
         """Return what the aggregator is to do with each request."""
         self._problems = self._damaged.look(self._order.requests)
         try:
-            self._files.require_known(self._order.target, self._order.rounds)
+            self._files.require_known(self._order.target, self._order.rounds, self._order.ended)
         except StaleCaller as stale:
             activity.logger.warning("caller is behind the storage", extra={"reason": str(stale)})
             return Sealed(stale=True)

@@ -70,8 +70,10 @@ class Files:
             )
             raise InvalidValue(message)
 
-    def require_known(self, target: Target, known: Sequence[KnownRound]) -> None:
-        """Check that a caller knows every open round and candidate of a target (X11).
+    def require_known(
+        self, target: Target, known: Sequence[KnownRound], ended: Sequence[KnownRound] = ()
+    ) -> None:
+        """Check that a caller knows every open round and candidate of a target (X11), and that none of its final ones is gone.
 
         Raises:
             StaleCaller: it does not, and must recover before anything is signed.
@@ -82,7 +84,12 @@ class Files:
         candidates = {known_round.round_id: known_round.candidates for known_round in known}
         unknown = rounds.unknown_to(candidates)
         gone = [
-            round_id for round_id, count in candidates.items() if rounds.is_gone(round_id, count)
+            *(
+                round_id
+                for round_id, count in candidates.items()
+                if rounds.is_gone(round_id, count)
+            ),
+            *(end.round_id for end in ended if rounds.is_lost_evidence(end.round_id)),
         ]
         if gone:
             message = (

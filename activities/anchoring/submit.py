@@ -7,6 +7,7 @@ import asyncio
 
 from temporalio import activity
 
+from activities.anchoring.evidence import candidate_of
 from activities.anchoring.fill import free_sequences
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
@@ -19,7 +20,6 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 )
 from vaultmesh.domain.aggregator.messages import Broadcast, Bump, Reserve, Reserved, Sign, Signed
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
-from vaultmesh.domain.rounds.manifest import Candidate
 from vaultmesh.ledgers.driver import Anchoring, StaleCaller
 from vaultmesh.storage.fillers import FillerFiles
 from vaultmesh.storage.rounds import Added
@@ -121,17 +121,11 @@ class Submitting:
         rounds = self._files.rounds(order.target)
         reservation = order.reservation.model_dump(mode="json")
         given_up = rounds.is_given_up(order.round_id, reservation)
-        if given_up or len(rounds.candidates(order.round_id)) > order.n + 1:
+        count = rounds.count(order.round_id)
+        if given_up or len(rounds.candidates(order.round_id)) > order.n + 1 or count < order.n:
             return False
-        document = Candidate.model_validate(
-            {
-                "n": candidate.n,
-                "reservation": reservation,
-                "terms": candidate.terms or order.terms,
-                "raw": candidate.raw,
-                "hash": candidate.tx_ref,
-            }
-        )
+        signed = candidate.model_copy(update={"terms": candidate.terms or order.terms})
+        document = candidate_of(signed, reservation)
         return rounds.add_candidate(order.round_id, document) is not Added.CONFLICT
 
     @activity.defn(name="broadcast")
@@ -139,16 +133,33 @@ class Submitting:
         """Send a stored candidate's bytes; may be repeated at will (X4)."""
         with decided_by_the_aggregator():
             anchoring = await self._targets.open(order.target)
-            stored = await asyncio.to_thread(
-                self._files.rounds(order.target).candidates, order.round_id
-            )
-            if not any(candidate.tx_ref == order.candidate.tx_ref for candidate in stored):
-                message = (
-                    f"candidate {order.candidate.n} of round {order.round_id} is not in the storage; "
-                    "nothing is broadcast that is not stored (restore out/rounds)"
-                )
-                raise ValidationFailure(message)
+            await asyncio.to_thread(self._require_stored, order)
             return await anchoring.broadcast(order.reservation, order.candidate)
+
+    def _require_stored(self, order: Broadcast) -> None:
+        """See that the bytes are stored; those that are gone are stored again before they are sent (X3).
+
+        Raises:
+            ValidationFailure: others lie in their place, or an operator gave the round up.
+        """
+        rounds, wanted = self._files.rounds(order.target), order.candidate
+        stored = rounds.candidates(order.round_id)
+        if any(candidate.tx_ref == wanted.tx_ref for candidate in stored):
+            return
+        reservation = order.reservation.model_dump(mode="json")
+        is_given_up = rounds.is_forgotten(order.round_id) or rounds.is_given_up(
+            order.round_id, reservation
+        )
+        if not is_given_up and not rounds.has_candidate(order.round_id, wanted.n):
+            extra = {"target": str(order.target), "round": order.round_id, "tx_ref": wanted.tx_ref}
+            activity.logger.warning("a candidate was gone; stored again", extra=extra)
+            rounds.add_candidate(order.round_id, candidate_of(wanted, reservation))
+            return
+        message = (
+            f"candidate {wanted.n} of round {order.round_id} is not in the storage; "
+            "nothing is broadcast that is not stored (restore out/rounds)"
+        )
+        raise ValidationFailure(message)
 
     @activity.defn(name="bump")
     async def bump(self, order: Bump) -> Bumped:

@@ -355,8 +355,11 @@ async def test_all_goes_on_once_an_unreadable_round_is_given_up(
     await signed.submitter.rebroadcast(signed.watched)
     await chain.mine(6)
     damage(signed)
-    with pytest.raises(ApplicationError, match="can't be read"):
-        await signed.recover()
+    before = await signed.recover()
+    assert (before.rounds, before.unreadable) == ([], [signed.watched.round_id])
+    asked = Seal(target=EVM, requests=[request(FIRST)])
+    with pytest.raises(ApplicationError, match="nothing is signed beside it"):
+        await ActivityEnvironment().run(Sealing(signed.files, signed.opened).seal, asked)  # type: ignore[arg-type]
     await signed.resolve(Decision.FORGOTTEN)
     (written,) = signed.decisions()
     assert "restore it from a backup" in str(written["evidence"])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.local_system import write_whole
 from tests.support.evm_system import EvmSystem
 from tests.support.marks import FAULTS
 from tests.support.system import kill
@@ -102,3 +103,89 @@ def test_an_older_copy_of_temporals_database_pays_nothing_twice_and_leaves_nothi
     wait_all_final(system, batches)
     system.wait_idle(*NAMESPACES)
     system.assert_paid_once(batches)
+
+
+# --- the volume ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EvmSystem]:
+    """Rounds are included at once, and final only after some seconds."""
+    with EvmSystem(tmp_path_factory.mktemp("volume"), slots_in_an_epoch=3) as running:
+        yield running
+
+
+def copy_volume(system: EvmSystem) -> Path:
+    copy = system.folder / "copy"
+    shutil.copytree(system.root / "out", copy, symlinks=True)
+    return copy
+
+
+def put_volume_back(system: EvmSystem, copy: Path) -> None:
+    """Put the copy in the place of all files; who seals batches has those that are missing, and writes them again."""
+    batches = {place: place.read_text() for place in (system.root / "out/batches").glob("*.json")}
+    for _ in range(20):  # workers that run write while it is removed
+        shutil.rmtree(system.root / "out", ignore_errors=True)
+        if not (system.root / "out").exists():
+            break
+    shutil.copytree(copy, system.root / "out", symlinks=True, dirs_exist_ok=True)
+    for place, text in batches.items():
+        if not place.exists():
+            write_whole(place, text)
+
+
+def rounds_of(system: EvmSystem) -> set[str]:
+    return {
+        place.parent.name for place in (system.root / "out/rounds").glob("*/*/candidate-0.json")
+    }
+
+
+def test_an_older_copy_of_the_volume_under_running_workers_comes_right_by_itself(
+    slow_system: EvmSystem,
+) -> None:
+    """What was signed is known to the aggregator, and what the rounds hold to the workers."""
+    system = slow_system
+    batches = running(system)
+    copy = copy_volume(system)
+    before = rounds_of(system)
+    anchors_for(system, 12, batches)
+    assert len(rounds_of(system) - before) > 1
+    sent = system.transactions()
+    put_volume_back(system, copy)
+    wait_all_final(system, batches)
+    anchors_for(system, 3, batches)
+    wait_all_final(system, batches)
+    assert sent < system.transactions()
+    system.assert_paid_once(batches)
+    system.wait_idle(*NAMESPACES)
+
+
+def test_what_nobody_knows_of_an_older_copy_of_the_volume_is_held_until_one_resolve(
+    slow_system: EvmSystem,
+) -> None:
+    """The workers that knew what the rounds hold have ended; Temporal goes on."""
+    system = slow_system
+    batches = running(system)
+    copy = copy_volume(system)
+    before = rounds_of(system)
+    anchors_for(system, 12, batches)
+    lost = rounds_of(system) - before
+    for worker in system.workers:
+        kill(worker)
+    put_volume_back(system, copy)
+    sent = system.transactions()
+    system.start_worker()
+    view = system.wait(
+        lambda: (view := system.aggregator())["held"] and view["problems"] and view, "a hold", 120
+    )
+    time.sleep(5)
+    print(view["held"], *view["problems"], sep="\n")
+    assert system.transactions() == sent
+    print(lost)
+    done = system.command("resolve", system.target, "--forget", "all", "--yes")
+    assert done.returncode == 0, done.stderr
+    wait_all_final(system, batches)
+    anchors_for(system, 3, batches)
+    wait_all_final(system, batches)
+    assert system.aggregator()["problems"] == []
+    system.wait_idle(*NAMESPACES)

@@ -36,6 +36,7 @@ _WARNINGS = {
     "lost": "the batches of round {0} are anchored again, with a new transaction",
     "adopt": "transaction {1} counts as one of round {0}",
     "forget": "what round {0} may hold is not held back any longer: its batches may be paid for a second time",
+    "forget all": "what rounds may hold that can't be read is not held back any longer: their batches may be paid for a second time",
     "fill": "transactions of value 0 fill the gap below the open rounds",
 }
 
@@ -66,7 +67,7 @@ def add_parser(subparsers: output.Subparsers) -> None:
     decision.add_argument(
         "--forget",
         metavar="ROUND",
-        help="it can't be read, and no backup has it: hold nothing back",
+        help="it can't be read, and no backup has it: hold nothing back. `all`: every round that can't be read",
     )
     decision.add_argument(
         "--fill", action="store_true", help="fill a gap of nonces below the open rounds"
@@ -86,7 +87,8 @@ def run_resolve(arguments: argparse.Namespace) -> int:
     decisions = {key: getattr(arguments, key) for key in ("lost", "adopt", "forget", "fill")}
     (verb, value), *_ = [(key, value) for key, value in decisions.items() if value]
     rounds = value if isinstance(value, list) else [str(value)]
-    consequence = _WARNINGS[verb].format(*rounds)
+    warning = _WARNINGS.get(f"{verb} {value}", _WARNINGS[verb])
+    consequence = warning.format(*rounds)
     if not arguments.yes:
         message = f"on {target}, {consequence}. That can't be taken back; add --yes if it is what you want"
         raise output.Usage(message)

@@ -92,7 +92,16 @@ class RoundFiles:
         That one has the same commitment; under a direct one its leaves and requests may differ.
         """
         content = manifest.document().encode()
-        return self._store.create(self._manifest_path(manifest.round_id), content)
+        created = self._store.create(self._manifest_path(manifest.round_id), content)
+        if created:
+            self._keep(manifest)
+        return created
+
+    def store_again(self, round_id: str) -> bool:
+        """Store a manifest that is gone as this process has read it; False if it is there in any form, or was not read."""
+        with self._lock:
+            manifest = self._manifests.get(round_id)
+        return manifest is not None and self.create_manifest(manifest)
 
     def restored(self, manifest: Manifest) -> None:
         """Take a manifest from elsewhere for one that can't be read; nothing is written."""
@@ -128,11 +137,15 @@ class RoundFiles:
         if (manifest.target, manifest.round_id) != (self.target, round_id):
             message = f"{path}: it is round {manifest.round_id} of {manifest.target}; restore it"
             raise InvalidValue(message)
+        self._keep(manifest)
+        return manifest
+
+    def _keep(self, manifest: Manifest) -> None:
+        """Keep a manifest in memory; the one that was asked for longest ago goes first."""
         with self._lock:
-            self._manifests[round_id] = manifest
+            self._manifests[manifest.round_id] = manifest
             while sum(len(kept.leaves) for kept in self._manifests.values()) > MOST_LEAVES_KEPT:
                 self._manifests.popitem(last=False)
-        return manifest
 
     def candidates(self, round_id: str) -> list[Candidate]:
         """Return a round's candidates, in order of their numbers.
@@ -155,6 +168,10 @@ class RoundFiles:
     def is_gone(self, round_id: str, candidates: int) -> bool:
         """Say whether a round without an end has fewer candidates than were signed."""
         return self.count(round_id) < candidates and not self.has_end(round_id)
+
+    def is_lost_evidence(self, round_id: str) -> bool:
+        """Say whether nothing is left of what was signed for a round, and nobody gave it up."""
+        return not self.count(round_id) and not self.is_forgotten(round_id)
 
     def has_candidate(self, round_id: str, n: int) -> bool:
         """Say whether there is a candidate of that number, readable or not."""

@@ -17,11 +17,14 @@ from vaultmesh.domain.aggregator.open_round import OpenRound
 from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.aggregator.waiting import merged
+from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorRequest
 from workflows import options, ports
 from workflows.aggregator.replies import Replies
 from workflows.calls import StepFailed, call
 
+ORDERS_BEFORE_A_LOOK = 3
+"""Orders that fail of a round's files before the storage is read anew."""
 RECORD_REST = timedelta(seconds=5)
 """Rest after an order that was given back, or ended by hand; most retries are the server's."""
 
@@ -107,6 +110,7 @@ class Receipts:
             )
         except StepFailed as failure:
             row.record_failed(failure.message)
+            self._learn_anew(row, failure)
             if not row.is_observed and wanted is RecordState.INCLUDED:
                 row.observe_again()
                 self._observe_anew()
@@ -122,6 +126,15 @@ class Receipts:
             self._rounds.forget(row)
             self._observe_anew()
         return True
+
+    def _learn_anew(self, row: OpenRound, failure: StepFailed) -> None:
+        """Look what the storage knows after some orders that failed of a round's files: they may be gone.
+
+        Whoever waits for a round that can't be read is told so then, and comes back by its own retry.
+        """
+        is_about_files = failure.kind is FailureKind.VALIDATION
+        if is_about_files and row.record_tries % ORDERS_BEFORE_A_LOOK == 0:
+            self._rounds.recover_again()
 
     async def _record_closed(self, round_id: str) -> None:
         """Write the receipts of a closed round again, from storage and ledger (X11)."""

@@ -199,7 +199,7 @@ class Rounds:
             target=self._target,
             reopened=self._rounds.reopened,
             left=self._rounds.left,
-            remembered=[row.remembered() for row in self._rounds.open],
+            remembered=self._rounds.remembered(),
         )
         try:
             stored = await call(ports.RECOVER, order, options.RECOVER, "read open rounds")
@@ -258,6 +258,7 @@ class Rounds:
             requests=requests,
             rounds=[row.known() for row in self._rounds.open],
             reseal=[row.round_id for row in self._rounds.owed_again()],
+            ended=self._rounds.known_ended(),
         )
         sealed = await call(ports.SEAL, order, options.SEAL, f"{len(requests)} requests")
         if sealed.stale:

@@ -15,6 +15,8 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.rounds.leaf import Document
 from vaultmesh.domain.rounds.manifest import Candidate
 
+EVERY = "all"
+"""Stands for every round that can't be read, where rounds are given up."""
 LONGEST_NAME = 200
 """Characters of who decided."""
 

@@ -42,6 +42,8 @@ class Seal(Wire):
     rounds: list[KnownRound] = Field(default_factory=list)
     reseal: list[str] = Field(default_factory=list)
     """Rounds that are lost for good, whose leaves are owed again."""
+    ended: list[KnownRound] = Field(default_factory=list)
+    """The newest final rounds that the caller knows: where they are gone, the storage is an older copy."""
 
 
 class SealedRound(Wire):
@@ -255,6 +257,10 @@ class RememberedRound(Wire):
     round_id: str
     reservation: Reservation
     candidates: list[SignedCandidate]
+    end: RoundView | None = None
+    """Where it is final; None while it is open."""
+    revision: int = 0
+    """Of its end."""
 
 
 class Recover(Wire):
@@ -266,7 +272,7 @@ class Recover(Wire):
     left: list[str] = Field(default_factory=list)
     """Closed rounds whose blocks left the chain: they are opened again here."""
     remembered: list[RememberedRound] = Field(default_factory=list)
-    """Rounds of the caller that have no end: candidates of them that are gone are stored again."""
+    """Open rounds of the caller, and its newest final ones: what was signed of them and is gone is stored again."""
 
 
 class RecoveredRound(Wire):
@@ -293,6 +299,8 @@ class Recovered(Wire):
 
     rounds: list[RecoveredRound] = Field(default_factory=list)
     """In order of reservation."""
+    unreadable: list[str] = Field(default_factory=list)
+    """Open rounds that can't be read: a caller that knows them drives them on, and nothing is signed beside them."""
     last: Reservation | None = None
     revision: int = 0
     settings: AggregatorSettings = AggregatorSettings()

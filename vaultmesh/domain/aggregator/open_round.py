@@ -351,6 +351,10 @@ class OpenRound(BaseModel):
             round_id=self.round_id, reservation=self.reservation, candidates=self.candidates
         )
 
+    def ended(self, revision: int) -> RememberedRound:
+        """Return what `recover` has to know of it once it is final."""
+        return self.remembered().model_copy(update={"end": self.view, "revision": revision})
+
     def known(self) -> KnownRound:
         """Return what the other steps have to know of it."""
         return KnownRound(

@@ -16,12 +16,20 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     RoundState,
     RoundView,
 )
-from vaultmesh.domain.aggregator.messages import Recover, Recovered, Sealed
+from vaultmesh.domain.aggregator.messages import (
+    KnownRound,
+    Recover,
+    Recovered,
+    RememberedRound,
+    Sealed,
+)
 from vaultmesh.domain.aggregator.open_round import OpenRound
 from vaultmesh.domain.messages import AnchorRequest
 
 GAP_PATIENCE = timedelta(seconds=20)
 """How long a gap must have been shown before a new round takes a free sequence: nodes lag."""
+MOST_ENDED = 8
+"""Newest final rounds that are remembered: an older copy of the storage lacks at least the last one."""
 
 
 class OpenRounds(BaseModel):
@@ -37,6 +45,8 @@ class OpenRounds(BaseModel):
     """Rounds that the next recovery must look for although they were closed once."""
     left: list[str] = Field(default_factory=list)
     """Closed rounds whose blocks left the chain: the next recovery opens them again."""
+    ended: list[RememberedRound] = Field(default_factory=list)
+    """The newest final rounds, oldest first."""
     fill_gap_now: bool = False
     """An operator wants a gap filled without waiting for rounds that are owed."""
     problems: list[str] = Field(default_factory=list)
@@ -76,6 +86,18 @@ class OpenRounds(BaseModel):
 
     # --- what is known of the storage ------------------------------------------------------------------------------
 
+    def remembered(self) -> list[RememberedRound]:
+        """Return what was signed and must be in the storage, as far as it is known."""
+        return [*self.ended, *(row.remembered() for row in self.open)]
+
+    def known_ended(self) -> list[KnownRound]:
+        """Return the final rounds that must be in the storage."""
+        return [
+            KnownRound(round_id=ended.round_id, candidates=ended.candidates[-1].n + 1)
+            for ended in self.ended
+            if ended.candidates
+        ]
+
     def recover_again(self) -> None:
         """Learn anew what is stored before anything else is done: it holds more than is known here."""
         self.recovered = False
@@ -91,9 +113,16 @@ class OpenRounds(BaseModel):
         self.recover_again()
 
     def adopt(self, stored: Recovered, order: Recover, now: datetime) -> list[AnchorRequest]:
-        """Take what the storage knows in place of what is known here; returns the requests that waited for a round."""
+        """Take what the storage knows in place of what is known here; returns the requests that waited for a round.
+
+        A round that can't be read there any more is driven on with the bytes that are known here.
+        """
         waiting = self.waiting()
-        self.open = [OpenRound.adopted(recovered, now) for recovered in stored.rounds]
+        kept = [row for row in self.open if row.round_id in stored.unreadable]
+        for row in kept:
+            row.let_all_go()
+        self.open = [*(OpenRound.adopted(recovered, now) for recovered in stored.rounds), *kept]
+        self.ended = [ended for ended in self.ended if self.find(ended.round_id) is None]
         self.last = stored.last
         self.revision = max(self.revision, stored.revision)
         self.settings = stored.settings
@@ -125,7 +154,9 @@ class OpenRounds(BaseModel):
                 row.close_as_lost()
 
     def forget(self, closed: OpenRound) -> None:
-        """Leave out a round that is no longer open."""
+        """Leave out a round that is no longer open; a final one is remembered for a while."""
+        if closed.is_over:
+            self.ended = [*self.ended, closed.ended(self.revision)][-MOST_ENDED:]
         self.open = [row for row in self.open if row is not closed]
 
     def reserved(self, reservation: Reservation) -> None:
