@@ -58,6 +58,12 @@ class DamagedRounds:
         self._doubted: list[Damage] = []
         self._logged: frozenset[str] = frozenset()
 
+    def mend(self) -> None:
+        """Store manifests again that are gone, as far as this process knows them: an older copy was put back."""
+        for named in self._rounds.store_again():
+            extra = {"target": str(self._rounds.target), "round": named}
+            _log.warning("a manifest was gone; stored again", extra=extra)
+
     def look(self, requests: Iterable[AnchorRequest] = ()) -> list[str]:
         """Look which rounds can't be read, and restore what can be; returns a line for each.
 
@@ -154,11 +160,8 @@ class DamagedRounds:
     # --- what is known from elsewhere ----------------------------------------------------------
 
     def _restore_from_memory(self, wanted: frozenset[str]) -> None:
-        """Keep what this process has read before the file was damaged; a file that is gone is written again."""
+        """Keep what this process has read before the file was damaged."""
         for named in wanted:
-            if self._rounds.store_again(named):
-                extra = {"target": str(self._rounds.target), "round": named}
-                _log.warning("a manifest was gone; stored again", extra=extra)
             try:
                 self._take(named, self._rounds.read_manifest(named))
             except InvalidValue:

@@ -56,6 +56,7 @@ class Recovery:
         self._open_again(target, order.left)
         for remembered in order.remembered:
             self._store_again(target, remembered)
+        self._files.damaged(target).mend()
         problems = self._files.damaged(target).look()
         recovered: list[RecoveredRound] = []
         revisions = [rounds.highest_revision()]

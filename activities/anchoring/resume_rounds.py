@@ -69,6 +69,7 @@ class ResumeRounds:
 
     async def _report_damage(self, target: Target) -> None:
         """Report signed rounds that can't be read, whether anything is owed or not; `status` shows what a recovery finds."""
+        await asyncio.to_thread(self._files.damaged(target).mend)
         lines = await asyncio.to_thread(self._files.damaged(target).look)
         if lines != self._damage.get(target, []):
             await self._call(target, [])

@@ -79,10 +79,8 @@ class Files:
             StaleCaller: it does not, and must recover before anything is signed.
             InvalidValue: an open round can't be read.
         """
-        self.require_readable(target)
         rounds = self.rounds(target)
         candidates = {known_round.round_id: known_round.candidates for known_round in known}
-        unknown = rounds.unknown_to(candidates)
         gone = [
             *(
                 round_id
@@ -91,11 +89,13 @@ class Files:
             ),
             *(end.round_id for end in ended if rounds.is_lost_evidence(end.round_id)),
         ]
-        if gone:
+        if gone:  # before anything else: what the caller knows of them is to be stored again
             message = (
                 f"candidates of {target} are gone that the caller knows: {', '.join(gone[:3])}"
             )
             raise StaleCaller(message)
+        self.require_readable(target)
+        unknown = rounds.unknown_to(candidates)
         lost = {known_round.round_id for known_round in known if known_round.lost}
         decided = [round_id for round_id in rounds.given_up() if round_id not in lost]
         if decided:

@@ -70,6 +70,7 @@ class ScriptedLedger:
     depth: int = 3
     confirmations: int = 2
     aggregator_settings: AggregatorSettings = field(default_factory=AggregatorSettings)
+    aggregation: str = "auto"
     stored_terms: list[Terms] = field(default_factory=list)
     """The stored terms that each question for evidence carried."""
 

@@ -9,10 +9,27 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.anchoring.observe import differing
 from activities.anchoring.recover import Recovery
+from activities.anchoring.seal import Sealing
 from activities.anchoring.stores import Files
-from tests.anchoring.scripted_ledger import EVM, OTHER_ROOT, TSA, Stage, owed, request
-from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView
-from vaultmesh.domain.aggregator.messages import KnownRound, RecordState, Recover, RememberedRound
+from tests.anchoring.scripted_ledger import (
+    BLOCK_TIME,
+    EVM,
+    OTHER_ROOT,
+    RESERVATION,
+    TSA,
+    Stage,
+    owed,
+    request,
+)
+from vaultmesh.domain.aggregator.decisions import Decision, Resolved
+from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, SignedCandidate
+from vaultmesh.domain.aggregator.messages import (
+    KnownRound,
+    RecordState,
+    Recover,
+    RememberedRound,
+    Seal,
+)
 from vaultmesh.domain.aggregator.open_round import OpenRound
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.receipts.receipt import Status
@@ -200,3 +217,89 @@ async def test_a_round_whose_only_candidate_is_gone_is_not_forgotten_by_who_sign
     stage.files.rounds(EVM).close(round_id, Closed(outcome=RoundOutcome.LOST, candidates=1))
     assert (await ActivityEnvironment().run(recovery.recover, order)).rounds == []
     assert not place.exists()
+
+
+# --- an older copy of the storage was put back
+
+
+def remembered(stage: Stage, round_id: str, candidates: list[SignedCandidate]) -> RememberedRound:
+    """Return a final round as its aggregator knows it."""
+    return RememberedRound(
+        round_id=round_id,
+        reservation=RESERVATION,
+        candidates=candidates,
+        end=stage.ledger.view(round_id),
+        revision=7,
+    )
+
+
+async def test_a_final_round_of_which_nothing_is_left_is_not_paid_for_again(stage: Stage) -> None:
+    stage.batch("b2", root=OTHER_ROOT)
+    round_id = stage.sign(owed("b1", request(FIRST)), owed("b2", request(FIRST), root=OTHER_ROOT))
+    (before,) = (await stage.recover()).rounds
+    await stage.included(round_id, request(FIRST))
+    shutil.rmtree(stage.root / "out/rounds")
+    shutil.rmtree(stage.root / "out/anchors")
+    files, known = Files(stage.root), [KnownRound(round_id=round_id, candidates=1)]
+    sealing = Sealing(files, stage.ledger).seal  # type: ignore[arg-type]
+    asked = Seal(target=EVM, requests=[request(FIRST)], ended=known)
+    assert (await ActivityEnvironment().run(sealing, asked)).stale
+    recovery = Recovery(files, stage.ledger)  # type: ignore[arg-type]
+    assert before.sealed.round_id == round_id
+    order = Recover(target=EVM, remembered=[remembered(stage, round_id, before.candidates)])
+    for _ in range(2):
+        recovered = await ActivityEnvironment().run(recovery.recover, order)
+        assert (recovered.rounds, recovered.last) == ([], RESERVATION)
+        assert "manifest.json is missing" in recovered.problems[0]
+    sealed = await ActivityEnvironment().run(sealing, asked)
+    assert (sealed.stale, sealed.round) == (False, None)
+    assert "--forget" in sealed.refused[0].reason
+    document = {"decision": Decision.FORGOTTEN, "by": "ops", "decidedAt": BLOCK_TIME}
+    files.rounds(EVM).resolve(round_id, Resolved.model_validate(document))
+    sealed = await ActivityEnvironment().run(sealing, asked)
+    assert sealed.round is not None, "the operator allowed it"
+
+
+async def test_what_a_worker_knows_of_a_round_is_written_again(stage: Stage) -> None:
+    stage.batch("b2", root=OTHER_ROOT)
+    round_id = stage.sign(owed("b1", request(FIRST)), owed("b2", request(FIRST), root=OTHER_ROOT))
+    (before,) = (await stage.recover()).rounds
+    place = stage.root / f"out/rounds/{EVM.path}/{round_id}/manifest.json"
+    whole = place.read_bytes()
+    shutil.rmtree(place.parent)
+    known = remembered(stage, round_id, before.candidates).model_copy(update={"end": None})
+    order = Recover(target=EVM, remembered=[known])
+    recovery = Recovery(stage.files, stage.ledger)  # type: ignore[arg-type]
+    await ActivityEnvironment().run(recovery.recover, order)
+    assert place.read_bytes() == whole
+    again = Recovery(Files(stage.root), stage.ledger)  # type: ignore[arg-type]
+    recovered = await ActivityEnvironment().run(again.recover, order)
+    assert [found.sealed.round_id for found in recovered.rounds] == [round_id]
+    assert recovered.problems == []
+
+
+async def test_a_final_round_that_was_opened_again_is_not_closed_for_being_remembered(
+    stage: Stage,
+) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    (before,) = (await stage.recover()).rounds
+    await stage.included(round_id, request(FIRST))
+    stage.files.rounds(EVM).reopen(round_id)
+    order = Recover(target=EVM, remembered=[remembered(stage, round_id, before.candidates)])
+    recovery = Recovery(stage.files, stage.ledger)  # type: ignore[arg-type]
+    recovered = await ActivityEnvironment().run(recovery.recover, order)
+    assert [found.sealed.round_id for found in recovered.rounds] == [round_id]
+
+
+async def test_an_open_round_that_can_not_be_read_hides_no_other(stage: Stage) -> None:
+    stage.batch("b2", root=OTHER_ROOT)
+    unread = stage.sign(owed("b1", request(FIRST)), owed("b2", request(FIRST), root=OTHER_ROOT))
+    other = stage.sign(owed("b1", request(FIRST)))
+    (stage.root / f"out/rounds/{EVM.path}/{unread}/manifest.json").unlink()
+    stage.files = Files(stage.root)
+    recovered = await stage.recover()
+    assert [found.sealed.round_id for found in recovered.rounds] == [other]
+    assert recovered.unreadable == [unread]
+    asked = Seal(target=EVM, requests=[request(FIRST)])
+    with pytest.raises(ApplicationError, match="nothing is signed beside it"):
+        await ActivityEnvironment().run(Sealing(stage.files, stage.ledger).seal, asked)  # type: ignore[arg-type]

@@ -97,11 +97,21 @@ class RoundFiles:
             self._keep(manifest)
         return created
 
-    def store_again(self, round_id: str) -> bool:
-        """Store a manifest that is gone as this process has read it; False if it is there in any form, or was not read."""
+    def store_again(self) -> list[str]:
+        """Store the manifests of signed rounds that are gone, as far as this process knows them; returns whose.
+
+        One that is there in any form is left, and so is one of a round that an operator gave up.
+        """
         with self._lock:
-            manifest = self._manifests.get(round_id)
-        return manifest is not None and self.create_manifest(manifest)
+            kept = list(self._manifests.values())
+        return [
+            manifest.round_id
+            for manifest in kept
+            if not self._store.exists(self._manifest_path(manifest.round_id))
+            and self.count(manifest.round_id)
+            and not self.is_forgotten(manifest.round_id)
+            and self.create_manifest(manifest)
+        ]
 
     def restored(self, manifest: Manifest) -> None:
         """Take a manifest from elsewhere for one that can't be read; nothing is written."""
