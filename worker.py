@@ -210,6 +210,11 @@ async def _work(
         for task in (done, *tasks):
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
+    _raise_failure(ended)
+
+
+def _raise_failure(ended: Sequence[object]) -> None:
+    """Raise what ended a task beside the workers, if one failed."""
     for outcome in ended:
         if isinstance(outcome, Exception) and not isinstance(outcome, asyncio.CancelledError):
             raise outcome

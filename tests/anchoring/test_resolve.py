@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from tests.ledgers.evm.chain import Chain, Submitter, foreign_transfer
 from tests.ledgers.evm.conftest import MakeSubmitter
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.aggregator.decisions import Decision
-from vaultmesh.domain.aggregator.ledger_messages import SignedCandidate, WatchedRound
+from vaultmesh.domain.aggregator.ledger_messages import SignedCandidate, Verdict, WatchedRound
 from vaultmesh.domain.aggregator.messages import (
+    Broadcast,
     KnownRound,
     Recover,
     Recovered,
@@ -390,3 +392,46 @@ async def test_a_round_that_was_given_up_and_is_restored_counts_again(
     (signed.folder() / "manifest.json").write_bytes(content)
     (recovered,) = (await signed.recover()).rounds
     assert recovered.sealed.round_id == signed.watched.round_id
+
+
+async def test_all_rounds_that_can_not_be_read_are_given_up_by_one_decision(
+    chain: Chain, signed: SignedRound
+) -> None:
+    first = signed.watched.round_id
+    await signed.submitter.rebroadcast(signed.watched)
+    await chain.mine(6)
+    second = await signed.sign()
+    for name in (first, second.round_id):
+        (signed.folder().parent / name / "manifest.json").unlink()
+    signed.files = Files(signed.root)
+    with pytest.raises(
+        ApplicationError, match=r"1 of 2 rounds were given up, and these not: .*mined"
+    ):
+        await signed.resolve(Decision.FORGOTTEN, round_id="all")
+    await signed.submitter.rebroadcast(signed.watched)
+    await chain.mine(6)
+    assert (await signed.resolve(Decision.FORGOTTEN, round_id="all")).lines
+    assert (await signed.recover()).problems == []
+    with pytest.raises(ApplicationError, match="nothing is held back"):
+        await signed.resolve(Decision.FORGOTTEN, round_id="all")
+    with pytest.raises(ApplicationError, match="is no round"):
+        await signed.resolve(Decision.LOST, round_id="all")
+
+
+async def test_bytes_that_are_gone_are_stored_again_before_they_are_sent(
+    signed: SignedRound,
+) -> None:
+    shutil.rmtree(signed.folder())
+    (candidate,) = signed.submitter.candidates[signed.watched.round_id]
+    order = Broadcast(
+        target=EVM,
+        round_id=signed.watched.round_id,
+        reservation=signed.watched.reservation,
+        candidate=candidate,
+    )
+    submitting = Submitting(signed.files, signed.opened)  # type: ignore[arg-type]
+    for _ in range(2):
+        done = await ActivityEnvironment().run(submitting.broadcast, order)
+        assert done.verdict is Verdict.ACCEPTED
+    stored = json.loads((signed.folder() / "candidate-0.json").read_text())
+    assert (stored["raw"], stored["hash"]) == (candidate.raw, candidate.tx_ref)

@@ -168,7 +168,9 @@ def test_what_nobody_knows_of_an_older_copy_of_the_volume_is_held_until_one_reso
     batches = running(system)
     copy = copy_volume(system)
     before = rounds_of(system)
-    anchors_for(system, 12, batches)
+    anchors_for(system, 6, batches)
+    wait_all_final(system, batches)
+    anchors_for(system, 4, batches)
     assert len(rounds_of(system) - before) > 1
     for worker in system.workers:
         kill(worker)
@@ -196,8 +198,12 @@ def test_what_nobody_knows_of_an_older_copy_of_the_volume_is_held_until_one_reso
 
 
 def forget_all(system: EvmSystem) -> None:
-    done = system.command("resolve", system.target, "--forget", "all", "--yes")
-    assert done.returncode == 0, done.stderr
+    """Give up what can't be read; that is refused until what was signed of it is final."""
+
+    def done() -> bool:
+        return system.command("resolve", system.target, "--forget", "all", "--yes").returncode == 0
+
+    system.wait(done, "the decision", 90)
 
 
 def assert_nothing_is_held(system: EvmSystem) -> None:

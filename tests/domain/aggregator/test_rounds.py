@@ -9,6 +9,7 @@ from tests.domain.aggregator.examples import (
     NOW,
     ROUND,
     TARGET,
+    included,
     numbered,
     open_round,
     request,
@@ -17,7 +18,7 @@ from tests.domain.aggregator.examples import (
 from vaultmesh.domain.aggregator.ledger_messages import AggregatorSettings, Reservation, RoundState
 from vaultmesh.domain.aggregator.messages import RecordState, Recover, Recovered, RecoveredRound
 from vaultmesh.domain.aggregator.open_round import FILL_PAUSE
-from vaultmesh.domain.aggregator.rounds import GAP_PATIENCE, OpenRounds
+from vaultmesh.domain.aggregator.rounds import GAP_PATIENCE, MOST_ENDED, OpenRounds
 
 STATES = st.sampled_from(RoundState)
 FILL_AFTER = timedelta(seconds=AggregatorSettings().gap_fill_seconds)
@@ -200,3 +201,40 @@ def test_an_order_to_fill_a_gap_at_once_ends_with_the_gap() -> None:
     assert not rounds.fill_gap_now
     assert (rounds.beyond_gap(), rounds.gap_instants()) == (None, [])
     assert not rounds.may_take_free(NOW + GAP_PATIENCE)
+
+
+# --- what the storage must have
+
+
+def test_so_many_final_rounds_are_remembered_with_their_bytes() -> None:
+    rounds = OpenRounds(revision=3)
+    for number in range(MOST_ENDED + 2):
+        final = numbered(number, state=RoundState.INCLUDED, view=included(final=True))
+        rounds.forget(final.model_copy(update={"open_depths": []}))
+    assert len(rounds.ended) == MOST_ENDED
+    newest = rounds.ended[-1]
+    assert (newest.reservation.sequence, newest.revision) == (MOST_ENDED + 1, 3)
+    assert rounds.known_ended()[-1].candidates == 3, "over all its reservations"
+    rounds.forget(numbered(20, state=RoundState.LOST))
+    assert rounds.ended[-1] == newest, "a lost one is owed again as it is"
+
+
+def test_a_round_that_is_open_again_is_no_final_one() -> None:
+    final = numbered(7, state=RoundState.INCLUDED, view=included(final=True), open_depths=[])
+    rounds = OpenRounds()
+    rounds.forget(final)
+    recovered = RecoveredRound(
+        sealed=final.sealed, reservation=final.reservation, candidates=final.candidates
+    )
+    rounds.adopt(Recovered(rounds=[recovered]), Recover(target=TARGET), NOW)
+    assert rounds.ended == []
+
+
+def test_a_round_that_can_not_be_read_is_driven_on_with_the_bytes_that_are_known() -> None:
+    row = numbered(7)
+    row.join([request()])
+    rounds = OpenRounds(open=[row, numbered(6)])
+    waiting = rounds.adopt(Recovered(unreadable=[row.round_id]), Recover(target=TARGET), NOW)
+    assert waiting == [request()]
+    assert [kept.round_id for kept in rounds.open] == [row.round_id]
+    assert rounds.waiting() == []

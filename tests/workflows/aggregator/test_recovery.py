@@ -107,3 +107,45 @@ async def test_a_failed_recovery_reserves_nothing_and_is_tried_again(stage: Stag
         await until(lambda: scripted.names.count("recover") == 2)
         await one_round(aggregator, scripted)
     assert scripted.names[:2] == ["recover", "recover"]
+
+
+async def test_whoever_waits_for_a_round_that_can_not_be_read_is_told_and_its_bytes_are_kept(
+    stage: Stage,
+) -> None:
+    """An older copy of the storage lacks its manifest: its receipts can't be written, however often that is tried."""
+    scripted = ScriptedTarget()
+    reason = "manifest.json is missing; restore it from a backup"
+    scripted.plan("record", *[failure(FailureKind.VALIDATION, reason) for _ in range(3)])
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        round_id = await one_round(aggregator, scripted)
+        unread = Recovered(settings=SETTINGS, unreadable=[round_id], problems=[reason])
+        scripted.plan("recover", unread)
+        scripted.plan("seal", failure(FailureKind.VALIDATION, reason))
+        scripted.include(round_id)
+        await until(lambda: bool(scripted.asked("report_failure")))
+        view = await aggregator.shows(lambda view: view.held is not None)
+        assert view.problems[0] == reason
+        await aggregator.shows(lambda view: not view.rounds, "the round, once its file is back")
+    (told,) = scripted.asked("report_failure")
+    assert ([one.id for one in told.requests], told.message) == ([request().id], reason)
+    (remembered,) = scripted.asked("recover")[1].remembered
+    assert (remembered.round_id, len(remembered.candidates)) == (round_id, 1)
+    assert len(scripted.asked("sign")) == 1
+
+
+async def test_final_rounds_are_remembered_until_others_have_taken_their_place(
+    stage: Stage,
+) -> None:
+    scripted = ScriptedTarget()
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        round_id = await one_round(aggregator, scripted)
+        scripted.include(round_id)
+        await aggregator.shows(lambda view: not view.rounds)
+        scripted.plan("seal", Sealed(stale=True))
+        await one_round(aggregator, scripted, 2)
+    assert [known.round_id for known in scripted.asked("seal")[1].ended] == [round_id]
+    (remembered,) = scripted.asked("recover")[1].remembered
+    assert remembered.end is not None
+    assert (remembered.round_id, remembered.end.final) == (round_id, True)

@@ -28,7 +28,7 @@ from vaultmesh.domain.messages import AnchorRequest
 
 GAP_PATIENCE = timedelta(seconds=20)
 """How long a gap must have been shown before a new round takes a free sequence: nodes lag."""
-MOST_ENDED = 8
+MOST_ENDED = 16
 """Newest final rounds that are remembered: an older copy of the storage lacks at least the last one."""
 
 
