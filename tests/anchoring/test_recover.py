@@ -303,3 +303,26 @@ async def test_an_open_round_that_can_not_be_read_hides_no_other(stage: Stage) -
     asked = Seal(target=EVM, requests=[request(FIRST)])
     with pytest.raises(ApplicationError, match="nothing is signed beside it"):
         await ActivityEnvironment().run(Sealing(stage.files, stage.ledger).seal, asked)  # type: ignore[arg-type]
+
+
+async def test_a_final_round_of_which_only_the_manifest_is_left_gives_its_receipts_again(
+    stage: Stage,
+) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    (before,) = (await stage.recover()).rounds
+    await stage.included(round_id, request(FIRST))
+    for place in (*stage.root.glob("out/rounds/*/*/c*.json"), stage.place(FIRST)):
+        place.unlink()
+    files, known = Files(stage.root), [KnownRound(round_id=round_id, candidates=1)]
+    sealing = Sealing(files, stage.ledger).seal  # type: ignore[arg-type]
+    asked = Seal(target=EVM, requests=[request(FIRST)], ended=known)
+    assert (await ActivityEnvironment().run(sealing, asked)).stale
+    recovery = Recovery(files, stage.ledger)  # type: ignore[arg-type]
+    order = Recover(target=EVM, remembered=[remembered(stage, round_id, before.candidates)])
+    assert (await ActivityEnvironment().run(recovery.recover, order)).problems == []
+    sealed = await ActivityEnvironment().run(sealing, asked)
+    assert sealed.round is None
+    assert [joined.round_id for joined in sealed.late_joiners] == [round_id]
+    stage.files = files
+    await stage.record(stage.order(RecordState.CLOSED, round_id, request(FIRST)))
+    assert stage.receipt(FIRST).is_final

@@ -1,6 +1,6 @@
 """Notices when the connection to Temporal was lost, however short: its server may come back with an older history.
 
-1. A call that the server answers after a minute is always under way: whoever ends the server breaks it at once, also
+1. A call that the server answers late is always under way: whoever ends the server breaks it at once, also
    where the next one is there after a tenth of a second.
 2. A server that is there and says nothing is noticed by short questions.
 
@@ -22,8 +22,8 @@ from temporalio.service import RPCError, RPCStatusCode
 PERIOD_SECONDS = 0.5
 QUIET_QUEUE = "connection"
 """A task queue on which there is never a task: who waits for one only sees whether the server goes on."""
-QUIET_WITHIN = timedelta(seconds=90)
-"""A server answers such a wait after a minute."""
+QUIET_WITHIN = timedelta(seconds=30)
+"""A server ends such a wait a second before: no proxy takes the call for one that is idle."""
 HELD_SECONDS = 0.1
 """A wait that ends sooner was refused, and was not broken off."""
 _BROKEN = (
