@@ -66,7 +66,8 @@ class Files:
         unreadable = self.rounds(target).unreadable()
         if unreadable:
             message = (
-                f"an open round can't be read, and nothing is signed beside it: {unreadable[0]}"
+                f"an open round can't be read, and nothing is signed beside it: {unreadable[0]}, or if there is none: "
+                f"starter.py resolve {target} --forget all"
             )
             raise InvalidValue(message)
 

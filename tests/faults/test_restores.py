@@ -228,12 +228,12 @@ def test_bytes_in_the_pool_of_a_round_whose_files_are_gone_are_sent_on_and_no_ot
         system.rpc("anvil_dropTransaction", pooled["hash"])
         system.start_worker()
 
-        def sent_again() -> bool:
-            system.anvil.mine()
-            time.sleep(0.3)
-            return pooled["hash"] in system.transactions()
-
-        system.wait(sent_again, "the same bytes", 90)
+        system.wait(
+            lambda: [waiting["hash"] for waiting in system.pool()] == [pooled["hash"]],
+            "the same bytes",
+            90,
+        )
+        system.anvil.mine()
         more = [system.seal(namespace)]
         system.wait(lambda: system.aggregator()["held"], "the hold", 90)
         for _ in range(4):

@@ -130,10 +130,13 @@ class Receipts:
     def _learn_anew(self, row: OpenRound, failure: StepFailed) -> None:
         """Look what the storage knows after some orders that failed of a round's files: they may be gone.
 
-        Whoever waits for a round that can't be read is told so then, and comes back by its own retry.
+        Whoever waits for a round that can't be read is told so then, and comes back by its own retry. Without anybody who
+        waits one look is enough: each has the other rounds looked at anew.
         """
         is_about_files = failure.kind is FailureKind.VALIDATION
-        if is_about_files and row.record_tries % ORDERS_BEFORE_A_LOOK == 0:
+        is_first = row.record_tries == ORDERS_BEFORE_A_LOOK
+        is_due = row.record_tries % ORDERS_BEFORE_A_LOOK == 0 and bool(row.waiting)
+        if is_about_files and (is_first or is_due):
             self._rounds.recover_again()
 
     async def _record_closed(self, round_id: str) -> None:
