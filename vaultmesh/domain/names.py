@@ -4,6 +4,8 @@ SCHEDULER_QUEUE = "scheduler"
 """Task queue of workflows and `anchor`: needs no keys."""
 ANCHORS_QUEUE = "anchors"
 """Task queue of everything the aggregator does: needs keys and the outside ledgers."""
+CONNECTION_QUEUE = "connection"
+"""There is never a task on it: who waits for one only sees whether the server goes on."""
 
 NAMESPACE_WORKFLOW = "NamespaceWorkflow"
 AGGREGATOR_WORKFLOW = "AggregatorWorkflow"

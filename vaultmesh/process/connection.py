@@ -19,10 +19,10 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, PollActivity
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from vaultmesh.domain.names import CONNECTION_QUEUE
+
 PERIOD_SECONDS = 0.5
-QUIET_QUEUE = "connection"
-"""A task queue on which there is never a task: who waits for one only sees whether the server goes on."""
-QUIET_WITHIN = timedelta(seconds=30)
+WAIT_WITHIN = timedelta(seconds=30)
 """A server ends such a wait a second before: no proxy takes the call for one that is idle."""
 HELD_SECONDS = 0.1
 """A wait that ends sooner was refused, and was not broken off."""
@@ -64,12 +64,12 @@ class Connection:
         """Wait for a task that never comes, until the server says so or is gone."""
         wait = PollActivityTaskQueueRequest(
             namespace=self._client.namespace,
-            task_queue=TaskQueue(name=QUIET_QUEUE),
+            task_queue=TaskQueue(name=CONNECTION_QUEUE),
             identity=self._client.identity,
         )
         began = time.monotonic()
         try:
-            await self._client.workflow_service.poll_activity_task_queue(wait, timeout=QUIET_WITHIN)
+            await self._client.workflow_service.poll_activity_task_queue(wait, timeout=WAIT_WITHIN)
         except RPCError as error:
             was_held = time.monotonic() - began > HELD_SECONDS
             if error.status in _BROKEN and was_held:
