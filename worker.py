@@ -18,7 +18,9 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.anchoring.probe import Probing
 from activities.anchoring.resume_rounds import ResumeRounds
+from activities.anchoring.troubles import NotesTroubles
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.registry import Adapters, build
 from vaultmesh.domain.errors import ConfigurationError, DomainError
@@ -115,7 +117,7 @@ def workers(
                 client,
                 task_queue=ANCHORS_QUEUE,
                 activities=adapters.by_queue[ANCHORS_QUEUE],
-                interceptors=[heartbeats],
+                interceptors=[heartbeats, NotesTroubles(adapters.troubles)],
                 max_concurrent_activities=100,
                 max_heartbeat_throttle_interval=timedelta(seconds=BEAT_SECONDS),
                 graceful_shutdown_timeout=timedelta(seconds=5),
@@ -195,7 +197,10 @@ async def _work(
     lost = (runner.evict_all, heartbeats.connection_lost)
     beside = [visibility.run(), Connection(client, *lost).run()]
     if "anchors" in roles:
-        beside.append(ResumeRounds(client, adapters.files, adapters.targets, settings).run())
+        beside += [
+            ResumeRounds(client, adapters.files, adapters.targets, settings).run(),
+            Probing(client, adapters.targets, adapters.troubles).run(),
+        ]
     if "workflows" in roles:
         beside.append(Reload(client, settings).run())
     async with AsyncExitStack() as stack:

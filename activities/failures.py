@@ -26,24 +26,11 @@ def decided_by_the_aggregator() -> Iterator[None]:
 
 
 @contextmanager
-def retried(
-    settings: Backoff | None = None, *, before: int = 0, give_back_at: int = 0
-) -> Iterator[None]:
-    """Report a failed attempt with its place on the backoff; the server tries again for ever.
-
-    Args:
-        settings: the backoff.
-        before: attempts of earlier calls that count as well.
-        give_back_at: attempt after whose failure the caller gets it back and decides anew; 0: never.
-    """
+def retried() -> Iterator[None]:
+    """Report a failed attempt with its place on the backoff; the server tries again for ever."""
     try:
         yield
     except (AnchorError, InvalidValue) as error:
-        kind, attempt = kind_of(error), activity.info().attempt
-        delay = (settings or Backoff()).delay(before + attempt, kind)
-        raise ApplicationError(
-            str(error),
-            type=kind.value,
-            next_retry_delay=delay,
-            non_retryable=0 < give_back_at <= attempt,
-        ) from error
+        kind = kind_of(error)
+        delay = Backoff().delay(activity.info().attempt, kind)
+        raise ApplicationError(str(error), type=kind.value, next_retry_delay=delay) from error

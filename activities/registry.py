@@ -20,6 +20,7 @@ from activities.anchoring.signals import Collector
 from activities.anchoring.stores import Files
 from activities.anchoring.submit import Submitting
 from activities.anchoring.targets import Targets
+from activities.anchoring.troubles import Troubles
 from activities.current import Attempts
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.process.config_files import AnchorsSource
@@ -35,6 +36,7 @@ class Adapters:
     by_queue: dict[str, list[Activity]]
     files: Files
     targets: Targets
+    troubles: Troubles
 
 
 def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) -> Adapters:
@@ -69,4 +71,5 @@ def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) 
         },
         files=files,
         targets=targets,
+        troubles=Troubles(),
     )

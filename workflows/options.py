@@ -77,9 +77,9 @@ RECORD: ActivityOptions = {
     "task_queue": ANCHORS_QUEUE,
     "start_to_close_timeout": timedelta(minutes=5),
     "heartbeat_timeout": HEARTBEAT,
-    "retry_policy": GOLDEN,
+    "retry_policy": ONLY_TIMEOUTS,
 }
-"""Retried for ever: a receipt store that fails never stops the aggregator."""
+"""The aggregator orders it for ever, on its backoff: a receipt store that fails never stops it."""
 
 RECOVER: ActivityOptions = {
     "task_queue": ANCHORS_QUEUE,

@@ -4,7 +4,7 @@
 2. A round is closed once every receipt of it is final, or once another round holds all its leaves.
 3. A receipt that can't be written holds up only its own namespace; the rest is written and answered first. The
    Remembrancer holds up nobody: its rows come last, and an order is tried again until they are there.
-4. An order is given back after some attempts: the round, and who waits for it, may have changed meanwhile.
+4. An order is given back with its first failure: operators see it, and the round, or who waits for it, may change meanwhile.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from activities.anchoring.round_receipts import Entry, anchor_receipt, entries, 
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
 from activities.current import Attempts
-from activities.failures import kind_of, retried
+from activities.failures import decided_by_the_aggregator, kind_of
 from vaultmesh.domain.aggregator.ledger_messages import (
     BlockRef,
     RoundState,
@@ -47,8 +47,6 @@ OTHERS_SECONDS = 120.0
 
 STORED_LOOKED_AT = 8
 """Receipts that are read to find one with evidence of the same round: all of a round carry the same."""
-ATTEMPTS = 4
-"""Of one order, over about a minute; whoever joined the round meanwhile is in the next one."""
 
 
 class Recording:
@@ -66,7 +64,7 @@ class Recording:
     @activity.defn(name="record")
     async def record(self, order: Record) -> Recorded:
         """Write a round's receipts and answer who waits; idempotent by round, state and revision."""
-        with retried(order.backoff, before=order.tries * ATTEMPTS, give_back_at=ATTEMPTS):
+        with decided_by_the_aggregator():
             guard = self._attempts.guard()
             match order.state:
                 case RecordState.LOST:
@@ -177,9 +175,9 @@ class Recording:
         self, order: Record, waiting: Sequence[AnchorRequest], error: AnchorError | InvalidValue
     ) -> None:
         """Tell namespaces that wait why they go on waiting."""
-        attempt = order.tries * ATTEMPTS + activity.info().attempt
+        failures = order.tries + 1
         for request in waiting:
-            await self._answers.note(request, attempt, kind_of(error), str(error), order.backoff)
+            await self._answers.note(request, failures, kind_of(error), str(error), order.backoff)
 
     async def _newest(self, order: Record, ordered: RoundView) -> RoundView:
         """Look again when this is not the first try: the ledger may show something else by now.
@@ -189,7 +187,7 @@ class Recording:
         Raises:
             ApplicationError: it shows no inclusion any more; given back at once, since the aggregator will say what to write.
         """
-        if activity.info().attempt == 1:
+        if order.tries == 0 and activity.info().attempt == 1:
             return ordered
         view = await self._look(order, ordered)
         if view.state is not RoundState.INCLUDED:

@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.anchoring.outcomes import outcome_of
 from activities.anchoring.replies import Answers
-from activities.anchoring.signals import Collector, signal_aggregator
+from activities.anchoring.signals import Collector, hurry, signal_aggregator
 from activities.anchoring.stores import Files
 from activities.failures import decided_by_the_aggregator, kind_of
 from vaultmesh.domain.errors import InvalidValue
@@ -26,7 +26,7 @@ from vaultmesh.domain.messages import (
     Nothing,
     OutcomeStatus,
 )
-from vaultmesh.domain.names import RELEASE, WITHDRAW
+from vaultmesh.domain.names import HURRY, RELEASE, WITHDRAW
 from vaultmesh.domain.target import Target
 
 MOST_REFUSALS_SHOWN = 5
@@ -67,6 +67,8 @@ class Requests:
         failures = max(request.failures, _failures_so_far())
         began = time.monotonic()
         try:
+            if request.is_forced and activity.info().attempt == 1 and not ask.asked_before:
+                await hurry(self._client, ask.target, HURRY)
             look = await self._counted_look(ask)
             if look.outcome is not None:
                 self._answers.metrics.ended(request, ask.target, look.outcome)
@@ -139,8 +141,12 @@ class Requests:
 
     @activity.defn(name="ask_again")
     async def ask_again(self, ask: AnchorAsk) -> Nothing:
-        """Look at once for a request in flight, and send it once more or end it; idempotent by the request id."""
+        """Look at once for a request in flight, and send it once more or end it; idempotent by the request id.
+
+        What its round waits for, such as receipts that could not be written, is tried at once as well.
+        """
         with decided_by_the_aggregator():
+            await hurry(self._client, ask.target, HURRY)
             look = await self._look(ask, asked_before=True)
             if look.outcome is None:
                 await self._send(ask, ask.request.failures, look.root_id)

@@ -11,7 +11,7 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.failures import NetworkFailure
@@ -82,6 +82,20 @@ async def start_aggregator(
         search_attributes=TypedSearchAttributes([SearchAttributePair(_TARGET, str(target))]),
         static_summary=f"aggregator of {target}",
     )
+
+
+async def hurry(client: Client, target: Target, signal: str) -> None:
+    """Signal a target's aggregator, if it runs, that what failed is to be tried again now; may be repeated at will.
+
+    Raises:
+        NetworkFailure: Temporal did not take the signal.
+    """
+    try:
+        await client.get_workflow_handle(aggregator_workflow_id(str(target))).signal(signal)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            message = f"the aggregator of {target} could not be signalled: {error.message}"
+            raise NetworkFailure(message) from error
 
 
 class Collector:

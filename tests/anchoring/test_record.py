@@ -7,12 +7,10 @@ from contextlib import closing
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.anchoring.record import ATTEMPTS
 from tests.anchoring.scripted_ledger import OTHER_ROOT, ROOT, Stage, owed, request
 from vaultmesh.domain.aggregator.ledger_messages import RoundState
 from vaultmesh.domain.aggregator.messages import RecordState
-from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.messages import Backoff, OutcomeStatus
+from vaultmesh.domain.messages import OutcomeStatus
 from vaultmesh.domain.paths import REMEMBRANCER_DATABASE
 from vaultmesh.domain.receipts.receipt import Finality
 from vaultmesh.domain.roots import MerkleRoot
@@ -119,17 +117,14 @@ def block_the_folder(stage: Stage, namespace: str) -> None:
     folder.write_text("no folder")
 
 
-@pytest.mark.parametrize("attempt", range(1, ATTEMPTS + 1))
-async def test_an_order_with_a_stuck_folder_is_tried_again_and_then_given_back(
-    stage: Stage, attempt: int
-) -> None:
+async def test_an_order_with_a_stuck_folder_is_given_back_at_once_and_shown(stage: Stage) -> None:
     both = request(FIRST), request(SECOND)
     order = stage.order(RecordState.INCLUDED, stage.sign(owed("b1", *both)), *both)
     block_the_folder(stage, SECOND)
     with pytest.raises(ApplicationError, match="could not write") as failed:
-        await stage.record(order, attempt=attempt)
-    assert (failed.value.type, failed.value.non_retryable) == ("network", attempt == ATTEMPTS)
-    assert stage.replies.failures == [(SECOND, attempt)]
+        await stage.record(order)
+    assert (failed.value.type, failed.value.non_retryable) == ("network", True)
+    assert stage.replies.failures == [(SECOND, 1)]
 
 
 async def test_a_stuck_folder_holds_up_only_its_own_namespace_and_the_rounds_end(
@@ -139,15 +134,16 @@ async def test_a_stuck_folder_holds_up_only_its_own_namespace_and_the_rounds_end
     round_id = stage.sign(owed("b1", *both))
     block_the_folder(stage, SECOND)
     written: set[bytes] = set()
-    for attempt in range(1, ATTEMPTS + 1):
+    for tries in range(3):
+        order = stage.order(RecordState.INCLUDED, round_id, *both)
         with pytest.raises(ApplicationError):
-            await stage.record(stage.order(RecordState.INCLUDED, round_id, *both), attempt=attempt)
+            await stage.record(order.model_copy(update={"tries": tries}))
         written.add(stage.place(FIRST).read_bytes())
     assert len(written) == 1
     assert {(who, outcome.status) for who, outcome in stage.replies.outcomes} == {
         (FIRST, OutcomeStatus.ANCHORED)
     }
-    assert len(stage.replies.outcomes) == ATTEMPTS
+    assert len(stage.replies.outcomes) == 3
     assert stage.files.rounds(stage.target).closed(round_id) is None
 
 
@@ -175,9 +171,9 @@ async def test_a_stuck_requests_failures_count_on_over_orders(stage: Stage) -> N
     )
     block_the_folder(stage, SECOND)
     with pytest.raises(ApplicationError) as failed:
-        await stage.record(order.model_copy(update={"tries": 1}), attempt=2)
+        await stage.record(order.model_copy(update={"tries": 5}))
     assert stage.replies.failures == [(SECOND, 6)]
-    assert failed.value.next_retry_delay == Backoff().delay(6, FailureKind.NETWORK)
+    assert failed.value.non_retryable
 
 
 async def test_a_folder_that_was_mended_lets_the_round_end(stage: Stage) -> None:

@@ -45,6 +45,11 @@ class AnchorRequest(Wire):
         """Request id, also the id of the `anchor` activity that waits for it."""
         return f"{self.namespace}/{self.cadence}/{self.slot}"
 
+    @property
+    def is_forced(self) -> bool:
+        """Whether an operator asked for it while nothing was in flight."""
+        return self.slot.startswith("f")
+
 
 class Backoff(Wire):
     """The golden backoff, fixed when a workflow is configured.

@@ -182,6 +182,17 @@ class Anchoring(Protocol):
         """Check a receipt's claim against the live ledger, a line per check."""
         ...
 
+    async def probe(self) -> str:
+        """Ask whether the ledger answers, as cheaply as it can be asked: nothing is paid, stamped or changed.
+
+        Returns what an operator may mend there, such as a balance, in any form: when it differs, a step that failed may
+        succeed. A ledger without such a question leaves its targets to the backoff.
+
+        Raises:
+            AnchorError: it does not answer, or not well enough for a step.
+        """
+        return ""
+
     async def close(self) -> None:
         """Close connections."""
         ...

@@ -84,8 +84,7 @@ class Client:
             OSError: it could not be reached.
             ValueError: the reply is too large.
         """
-        self._session = self._session or ClientSession(connector=self._connector())
-        async with self._session.post(
+        async with self._opened().post(
             url, data=data, headers=headers, timeout=self._limit, allow_redirects=False
         ) as reply:
             body = bytearray()
@@ -96,11 +95,20 @@ class Client:
                     raise ValueError(message)
             return HttpReply(reply.status, reply.content_type, bytes(body))
 
+    async def head(self, url: str) -> int:
+        """Send one HEAD and return the reply's status; raises as `post`."""
+        async with self._opened().head(url, timeout=self._limit, allow_redirects=False) as reply:
+            return reply.status
+
     async def close(self) -> None:
         """Close the connections; a later request makes new ones."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    def _opened(self) -> ClientSession:
+        self._session = self._session or ClientSession(connector=self._connector())
+        return self._session
 
     def _connector(self) -> TCPConnector:
         seconds = _KEEP_ALIVE_SECONDS if self._keep_alive else None

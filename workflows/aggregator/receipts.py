@@ -1,14 +1,16 @@
-"""Has receipts written until they say what the ledger shows; that is retried for ever and stops nobody.
+"""Has receipts written until they say what the ledger shows; that is tried for ever, on the backoff, and stops nobody.
 
 1. One order per round is under way; what changes meanwhile is the next one's.
 2. Whoever joins a round while its receipts are written is in the next order: nobody is left without an answer.
 3. A round whose final receipts can't be written is observed on: its block may leave the chain before they are.
 4. Receipts of closed rounds that are gone are written again (X11), asked for once by each who misses them.
+5. An order that failed is shown at once, and given again after a rest, which `hurry` ends.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from datetime import timedelta
+from contextlib import suppress
+from functools import partial
 
 from temporalio import workflow
 
@@ -25,8 +27,6 @@ from workflows.calls import StepFailed, call
 
 ORDERS_BEFORE_A_LOOK = 3
 """Orders that fail of a round's files before the storage is read anew."""
-RECORD_REST = timedelta(seconds=5)
-"""Rest after an order that was given back, or ended by hand; most retries are the server's."""
 
 
 class Receipts:
@@ -48,11 +48,28 @@ class Receipts:
         self._recording: dict[str, asyncio.Task[None]] = {}
         self._broken: BaseException | None = None
         self._missing = Missing()
+        self._hurried = 0
 
     def raise_broken(self) -> None:
         """Raise what ended a recorder unexpectedly: the workflow task fails in sight of all, and is tried again."""
         if self._broken is not None:
             raise self._broken
+
+    def hurry(self) -> None:
+        """Give every order again at once that failed: what it failed of may be mended."""
+        self._hurried += 1
+
+    def _is_hurried_since(self, before: int) -> bool:
+        return self._hurried != before
+
+    async def _rest(self, tries: int, failure: StepFailed, is_over: Callable[[], bool]) -> None:
+        """Rest after an order that failed."""
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                is_over,
+                timeout=self._backoff.delay(tries, failure.kind),
+                timeout_summary="rest before receipts are tried again",
+            )
 
     def record_closed(
         self,
@@ -84,12 +101,23 @@ class Receipts:
         """Write a round's receipts until nothing is asked for any more."""
         try:
             while (row := self._rounds.find(round_id)) is not None and row.wanted is not None:
-                if not await self._record_once(row, row.wanted):
-                    await workflow.sleep(RECORD_REST)
+                await self._record_or_rest(row, row.wanted)
         finally:
             self._recording.pop(round_id, None)
 
-    async def _record_once(self, row: OpenRound, wanted: RecordState) -> bool:
+    async def _record_or_rest(self, row: OpenRound, wanted: RecordState) -> None:
+        """Have receipts written, or rest until somebody hurries or they are to say something else."""
+        before = self._hurried
+        failure = await self._record_once(row, wanted)
+        if failure is not None:
+            await self._rest(
+                row.record_tries,
+                failure,
+                lambda: self._is_hurried_since(before) or row.wanted is not wanted,
+            )
+
+    async def _record_once(self, row: OpenRound, wanted: RecordState) -> StepFailed | None:
+        """Have receipts written as ordered now; returns why they are not."""
         view, waiting = row.view, list(row.waiting) if wanted is RecordState.INCLUDED else []
         order = Record(
             target=self._target,
@@ -114,18 +142,18 @@ class Receipts:
             if not row.is_observed and wanted is RecordState.INCLUDED:
                 row.observe_again()
                 self._observe_anew()
-            return False
+            return failure
         if done.newer:
             row.record_overtaken()
             self._rounds.recover_again()
-            return True
+            return None
         answered = {request.id for request in waiting}
         row.record(wanted, view, answered)
         self._replies.ended(answered)
         if wanted is RecordState.LOST or row.is_over:
             self._rounds.forget(row)
             self._observe_anew()
-        return True
+        return None
 
     def _learn_anew(self, row: OpenRound, failure: StepFailed) -> None:
         """Look what the storage knows after some orders that failed of a round's files: they may be gone.
@@ -144,6 +172,7 @@ class Receipts:
         tries = 0
         try:
             while round_id in self._missing:
+                hurried = self._hurried
                 waiting, late_joiners = self._missing.take(round_id)
                 order = Record(
                     target=self._target,
@@ -159,11 +188,11 @@ class Receipts:
                     done = await call(
                         ports.RECORD, order, options.RECORD, f"closed round {round_id[:12]}"
                     )
-                except StepFailed:
+                except StepFailed as failure:
                     workflow.logger.warning("receipts of a closed round not written")
                     tries += 1
                     self._missing.add(round_id, waiting, late_joiners)
-                    await workflow.sleep(RECORD_REST)
+                    await self._rest(tries, failure, partial(self._is_hurried_since, hurried))
                     continue
                 tries = 0
                 self._replies.ended(request.id for request in waiting)

@@ -104,7 +104,13 @@ class Replies:
     def fail_all_waiting(self, failure: StepFailed) -> None:
         """Back off, and fail every request that is in no round: nothing was signed."""
         self.back_off(failure)
-        self.fail(list(self.waiting), failure)
+        failed = list(self.waiting)
+        self.fail(failed, failure)
+        self._waiting.failed_with_target(failed)
+
+    def bring_back(self) -> None:
+        """Let the requests wait again that failed with the target, before their own retries."""
+        self.enqueue(list(self._waiting.away.values()))
 
     def round_step_failed(self, failure: StepFailed) -> None:
         """Back off after a failed step of a signed round, and let the waiting namespaces' pages show it."""

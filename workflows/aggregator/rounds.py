@@ -141,6 +141,14 @@ class Rounds:
             lowest.bid_higher()
             self._pace.hurry()
 
+    def hurry(self, *, endpoint_back: bool) -> None:
+        """Try at once what failed; `endpoint_back`: also what this workflow alone does not try again."""
+        self._pace.hurry()
+        self._observation.receipts.hurry()
+        if endpoint_back:
+            self._replies.bring_back()
+            self._observation.changed()
+
     def fill_gap(self) -> None:
         """Fill the gap below the open rounds now, if there is one."""
         if self._rounds.beyond_gap() is not None:

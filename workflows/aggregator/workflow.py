@@ -85,8 +85,15 @@ class AggregatorWorkflow:
                 self._pace.pause(reason, workflow.now())
             case orders.Resume():
                 self._pace.resume()
+            case _:
+                self._carry_out_for_rounds(order)
+
+    def _carry_out_for_rounds(self, order: orders.AboutRounds) -> None:
+        match order:
             case orders.BumpFee():
                 self._rounds.bump()
+            case orders.Hurry(endpoint_back=endpoint_back):
+                self._rounds.hurry(endpoint_back=endpoint_back)
             case orders.Reopened(rounds=rounds):
                 self._rounds.reopen(rounds)
             case orders.Rewrite(rounds=rounds):

@@ -9,7 +9,9 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.names import (
     BUMP_FEE,
+    ENDPOINT_BACK,
     ENQUEUE,
+    HURRY,
     PAUSE,
     RELEASE,
     REOPENED,
@@ -73,13 +75,28 @@ class Rewrite:
     rounds: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Hurry:
+    """Try what failed at once; `endpoint_back`: also what failed before anything was signed."""
+
+    endpoint_back: bool = False
+
+
 _ABOUT_REQUESTS: Mapping[str, type[Enqueue | Withdraw | Release]] = {
     ENQUEUE: Enqueue,
     WITHDRAW: Withdraw,
     RELEASE: Release,
 }
-_SIGNALS = (ENQUEUE, WITHDRAW, RELEASE, PAUSE, RESUME, BUMP_FEE, REOPENED, REWRITE)
-AggregatorCommand = Enqueue | Withdraw | Release | Pause | Resume | BumpFee | Reopened | Rewrite
+_WITHOUT_ARGUMENT: Mapping[str, Resume | Hurry] = {
+    RESUME: Resume(),
+    HURRY: Hurry(),
+    ENDPOINT_BACK: Hurry(endpoint_back=True),
+}
+_SIGNALS = (
+    ENQUEUE, WITHDRAW, RELEASE, PAUSE, RESUME, BUMP_FEE, REOPENED, REWRITE, HURRY, ENDPOINT_BACK,
+)  # fmt: skip
+AboutRounds = BumpFee | Reopened | Rewrite | Hurry
+AggregatorCommand = Enqueue | Withdraw | Release | Pause | Resume | AboutRounds
 
 
 def read(name: str, values: list[JsonValue]) -> AggregatorCommand:
@@ -93,11 +110,9 @@ def read(name: str, values: list[JsonValue]) -> AggregatorCommand:
             return _ABOUT_REQUESTS[name](_requests(name, values))
         case "pause":
             return Pause(_reason(values))
-        case "resume":
-            if values and values != [None]:
-                message = "resume of an aggregator takes no argument"
-                raise InvalidValue(message)
-            return Resume()
+        case "resume" | "hurry" | "endpoint_back":
+            _require_none(name, values)
+            return _WITHOUT_ARGUMENT[name]
         case "bump_fee":
             return BumpFee()
         case "reopened":
@@ -108,6 +123,12 @@ def read(name: str, values: list[JsonValue]) -> AggregatorCommand:
             known = ", ".join(_SIGNALS)
             message = f"an aggregator knows no signal {name!r}; there are: {known}"
             raise InvalidValue(message)
+
+
+def _require_none(name: str, values: list[JsonValue]) -> None:
+    if values and values != [None]:
+        message = f"{name} of an aggregator takes no argument"
+        raise InvalidValue(message)
 
 
 def _requests(name: str, values: list[JsonValue]) -> list[AnchorRequest]:

@@ -40,11 +40,13 @@ class AggregatorState(BaseModel):
     def carried(self) -> "AggregatorState":
         """Return what the next run begins with: without the rounds when they are too many to carry.
 
-        That run recovers them from the storage, as after the loss of a history. Requests that don't fit either are
+        Requests that failed are left first: they come back by themselves. That run recovers them from the storage, as after the loss of a history. Requests that don't fit either are
         asked again by themselves, with their failures.
         """
-        if _bytes(self) <= MOST_CARRIED_BYTES:
-            return self
+        waiting = self.waiting.model_copy(update={"away": {}})
+        for state in (self, self.model_copy(update={"waiting": waiting})):
+            if _bytes(state) <= MOST_CARRIED_BYTES:
+                return state
         light = self._without_rounds()
         room = MOST_CARRIED_BYTES - _bytes(light)
         for request in (*self.waiting.queue.values(), *self.rounds.waiting()):

@@ -1,7 +1,8 @@
-"""Holds the requests that wait for a target's aggregator and are in no round yet."""
+"""Holds the requests that wait for a target's aggregator and are in no round yet, and those that failed and come back."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import islice
 
 from pydantic import BaseModel, Field
 
@@ -19,6 +20,8 @@ class WaitingRequests(BaseModel):
     """Requests by id, how often each failed, and which were taken back."""
 
     queue: dict[str, AnchorRequest] = Field(default_factory=dict)
+    away: dict[str, AnchorRequest] = Field(default_factory=dict)
+    """Requests that failed with the target, and come back by their own retry unless the target answers earlier."""
     failures: dict[str, int] = Field(default_factory=dict)
     """Consecutive reported failures by request id, also of requests that are in a round or come back later."""
     withdrawn: dict[str, datetime] = Field(default_factory=dict)
@@ -33,6 +36,7 @@ class WaitingRequests(BaseModel):
         """Let a request wait; returns false when too many do. Asking twice changes nothing (X1)."""
         if request.id not in self.queue and len(self.queue) >= MOST_WAITING:
             return False
+        self.away.pop(request.id, None)
         self.queue[request.id] = self.counted(request)
         return True
 
@@ -56,13 +60,20 @@ class WaitingRequests(BaseModel):
             self.failures[request.id] = failures
         return request.model_copy(update={"failures": failures})
 
+    def failed_with_target(self, requests: Iterable[AnchorRequest]) -> None:
+        """Remember requests whose failure is the target's own; those beyond the most come back by themselves alone."""
+        room = MOST_WAITING - len(self.away)
+        self.away |= {request.id: request for request in islice(requests, room)}
+
     def ended(self, request_id: str) -> None:
         """Forget a request that was answered."""
+        self.away.pop(request_id, None)
         self.queue.pop(request_id, None)
         self.failures.pop(request_id, None)
 
     def withdraw(self, request_id: str, now: datetime) -> None:
         """Remember that a request was taken back; the oldest withdrawals are forgotten."""
+        self.away.pop(request_id, None)
         lasting = [(key, at) for key, at in self.withdrawn.items() if now - at < WITHDRAWN_FOR]
         newest = lasting[-(MOST_REMEMBERED_WITHDRAWALS - 1) :]
         self.withdrawn = {**dict(newest), request_id: now}

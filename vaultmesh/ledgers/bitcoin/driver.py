@@ -35,7 +35,7 @@ from vaultmesh.ledgers.bitcoin.node import Rules, read_ledger, require_synced
 from vaultmesh.ledgers.bitcoin.notes import Notes
 from vaultmesh.ledgers.bitcoin.observe import look_at
 from vaultmesh.ledgers.bitcoin.plan import Plan, sign_plan
-from vaultmesh.ledgers.bitcoin.reserve import decide, next_sequence, require_wallet
+from vaultmesh.ledgers.bitcoin.reserve import decide, next_sequence, require_wallet, spendable
 from vaultmesh.ledgers.bitcoin.rpc import CALL_SECONDS, Node
 from vaultmesh.ledgers.bitcoin.send import send
 from vaultmesh.ledgers.bitcoin.settings import SATS_PER_KVB, BtcSettings
@@ -211,6 +211,12 @@ class BtcAnchoring(Anchoring):
     async def verify(self, claim: Claim) -> list[Check]:
         rules = self._rules.signed_under(claim.reservation)
         return await verify_claim(self._node, rules, claim)
+
+    @override
+    async def probe(self) -> str:
+        """Look whether the node has caught up, and what the wallet can spend, if it is unlocked."""
+        require_synced(self._node, await read_ledger(self._node, self._rules.network))
+        return await spendable(self._node)
 
     @override
     async def close(self) -> None:

@@ -65,6 +65,13 @@ def next_sequence(account: str, last: Reservation | None, stored_sequence: int |
     return 1 + max(known, stored)
 
 
+async def spendable(node: Node) -> str:
+    """Return a mark of what the wallet can spend; it differs once somebody funds or unlocks it."""
+    wallet = Reply.of(await node.wallet("getwalletinfo"))
+    balances = Reply.of(await node.wallet("getbalances"))
+    return f"{balances.values('mine')} {wallet.values('unlocked_until')}"
+
+
 async def require_wallet(node: Node) -> str:
     """Return the wallet's name, once it has shown that it can sign.
 

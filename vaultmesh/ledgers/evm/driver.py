@@ -345,6 +345,15 @@ class EvmAnchoring(Anchoring):
     def _caps(self) -> tuple[int | None, int | None]:
         return self._settings.max_fee_per_gas_wei, self._settings.max_priority_fee_wei
 
+    @override
+    async def probe(self) -> str:
+        """Ask for the balance: it answers both whether providers are there, and whether somebody funded the key."""
+        account = self._account().address
+        balances = await self._providers.every(
+            lambda provider: provider.call("eth_getBalance", account, "latest")
+        )
+        return ",".join(sorted({str(balance) for balance in balances}))
+
     def _account(self) -> LocalAccount:
         """Load the key each time: it is kept nowhere but in the settings or its file."""
         key = self._settings.signing_key(self._root)

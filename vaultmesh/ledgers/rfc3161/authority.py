@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.ledgers.failures import public_url
-from vaultmesh.ledgers.http import Client, Rest, reason, refused
+from vaultmesh.ledgers.http import UNREACHABLE, Client, Rest, reason, refused
 from vaultmesh.ledgers.rfc3161.core.judge import Window
 from vaultmesh.ledgers.rfc3161.core.token import LARGEST_REPLY
 
@@ -25,6 +25,8 @@ CALL_SECONDS = 10.0
 REST_SECONDS, LONGEST_REST_SECONDS = 15.0, 240.0
 """After the first failure, and the most after many: doubled each time."""
 _HEADERS = {"Content-Type": QUERY_TYPE, "Accept": REPLY_TYPE}
+_BROKEN = frozenset({500, 502, 503, 504})
+"""501 is what a server says that knows no HEAD."""
 _GOOD = frozenset({200, 201})
 """201 is what one widespread server says."""
 
@@ -84,6 +86,20 @@ class Authority:
                 message = f"{self.label} sent more than {LARGEST_REPLY} bytes: check the URL"
                 raise ValidationFailure(message) from None
             return reply, Window(sent, datetime.now(UTC))
+
+    async def probe(self) -> None:
+        """Ask whether it answers, for no stamp: any status but those of a broken server does.
+
+        Raises:
+            NetworkFailure: it does not.
+        """
+        try:
+            status = await self._client.head(self._url)
+        except UNREACHABLE as error:
+            message = f"{self.label} could not be reached: {reason(error)}"
+            raise NetworkFailure(message) from None
+        if status in _BROKEN:
+            raise refused(self.label, status, "time stamp")
 
     async def _post(self, request: bytes) -> bytes:
         reply = await self._client.post(self._url, request, _HEADERS)

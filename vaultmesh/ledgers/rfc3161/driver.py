@@ -208,6 +208,11 @@ class TsaAnchoring(Anchoring):
         return await asyncio.to_thread(checks_of, claim, pinned, quorum=quorum, policy=policy)
 
     @override
+    async def probe(self) -> str:
+        await self._authorities.probe()
+        return ""
+
+    @override
     async def close(self) -> None:
         await self._authorities.close()
 

@@ -64,6 +64,19 @@ class Authorities:
             raise self._too_few(tokens, failures)
         return tokens
 
+    async def probe(self) -> None:
+        """Ask all of them whether they answer.
+
+        Raises:
+            AnchorError: fewer than the quorum do.
+        """
+        results = await asyncio.gather(
+            *(authority.probe() for authority in self.all), return_exceptions=True
+        )
+        failures = [result for result in results if isinstance(result, AnchorError)]
+        if len(self.all) - len(failures) < self.quorum:
+            raise failure_of(most_urgent(failures), "; ".join(map(str, failures)))
+
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()
