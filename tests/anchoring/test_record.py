@@ -54,7 +54,7 @@ async def test_receipts_follow_the_transaction_into_the_block_that_replaced_its_
     stage.ledger.block = 6
     with pytest.raises(ApplicationError) as first:
         await stage.record(order)
-    assert (first.value.type, first.value.non_retryable) == ("network", False)
+    assert (first.value.type, first.value.non_retryable) == ("network", True)
     assert not stage.place(FIRST).exists()
     assert (await stage.record(order, attempt=2)).receipts == 1
     assert stage.receipt(FIRST).block_number == 6
@@ -349,7 +349,7 @@ async def test_a_closed_rounds_receipts_are_not_rebuilt_from_a_transaction_in_no
     stage.ledger.state = RoundState.MISSING
     with pytest.raises(ApplicationError, match="was closed as final") as failed:
         await stage.record(stage.order(RecordState.CLOSED, round_id, request(FIRST)))
-    assert not failed.value.non_retryable
+    assert failed.value.non_retryable
     assert not stage.place(FIRST).exists()
 
 

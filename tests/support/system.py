@@ -51,6 +51,8 @@ class System(LocalSystem):
         self.target = ledgers[0].target
         self.replays = Replays()
         """Judges every history at the end, and before the database is lost."""
+        self.backoff = Backoff(base_seconds=0.5)
+        """Of the namespaces that are registered from now on, and so of their aggregators."""
         self._ids = 1_761_300_000
         self._configurations: list[Configuration] = []
 
@@ -163,7 +165,7 @@ class System(LocalSystem):
         configuration = Configuration(
             namespace=namespace,
             cadences=configs,
-            backoff=Backoff(base_seconds=0.5),
+            backoff=self.backoff,
             anchor_timeout_seconds=5,
             config_hash="test",
         )

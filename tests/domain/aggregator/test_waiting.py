@@ -54,6 +54,22 @@ def test_a_requests_failures_never_shrink_until_it_is_answered(
     assert waiting.failures == {request(number).id: count for number, count in highest.items()}
 
 
+def test_who_failed_with_the_target_is_remembered_until_it_waits_again_or_is_done() -> None:
+    waiting = WaitingRequests()
+    waiting.failed_with_target([request(number) for number in range(4)])
+    assert waiting.enqueue(request(0))
+    waiting.ended(request(1).id)
+    waiting.withdraw(request(2).id, NOW)
+    assert list(waiting.away) == [request(3).id]
+
+
+def test_no_more_are_remembered_than_may_wait() -> None:
+    waiting = WaitingRequests()
+    waiting.failed_with_target([request(number) for number in range(MOST_WAITING + 1)])
+    waiting.failed_with_target([request(MOST_WAITING + 2)])
+    assert len(waiting.away) == MOST_WAITING
+
+
 def test_asking_twice_changes_nothing() -> None:
     once, twice = WaitingRequests(), WaitingRequests()
     assert once.enqueue(request())

@@ -171,7 +171,7 @@ async def test_receipts_of_a_closed_round_that_failed_are_tried_again_with_all_w
     scripted.plan("seal", joins(CLOSED_ROUND), joins(CLOSED_ROUND), joins(CLOSED_ROUND))
     scripted.plan("record", failure(FailureKind.NETWORK, "the folder can't be written"))
     async with stage.working(aggregator=scripted.adapters()):
-        aggregator = await stage.aggregator()
+        aggregator = await stage.aggregator(backoff=SLOW_BACKOFF)
         await enqueue(aggregator, request(1))
         await until(lambda: len(scripted.asked("record")) == 1)
         await enqueue(aggregator, request(2))
