@@ -1,4 +1,4 @@
-"""An endpoint goes away and comes back, or an operator mends what held a target: the anchor follows at once (X12)."""
+"""An endpoint goes away and comes back, or an operator mends what held a target: the anchor follows at once."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from tests.support.evm_system import EvmSystem
 from tests.support.gate import Gate
 from tests.support.marks import FAULTS
 from vaultmesh.domain.messages import Backoff
+from vaultmesh.storage.folder_lock import PATIENCE_SECONDS, locked
 
 pytestmark = [*FAULTS, pytest.mark.timeout(400)]
 
@@ -132,6 +133,43 @@ def test_a_key_that_is_funded_is_used_at_once(system: EvmSystem) -> None:
     assert not system.commitments()
     system.anvil.fund(system.account)
     assert_used_at_once(system, {"dao:poor": [batch]})
+
+
+@pytest.mark.parametrize("is_observed", [False, True])
+def test_force_writes_receipts_at_once_that_could_not_be_written(
+    system: EvmSystem, *, is_observed: bool
+) -> None:
+    namespace = "dao:forced"
+    system.start_worker()
+    system.rpc("evm_setIntervalMining", 0)
+    batch = system.seal(namespace)
+    folder = system.receipt_file(namespace, batch).parent
+    if is_observed:
+        system.register(namespace)
+        system.wait_pooled()
+        system.anvil.mine()
+        system.wait(lambda: system.state(namespace, batch) == "observed", "the first receipt")
+        system.wait_answered(namespace)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        if not is_observed:
+            system.register(namespace)
+            system.wait_pooled()
+        system.anvil.mine(4)
+        mine = f"is locked by process {os.getpid()} "
+        system.wait(
+            lambda: any(mine in line for line in system.aggregator()["problems"]),
+            "the trouble in status",
+            PATIENCE_SECONDS + USED_WITHIN_SECONDS,
+        )
+        if not is_observed:
+            flight = system.status(namespace)["cadences"]["fast"]["in_flight"]
+            assert mine in flight["last_failure"]["message"]
+    forced = system.command("force", namespace, "fast")
+    assert forced.returncode == 0, forced.stderr
+    system.wait(lambda: system.is_final(namespace, batch), "final receipts", USED_WITHIN_SECONDS)
+    system.wait_idle(namespace)
+    system.assert_paid_once({namespace: [batch]})
 
 
 def test_nobody_is_asked_while_all_is_well(system: EvmSystem, gate: Gate) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import timedelta
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,8 @@ from vaultmesh.process.settings import REPOSITORY
 
 CRASHING_WORKER = "tests/faults/crashing_worker.py"
 POLL_SECONDS = 0.2
+QUERY_WITHIN = timedelta(seconds=10)
+"""A query that the server hands to a stopped worker's open poll would wait much longer for nobody."""
 NOT_YET = (OSError, ValueError, LookupError, RPCError, HTTPException, JsonRpcError)
 """What a question may raise while something starts or is written; a URL that does not answer is an `OSError`."""
 Answer = TypeVar("Answer")
@@ -192,7 +195,11 @@ class System(LocalSystem):
         return self._query(aggregator_workflow_id(self.target))
 
     def _query(self, workflow_id: str) -> dict[str, Any]:
-        return self.ask(lambda client: client.get_workflow_handle(workflow_id).query("status"))
+        return self.ask(
+            lambda client: client.get_workflow_handle(workflow_id).query(
+                "status", rpc_timeout=QUERY_WITHIN
+            )
+        )
 
     def signal(self, workflow_id: str, name: str, *arguments: object) -> None:
         self.ask(
@@ -249,15 +256,20 @@ class System(LocalSystem):
         A final receipt alone says less: a reply that came too late is asked for again, on the backoff.
         """
 
+        self.wait_answered(*namespaces)
+        self.wait(
+            lambda: not (aggregator := self.aggregator())["rounds"] and not aggregator["waiting"],
+            "an idle aggregator",
+        )
+
+    def wait_answered(self, *namespaces: str) -> None:
+        """Wait until no request of namespaces is in flight."""
+
         def answered(namespace: str) -> bool:
             cadences = self.status(namespace)["cadences"].values()
             return not any(cadence["in_flight"] for cadence in cadences)
 
         self.wait(lambda: all(map(answered, namespaces)), "the replies to every namespace")
-        self.wait(
-            lambda: not (aggregator := self.aggregator())["rounds"] and not aggregator["waiting"],
-            "an idle aggregator",
-        )
 
     def all_receipts(self) -> list[dict[str, Any]]:
         return [

@@ -138,7 +138,7 @@ class EvmBench(Bench):
     ELSEWHERE: ClassVar[Target | None] = Target("eip155", "424242")
     ELSEWHERE_CHANGES: ClassVar[Mapping[str, Any]] = {"chainId": 424242}
     FORGETS = True
-    REMOTE = frozenset({"reserve", "broadcast", "look", "evidence", "verify"})
+    REMOTE = frozenset({"reserve", "broadcast", "look", "evidence", "verify", "probe"})
     STRANGERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "31337": {"chainId": 1},
         "mainnet": {"chainId": None},
@@ -206,7 +206,7 @@ class BtcBench(Bench):
     DEPTH = 3
     ELSEWHERE: ClassVar[Target | None] = Target("btc", "signet")
     ELSEWHERE_CHANGES: ClassVar[Mapping[str, Any]] = {"network": "signet"}
-    REMOTE = frozenset({"reserve", "broadcast", "look", "evidence", "verify"})
+    REMOTE = frozenset({"reserve", "broadcast", "look", "evidence", "verify", "probe"})
     STRANGERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "regtest": {"network": "signet"},
         "atlantis": {"network": None},
@@ -256,7 +256,7 @@ class TsaBench(Bench):
     TARGET = Target("rfc3161", "tsa")
     DEPTH = 0
     ADVANCES = False
-    REMOTE = frozenset({"broadcast"})
+    REMOTE = frozenset({"broadcast", "probe"})
     STRANGERS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"other": {}}
     WRONG: ClassVar[Mapping[str, Any]] = {"quorum": "many", "policyOID": 7, "spacing": {"s": 1}}
 

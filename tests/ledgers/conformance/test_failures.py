@@ -29,6 +29,7 @@ def steps(
         "look": lambda: trial.look(final),
         "evidence": lambda: trial.evidence(final, view),
         "verify": lambda: trial.target.verify(claim_of(receipt)),
+        "probe": trial.target.probe,
     }
 
 
@@ -54,7 +55,7 @@ async def test_a_ledger_that_is_down_is_a_network_failure_in_time(mortal: Bench,
     taken = steps(trial, final, view, receipt, new)
     stopped = how == "stopped"
     seconds = REFUSED_SECONDS if stopped else SILENT_SECONDS
-    chosen = taken if stopped else {"broadcast": taken["broadcast"], "look": taken["look"]}
+    chosen = taken if stopped else {name: taken[name] for name in ("broadcast", "look", "probe")}
     (mortal.stop if stopped else mortal.freeze)()
     try:
         failed = await asyncio.gather(*(outcome(trial, step, seconds) for step in chosen.values()))

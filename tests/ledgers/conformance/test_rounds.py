@@ -21,6 +21,17 @@ async def test_reserving_twice_leaves_no_trace_on_the_ledger(bench: Bench, trial
     assert len({one.model_dump_json() for one, _ in again}) == 2
 
 
+async def test_probing_is_answered_alike_and_leaves_no_trace_on_the_ledger(
+    bench: Bench, trial: Trial
+) -> None:
+    reservation, _ = await trial.reserve(trial.manifest())
+    before = bench.trace(reservation.account)
+    marks = {await trial.target.probe() for _ in range(3)}
+    trial.texts += marks
+    assert len(marks) == 1
+    assert bench.trace(reservation.account) == before
+
+
 async def test_a_reservation_and_its_terms_survive_being_written_down(trial: Trial) -> None:
     signed = await trial.sign()
     reservation = signed.watched.reservation
