@@ -174,6 +174,16 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
     _LOG.info("scheduler stopped")
 
 
+def _beside_anchors(
+    client: Client, adapters: Adapters, settings: Settings
+) -> list[Coroutine[None, None, None]]:
+    """Return what looks after targets besides the activities."""
+    return [
+        ResumeRounds(client, adapters.files, adapters.targets, settings).run(),
+        Probing(client, adapters.targets, adapters.troubles).run(),
+    ]
+
+
 async def _work(
     client: Client, roles: Sequence[str], settings: Settings, stopped: asyncio.Event
 ) -> None:
@@ -197,10 +207,7 @@ async def _work(
     lost = (runner.evict_all, heartbeats.connection_lost)
     beside = [visibility.run(), Connection(client, *lost).run()]
     if "anchors" in roles:
-        beside += [
-            ResumeRounds(client, adapters.files, adapters.targets, settings).run(),
-            Probing(client, adapters.targets, adapters.troubles).run(),
-        ]
+        beside += _beside_anchors(client, adapters, settings)
     if "workflows" in roles:
         beside.append(Reload(client, settings).run())
     async with AsyncExitStack() as stack:

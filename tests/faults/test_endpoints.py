@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from devnet.tsa import Tsa
 from tests.support.evm_system import EvmSystem
 from tests.support.gate import Gate
 from tests.support.marks import FAULTS
+from tests.support.system import System, authority
 from vaultmesh.domain.messages import Backoff
 from vaultmesh.storage.folder_lock import PATIENCE_SECONDS, locked
 
@@ -121,6 +123,30 @@ def test_a_signed_round_goes_on_at_once_when_its_endpoint_is_back(
     system.wait_final("dao:signed", batch)
     system.wait_idle("dao:signed")
     system.assert_paid_once({"dao:signed": [batch]})
+
+
+def test_an_authority_that_refused_is_used_again_at_once_and_stamps_once(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("authority")
+    tsa = Tsa(folder / "root")
+    gate = Gate(tsa.port)
+    with System(folder, authority(tsa, url=gate.url)) as system:
+        system.backoff = BACKOFF
+        system.start_worker()
+        batch = system.seal("dao:stamped")
+        system.register("dao:stamped")
+        system.wait(lambda: system.aggregator()["failures"] > 0, "a target that backs off")
+        time.sleep(OUTAGE_SECONDS)
+        gate.open()
+        began = time.monotonic()
+        system.wait_final("dao:stamped", batch, seconds=200)
+        took = time.monotonic() - began
+        print(f"stamped {took:.1f} s after the endpoint's return")
+        system.wait_idle("dao:stamped")
+        assert tsa.queries() == 1
+        gate.close()
+    assert took < USED_WITHIN_SECONDS
 
 
 def test_a_key_that_is_funded_is_used_at_once(system: EvmSystem) -> None:
