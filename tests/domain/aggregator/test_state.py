@@ -54,6 +54,17 @@ def test_operators_see_every_part() -> None:
     assert "the disk is full" in view.problems[1]
 
 
+def test_requests_that_come_back_by_themselves_are_left_before_any_round() -> None:
+    state = crowded("x", rounds=1, joined=1)
+    state.waiting.failed_with_target(
+        AnchorRequest(namespace=f"{number:04}-{'x' * 400}", cadence="fast", slot="1")
+        for number in range(MOST_WAITING)
+    )
+    carried = state.carried()
+    assert len(carried.model_dump_json()) <= MOST_CARRIED_BYTES < len(state.model_dump_json())
+    assert (carried.rounds, carried.waiting.away) == (state.rounds, {})
+
+
 def test_a_small_state_is_carried_as_it_is() -> None:
     state = crowded("x", rounds=1, joined=1)
     assert state.carried() is state
