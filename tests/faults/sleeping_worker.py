@@ -8,6 +8,7 @@ until its heartbeat is missed.
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -26,9 +27,10 @@ REPLACE, LOCKED = files.LocalStore.replace, files.locked
 
 
 def sleep_once() -> None:
+    """Stop the process before this thread does anything more: a signal to the process would let it run on for a while."""
     if not MARK.exists():
         MARK.touch()
-        os.kill(os.getpid(), signal.SIGSTOP)
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 def replace(store: files.LocalStore, path: str, content: bytes, if_version: str) -> bool:
