@@ -148,6 +148,19 @@ async def test_a_locked_wallet_is_named(node: Bitcoind) -> None:
         await submitter.target.sign(reservation, terms, 0)
 
 
+async def test_a_probe_shows_when_a_wallet_is_loaded_funded_and_unlocked(node: Bitcoind) -> None:
+    target = open_submitter(node.url, wallet="mended").target
+    with pytest.raises(AnchorError, match="not loaded"):
+        await target.probe()
+    wallet = _wallet(node, "mended", False, False, "some passphrase")
+    empty = await target.probe()
+    assert await target.probe() == empty
+    _fund(node, wallet, 1)
+    funded = await target.probe()
+    wallet("walletpassphrase", "some passphrase", 60)
+    assert len({empty, funded, await target.probe()}) == 3
+
+
 async def test_a_wallet_without_keys_is_refused(node: Bitcoind) -> None:
     _wallet(node, "watching", True)
     with pytest.raises(AuthFailure, match="has no private keys"):

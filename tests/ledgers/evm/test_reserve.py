@@ -73,6 +73,17 @@ async def test_an_account_without_money_is_named_with_what_it_needs(
         await submitter.sign()
 
 
+async def test_a_probe_shows_when_an_account_was_funded(
+    chain: Chain, submitter: Submitter, key: str
+) -> None:
+    address = await chain.fund(key)
+    await chain.rpc("anvil_setBalance", address, "0x5")
+    poor = await submitter.target.probe()
+    assert await submitter.target.probe() == poor
+    await chain.fund(key)
+    assert await submitter.target.probe() != poor
+
+
 async def test_no_money_after_signing_is_a_failure_that_names_the_account(
     chain: Chain, submitter: Submitter, key: str
 ) -> None:
