@@ -11,7 +11,7 @@ from devnet.process import Part
 from tests.support.evm_system import EvmSystem
 from tests.support.marks import FAULTS
 
-pytestmark = [*FAULTS, pytest.mark.timeout(400)]
+pytestmark = [*FAULTS, pytest.mark.timeout(700)]
 
 TAKEN_OVER_SECONDS = 180.0
 """The server may hand an attempt to the open poll of the sleeper: it is lost until its heartbeat is missed."""
@@ -108,7 +108,7 @@ def test_a_worker_that_sleeps_with_a_lock_holds_up_its_folder_alone(
     assert f"process {ghost.pid}" in problem[0]
     other = system.seal("dao:awake")
     system.register("dao:awake")
-    system.mine_until_final("dao:awake", other)
+    system.mine_until_final("dao:awake", other, seconds=TAKEN_OVER_SECONDS)
     os.kill(ghost.pid, signal.SIGCONT if goes_on else signal.SIGKILL)
     system.mine_until_final(namespace, batch, seconds=TAKEN_OVER_SECONDS)
     assert_follows_the_chain(system, namespace, batch)
