@@ -1,10 +1,12 @@
 """Health: what is unhealthy, degraded or healthy, by the ages and levels that are documented."""
 
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 
-from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
+from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.status import CadenceMemo, HeldMemo, NamespaceMemo, PausedView, TargetMemo
 from vaultmesh.process.counts import NamespaceCounts
 from vaultmesh.process.failing import Failing
 from vaultmesh.process.health import health, namespace_health
@@ -13,10 +15,16 @@ from vaultmesh.process.visibility import Snapshot
 NOW = 1_768_471_205.123
 
 
-def _memo(failures: int = 0, age: float | None = 100.0) -> NamespaceMemo:
-    last = None if age is None else int(NOW - age)
-    cadence = CadenceMemo(target="eip155:31337", failures=failures, last_anchor=last)
-    return NamespaceMemo(namespace="dao:one", cadences={"fast": cadence})
+def _memo(failures: int = 0, stale: float = -100.0, *, paused: bool = False) -> NamespaceMemo:
+    """Return a memo whose cadence anchored 100 s ago, and is stale since some seconds."""
+    cadence = CadenceMemo(
+        target="eip155:31337",
+        failures=failures,
+        last_anchor=int(NOW - 100),
+        stale_at=None if paused else int(NOW - stale),
+    )
+    names = ["fast"] if paused else []
+    return NamespaceMemo(namespace="dao:one", cadences={"fast": cadence}, paused=names)
 
 
 def _status(*memos: NamespaceMemo, heard: float = 1.0) -> object:
@@ -35,37 +43,40 @@ def test_the_document_has_the_documented_shape() -> None:
                 "lastAnchor": {"fast": int(NOW - 100)},
                 "backoff": 4,
                 "status": "backing_off",
+                "cadences": {"fast": "backing_off"},
             }
         },
     }
 
 
 @pytest.mark.parametrize(
-    ("failures", "age", "status"),
+    ("failures", "stale", "status"),
     [
-        (0, 100.0, "ok"),
-        (3, 100.0, "ok"),
-        (4, 100.0, "backing_off"),
-        (0, 3_600.0, "ok"),
-        (0, 3_602.0, "stale"),
-        (0, None, "stale"),
-        (4, None, "backing_off"),
+        (0, -100.0, "ok"),
+        (3, -100.0, "ok"),
+        (4, -100.0, "backing_off"),
+        (0, 0.0, "ok"),
+        (0, 2.0, "stale"),
+        (3, 2.0, "stale"),
+        (4, 2.0, "backing_off"),
     ],
 )
 def test_a_namespace_is_ok_unless_it_backs_off_or_is_stale(
-    failures: int, age: float | None, status: str
+    failures: int, stale: float, status: str
 ) -> None:
-    assert namespace_health(_memo(failures, age), int(NOW))["status"] == status
+    assert namespace_health(_memo(failures, stale), int(NOW))["status"] == status
 
 
-def test_the_newest_anchor_and_the_worst_cadence_count() -> None:
+def test_one_bad_cadence_decides_for_the_namespace_and_marks_no_other() -> None:
     cadences = {
         "fast": CadenceMemo(target="eip155:1", failures=1, last_anchor=int(NOW - 90_000)),
+        "strong": CadenceMemo(target="eip155:1", stale_at=int(NOW - 5)),
         "cold": CadenceMemo(target="rfc3161:tsa", failures=9, last_anchor=int(NOW - 5)),
     }
     shown = namespace_health(NamespaceMemo(namespace="dao:one", cadences=cadences), NOW)
     assert (shown["backoff"], shown["status"]) == (7, "backing_off")
     assert set(cast("dict[str, int]", shown["lastAnchor"])) == {"fast", "cold"}
+    assert shown["cadences"] == {"fast": "ok", "strong": "stale", "cold": "backing_off"}
 
 
 def test_without_namespaces_a_worker_that_hears_of_temporal_is_healthy() -> None:
@@ -74,7 +85,7 @@ def test_without_namespaces_a_worker_that_hears_of_temporal_is_healthy() -> None
 
 def test_one_namespace_that_is_not_ok_degrades() -> None:
     assert _status(_memo()) == "healthy"
-    assert _status(_memo(), _memo(age=None)) == "degraded"
+    assert _status(_memo(), _memo(stale=2)) == "degraded"
 
 
 @pytest.mark.parametrize(("heard", "status"), [(60.0, "healthy"), (60.5, "unhealthy")])
@@ -106,10 +117,12 @@ def test_failing_counts_more_than_missing_and_both_more_than_stale() -> None:
         "backoff": 7,
         "status": "failing",
         "cause": "it broke",
+        "cadences": {"fast": "backing_off"},
     }
+    assert document["failing"] == ["dao:one"]
     missing = _document(Snapshot(NOW, {}, {}, ["dao:one"]))
     assert missing["namespaces"]["dao:one"] == {"lastAnchor": {}, "backoff": 0, "status": "missing"}
-    assert missing["status"] == "degraded"
+    assert (missing["status"], missing["missing"]) == ("degraded", ["dao:one"])
 
 
 def test_a_failing_aggregator_degrades_although_every_namespace_is_ok() -> None:
@@ -126,4 +139,43 @@ def test_what_is_owed_stands_beside_the_original_fields() -> None:
     namespaces = _document(snapshot, one=counts)["namespaces"]
     assert namespaces["dao:one"] | {"unanchored": {"fast": 3}} == namespaces["dao:one"]
     assert namespaces["dao:one"]["problems"] == ["b1: no JSON"]
-    assert set(namespaces["dao:two"]) == {"lastAnchor", "backoff", "status"}
+    assert set(namespaces["dao:two"]) == {"lastAnchor", "backoff", "status", "cadences"}
+
+
+SINCE = datetime.fromtimestamp(NOW - 240, UTC)
+
+
+def test_what_no_worker_takes_up_is_listed_as_overdue_with_the_time_since_it_was_due() -> None:
+    waiting = {"namespace:dao:one": SINCE, "namespace:dao:new": SINCE, "aggregator:btc:main": SINCE}
+    document = _document(Snapshot(NOW, {"dao:one": _memo()}, waiting=waiting))
+    assert document["status"] == "degraded"
+    assert document["overdue"] == ["dao:new", "dao:one", "target btc:main"]
+    entry = document["namespaces"]["dao:one"]
+    assert (entry["status"], entry["overdue_seconds"]) == ("overdue", 240)
+    assert entry["cause"].startswith("due 4 min ago, at ")
+    assert "no worker takes its tasks" in entry["cause"]
+
+
+def test_held_and_paused_are_listed_by_name_and_a_paused_cadence_with_its_namespace() -> None:
+    held = HeldMemo(kind=FailureKind.AUTH, message="no funds", since=SINCE)
+    rest = PausedView(reason="maintenance", since=SINCE)
+    half = _memo().model_copy(update={"paused": ["cold"]})
+    half.cadences["cold"] = CadenceMemo(target="rfc3161:tsa")
+    targets = {
+        "btc:main": TargetMemo(target="btc:main", held=held, paused=rest),
+        "eip155:1": TargetMemo(target="eip155:1", paused=rest),
+        "rfc3161:tsa": TargetMemo(target="rfc3161:tsa"),
+    }
+    memos = {"dao:half": half, "dao:one": _memo(paused=True)}
+    document = _document(Snapshot(NOW, memos, targets=targets))
+    assert document["held"] == ["target btc:main"]
+    assert document["paused"] == ["dao:half cold", "dao:one", "target eip155:1"]
+    assert document["targets"]["btc:main"]["cause"] == "auth: no funds"
+    assert set(document["targets"]) == {"btc:main", "eip155:1"}
+    assert [document["namespaces"][name]["status"] for name in memos] == ["ok", "paused"]
+    assert document["status"] == "degraded"
+
+
+def test_where_nothing_is_wrong_nothing_is_listed() -> None:
+    document = _document(Snapshot(NOW, {"dao:one": _memo()}))
+    assert set(document) == {"status", "uptime", "lastTick", "namespaces"}

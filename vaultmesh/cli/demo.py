@@ -6,7 +6,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rich.live import Live
@@ -17,7 +17,7 @@ from vaultmesh.cli.demo_table import Row, demo_table, plain_line
 from vaultmesh.cli.dev import Subparsers, System, run_in, running
 from vaultmesh.domain.paths import BATCHES_FOLDER
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
-from vaultmesh.domain.status import CadenceView, NamespaceView
+from vaultmesh.domain.status import CadenceView, NamespaceView, read_at
 from vaultmesh.domain.target import Target
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.registration import NoWorker
@@ -168,6 +168,7 @@ class Demo:
     def _rows(self, views: Sequence[NamespaceView]) -> list[Row]:
         from vaultmesh.cli.joining import counted  # noqa: PLC0415 - loads the registry of targets
 
+        now = datetime.now(UTC)
         return [
             Row(
                 view.namespace,
@@ -176,7 +177,7 @@ class Demo:
                 self._receipt(view.namespace, cadence),
                 self._causes.get(view.namespace) or self._causes.get(cadence.target, ""),
             )
-            for view in (counted(uncounted, self._files) for uncounted in views)
+            for view in (counted(read_at(seen, now), self._files) for seen in views)
             for label, cadence in view.cadences.items()
         ]
 

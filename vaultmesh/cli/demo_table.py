@@ -1,10 +1,12 @@
 """Fills the columns of the demonstration's table."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from rich.markup import escape
 from rich.table import Table
 
+from vaultmesh.domain.freshness import in_words
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.status import CadenceView
@@ -59,6 +61,8 @@ class Row:
     def _wrong(self) -> str:
         if self.cause:
             return self.cause
+        if self.view.overdue_seconds is not None:
+            return f"due {in_words(timedelta(seconds=self.view.overdue_seconds))} ago, and not taken up yet"
         flight = self.view.in_flight
         if flight is not None and flight.last_failure is not None:
             return (

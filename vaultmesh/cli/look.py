@@ -9,15 +9,16 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
 
 from activities.anchoring.stores import Files
 from vaultmesh.cli import temporal
-from vaultmesh.cli.joining import joined
+from vaultmesh.cli.joining import counted, joined
 from vaultmesh.cli.status_table import Overview
 from vaultmesh.domain.errors import ConfigurationError
+from vaultmesh.domain.freshness import overdue
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
@@ -29,7 +30,7 @@ from vaultmesh.domain.status import (
     NamespaceView,
     TargetState,
     TargetView,
-    cadence_state,
+    read_at,
 )
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.failing import Failing
@@ -96,10 +97,17 @@ class Look:
         if not findings.nobody:
             more = findings.targets_of_namespaces().difference(targets)
             await asyncio.gather(*(self._ask_target(target, findings) for target in sorted(more)))
-        return await self._overview(names, findings, str(wrong or "") if not self._only else "")
+        asked = (self._silent(name, findings, at_once) for name in sorted(findings.silent))
+        silent = await asyncio.gather(*asked)
+        misconfigured = str(wrong or "") if not self._only else ""
+        return await self._overview(names, findings, silent, misconfigured)
 
     async def _overview(
-        self, names: Iterable[str], findings: _Findings, misconfigured: str
+        self,
+        names: Iterable[str],
+        findings: _Findings,
+        silent: Sequence[NamespaceView],
+        misconfigured: str,
     ) -> Overview:
         views = [findings.namespaces[name] for name in names if name in findings.namespaces]
         targets = [findings.targets[target] for target in sorted(findings.targets)]
@@ -109,7 +117,7 @@ class Look:
         return Overview(
             namespaces,
             targets,
-            sorted(findings.silent),
+            await asyncio.to_thread(lambda: [counted(view, self._files) for view in silent]),
             sorted(findings.silent_targets),
             sorted(findings.failing, key=lambda failing: failing.workflow_id),
             misconfigured=misconfigured,
@@ -155,7 +163,7 @@ class Look:
                 return
         if view is not None:
             findings.answers += 1
-            findings.namespaces[name] = with_states(view)
+            findings.namespaces[name] = read_at(view, datetime.now(UTC))
         elif name in findings.configured:
             findings.namespaces[name] = configured_view(
                 findings.configured[name], NamespaceState.MISSING
@@ -166,8 +174,23 @@ class Look:
         if spec is not None:
             return failing_view(spec, failing)
         memo = await temporal.namespace_memo(self._client, name)
-        view = _view_of_memo(memo or NamespaceMemo(namespace=name))
+        view = _view_of_memo(memo or NamespaceMemo(namespace=name), NamespaceState.FAILING)
         return view.model_copy(update={"run_id": failing.run_id, "cause": failing.cause})
+
+    async def _silent(
+        self, name: str, findings: _Findings, at_once: asyncio.Semaphore
+    ) -> NamespaceView:
+        """Return what is known without the workflow: its configuration or memo, and since when it waits for a worker."""
+        async with at_once:
+            memo = await temporal.namespace_memo(self._client, name)
+            since = await temporal.waiting_since(self._client, name)
+        now, state = datetime.now(UTC), NamespaceState.SILENT
+        if overdue(since, now):
+            state = NamespaceState.OVERDUE
+        spec = findings.configured.get(name)
+        known = memo or NamespaceMemo(namespace=name)
+        view = configured_view(spec, state) if spec else _view_of_memo(known, state)
+        return view.model_copy(update={"waiting_since": since})
 
     async def _ask_target(self, target: str, findings: _Findings) -> None:
         try:
@@ -195,16 +218,6 @@ def _targets(specs: Iterable[NamespaceSpec]) -> set[str]:
 # --- views of those that answer, and of those that can't -----------------------------------------
 
 
-def with_states(view: NamespaceView) -> NamespaceView:
-    """Return a view of which each cadence has a state: workflows of earlier versions say none."""
-    cadences = {}
-    for label, cadence in view.cadences.items():
-        failures = cadence.in_flight.failures if cadence.in_flight else 0
-        state = cadence.state or cadence_state(failures, paused=label in view.paused)
-        cadences[label] = cadence.model_copy(update={"state": state})
-    return view.model_copy(update={"cadences": cadences})
-
-
 def configured_view(spec: NamespaceSpec, state: NamespaceState) -> NamespaceView:
     """Return the view of a namespace of which only the configuration is known."""
     return NamespaceView(
@@ -225,8 +238,7 @@ def failing_view(spec: NamespaceSpec, failing: Failing) -> NamespaceView:
     return view.model_copy(update={"run_id": failing.run_id, "cause": failing.cause})
 
 
-def _view_of_memo(memo: NamespaceMemo) -> NamespaceView:
-    state = NamespaceState.FAILING
+def _view_of_memo(memo: NamespaceMemo, state: NamespaceState) -> NamespaceView:
     return NamespaceView(
         namespace=memo.namespace,
         state=state,

@@ -62,7 +62,7 @@ async def _status(settings: Settings, arguments: argparse.Namespace) -> int:
         await _watch(look, as_json=arguments.json)
         return output.SUCCESS
     overview = await look.take()
-    if overview.namespaces or overview.all_answered:
+    if overview.namespaces or overview.silent or overview.all_answered:
         _show(overview, as_json=arguments.json)
     for line in _complaints(overview):
         output.complain(line)

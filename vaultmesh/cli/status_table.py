@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import JsonValue
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from vaultmesh.domain.freshness import in_words, waits_for_worker
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.status import (
     CadenceView,
@@ -34,6 +35,8 @@ _STYLES: Mapping[str, str] = {
     NamespaceState.MISSING: "red",
     NamespaceState.FAILING: "bold red",
     NamespaceState.STOPPED: "yellow",
+    NamespaceState.STALE: "red",
+    NamespaceState.OVERDUE: "bold red",
 }
 _TARGET_STYLES: Mapping[str, str] = {
     TargetState.RUNNING: "green",
@@ -53,8 +56,8 @@ class Overview:
 
     namespaces: Sequence[NamespaceView]
     targets: Sequence[TargetView]
-    silent: Sequence[str] = ()
-    """Namespaces whose workflow runs, but did not answer."""
+    silent: Sequence[NamespaceView] = ()
+    """Namespaces whose workflow runs, but did not answer: what files and Temporal itself say of them."""
     silent_targets: Sequence[str] = ()
     """Targets whose aggregator runs, but did not answer."""
     failing: Sequence[Failing] = ()
@@ -67,7 +70,8 @@ class Overview:
     @property
     def unanswered(self) -> Sequence[str]:
         """What did not answer, in words."""
-        return [*self.silent, *(f"target {target}" for target in self.silent_targets)]
+        names = [view.namespace for view in self.silent]
+        return [*names, *(f"target {target}" for target in self.silent_targets)]
 
     @property
     def all_answered(self) -> bool:
@@ -80,6 +84,7 @@ class Overview:
             "namespaces": [view.model_dump(mode="json") for view in self.namespaces],
             "targets": [target.model_dump(mode="json") for target in self.targets],
             "unanswered": list(self.unanswered),
+            "silent": [view.model_dump(mode="json") for view in self.silent],
         }
 
 
@@ -93,21 +98,25 @@ def _namespaces_table(overview: Overview) -> Table:
     for column in _COLUMNS:
         table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
     rests = {target.target: _why_it_rests(target) for target in overview.targets}
-    for view in overview.namespaces:
+    for view in (*overview.namespaces, *overview.silent):
         if not view.cadences:
             table.add_row(*_namespace_cells(view))
         for label, cadence in view.cadences.items():
             table.add_row(*_cells(view, label, cadence, rests.get(cadence.target, [])))
-    for name in overview.silent:
-        table.add_row(_plain(name), _DASH, _NO_ANSWER, *[_DASH] * (len(_COLUMNS) - 3))
     return table
 
 
 def _namespace_cells(view: NamespaceView) -> list[str]:
     """Return the row of a namespace whose cadences nobody knows."""
-    state, problems = view.state, _plain("\n".join(_why_failing(view))) or _DASH
+    problems = _plain("\n".join(_why_silent_or_failing(view))) or _DASH
     dashes = [_DASH] * (len(_COLUMNS) - 4)
-    return [_plain(view.namespace), _DASH, f"[{_STYLES[state]}]{state.value}[/]", *dashes, problems]
+    return [_plain(view.namespace), _DASH, _styled(view.state), *dashes, problems]
+
+
+def _styled(state: NamespaceState) -> str:
+    if state is NamespaceState.SILENT:
+        return _NO_ANSWER
+    return f"[{_STYLES[state]}]{state.value}[/]"
 
 
 def _cells(
@@ -121,12 +130,12 @@ def _cells(
     flight = cadence.in_flight
     failures = str(flight.failures) if flight and flight.failures else _DASH
     is_first = label == next(iter(view.cadences))
-    why = [*_why_failing(view), *_last_rejected(view)] if is_first else []
+    why = [*_why_silent_or_failing(view), *_last_rejected(view)] if is_first else []
     problems = [*why, *_wrong(view, label, cadence), *rests]
     return [
         _plain(view.namespace),
         f"{label} {cadence.every}".rstrip(),
-        f"[{_STYLES[state]}]{state.value}[/]",
+        _styled(state),
         due,
         at,
         tx_ref,
@@ -177,7 +186,9 @@ def _target_cells(target: TargetView, *, was_used: bool) -> list[str]:
     ]
 
 
-def _why_failing(view: NamespaceView) -> list[str]:
+def _why_silent_or_failing(view: NamespaceView) -> list[str]:
+    if view.waiting_since is not None:
+        return [f"no answer; {waits_for_worker(view.waiting_since, datetime.now(UTC))}"]
     if view.state is not NamespaceState.FAILING:
         return []
     return [f"failing: {view.cause}"]
@@ -203,6 +214,13 @@ def _wrong(view: NamespaceView, label: str, cadence: CadenceView) -> list[str]:
     flight = cadence.in_flight
     if flight is not None and flight.last_failure is not None:
         complaints.append(f"{flight.last_failure.kind}: {flight.last_failure.message}")
+    if cadence.overdue_seconds is not None:
+        late = in_words(timedelta(seconds=cadence.overdue_seconds))
+        complaints.append(f"due {late} ago, and not taken up yet")
+    if cadence.state is NamespaceState.STALE and cadence.stale_at is not None:
+        complaints.append(
+            f"no request ended well for long; stale since {write_seconds(cadence.stale_at)}"
+        )
     if cadence.unanchored:
         complaints.append(f"{cadence.unanchored} unanchored")
     return [*complaints, *(cadence.problems or ())]

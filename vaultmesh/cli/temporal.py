@@ -7,7 +7,7 @@
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from pydantic import JsonValue, ValidationError
@@ -34,7 +34,7 @@ from vaultmesh.domain.names import (
 )
 from vaultmesh.domain.status import AggregatorView, NamespaceMemo, NamespaceView, View
 from vaultmesh.process.client import Unreachable
-from vaultmesh.process.failing import Failing, failing, one_line
+from vaultmesh.process.failing import Failing, diagnose, failing, one_line
 from vaultmesh.process.registration import NoWorker
 
 ANSWER_WITHIN = timedelta(seconds=6)
@@ -151,6 +151,14 @@ async def namespace_memo(client: Client, namespace: str) -> NamespaceMemo | None
         described = await handle.describe(rpc_timeout=_LIST_WITHIN)
         return NamespaceMemo.model_validate(await described.memo_value(MEMO_STATUS, default=None))
     except (RPCError, ValidationError):
+        return None
+
+
+async def waiting_since(client: Client, namespace: str) -> datetime | None:
+    """Return since when a namespace's workflow waits for a worker; None if it does not, or nobody can say."""
+    try:
+        return (await diagnose(client, namespace_workflow_id(namespace))).waiting_since
+    except RPCError:
         return None
 
 

@@ -7,10 +7,9 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.freshness import Status, cadence_status, overdue
 from vaultmesh.domain.instants import write_seconds
 
-STALE_AFTER_SECONDS = 3_600
-"""A namespace whose newest anchor is older is `stale`."""
 BACKING_OFF_ABOVE = 3
 """Health calls a namespace `backing_off` above this many consecutive failures; `status` from the first on."""
 
@@ -46,6 +45,12 @@ class NamespaceState(StrEnum):
     """Its workflow task fails: it can't go on, and `cause` says why."""
     STOPPED = "stopped"
     """Unregistered, although the file still names it."""
+    STALE = "stale"
+    """Of a cadence alone: nothing ended well for too long."""
+    OVERDUE = "overdue"
+    """Of a cadence: its slot was due a while ago, and nobody took it up. Of a namespace: its workflow waits for a worker."""
+    SILENT = "silent"
+    """It runs, but did not answer; nothing more is known."""
 
 
 class TargetState(StrEnum):
@@ -156,6 +161,10 @@ class CadenceView(View):
     state: NamespaceState | None = None
     """None from workflows of earlier versions; readers fill it in."""
     next_due: Instant | None = None
+    overdue_seconds: int | None = None
+    """For how long `next_due` is past, if it is overdue. Filled in by readers."""
+    stale_at: Instant | None = None
+    """From when on it is stale if nothing ends well before; None while it is paused."""
     unanchored: int | None = None
     """Batches that are owed. Readers count them from files; None if that is not possible."""
     in_flight: InFlightView | None = None
@@ -165,11 +174,40 @@ class CadenceView(View):
     """Batches that can't be anchored and what else is wrong, one line each. Filled in by readers."""
 
 
+_STATES = {
+    Status.OK: NamespaceState.RUNNING,
+    Status.BACKING_OFF: NamespaceState.BACKING_OFF,
+    Status.STALE: NamespaceState.STALE,
+    Status.PAUSED: NamespaceState.PAUSED,
+}
+
+
 def cadence_state(failures: int, *, paused: bool) -> NamespaceState:
-    """Return the state of one cadence of a workflow that answers."""
+    """Return the state of one cadence, as its workflow tells it without a clock."""
     if failures:
         return NamespaceState.BACKING_OFF
     return NamespaceState.PAUSED if paused else NamespaceState.RUNNING
+
+
+def read_at(view: "NamespaceView", now: datetime) -> "NamespaceView":
+    """Return the answer of a workflow as it reads at an instant: what is stale or overdue by then."""
+    cadences = {}
+    for label, cadence in view.cadences.items():
+        failures = cadence.in_flight.failures if cadence.in_flight else 0
+        status = cadence_status(
+            backs_off=failures > 0,
+            paused=label in view.paused,
+            stale_from=cadence.stale_at,
+            now=now,
+        )
+        late = overdue(cadence.next_due, now)
+        state = _STATES[status]
+        if late is not None and state in (NamespaceState.RUNNING, NamespaceState.STALE):
+            state = NamespaceState.OVERDUE
+        seconds = None if late is None else int(late.total_seconds())
+        update = {"state": state, "overdue_seconds": seconds}
+        cadences[label] = cadence.model_copy(update=update)
+    return view.model_copy(update={"cadences": cadences})
 
 
 class RejectedView(View):
@@ -197,6 +235,8 @@ class NamespaceView(View):
     state: NamespaceState = NamespaceState.RUNNING
     cause: str = ""
     """Why it is failing; empty otherwise."""
+    waiting_since: Instant | None = None
+    """Since when its workflow waits for a worker. Filled in by readers where it did not answer."""
     workflow_id: str = ""
     run_id: str = ""
     batches: str = ""
@@ -293,4 +333,27 @@ class CadenceMemo(View):
     failures: int = 0
     last_anchor: int | None = None
     """Unix seconds at which the last successful anchor was learnt of."""
+    stale_at: int | None = None
+    """Unix seconds from which on it is stale if nothing ends well before; None while it is paused."""
     outcomes: dict[SlotOutcome, int] = Field(default_factory=dict)
+
+
+class TargetMemo(View):
+    """What an aggregator's memo carries for health and metrics: why it starts no new round."""
+
+    target: str
+    paused: PausedView | None = None
+    held: "HeldMemo | None" = None
+
+    @property
+    def rests(self) -> bool:
+        """Whether it starts no new round."""
+        return self.paused is not None or self.held is not None
+
+
+class HeldMemo(View):
+    """Why an aggregator is held, without what changes at each look."""
+
+    kind: FailureKind
+    message: str
+    since: Instant

@@ -4,7 +4,8 @@
    it was tried several times and none ended: an SDK reports the first failure only, and lets later ones time out.
 2. One task that timed out, as after the kill of a worker, is no failure.
 3. The cause is the newest `WorkflowTaskFailed` of the history.
-4. A process asks in turn, a bounded number each time; first come those that the server itself reports, if it
+4. One that waits for a worker is not failing; since when it waits is told beside.
+5. A process asks in turn, a bounded number each time; first come those that the server itself reports, if it
    does, and those that were failing before. With up to `ASKED_ABOUT` workflows each look asks about all of them.
 """
 
@@ -13,10 +14,15 @@ import logging
 import shlex
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import (
+    EventType,
+    PendingWorkflowTaskState,
+    WorkflowExecutionStatus,
+    WorkflowTaskFailedCause,
+)
 from temporalio.api.history.v1 import HistoryEvent, WorkflowTaskFailedEventAttributes
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
@@ -25,6 +31,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from vaultmesh.domain.freshness import overdue
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
 from vaultmesh.process.logs import without_secrets
 
@@ -69,6 +76,10 @@ _ENDS = (
 )
 
 
+TOLD_FOR_LOOKS = 4
+"""A workflow that waited for a worker is told of no longer unless it is asked about again: some minute."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failing:
     """A workflow whose workflow task fails."""
@@ -85,8 +96,27 @@ class Failing:
         return MEND.format(shlex.quote(self.workflow_id))
 
 
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What Temporal itself says of a workflow, without asking a worker."""
+
+    failing: Failing | None = None
+    """Why it can't go on; None if it can, or does not run."""
+    waiting_since: datetime | None = None
+    """Since when a workflow task of it waits that no worker has taken; None if none does."""
+
+
 async def failing(client: Client, workflow_id: str) -> Failing | None:
     """Return why a workflow can't go on; None if it can, or does not run.
+
+    Raises:
+        RPCError: Temporal did not answer within two seconds.
+    """
+    return (await diagnose(client, workflow_id)).failing
+
+
+async def diagnose(client: Client, workflow_id: str) -> Diagnosis:
+    """Return whether a workflow can go on, and since when it waits for a worker.
 
     Raises:
         RPCError: Temporal did not answer within two seconds.
@@ -99,20 +129,31 @@ async def failing(client: Client, workflow_id: str) -> Failing | None:
         )
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            return None
+            return Diagnosis()
         raise
-    info, attempt = described.workflow_execution_info, described.pending_workflow_task.attempt
-    running = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
-    if attempt <= 1 or info.status != running:
-        return None
-    end = await _newest_end(client, info.execution)
+    info, task = described.workflow_execution_info, described.pending_workflow_task
+    if info.status != WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING:
+        return Diagnosis()
+    cause = await _why_failing(client, info.execution, task.attempt)
+    if cause:
+        name = info.type.name
+        return Diagnosis(Failing(workflow_id, name, info.execution.run_id, cause))
+    is_waiting = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
+    return Diagnosis(
+        waiting_since=task.scheduled_time.ToDatetime(UTC) if is_waiting else None,
+    )
+
+
+async def _why_failing(client: Client, execution: WorkflowExecution, attempt: int) -> str:
+    """Return why a running workflow can't go on; empty if it can."""
+    if attempt <= 1:
+        return ""
+    end = await _newest_end(client, execution)
     if end is not None and end.event_type == _FAILED:
-        cause = _words(end.workflow_task_failed_event_attributes)
-    elif attempt >= TRIES_WITHOUT_END:
-        cause = f"its workflow task was tried {attempt} times and never ended; the worker's log says why"
-    else:
-        return None
-    return Failing(workflow_id, info.type.name, info.execution.run_id, cause)
+        return _words(end.workflow_task_failed_event_attributes)
+    if attempt >= TRIES_WITHOUT_END:
+        return f"its workflow task was tried {attempt} times and never ended; the worker's log says why"
+    return ""
 
 
 async def reported(client: Client) -> list[str] | None:
@@ -173,6 +214,7 @@ class FailingLook:
         """Know nothing before the first look."""
         self._client = client
         self._failing: dict[str, Failing] = {}
+        self._waiting: dict[str, datetime] = {}
         self._asked: dict[str, int] = {}
         """Number of the look that asked about a workflow last."""
         self._looks = 0
@@ -182,6 +224,15 @@ class FailingLook:
         """Workflows that are failing, by id."""
         return dict(self._failing)
 
+    @property
+    def waiting(self) -> Mapping[str, datetime]:
+        """Since when workflows wait for a worker, by id; those that were asked about in the last minute."""
+        return {
+            name: since
+            for name, since in self._waiting.items()
+            if self._looks - self._asked[name] < TOLD_FOR_LOOKS
+        }
+
     async def take(self, running: Collection[str]) -> None:
         """Look at some of the workflows that run; those that ended are forgotten.
 
@@ -190,8 +241,10 @@ class FailingLook:
         """
         self._looks += 1
         self._failing = {name: known for name, known in self._failing.items() if name in running}
+        self._waiting = {name: since for name, since in self._waiting.items() if name in running}
         self._asked = {name: look for name, look in self._asked.items() if name in running}
         suspects = {*self._failing, *(await reported(self._client) or ())}.intersection(running)
+        suspects.update(self._waiting)
         first = self._in_turn(suspects)[:SUSPECTS]
         rest = self._in_turn(set(running).difference(first))[: ASKED_ABOUT - len(first)]
         at_once = asyncio.Semaphore(_AT_ONCE)
@@ -211,15 +264,20 @@ class FailingLook:
     async def _ask(self, name: str) -> None:
         self._asked[name] = self._looks
         try:
-            diagnosis = await failing(self._client, name)
+            diagnosis = await diagnose(self._client, name)
         except RPCError as error:
             if error.status in _SILENCE:
                 raise
             _LOG.warning("workflow not described", extra={"workflow": name, "err": error.message})
             return
         before = self._failing.pop(name, None)
-        if diagnosis is None:
+        self._waiting.pop(name, None)
+        if overdue(diagnosis.waiting_since, datetime.now(UTC)):
+            assert diagnosis.waiting_since is not None  # noqa: S101 - or it were not overdue
+            self._waiting[name] = diagnosis.waiting_since
+        if diagnosis.failing is None:
             return
-        self._failing[name] = diagnosis
+        self._failing[name] = diagnosis.failing
         if before is None:
-            _LOG.error("workflow is failing", extra={"workflow": name, "err": diagnosis.cause})
+            cause = diagnosis.failing.cause
+            _LOG.error("workflow is failing", extra={"workflow": name, "err": cause})

@@ -1,20 +1,31 @@
 """Decides whether a worker is healthy, degraded or unhealthy, and ready.
 
 1. Unhealthy is only a worker that does not talk to Temporal: an outage upstream degrades, and restarts no pods.
-2. A workflow that can't go on, and a configured namespace without one, degrade too.
+2. Whatever else is not as it should be degrades, and is named: failing, missing, overdue, backing off, stale, paused, held.
+3. All of it comes from the last visibility list and what was asked after it: health asks Temporal nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from pydantic import JsonValue
 
+from vaultmesh.domain.freshness import Status, cadence_status, overall, waits_for_worker
+from vaultmesh.domain.instants import of_seconds, write_seconds
 from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
     NAMESPACE_WORKFLOW,
     aggregator_workflow_id,
     namespace_workflow_id,
 )
-from vaultmesh.domain.status import BACKING_OFF_ABOVE, STALE_AFTER_SECONDS, NamespaceMemo
+from vaultmesh.domain.status import (
+    BACKING_OFF_ABOVE,
+    CadenceMemo,
+    NamespaceMemo,
+    NamespaceState,
+    TargetMemo,
+    TargetState,
+)
 from vaultmesh.process.counts import NamespaceCounts
 from vaultmesh.process.metrics import HIGHEST_LEVEL
 from vaultmesh.process.visibility import Snapshot
@@ -23,7 +34,13 @@ SILENT_AFTER_SECONDS = 60.0
 """Without an answer of Temporal for this long, a worker is unhealthy."""
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
-FAILING, MISSING = "failing", "missing"
+FAILING, MISSING, OVERDUE = (
+    NamespaceState.FAILING.value,
+    NamespaceState.MISSING.value,
+    NamespaceState.OVERDUE.value,
+)
+_LISTED = (MISSING, FAILING, OVERDUE, TargetState.HELD.value, Status.PAUSED.value)
+"""States whose bearers are listed by name."""
 _NAMESPACE_PREFIX = namespace_workflow_id("")
 _TARGET_PREFIX = aggregator_workflow_id("")
 
@@ -36,14 +53,26 @@ def namespace_health(memo: NamespaceMemo, now: float) -> dict[str, JsonValue]:
         if cadence.last_anchor is not None
     }
     backoff = max((cadence.failures for cadence in memo.cadences.values()), default=0)
-    newest = max(last.values(), default=None)
-    if backoff > BACKING_OFF_ABOVE:
-        status = "backing_off"
-    elif newest is None or now - newest > STALE_AFTER_SECONDS:
-        status = "stale"
-    else:
-        status = "ok"
-    return {"lastAnchor": dict(last), "backoff": min(backoff, HIGHEST_LEVEL), "status": status}
+    statuses = {
+        label: _cadence(cadence, paused=label in memo.paused, now=of_seconds(now))
+        for label, cadence in memo.cadences.items()
+    }
+    by_cadence: dict[str, JsonValue] = {label: status.value for label, status in statuses.items()}
+    return {
+        "lastAnchor": dict(last),
+        "backoff": min(backoff, HIGHEST_LEVEL),
+        "status": overall(statuses.values()).value,
+        **({"cadences": by_cadence} if by_cadence else {}),
+    }
+
+
+def _cadence(cadence: CadenceMemo, *, paused: bool, now: datetime) -> Status:
+    return cadence_status(
+        backs_off=cadence.failures > BACKING_OFF_ABOVE,
+        paused=paused,
+        stale_from=None if cadence.stale_at is None else of_seconds(cadence.stale_at),
+        now=now,
+    )
 
 
 def health(
@@ -55,20 +84,16 @@ def health(
 ) -> dict[str, JsonValue]:
     """Return the health document; `started` and `now` in Unix seconds.
 
-    Targets are named only while their aggregator is failing.
+    Targets are named only while something is wrong with them.
     """
     namespaces = {
         name: _entry(name, snapshot, now, (counts or {}).get(name))
         for name in sorted(_namespaces(snapshot))
     }
-    targets: dict[str, JsonValue] = {
-        run.workflow_id.removeprefix(_TARGET_PREFIX): {"status": FAILING, "cause": run.cause}
-        for run in snapshot.failing.values()
-        if run.workflow_type == AGGREGATOR_WORKFLOW
-    }
+    targets = _targets(snapshot, now)
     if is_silent(snapshot, now):
         status = UNHEALTHY
-    elif targets or any(entry["status"] != "ok" for entry in namespaces.values()):
+    elif targets or any(entry["status"] != Status.OK for entry in namespaces.values()):
         status = DEGRADED
     else:
         status = HEALTHY
@@ -77,18 +102,42 @@ def health(
         "uptime": round(now - started, 3),
         "lastTick": int(snapshot.taken_at * 1000),
         "namespaces": dict(namespaces),
-        **({"targets": targets} if targets else {}),
+        **({"targets": dict(targets)} if targets else {}),
+        **_listed(namespaces, targets),
     }
+
+
+def _listed(
+    namespaces: Mapping[str, Mapping[str, JsonValue]],
+    targets: Mapping[str, Mapping[str, JsonValue]],
+) -> dict[str, JsonValue]:
+    """Return by state who is in it, in words; states that nobody is in are left out."""
+    listed: dict[str, list[JsonValue]] = {state: [] for state in _LISTED}
+    for name, entry in namespaces.items():
+        status, cadences = entry["status"], entry.get("cadences")
+        if status in listed:
+            listed[str(status)].append(name)
+        elif isinstance(cadences, Mapping):
+            paused = (label for label, of_cadence in cadences.items() if of_cadence in listed)
+            listed[Status.PAUSED].extend(f"{name} {label}" for label in paused)
+    for target, entry in targets.items():
+        listed[str(entry["status"])].append(f"target {target}")
+    return {state: names for state, names in listed.items() if names}
 
 
 def _namespaces(snapshot: Snapshot) -> set[str]:
     """Return every namespace that the document names: a failing one need not have a memo yet."""
-    failing = {
-        run.workflow_id.removeprefix(_NAMESPACE_PREFIX)
+    failing = (
+        run.workflow_id
         for run in snapshot.failing.values()
         if run.workflow_type == NAMESPACE_WORKFLOW
-    }
-    return {*snapshot.namespaces, *failing, *snapshot.missing}
+    )
+    without_memo = _named((*failing, *snapshot.waiting), _NAMESPACE_PREFIX)
+    return {*snapshot.namespaces, *without_memo, *snapshot.missing}
+
+
+def _named(workflow_ids: Iterable[str], prefix: str) -> set[str]:
+    return {name.removeprefix(prefix) for name in workflow_ids if name.startswith(prefix)}
 
 
 def _entry(
@@ -96,16 +145,54 @@ def _entry(
 ) -> dict[str, JsonValue]:
     memo = snapshot.namespaces.get(name, NamespaceMemo(namespace=name))
     entry = namespace_health(memo, now)
-    failing = snapshot.failing.get(namespace_workflow_id(name))
+    workflow_id = namespace_workflow_id(name)
+    failing = snapshot.failing.get(workflow_id)
     if failing is not None:
         entry |= {"status": FAILING, "cause": failing.cause}
     elif name in snapshot.missing:
         entry["status"] = MISSING
+    elif workflow_id in snapshot.waiting:
+        entry |= _overdue(snapshot.waiting[workflow_id], now)
     if counts is not None:
         entry["unanchored"] = dict(counts.unanchored)
         if counts.problems:
             entry["problems"] = list(counts.problems)
     return entry
+
+
+def _overdue(since: datetime, now: float) -> dict[str, JsonValue]:
+    age = of_seconds(now) - since
+    return {
+        "status": OVERDUE,
+        "cause": waits_for_worker(since, of_seconds(now)),
+        "overdue_seconds": int(age.total_seconds()),
+    }
+
+
+def _targets(snapshot: Snapshot, now: float) -> dict[str, dict[str, JsonValue]]:
+    """Return what is wrong with targets, the worst of each."""
+    wrong = {target: _rests(memo) for target, memo in snapshot.targets.items() if memo.rests}
+    for workflow_id, since in snapshot.waiting.items():
+        if workflow_id.startswith(_TARGET_PREFIX):
+            wrong[workflow_id.removeprefix(_TARGET_PREFIX)] = _overdue(since, now)
+    for run in snapshot.failing.values():
+        if run.workflow_type == AGGREGATOR_WORKFLOW:
+            target = run.workflow_id.removeprefix(_TARGET_PREFIX)
+            wrong[target] = {"status": FAILING, "cause": run.cause}
+    return dict(sorted(wrong.items()))
+
+
+def _rests(memo: TargetMemo) -> dict[str, JsonValue]:
+    if memo.held is not None:
+        cause = f"{memo.held.kind}: {memo.held.message}"
+        return {
+            "status": TargetState.HELD.value,
+            "cause": cause,
+            "since": write_seconds(memo.held.since),
+        }
+    reason, since = (memo.paused.reason, memo.paused.since) if memo.paused else ("", None)
+    entry: dict[str, JsonValue] = {"status": Status.PAUSED.value, "cause": reason}
+    return entry | ({"since": write_seconds(since)} if since else {})
 
 
 def is_silent(snapshot: Snapshot, now: float) -> bool:

@@ -2,7 +2,7 @@
 
 Counters of attempts change in activities, which run once; everything about slots and backoff is read from the memos of
 the namespaces' workflows, so that no replica shows what another one has moved on from. A slot without an anchor changes
-no memo: what the next `anchor` brings of such slots is shown by the worker that runs it, if it is more than the memo says.
+no memo, or only each few: what the next `anchor` brings of such slots is shown by the worker that runs it, if it is more than the memo says.
 """
 
 import time
@@ -24,7 +24,7 @@ from typing_extensions import override
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatus
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
-from vaultmesh.domain.status import NamespaceMemo, SlotOutcome
+from vaultmesh.domain.status import NamespaceMemo, SlotOutcome, TargetMemo
 from vaultmesh.domain.target import Target
 
 DEFAULT_PREFIX = "scheduler"
@@ -57,6 +57,8 @@ class Metrics:
         self._prefix = prefix
         self.memos: Mapping[str, NamespaceMemo] = {}
         """By namespace, as the last visibility list showed them."""
+        self.targets: Mapping[str, TargetMemo] = {}
+        """By target, likewise."""
         self._slots: dict[tuple[str, str], Mapping[SlotOutcome, int]] = {}
         self._missing = Gauge(
             f"{prefix}_namespaces_missing",
@@ -123,9 +125,15 @@ class Metrics:
         heard = self._slots.get((namespace, cadence), {})
         return max(memo, heard, key=lambda outcomes: sum(outcomes.values()))
 
-    def listed(self, memos: Mapping[str, NamespaceMemo], missing: int = 0) -> None:
-        """Take what a visibility list showed; namespaces that are gone are forgotten."""
+    def listed(
+        self,
+        memos: Mapping[str, NamespaceMemo],
+        missing: int = 0,
+        targets: Mapping[str, TargetMemo] | None = None,
+    ) -> None:
+        """Take what a visibility list showed; what is gone is forgotten."""
         self.memos = memos
+        self.targets = targets or {}
         self._missing.set(missing)
         self._slots = {key: heard for key, heard in self._slots.items() if key[0] in memos}
 
@@ -205,7 +213,15 @@ class _FromMemos(Collector):
                     last.add_metric((name, label), cadence.last_anchor)
                 for outcome, count in self._metrics.slots(name, label).items():
                     slots.add_metric((name, label, outcome.value), count)
-        yield from (slots, backoff, last)
+        held = GaugeMetricFamily(
+            f"{self._prefix}_target_held",
+            "1 for each target that is held, by the kind of failure that holds it.",
+            labels=("target", "cause"),
+        )
+        for target, resting in sorted(self._metrics.targets.items()):
+            if resting.held is not None:
+                held.add_metric((target, resting.held.kind.value), 1)
+        yield from (slots, backoff, last, held)
 
 
 def _values(request: AnchorRequest, target: Target) -> tuple[str, str, str]:

@@ -10,14 +10,15 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import TypeVar
 
 from pydantic import ValidationError
 from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError
 
 from vaultmesh.domain.names import MEMO_STATUS, NAMESPACE_WORKFLOW, namespace_workflow_id
-from vaultmesh.domain.status import NamespaceMemo
+from vaultmesh.domain.status import NamespaceMemo, TargetMemo, View
 from vaultmesh.process.failing import TYPES, Failing, FailingLook
 from vaultmesh.process.metrics import Metrics
 
@@ -30,6 +31,7 @@ _QUERY = (
     f"WorkflowType IN ({', '.join(repr(name) for name in TYPES)}) AND ExecutionStatus = 'Running'"
 )
 _NAMESPACES = f"WorkflowType = '{NAMESPACE_WORKFLOW}' AND ExecutionStatus = 'Running'"
+Form = TypeVar("Form", bound=View)
 _LOG = logging.getLogger(__name__)
 
 
@@ -53,6 +55,10 @@ class Snapshot:
     """By workflow id."""
     missing: Sequence[str] = ()
     """Namespaces that are configured, but have no workflow; sorted."""
+    targets: Mapping[str, TargetMemo] = field(default_factory=dict)
+    """What aggregators tell of themselves; one that never rested tells nothing."""
+    waiting: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when workflows wait for a worker, by workflow id; only those that wait for long."""
 
 
 class Visibility:
@@ -89,16 +95,23 @@ class Visibility:
         """
         running: set[str] = set()
         memos: dict[str, NamespaceMemo] = {}
+        targets: dict[str, TargetMemo] = {}
         async for execution in self._client.list_workflows(_QUERY, rpc_timeout=ANSWER_WITHIN):
             running.add(execution.id)
-            memo = await _memo(execution)
-            if memo is not None:
-                memos[memo.namespace] = memo
+            if execution.workflow_type == NAMESPACE_WORKFLOW:
+                memo = await _memo(execution, NamespaceMemo)
+                if memo is not None:
+                    memos[memo.namespace] = memo
+            else:
+                resting = await _memo(execution, TargetMemo)
+                if resting is not None:
+                    targets[resting.target] = resting
         now = time.time()
         configured = await asyncio.to_thread(self._configured)
         missing = sorted(name for name in configured if namespace_workflow_id(name) not in running)
-        self.snapshot = Snapshot(now, memos, self.snapshot.failing, missing)
-        self._metrics.listed(memos, len(missing))
+        before = self.snapshot
+        self.snapshot = Snapshot(now, memos, before.failing, missing, targets, before.waiting)
+        self._metrics.listed(memos, len(missing), targets)
         self._metrics.talked_to_temporal(now)
         await self._look_for_failing(running)
 
@@ -110,17 +123,19 @@ class Visibility:
             _LOG.warning(
                 "failing workflows not looked for", extra={"err": str(errors.exceptions[0])}
             )
-        self.snapshot = replace(self.snapshot, failing=self._look.failing)
+        self.snapshot = replace(
+            self.snapshot, failing=self._look.failing, waiting=self._look.waiting
+        )
         self._metrics.found_failing([run.workflow_type for run in self._look.failing.values()])
 
 
-async def _memo(execution: WorkflowExecution) -> NamespaceMemo | None:
-    """Return what a namespace's memo says; None if there is none of ours."""
+async def _memo(execution: WorkflowExecution, form: type[Form]) -> Form | None:
+    """Return what a workflow's memo says; None if there is none of ours."""
     content = await execution.memo_value(MEMO_STATUS, default=None)
     if content is None:
         return None
     try:
-        return NamespaceMemo.model_validate(content)
+        return form.model_validate(content)
     except ValidationError:
         _LOG.warning("memo not understood", extra={"workflow": execution.id})
         return None

@@ -13,8 +13,8 @@ from temporalio.common import RawValue
 from vaultmesh.domain.aggregator import decisions, orders
 from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, BUMP_FEE, RESOLVE, STATUS
-from vaultmesh.domain.namespaces.views import aggregator_details
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, BUMP_FEE, MEMO_STATUS, RESOLVE, STATUS
+from vaultmesh.domain.namespaces.views import aggregator_details, target_memo
 from vaultmesh.domain.status import AggregatorView
 from workflows.aggregator.observation import Observation
 from workflows.aggregator.replies import Replies
@@ -34,6 +34,7 @@ class AggregatorWorkflow:
         self._start = start
         self._state = start.carried.model_copy(deep=True) if start.carried else AggregatorState()
         self._observing: asyncio.Task[None] | None = None
+        self._shown_memo = target_memo(self._state.view(start.target, ""))
         waiting, rounds, self._pace = self._state.waiting, self._state.rounds, self._state.pace
         self._replies = Replies(start, waiting, rounds, self._pace)
         self._observation = Observation(start, rounds, self._pace, self._replies, self._show)
@@ -52,11 +53,19 @@ class AggregatorWorkflow:
         await workflow.wait_condition(
             lambda: not self._replies.busy and workflow.all_handlers_finished()
         )
-        workflow.continue_as_new(self._start.model_copy(update={"carried": self._state.carried()}))
+        workflow.continue_as_new(
+            self._start.model_copy(update={"carried": self._state.carried()}),
+            memo={MEMO_STATUS: target_memo(self.status())},
+        )
 
     def _show(self) -> None:
-        """Bring the Web UI's details up to date."""
-        workflow.set_current_details(aggregator_details(self.status()))
+        """Bring the Web UI's details up to date, and the memo where it says something else now: that costs an event."""
+        view = self.status()
+        workflow.set_current_details(aggregator_details(view))
+        content = target_memo(view)
+        if content != self._shown_memo:
+            self._shown_memo = content
+            workflow.upsert_memo({MEMO_STATUS: content})
 
     def _should_leave(self) -> bool:
         observing = self._observing
@@ -98,6 +107,7 @@ class AggregatorWorkflow:
                 self._rounds.reopen(rounds)
             case orders.Rewrite(rounds=rounds):
                 self._rounds.rewrite(rounds)
+        self._show()
 
     @workflow.update(name=BUMP_FEE)
     async def bump_fee(self) -> AggregatorView:

@@ -103,7 +103,7 @@ class NamespaceWorkflow:
                 self._schedule.pause(label, reason, workflow.now())
                 self._cadences.withdraw(label)
             case commands.Resume():
-                self._schedule.resume(label)
+                self._schedule.resume(label, workflow.now())
             case commands.Force():
                 self._cadences.force(label)
 

@@ -40,7 +40,7 @@ def test_every_due_slot_ends_in_exactly_one_outcome(
         if move == "pause":
             schedule.pause("fast", "", now)
         elif move == "resume":
-            schedule.resume("fast")
+            schedule.resume("fast", now)
         elif move == "finish":
             schedule.finish("fast", AnchorOutcome(status=ending), now)
         else:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vaultmesh.domain.aggregator.ledger_messages import RoundState
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.freshness import stale_at
 from vaultmesh.domain.messages import AnchorOutcome, OutcomeStatus
 from vaultmesh.domain.namespaces.slots import NamespaceSchedule
 from vaultmesh.domain.namespaces.state import (
@@ -26,7 +27,6 @@ from vaultmesh.domain.namespaces.views import (
     namespace_view,
 )
 from vaultmesh.domain.status import (
-    STALE_AFTER_SECONDS,
     AggregatorView,
     CadenceView,
     FailureView,
@@ -42,7 +42,8 @@ from vaultmesh.domain.status import (
 from vaultmesh.domain.target import Target
 
 NOW = datetime(2026, 1, 15, 10, tzinfo=UTC)
-STALE = timedelta(seconds=STALE_AFTER_SECONDS)
+LATE = stale_at(NOW, timedelta(seconds=89)) + timedelta(seconds=1)
+"""When cadences are stale of which nothing was heard since `NOW`."""
 FOREIGN = st.text(st.sampled_from("ab|\\\n\r\t \u2028`"), max_size=12) | st.text(max_size=400)
 
 
@@ -75,14 +76,59 @@ def rows(markdown: str) -> list[list[str]]:
 # --- the search attribute
 
 
-def test_a_namespace_is_stale_only_once_its_newest_anchor_is_too_old() -> None:
-    assert namespace_status(schedule(), NOW + 2 * STALE) == "ok"
-    assert namespace_status(anchored(), NOW + STALE) == "ok"
-    assert namespace_status(anchored(), NOW + STALE + timedelta(seconds=1)) == "stale"
+def answered(label: str, status: OutcomeStatus, now: datetime, into: NamespaceSchedule) -> None:
+    """Let a request of a cadence be answered."""
+    into.begin(label, f"f{now.timestamp():.0f}", now, is_slot=False)
+    into.finish(label, AnchorOutcome(status=status), now)
+
+
+def test_a_cadence_is_stale_by_its_own_period_and_makes_the_namespace_stale() -> None:
+    just_before = LATE - timedelta(seconds=1)
+    assert namespace_status(schedule(), just_before) == "ok"
+    assert namespace_status(schedule(), LATE) == "stale"
+    fresh = schedule()
+    answered("fast", OutcomeStatus.ANCHORED, just_before, fresh)
+    assert namespace_status(fresh, LATE) == "stale"
+    answered("strong", OutcomeStatus.ANCHORED, just_before, fresh)
+    assert namespace_status(fresh, LATE) == "ok"
+
+
+def test_a_namespace_that_owes_nothing_is_not_stale_however_old_its_last_anchor_is() -> None:
+    idle, now = anchored(), NOW
+    for _ in range(200):
+        now += timedelta(seconds=89)
+        for label in ("fast", "strong"):
+            answered(label, OutcomeStatus.NOTHING_OWED, now, idle)
+        assert namespace_status(idle, now) == "ok"
+    assert namespace_status(idle, now + (LATE - NOW)) == "stale"
+
+
+def test_what_was_resumed_or_got_another_rhythm_is_not_stale_for_the_time_before() -> None:
+    rested = schedule()
+    for label in ("fast", "strong"):
+        rested.pause(label, "", NOW)
+        assert rested.stale_at(label) is None
+        rested.resume(label, LATE)
+    assert namespace_status(rested, LATE) == "ok"
+    daily = schedule()
+    cadences = {
+        label: config.model_copy(update={"every": "1d"})
+        for label, config in daily.configuration.cadences.items()
+    }
+    daily.set_cadences(cadences, LATE)
+    assert namespace_status(daily, LATE + timedelta(days=3)) == "ok"
+    assert namespace_status(daily, LATE + timedelta(days=5)) == "stale"
+
+
+def test_a_request_that_was_taken_back_proves_nothing() -> None:
+    withdrawn = schedule()
+    for label in ("fast", "strong"):
+        answered(label, OutcomeStatus.WITHDRAWN, LATE, withdrawn)
+    assert namespace_status(withdrawn, LATE) == "stale"
 
 
 def test_a_pause_or_a_failure_says_more_than_staleness() -> None:
-    late = NOW + 2 * STALE
+    late = LATE
     paused = anchored()
     paused.pause("fast", "", NOW)
     assert namespace_status(paused, late) == "stale"

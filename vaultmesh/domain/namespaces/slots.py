@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from vaultmesh.domain.errors import LONGEST_MESSAGE
+from vaultmesh.domain.freshness import is_worth_telling, stale_at
 from vaultmesh.domain.messages import (
     AnchorOutcome,
     AnchorRequest,
@@ -63,7 +64,7 @@ class NamespaceSchedule:
         self.phases = self.configuration.phases()
         for label in self.configuration.cadences:
             if label not in self.state.cadences:
-                cadence = CadenceState(served=now)
+                cadence = CadenceState(served=now, fresh_at=now)
                 if (at := self._imported.get(label)) is not None:
                     cadence.last_anchor = LastAnchorView(
                         slot="", at=at, anchored_at=at, finality="imported"
@@ -135,7 +136,7 @@ class NamespaceSchedule:
                 phases.get(label),
             )
             if changed and label in periods:
-                cadence.served = now
+                cadence.served = cadence.fresh_at = now
 
     # --- slots -------------------------------------------------------------------------------------------------
 
@@ -244,11 +245,27 @@ class NamespaceSchedule:
             cadence.count(_slot_outcome(outcome.status, is_paused=is_paused, has_moved=has_moved))
         if outcome.status is not OutcomeStatus.WITHDRAWN:
             cadence.failures = 0
+            self._ended_well(label, outcome.status, now)
         if outcome.status is OutcomeStatus.ANCHORED:
             cadence.learn(_anchor(flight, outcome, now))
         if has_moved and outcome.status is OutcomeStatus.WITHDRAWN:
             return cadence.paused is None
         return flight.is_forced and outcome.status is not OutcomeStatus.ANCHORED
+
+    def _ended_well(self, label: str, status: OutcomeStatus, now: datetime) -> None:
+        cadence, period = self.cadence(label), self.periods.get(label)
+        if period is None:
+            return  # configured no more
+        is_anchored = status is OutcomeStatus.ANCHORED or cadence.fresh_at is None
+        if is_anchored or is_worth_telling(cadence.fresh_at or now, period, now):
+            cadence.fresh_at = now
+
+    def stale_at(self, label: str) -> datetime | None:
+        """Return from when on a cadence is stale if nothing ends well before; None while it is paused."""
+        cadence = self.cadence(label)
+        if cadence.paused is not None or cadence.fresh_at is None:
+            return None
+        return stale_at(cadence.fresh_at, self.periods[label])
 
     # --- operators ---------------------------------------------------------------------------------------------
 
@@ -259,9 +276,11 @@ class NamespaceSchedule:
         if cadence.in_flight is not None:
             cadence.in_flight.is_forced = False
 
-    def resume(self, label: str) -> None:
+    def resume(self, label: str, now: datetime) -> None:
         """Let slots start again."""
-        self.cadence(label).paused = None
+        cadence = self.cadence(label)
+        if cadence.paused is not None:
+            cadence.paused, cadence.fresh_at = None, now
 
     def reject(self, name: str, reason: str, now: datetime) -> None:
         """Remember the last message that was refused."""

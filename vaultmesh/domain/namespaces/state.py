@@ -94,6 +94,8 @@ class CadenceState(BaseModel):
     in_flight: InFlight | None = None
     failures: int = 0
     last_anchor: LastAnchorView | None = None
+    fresh_at: datetime | None = None
+    """When all was well with it, as far as that was told: it began, was resumed, or a request ended well."""
     outcomes: dict[SlotOutcome, int] = Field(default_factory=dict)
     paused: PausedView | None = None
     registered: bool = False

@@ -1,21 +1,23 @@
 """Shows a namespace's schedule to operators, metrics and health."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from vaultmesh.domain.freshness import cadence_status, overall
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.namespaces.slots import NamespaceSchedule
 from vaultmesh.domain.namespaces.state import CadenceConfig
 from vaultmesh.domain.status import (
-    STALE_AFTER_SECONDS,
     AggregatorView,
     CadenceMemo,
     CadenceView,
+    HeldMemo,
     InFlightView,
     LastAnchorView,
     NamespaceMemo,
     NamespaceState,
     NamespaceView,
     SlotOutcome,
+    TargetMemo,
     cadence_state,
 )
 
@@ -60,6 +62,7 @@ def _cadence_view(schedule: NamespaceSchedule, label: str, config: CadenceConfig
         target=str(config.target),
         every=config.every,
         next_due=schedule.next_due(label),
+        stale_at=schedule.stale_at(label),
         state=cadence_state(cadence.failures, paused=cadence.paused is not None),
         in_flight=flight
         and InFlightView(
@@ -83,7 +86,8 @@ def namespace_memo(schedule: NamespaceSchedule) -> NamespaceMemo:
             label: CadenceMemo(
                 target=str(cadence.target),
                 failures=schedule.cadence(label).failures,
-                last_anchor=_unix(schedule.cadence(label).last_anchor),
+                last_anchor=_unix(_learnt_at(schedule.cadence(label).last_anchor)),
+                stale_at=_unix(schedule.stale_at(label)),
                 outcomes=dict(schedule.cadence(label).outcomes),
             )
             for label, cadence in schedule.configuration.cadences.items()
@@ -96,22 +100,22 @@ def namespace_memo(schedule: NamespaceSchedule) -> NamespaceMemo:
     )
 
 
-def newest_anchor(schedule: NamespaceSchedule) -> datetime | None:
-    """Return when the newest anchor was learnt of."""
-    instants = [
-        cadence.last_anchor.anchored_at
-        for cadence in schedule.state.cadences.values()
-        if cadence.last_anchor is not None and cadence.last_anchor.anchored_at is not None
-    ]
-    return max(instants, default=None)
-
-
-def _unix(anchor: LastAnchorView | None) -> int | None:
-    return (
-        int(anchor.anchored_at.timestamp())
-        if anchor is not None and anchor.anchored_at is not None
-        else None
+def target_memo(view: AggregatorView) -> TargetMemo:
+    """Return what health and metrics read of an aggregator."""
+    held = view.held
+    return TargetMemo(
+        target=view.target,
+        paused=view.paused,
+        held=held and HeldMemo(kind=held.kind, message=held.message, since=held.since),
     )
+
+
+def _learnt_at(anchor: LastAnchorView | None) -> datetime | None:
+    return anchor.anchored_at if anchor is not None else None
+
+
+def _unix(instant: datetime | None) -> int | None:
+    return int(instant.timestamp()) if instant is not None else None
 
 
 _DASH = "–"
@@ -123,13 +127,17 @@ LONGEST_CELL = 300
 
 def namespace_status(schedule: NamespaceSchedule, now: datetime) -> str:
     """Return `paused`, `backing_off`, `stale` or `ok`, the value of the search attribute."""
-    state = namespace_state(schedule)
-    if state in (NamespaceState.PAUSED, NamespaceState.BACKING_OFF):
-        return state.value
-    newest = newest_anchor(schedule)
-    if newest is not None and now - newest > timedelta(seconds=STALE_AFTER_SECONDS):
-        return "stale"
-    return "ok"
+    cadences = {label: schedule.state.cadences[label] for label in schedule.configuration.cadences}
+    statuses = [
+        cadence_status(
+            backs_off=cadence.failures > 0,
+            paused=cadence.paused is not None,
+            stale_from=schedule.stale_at(label),
+            now=now,
+        )
+        for label, cadence in cadences.items()
+    ]
+    return overall(statuses).value
 
 
 def namespace_details(view: NamespaceView) -> str:
