@@ -35,7 +35,7 @@ def _owed(namespace: str, target: Target, folder: str) -> Uncovered:
 
 def test_a_count_names_the_first_refused_batches_each_in_a_line() -> None:
     found = count(_owed, "dao:one", "eip155:1", "elsewhere")
-    assert found.unanchored == 2
+    assert (found.unanchored, found.oldest) == (2, 0)
     assert len(found.problems) == module.MOST_PROBLEMS
     assert found.problems[0] == "b0: no JSON"
 
@@ -74,6 +74,28 @@ async def test_counts_are_kept_for_a_while_but_a_new_namespace_is_counted_at_onc
     assert shown["dao:one"].unanchored == {"fast": 1, "cold": 1}
     await asyncio.gather(*(counts.current({"dao:one": MEMO}) for _ in range(5)))
     assert len(calls) == 2
+
+
+async def test_a_slow_count_rests_long_so_that_it_takes_a_small_part_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[float] = []
+    monkeypatch.setattr(module, "KEPT_SECONDS", 0.0)
+    slow = _counting(calls)
+
+    def owed(namespace: str, target: Target, folder: str) -> Uncovered:
+        time.sleep(0.1)
+        return slow(namespace, target, folder)
+
+    counts = Counts(owed)
+    for _ in range(3):
+        await counts.current({"dao:one": MEMO})
+    assert len(calls) == 2
+    monkeypatch.setattr(module, "REST_FACTOR", 0)
+    counts = Counts(owed)
+    await counts.current({"dao:one": MEMO})
+    await counts.current({"dao:one": MEMO})
+    assert len(calls) == 6
 
 
 async def test_a_storage_that_hangs_blocks_neither_the_loop_nor_health(

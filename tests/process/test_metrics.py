@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from datetime import UTC, datetime
 
 import pytest
 from prometheus_client.metrics_core import Metric
@@ -10,8 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from devnet.promtool import promtool
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatus
-from vaultmesh.domain.status import CadenceMemo, NamespaceMemo, SlotOutcome
+from vaultmesh.domain.status import CadenceMemo, HeldMemo, NamespaceMemo, SlotOutcome, TargetMemo
 from vaultmesh.domain.target import Target
+from vaultmesh.process.counts import NamespaceCounts
 from vaultmesh.process.metrics import Metrics
 
 TARGET = Target.parse("eip155:31337")
@@ -29,6 +31,9 @@ PREFIXED = {
     "namespaces_missing": ("gauge", set()),
     "workflows_failing": ("gauge", {"type"}),
     "unreadable_rounds": ("gauge", {"target"}),
+    "target_held": ("gauge", {"target", "cause"}),
+    "owed_batches": ("gauge", {"namespace", "cadence", "target"}),
+    "oldest_owed_timestamp_seconds": ("gauge", {"namespace", "cadence", "target"}),
 }
 
 
@@ -53,7 +58,11 @@ def _used(prefix: str = "scheduler") -> Metrics:
     metrics.attempted(_request(), TARGET)
     metrics.failed(_request(), TARGET, FailureKind.AUTH)
     metrics.ended(_request(), TARGET, AnchorOutcome(status=OutcomeStatus.ANCHORED))
-    metrics.listed({"dao:one": _memo()})
+    held = HeldMemo(kind=FailureKind.AUTH, message="no funds", since=datetime.now(UTC))
+    metrics.listed(
+        {"dao:one": _memo()}, 0, {str(TARGET): TargetMemo(target=str(TARGET), held=held)}
+    )
+    metrics.counted({"dao:one": NamespaceCounts({"fast": 16}, (), {"fast": 1_761_300_000})})
     metrics.talked_to_temporal(1_761_300_100.0)
     metrics.found_unreadable(TARGET, 1)
     return metrics
@@ -96,6 +105,22 @@ def test_names_types_and_labels_are_the_documented_ones(prefix: str) -> None:
     }
     assert shown == {f"{prefix}_{name}": form for name, form in PREFIXED.items()}
     assert all(family.documentation.endswith(".") for family in families.values())
+
+
+def test_what_is_owed_is_what_files_say_and_what_can_not_be_counted_has_no_series() -> None:
+    metrics = _used()
+    assert _value(metrics, "scheduler_owed_batches", **LABELS) == 16
+    assert _value(metrics, "scheduler_oldest_owed_timestamp_seconds", **LABELS) == 1_761_300_000
+    metrics.counted({"dao:one": NamespaceCounts({"fast": None}), "dao:gone": NamespaceCounts()})
+    assert _value(metrics, "scheduler_owed_batches", **LABELS) is None
+    assert _value(metrics, "scheduler_oldest_owed_timestamp_seconds", **LABELS) is None
+
+
+def test_a_held_target_has_a_series_while_it_is_held() -> None:
+    metrics, labels = _used(), {"target": str(TARGET), "cause": "auth"}
+    assert _value(metrics, "scheduler_target_held", **labels) == 1
+    metrics.listed({}, 0, {str(TARGET): TargetMemo(target=str(TARGET))})
+    assert _value(metrics, "scheduler_target_held", **labels) is None
 
 
 def test_idle_slots_show_before_the_memo_says_so_and_go_with_their_namespace() -> None:

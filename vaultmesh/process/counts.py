@@ -5,7 +5,7 @@ A storage that can't be read is a problem that is told, and the count is unknown
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,12 +25,26 @@ WAITED_SECONDS = 2.0
 """Health does not wait longer for a storage: it shows what was counted last."""
 
 
+REST_FACTOR = 20
+"""A count takes at most one twentieth of the time: a rest of so many times its length follows it."""
+SCRAPE_WAITED_SECONDS = 0.5
+"""Metrics wait less long than health: they are asked for again soon."""
+
+
+class Batch(Protocol):
+    """A batch, as far as counting it needs."""
+
+    @property
+    def created_at(self) -> int:
+        """Unix seconds."""
+
+
 class Uncovered(Protocol):
     """What a storage knows of a namespace's batches that no receipt of a target covers."""
 
     @property
-    def owed(self) -> Sized:
-        """The batches."""
+    def owed(self) -> Sequence[Batch]:
+        """The batches, oldest first."""
 
     @property
     def refused(self) -> Sequence[object]:
@@ -45,6 +59,8 @@ class Counted:
     """Batches that are owed; None if the storage can't be read."""
     problems: tuple[str, ...] = ()
     """One line each."""
+    oldest: int | None = None
+    """When the oldest owed batch was sealed, in Unix seconds; None if nothing is owed, or nobody can say."""
 
 
 def count(owed: Owed, namespace: str, target: str, folder: str) -> Counted:
@@ -54,7 +70,8 @@ def count(owed: Owed, namespace: str, target: str, folder: str) -> Counted:
     except (AnchorError, InvalidValue, OSError) as error:
         return Counted(None, (one_line(f"batches can't be counted: {error}"),))
     refused = (" ".join(str(refusal).split()) for refusal in uncovered.refused[:MOST_PROBLEMS])
-    return Counted(len(uncovered.owed), tuple(refused))
+    oldest = uncovered.owed[0].created_at if uncovered.owed else None
+    return Counted(len(uncovered.owed), tuple(refused), oldest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,8 @@ class NamespaceCounts:
     unanchored: Mapping[str, int | None] = field(default_factory=dict)
     """By cadence."""
     problems: tuple[str, ...] = ()
+    oldest: Mapping[str, int] = field(default_factory=dict)
+    """When the oldest owed batch of a cadence was sealed, in Unix seconds."""
 
 
 def count_all(owed: Owed, memo: NamespaceMemo) -> NamespaceCounts:
@@ -76,6 +95,11 @@ def count_all(owed: Owed, memo: NamespaceMemo) -> NamespaceCounts:
     return NamespaceCounts(
         {label: counted.unanchored for label, counted in by_label.items()},
         tuple(problems)[:MOST_PROBLEMS],
+        {
+            label: counted.oldest
+            for label, counted in by_label.items()
+            if counted.oldest is not None
+        },
     )
 
 
@@ -89,19 +113,27 @@ class Counts:
         self._last: Mapping[str, NamespaceCounts] = {}
         self._due = 0.0
         """Instant of the monotonic clock from which on a new count is made."""
+        self._took = 0.0
+        """Seconds that the last count took."""
 
-    async def current(self, memos: Mapping[str, NamespaceMemo]) -> Mapping[str, NamespaceCounts]:
-        """Return what each namespace owes; what could not be counted within two seconds is as it was last."""
+    async def current(
+        self, memos: Mapping[str, NamespaceMemo], within: float | None = None
+    ) -> Mapping[str, NamespaceCounts]:
+        """Return what each namespace owes; what could not be counted within some seconds is as it was last."""
         is_old = time.monotonic() >= self._due or self._last.keys() != memos.keys()
         if self._counting is None and is_old:
             self._counting = asyncio.create_task(asyncio.to_thread(self._count, dict(memos)))
         counting = self._counting
         if counting is not None:
-            await asyncio.wait([counting], timeout=WAITED_SECONDS)
+            await asyncio.wait([counting], timeout=WAITED_SECONDS if within is None else within)
             if counting.done() and counting is self._counting:
-                self._counting, self._due = None, time.monotonic() + KEPT_SECONDS
+                rest = max(KEPT_SECONDS, REST_FACTOR * self._took)
+                self._counting, self._due = None, time.monotonic() + rest
                 self._last = counting.result()
         return self._last
 
     def _count(self, memos: Mapping[str, NamespaceMemo]) -> dict[str, NamespaceCounts]:
-        return {name: count_all(self._owed, memo) for name, memo in memos.items()}
+        started = time.monotonic()
+        counts = {name: count_all(self._owed, memo) for name, memo in memos.items()}
+        self._took = time.monotonic() - started
+        return counts

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from vaultmesh.domain.errors import DomainError
-from vaultmesh.process.counts import Counts
+from vaultmesh.process.counts import SCRAPE_WAITED_SECONDS, Counts
 from vaultmesh.process.health import UNHEALTHY, health, is_silent
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.visibility import Visibility
@@ -66,6 +66,9 @@ class HealthServer:
             await self._runner.cleanup()
 
     async def _page(self, _: web.Request) -> web.Response:
+        if self._counts is not None:
+            memos = self._visibility.snapshot.namespaces
+            self._metrics.counted(await self._counts.current(memos, SCRAPE_WAITED_SECONDS))
         return web.Response(body=self._metrics.page(), headers=_METRICS_FORM)
 
     async def _health(self, _: web.Request) -> web.Response:

@@ -26,6 +26,7 @@ from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatu
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
 from vaultmesh.domain.status import NamespaceMemo, SlotOutcome, TargetMemo
 from vaultmesh.domain.target import Target
+from vaultmesh.process.counts import NamespaceCounts
 
 DEFAULT_PREFIX = "scheduler"
 BUCKETS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_200, 3_600, 7_200, 21_600)
@@ -59,6 +60,8 @@ class Metrics:
         """By namespace, as the last visibility list showed them."""
         self.targets: Mapping[str, TargetMemo] = {}
         """By target, likewise."""
+        self.counts: Mapping[str, NamespaceCounts] = {}
+        """By namespace, as counted last from files."""
         self._slots: dict[tuple[str, str], Mapping[SlotOutcome, int]] = {}
         self._missing = Gauge(
             f"{prefix}_namespaces_missing",
@@ -136,6 +139,10 @@ class Metrics:
         self.targets = targets or {}
         self._missing.set(missing)
         self._slots = {key: heard for key, heard in self._slots.items() if key[0] in memos}
+
+    def counted(self, counts: Mapping[str, NamespaceCounts]) -> None:
+        """Take what each namespace owes."""
+        self.counts = counts
 
     def found_failing(self, types: Sequence[str]) -> None:
         """Take the type of each workflow that is failing now."""
@@ -221,7 +228,30 @@ class _FromMemos(Collector):
         for target, resting in sorted(self._metrics.targets.items()):
             if resting.held is not None:
                 held.add_metric((target, resting.held.kind.value), 1)
-        yield from (slots, backoff, last, held)
+        yield from (slots, backoff, last, held, *self._owed())
+
+    def _owed(self) -> Iterator[Metric]:
+        """Yield what is owed; of what could not be counted there is no series."""
+        owed = GaugeMetricFamily(
+            f"{self._prefix}_owed_batches",
+            "Batches without an anchor on the cadence's target, counted from files.",
+            labels=_LABELS,
+        )
+        oldest = GaugeMetricFamily(
+            f"{self._prefix}_oldest_owed_timestamp_seconds",
+            "Unix time at which the oldest of a cadence's owed batches was sealed.",
+            labels=_LABELS,
+        )
+        for name, counts in sorted(self._metrics.counts.items()):
+            memo = self._metrics.memos.get(name)
+            for label, cadence in memo.cadences.items() if memo else ():
+                labels = (name, label, cadence.target)
+                batches = counts.unanchored.get(label)
+                if batches is not None:
+                    owed.add_metric(labels, batches)
+                if label in counts.oldest:
+                    oldest.add_metric(labels, counts.oldest[label])
+        yield from (owed, oldest)
 
 
 def _values(request: AnchorRequest, target: Target) -> tuple[str, str, str]:
