@@ -103,3 +103,10 @@ def test_within_ten_seconds_each_says_that_no_worker_answers(run: Command, tmp_p
             assert time.monotonic() - started < 10
             assert outcome.code == 1
             assert "no worker answers" in outcome.err
+        assert "no worker takes its tasks" in outcome.out
+        document = run("status", "--json", **place).json()
+        (silent,) = document["silent"]
+        assert (silent["namespace"], silent["state"]) == ("op:lonely", "silent")
+        assert silent["waiting_since"] is not None
+        assert {one["unanchored"] for one in silent["cadences"].values()} == {0}
+        assert document["unanswered"] == ["op:lonely"]

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
 from tests.cli.conftest import NAMESPACES, NEVER, Command, cadences, write_namespaces
 from tests.support.evm_system import TARGET, EvmSystem
+from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.settings import REPOSITORY
+from vaultmesh.process.visibility import Visibility
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -24,6 +27,14 @@ def anchored(system: EvmSystem) -> str:
     system.wait_final(NAMESPACES[0], batch_id)
     system.wait_idle(NAMESPACES[0])
     return batch_id
+
+
+async def _target_rests(client: Client) -> bool:
+    """Whether a worker's health would list the target as paused, by the visibility list alone."""
+    visibility = Visibility(client, Metrics())
+    await visibility.refresh()
+    memo = visibility.snapshot.targets.get(TARGET)
+    return memo is not None and memo.rests
 
 
 def _shown(operate: Command, namespace: str) -> dict[str, Any]:
@@ -237,6 +248,32 @@ def test_what_is_owed_and_what_can_not_be_anchored_is_counted_from_files(
         bad.unlink()
         system.signal(f"namespace:{NAMESPACES[0]}", "resume")
     system.wait_final(NAMESPACES[0], owed)
+
+
+def test_sixteen_batches_behind_one_round_are_sixteen_and_each_cadence_counts_its_own(
+    operate: Command, system: EvmSystem
+) -> None:
+    system.register("fly:many", fast=NEVER, strong=NEVER)
+    system.wait_idle("fly:many")
+    system.signal(f"aggregator:{TARGET}", "pause", "full")
+    batches = [system.seal("fly:many")]
+    try:
+        operate("force", "fly:many", "fast")
+        system.wait(
+            lambda: _shown(operate, "fly:many")["cadences"]["fast"]["in_flight"], "the request"
+        )
+        batches += [system.seal("fly:many") for _ in range(15)]
+        shown = _shown(operate, "fly:many")["cadences"]
+        assert [shown[label]["unanchored"] for label in ("fast", "strong")] == [16, 16]
+        assert operate("status", "fly:many").out.count("16 unanchored") == 2
+
+        system.wait(lambda: system.ask(_target_rests), "the pause in the aggregator's memo")
+    finally:
+        system.signal(f"aggregator:{TARGET}", "resume")
+    system.wait(lambda: not system.ask(_target_rests), "the end of the pause in the memo")
+    operate("force", "fly:many", "fast")
+    system.wait_final("fly:many", *batches)
+    assert _shown(operate, "fly:many")["cadences"]["strong"]["unanchored"] == 0
 
 
 def test_a_storage_that_can_not_be_read_is_a_problem_and_hides_nothing(

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSear
 from devnet.temporal import TemporalServer
 from tests.support.broken import plant_raising
 from tests.support.replays import Replays
+from vaultmesh.domain import freshness
 from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
     MEMO_STATUS,
@@ -28,7 +29,7 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
 from vaultmesh.process import failing as module
 from vaultmesh.process.client import connect
-from vaultmesh.process.failing import REPORTED, FailingLook, failing, one_line, reported
+from vaultmesh.process.failing import REPORTED, FailingLook, diagnose, failing, one_line, reported
 from vaultmesh.process.health import health
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.visibility import Visibility
@@ -77,6 +78,30 @@ async def test_one_that_only_waits_for_a_worker_is_not_failing(address: str) -> 
     client = await connect()
     assert await failing(client, await _start_waiting(client, _fresh())) is None
     assert await failing(client, namespace_workflow_id("no:body")) is None
+
+
+async def test_since_when_a_workflow_waits_is_told_until_a_worker_takes_its_task(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, before = await connect(), datetime.now(UTC)
+    workflow_id = await _start_waiting(client, _fresh())
+    since = (await diagnose(client, workflow_id)).waiting_since
+    assert since is not None
+    assert abs(since - before) < timedelta(seconds=20)
+    look = FailingLook(client)
+    await look.take([workflow_id])
+    assert not look.waiting, "a moment is no wait"
+    monkeypatch.setattr(freshness, "OVERDUE_AFTER", timedelta(0))
+    await asyncio.sleep(0.1)
+    await look.take([workflow_id])
+    assert look.waiting == {workflow_id: since}
+    monkeypatch.setattr(module, "TOLD_FOR_LOOKS", 0)
+    assert not look.waiting, "what was not asked about lately is not claimed"
+    monkeypatch.undo()
+    await client.get_workflow_handle(workflow_id).terminate()
+    await look.take([])
+    assert not look.waiting
+    assert (await diagnose(client, workflow_id)).waiting_since is None
 
 
 async def test_one_task_that_times_out_is_no_failure_but_several_in_a_row_are(address: str) -> None:

@@ -188,9 +188,9 @@ class Look:
         if overdue(since, now):
             state = NamespaceState.OVERDUE
         spec = findings.configured.get(name)
-        known = memo or NamespaceMemo(namespace=name)
-        view = configured_view(spec, state) if spec else _view_of_memo(known, state)
-        return view.model_copy(update={"waiting_since": since})
+        known, silent = memo or NamespaceMemo(namespace=name), NamespaceState.SILENT
+        view = configured_view(spec, silent) if spec else _view_of_memo(known, silent)
+        return view.model_copy(update={"state": state, "waiting_since": since})
 
     async def _ask_target(self, target: str, findings: _Findings) -> None:
         try:

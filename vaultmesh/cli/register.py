@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +16,7 @@ from temporalio.client import Client
 from vaultmesh.cli import output, temporal
 from vaultmesh.cli.import_state import read_state
 from vaultmesh.cli.output import settings_with_root, tell_stand_in
+from vaultmesh.cli.register_progress import Progress
 from vaultmesh.domain.names import STOP
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.process.client import connect
@@ -28,6 +29,7 @@ from vaultmesh.process.config_files import (
 )
 from vaultmesh.process.registration import (
     Change,
+    NobodyPolls,
     NotRegistered,
     NoWorker,
     Registered,
@@ -42,7 +44,6 @@ SHORTEST_RETENTION = timedelta(days=1)
 _LOOK_SECONDS = 0.2
 _VMSH_STATE = Path("$VMSH_STATE")
 """Stands for the file that the variable names."""
-_SHORTEST_LOOK = timedelta(seconds=1)
 
 
 def add_parser(subparsers: output.Subparsers) -> None:
@@ -176,11 +177,12 @@ async def _register(plan: _Plan) -> int:
     client = await connect()
     await ensure(client)
     deadline = time.monotonic() + temporal.ANSWER_WITHIN.total_seconds()
+    progress = Progress(client, len(plan.specs))
     done: list[Registered] = []
     refusals: Mapping[str, str] = {}
     try:
-        registering = register(client, plan.specs, plan.settings, plan.imported)
-        async for registered in _promptly(registering):
+        registering = register(client, plan.specs, plan.settings, plan.imported, progress.advance)
+        async for registered in progress.while_answered(registering):
             done.append(registered)
             if not plan.as_json:
                 _say(registered, plan)
@@ -193,25 +195,8 @@ async def _register(plan: _Plan) -> int:
         output.complain(f"{name}: {reason}")
     created = [registered.namespace for registered in done if registered.change is Change.CREATED]
     if created:
-        await _require_worker(client, created[0], deadline)
+        await _require_worker(client, created[0], deadline, progress)
     return output.FAILURE if refusals else output.SUCCESS
-
-
-async def _promptly(registering: AsyncIterator[Registered]) -> AsyncIterator[Registered]:
-    """Pass on what comes while a worker answers.
-
-    Raises:
-        NoWorker: the next one did not come in time.
-    """
-    while True:
-        try:
-            async with asyncio.timeout(temporal.ANSWER_WITHIN.total_seconds()):
-                registered = await anext(registering)
-        except StopAsyncIteration:
-            return
-        except TimeoutError as error:
-            raise NoWorker from error
-        yield registered
 
 
 def _say(registered: Registered, plan: _Plan) -> None:
@@ -252,18 +237,22 @@ async def _prune(client: Client, plan: _Plan) -> list[str]:
     return surplus
 
 
-async def _require_worker(client: Client, namespace: str, deadline: float) -> None:
-    """Wait for a new namespace's first answer.
-
-    Raises:
-        NoWorker: none came in time.
-    """
+async def _require_worker(
+    client: Client, namespace: str, deadline: float, progress: Progress
+) -> None:
+    """Wait for a new namespace's first answer; raises as `Progress.look` does where none comes."""
     while not await worker_polls(client):
         if time.monotonic() >= deadline:
-            raise NoWorker
+            raise NobodyPolls
         await asyncio.sleep(_LOOK_SECONDS)
-    left = timedelta(seconds=deadline - time.monotonic())
-    await temporal.namespace_status(client, namespace, max(left, _SHORTEST_LOOK))
+    while True:
+        try:
+            await temporal.namespace_status(client, namespace)
+        except NoWorker:
+            await progress.look()
+            await asyncio.sleep(_LOOK_SECONDS)
+        else:
+            return
 
 
 def _import_warnings(plan: _Plan) -> list[str]:

@@ -1,10 +1,12 @@
 """Gives namespaces their workflows: one each, created, updated, or left as it is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from uuid import uuid4
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -19,6 +21,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.freshness import in_words
 from vaultmesh.domain.names import (
     ATTRIBUTE_NAMESPACE,
     ATTRIBUTE_STATUS,
@@ -35,6 +38,8 @@ from vaultmesh.process.settings import Settings
 ANSWER_WITHIN = timedelta(seconds=6)
 """A worker answers an update in milliseconds; without one, the operator is told within ten seconds."""
 AT_ONCE = 16
+_PAUSE_SECONDS = 1.0
+"""After an answer that came at once and said that nobody is there."""
 _NO_ANSWER = (
     RPCStatusCode.DEADLINE_EXCEEDED,
     RPCStatusCode.CANCELLED,
@@ -45,14 +50,28 @@ _NAMESPACE = SearchAttributeKey.for_keyword(ATTRIBUTE_NAMESPACE)
 _STATUS = SearchAttributeKey.for_keyword(ATTRIBUTE_STATUS)
 
 
+ANSWERED_WITHIN = timedelta(minutes=2)
+"""A namespace whose worker is busy is asked again for so long; the other namespaces go on meanwhile."""
+POLLED_WITHIN = timedelta(seconds=75)
+"""A worker with nothing to do polls once a minute, so one that polled longer ago is gone."""
+
+
 class NoWorker(DomainError):
     """No worker answers on the task queue of workflows."""
 
-    def __init__(self) -> None:
+    def __init__(self, wrong: str = "no worker answers on") -> None:
         """Say how to mend it."""
         super().__init__(
-            f"no worker answers on task queue {SCHEDULER_QUEUE!r}; start one (make scheduler, or python worker.py)"
+            f"{wrong} task queue {SCHEDULER_QUEUE!r}; start one (make scheduler, or python worker.py)"
         )
+
+
+class NobodyPolls(NoWorker):
+    """Temporal has not heard of a worker on that queue for more than a minute."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("no worker polls")
 
 
 class NotRegistered(DomainError):
@@ -87,12 +106,15 @@ async def register(
     specs: Mapping[str, NamespaceSpec],
     settings: Settings,
     imported: Mapping[str, Mapping[str, datetime]] | None = None,
+    progress: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Registered]:
     """Bring the workflows of these namespaces up to date, a few at a time, and yield what changed.
 
+    Where a worker is busy, its namespaces are asked again; `progress` is told of each that is done.
+
     Raises:
-        NoWorker: an existing workflow did not answer in time.
-        NotRegistered: at the end, if namespaces refused their configuration.
+        NobodyPolls: an existing workflow did not answer in time, and no worker is there.
+        NotRegistered: at the end, if namespaces refused their configuration, or did not answer for minutes.
     """
     past = imported or {}
     at_once = asyncio.Semaphore(AT_ONCE)
@@ -105,7 +127,10 @@ async def register(
             keeps=settings.unstated,
         )
         async with at_once:
-            return await _register_one(client, configuration, past.get(spec.name, {}))
+            try:
+                return await _register_one(client, configuration, past.get(spec.name, {}))
+            finally:
+                progress()
 
     tasks = [asyncio.create_task(register_in_turn(spec)) for spec in specs.values()]
     refusals: dict[str, str] = {}
@@ -146,35 +171,64 @@ async def _register_one(
 
 
 async def _configure(client: Client, configuration: Configuration) -> Registered:
+    """Send a configuration until it is answered; each time it is the same update, which is carried out once."""
+    update, deadline = str(uuid4()), time.monotonic() + ANSWERED_WITHIN.total_seconds()
+    while True:
+        registered = await _configure_once(client, configuration, update)
+        if registered is not None:
+            return registered
+        if time.monotonic() >= deadline:
+            minutes = in_words(ANSWERED_WITHIN)
+            silence = f"its workflow did not answer for {minutes}, although a worker polls; register it again"
+            raise NotRegistered({configuration.namespace: silence})
+
+
+async def _configure_once(
+    client: Client, configuration: Configuration, update: str
+) -> Registered | None:
+    """Send a configuration; None if it was not answered in time, although a worker is there."""
     handle = client.get_workflow_handle(namespace_workflow_id(configuration.namespace))
     try:
         answer = await handle.execute_update(
-            CONFIGURE, configuration, result_type=ConfigureAnswer, rpc_timeout=ANSWER_WITHIN
+            CONFIGURE,
+            configuration,
+            id=update,
+            result_type=ConfigureAnswer,
+            rpc_timeout=ANSWER_WITHIN,
         )
     except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-        raise await _why_silent(client, configuration.namespace) from error
+        await _require_busy(client, configuration.namespace, error)
+        return None
     except WorkflowUpdateFailedError as error:
         raise NotRegistered({configuration.namespace: _reason(error)}) from error
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             ended = "its workflow has just ended; register it again"
             raise NotRegistered({configuration.namespace: ended}) from error
-        if error.status in _NO_ANSWER:
-            raise await _why_silent(client, configuration.namespace) from error
-        raise
+        if error.status not in _NO_ANSWER:
+            raise
+        await _require_busy(client, configuration.namespace, error)
+        await asyncio.sleep(_PAUSE_SECONDS)
+        return None
     return Registered(configuration.namespace, Change(answer.change), tuple(answer.undone))
 
 
-async def _why_silent(client: Client, namespace: str) -> NoWorker | NotRegistered:
-    """Return why a workflow did not answer: it is failing, or nobody takes its tasks in time."""
+async def _require_busy(client: Client, namespace: str, silence: Exception) -> None:
+    """Return if a workflow that did not answer has a worker, which is busy then.
+
+    Raises:
+        NotRegistered: the workflow is failing.
+        NobodyPolls: no worker is there.
+    """
     try:
         diagnosis = await failing(client, namespace_workflow_id(namespace))
     except RPCError:
         diagnosis = None
-    if diagnosis is None:
-        return NoWorker()
-    reason = f"its workflow is failing: {diagnosis.cause}; {diagnosis.mend}"
-    return NotRegistered({namespace: reason})
+    if diagnosis is not None:
+        reason = f"its workflow is failing: {diagnosis.cause}; {diagnosis.mend}"
+        raise NotRegistered({namespace: reason}) from silence
+    if not await worker_polls(client):
+        raise NobodyPolls from silence
 
 
 def _reason(error: WorkflowUpdateFailedError) -> str:
@@ -186,6 +240,12 @@ def _reason(error: WorkflowUpdateFailedError) -> str:
 
 async def worker_polls(client: Client) -> bool:
     """Tell whether a worker has polled the workflows' task queue lately."""
+    polled = await last_poll(client)
+    return polled is not None and datetime.now(UTC) - polled <= POLLED_WITHIN
+
+
+async def last_poll(client: Client) -> datetime | None:
+    """Return when a worker polled the workflows' task queue last; None if none has for minutes."""
     answer = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace,
@@ -193,4 +253,5 @@ async def worker_polls(client: Client) -> bool:
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
         )
     )
-    return bool(answer.pollers)
+    polls = (poller.last_access_time.ToDatetime(UTC) for poller in answer.pollers)
+    return max(polls, default=None)
