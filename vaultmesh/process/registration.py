@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import uuid4
 
-from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
@@ -38,6 +38,7 @@ from vaultmesh.process.settings import Settings
 ANSWER_WITHIN = timedelta(seconds=6)
 """A worker answers an update in milliseconds; without one, the operator is told within ten seconds."""
 AT_ONCE = 16
+_WORKFLOW_TASKS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 _PAUSE_SECONDS = 1.0
 """After an answer that came at once and said that nobody is there."""
 _NO_ANSWER = (
@@ -197,6 +198,9 @@ async def _configure_once(
             rpc_timeout=ANSWER_WITHIN,
         )
     except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from error  # the client takes both for the same
         await _require_busy(client, configuration.namespace, error)
         return None
     except WorkflowUpdateFailedError as error:
@@ -245,13 +249,23 @@ async def worker_polls(client: Client) -> bool:
 
 
 async def last_poll(client: Client) -> datetime | None:
-    """Return when a worker polled the workflows' task queue last; None if none has for minutes."""
+    """Return when a worker polled the workflows' task queue last; None if none has for minutes.
+
+    A queue has parts, and a plain answer knows one of them alone, which a busy worker may not have polled. A server that
+    is too old for the full answer gives the plain one.
+    """
     answer = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace,
             task_queue=TaskQueue(name=SCHEDULER_QUEUE),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            task_queue_type=_WORKFLOW_TASKS,
+            api_mode=DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED,
+            task_queue_types=[_WORKFLOW_TASKS],
+            report_pollers=True,
         )
     )
-    polls = (poller.last_access_time.ToDatetime(UTC) for poller in answer.pollers)
-    return max(polls, default=None)
+    of_types = (
+        info for version in answer.versions_info.values() for info in version.types_info.values()
+    )
+    pollers = [*answer.pollers, *(poller for info in of_types for poller in info.pollers)]
+    return max((poller.last_access_time.ToDatetime(UTC) for poller in pollers), default=None)
