@@ -29,7 +29,15 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
 from vaultmesh.process import failing as module
 from vaultmesh.process.client import connect
-from vaultmesh.process.failing import REPORTED, FailingLook, diagnose, failing, one_line, reported
+from vaultmesh.process.failing import (
+    REPORTED,
+    Diagnosis,
+    FailingLook,
+    diagnose,
+    failing,
+    one_line,
+    reported,
+)
 from vaultmesh.process.health import health
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.visibility import Visibility
@@ -163,10 +171,11 @@ async def test_a_server_that_keeps_a_list_of_problems_is_asked_about_those_first
             await asyncio.sleep(0.1)
         first: list[str] = []
 
-        async def noting(client: Client, workflow_id: str) -> None:
+        async def noting(client: Client, workflow_id: str) -> Diagnosis:
             first.append(workflow_id)
+            return Diagnosis()
 
-        monkeypatch.setattr(module, "failing", noting)
+        monkeypatch.setattr(module, "diagnose", noting)
         monkeypatch.setattr(module, "ASKED_ABOUT", 1)
         await FailingLook(client).take(list(names))
         assert first == ["namespace:dao:zz"]
@@ -184,11 +193,11 @@ async def test_each_look_asks_about_a_bounded_number_and_all_have_their_turn(
     running.append(bad)
     asked: list[str] = []
 
-    async def counting(client: Client, workflow_id: str) -> module.Failing | None:
+    async def counting(client: Client, workflow_id: str) -> Diagnosis:
         asked.append(workflow_id)
-        return await failing(client, workflow_id)
+        return await diagnose(client, workflow_id)
 
-    monkeypatch.setattr(module, "failing", counting)
+    monkeypatch.setattr(module, "diagnose", counting)
     monkeypatch.setattr(module, "ASKED_ABOUT", 3)
     monkeypatch.setattr(module, "SUSPECTS", 1)
     look = FailingLook(client)

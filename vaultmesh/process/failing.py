@@ -244,8 +244,9 @@ class FailingLook:
         self._waiting = {name: since for name, since in self._waiting.items() if name in running}
         self._asked = {name: look for name, look in self._asked.items() if name in running}
         suspects = {*self._failing, *(await reported(self._client) or ())}.intersection(running)
-        suspects.update(self._waiting)
         first = self._in_turn(suspects)[:SUSPECTS]
+        waiting = set(self._waiting).difference(first)
+        first += self._in_turn(waiting)[: SUSPECTS - len(first)]
         rest = self._in_turn(set(running).difference(first))[: ASKED_ABOUT - len(first)]
         at_once = asyncio.Semaphore(_AT_ONCE)
 

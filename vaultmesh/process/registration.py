@@ -128,12 +128,11 @@ async def register(
             keeps=settings.unstated,
         )
         async with at_once:
-            try:
-                return await _register_one(client, configuration, past.get(spec.name, {}))
-            finally:
-                progress()
+            return await _register_one(client, configuration, past.get(spec.name, {}))
 
     tasks = [asyncio.create_task(register_in_turn(spec)) for spec in specs.values()]
+    for task in tasks:
+        task.add_done_callback(lambda _: progress())
     refusals: dict[str, str] = {}
     try:
         for task in tasks:
