@@ -117,18 +117,12 @@ async def register(
         NobodyPolls: an existing workflow did not answer in time, and no worker is there.
         NotRegistered: at the end, if namespaces refused their configuration, or did not answer for minutes.
     """
-    past = imported or {}
     at_once = asyncio.Semaphore(AT_ONCE)
 
     async def register_in_turn(spec: NamespaceSpec) -> Registered:
-        configuration = spec.configuration(
-            backoff=settings.backoff,
-            anchor_timeout=settings.anchor_timeout,
-            continue_after_events=settings.continue_after_events,
-            keeps=settings.unstated,
-        )
+        configuration = _configuration(spec, settings)
         async with at_once:
-            return await _register_one(client, configuration, past.get(spec.name, {}))
+            return await _register_one(client, configuration, (imported or {}).get(spec.name, {}))
 
     tasks = [asyncio.create_task(register_in_turn(spec)) for spec in specs.values()]
     for task in tasks:
@@ -147,6 +141,15 @@ async def register(
             task.cancel()
     if refusals:
         raise NotRegistered(refusals)
+
+
+def _configuration(spec: NamespaceSpec, settings: Settings) -> Configuration:
+    return spec.configuration(
+        backoff=settings.backoff,
+        anchor_timeout=settings.anchor_timeout,
+        continue_after_events=settings.continue_after_events,
+        keeps=settings.unstated,
+    )
 
 
 async def _register_one(
