@@ -176,6 +176,13 @@ def test_held_and_paused_are_listed_by_name_and_a_paused_cadence_with_its_namesp
     assert document["status"] == "degraded"
 
 
+def test_a_paused_cadence_is_listed_also_where_its_namespace_is_overdue() -> None:
+    half = _memo().model_copy(update={"paused": ["cold"]})
+    half.cadences["cold"] = CadenceMemo(target="rfc3161:tsa")
+    document = _document(Snapshot(NOW, {"dao:half": half}, waiting={"namespace:dao:half": SINCE}))
+    assert (document["overdue"], document["paused"]) == (["dao:half"], ["dao:half cold"])
+
+
 def test_where_nothing_is_wrong_nothing_is_listed() -> None:
     document = _document(Snapshot(NOW, {"dao:one": _memo()}))
     assert set(document) == {"status", "uptime", "lastTick", "namespaces"}

@@ -117,8 +117,8 @@ def _listed(
         status, cadences = entry["status"], entry.get("cadences")
         if status in listed:
             listed[str(status)].append(name)
-        elif isinstance(cadences, Mapping):
-            paused = (label for label, of_cadence in cadences.items() if of_cadence in listed)
+        if status != Status.PAUSED and isinstance(cadences, Mapping):
+            paused = (label for label, each in cadences.items() if each == Status.PAUSED)
             listed[Status.PAUSED].extend(f"{name} {label}" for label in paused)
     for target, entry in targets.items():
         listed[str(entry["status"])].append(f"target {target}")
