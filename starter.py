@@ -11,7 +11,18 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from devnet.errors import PartError
-from vaultmesh.cli import contract, operate, output, proof, register, resolve, seal, status, verify
+from vaultmesh.cli import (
+    contract,
+    diff,
+    operate,
+    output,
+    proof,
+    register,
+    resolve,
+    seal,
+    status,
+    verify,
+)
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.process.exiting import INTERRUPTED, run_and_exit
 
@@ -26,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: python starter.py status",
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    modules = (dev, demo, register, status, operate, seal, verify, proof, contract)
+    modules = (dev, demo, register, status, diff, operate, seal, verify, proof, contract)
     for module in (*modules, resolve):
         module.add_parser(subparsers)
     return parser

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TypeVar
@@ -25,16 +25,20 @@ from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.registry import Adapters, build
 from vaultmesh.domain.errors import ConfigurationError, DomainError
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
+from vaultmesh.domain.target import Target
+from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers.targets import settings_model
 from vaultmesh.process import logs, search_attributes
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import (
+    AnchorsFile,
     AnchorsSource,
     NamespacesSource,
     anchors_path,
     load_anchors,
     load_namespaces,
     namespaces_path,
+    targets_of,
 )
 from vaultmesh.process.connection import Connection
 from vaultmesh.process.counts import Counts
@@ -42,10 +46,11 @@ from vaultmesh.process.eviction import EvictingRunner
 from vaultmesh.process.exiting import run_and_exit
 from vaultmesh.process.http import HealthServer
 from vaultmesh.process.metrics import Metrics
-from vaultmesh.process.reload import Reload
-from vaultmesh.process.settings import Settings
+from vaultmesh.process.reconcile import Reconciler, Sources
+from vaultmesh.process.settings import Registering, Settings
 from vaultmesh.process.sticky import sticky_timeout
 from vaultmesh.process.visibility import Visibility, running_namespaces
+from vaultmesh.storage.stopped import StoppedNamespaces
 from workflows.aggregator.workflow import AggregatorWorkflow
 from workflows.namespace.workflow import NamespaceWorkflow
 
@@ -135,12 +140,37 @@ def check_configuration(settings: Settings, roles: Sequence[str]) -> None:
     namespaces = load_namespaces(namespaces_path(settings))
     for warning in namespaces.warnings:
         _LOG.warning("namespaces file has a warning", extra={"detail": warning})
-    targets = {
-        cadence.target for spec in namespaces.specs.values() for cadence in spec.cadences.values()
-    }
     anchors = load_anchors(anchors_path(settings))
-    models = {target: settings_model(target) for target in sorted(targets)}
-    anchors.check(models, signing="anchors" in roles)
+    anchors.check(_models(targets_of(namespaces.specs.values())), signing="anchors" in roles)
+
+
+def watched_files(
+    settings: Settings, roles: Sequence[str]
+) -> tuple[NamespacesSource, AnchorsSource]:
+    """Return both files as they are from now on; each one is checked against what the other says."""
+    signing = "anchors" in roles
+
+    def check_anchors(file: AnchorsFile) -> None:
+        try:
+            file.check(_models(namespaces.targets), signing=signing)
+        except ConfigurationError:
+            if namespaces.targets == namespaces.targets_in_use:
+                raise
+            # A namespaces.yaml that is refused keeps nobody from mending this file.
+            file.check(_models(namespaces.targets_in_use), signing=signing)
+
+    anchors = AnchorsSource(anchors_path(settings), check=check_anchors)
+    namespaces = NamespacesSource(
+        settings,
+        lambda specs: anchors.current()[1].check(
+            _models(targets_of(specs.values())), signing=signing
+        ),
+    )
+    return namespaces, anchors
+
+
+def _models(targets: Iterable[Target]) -> Mapping[Target, type[CommonSettings]]:
+    return {target: settings_model(target) for target in sorted(targets)}
 
 
 async def _prepared_client() -> Client:
@@ -184,14 +214,30 @@ def _beside_anchors(
     ]
 
 
+def _reconciled(
+    client: Client, roles: Sequence[str], settings: Settings, sources: Sources, metrics: Metrics
+) -> tuple[Reconciler, Visibility]:
+    """Return what compares files with what runs, and the list of what runs: each needs the other."""
+    reconciler = Reconciler(
+        client,
+        settings,
+        sources,
+        metrics,
+        lambda: visibility.snapshot,
+        is_offering="workflows" in roles and settings.registering is Registering.AUTO,
+    )
+    visibility = Visibility(client, metrics, reconciler.expected)
+    return reconciler, visibility
+
+
 async def _work(
     client: Client, roles: Sequence[str], settings: Settings, stopped: asyncio.Event
 ) -> None:
     metrics = Metrics(settings.metrics_prefix)
-    anchors = AnchorsSource(anchors_path(settings))
+    configured, anchors = watched_files(settings, roles)
     adapters = build(client, settings.root, anchors, metrics)
-    configured = NamespacesSource(settings)
-    visibility = Visibility(client, metrics, configured.names)
+    sources = Sources(configured, anchors, StoppedNamespaces(adapters.files.store))
+    reconciler, visibility = _reconciled(client, roles, settings, sources, metrics)
     namespaces = max(len(configured.names()), await running_namespaces(client))
     runner, heartbeats = sandbox(), Heartbeats()
     sticky = sticky_timeout(namespaces)
@@ -202,14 +248,13 @@ async def _work(
         visibility,
         lambda: all(queue_worker.is_running for queue_worker in running),
         Counts(adapters.files.owed),
+        desired=lambda: reconciler.state,
     )
     await server.start()
     lost = (runner.evict_all, heartbeats.connection_lost)
-    beside = [visibility.run(), Connection(client, *lost).run()]
+    beside = [visibility.run(), reconciler.run(), Connection(client, *lost).run()]
     if "anchors" in roles:
         beside += _beside_anchors(client, adapters, settings)
-    if "workflows" in roles:
-        beside.append(Reload(client, settings).run())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop)
         stack.push_async_callback(adapters.targets.close)

@@ -47,6 +47,10 @@ MEANING = {
     "API_PORT": ("", "reserved for the job API; nothing listens there yet"),
     "METRICS_PREFIX": ("", "first part of every metric's name; `vmsh` gives the earlier names"),
     "LOG_LEVEL": ("", "`trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`"),
+    "VMSH_REGISTER": (
+        "",
+        "`auto`: workers start and update what `namespaces.yaml` says; `report`: they only show what differs",
+    ),
     "VMSH_ANCHOR_TIMEOUT": ("", "one attempt of `anchor`; `1s` to `1d`"),
     "VMSH_CONTINUE_AFTER_EVENTS": ("", "length at which a workflow's history is begun anew"),
     "VMSH_TICK_MS": ("–", "accepted and reported as no longer needed"),
@@ -59,6 +63,7 @@ PLACE: Mapping[str, Callable[[Settings], object]] = {
     "API_PORT": lambda settings: settings.api_port,
     "METRICS_PREFIX": lambda settings: settings.metrics_prefix,
     "LOG_LEVEL": lambda settings: settings.log_level,
+    "VMSH_REGISTER": lambda settings: settings.registering,
     "VMSH_ANCHOR_TIMEOUT": lambda settings: settings.anchor_timeout,
     "VMSH_CONTINUE_AFTER_EVENTS": lambda settings: settings.continue_after_events,
 }

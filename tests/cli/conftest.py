@@ -80,7 +80,7 @@ def system() -> Iterator[EvmSystem]:
             running.root / "vmsh/config/namespaces.yaml",
             {name: cadences() for name in NAMESPACES},
         )
-        running.start_worker()
+        running.start_worker(VMSH_REGISTER="report")  # a test registers by itself
         yield running
 
 

@@ -67,7 +67,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EvmSystem]:
         for workflow_id in (f"namespace:{BROKEN}", f"aggregator:{OTHER_TARGET}"):
             running.replays.plant_unreplayable(workflow_id)
         running.ask(_plant)
-        running.start_worker()
+        running.start_worker(VMSH_REGISTER="report")  # one stays missing
         batch_id = running.seal(FINE)
         running.register(FINE, fast=NEVER, strong="2*fast")
         running.wait_final(FINE, batch_id)

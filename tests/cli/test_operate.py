@@ -110,3 +110,29 @@ def test_within_ten_seconds_each_says_that_no_worker_answers(run: Command, tmp_p
         assert silent["waiting_since"] is not None
         assert {one["unanchored"] for one in silent["cadences"].values()} == {0}
         assert document["unanswered"] == ["op:lonely"]
+
+
+def test_a_namespace_that_does_not_run_yet_can_be_kept_from_running(
+    operate: Command, tmp_path: Path
+) -> None:
+    place = write_namespaces(tmp_path / "namespaces.yaml", {"op:later": cadences()})
+    environment = {"VMSH_NAMESPACES": str(place)}
+    assert operate("unregister", "op:later", "--json", **environment).json()["state"] == "stopped"
+    assert operate("status", "op:later", "--json").json()["namespaces"][0]["state"] == "stopped"
+    assert "op:later: stopped" in operate("register").out
+    assert operate("register", "--namespace", "op:later").out == "op:later: created\n"
+
+
+def test_where_the_file_is_refused_what_runs_is_what_was_stopped(
+    operate: Command, system: EvmSystem, tmp_path: Path
+) -> None:
+    place = write_namespaces(tmp_path / "namespaces.yaml", {"op:broken": cadences()})
+    good = place.read_text()
+    operate("register", VMSH_NAMESPACES=str(place))
+    place.write_text("{")
+    outcome = operate("unregister", "op:broken")
+    assert outcome.code == 0
+    assert str(place) in outcome.err
+    place.write_text(good)
+    state = lambda: operate("status", "op:broken", "--json").json()["namespaces"][0]["state"]  # noqa: E731
+    system.wait(lambda: state() == "stopped", "the end of the workflow")

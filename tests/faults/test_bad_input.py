@@ -1,13 +1,12 @@
 """Bad files while the system runs: one clear message, the others go on, and once mended everything is anchored once."""
 
-import asyncio
 import json
 import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -19,9 +18,7 @@ from tests.support.evm_system import AGGREGATOR, TARGET, EvmSystem
 from tests.support.marks import FAULTS
 from tests.support.replays import COUNTED, cause_of, ends_by_termination
 from vaultmesh.domain.paths import path_form
-from vaultmesh.process import reload
 from vaultmesh.process.counts import count
-from vaultmesh.process.settings import Settings
 
 pytestmark = FAULTS
 
@@ -342,15 +339,16 @@ def test_a_malformed_candidate_holds_the_aggregator_until_it_is_mended(system: O
 # --- configuration -----------------------------------------------------------------------------------------------
 
 
-def test_a_malformed_anchors_file_is_named_until_it_is_mended(system: OwingSystem) -> None:
+def test_a_malformed_anchors_file_stops_no_anchor_and_is_named_until_it_is_mended(
+    system: OwingSystem,
+) -> None:
+    system.anchored(OTHER)
     file = system.root / "vmsh/config/anchors.yaml"
     file.write_text("eip155: [")
-    batch = system.owe(OTHER)
-    system.wait_failure(OTHER, str(file))
-    system.wait_held(str(file))
-    assert system.receipt(OTHER, batch) is None
+    system.wait_logged("configuration file refused", str(file))
+    system.anchored(OTHER)
     _, document = system.command_json("status", OTHER)
-    assert str(file) in json.dumps(document)
+    assert str(file) in document["refused"]["anchors.yaml"]
     system.write_anchors()
     system.assert_well()
 
@@ -360,7 +358,7 @@ def test_a_malformed_namespaces_file_changes_nothing_until_it_is_mended(
 ) -> None:
     file = system.root / "vmsh/config/namespaces.yaml"
     file.write_text("namespaces:\n  dao:new:\n    cadence: {fast: {target: nowhere, evry: 2s}}\n")
-    system.wait_logged(f"{file}:3", "evry", "namespaces file not applied")
+    system.wait_logged(f"{file}:3", "evry", "configuration file refused")
     system.anchored(OTHER)
     code, document = system.command_json("status")
     assert code != 0
@@ -371,41 +369,5 @@ def test_a_malformed_namespaces_file_changes_nothing_until_it_is_mended(
         f'      fast: {{target: "{TARGET}", every: "2s", confirmations: 2}}\n'
     )
     system.wait_final("dao:new", batch, seconds=WITHIN_SECONDS)
-    system.wait_logged("namespace reloaded", "dao:new")
+    system.wait_logged("namespace registered", "dao:new")
     system.assert_well()
-
-
-def test_a_namespaces_file_that_is_gone_starts_no_example(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A missing file must not be taken for the repository's own, whose namespaces cost money."""
-    file = tmp_path / "vmsh/config/namespaces.yaml"
-    file.parent.mkdir(parents=True)
-    file.write_text("namespaces: {}\n")
-    applied: list[object] = []
-
-    async def register(client: object, specs: object, *given: object) -> Any:
-        applied.append(specs)
-        return
-        yield
-
-    monkeypatch.setattr(reload, "PERIOD_SECONDS", 0.02)
-    monkeypatch.setattr(reload, "register", register)
-    settings = Settings.from_environment({"VMSH_ROOT": str(tmp_path)})
-    watching = reload.Reload(cast("Client", None), settings)
-
-    async def watch() -> None:
-        task = asyncio.create_task(watching.run())
-        await asyncio.sleep(0.2)
-        file.unlink()
-        await asyncio.sleep(0.3)
-        assert applied == []
-        write_whole(file, "namespaces: {}\n# again\n")
-        async with asyncio.timeout(WITHIN_SECONDS):
-            while not applied:  # noqa: ASYNC110 - what it calls has no event
-                await asyncio.sleep(0.02)
-        await asyncio.sleep(0.2)
-        task.cancel()
-
-    asyncio.run(watch())
-    assert applied == [{}]

@@ -1,5 +1,6 @@
 """Configuration files: where they are, how variables are replaced, and how mistakes are shown."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -9,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaultmesh.domain.errors import ConfigurationError, InvalidValue
+from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers.evm.settings import EvmSettings
 from vaultmesh.ledgers.targets import settings_model
 from vaultmesh.process.config_files import (
+    AnchorsFile,
     AnchorsSource,
     NamespacesSource,
     anchors_path,
@@ -380,15 +383,58 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
     assert newer.settings(EVM, EvmSettings).max_leaves == 6
 
 
-def test_a_file_that_vanished_is_an_error_until_it_is_back(tmp_path: Path) -> None:
-    path = written(tmp_path, "eip155: {default: {}}")
-    source = AnchorsSource(path, {})
-    version, _ = source.current()
-    path.unlink()
+def test_an_anchors_file_that_was_never_right_is_an_error(tmp_path: Path) -> None:
+    source = AnchorsSource(tmp_path / "file.yaml", {})
     with pytest.raises(ConfigurationError):
         source.current()
+    assert str(tmp_path) in source.refused
     written(tmp_path, "eip155: {default: {}}")
+    source.current()
+    assert source.refused == ""
+
+
+def test_an_anchors_file_that_breaks_or_vanishes_leaves_the_last_good_one_in_use(
+    tmp_path: Path,
+) -> None:
+    def check(file: AnchorsFile) -> None:
+        file.check({EVM: EvmSettings}, signing=False)
+
+    good = "eip155: {default: {rpcUrls: ['http://127.0.0.1:1'], contract: '0x%s', maxLeaves: %s}}"
+    path = written(tmp_path, good % ("11" * 20, 5))
+    source = AnchorsSource(path, {}, check)
+    version, _ = source.current()
+    for broken in ("{", "eip155: 1", "eip155: {}", good % ("11" * 20, "many")):
+        path.write_text(broken)
+        assert source.current()[0] == version, broken
+        assert str(path) in source.refused
+    path.unlink()
     assert source.current()[0] == version
+    assert source.refused
+    written(tmp_path, good % ("11" * 20, 6))
+    assert source.current()[1].settings(EVM, EvmSettings, signing=False).max_leaves == 6
+    assert source.refused == ""
+
+
+def test_a_namespaces_file_with_a_target_that_nobody_can_reach_is_refused_until_it_can(
+    tmp_path: Path,
+) -> None:
+    unreachable = True
+
+    def check(specs: Mapping[str, NamespaceSpec]) -> None:
+        if "dao:two" in specs and unreachable:
+            raise ConfigurationError(["no such target"])
+
+    folder = tmp_path / "vmsh/config"
+    folder.mkdir(parents=True)
+    path = written(folder, _namespaces("dao:one"), "namespaces.yaml")
+    source = NamespacesSource(settings(tmp_path), check)
+    assert set(source.look()) == {"dao:one"}
+    path.write_text(_namespaces("dao:one", "dao:two"))
+    assert set(source.look()) == {"dao:one"}
+    assert source.refused == "no such target"
+    unreachable = False
+    assert set(source.look()) == {"dao:one", "dao:two"}
+    assert source.refused == ""
 
 
 def _namespaces(*names: str) -> str:

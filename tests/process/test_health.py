@@ -8,6 +8,7 @@ import pytest
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.status import CadenceMemo, HeldMemo, NamespaceMemo, PausedView, TargetMemo
 from vaultmesh.process.counts import NamespaceCounts
+from vaultmesh.process.desired import NO_WORKFLOW, OTHER_CONTENT, DesiredState
 from vaultmesh.process.failing import Failing
 from vaultmesh.process.health import health, namespace_health
 from vaultmesh.process.visibility import Snapshot
@@ -186,3 +187,32 @@ def test_a_paused_cadence_is_listed_also_where_its_namespace_is_overdue() -> Non
 def test_where_nothing_is_wrong_nothing_is_listed() -> None:
     document = _document(Snapshot(NOW, {"dao:one": _memo()}))
     assert set(document) == {"status", "uptime", "lastTick", "namespaces"}
+
+
+def _with_desired(**desired: Any) -> dict[str, Any]:
+    snapshot = Snapshot(NOW - 1, {"dao:one": _memo()}, missing=["dao:two"] * ("drift" in desired))
+    state = DesiredState(**desired)
+    return cast("dict[str, Any]", health(snapshot, started=NOW - 10, now=NOW, desired=state))
+
+
+def test_a_namespace_that_differs_from_its_file_degrades_and_says_how() -> None:
+    document = _with_desired(drift={"dao:one": OTHER_CONTENT, "dao:two": NO_WORKFLOW})
+    assert document["status"] == "degraded"
+    assert document["namespaces"]["dao:one"]["status"] == "ok"
+    assert document["namespaces"]["dao:one"]["drift"] == OTHER_CONTENT
+    assert document["namespaces"]["dao:two"]["status"] == "missing"
+
+
+def test_a_refused_file_and_an_entry_that_was_not_taken_degrade_and_say_why() -> None:
+    document = _with_desired(refused={"namespaces.yaml": "why"})
+    assert (document["status"], document["refused"]) == ("degraded", {"namespaces.yaml": "why"})
+    document = _with_desired(problems={"dao:one": "why"})
+    assert (document["status"], document["namespaces"]["dao:one"]["cause"]) == ("degraded", "why")
+
+
+def test_what_an_operator_stopped_is_shown_and_degrades_nothing() -> None:
+    document = _with_desired(stopped={"dao:gone": "why"})
+    assert document["status"] == "healthy"
+    entry = {"lastAnchor": {}, "backoff": 0, "status": "stopped", "cause": "why"}
+    assert document["namespaces"]["dao:gone"] == entry
+    assert "refused" not in document

@@ -34,6 +34,8 @@ PREFIXED = {
     "target_held": ("gauge", {"target", "cause"}),
     "owed_batches": ("gauge", {"namespace", "cadence", "target"}),
     "oldest_owed_timestamp_seconds": ("gauge", {"namespace", "cadence", "target"}),
+    "config_drift": ("gauge", {"namespace"}),
+    "config_file_refused": ("gauge", {"file"}),
 }
 
 
@@ -65,6 +67,7 @@ def _used(prefix: str = "scheduler") -> Metrics:
     metrics.counted({"dao:one": NamespaceCounts({"fast": 16}, (), {"fast": 1_761_300_000})})
     metrics.talked_to_temporal(1_761_300_100.0)
     metrics.found_unreadable(TARGET, 1)
+    metrics.compared({"dao:one": True}, {"namespaces.yaml": False})
     return metrics
 
 
@@ -213,3 +216,14 @@ def test_missing_namespaces_are_those_of_the_last_list() -> None:
     assert _value(metrics, "scheduler_namespaces_missing") == 0
     metrics.listed({}, 3)
     assert _value(metrics, "scheduler_namespaces_missing") == 3
+
+
+def test_a_namespace_that_left_the_file_has_no_drift_any_more() -> None:
+    metrics = Metrics()
+    metrics.compared({"dao:one": True, "dao:two": False}, {"namespaces.yaml": True})
+    assert _value(metrics, "scheduler_config_drift", namespace="dao:one") == 1
+    assert _value(metrics, "scheduler_config_drift", namespace="dao:two") == 0
+    assert _value(metrics, "scheduler_config_file_refused", file="namespaces.yaml") == 1
+    metrics.compared({"dao:two": False}, {"namespaces.yaml": False})
+    assert _value(metrics, "scheduler_config_drift", namespace="dao:one") is None
+    assert _value(metrics, "scheduler_config_file_refused", file="namespaces.yaml") == 0

@@ -16,10 +16,12 @@ from typing import Any
 from temporalio.client import Client
 
 from vaultmesh.process.client import connect
-from vaultmesh.process.config_files import load_namespaces, namespaces_path
+from vaultmesh.process.config_files import hashes_of, load_namespaces, namespaces_path
 from vaultmesh.process.registration import NoWorker, register
 from vaultmesh.process.search_attributes import ensure
 from vaultmesh.process.settings import Settings
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.stopped import StoppedNamespaces
 
 REGISTER_SECONDS = 60.0
 """Our own worker was started just before: in a folder that is used again, it first reads histories as long as they are."""
@@ -120,11 +122,13 @@ class System:
         """
         assert self.client is not None  # noqa: S101 - started before
         assert self.settings is not None  # noqa: S101 - started before
-        file = load_namespaces(namespaces_path(self.settings))
+        specs = load_namespaces(namespaces_path(self.settings)).specs
+        decided = StoppedNamespaces(LocalStore(self.root)).look(hashes_of(specs))
+        running = {name: specs[name] for name in specs if name not in decided.stopped}
         deadline = time.monotonic() + REGISTER_SECONDS
         while True:
             try:
-                async for _ in register(self.client, file.specs, self.settings):
+                async for _ in register(self.client, running, self.settings):
                     pass
                 break
             except NoWorker:

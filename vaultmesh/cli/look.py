@@ -15,6 +15,7 @@ from temporalio.client import Client
 
 from activities.anchoring.stores import Files
 from vaultmesh.cli import temporal
+from vaultmesh.cli.diff import changed_keys
 from vaultmesh.cli.joining import counted, joined
 from vaultmesh.cli.status_table import Overview
 from vaultmesh.domain.errors import ConfigurationError
@@ -22,6 +23,7 @@ from vaultmesh.domain.freshness import overdue
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
+from vaultmesh.domain.paths import ANCHORS_FILE, NAMESPACES_FILE
 from vaultmesh.domain.status import (
     AggregatorView,
     CadenceView,
@@ -32,17 +34,23 @@ from vaultmesh.domain.status import (
     TargetView,
     read_at,
 )
-from vaultmesh.process.config_files import load_namespaces, namespaces_path
+from vaultmesh.process.config_files import (
+    anchors_path,
+    hashes_of,
+    load_anchors,
+    load_namespaces,
+    namespaces_path,
+)
+from vaultmesh.process.desired import OTHER_CONTENT
 from vaultmesh.process.failing import Failing
 from vaultmesh.process.registration import NoWorker
 from vaultmesh.process.settings import Settings
+from vaultmesh.storage.stopped import Decisions, StoppedNamespaces
 
 TARGET_WITHIN = timedelta(seconds=5)
 """An aggregator is waited for less long than a namespace, so that both fit into ten seconds."""
 PATIENCE_SECONDS = 5.0
 """If nobody has answered by then, and one was waited for in vain, nobody will: no worker runs."""
-AT_ONCE = 32
-"""Queries under way at a time."""
 
 
 @dataclass(slots=True)
@@ -50,6 +58,7 @@ class _Findings:
     """What one look has found so far."""
 
     configured: Mapping[str, NamespaceSpec]
+    decisions: Decisions
     namespaces: dict[str, NamespaceView] = field(default_factory=dict)
     targets: dict[str, TargetView] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
@@ -59,6 +68,26 @@ class _Findings:
     patience_ends: float = field(default_factory=lambda: time.monotonic() + PATIENCE_SECONDS)
     nobody: bool = False
     """Whether the first namespaces waited for an answer in vain, and there was none at all."""
+
+    def absent(self, name: str) -> NamespaceView:
+        """Return the view of a configured namespace that does not run."""
+        decision = self.decisions.stopped.get(name)
+        stopped = decision.text if decision else ""
+        state = NamespaceState.STOPPED if stopped else NamespaceState.MISSING
+        view = configured_view(self.configured[name], state)
+        cause = stopped or self.decisions.unreadable.get(name, "")
+        return view.model_copy(update={"cause": cause})
+
+    def with_drift(self, view: NamespaceView) -> NamespaceView:
+        """Return the view of a namespace that answers, with what differs from the file."""
+        spec = self.configured.get(view.namespace)
+        if spec is None:
+            return view
+        decision = self.decisions.stopped.get(view.namespace)
+        drift = decision.text if decision else ""
+        if not drift and view.config_hash != spec.content_hash:
+            drift = f"{OTHER_CONTENT}: {'; '.join(changed_keys(spec, view))}"
+        return view.model_copy(update={"drift": drift})
 
     def targets_of_namespaces(self) -> set[str]:
         """Return the targets that the namespaces found so far anchor on."""
@@ -75,6 +104,7 @@ class Look:
         self._settings = settings
         self._only = only
         self._files = Files(settings.root)
+        self._stopped = StoppedNamespaces(self._files.store)
 
     async def take(self) -> Overview:
         """Look once.
@@ -84,10 +114,11 @@ class Look:
             ConfigurationError: it does not run, and what is configured can't be read.
             RPCError: Temporal itself does not answer.
         """
-        configured, wrong = await asyncio.to_thread(self._configured)
+        configured, wrong, refused = await asyncio.to_thread(self._configured)
         names, targets = await self._to_ask(configured)
-        findings = _Findings(configured)
-        at_once = asyncio.Semaphore(AT_ONCE)
+        decisions = await asyncio.to_thread(self._stopped.look, hashes_of(configured))
+        findings = _Findings(configured, decisions)
+        at_once = asyncio.Semaphore(temporal.AT_ONCE)
         await asyncio.gather(
             *(self._ask_namespace(name, findings, at_once) for name in names),
             *(self._ask_target(target, findings) for target in targets),
@@ -99,15 +130,14 @@ class Look:
             await asyncio.gather(*(self._ask_target(target, findings) for target in sorted(more)))
         asked = (self._silent(name, findings, at_once) for name in sorted(findings.silent))
         silent = await asyncio.gather(*asked)
-        misconfigured = str(wrong or "") if not self._only else ""
-        return await self._overview(names, findings, silent, misconfigured)
+        return await self._overview(names, findings, silent, refused)
 
     async def _overview(
         self,
         names: Iterable[str],
         findings: _Findings,
         silent: Sequence[NamespaceView],
-        misconfigured: str,
+        refused: Mapping[str, str],
     ) -> Overview:
         views = [findings.namespaces[name] for name in names if name in findings.namespaces]
         targets = [findings.targets[target] for target in sorted(findings.targets)]
@@ -120,16 +150,26 @@ class Look:
             await asyncio.to_thread(lambda: [counted(view, self._files) for view in silent]),
             sorted(findings.silent_targets),
             sorted(findings.failing, key=lambda failing: failing.workflow_id),
-            misconfigured=misconfigured,
+            refused=refused,
             nobody=bool(findings.silent or findings.silent_targets) and not findings.answers,
         )
 
-    def _configured(self) -> tuple[Mapping[str, NamespaceSpec], ConfigurationError | None]:
-        """Return what is configured, and what is wrong with it: a broken file hides nothing that runs."""
+    def _configured(
+        self,
+    ) -> tuple[Mapping[str, NamespaceSpec], ConfigurationError | None, Mapping[str, str]]:
+        """Return what is configured, and what is wrong with both files: a broken one hides nothing that runs.
+
+        Of anchors.yaml the outline is read: its settings need variables that only workers have.
+        """
+        refused = {}
         try:
-            return load_namespaces(namespaces_path(self._settings)).specs, None
+            load_anchors(anchors_path(self._settings))
         except ConfigurationError as error:
-            return {}, error
+            refused[ANCHORS_FILE] = str(error)
+        try:
+            return load_namespaces(namespaces_path(self._settings)).specs, None, refused
+        except ConfigurationError as error:
+            return {}, error, {NAMESPACES_FILE: str(error), **refused}
 
     async def _to_ask(
         self, configured: Mapping[str, NamespaceSpec]
@@ -163,11 +203,9 @@ class Look:
                 return
         if view is not None:
             findings.answers += 1
-            findings.namespaces[name] = read_at(view, datetime.now(UTC))
+            findings.namespaces[name] = findings.with_drift(read_at(view, datetime.now(UTC)))
         elif name in findings.configured:
-            findings.namespaces[name] = configured_view(
-                findings.configured[name], NamespaceState.MISSING
-            )
+            findings.namespaces[name] = findings.absent(name)
 
     async def _failing(self, name: str, failing: Failing, findings: _Findings) -> NamespaceView:
         spec = findings.configured.get(name)

@@ -5,18 +5,27 @@ An update answers, where a signal is only sent: the operator learns at once what
 
 import argparse
 import asyncio
+import getpass
 import os
+import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from pydantic import JsonValue
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from temporalio.client import Client
 
 from vaultmesh.cli import output, temporal
+from vaultmesh.cli.output import settings_with_root
+from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.names import FORCE_ANCHOR, PAUSE, RESUME, STOP
-from vaultmesh.domain.status import NamespaceView
+from vaultmesh.domain.namespaces.stopped import StopDecision
+from vaultmesh.domain.status import NamespaceState, NamespaceView
 from vaultmesh.process.client import connect
+from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.settings import Settings
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.stopped import StoppedNamespaces
 
 POLL_SECONDS = 0.5
 
@@ -91,8 +100,47 @@ def run_force(arguments: argparse.Namespace) -> int:
 
 
 def run_unregister(arguments: argparse.Namespace) -> int:
-    """Stop a namespace's workflow."""
-    return temporal.run(_operate(arguments, STOP))
+    """Stop a namespace's workflow; if namespaces.yaml names it, workers leave it stopped."""
+    return temporal.run(_unregister(arguments, settings_with_root()))
+
+
+async def _unregister(arguments: argparse.Namespace, settings: Settings) -> int:
+    name = arguments.namespace
+    view = await temporal.namespace_status(await connect(), name)
+    config_hash = await asyncio.to_thread(_hash_of_entry, settings, name, view)
+    if config_hash is None:
+        if view is None:
+            raise temporal.unknown_namespace(name)
+        return await _operate(arguments, STOP)
+    by = f"{getpass.getuser()}@{socket.gethostname()}"
+    decision = StopDecision(
+        namespace=name,
+        config_hash=config_hash,
+        at=datetime.now(UTC),
+        by=by,
+        reason=arguments.reason,
+    )
+    decisions = StoppedNamespaces(LocalStore(settings.root))
+    await asyncio.to_thread(decisions.keep, decision)  # before the end: a worker may look at once
+    if not arguments.json:
+        again = f"its entry changes, or `register --namespace {name}`"
+        print(f"{name}: namespaces.yaml names it; it stays stopped until {again}")
+    if view is not None:
+        return await _operate(arguments, STOP)
+    if arguments.json:
+        stopped = NamespaceView(namespace=name, state=NamespaceState.STOPPED, cause=decision.text)
+        output.print_json(stopped.model_dump(mode="json"))
+    return output.SUCCESS
+
+
+def _hash_of_entry(settings: Settings, name: str, view: NamespaceView | None) -> str | None:
+    """Return the hash of a namespace's entry; None if there is none. Where the file is refused, what runs is its entry."""
+    try:
+        spec = load_namespaces(namespaces_path(settings)).specs.get(name)
+    except ConfigurationError as error:
+        output.warn(error.problems)
+        return view.config_hash if view is not None else None
+    return spec.content_hash if spec is not None else None
 
 
 async def _operate(arguments: argparse.Namespace, verb: str) -> int:

@@ -23,6 +23,7 @@ from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import (
     NamespacesFile,
     anchors_path,
+    hashes_of,
     load_anchors,
     load_namespaces,
     namespaces_path,
@@ -38,6 +39,8 @@ from vaultmesh.process.registration import (
 )
 from vaultmesh.process.search_attributes import NEEDED, ensure
 from vaultmesh.process.settings import Settings
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.stopped import StoppedNamespaces
 
 SHORTEST_RETENTION = timedelta(days=1)
 """Below it, an aggregator's last run may be gone before anybody has looked at what went wrong."""
@@ -59,7 +62,8 @@ def add_parser(subparsers: output.Subparsers) -> None:
     parser = subparsers.add_parser(
         "register",
         help="start or update one workflow per namespace",
-        description="Start or update one workflow per namespace of namespaces.yaml.",
+        description="Start or update one workflow per namespace of namespaces.yaml, as workers do by themselves. "
+        "Namespaces that were unregistered stay stopped unless --namespace names them.",
         epilog="example: python starter.py register --namespace dao:vaultmesh",
     )
     parser.add_argument("--config", type=Path, metavar="F", help="namespaces.yaml to read")
@@ -133,6 +137,9 @@ class _Plan:
     imported: Mapping[str, Mapping[str, datetime]]
     prune: bool
     as_json: bool
+    decisions: StoppedNamespaces
+    stopped: Mapping[str, str]
+    """Why namespaces of the file are left out."""
 
 
 def run_register(arguments: argparse.Namespace) -> int:
@@ -158,9 +165,24 @@ def _plan(arguments: argparse.Namespace, settings: Settings) -> _Plan:
     chosen = arguments.namespace or file.specs
     specs = {name: file.specs[name] for name in chosen}
     _check_targets(settings, specs)
+    decisions = StoppedNamespaces(LocalStore(settings.root))
+    stopped = {} if arguments.namespace else _stopped(decisions, specs)
+    specs = {name: spec for name, spec in specs.items() if name not in stopped}
     place = settings.state if arguments.import_state == _VMSH_STATE else arguments.import_state
     imported = read_state(place, time.time()) if place is not None else {}
-    return _Plan(settings, file, specs, imported, arguments.prune, arguments.json)
+    return _Plan(
+        settings, file, specs, imported, arguments.prune, arguments.json, decisions, stopped
+    )
+
+
+def _stopped(decisions: StoppedNamespaces, specs: Mapping[str, NamespaceSpec]) -> Mapping[str, str]:
+    """Return which namespaces an operator stopped, with the decision in words, or why nobody can say.
+
+    Without `--namespace` they stay stopped, so that a deployment that registers everything undoes no decision.
+    """
+    decided = decisions.look(hashes_of(specs))
+    holding = {name: decision.text for name, decision in decided.stopped.items()}
+    return {**holding, **decided.unreadable}
 
 
 def _check_targets(settings: Settings, specs: Mapping[str, NamespaceSpec]) -> None:
@@ -176,6 +198,7 @@ def _check_targets(settings: Settings, specs: Mapping[str, NamespaceSpec]) -> No
 async def _register(plan: _Plan) -> int:
     client = await connect()
     await ensure(client)
+    await _heed_decisions(plan)
     deadline = time.monotonic() + temporal.ANSWER_WITHIN.total_seconds()
     progress = Progress(client, len(plan.specs))
     done: list[Registered] = []
@@ -197,6 +220,15 @@ async def _register(plan: _Plan) -> int:
     if created:
         await _require_worker(client, created[0], deadline, progress)
     return output.FAILURE if refusals else output.SUCCESS
+
+
+async def _heed_decisions(plan: _Plan) -> None:
+    """Forget decisions about what is registered, before any worker looks again, and say which ones hold."""
+    for name in plan.specs:
+        await asyncio.to_thread(plan.decisions.drop, name)
+    if not plan.as_json:
+        for name, why in plan.stopped.items():
+            print(f"{name}: stopped, {why}; `register --namespace {name}` starts it", flush=True)
 
 
 def _say(registered: Registered, plan: _Plan) -> None:
@@ -221,6 +253,7 @@ def _document(
         ],
         "refused": [{"namespace": name, "reason": reason} for name, reason in refusals.items()],
         "pruned": list(pruned),
+        "stopped": [{"namespace": name, "reason": why} for name, why in plan.stopped.items()],
         "warnings": list(plan.file.warnings),
     }
 

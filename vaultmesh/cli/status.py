@@ -68,7 +68,7 @@ async def _status(settings: Settings, arguments: argparse.Namespace) -> int:
         output.complain(line)
     if not overview.all_answered:
         return output.FAILURE
-    return output.BAD_USAGE if overview.misconfigured else output.SUCCESS
+    return output.BAD_USAGE if overview.refused and not arguments.namespace else output.SUCCESS
 
 
 def _complaints(overview: Overview) -> list[str]:
@@ -77,7 +77,7 @@ def _complaints(overview: Overview) -> list[str]:
     if overview.unanswered:
         names = f"no answer from {', '.join(overview.unanswered)}"
         complaints.append(f"{NoWorker()}; {names}" if overview.nobody else f"{names}: {_SLOW}")
-    return [*complaints, *([overview.misconfigured] if overview.misconfigured else [])]
+    return [*complaints, *overview.refused.values()]
 
 
 async def _watch(look: "Look", *, as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """Turns what `status` found out into JSON for programs and tables for people."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from pydantic import JsonValue
@@ -62,8 +62,8 @@ class Overview:
     """Targets whose aggregator runs, but did not answer."""
     failing: Sequence[Failing] = ()
     """Workflows that can't go on; they are among `namespaces` and `targets` too."""
-    misconfigured: str = ""
-    """What is wrong with namespaces.yaml, so that what it holds is not known."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """What is wrong with a configuration file, by its name: what it holds is not known."""
     nobody: bool = False
     """Whether something was asked and nothing at all answered: no worker runs."""
 
@@ -85,6 +85,7 @@ class Overview:
             "targets": [target.model_dump(mode="json") for target in self.targets],
             "unanswered": list(self.unanswered),
             "silent": [view.model_dump(mode="json") for view in self.silent],
+            "refused": dict(self.refused),
         }
 
 
@@ -108,7 +109,7 @@ def _namespaces_table(overview: Overview) -> Table:
 
 def _namespace_cells(view: NamespaceView) -> list[str]:
     """Return the row of a namespace whose cadences nobody knows."""
-    problems = _plain("\n".join(_why_silent_or_failing(view))) or _DASH
+    problems = _plain("\n".join(_why_not_well(view))) or _DASH
     dashes = [_DASH] * (len(_COLUMNS) - 4)
     return [_plain(view.namespace), _DASH, _styled(view.state), *dashes, problems]
 
@@ -130,7 +131,7 @@ def _cells(
     flight = cadence.in_flight
     failures = str(flight.failures) if flight and flight.failures else _DASH
     is_first = label == next(iter(view.cadences))
-    why = [*_why_silent_or_failing(view), *_last_rejected(view)] if is_first else []
+    why = [*_why_not_well(view), *_last_rejected(view)] if is_first else []
     problems = [*why, *_wrong(view, label, cadence), *rests]
     return [
         _plain(view.namespace),
@@ -186,12 +187,12 @@ def _target_cells(target: TargetView, *, was_used: bool) -> list[str]:
     ]
 
 
-def _why_silent_or_failing(view: NamespaceView) -> list[str]:
+def _why_not_well(view: NamespaceView) -> list[str]:
     if view.waiting_since is not None:
         return [f"no answer; {waits_for_worker(view.waiting_since, datetime.now(UTC))}"]
-    if view.state is not NamespaceState.FAILING:
-        return []
-    return [f"failing: {view.cause}"]
+    if view.state is NamespaceState.FAILING:
+        return [f"failing: {view.cause}"]
+    return [text for text in (view.cause, view.drift) if text]
 
 
 def _short_time(instant: datetime | None) -> str:

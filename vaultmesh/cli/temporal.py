@@ -39,6 +39,8 @@ from vaultmesh.process.registration import NoWorker
 
 ANSWER_WITHIN = timedelta(seconds=6)
 """A worker answers in milliseconds; with start and connection, the operator learns within ten seconds of none."""
+AT_ONCE = 32
+"""Workflows that are asked at a time."""
 _RUNNING = (
     f"WorkflowType IN ('{NAMESPACE_WORKFLOW}', '{AGGREGATOR_WORKFLOW}') "
     "AND ExecutionStatus = 'Running'"
@@ -244,7 +246,7 @@ def unknown_namespace(namespace: str) -> NotRunning:
     """Return the complaint about a namespace whose namespace does not run."""
     return NotRunning(
         f"no workflow runs for namespace {namespace!r}; "
-        "write it in namespaces.yaml and run `python starter.py register`"
+        "write it in namespaces.yaml: workers start it, `python starter.py register` does at once"
     )
 
 

@@ -234,7 +234,7 @@ class NamespaceView(View):
     namespace: str
     state: NamespaceState = NamespaceState.RUNNING
     cause: str = ""
-    """Why it is failing; empty otherwise."""
+    """Why it is failing, or does not run; empty otherwise."""
     waiting_since: Instant | None = None
     """Since when its workflow waits for a worker. Filled in by readers where it did not answer."""
     workflow_id: str = ""
@@ -247,6 +247,8 @@ class NamespaceView(View):
     last_change: ChangeView | None = None
     config_hash: str = ""
     """Hash of the configuration that was applied last."""
+    drift: str = ""
+    """How it differs from namespaces.yaml; empty if it does not, or nobody can say. Filled in by readers."""
 
 
 class RoundStatus(View):
@@ -312,6 +314,8 @@ class NamespaceMemo(View):
     """Folder of its batches below the root; empty for the default one."""
     cadences: dict[str, "CadenceMemo"] = Field(default_factory=dict)
     paused: list[str] = Field(default_factory=list)
+    config_hash: str = ""
+    """Hash of the file's part that was applied last."""
 
     def differs_only_in_counts(self, other: "NamespaceMemo") -> bool:
         """Whether another memo says the same, apart from how many slots ended how."""

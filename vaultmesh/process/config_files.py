@@ -8,7 +8,7 @@ file, line, key and how to mend it.
 import os
 import re
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,31 +91,83 @@ def load_namespaces(path: Path, environment: Mapping[str, str] | None = None) ->
     return NamespacesFile(path, parsed.specs, parsed.content_hash, warnings)
 
 
-class NamespacesSource:
-    """The names in namespaces.yaml as it is now: read anew whenever the file changed."""
+CheckSpecs = Callable[[Mapping[str, NamespaceSpec]], None]
 
-    def __init__(self, settings: Settings) -> None:
-        """Read the file that the settings name, at the first `names`."""
+
+class NamespacesSource:
+    """namespaces.yaml as it is now: read anew whenever it changed; one that is refused leaves what it said before.
+
+    While the root's own file is gone, the repository's does not stand in for it.
+    """
+
+    def __init__(self, settings: Settings, check: CheckSpecs = lambda _: None) -> None:
+        """Read the file that the settings name, at the first `look`; `check` refuses what can't be served."""
         self._settings = settings
+        self._check = check
         self._lock = threading.Lock()
         self._place = namespaces_path(settings)
         self._seen: bytes | None = None
-        self._names: Collection[str] = frozenset()
+        self._specs: Mapping[str, NamespaceSpec] = {}
+        self._targets: frozenset[Target] = frozenset()
+        self._refused = ""
+
+    @property
+    def refused(self) -> str:
+        """Why the file is not in use as it is now; empty if it is."""
+        return self._refused
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether the repository's own file is in use because a root elsewhere has none: nobody chose its namespaces."""
+        return self._place == stand_in(self._settings)
+
+    @property
+    def targets(self) -> frozenset[Target]:
+        """Targets that the file names now, also if it is refused because one of them can't be reached."""
+        return self._targets
+
+    @property
+    def targets_in_use(self) -> frozenset[Target]:
+        """Targets of what is configured; others than `targets` while the file is refused."""
+        return targets_of(self._specs.values())
 
     def names(self) -> Collection[str]:
-        """Return the namespaces that are configured; of a broken file, what it said before. Thread-safe."""
+        """Return the namespaces that are configured. Blocks; thread-safe."""
+        return self.look().keys()
+
+    def look(self) -> Mapping[str, NamespaceSpec]:
+        """Return what is configured: of a refused file, what it said before. Blocks; thread-safe."""
         with self._lock:
             try:
-                place = namespaces_path(self._settings)
-                if place.is_relative_to(self._settings.root / CONFIG_FOLDER):
-                    self._place = place  # while it is gone, the repository's own does not stand in
-                content = read_bytes(self._place)
-                if content != self._seen:
-                    self._seen = content
-                    self._names = frozenset(load_namespaces(self._place).specs)
-            except ConfigurationError:
-                pass  # whoever applies the file tells what is wrong with it
-            return self._names
+                self._read()
+            except (ConfigurationError, OSError) as error:  # a folder that may not be entered, too
+                self._refused = str(error)
+            else:
+                self._refused = ""
+            return self._specs
+
+    def _read(self) -> None:
+        place = namespaces_path(self._settings)
+        if place.is_relative_to(self._settings.root / CONFIG_FOLDER):
+            self._place = place
+        content = read_bytes(self._place)
+        if content == self._seen and not self._refused:
+            return
+        self._seen = content
+        specs = load_namespaces(self._place).specs
+        self._targets = targets_of(specs.values())
+        self._check(specs)
+        self._specs = specs
+
+
+def hashes_of(specs: Mapping[str, NamespaceSpec]) -> dict[str, str]:
+    """Return the hash of each namespace's entry."""
+    return {name: spec.content_hash for name, spec in specs.items()}
+
+
+def targets_of(specs: Iterable[NamespaceSpec]) -> frozenset[Target]:
+    """Return every target that namespaces anchor on."""
+    return frozenset(cadence.target for spec in specs for cadence in spec.cadences.values())
 
 
 class _Replacing:
@@ -230,28 +282,54 @@ def _anchors(source: YamlSource, environment: Mapping[str, str] | None) -> Ancho
 
 
 class AnchorsSource:
-    """anchors.yaml as it is now: read anew whenever the file changed."""
+    """anchors.yaml as it is now: read anew whenever it changed; one that is refused leaves what it said before."""
 
-    def __init__(self, path: Path, environment: Mapping[str, str] | None = None) -> None:
-        """Read from `path`, at the first `current`."""
+    def __init__(
+        self,
+        path: Path,
+        environment: Mapping[str, str] | None = None,
+        check: Callable[[AnchorsFile], None] = lambda _: None,
+    ) -> None:
+        """Read from `path`, at the first `current`; `check` refuses a changed file that can't be used."""
         self._path = path
         self._environment = environment
+        self._check = check
         self._lock = threading.Lock()
         self._last: tuple[bytes, AnchorsFile] | None = None
+        self._refused = ""
+
+    @property
+    def refused(self) -> str:
+        """Why the file is not in use as it is now; empty if it is."""
+        return self._refused
 
     def current(self) -> tuple[str, AnchorsFile]:
-        """Return the file's version, which changes with its content, and what it says. Thread-safe.
+        """Return the version of what is in use, which changes with its content, and what it says. Thread-safe.
 
         Raises:
-            ConfigurationError: it can't be read, is not YAML, or its outline is wrong.
+            ConfigurationError: it can't be read, is not YAML, or its outline is wrong, and never was right.
         """
         with self._lock:
-            data = read_bytes(self._path)
-            if self._last is None or self._last[0] != data:
-                source = parse_yaml(self._path, data)
-                self._last = (data, _anchors(source, self._environment))
-            anchors = self._last[1]
+            try:
+                anchors = self._read()
+            except ConfigurationError as error:
+                self._refused = str(error)
+                if self._last is None:
+                    raise
+                anchors = self._last[1]
+            else:
+                self._refused = ""
             return anchors.version, anchors
+
+    def _read(self) -> AnchorsFile:
+        data = read_bytes(self._path)
+        if self._last is not None and self._last[0] == data:
+            return self._last[1]
+        anchors = _anchors(parse_yaml(self._path, data), self._environment)
+        if self._last is not None:
+            self._check(anchors)
+        self._last = (data, anchors)
+        return anchors
 
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"

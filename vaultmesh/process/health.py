@@ -2,7 +2,8 @@
 
 1. Unhealthy is only a worker that does not talk to Temporal: an outage upstream degrades, and restarts no pods.
 2. Whatever else is not as it should be degrades, and is named: failing, missing, overdue, backing off, stale, paused, held.
-3. All of it comes from the last visibility list and what was asked after it: health asks Temporal nothing.
+3. So do a file that is refused, and a namespace that differs from its file; one that an operator stopped does not.
+4. All of it comes from the last visibility list and what was asked after it: health asks Temporal nothing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,6 +28,7 @@ from vaultmesh.domain.status import (
     TargetState,
 )
 from vaultmesh.process.counts import NamespaceCounts
+from vaultmesh.process.desired import DesiredState
 from vaultmesh.process.metrics import HIGHEST_LEVEL
 from vaultmesh.process.visibility import Snapshot
 
@@ -39,6 +41,7 @@ FAILING, MISSING, OVERDUE = (
     NamespaceState.MISSING.value,
     NamespaceState.OVERDUE.value,
 )
+STOPPED = NamespaceState.STOPPED.value
 _LISTED = (MISSING, FAILING, OVERDUE, TargetState.HELD.value, Status.PAUSED.value)
 """States whose bearers are listed by name."""
 _NAMESPACE_PREFIX = namespace_workflow_id("")
@@ -81,19 +84,22 @@ def health(
     started: float,
     now: float,
     counts: Mapping[str, NamespaceCounts] | None = None,
+    desired: DesiredState | None = None,
 ) -> dict[str, JsonValue]:
     """Return the health document; `started` and `now` in Unix seconds.
 
     Targets are named only while something is wrong with them.
     """
+    wanted = desired or DesiredState()
     namespaces = {
         name: _entry(name, snapshot, now, (counts or {}).get(name))
         for name in sorted(_namespaces(snapshot))
     }
+    is_as_desired = _add_desired(namespaces, wanted)
     targets = _targets(snapshot, now)
     if is_silent(snapshot, now):
         status = UNHEALTHY
-    elif targets or any(entry["status"] != Status.OK for entry in namespaces.values()):
+    elif targets or not is_as_desired or not all(map(_is_well, namespaces.values())):
         status = DEGRADED
     else:
         status = HEALTHY
@@ -103,6 +109,7 @@ def health(
         "lastTick": int(snapshot.taken_at * 1000),
         "namespaces": dict(namespaces),
         **({"targets": dict(targets)} if targets else {}),
+        **({"refused": dict(wanted.refused)} if wanted.refused else {}),
         **_listed(namespaces, targets),
     }
 
@@ -123,6 +130,24 @@ def _listed(
     for target, entry in targets.items():
         listed[str(entry["status"])].append(f"target {target}")
     return {state: names for state, names in listed.items() if names}
+
+
+def _add_desired(namespaces: dict[str, dict[str, JsonValue]], desired: DesiredState) -> bool:
+    """Add to the entries what differs from the files; tells whether everything is as they say."""
+    for name, why in desired.stopped.items():
+        if name not in namespaces:
+            namespaces[name] = {"lastAnchor": {}, "backoff": 0, "status": STOPPED, "cause": why}
+    for name, how in desired.drift.items():
+        if name in namespaces and namespaces[name]["status"] != MISSING:
+            namespaces[name]["drift"] = how
+    for name, problem in desired.problems.items():
+        if name in namespaces:
+            namespaces[name].setdefault("cause", problem)
+    return not (desired.drift or desired.problems or desired.refused)
+
+
+def _is_well(entry: Mapping[str, JsonValue]) -> bool:
+    return entry["status"] in (Status.OK, STOPPED)
 
 
 def _namespaces(snapshot: Snapshot) -> set[str]:

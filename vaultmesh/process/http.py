@@ -7,6 +7,7 @@ from aiohttp import web
 
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.process.counts import SCRAPE_WAITED_SECONDS, Counts
+from vaultmesh.process.desired import DesiredState
 from vaultmesh.process.health import UNHEALTHY, health, is_silent
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.visibility import Visibility
@@ -29,13 +30,16 @@ class HealthServer:
         visibility: Visibility,
         polls: Callable[[], bool],
         counts: Counts | None = None,
+        *,
+        desired: Callable[[], DesiredState] = DesiredState,
     ) -> None:
-        """Serve on a port; `polls` tells whether the worker takes work, `counts` what namespaces owe."""
+        """Serve on a port; `polls` tells whether the worker takes work, `counts` what namespaces owe, `desired` what files say."""
         self._port = port
         self._metrics = metrics
         self._visibility = visibility
         self._polls = polls
         self._counts = counts
+        self._desired = desired
         self._started = time.time()
         self._runner: web.AppRunner | None = None
 
@@ -74,7 +78,13 @@ class HealthServer:
     async def _health(self, _: web.Request) -> web.Response:
         snapshot = self._visibility.snapshot
         counts = await self._counts.current(snapshot.namespaces) if self._counts else None
-        document = health(snapshot, started=self._started, now=time.time(), counts=counts)
+        document = health(
+            snapshot,
+            started=self._started,
+            now=time.time(),
+            counts=counts,
+            desired=self._desired(),
+        )
         return web.json_response(document, status=503 if document["status"] == UNHEALTHY else 200)
 
     async def _live(self, _: web.Request) -> web.Response:

@@ -80,10 +80,26 @@ class Metrics:
             ("target",),
             registry=self.registry,
         )
+        self._drift, self._refused = self._file_metrics()
         self.found_failing(())
 
         self._anchors = self._anchor_metrics()
         self.registry.register(_FromMemos(self, prefix))
+
+    def _file_metrics(self) -> tuple[Gauge, Gauge]:
+        drift = Gauge(
+            f"{self._prefix}_config_drift",
+            "1 where what runs differs from this worker's namespaces.yaml; stopped namespaces are left out.",
+            ("namespace",),
+            registry=self.registry,
+        )
+        refused = Gauge(
+            f"{self._prefix}_config_file_refused",
+            "1 while a configuration file is refused, and what it said before stays in use.",
+            ("file",),
+            registry=self.registry,
+        )
+        return drift, refused
 
     def _anchor_metrics(self) -> _Anchors:
         def counter(name: str, text: str, labels: Iterable[str]) -> Counter:
@@ -148,6 +164,14 @@ class Metrics:
         """Take the type of each workflow that is failing now."""
         for name in (NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW):
             self._failing.labels(name).set(types.count(name))
+
+    def compared(self, drifting: Mapping[str, bool], refused: Mapping[str, bool]) -> None:
+        """Take which namespaces of the file differ from what runs, and which files are refused."""
+        self._drift.clear()
+        for name, is_drifting in drifting.items():
+            self._drift.labels(name).set(is_drifting)
+        for file, is_refused in refused.items():
+            self._refused.labels(file).set(is_refused)
 
     def found_unreadable(self, target: Target, rounds: int) -> None:
         """Take how many signed rounds of a target can't be read now."""

@@ -120,9 +120,8 @@ async def register(
     at_once = asyncio.Semaphore(AT_ONCE)
 
     async def register_in_turn(spec: NamespaceSpec) -> Registered:
-        configuration = _configuration(spec, settings)
         async with at_once:
-            return await _register_one(client, configuration, (imported or {}).get(spec.name, {}))
+            return await register_one(client, spec, settings, (imported or {}).get(spec.name, {}))
 
     tasks = [asyncio.create_task(register_in_turn(spec)) for spec in specs.values()]
     for task in tasks:
@@ -143,25 +142,34 @@ async def register(
         raise NotRegistered(refusals)
 
 
-def _configuration(spec: NamespaceSpec, settings: Settings) -> Configuration:
-    return spec.configuration(
+async def register_one(
+    client: Client,
+    spec: NamespaceSpec,
+    settings: Settings,
+    imported: Mapping[str, datetime] | None = None,
+    *,
+    only_start: bool = False,
+) -> Registered:
+    """Bring the workflow of one namespace up to date; `only_start` leaves one that runs as it is.
+
+    Raises:
+        NoWorker: an existing workflow did not answer in time.
+        NotRegistered: it refused its configuration, or is failing.
+        RPCError: Temporal did not do it.
+    """
+    configuration = spec.configuration(
         backoff=settings.backoff,
         anchor_timeout=settings.anchor_timeout,
         continue_after_events=settings.continue_after_events,
         keeps=settings.unstated,
     )
-
-
-async def _register_one(
-    client: Client, configuration: Configuration, imported: Mapping[str, datetime]
-) -> Registered:
     name = configuration.namespace
     attributes = [SearchAttributePair(_NAMESPACE, name), SearchAttributePair(_STATUS, "ok")]
     try:
         await client.start_workflow(
             NAMESPACE_WORKFLOW,
             NamespaceInput(
-                configuration=configuration.over(configuration), imported=dict(imported)
+                configuration=configuration.over(configuration), imported=dict(imported or {})
             ),
             id=namespace_workflow_id(name),
             task_queue=SCHEDULER_QUEUE,
@@ -169,6 +177,8 @@ async def _register_one(
             static_summary=f"namespace of {name}",
         )
     except WorkflowAlreadyStartedError:
+        if only_start:
+            return Registered(name, Change.UNCHANGED)
         return await _configure(client, configuration)
     return Registered(name, Change.CREATED)
 

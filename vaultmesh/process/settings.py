@@ -35,6 +35,15 @@ _NOT_NEEDED = "VMSH_TICK_MS"
 _PREFIX = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
+class Registering(StrEnum):
+    """Whether a worker gives namespaces what namespaces.yaml says."""
+
+    AUTO = "auto"
+    """It starts those that are missing, and applies changes."""
+    REPORT = "report"
+    """It shows what differs; `register` is left to people."""
+
+
 class LogLevel(StrEnum):
     """Least severity that is logged; the words of earlier versions are kept."""
 
@@ -118,6 +127,7 @@ class _Variables(BaseModel):
     api_port: Port = 7_007
     metrics_prefix: Annotated[str, AfterValidator(_check_prefix)] = "scheduler"
     log_level: Annotated[LogLevel, BeforeValidator(_level)] = LogLevel.INFO
+    vmsh_register: Registering = Registering.AUTO
     vmsh_anchor_timeout: Annotated[timedelta, BeforeValidator(_timeout)] = timedelta(minutes=5)
     vmsh_continue_after_events: Annotated[int, BeforeValidator(_number), Field(ge=5, le=40_000)] = (
         4_000
@@ -151,6 +161,8 @@ class Settings:
     api_port: int
     metrics_prefix: str
     log_level: LogLevel
+    registering: Registering
+    """`VMSH_REGISTER`: what a worker does where namespaces.yaml differs from what runs."""
     anchor_timeout: timedelta
     """`VMSH_ANCHOR_TIMEOUT`: one attempt of `anchor`."""
     continue_after_events: int
@@ -192,6 +204,7 @@ class Settings:
             api_port=read.api_port,
             metrics_prefix=read.metrics_prefix,
             log_level=read.log_level,
+            registering=read.vmsh_register,
             anchor_timeout=read.vmsh_anchor_timeout,
             continue_after_events=read.vmsh_continue_after_events,
             unstated=tuple(

@@ -45,6 +45,36 @@ async def running_namespaces(client: Client) -> int:
 
 
 @dataclass(slots=True)
+class Listing:
+    """What one visibility list shows."""
+
+    running: set[str] = field(default_factory=set)
+    """Ids of workflows that run."""
+    namespaces: dict[str, NamespaceMemo] = field(default_factory=dict)
+    targets: dict[str, TargetMemo] = field(default_factory=dict)
+
+
+async def listed(client: Client, query: str = _NAMESPACES) -> Listing:
+    """Return which workflows run, and what their memos say; by default of namespaces alone.
+
+    Raises:
+        RPCError: Temporal did not answer.
+    """
+    listing = Listing()
+    async for execution in client.list_workflows(query, rpc_timeout=ANSWER_WITHIN):
+        listing.running.add(execution.id)
+        if execution.workflow_type == NAMESPACE_WORKFLOW:
+            memo = await _memo(execution, NamespaceMemo)
+            if memo is not None:
+                listing.namespaces[memo.namespace] = memo
+        else:
+            resting = await _memo(execution, TargetMemo)
+            if resting is not None:
+                listing.targets[resting.target] = resting
+    return listing
+
+
+@dataclass(slots=True)
 class Snapshot:
     """What the last list showed."""
 
@@ -59,6 +89,8 @@ class Snapshot:
     """What aggregators tell of themselves; one that never rested tells nothing."""
     waiting: Mapping[str, datetime] = field(default_factory=dict)
     """Since when workflows wait for a worker, by workflow id; only those that wait for long."""
+    running: Collection[str] = frozenset()
+    """Ids of all workflows that run."""
 
 
 class Visibility:
@@ -93,27 +125,25 @@ class Visibility:
         Raises:
             RPCError: Temporal did not answer the list.
         """
-        running: set[str] = set()
-        memos: dict[str, NamespaceMemo] = {}
-        targets: dict[str, TargetMemo] = {}
-        async for execution in self._client.list_workflows(_QUERY, rpc_timeout=ANSWER_WITHIN):
-            running.add(execution.id)
-            if execution.workflow_type == NAMESPACE_WORKFLOW:
-                memo = await _memo(execution, NamespaceMemo)
-                if memo is not None:
-                    memos[memo.namespace] = memo
-            else:
-                resting = await _memo(execution, TargetMemo)
-                if resting is not None:
-                    targets[resting.target] = resting
         now = time.time()
+        listing = await listed(self._client, _QUERY)
         configured = await asyncio.to_thread(self._configured)
-        missing = sorted(name for name in configured if namespace_workflow_id(name) not in running)
+        missing = sorted(
+            name for name in configured if namespace_workflow_id(name) not in listing.running
+        )
         before = self.snapshot
-        self.snapshot = Snapshot(now, memos, before.failing, missing, targets, before.waiting)
-        self._metrics.listed(memos, len(missing), targets)
+        self.snapshot = Snapshot(
+            now,
+            listing.namespaces,
+            before.failing,
+            missing,
+            listing.targets,
+            before.waiting,
+            listing.running,
+        )
+        self._metrics.listed(listing.namespaces, len(missing), listing.targets)
         self._metrics.talked_to_temporal(now)
-        await self._look_for_failing(running)
+        await self._look_for_failing(listing.running)
 
     async def _look_for_failing(self, running: Collection[str]) -> None:
         """Bring up to date who is failing; a server that has no time for it is asked again after the next list."""

@@ -97,6 +97,7 @@ def namespace_memo(schedule: NamespaceSchedule) -> NamespaceMemo:
             for label in schedule.configuration.cadences
             if schedule.cadence(label).paused is not None
         ],
+        config_hash=schedule.configuration.config_hash,
     )
 
 

@@ -1,0 +1,137 @@
+"""Namespaces that do not take what the file says hold up no other one."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+from typing_extensions import override
+
+from tests.cli.conftest import cadences, write_namespaces
+from tests.support.running_namespaces import REFUSED, RunningNamespaces
+from vaultmesh.domain.names import namespace_workflow_id
+from vaultmesh.process import desired
+from vaultmesh.process.config_files import AnchorsSource, NamespacesSource, anchors_path
+from vaultmesh.process.metrics import Metrics
+from vaultmesh.process.reconcile import Reconciler, Sources
+from vaultmesh.process.settings import Settings
+from vaultmesh.process.visibility import Snapshot
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.stopped import StoppedNamespaces
+
+NAMES = ("dao:a", "dao:b")
+
+
+class AwayFor(RunningNamespaces):
+    """Answers nobody while Temporal is away."""
+
+    is_away = True
+
+    @override
+    async def start_workflow(self, workflow: str, _: object, *, id: str, **rest: object) -> None:
+        if self.is_away:
+            raise RPCError("gone", RPCStatusCode.UNAVAILABLE, b"")
+        await super().start_workflow(workflow, _, id=id, **rest)
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(desired, "SETTLED_SECONDS", 0.0)
+    return write_namespaces(
+        tmp_path / "vmsh/config/namespaces.yaml", {name: cadences() for name in NAMES}
+    )
+
+
+@pytest.fixture
+def reconciler_of(tmp_path: Path, file: Path) -> Callable[[RunningNamespaces], Reconciler]:
+    """Make what looks at a Temporal where everything runs, with content that nobody knows."""
+
+    def made(namespaces: RunningNamespaces) -> Reconciler:
+        settings = Settings.from_environment({"VMSH_ROOT": str(tmp_path)})
+        sources = Sources(
+            NamespacesSource(settings),
+            AnchorsSource(anchors_path(settings)),
+            StoppedNamespaces(LocalStore(tmp_path)),
+        )
+        running = {namespace_workflow_id(name) for name in NAMES}
+        return Reconciler(
+            cast("Client", namespaces),
+            settings,
+            sources,
+            Metrics(),
+            lambda: Snapshot(time.time(), running=running),
+            is_offering=True,
+        )
+
+    return made
+
+
+def edit(file: Path, period: str) -> None:
+    write_namespaces(file, {name: cadences(fast=period) for name in NAMES})
+
+
+async def test_a_namespace_that_refuses_is_asked_until_it_takes_the_change(
+    reconciler_of: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    namespaces = RunningNamespaces(draining={"dao:a"})
+    reconciler = reconciler_of(namespaces)
+    with caplog.at_level(logging.WARNING, "vaultmesh.process.reconcile"):
+        for _ in range(3):
+            await reconciler.look()
+    assert namespaces.configured == ["dao:b"]
+    (line,) = caplog.records
+    assert vars(line)["err"].endswith(REFUSED)
+    assert reconciler.state.problems["dao:a"].endswith(REFUSED)
+    namespaces.draining.clear()
+    await reconciler.look()
+    assert namespaces.configured == ["dao:b", "dao:a"]
+    assert reconciler.state.problems == {}
+
+
+async def test_a_second_change_reaches_all_while_one_still_refuses_the_first(
+    reconciler_of: Any, file: Path
+) -> None:
+    namespaces = RunningNamespaces(draining={"dao:a"})
+    reconciler = reconciler_of(namespaces)
+    await reconciler.look()
+    edit(file, "2h")
+    await reconciler.look()
+    assert namespaces.configured == ["dao:b", "dao:b"]
+    namespaces.draining.clear()
+    await reconciler.look()
+    assert namespaces.configured == ["dao:b", "dao:b", "dao:a"]
+
+
+async def test_what_could_not_be_offered_while_temporal_was_away_is_offered_when_it_is_back(
+    reconciler_of: Any,
+) -> None:
+    namespaces = AwayFor()
+    reconciler = reconciler_of(namespaces)
+    await reconciler.look()
+    assert namespaces.configured == []
+    assert set(reconciler.state.problems) == set(NAMES)
+    namespaces.is_away = False
+    await reconciler.look()
+    assert sorted(namespaces.configured) == list(NAMES)
+
+
+async def test_a_file_that_is_gone_starts_no_example(
+    reconciler_of: Any, file: Path, tmp_path: Path
+) -> None:
+    """A missing file must not be taken for the repository's own, whose namespaces cost money."""
+    namespaces = RunningNamespaces()
+    reconciler = reconciler_of(namespaces)
+    file.unlink()
+    await reconciler.look()
+    assert namespaces.configured == []
+    edit(file, "2h")
+    await reconciler.look()
+    assert sorted(namespaces.configured) == list(NAMES)
+    file.unlink()
+    await reconciler.look()
+    assert sorted(reconciler.expected()) == list(NAMES)
+    assert str(file) in reconciler.state.refused["namespaces.yaml"]
