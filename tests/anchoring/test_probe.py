@@ -71,9 +71,9 @@ async def noted(name: str, result: Any) -> dict[Target, bool]:
     environment.info = replace(environment.info, activity_type=name)
 
     async def run() -> None:
-        given = ExecuteActivityInput(fn=run, args=[order], executor=None, headers={})
+        execution = ExecuteActivityInput(fn=run, args=[order], executor=None, headers={})
         try:
-            await step.execute_activity(given)
+            await step.execute_activity(execution)
         except ApplicationError:
             return
 
