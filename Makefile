@@ -27,8 +27,9 @@ scheduler: setup
 parts: setup
 	@$(PY) -m devnet.parts fetch > /dev/null
 
+# Most of the time tests wait for blocks, time-outs and servers: two processes take files side by side, each with servers of its own.
 test: parts
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 scheduler-test: test
 
