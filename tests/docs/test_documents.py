@@ -60,3 +60,15 @@ def test_every_file_that_a_document_names_exists(path: Path) -> None:
         path.read_text(encoding="utf-8"),
     )
     assert [name for name in named if not (REPOSITORY / name).exists()] == []
+
+
+def test_whoever_restricts_the_rights_of_the_bitcoin_user_leaves_every_call_that_is_made() -> None:
+    code = "".join(
+        place.read_text() for place in (REPOSITORY / "vaultmesh/ledgers/bitcoin").glob("*.py")
+    )
+    called = set(re.findall(r"\.(?:call|wallet)\(\s*\"([a-z]+)\"", code))
+    (rights,) = re.findall(
+        r"\(`rpcwhitelist`\): (.*?)\.\n", (REPOSITORY / "docs/operations.md").read_text(), re.DOTALL
+    )
+    assert called
+    assert called <= set(re.findall(r"`([a-z]+)`", rights))
