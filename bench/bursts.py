@@ -12,6 +12,8 @@ from bench.system import BenchError, BenchSystem, sleep_until, until
 
 _QUIET_SECONDS = 2.0
 """From the writing of the batches until they are due, at the least."""
+_RESTED_SECONDS = 1.0
+"""Until batches are written, at the least: a namespace that was registered just now looks once by itself."""
 _LOOK_FROM = 0.5
 """From the due instant until we look for receipts, and disturb."""
 _WRITTEN_PER_SECOND = 500
@@ -44,9 +46,9 @@ class Burst:
 async def burst(system: BenchSystem, client: Client, wanted: Sequence[str], every: int) -> Burst:
     """Seal a batch for each registered namespace, and wait until the next slot has anchored all."""
     quiet = _QUIET_SECONDS + len(wanted) / _WRITTEN_PER_SECOND
-    due = next_due(every, least=quiet)
+    due = next_due(every, least=_RESTED_SECONDS + quiet)
     before = system.transactions()
-    await sleep_until(due - quiet)  # so that the slot before this one finds nothing
+    await sleep_until(due - quiet)  # so that what was asked before finds nothing
     receipts = system.seal(wanted)
     if time.time() > due - _QUIET_SECONDS / 2:
         message = f"writing {len(wanted)} batches took too long"
