@@ -10,13 +10,13 @@ from asn1crypto import cms, core, tsp
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 POLICY = "1.3.6.1.4.1.13762.3.7"
 STAMPED_AT = datetime(2026, 1, 15, 10, 0, 0, tzinfo=UTC)
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 _YEAR = timedelta(days=365)
 
 
@@ -169,6 +169,18 @@ class Forgery:
     signers: int = 1
     carries_leaf: bool = True
     pads_pss: bool = False
+    salt: int = 32
+    mask: str = "sha256"
+    """Hash under the mask of RSASSA-PSS."""
+    algorithm: str = ""
+    """OID or name that is written for the signature's algorithm instead of the right one."""
+    names_issuer: x509.Certificate | None = None
+    """Whose issuer and serial number ESSCertID states; nobody's if it is left out."""
+    writes_ordering: bool = False
+    """Whether `ordering` is written although it is FALSE, which is its default."""
+    unsigned: Sequence[tuple[str, bytes]] = ()
+    """Unsigned attributes in the order in which they are written: OID and octets."""
+    attribute_certificates: Sequence[bytes] = ()
 
     def reply(self, request: bytes) -> bytes:
         """Return a whole TimeStampResp."""
@@ -196,7 +208,13 @@ class Forgery:
             fields["accuracy"] = self.accuracy
         if not self.leaves_nonce_out:
             fields["nonce"] = nonce
-        return bytes(tsp.TSTInfo(fields).dump())
+        info = bytes(tsp.TSTInfo(fields).dump())
+        if not self.writes_ordering:
+            return info
+        parts = [part.dump() for part in core.SequenceOf.load(info, spec=core.Any)]
+        before = len(parts) if self.leaves_nonce_out else len(parts) - 1
+        parts.insert(before, core.Boolean(False).dump())
+        return bytes(core.Sequence(contents=b"".join(parts)).dump())
 
     def _token(self, asked: Any) -> bytes:
         info = self._info(asked)
@@ -209,7 +227,13 @@ class Forgery:
                     "content_type": "tst_info",
                     "content": cms.ParsableOctetString(info),
                 },
-                "certificates": [asn1_x509.Certificate.load(one.der) for one in carried],
+                "certificates": [
+                    *(asn1_x509.Certificate.load(one.der) for one in carried),
+                    *(
+                        cms.CertificateChoices("v2_attr_cert", cms.AttributeCertificateV2.load(one))
+                        for one in self.attribute_certificates
+                    ),
+                ],
                 "signer_infos": [self._signer(info, n) for n in range(self.signers)],
             }
         )
@@ -227,12 +251,20 @@ class Forgery:
             },
         ]
         if self.names_by_sha1:
-            value = {"certs": [{"cert_hash": sha1(named, usedforsecurity=False).digest()}]}
+            digest = sha1(named, usedforsecurity=False).digest()
+            value = {"certs": [{"cert_hash": digest, **self._stated()}]}
             attributes.append({"type": "signing_certificate", "values": [value]})
         elif not self.names_none:
-            value = {"certs": [{"cert_hash": sha256(named).digest()}]}
+            value = {"certs": [{"cert_hash": sha256(named).digest(), **self._stated()}]}
             attributes.append({"type": "signing_certificate_v2", "values": [value]})
         return cms.CMSAttributes(attributes)
+
+    def _stated(self) -> dict[str, Any]:
+        if self.names_issuer is None:
+            return {}
+        stated = asn1_x509.Certificate.load(self.names_issuer.public_bytes(Encoding.DER))
+        issuer = [asn1_x509.GeneralName("directory_name", stated.issuer)]
+        return {"issuer_serial": {"issuer": issuer, "serial_number": stated.serial_number}}
 
     def _signer(self, info: bytes, n: int) -> dict[str, Any]:
         attributes = self._attributes(info, n)
@@ -242,18 +274,26 @@ class Forgery:
             scheme: Any = padding.PKCS1v15()
             algorithm: dict[str, Any] = {"algorithm": "rsassa_pkcs1v15"}
             if self.pads_pss:
-                scheme = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
-                mask = {"algorithm": "mgf1", "parameters": {"algorithm": "sha256"}}
+                hashed = {"sha256": hashes.SHA256, "sha1": hashes.SHA1}[self.mask]
+                scheme = padding.PSS(padding.MGF1(hashed()), self.salt)
+                mask = {"algorithm": "mgf1", "parameters": {"algorithm": self.mask}}
                 parameters = {
                     "hash_algorithm": {"algorithm": "sha256"},
                     "mask_gen_algorithm": mask,
-                    "salt_length": 32,
+                    "salt_length": self.salt,
                 }
                 algorithm = {"algorithm": "rsassa_pss", "parameters": parameters}
             signature = key.sign(data, scheme, hashes.SHA256())
+        elif isinstance(key, ed25519.Ed25519PrivateKey):
+            signature, algorithm = key.sign(data), {"algorithm": "ed25519"}
         else:
             signature = key.sign(data, ec.ECDSA(hashes.SHA256()))
             algorithm = {"algorithm": "sha256_ecdsa"}
+        if self.algorithm:
+            algorithm = {"algorithm": self.algorithm}
+        unsigned = [
+            {"type": oid, "values": [core.OctetString(octets)]} for oid, octets in self.unsigned
+        ]
         certificate = asn1_x509.Certificate.load(self.leaf.der)
         sid = {"issuer": certificate.issuer, "serial_number": certificate.serial_number}
         return {
@@ -265,4 +305,5 @@ class Forgery:
             "signed_attrs": attributes,
             "signature_algorithm": algorithm,
             "signature": signature,
+            **({"unsigned_attrs": unsigned} if unsigned else {}),
         }

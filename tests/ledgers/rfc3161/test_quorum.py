@@ -19,7 +19,7 @@ from vaultmesh.domain.aggregator.ledger_messages import RoundState, Verdict
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.ledgers.rfc3161.core.judge import judge
 from vaultmesh.ledgers.rfc3161.core.token import build_request
-from vaultmesh.ledgers.rfc3161.core.trust import Pinned
+from vaultmesh.ledgers.rfc3161.core.trust import read_pinned
 from vaultmesh.ledgers.rfc3161.evidence import clocks_disagree
 from vaultmesh.ledgers.rfc3161.replies import Kept
 
@@ -216,9 +216,9 @@ def test_clocks_that_lie_apart_are_flagged_and_the_token_is_kept(
 def _token(moment: datetime) -> Kept:
     root, request = new_root(), build_request(bytes(32), 1)
     reply = Forgery(new_leaf(root), gen_time=moment).reply(request)
-    judged = judge(reply, bytes(32), Pinned([root.certificate]), request=request)
+    judged = judge(reply, bytes(32), read_pinned(root.pem), request=request)
     assert judged.token is not None
-    return Kept(reply, judged.token, judged.root, judged.authority)
+    return Kept(reply, judged.token, judged.path, judged.authority)
 
 
 async def test_a_round_needs_as_many_tokens_as_when_it_was_asked_for(

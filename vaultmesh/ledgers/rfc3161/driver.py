@@ -9,6 +9,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -40,7 +41,7 @@ from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import Anchoring, Claim, Evidence, Fate
 from vaultmesh.ledgers.failures import public_url
 from vaultmesh.ledgers.rfc3161.authority import CALL_SECONDS
-from vaultmesh.ledgers.rfc3161.core.evidence import bytes_of, text_of
+from vaultmesh.ledgers.rfc3161.core.evidence import ALLOWS_SHA1, allows_sha1, bytes_of, text_of
 from vaultmesh.ledgers.rfc3161.core.token import NONCE_BITS, build_request, read_request
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned
 from vaultmesh.ledgers.rfc3161.evidence import checks_of, clocks_disagree, evidence_of
@@ -129,6 +130,8 @@ class TsaAnchoring(Anchoring):
             "request": text_of(request),
             "quorum": self._settings.quorum,
         }
+        if self._settings.allow_sha1:
+            fields[ALLOWS_SHA1] = True
         account = ", ".join(public_url(url) for url in self._urls)
         return Reservation(account=account, fields=fields), {}
 
@@ -145,7 +148,7 @@ class TsaAnchoring(Anchoring):
         Raises:
             AnchorError: too few authorities gave a sound token.
         """
-        question = _question(reservation)
+        question = self._question(reservation)
         replies, pinned = self._replies(question.commitment), await self._pinned()
         tokens = await self._authorities.gather(question, pinned, replies, candidate.n)
         if clocks_disagree(tokens):
@@ -190,7 +193,7 @@ class TsaAnchoring(Anchoring):
     ) -> Fate:
         """Say whether tokens are stored: a request uses up nothing, and a second one costs nothing."""
         del tx_refs, notes
-        question, pinned = _question(reservation), await self._pinned()
+        question, pinned = self._question(reservation), await self._pinned()
         tokens = await asyncio.to_thread(self._sound, question, pinned)
         line = f"{len(tokens)} sound tokens are stored"
         enough = len(tokens) >= self._quorum(reservation.fields)
@@ -219,6 +222,12 @@ class TsaAnchoring(Anchoring):
     async def _pinned(self) -> Pinned:
         return await asyncio.to_thread(self._settings.pinned, self._root)
 
+    def _question(self, reservation: Reservation) -> Question:
+        """Return what a reservation asks; SHA-1 is allowed if it was then, or is today."""
+        question = _question(reservation)
+        allowed = question.allows_sha1 or self._settings.allow_sha1
+        return replace(question, allows_sha1=allowed)
+
     def _quorum(self, fields: Mapping[str, JsonValue]) -> int:
         """Return how many tokens make a round's anchor: what it was asked under, or less if less is wanted today."""
         recorded, today = fields.get("quorum"), self._settings.quorum
@@ -238,7 +247,7 @@ class TsaAnchoring(Anchoring):
             if not stored:
                 return None
             reservation = Reservation.model_validate(stored[-1].reservation)
-        question = _question(reservation)
+        question = self._question(reservation)
         if question.commitment != commitment:
             message = f"the reservation of round {watched.round_id} is for another commitment"
             raise ValidationFailure(message)
@@ -279,7 +288,8 @@ def _question(reservation: Reservation) -> Question:
             message = "it lacks request or commitment"
             raise InvalidValue(message)
         read_request(request)
-        return Question(MerkleRoot.parse_receipt_form(commitment).digest, request)
+        digest = MerkleRoot.parse_receipt_form(commitment).digest
+        return Question(digest, request, allows_sha1=allows_sha1(reservation.fields))
     except InvalidValue as error:
         message = f"the recorded reservation is no time-stamp request: {error}"
         raise ValidationFailure(message) from error

@@ -11,7 +11,14 @@ from pydantic import JsonValue
 from vaultmesh.domain.checks import Check
 from vaultmesh.domain.instants import write_time
 from vaultmesh.ledgers.driver import Claim, Evidence
-from vaultmesh.ledgers.rfc3161.core.evidence import Stamped, entry_of_list, examine, text_of
+from vaultmesh.ledgers.rfc3161.core.evidence import (
+    ALLOWS_SHA1,
+    Stamped,
+    entry_of_list,
+    examine,
+    text_of,
+)
+from vaultmesh.ledgers.rfc3161.core.signature import needs_sha1
 from vaultmesh.ledgers.rfc3161.core.token import IMPRINT_RULE
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned
 from vaultmesh.ledgers.rfc3161.replies import Kept
@@ -40,6 +47,8 @@ def evidence_of(tokens: Sequence[Kept], request: bytes) -> Evidence:
         "clocksDisagree": clocks_disagree(tokens),
         **_revocation(primary),
     }
+    if any(needs_sha1(stamped.token) for stamped in tokens):
+        scheme[ALLOWS_SHA1] = True
     return Evidence(scheme, primary.token.tx_ref, None, 0, primary.token.gen_time)
 
 
@@ -76,4 +85,4 @@ def _revocation(stamped: Kept) -> dict[str, JsonValue]:
 def _certificates(stamped: Kept) -> list[bytes]:
     """Return everything a verifier needs to build the chain, the root last (T6)."""
     chain = [der for der in stamped.token.certificates if der != stamped.root]
-    return [*chain, stamped.root]
+    return [*chain, *stamped.left_out, stamped.root]

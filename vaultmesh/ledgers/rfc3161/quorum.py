@@ -91,7 +91,13 @@ class Authorities:
         try:
             reply, window = await authority.ask(question.request)
             judged = await asyncio.to_thread(
-                judge, reply, question.commitment, pinned, request=question.request, window=window
+                judge,
+                reply,
+                question.commitment,
+                pinned,
+                request=question.request,
+                window=window,
+                allows_sha1=question.allows_sha1,
             )
             if not judged.sound:
                 message = f"{authority.label} sent no good time stamp: {judged.problems}"

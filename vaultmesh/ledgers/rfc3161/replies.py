@@ -3,7 +3,8 @@
 1. A reply is judged before it is kept, and kept before it counts: a crash after it came loses nothing.
 2. It is created exclusively as `reply-<n>-<i>.tsr` and never changed: `n` is the candidate's number, `i` counts up.
 3. What is read back is judged again, by all rules but the clock's: a damaged or foreign file counts for nothing.
-4. Revocation lists that were at hand lie beside it, so that receipts made again later say the same (T6).
+4. Revocation lists that were at hand, and intermediates that the token left out, lie beside it, so that receipts made
+   again later say the same (T6).
 5. Tokens count by the pinned root they lead to; the earliest of each root, and of all, comes first (T8, T11).
 """
 
@@ -18,13 +19,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import ValidationFailure
+from vaultmesh.ledgers.rfc3161.core.certificates import Certificate, pem_of, read_pem
 from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
+from vaultmesh.ledgers.rfc3161.core.path import Path
 from vaultmesh.ledgers.rfc3161.core.token import Token
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned, lists_for, read_lists
 from vaultmesh.storage.files import Store
 
 _PREFIX, _SUFFIX = "reply-", ".tsr"
-_LISTS_PREFIX = "revocation-"
+_LISTS_PREFIX, _CHAIN_PREFIX = "revocation-", "chain-"
 MOST_REPLIES = 64
 """Of one candidate; only files that are damaged again and again can make as many."""
 _log = logging.getLogger(__name__)
@@ -36,11 +39,22 @@ class Kept:
 
     reply: bytes
     token: Token
-    root: bytes
-    """The pinned root it leads to, DER."""
+    path: Path
+    """From the signer's certificate to the pinned root it leads to."""
     authority: str
     lists: Sequence[x509.CertificateRevocationList] = ()
     """The newest one of each issuer of its chain that was at hand when it came."""
+
+    @property
+    def root(self) -> bytes:
+        """The pinned root it leads to, DER."""
+        return self.path[-1].der
+
+    @property
+    def left_out(self) -> list[bytes]:
+        """Certificates of its path below the root that did not come along, DER."""
+        below = [one.der for one in self.path[:-1]]
+        return [der for der in below if der not in self.token.certificates]
 
     @property
     def order(self) -> tuple[datetime, bytes]:
@@ -55,6 +69,8 @@ class Question:
     commitment: bytes
     request: bytes
     """Names the policy as well, if one was wanted."""
+    allows_sha1: bool = False
+    """Whether SHA-1 may bind the signer's certificate."""
 
 
 class Replies:
@@ -73,8 +89,14 @@ class Replies:
             if content is None:
                 continue
             stored = self._lists(content)
-            known = pinned.and_lists(stored)
-            judged = judge(content, question.commitment, known, request=question.request)
+            known = pinned.and_lists(stored).and_intermediates(self._left_out(content))
+            judged = judge(
+                content,
+                question.commitment,
+                known,
+                request=question.request,
+                allows_sha1=question.allows_sha1,
+            )
             if judged.sound:
                 tokens.append(kept(content, judged, Pinned(lists=stored)))
             else:
@@ -91,7 +113,9 @@ class Replies:
         reply, names = stamped.reply, set(self._names())
         if stamped.lists:
             text = b"".join(revocations.public_bytes(Encoding.PEM) for revocations in stamped.lists)
-            self._store.create(self._place_of_lists(reply), text)
+            self._store.create(self._place(_LISTS_PREFIX, reply), text)
+        if stamped.left_out:
+            self._store.create(self._place(_CHAIN_PREFIX, reply), pem_of(stamped.left_out))
         for i in range(MOST_REPLIES):
             name = f"{_PREFIX}{n}-{i}{_SUFFIX}"
             path = f"{self._folder}/{name}"
@@ -103,7 +127,7 @@ class Replies:
         raise ValidationFailure(message)
 
     def _lists(self, reply: bytes) -> Sequence[x509.CertificateRevocationList]:
-        place = self._place_of_lists(reply)
+        place = self._place(_LISTS_PREFIX, reply)
         content = self._store.read(place)
         try:
             return read_lists(content) if content is not None else ()
@@ -113,8 +137,18 @@ class Replies:
             )
             return ()
 
-    def _place_of_lists(self, reply: bytes) -> str:
-        return f"{self._folder}/{_LISTS_PREFIX}{sha256(reply).hexdigest()}.pem"
+    def _left_out(self, reply: bytes) -> Sequence[Certificate]:
+        """Return the certificates that were at hand when it came and that it does not carry."""
+        place = self._place(_CHAIN_PREFIX, reply)
+        content = self._store.read(place)
+        try:
+            return read_pem(content) if content is not None else ()
+        except InvalidValue as error:
+            _log.warning("stored certificates refused", extra={"file": place, "err": str(error)})
+            return ()
+
+    def _place(self, prefix: str, reply: bytes) -> str:
+        return f"{self._folder}/{prefix}{sha256(reply).hexdigest()}.pem"
 
     def _names(self) -> list[str]:
         names = self._store.names(self._folder)
@@ -129,11 +163,8 @@ def kept(reply: bytes, judged: TokenReport, pinned: Pinned) -> Kept:
     """
     if judged.token is None or not judged.sound:
         raise ValidationFailure(judged.problems)
-    lists: tuple[x509.CertificateRevocationList, ...] = ()
-    if pinned.lists:
-        root = x509.load_der_x509_certificate(judged.root)
-        lists = tuple(lists_for(judged.token, root, pinned.lists))
-    return Kept(reply, judged.token, judged.root, judged.authority, lists)
+    lists = tuple(lists_for(judged.path, pinned.lists))
+    return Kept(reply, judged.token, judged.path, judged.authority, lists)
 
 
 def one_per_root(tokens: Iterable[Kept]) -> list[Kept]:

@@ -12,6 +12,7 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.domain.setting_values import Count, Duration, Url
 from vaultmesh.domain.targets_config import CommonSettings
+from vaultmesh.ledgers.rfc3161.core.evidence import ALLOWS_SHA1
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned, read_pinned
 from vaultmesh.process.settings import REPOSITORY
 
@@ -50,9 +51,11 @@ class TsaSettings(CommonSettings):
     """Least time between two requests to one authority (T8)."""
     policy: Annotated[str, AfterValidator(_check_oid)] = Field(default="", alias="policyOID")
     """Policy that is asked for and that every token must have; empty: any."""
+    allow_sha1: bool = Field(default=False, alias=ALLOWS_SHA1)
+    """Whether SHA-1 may bind the signer's certificate to the token (T3)."""
     trust_file: str = Field(alias="trustBundle", min_length=1)
-    """PEM file with the pinned roots, and revocation lists if you have any; relative to the root folder, else to
-    the repository."""
+    """PEM file with the pinned roots, and intermediates and revocation lists if you have any; relative to the root
+    folder, else to the repository."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -1,6 +1,7 @@
 """A token of a revoked certificate counts, or does not, by when and why it was revoked (T5; RFC 3161, section 4)."""
 
 import subprocess
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.ledgers.rfc3161.core.evidence import entry_of_list
 from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
 from vaultmesh.ledgers.rfc3161.core.offline import find
-from vaultmesh.ledgers.rfc3161.core.trust import REVOCATION, Pinned, read_pinned
+from vaultmesh.ledgers.rfc3161.core.trust import REVOCATION, read_pinned
 
 ROOT = new_root()
 MIDDLE = new_root("middle", ROOT)
@@ -39,7 +40,7 @@ List = x509.CertificateRevocationList
 
 
 def judged(*lists: List, roots: tuple[Holder, ...] = (ROOT,)) -> TokenReport:
-    pinned = Pinned([one.certificate for one in roots], lists)
+    pinned = replace(read_pinned(b"".join(one.pem for one in roots)), lists=lists)
     return judge(TOKEN, COMMITMENT.digest, pinned, request=REQUEST)
 
 
@@ -134,7 +135,8 @@ def test_roots_and_lists_are_read_from_one_file_in_any_order() -> None:
     lists = [new_list(ROOT), new_list(MIDDLE)]
     first, second = (one.public_bytes(Encoding.PEM) for one in lists)
     read = read_pinned(b"a note\n" + first + ROOT.pem + second + MIDDLE.pem)
-    assert list(read.roots) == [ROOT.certificate, MIDDLE.certificate]
+    assert [one.der for one in read.roots] == [ROOT.der]
+    assert [one.der for one in read.intermediates] == [MIDDLE.der]
     assert list(read.lists) == lists
 
 
@@ -143,6 +145,9 @@ def test_roots_and_lists_are_read_from_one_file_in_any_order() -> None:
     [
         (b"", "no certificates"),
         (new_list(ROOT).public_bytes(Encoding.PEM), "no certificates"),
+        (MIDDLE.pem, "no root, which is a certificate that signs itself"),
+        (ROOT.pem.replace(b"MII", b"IIM", 1), "a certificate that can't be read"),
+        (ROOT.pem.replace(b"MII", b"MI", 1), "a certificate that can't be read"),
         (
             ROOT.pem + b"-----BEGIN X509 CRL-----\nbm9uZQ==\n-----END X509 CRL-----\n",
             "revocation list that can't be read",

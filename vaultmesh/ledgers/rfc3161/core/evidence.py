@@ -9,22 +9,30 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import JsonValue
 
 from vaultmesh.domain.checks import Check, holds, holds_if, wrong
+from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.instants import write_time
+from vaultmesh.ledgers.rfc3161.core.certificates import (
+    MALFORMED,
+    Certificate,
+    read_all,
+    read_certificate,
+)
 from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
-from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED
 from vaultmesh.ledgers.rfc3161.core.token import IMPRINT_RULE, Token
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned
 
 LONGEST_CARRIED_LIST = 4_096
 """Bytes of a revocation list that receipts carry; a longer one stays beside the reply, and is named by its hash."""
+ALLOWS_SHA1 = "allowSha1CertId"
+"""Key of receipts, reservations and settings: SHA-1 may bind the signer's certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +91,16 @@ def examine(
         return EvidenceReport(
             (wrong("revocation lists", "one can't be read, or is not what is said of it"),)
         )
-    known = pinned.and_lists(lists)
-    required = policy if request is None else ""
-    first = judge(reply, stamped.commitment, known, request=request, policy=required)
-    others = [
-        judge(token, stamped.commitment, known, request=request, policy=required)
-        for token in _further(stamped.evidence)
-    ]
+    judged = partial(
+        judge,
+        commitment=stamped.commitment,
+        pinned=pinned.and_lists(lists).and_intermediates(carried_certificates(stamped.evidence)),
+        request=request,
+        policy=policy if request is None else "",
+        allows_sha1=allows_sha1(stamped.evidence),
+    )
+    first = judged(reply)
+    others = [judged(token) for token in _further(stamped.evidence)]
     report = EvidenceReport((), (first, *others))
     lines = [*first.findings, *_claimed(stamped, first)]
     if others:
@@ -104,16 +115,20 @@ def examine(
     return EvidenceReport(tuple(lines), report.reports)
 
 
-def carried_roots(evidence: Mapping[str, JsonValue]) -> list[x509.Certificate]:
-    """Return the certificates that sign themselves among those a receipt carries; nobody trusts them for that."""
-    roots: dict[bytes, x509.Certificate] = {}
-    for entry in _entries(evidence):
-        for text in _listed(entry.get("certificates")):
-            der = bytes_of(text) or b""
-            certificate = _self_signed(der)
-            if certificate is not None:
-                roots[der] = certificate
-    return list(roots.values())
+def carried_certificates(evidence: Mapping[str, JsonValue]) -> list[Certificate]:
+    """Return the certificates that a receipt carries and that can be read; nobody trusts them for that."""
+    texts = [text for entry in _entries(evidence) for text in _listed(entry.get("certificates"))]
+    return list(read_all(dict.fromkeys(filter(None, map(bytes_of, texts)))))
+
+
+def carried_roots(evidence: Mapping[str, JsonValue]) -> list[Certificate]:
+    """Return those that sign themselves among the certificates that a receipt carries."""
+    return [one for one in carried_certificates(evidence) if one.signs_itself]
+
+
+def allows_sha1(evidence: Mapping[str, JsonValue]) -> bool:
+    """Whether the target allowed SHA-1 to bind a signer's certificate when it was stamped (T3)."""
+    return evidence.get(ALLOWS_SHA1) is True
 
 
 def entry_of_list(known: x509.CertificateRevocationList) -> dict[str, JsonValue]:
@@ -158,15 +173,6 @@ def _entries(evidence: Mapping[str, JsonValue]) -> list[Mapping[str, JsonValue]]
     """Return what belongs to each token: the primary one, then the further ones."""
     further = (token for token in _listed(evidence.get("tokens")) if isinstance(token, dict))
     return [evidence, *further]
-
-
-def _self_signed(der: bytes) -> x509.Certificate | None:
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-        signs_itself = certificate.issuer == certificate.subject
-    except MALFORMED:
-        return None
-    return certificate if signs_itself else None
 
 
 def _listed(value: JsonValue) -> list[JsonValue]:
@@ -219,27 +225,24 @@ def _false_words(entry: Mapping[str, JsonValue], judged: TokenReport) -> Iterato
     if judged.sound:
         true_words["authority"] = judged.authority
     yield from (key for key, word in true_words.items() if entry.get(key, word) != word)
-    listed = entry.get("certificates", [])
-    if not isinstance(listed, list) or not all(_belongs(text, token) for text in listed):
+    if not _belong(entry.get("certificates", []), token):
         yield "certificates"
 
 
-def _belongs(text: JsonValue, token: Token) -> bool:
-    """Whether a certificate is one of the token's, or signed itself and one of those: nothing else leads anywhere."""
-    der = bytes_of(text)
-    if der is None or der in token.certificates:
-        return der is not None
-    try:
-        root = x509.load_der_x509_certificate(der)
-        root.verify_directly_issued_by(root)
-        return any(_issued(certificate, root) for certificate in token.certificates)
-    except (*MALFORMED, InvalidSignature):
+def _belong(listed: JsonValue, token: Token) -> bool:
+    """Whether all listed certificates are the token's, or issued one that is, or one that issued one: nothing else leads anywhere."""
+    if not isinstance(listed, list):
         return False
-
-
-def _issued(der: bytes, root: x509.Certificate) -> bool:
+    ders = [bytes_of(text) or b"" for text in listed]
     try:
-        x509.load_der_x509_certificate(der).verify_directly_issued_by(root)
-    except (*MALFORMED, InvalidSignature):
+        others = [read_certificate(der) for der in ders if der not in token.certificates]
+    except InvalidValue:
         return False
+    leading = list(read_all(token.certificates))
+    while others:
+        issuers = [one for one in others if any(below.is_issued_by(one) for below in leading)]
+        if not issuers:
+            return False
+        leading = issuers
+        others = [one for one in others if one not in issuers]
     return True

@@ -7,18 +7,16 @@
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
 from vaultmesh.domain.checks import Check, holds, holds_if, wrong
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.instants import write_time
-from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED, signature_findings
+from vaultmesh.ledgers.rfc3161.core.certificates import read_all, read_certificate
+from vaultmesh.ledgers.rfc3161.core.path import Path, find_paths
+from vaultmesh.ledgers.rfc3161.core.signature import signature_findings
 from vaultmesh.ledgers.rfc3161.core.token import (
     IMPRINT_ALGORITHM,
     Reply,
@@ -42,13 +40,12 @@ LARGEST_SERIAL = 2**160 - 1
 
 CHAIN = "chain"
 """Name of the finding that depends on the pinned roots."""
+TOKEN_FORM = "token form"  # noqa: S105 - the name of a finding
+"""Name of the finding that a reply, or the token in it, can't be read."""
 GRANTED, GRANTED_WITH_MODS = 0, 1
 _STATUS_NAMES = (
     "granted", "granted with modifications", "rejected", "waiting", "revocation warning", "revoked",
 )  # fmt: skip
-_GRANTED_PREFIX = bytes.fromhex("3003020100")
-"""PKIStatusInfo that says granted: a token is verified by itself, whatever stood around it."""
-_SHORT_LENGTH = 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +62,13 @@ class TokenReport:
 
     findings: tuple[Check, ...]
     token: Token | None
-    root: bytes = b""
-    """The pinned root that the token's certificate leads to, DER; empty if there is none."""
+    path: Path = ()
+    """From the signer's certificate to the pinned root that it leads to; empty if there is none."""
+
+    @property
+    def root(self) -> bytes:
+        """The pinned root that the token's certificate leads to, DER; empty if there is none."""
+        return self.path[-1].der if self.path else b""
 
     @property
     def sound(self) -> bool:
@@ -82,8 +84,7 @@ class TokenReport:
     @property
     def authority(self) -> str:
         """Name of who signed a sound token, from the certificate; else empty."""
-        signer = self.token.signers[0].certificate if self.token and self.sound else None
-        return x509.load_der_x509_certificate(signer).subject.rfc4514_string() if signer else ""
+        return self.path[0].name if self.sound else ""
 
 
 def judge(
@@ -94,38 +95,42 @@ def judge(
     request: bytes | None,
     policy: str = "",
     window: Window | None = None,
+    allows_sha1: bool = False,
 ) -> TokenReport:
     """Judge a TimeStampResp over a commitment.
 
     Args:
         reply: the whole reply, DER.
         commitment: the 32 bytes that were to be stamped.
-        pinned: the only roots that count, and revocation lists if there are any.
+        pinned: the only roots that count; intermediates and revocation lists if there are any.
         request: what was asked, DER; None for a token whose request nobody kept.
         policy: OID that the token must have; empty: the request's, if it names one.
         window: only known when the reply has just come.
+        allows_sha1: whether SHA-1 may bind the signer's certificate (T3).
     """
     try:
         read = read_reply(reply)
+    except InvalidValue as error:
+        return TokenReport((wrong(TOKEN_FORM, str(error)),), None)
+    try:
         asked = read_request(request if request is not None else build_request(commitment, 0))
     except InvalidValue as error:
-        return TokenReport((wrong("reply", str(error)),), None)
+        return TokenReport((wrong("request", str(error)),), None)
     status = _status(read)
     token = read.token
     if token is None or not status.passed:
         missing = () if token else (wrong("token", "the reply holds none"),)
         return TokenReport((status, *missing), None)
-    root, chain = _chain(token, pinned.roots)
-    revocation = revocation_finding(token, root, pinned.lists) if root is not None else None
+    path, chain, revocation = _chain(token, pinned)
     findings = (
         status,
         *_content(token, commitment, asked, policy, has_request=request is not None),
         *_times(token, window),
-        *signature_findings(token),
+        *signature_findings(token, allows_sha1=allows_sha1),
         chain,
         *([revocation] if revocation is not None else ()),
     )
-    return TokenReport(findings, token, root.public_bytes(Encoding.DER) if root else b"")
+    return TokenReport(findings, token, path)
 
 
 def _status(reply: Reply) -> Check:
@@ -181,35 +186,25 @@ def tolerance(accuracy: timedelta) -> str:
     return f"± {f'{accuracy.total_seconds():.6f}'.rstrip('0').rstrip('.')} s"
 
 
-def _chain(
-    token: Token, roots: Sequence[x509.Certificate]
-) -> tuple[x509.Certificate | None, Check]:
-    """Find the pinned root that the token leads to at its own time; the library verifies the signature as well."""
-    if not roots:
-        return None, wrong(CHAIN, "no root is pinned")
-    said = ""
+def _chain(token: Token, pinned: Pinned) -> tuple[Path, Check, Check | None]:
+    """Find the pinned root that the signer's certificate leads to at the token's time, best one whose path was not revoked."""
+    if not pinned.roots:
+        return (), wrong(CHAIN, "no root is pinned"), None
+    signer = token.signers[0].certificate if token.signers else None
+    if signer is None:
+        return (), wrong(CHAIN, "the reply does not carry the signer's certificate"), None
     try:
-        parsed = decode_timestamp_response(_granted(token.sorted_der))
-        for root in roots:
-            try:
-                VerifierBuilder(roots=[root]).build().verify(parsed, token.imprint)
-            except VerificationError as error:
-                # The library's stack says nothing more.
-                reason, _, _ = str(error).partition(": ErrorStack(")
-                said = said or " ".join(reason.split())[:300]
-                continue
-            name = root.subject.rfc4514_string()
-            return root, holds(CHAIN, f"up to {name}")
-    except MALFORMED as error:
-        said = said or str(error)
-    return None, wrong(CHAIN, f"leads to no pinned root: {said}")
-
-
-def _granted(token: bytes) -> bytes:
-    """Wrap a token as a plain granted reply: the library takes no other status."""
-    body = _GRANTED_PREFIX + token
-    size = len(body)
-    if size < _SHORT_LENGTH:
-        return bytes((0x30, size)) + body
-    length = size.to_bytes((size.bit_length() + 7) // 8)
-    return bytes((0x30, _SHORT_LENGTH | len(length))) + length + body
+        first = read_certificate(signer)
+    except InvalidValue as error:
+        return (), wrong(CHAIN, str(error)), None
+    between = [*read_all(token.certificates), *pinned.intermediates]
+    found = find_paths(first, between, pinned.roots, token.gen_time)
+    if not found.paths:
+        return (), wrong(CHAIN, f"leads to no pinned root: {found.refusal}"), None
+    judged = [
+        (path, revocation_finding(path, token.gen_time, pinned.lists)) for path in found.paths
+    ]
+    path, revocation = next(
+        ((path, said) for path, said in judged if said is None or said.passed), judged[0]
+    )
+    return path, holds(CHAIN, f"up to {path[-1].name}"), revocation

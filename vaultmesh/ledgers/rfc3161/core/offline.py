@@ -5,8 +5,6 @@
 3. The token's own time counts: a certificate that has expired since is no objection.
 """
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from vaultmesh.domain.checks import (
     TRUSTED,
     Check,
@@ -21,6 +19,7 @@ from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.ledgers.rfc3161.core.evidence import (
+    ALLOWS_SHA1,
     EvidenceReport,
     Stamped,
     carried_roots,
@@ -28,6 +27,7 @@ from vaultmesh.ledgers.rfc3161.core.evidence import (
     examine,
 )
 from vaultmesh.ledgers.rfc3161.core.judge import CHAIN, TokenReport, tolerance
+from vaultmesh.ledgers.rfc3161.core.signature import needs_sha1
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned, read_pinned
 
 _TRUSTED_ROOT = f"{TRUSTED}root"
@@ -43,6 +43,7 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
         return SchemeFindings((unread,), "", "")
     trusted = [root for pinned in pins for root in pinned.roots]
     lists = [revocations for pinned in pins for revocations in pinned.lists]
+    between = [certificate for pinned in pins for certificate in pinned.intermediates]
     stamped = Stamped(
         commitment=commitment.digest,
         tx_ref=receipt.tx_ref,
@@ -51,19 +52,20 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
         evidence=evidence,
     )
     carried = carried_roots(evidence)
-    report = examine(stamped, Pinned([*trusted, *carried], lists))
+    report = examine(stamped, Pinned([*trusted, *carried], lists, between))
     checks = [_as_carried(finding, chain_is_carried=bool(carried)) for finding in report.findings]
     checks.append(description_check(evidence, report.reports))
-    known = {root.public_bytes(Encoding.DER): root for root in trusted}
+    known = {root.der: root for root in trusted}
     vouched = [judged for judged in report.reports if judged.sound and judged.root in known]
     checks.append(_trust_check(report, vouched, named=bool(trusted)))
     earliest = min(vouched, key=lambda judged: _when(judged)[0], default=None)
     if earliest is None:
         return SchemeFindings(tuple(checks), "", "")
-    names = {known[judged.root].subject.rfc4514_string() for judged in vouched}
-    return SchemeFindings(
-        tuple(checks), _when(earliest)[1], f"trust in {' and '.join(sorted(names))}"
-    )
+    names = {known[judged.root].name for judged in vouched}
+    trust_in = f"trust in {' and '.join(sorted(names))}"
+    if any(judged.token is not None and needs_sha1(judged.token) for judged in vouched):
+        trust_in += f", and in SHA-1, which binds the signer's certificate ({ALLOWS_SHA1})"
+    return SchemeFindings(tuple(checks), _when(earliest)[1], trust_in)
 
 
 def _as_carried(finding: Check, *, chain_is_carried: bool) -> Check:

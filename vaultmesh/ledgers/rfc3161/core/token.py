@@ -17,6 +17,7 @@ from typing import Any
 from asn1crypto import cms, core, tsp  # type: ignore[import-untyped]
 
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.ledgers.rfc3161.core.certificates import comparable
 
 IMPRINT_ALGORITHM = "sha256"
 IMPRINT_RULE = "sha256(commitment)"
@@ -35,8 +36,13 @@ class _Response(core.Sequence):  # type: ignore[misc]  # the parser has no types
     ]
 
 
+Members = list[tuple[Any, bytes]]
+"""Certificates, parsed and as they came."""
 _VERSION = "v1"
-_CERTIFICATE = "certificate"
+_CERTIFICATE, _DISTINGUISHED = "certificate", "directory_name"
+_PSS, _MASK = "rsassa_pss", "mgf1"
+_BARE = frozenset({"rsassa_pkcs1v15", "ecdsa", "dsa", "ed25519"})
+"""Signature algorithms that leave the hash to the digest's."""
 _MOST_READ = 2
 _LONG_NUMBER = re.compile(r"\d{20,}")
 """What the parser makes of lengths in rubbish."""
@@ -65,21 +71,42 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Padding:
+    """How RSASSA-PSS fills up what is signed."""
+
+    mask_hash: str
+    salt_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateId:
+    """What ESSCertID(v2) says of a certificate."""
+
+    algorithm: str
+    digest: bytes
+    issuer: str
+    """In the form in which equal names are equal; empty where issuer and serial number are left out."""
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
 class Signer:
     """The one signature of a token, and what it covers."""
 
     digest_algorithm: str
     signature_algorithm: str
-    """`rsassa_pkcs1v15`, `ecdsa`, or another name that nobody checks."""
+    """`rsassa_pkcs1v15`, `rsassa_pss`, `ecdsa`, `ed25519`, or another name or OID that nobody checks."""
     signature_hash: str
     """Hash under the signature."""
+    padding: Padding | None
+    """Of `rsassa_pss`, else None."""
     signature: bytes
     signed_bytes: bytes
     """The signed attributes, as they were signed."""
     content_types: tuple[str, ...]
     message_digests: tuple[bytes, ...]
-    certificate_hashes: tuple[tuple[str, bytes], ...]
-    """Of ESSCertID(v2): hash algorithm and hash, the signer's certificate first."""
+    certificate_ids: tuple[CertificateId, ...]
+    """The signer's certificate first; of ESSCertIDv2 if it is there, else of the older one, whose hash is SHA-1."""
     certificate: bytes | None
     """The certificate that the signer names, DER; None when the token does not carry it."""
 
@@ -103,8 +130,6 @@ class Token:
     """Every certificate that came along, DER."""
     signers: tuple[Signer, ...]
     """The first two at most: one is right, more are wrong."""
-    sorted_der: bytes
-    """The token with its certificates in DER order: they are not signed, and a strict parser wants them so."""
 
     @property
     def tx_ref(self) -> str:
@@ -193,14 +218,15 @@ def _token(wrapped: Any) -> Token:  # noqa: ANN401 - the parser has no types
     if wrapped["content_type"].native != "signed_data":
         message = f"it holds {wrapped['content_type'].native}, not signed data"
         raise InvalidValue(message)
-    der = wrapped.dump()  # before parts are read: their defaults would have all of it encoded anew
     signed = wrapped["content"]
     inner = signed["encap_content_info"]
     content = bytes(inner["content"])
     info = tsp.TSTInfo.load(content, strict=True)
     imprint = info["message_imprint"]
     chosen = signed["certificates"]
-    members = [member for member in chosen if member.name == _CERTIFICATE] if chosen else []
+    members = [
+        (member.chosen, member.dump()) for member in chosen or () if member.name == _CERTIFICATE
+    ]  # as they came: what is read may be written in another way
     signers = islice(signed["signer_infos"], _MOST_READ)
     return Token(
         version=info["version"].native,
@@ -213,36 +239,53 @@ def _token(wrapped: Any) -> Token:  # noqa: ANN401 - the parser has no types
         nonce=info["nonce"].native,
         content_type=inner["content_type"].native,
         content=content,
-        certificates=tuple(member.dump() for member in members),
+        certificates=tuple(der for _, der in members),
         signers=tuple(_signer(signer, members) for signer in signers),
-        sorted_der=_sorted(der, chosen),
     )
 
 
-def _signer(info: Any, members: list[Any]) -> Signer:  # noqa: ANN401 - the parser has no types
+def _signer(info: Any, members: Members) -> Signer:  # noqa: ANN401 - the parser has no types
     attributes = info["signed_attrs"]
     encoded = attributes.untag().dump() if isinstance(attributes, cms.CMSAttributes) else b""
     values: dict[str, list[Any]] = {}
     for attribute in attributes:
         values.setdefault(attribute["type"].native, []).extend(attribute["values"])
-    algorithm = info["signature_algorithm"]
-    named = algorithm.signature_algo
     digest = info["digest_algorithm"]["algorithm"].native
-    from_digest = algorithm["algorithm"].native == "rsassa_pkcs1v15" or named == "ed25519"
+    algorithm, hashed, padding = _algorithm(info["signature_algorithm"], digest)
     return Signer(
         digest_algorithm=digest,
-        signature_algorithm=named,
-        signature_hash=digest if from_digest else algorithm.hash_algo,
+        signature_algorithm=algorithm,
+        signature_hash=hashed,
+        padding=padding,
         signature=info["signature"].native,
         signed_bytes=encoded,
         content_types=tuple(value.native for value in values.get("content_type", ())),
         message_digests=tuple(value.native for value in values.get("message_digest", ())),
-        certificate_hashes=_certificate_hashes(values),
+        certificate_ids=_certificate_ids(values),
         certificate=_named_certificate(info["sid"], members),
     )
 
 
-def _certificate_hashes(values: dict[str, list[Any]]) -> tuple[tuple[str, bytes], ...]:
+def _algorithm(field: Any, digest: str) -> tuple[str, str, Padding | None]:  # noqa: ANN401 - no types
+    """Return a signature's algorithm, its hash, and its padding; an unknown one by its OID."""
+    name = field["algorithm"].native
+    if name == _PSS:
+        parameters = field["parameters"]
+        mask = parameters["mask_gen_algorithm"]
+        masked = mask["parameters"]["algorithm"].native
+        padding = Padding(
+            masked if mask["algorithm"].native == _MASK else mask["algorithm"].native,
+            parameters["salt_length"].native,
+        )
+        return name, parameters["hash_algorithm"]["algorithm"].native, padding
+    try:
+        family = field.signature_algo
+    except ValueError:
+        return name, digest, None
+    return family, digest if name in _BARE else field.hash_algo, None
+
+
+def _certificate_ids(values: dict[str, list[Any]]) -> tuple[CertificateId, ...]:
     """Return what ESSCertIDv2 says, or where it is absent the older ESSCertID, whose hash is SHA-1."""
     newer, older = (
         [entry for value in values.get(attribute, ()) for entry in value["certs"]]
@@ -250,30 +293,31 @@ def _certificate_hashes(values: dict[str, list[Any]]) -> tuple[tuple[str, bytes]
     )
     if newer:
         return tuple(
-            (entry["hash_algorithm"]["algorithm"].native, entry["cert_hash"].native)
-            for entry in newer
+            _certificate_id(id_, id_["hash_algorithm"]["algorithm"].native) for id_ in newer
         )
-    return tuple(("sha1", entry["cert_hash"].native) for entry in older)
+    return tuple(_certificate_id(id_, "sha1") for id_ in older)
 
 
-def _named_certificate(sid: Any, members: list[Any]) -> bytes | None:  # noqa: ANN401 - no types
-    for member in members:
-        certificate = member.chosen
+def _certificate_id(id_: Any, algorithm: str) -> CertificateId:  # noqa: ANN401 - no types
+    digest, stated = id_["cert_hash"].native, id_["issuer_serial"]
+    if not isinstance(stated, tsp.IssuerSerial):
+        return CertificateId(algorithm, digest, "", 0)
+    names = [comparable(name.chosen) for name in stated["issuer"] if name.name == _DISTINGUISHED]
+    single = len(names) == len(stated["issuer"]) == 1
+    issuer = names[0] if single else "not one distinguished name"
+    return CertificateId(algorithm, digest, issuer, stated["serial_number"].native)
+
+
+def _named_certificate(sid: Any, members: Members) -> bytes | None:  # noqa: ANN401 - no types
+    for certificate, der in members:
         if sid.name == "issuer_and_serial_number":
             wanted = (sid.chosen["issuer"].dump(), sid.chosen["serial_number"].native)
             carried = (certificate.issuer.dump(), certificate.serial_number)
         else:
             wanted, carried = (sid.chosen.native, 0), (certificate.key_identifier, 0)
         if wanted == carried:
-            encoded: bytes = member.dump()
-            return encoded
+            return der
     return None
-
-
-def _sorted(der: bytes, chosen: Any) -> bytes:  # noqa: ANN401 - the parser has no types
-    if not chosen:
-        return der
-    return der.replace(chosen.contents, b"".join(sorted(member.dump() for member in chosen)), 1)
 
 
 def _moment(value: object) -> datetime:

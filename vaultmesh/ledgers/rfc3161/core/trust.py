@@ -1,21 +1,22 @@
-"""Reads from PEM text what time stamps are judged by: pinned roots, and revocation lists beside them.
+"""Reads from PEM text what time stamps are judged by: pinned roots, and beside them intermediates and revocation lists.
 
-A list needs no trust of its own: whoever judges by it checks that the certificate's issuer signed it.
+1. A root is a certificate that signs itself; every other one is an intermediate, and has no trust of its own.
+2. A list has none either: whoever judges by it checks that the certificate's issuer signed it.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
 from vaultmesh.domain.checks import Check, holds, wrong
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.instants import write_time
-from vaultmesh.ledgers.rfc3161.core.signature import MALFORMED
-from vaultmesh.ledgers.rfc3161.core.token import Token
+from vaultmesh.ledgers.rfc3161.core.certificates import MALFORMED, Certificate, read_pem
+from vaultmesh.ledgers.rfc3161.core.path import Path
 
 _LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
@@ -24,10 +25,16 @@ _LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOT
 class Pinned:
     """What a token is judged by, beside what it carries."""
 
-    roots: Sequence[x509.Certificate] = ()
+    roots: Sequence[Certificate] = ()
     """The only ones that count."""
     lists: Sequence[x509.CertificateRevocationList] = ()
     """Revocation lists of any issuers; those of others than the token's do nothing."""
+    intermediates: Sequence[Certificate] = ()
+    """Certificates that a token may have left out."""
+
+    def and_intermediates(self, certificates: Sequence[Certificate]) -> "Pinned":
+        """Return the same roots with further intermediates."""
+        return replace(self, intermediates=[*self.intermediates, *certificates])
 
     def and_lists(self, lists: Sequence[x509.CertificateRevocationList]) -> "Pinned":
         """Return the same roots with further lists."""
@@ -38,14 +45,18 @@ def read_pinned(pem: bytes) -> Pinned:
     """Read certificates and revocation lists (`X509 CRL`), in any order; other text is passed over.
 
     Raises:
-        InvalidValue: there is no certificate, or one of either can't be read.
+        InvalidValue: there is no root, or a part that can't be read.
     """
-    try:
-        roots = x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
-        message = f"holds no certificates that can be read ({error}): write the roots in PEM"
-        raise InvalidValue(message) from error
-    return Pinned(roots, read_lists(pem))
+    certificates = read_pem(pem)
+    if not certificates:
+        message = "holds no certificates that can be read: write the roots in PEM"
+        raise InvalidValue(message)
+    roots = [one for one in certificates if one.signs_itself]
+    if not roots:
+        message = "holds no root, which is a certificate that signs itself: add it; the others lead nowhere alone"
+        raise InvalidValue(message)
+    intermediates = [one for one in certificates if one not in roots]
+    return Pinned(roots, read_lists(pem), intermediates)
 
 
 def read_lists(pem: bytes) -> list[x509.CertificateRevocationList]:
@@ -62,7 +73,6 @@ def read_lists(pem: bytes) -> list[x509.CertificateRevocationList]:
 
 
 REVOCATION = "revocation"
-_LONGEST_CHAIN = 8
 _KEEPS_EARLIER = frozenset(
     {
         x509.ReasonFlags.unspecified,
@@ -75,65 +85,35 @@ _KEEPS_EARLIER = frozenset(
 List = x509.CertificateRevocationList
 
 
-def revocation_finding(token: Token, root: x509.Certificate, lists: Sequence[List]) -> Check | None:
-    """Judge a token that leads to `root`; None when no list is by an issuer of its chain."""
+def revocation_finding(path: Path, moment: datetime, lists: Sequence[List]) -> Check | None:
+    """Judge a token of that moment and path; None when no list is by an issuer of the path."""
     details: list[str] = []
-    for certificate, issuer in _links(token, root):
+    for certificate, issuer in pairwise(path):
         fitting = _by(issuer, lists)
         for revocations in fitting:
-            entry = revocations.get_revoked_certificate_by_serial_number(certificate.serial_number)
+            serial = certificate.content.serial_number
+            entry = revocations.get_revoked_certificate_by_serial_number(serial)
             if entry is not None:
-                kept, detail = _entry(certificate, entry, token.gen_time)
+                kept, detail = _entry(certificate, entry, moment)
                 if not kept:
                     return wrong(REVOCATION, detail)
                 details.append(detail)
         if fitting:
             newest = max(fitting, key=_issued)
-            name = issuer.subject.rfc4514_string()
-            details.append(f"as of {write_time(_issued(newest))} by the list of {name}")
+            details.append(f"as of {write_time(_issued(newest))} by the list of {issuer.name}")
     return holds(REVOCATION, "; ".join(details)) if details else None
 
 
-def lists_for(token: Token, root: x509.Certificate, lists: Sequence[List]) -> list[List]:
-    """Return the newest list of each issuer of the token's chain, the signer's first."""
-    by_issuer = [_by(issuer, lists) for _, issuer in _links(token, root)]
+def lists_for(path: Path, lists: Sequence[List]) -> list[List]:
+    """Return the newest list of each issuer of a path, the signer's first."""
+    by_issuer = [_by(issuer, lists) for issuer in path[1:]]
     return [max(fitting, key=_issued) for fitting in by_issuer if fitting]
 
 
-def _links(
-    token: Token, root: x509.Certificate
-) -> Iterator[tuple[x509.Certificate, x509.Certificate]]:
-    """Yield each certificate from the signer's up to the root with the one that issued it."""
-    signer = token.signers[0].certificate if token.signers else None
-    if signer is None:
-        return
-    issuers = [root]
-    for der in token.certificates:
-        try:
-            issuers.append(x509.load_der_x509_certificate(der))
-        except MALFORMED:
-            continue
-    current = x509.load_der_x509_certificate(signer)
-    for _ in range(_LONGEST_CHAIN):
-        issuer = next((parent for parent in issuers if _issued_by(current, parent)), None)
-        if current == root or issuer is None:
-            return
-        yield current, issuer
-        current = issuer
-
-
-def _issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (*MALFORMED, InvalidSignature):
-        return False
-    return True
-
-
-def _by(issuer: x509.Certificate, lists: Sequence[List]) -> list[List]:
+def _by(issuer: Certificate, lists: Sequence[List]) -> list[List]:
     """Return the lists that an issuer signed."""
-    named = [revocations for revocations in lists if revocations.issuer == issuer.subject]
-    return [revocations for revocations in named if _signed(revocations, issuer)]
+    named = [revocations for revocations in lists if revocations.issuer == issuer.content.subject]
+    return [revocations for revocations in named if _signed(revocations, issuer.content)]
 
 
 def _signed(revocations: List, issuer: x509.Certificate) -> bool:
@@ -144,7 +124,7 @@ def _signed(revocations: List, issuer: x509.Certificate) -> bool:
 
 
 def _entry(
-    certificate: x509.Certificate, entry: x509.RevokedCertificate, gen_time: datetime
+    certificate: Certificate, entry: x509.RevokedCertificate, gen_time: datetime
 ) -> tuple[bool, str]:
     """Return whether a token of `gen_time` outlives a revocation, and what to tell."""
     try:
@@ -152,7 +132,7 @@ def _entry(
     except x509.ExtensionNotFound:
         reason = None
     when = entry.revocation_date_utc
-    name = certificate.subject.rfc4514_string()
+    name = certificate.name
     revoked = f"{name} was revoked at {write_time(when)} ({reason.value if reason else 'no reason given'})"
     if reason not in _KEEPS_EARLIER:
         return False, f"{revoked}: none of its tokens counts"
