@@ -69,6 +69,8 @@ class SchemeFindings:
     """By when the commitment was in the ledger, and whose clock says so."""
     trust: str
     """What it rests on."""
+    caveat: str = ""
+    """What is weak about it, whoever is trusted; empty if nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Verdict:
     standing: Standing
     statement: str
     """One sentence: what is proven, by when and under which trust; or why it is not."""
+    caveat: str = ""
+    """What is weak about it; part of the statement if it is proven."""
 
     @property
     def proven(self) -> bool:
@@ -86,11 +90,14 @@ class Verdict:
         return self.standing is Standing.PROVEN
 
 
-def verdict_of(checks: Iterable[Check], statement: str) -> Verdict:
-    """Return the verdict of checks; `statement` is what they prove, if they prove it."""
+def verdict_of(checks: Iterable[Check], statement: str, caveat: str = "") -> Verdict:
+    """Return the verdict of checks; `statement` is what they prove, if they prove it, and `caveat` what is weak about it."""
     checks = tuple(checks)
     standing = standing_of(checks)
-    return Verdict(checks, standing, statement if standing is Standing.PROVEN else unproven(checks))
+    said = f"{statement}; {caveat}" if caveat else statement
+    if standing is not Standing.PROVEN:
+        said = unproven(checks)
+    return Verdict(checks, standing, said, caveat)
 
 
 def holds(name: str, detail: str) -> Check:

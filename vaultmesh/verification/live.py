@@ -111,16 +111,18 @@ class Verifier:
     # --- anchor receipts -----------------------------------------------------------------------
 
     async def _anchor_verdict(self, path: Path, receipt: AnchorReceipt) -> CheckedFile:
+        carried = verify_offline(receipt, Trust())
         checks = [
             holds("receipt", f"{receipt.network}, {receipt.status}, {receipt.finality.state}"),
             self._place_check(path, receipt),
             links.status_check(receipt),
             *self._batch_checks(receipt),
             *links.commitment_checks(receipt),
-            _carried_check(receipt),
+            _carried_check(carried),
             *await self._live_checks(receipt),
         ]
-        return CheckedFile(str(path), verdict_of(checks, links.proven(receipt)), receipt)
+        verdict = verdict_of(checks, links.proven(receipt), carried.caveat)
+        return CheckedFile(str(path), verdict, receipt)
 
     def _place_check(self, path: Path, receipt: AnchorReceipt) -> Check:
         """Check that a receipt among the anchor receipts lies at its own place; a copy elsewhere is as good."""
@@ -313,10 +315,9 @@ class Verifier:
             return {}
 
 
-def _carried_check(receipt: AnchorReceipt) -> Check:
+def _carried_check(verdict: Verdict) -> Check:
     """Check what a receipt carries for others to verify without a ledger: the ledger itself says nothing of it."""
-    every = verify_offline(receipt, Trust()).checks
-    carried = [check for check in every if check.name not in _CHECKED_ANYWAY]
+    carried = [check for check in verdict.checks if check.name not in _CHECKED_ANYWAY]
     refuted = [f"{check.name}: {check.detail}" for check in carried if check.found is Found.WRONG]
     lacks = ", ".join(check.name for check in lacking(carried))
     detail = f"holds, but lacks {lacks}" if lacks else "holds by itself"

@@ -54,7 +54,7 @@ def verify_offline(receipt: AnchorReceipt, trust: Trust, batch: Batch | None = N
         f"root {receipt.root.receipt_form} ({named}) was in {receipt.network} "
         f"by {findings.when}, under {findings.trust}"
     )
-    return verdict_of([*checks, *findings.checks], statement)
+    return verdict_of([*checks, *findings.checks], statement, findings.caveat)
 
 
 class ProofModule(Protocol):

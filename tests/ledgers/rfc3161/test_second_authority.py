@@ -15,7 +15,6 @@ from aiohttp import ClientSession, web
 from asn1crypto import cms, tsp
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from rfc3161_client import decode_timestamp_response
 
 from devnet.timestamp_server import TimestampServer
 from devnet.tsa import Tsa
@@ -284,8 +283,6 @@ async def test_a_reply_with_unsorted_certificates_is_taken_and_kept_as_it_was_se
     chain = certificates_of(sent)
     assert len(chain) == 3
     assert chain != sorted(chain)
-    with pytest.raises(ValueError, match="InvalidSetOrdering"):
-        decode_timestamp_response(sent)
     (root,) = x509.load_pem_x509_certificates(makers.roots(SIGSTORE))
     assert chain[-1] == root.public_bytes(Encoding.DER)
     assert [one.read_bytes() for one in submitter.replies(watched)] == [sent]

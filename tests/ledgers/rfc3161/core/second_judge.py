@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asn1crypto import core
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.simulators.timestamps import STAMPED_AT, Holder
 
@@ -49,6 +50,31 @@ def openssl_objects(
             cwd=folder, capture_output=True, check=False, text=True, timeout=SECONDS,
         )  # fmt: skip
     return "" if done.returncode == 0 else done.stderr or "refused"
+
+
+def openssl_verifies(signer: Holder, root: Holder, signature: bytes, signed: bytes) -> bool:
+    """Whether openssl takes a plain signature, and the path of whoever made it."""
+    public = signer.certificate.public_key().public_bytes(
+        Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+    )
+    files = {"key": public, "signature": signature, "signed": signed}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, content in {**files, "signer": signer.pem, "root": root.pem}.items():
+            (folder / file).write_bytes(content)
+        moment = str(int(STAMPED_AT.timestamp()))
+        commands = (
+            "pkeyutl -verify -pubin -inkey key -rawin -in signed -sigfile signature",
+            f"verify -purpose timestampsign -attime {moment} -CAfile root signer",
+        )
+        done = [
+            subprocess.run(
+                ["openssl", *command.split()],
+                cwd=folder, capture_output=True, check=False, timeout=SECONDS,
+            )
+            for command in commands
+        ]  # fmt: skip
+    return all(one.returncode == 0 for one in done)
 
 
 def _token_of(reply: bytes) -> bytes:

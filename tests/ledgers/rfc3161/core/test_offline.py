@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.simulators.certificates import issuer_of, signer_of
 from tests.simulators.timestamps import STAMPED_AT, Forgery, Holder, new_leaf, new_root
 from vaultmesh.domain.checks import Found, SchemeFindings, Standing, Trust, standing_of
 from vaultmesh.domain.receipts.receipt import (
@@ -15,16 +16,19 @@ from vaultmesh.domain.receipts.receipt import (
     Status,
 )
 from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.rfc3161.core.evidence import text_of
 from vaultmesh.ledgers.rfc3161.core.judge import tolerance
 from vaultmesh.ledgers.rfc3161.core.offline import find
 from vaultmesh.ledgers.rfc3161.core.token import build_request
+from vaultmesh.verification.offline import verify_offline
 
 ROOT, OTHER = new_root("first root"), new_root("second root")
 COMMITMENT = MerkleRoot(bytes(range(32)))
 REQUEST = build_request(COMMITMENT.digest, 7)
 LEAF = new_leaf(ROOT)
+ROUND = round_id(Target("rfc3161", "tsa"), COMMITMENT.digest)
 LATER = STAMPED_AT + timedelta(seconds=2, milliseconds=500)
 REPLY = Forgery(LEAF).reply(REQUEST)
 
@@ -52,7 +56,7 @@ def receipt_with(moment: datetime = STAMPED_AT, **evidence: Any) -> AnchorReceip
         verifier="test/1",
         evidence={"aggregation": None, "rfc3161": carried},
         metadata=ReceiptMetadata(
-            namespace="dao:test", batch_id="1", cadence="cold", slot="s", round="r", revision=1
+            namespace="dao:test", batch_id="1", cadence="cold", slot="s", round=ROUND, revision=1
         ),
     )
 
@@ -155,6 +159,80 @@ def test_a_further_token_of_another_authority_proves_when_only_its_root_is_trust
     both = found(receipt_with(tokens=[entry]), ROOT, OTHER)
     assert both.when.startswith("2026-01-15T10:00:00Z")
     assert both.trust == "trust in CN=first root and CN=second root"
+
+
+MIDDLE = issuer_of("middle", ROOT)
+BELOW = signer_of(MIDDLE)
+ALONE = Forgery(BELOW).reply(REQUEST)
+
+
+def signer_only(*certificates: Holder) -> AnchorReceipt:
+    """Return a receipt whose token carries its signer's certificate only."""
+    return receipt_with(
+        token=text_of(ALONE), certificates=[text_of(one.der) for one in certificates]
+    )
+
+
+def test_a_token_with_its_signers_certificate_only_is_proven_by_the_receipts_chain() -> None:
+    receipt = signer_only(BELOW, MIDDLE, ROOT)
+    assert standing_of(found(receipt, ROOT).checks) is Standing.PROVEN
+    assert named(found(receipt), Found.OPEN) == ["trusted root"]
+    assert named(found(receipt, OTHER), Found.OPEN) == ["trusted root"]
+
+
+def test_a_token_with_its_signers_certificate_only_is_proven_by_the_users_intermediate() -> None:
+    bare = signer_only()
+    assert standing_of(found(bare, MIDDLE, ROOT).checks) is Standing.REFUTED
+    both = Trust(authorities=(MIDDLE.pem + ROOT.pem,))
+    assert standing_of(find(bare, COMMITMENT, both).checks) is Standing.PROVEN
+    without = found(bare, ROOT)
+    assert named(without, Found.OPEN) == ["chain", "trusted root"]
+    detail = next(one.detail for one in without.checks if one.name == "chain")
+    assert "no certificate of CN=middle is at hand" in detail
+
+
+def test_a_carried_intermediate_is_trusted_by_nobody() -> None:
+    forged = issuer_of("middle", OTHER)
+    leaf = signer_of(forged)
+    token = text_of(Forgery(leaf).reply(REQUEST))
+    carried = [text_of(one.der) for one in (leaf, forged, OTHER)]
+    receipt = receipt_with(token=token, certificates=carried)
+    assert standing_of(found(receipt, ROOT).checks) is Standing.CONSISTENT
+    assert standing_of(found(receipt, OTHER).checks) is Standing.PROVEN
+
+
+def test_a_chain_with_a_certificate_that_leads_nowhere_is_called_wrong() -> None:
+    stray = issuer_of("stray", ROOT)
+    receipt = signer_only(BELOW, MIDDLE, stray, ROOT)
+    assert named(found(receipt, ROOT), Found.WRONG) == ["description"]
+
+
+def by_sha1(**evidence: Any) -> AnchorReceipt:
+    """Return a receipt whose token binds its certificate by SHA-1 alone."""
+    token = text_of(Forgery(LEAF, names_by_sha1=True).reply(REQUEST))
+    return receipt_with(token=token, **evidence)
+
+
+def test_sha1_is_named_beside_the_trust() -> None:
+    findings = found(by_sha1(allowSha1CertId=True), ROOT)
+    assert standing_of(findings.checks) is Standing.PROVEN
+    assert findings.trust == "trust in CN=first root"
+    assert findings.caveat == "SHA-1 alone binds the signer's certificate (allowSha1CertId)"
+    assert found(receipt_with(allowSha1CertId=True), ROOT).caveat == ""
+
+
+def test_the_verdict_says_that_sha1_alone_binds_the_certificate() -> None:
+    trust = Trust(authorities=(ROOT.pem,))
+    verdict = verify_offline(by_sha1(allowSha1CertId=True), trust)
+    assert verdict.proven
+    assert verdict.statement.endswith(
+        "under trust in CN=first root; SHA-1 alone binds the signer's certificate (allowSha1CertId)"
+    )
+
+
+@pytest.mark.parametrize("leave", [{}, {"allowSha1CertId": False}, {"allowSha1CertId": "yes"}])
+def test_sha1_without_recorded_leave_is_refuted(leave: dict[str, Any]) -> None:
+    assert named(found(by_sha1(**leave), ROOT), Found.WRONG) == ["certificate"]
 
 
 def test_what_is_no_pem_is_told_as_such() -> None:

@@ -59,13 +59,13 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     vouched = [judged for judged in report.reports if judged.sound and judged.root in known]
     checks.append(_trust_check(report, vouched, named=bool(trusted)))
     earliest = min(vouched, key=lambda judged: _when(judged)[0], default=None)
+    weak = any(judged.token is not None and needs_sha1(judged.token) for judged in report.reports)
+    caveat = f"SHA-1 alone binds the signer's certificate ({ALLOWS_SHA1})" if weak else ""
     if earliest is None:
-        return SchemeFindings(tuple(checks), "", "")
-    names = {known[judged.root].name for judged in vouched}
-    trust_in = f"trust in {' and '.join(sorted(names))}"
-    if any(judged.token is not None and needs_sha1(judged.token) for judged in vouched):
-        trust_in += f", and in SHA-1, which binds the signer's certificate ({ALLOWS_SHA1})"
-    return SchemeFindings(tuple(checks), _when(earliest)[1], trust_in)
+        return SchemeFindings(tuple(checks), "", "", caveat)
+    names = sorted({known[judged.root].name for judged in vouched})
+    trust_in = f"trust in {' and '.join(names)}"
+    return SchemeFindings(tuple(checks), _when(earliest)[1], trust_in, caveat)
 
 
 def _as_carried(finding: Check, *, chain_is_carried: bool) -> Check:

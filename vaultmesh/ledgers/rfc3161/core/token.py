@@ -14,7 +14,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from asn1crypto import cms, core, tsp  # type: ignore[import-untyped]
+from asn1crypto import algos, cms, core, tsp  # type: ignore[import-untyped]
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.ledgers.rfc3161.core.certificates import comparable
@@ -41,7 +41,9 @@ Members = list[tuple[Any, bytes]]
 _VERSION = "v1"
 _CERTIFICATE, _DISTINGUISHED = "certificate", "directory_name"
 _PSS, _MASK = "rsassa_pss", "mgf1"
-_BARE = frozenset({"rsassa_pkcs1v15", "ecdsa", "dsa", "ed25519"})
+_BY_KEY = {"1.2.840.10045.2.1": "ecdsa"}
+"""Some name the key's kind (`id-ecPublicKey`) for the signature's."""
+_BARE = frozenset({"rsassa_pkcs1v15", "ecdsa", "dsa", "ed25519", *_BY_KEY})
 """Signature algorithms that leave the hash to the digest's."""
 _MOST_READ = 2
 _LONG_NUMBER = re.compile(r"\d{20,}")
@@ -270,19 +272,24 @@ def _algorithm(field: Any, digest: str) -> tuple[str, str, Padding | None]:  # n
     """Return a signature's algorithm, its hash, and its padding; an unknown one by its OID."""
     name = field["algorithm"].native
     if name == _PSS:
-        parameters = field["parameters"]
-        mask = parameters["mask_gen_algorithm"]
-        masked = mask["parameters"]["algorithm"].native
-        padding = Padding(
-            masked if mask["algorithm"].native == _MASK else mask["algorithm"].native,
-            parameters["salt_length"].native,
-        )
-        return name, parameters["hash_algorithm"]["algorithm"].native, padding
+        return name, *_padding(field["parameters"])
     try:
-        family = field.signature_algo
+        family = _BY_KEY.get(name) or field.signature_algo
+        hashed = digest if name in _BARE else field.hash_algo
     except ValueError:
         return name, digest, None
-    return family, digest if name in _BARE else field.hash_algo, None
+    return family, hashed, None
+
+
+def _padding(parameters: Any) -> tuple[str, Padding]:  # noqa: ANN401 - no types
+    """Return the hash and the padding of RSASSA-PSS; without parameters both are by SHA-1 (RFC 4055, 3.1)."""
+    if not isinstance(parameters, algos.RSASSAPSSParams):
+        return "sha1", Padding("sha1", 20)
+    mask = parameters["mask_gen_algorithm"]
+    name = mask["algorithm"].native
+    hashed = mask["parameters"]["algorithm"].native if name == _MASK else name
+    padding = Padding(hashed, parameters["salt_length"].native)
+    return parameters["hash_algorithm"]["algorithm"].native, padding
 
 
 def _certificate_ids(values: dict[str, list[Any]]) -> tuple[CertificateId, ...]:
