@@ -37,7 +37,7 @@ def certificate(
     purposes: Sequence[ObjectIdentifier] | None = None,
     usage: x509.KeyUsage | None = None,
     starts: datetime = STAMPED_AT - YEAR,
-    ends: datetime = STAMPED_AT + YEAR,
+    ends: datetime = STAMPED_AT + 20 * YEAR,
     hashed: hashes.HashAlgorithm | None = hashes.SHA256(),  # noqa: B008 - has no state
     padded: padding.PSS | None = None,
     further: Sequence[tuple[x509.ExtensionType, bool]] = (),

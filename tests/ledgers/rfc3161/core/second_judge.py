@@ -3,6 +3,7 @@
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from asn1crypto import core
@@ -20,6 +21,7 @@ def openssl_objects(
     intermediates: Sequence[Holder] = (),
     *,
     as_cms: bool = False,
+    moment: datetime = STAMPED_AT,
 ) -> str:
     """Return what `openssl ts -verify` says against a reply to a request, at its own time; empty if nothing.
 
@@ -30,6 +32,7 @@ def openssl_objects(
         intermediates: what the token may have left out.
         as_cms: have `openssl cms` judge the token's signature and chain instead; `ts` of version 3.0 knows neither
             RSASSA-PSS nor Ed25519 nor attribute certificates.
+        moment: the token's time.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -37,7 +40,7 @@ def openssl_objects(
         (folder / "token").write_bytes(_token_of(reply))
         (folder / "request").write_bytes(request)
         (folder / "roots").write_bytes(b"".join(root.pem for root in roots))
-        options = ["-CAfile", "roots", "-attime", str(int(STAMPED_AT.timestamp()))]
+        options = ["-CAfile", "roots", "-attime", str(int(moment.timestamp()))]
         if intermediates:
             (folder / "between").write_bytes(b"".join(one.pem for one in intermediates))
             options += ["-certfile" if as_cms else "-untrusted", "between"]

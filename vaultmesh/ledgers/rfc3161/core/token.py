@@ -40,6 +40,10 @@ Members = list[tuple[Any, bytes]]
 """Certificates, parsed and as they came."""
 _VERSION = "v1"
 _CERTIFICATE, _DISTINGUISHED = "certificate", "directory_name"
+_JUDGED = frozenset(
+    {"content_type", "message_digest", "signing_certificate", "signing_certificate_v2"}
+)
+"""Signed attributes that are read."""
 _PSS, _MASK = "rsassa_pss", "mgf1"
 _BY_KEY = {"1.2.840.10045.2.1": "ecdsa"}
 """Some name the key's kind (`id-ecPublicKey`) for the signature's."""
@@ -198,12 +202,13 @@ def read_reply(der: bytes) -> Reply:
         parsed = _Response.load(der, strict=True)
         info = parsed["status"]
         wrapped = parsed["time_stamp_token"]
-        return Reply(
-            status=int(info["status"]),
-            texts=tuple(info["status_string"].native or ()),
-            failures=tuple(sorted(info["fail_info"].native or ())),
-            token=_token(wrapped) if isinstance(wrapped, cms.ContentInfo) else None,
-        )
+        status = int(info["status"])
+        texts = tuple(info["status_string"].native or ())
+        failures = tuple(sorted(info["fail_info"].native or ()))
+    if not isinstance(wrapped, cms.ContentInfo):
+        return Reply(status, texts, failures, None)
+    with _parsing("a time-stamp token, though the reply around it is one"):
+        return Reply(status, texts, failures, _token(wrapped))
 
 
 @contextmanager
@@ -251,7 +256,8 @@ def _signer(info: Any, members: Members) -> Signer:  # noqa: ANN401 - the parser
     encoded = attributes.untag().dump() if isinstance(attributes, cms.CMSAttributes) else b""
     values: dict[str, list[Any]] = {}
     for attribute in attributes:
-        values.setdefault(attribute["type"].native, []).extend(attribute["values"])
+        if attribute["type"].native in _JUDGED:  # what nobody judges may be as odd as it likes
+            values.setdefault(attribute["type"].native, []).extend(attribute["values"])
     digest = info["digest_algorithm"]["algorithm"].native
     algorithm, hashed, padding = _algorithm(info["signature_algorithm"], digest)
     return Signer(
