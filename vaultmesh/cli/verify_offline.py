@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cryptography.x509 import load_pem_x509_certificates
 from pydantic import JsonValue
 
 from vaultmesh.cli import output
@@ -30,6 +29,7 @@ from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.paths import BATCHES_FOLDER, EVENT_RECEIPTS_FOLDER
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, parse_receipt
 from vaultmesh.domain.schemes import SCHEMES
+from vaultmesh.ledgers.rfc3161.core.trust import read_pinned
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.event_receipts import event_file_names
 from vaultmesh.verification import links, verify
@@ -71,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="FILE",
-        help="with --offline: PEM file with root certificates of time-stamp authorities; may be repeated",
+        help="with --offline: PEM file with root certificates of time-stamp authorities, and with intermediates that "
+        "tokens leave out; may be repeated",
     )
     parser.add_argument(
         "--trust",
@@ -196,9 +197,9 @@ def _roots(path: Path) -> bytes:
         message = f"--trust-roots {path} holds no certificate; name a PEM file"
         raise output.Usage(message)
     try:
-        load_pem_x509_certificates(content)
-    except ValueError as error:
-        message = f"--trust-roots {path} holds a certificate that can't be read; name a PEM file"
+        read_pinned(content)
+    except InvalidValue as error:
+        message = f"--trust-roots {path} {error}"
         raise output.Usage(message) from error
     return content
 

@@ -131,6 +131,14 @@ async def test_without_the_intermediate_the_refusal_names_it(
     assert submitter.replies(watched) == []
 
 
+async def test_a_bundle_of_intermediates_alone_stamps_nothing_and_says_what_it_lacks(
+    authority: Authority, make_submitter: MakeSubmitter
+) -> None:
+    submitter = await make_submitter(authority.middle)
+    with pytest.raises(ValidationFailure, match=r"trustBundle .* holds no root"):
+        await submitter.sign()
+
+
 async def test_sha1_is_refused_with_advice_and_the_open_round_goes_on_once_it_is_followed(
     authority: Authority, make_submitter: MakeSubmitter
 ) -> None:

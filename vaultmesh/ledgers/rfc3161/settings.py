@@ -79,7 +79,7 @@ class TsaSettings(CommonSettings):
         """Return the pinned roots and what revocation lists lie beside them; reads the file each time, so that a new root needs no restart.
 
         Raises:
-            ValidationFailure: the file is in neither place, holds no certificates, or something that can't be read.
+            ValidationFailure: the file is in neither place, holds no root, or something that can't be read.
             NetworkFailure: it can't be read.
         """
         places = [root / self.trust_file, REPOSITORY / self.trust_file]
@@ -88,10 +88,17 @@ class TsaSettings(CommonSettings):
             message = f"trustBundle {self.trust_file} is neither below {root} nor in {REPOSITORY}: put the roots there"
             raise ValidationFailure(message)
         try:
-            return read_pinned(file.read_bytes())
+            pinned = read_pinned(file.read_bytes())
         except OSError as error:
             message = f"trustBundle {file} can't be read ({error.strerror}): check its rights"
             raise NetworkFailure(message) from error
         except InvalidValue as error:
             message = f"trustBundle {file} {error}"
             raise ValidationFailure(message) from error
+        if not pinned.roots:
+            message = (
+                f"trustBundle {file} holds no root, which is a certificate that signs itself: add it; "
+                "intermediates have no trust of their own"
+            )
+            raise ValidationFailure(message)
+        return pinned

@@ -182,9 +182,12 @@ def test_a_token_with_its_signers_certificate_only_is_proven_by_the_receipts_cha
 
 def test_a_token_with_its_signers_certificate_only_is_proven_by_the_users_intermediate() -> None:
     bare = signer_only()
-    assert standing_of(found(bare, MIDDLE, ROOT).checks) is Standing.REFUTED
+    assert standing_of(found(bare, MIDDLE, ROOT).checks) is Standing.PROVEN
     both = Trust(authorities=(MIDDLE.pem + ROOT.pem,))
     assert standing_of(find(bare, COMMITMENT, both).checks) is Standing.PROVEN
+    rootless = found(bare, MIDDLE)
+    assert named(rootless, Found.OPEN) == ["chain", "trusted root"]
+    assert "name the root, too" in rootless.checks[-1].detail
     without = found(bare, ROOT)
     assert named(without, Found.OPEN) == ["chain", "trusted root"]
     detail = next(one.detail for one in without.checks if one.name == "chain")

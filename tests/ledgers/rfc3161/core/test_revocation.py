@@ -145,7 +145,6 @@ def test_roots_and_lists_are_read_from_one_file_in_any_order() -> None:
     [
         (b"", "no certificates"),
         (new_list(ROOT).public_bytes(Encoding.PEM), "no certificates"),
-        (MIDDLE.pem, "no root, which is a certificate that signs itself"),
         (ROOT.pem.replace(b"MII", b"IIM", 1), "a certificate that can't be read"),
         (ROOT.pem.replace(b"MII", b"MI", 1), "a certificate that can't be read"),
         (

@@ -177,7 +177,6 @@ def _read(der: bytes) -> Certificate:
         message = "an extension stands there twice"
         raise ValueError(message)
     content, mended = _strictly(der)
-    content.subject.rfc4514_string()
     issuer, subject = comparable(body["issuer"]), comparable(body["subject"])
     certificate = Certificate(der, content, parsed, issuer, subject, mended)
     _ = certificate.critical, certificate.usage, certificate.purposes, body["validity"].native
@@ -187,12 +186,20 @@ def _read(der: bytes) -> Certificate:
 def _strictly(der: bytes) -> tuple[x509.Certificate, bool]:
     """Return what the strict parser makes of it, and whether it had to be given a copy."""
     try:
-        return x509.load_der_x509_certificate(der), False
-    except ValueError:
+        return _loaded(der), False
+    except MALFORMED:
         copy = _mended(der)
         if copy == der:
             raise
-        return x509.load_der_x509_certificate(copy), True
+        return _loaded(copy), True
+
+
+def _loaded(der: bytes) -> x509.Certificate:
+    """Return a certificate of which every part that is read without care can be read: the parser is lazy."""
+    content = x509.load_der_x509_certificate(der)
+    _ = content.issuer.rfc4514_string(), content.subject.rfc4514_string(), content.version
+    _ = content.not_valid_before_utc, content.not_valid_after_utc, content.serial_number
+    return content
 
 
 def _mended(der: bytes) -> bytes:

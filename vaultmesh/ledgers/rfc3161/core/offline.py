@@ -18,6 +18,7 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.ledgers.rfc3161.core.certificates import Certificate
 from vaultmesh.ledgers.rfc3161.core.evidence import (
     ALLOWS_SHA1,
     EvidenceReport,
@@ -57,7 +58,7 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     checks.append(description_check(evidence, report.reports))
     known = {root.der: root for root in trusted}
     vouched = [judged for judged in report.reports if judged.sound and judged.root in known]
-    checks.append(_trust_check(report, vouched, named=bool(trusted)))
+    checks.append(_trust_check(report, vouched, trust, trusted))
     earliest = min(vouched, key=lambda judged: _when(judged)[0], default=None)
     weak = any(judged.token is not None and needs_sha1(judged.token) for judged in report.reports)
     caveat = f"SHA-1 alone binds the signer's certificate ({ALLOWS_SHA1})" if weak else ""
@@ -75,12 +76,16 @@ def _as_carried(finding: Check, *, chain_is_carried: bool) -> Check:
     return finding
 
 
-def _trust_check(report: EvidenceReport, vouched: list[TokenReport], *, named: bool) -> Check:
+def _trust_check(
+    report: EvidenceReport, vouched: list[TokenReport], trust: Trust, trusted: list[Certificate]
+) -> Check:
     if vouched:
         return holds(_TRUSTED_ROOT, f"{len(vouched)} of {len(report.reports)} tokens lead to one")
-    detail = "whether the authority's root can be trusted: state it with --trust-roots"
-    if named:
-        detail = "the tokens lead to none of those that you trust"
+    detail = "the tokens lead to none of those that you trust"
+    if not trusted:
+        detail = "whether the authority's root can be trusted: state it with --trust-roots"
+    if trust.authorities and not trusted:
+        detail = "no certificate that you trust signs itself, as roots do: name the root, too, with --trust-roots"
     return stays_open(_TRUSTED_ROOT, detail)
 
 

@@ -45,16 +45,13 @@ def read_pinned(pem: bytes) -> Pinned:
     """Read certificates and revocation lists (`X509 CRL`), in any order; other text is passed over.
 
     Raises:
-        InvalidValue: there is no root, or a part that can't be read.
+        InvalidValue: there is no certificate, or a part that can't be read.
     """
     certificates = read_pem(pem)
     if not certificates:
         message = "holds no certificates that can be read: write the roots in PEM"
         raise InvalidValue(message)
     roots = [one for one in certificates if one.signs_itself]
-    if not roots:
-        message = "holds no root, which is a certificate that signs itself: add it; the others lead nowhere alone"
-        raise InvalidValue(message)
     intermediates = [one for one in certificates if one not in roots]
     return Pinned(roots, read_lists(pem), intermediates)
 
