@@ -199,7 +199,7 @@ def _roots(path: Path) -> bytes:
     try:
         read_pinned(content)
     except InvalidValue as error:
-        message = f"--trust-roots {path} {error}"
+        message = f"--trust-roots {path} {error}; name a PEM file"
         raise output.Usage(message) from error
     return content
 

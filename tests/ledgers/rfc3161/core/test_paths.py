@@ -11,6 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.ledgers.rfc3161.core.second_judge import openssl_objects
 from tests.simulators.certificates import (
@@ -33,7 +35,7 @@ from tests.simulators.timestamps import (
     new_list,
 )
 from vaultmesh.ledgers.rfc3161.core.judge import CHAIN, TokenReport, judge
-from vaultmesh.ledgers.rfc3161.core.token import build_request
+from vaultmesh.ledgers.rfc3161.core.token import build_request, read_reply
 from vaultmesh.ledgers.rfc3161.core.trust import read_pinned
 
 COMMITMENT = bytes(range(32))
@@ -370,6 +372,26 @@ def test_many_certificates_that_lead_in_circles_cost_no_time(*, by_hand: bool) -
     assert monotonic() - start < 20
     many = Forgery(signer_of(ends[0]), chain=circle * 3)
     assert not judge(many.reply(REQUEST), COMMITMENT, pinned, request=REQUEST).sound
+
+
+MADE = {name: make() for name, make in GOOD.items()}
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(sorted(MADE)), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
+def test_no_changed_byte_of_any_of_them_ends_in_anything_but_a_report(
+    case: str, place: float, change: int
+) -> None:
+    good = MADE[case]
+    reply = bytearray(Forgery(good.signer, chain=good.path).reply(REQUEST))
+    content = read_reply(bytes(reply)).token
+    reply[int(place * len(reply))] ^= change
+    pinned = read_pinned(b"".join(one.pem for one in good.roots))
+    report = judge(bytes(reply), COMMITMENT, pinned, request=REQUEST)
+    if report.sound:
+        assert report.token is not None
+        assert content is not None
+        assert report.token.content == content.content
 
 
 # --- revocation along the path --------------------------------------------------------------------

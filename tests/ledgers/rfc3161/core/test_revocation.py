@@ -147,6 +147,8 @@ def test_roots_and_lists_are_read_from_one_file_in_any_order() -> None:
         (new_list(ROOT).public_bytes(Encoding.PEM), "no certificates"),
         (ROOT.pem.replace(b"MII", b"IIM", 1), "a certificate that can't be read"),
         (ROOT.pem.replace(b"MII", b"MI", 1), "a certificate that can't be read"),
+        (ROOT.pem + ROOT.pem[: len(ROOT.pem) // 2], "it has no end"),
+        (ROOT.pem[: len(ROOT.pem) // 2] + ROOT.pem, "it has no end"),
         (
             ROOT.pem + b"-----BEGIN X509 CRL-----\nbm9uZQ==\n-----END X509 CRL-----\n",
             "revocation list that can't be read",

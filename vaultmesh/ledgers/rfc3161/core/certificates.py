@@ -33,7 +33,8 @@ UNREADABLE = (*MALFORMED, KeyError, IndexError, AttributeError, OverflowError, R
 """What either parser raises on hostile bytes."""
 _PRINTABLE_STRING, _UTF8_STRING = 0x13, b"\x0c"
 _PRINTABLE = re.compile(rb"[A-Za-z0-9 '()+,\-./:=?]*")
-_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
+_BEGIN = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
+_BLOCK = re.compile(_BEGIN.pattern + rb"([^-]*)-----END (?:X509 )?CERTIFICATE-----")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,12 @@ def read_pem(text: bytes) -> list[Certificate]:
     Raises:
         InvalidValue: one of them can't be read.
     """
+    blocks = _BLOCK.findall(text)
+    if len(blocks) < len(_BEGIN.findall(text)):
+        message = "holds a certificate that can't be read (it has no end): write it in PEM"
+        raise InvalidValue(message)
     try:
-        return [_read(b64decode(b"".join(block.split()))) for block in _BLOCK.findall(text)]
+        return [_read(b64decode(b"".join(block.split()), validate=True)) for block in blocks]
     except UNREADABLE as error:
         message = f"holds a certificate that can't be read ({_said(error)}): write it in PEM"
         raise InvalidValue(message) from error
