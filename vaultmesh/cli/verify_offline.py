@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from asn1crypto import core, pem  # type: ignore[import-untyped]
 from pydantic import JsonValue
 
 from vaultmesh.cli import output
@@ -29,7 +30,6 @@ from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.paths import BATCHES_FOLDER, EVENT_RECEIPTS_FOLDER
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, parse_receipt
 from vaultmesh.domain.schemes import SCHEMES
-from vaultmesh.ledgers.rfc3161.core.trust import read_pinned
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.event_receipts import event_file_names
 from vaultmesh.verification import links, verify
@@ -197,9 +197,10 @@ def _roots(path: Path) -> bytes:
         message = f"--trust-roots {path} holds no certificate; name a PEM file"
         raise output.Usage(message)
     try:
-        read_pinned(content)
-    except InvalidValue as error:
-        message = f"--trust-roots {path} {error}; name a PEM file"
+        for _, _, der in pem.unarmor(content, multiple=True):
+            core.Sequence.load(der, strict=True)
+    except ValueError as error:
+        message = f"--trust-roots {path} holds a certificate that can't be read; name a PEM file"
         raise output.Usage(message) from error
     return content
 

@@ -53,7 +53,7 @@ class Kept:
     @property
     def left_out(self) -> list[bytes]:
         """Certificates of its path below the root that did not come along, DER."""
-        below = [one.der for one in self.path[:-1]]
+        below = [certificate.der for certificate in self.path[:-1]]
         return [der for der in below if der not in self.token.certificates]
 
     @property

@@ -123,7 +123,9 @@ def carried_certificates(evidence: Mapping[str, JsonValue]) -> list[Certificate]
 
 def carried_roots(evidence: Mapping[str, JsonValue]) -> list[Certificate]:
     """Return those that sign themselves among the certificates that a receipt carries."""
-    return [one for one in carried_certificates(evidence) if one.signs_itself]
+    return [
+        certificate for certificate in carried_certificates(evidence) if certificate.signs_itself
+    ]
 
 
 def allows_sha1(evidence: Mapping[str, JsonValue]) -> bool:
@@ -240,9 +242,13 @@ def _belong(listed: JsonValue, token: Token) -> bool:
         return False
     leading = list(read_all(token.certificates))
     while others:
-        issuers = [one for one in others if any(below.is_issued_by(one) for below in leading)]
+        issuers = [
+            certificate
+            for certificate in others
+            if any(below.is_issued_by(certificate) for below in leading)
+        ]
         if not issuers:
             return False
         leading = issuers
-        others = [one for one in others if one not in issuers]
+        others = [certificate for certificate in others if certificate not in issuers]
     return True

@@ -20,7 +20,6 @@ from vaultmesh.ledgers.rfc3161.core.signature import signature_findings
 from vaultmesh.ledgers.rfc3161.core.token import (
     IMPRINT_ALGORITHM,
     Reply,
-    Request,
     Token,
     build_request,
     read_reply,
@@ -112,10 +111,6 @@ def judge(
         read = read_reply(reply)
     except InvalidValue as error:
         return TokenReport((wrong(TOKEN_FORM, str(error)),), None)
-    try:
-        asked = read_request(request if request is not None else build_request(commitment, 0))
-    except InvalidValue as error:
-        return TokenReport((wrong("request", str(error)),), None)
     status = _status(read)
     token = read.token
     if token is None or not status.passed:
@@ -124,7 +119,7 @@ def judge(
     path, chain, revocation = _chain(token, pinned)
     findings = (
         status,
-        *_content(token, commitment, asked, policy, has_request=request is not None),
+        *_content(token, commitment, request, policy),
         *_times(token, window),
         *signature_findings(token, allows_sha1=allows_sha1),
         chain,
@@ -143,14 +138,19 @@ def _status(reply: Reply) -> Check:
 
 
 def _content(
-    token: Token, commitment: bytes, asked: Request, policy: str, *, has_request: bool
+    token: Token, commitment: bytes, request: bytes | None, policy: str
 ) -> Iterator[Check]:
+    try:
+        asked = read_request(request if request is not None else build_request(commitment, 0))
+    except InvalidValue as error:
+        yield wrong("request", str(error))
+        return
     yield holds_if("version", token.version, condition=token.version == "v1")
     wanted = hashlib.sha256(commitment).digest()
     imprinted = (token.imprint_algorithm, token.imprint) == (IMPRINT_ALGORITHM, wanted)
     fits = imprinted and (asked.imprint_algorithm, asked.imprint) == (IMPRINT_ALGORITHM, wanted)
     yield holds_if("imprint", f"{token.imprint_algorithm} {token.imprint.hex()}", condition=fits)
-    if not has_request:
+    if request is None:
         yield holds("nonce", "no request was kept to compare it with")
     else:
         same = asked.nonce is not None and token.nonce == asked.nonce
@@ -187,7 +187,7 @@ def tolerance(accuracy: timedelta) -> str:
 
 
 def _chain(token: Token, pinned: Pinned) -> tuple[Path, Check, Check | None]:
-    """Find the pinned root that the signer's certificate leads to at the token's time, best one whose path was not revoked."""
+    """Find the pinned root that the signer's certificate leads to at the token's time; if there are several, one whose path was not revoked."""
     if not pinned.roots:
         return (), wrong(CHAIN, "no root is pinned"), None
     signer = token.signers[0].certificate if token.signers else None
@@ -198,11 +198,11 @@ def _chain(token: Token, pinned: Pinned) -> tuple[Path, Check, Check | None]:
     except InvalidValue as error:
         return (), wrong(CHAIN, str(error)), None
     between = [*read_all(token.certificates), *pinned.intermediates]
-    found = find_paths(first, between, pinned.roots, token.gen_time)
-    if not found.paths:
-        return (), wrong(CHAIN, f"leads to no pinned root: {found.refusal}"), None
+    search = find_paths(first, between, pinned.roots, token.gen_time)
+    if not search.paths:
+        return (), wrong(CHAIN, f"leads to no pinned root: {search.refusal}"), None
     judged = [
-        (path, revocation_finding(path, token.gen_time, pinned.lists)) for path in found.paths
+        (path, revocation_finding(path, token.gen_time, pinned.lists)) for path in search.paths
     ]
     path, revocation = next(
         ((path, said) for path, said in judged if said is None or said.passed), judged[0]

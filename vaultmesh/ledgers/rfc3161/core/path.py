@@ -54,16 +54,23 @@ def find_paths(
 ) -> Paths:
     """Return the paths to pinned roots, in the order of the roots."""
     at = moment.astimezone(UTC).replace(microsecond=0)
-    pool = [*dict.fromkeys(roots), *(one for one in intermediates if not one.signs_itself)]
+    pool = [
+        *dict.fromkeys(roots),
+        *(candidate for candidate in intermediates if not candidate.signs_itself),
+    ]
     near = _reachable(signer, list(dict.fromkeys(pool)))
     if len(near) > MOST_CERTIFICATES:
         return Paths((), f"more than {MOST_CERTIFICATES} certificates could be on it")
-    refusals = [why for one in near if (why := _unfit(one))]
-    fit = [one for one in near if not _unfit(one)]
+    refusals = [why for candidate in near if (why := _unfit(candidate))]
+    fit = [candidate for candidate in near if not _unfit(candidate)]
     ends = [root for root in dict.fromkeys(roots) if root in fit or root == signer]
-    between = [one for one in fit if one not in ends]
+    between = [candidate for candidate in fit if candidate not in ends]
     paths: list[Path] = []
-    build = path_by_hand.build if any(beyond(one, fit) for one in (signer, *fit)) else _build
+    build = (
+        path_by_hand.build
+        if any(beyond(candidate, fit) for candidate in (signer, *fit))
+        else _build
+    )
     for root in ends:
         try:
             paths.append(build(signer, between, root, at))
@@ -91,7 +98,7 @@ def beyond(certificate: Certificate, near: Sequence[Certificate]) -> bool:
         near: all of those that could issue.
     """
     content, issuer = certificate.content, certificate.parsed.issuer.dump()
-    above = [one for one in near if one.subject == certificate.issuer]
+    above = [candidate for candidate in near if candidate.subject == certificate.issuer]
     return (
         certificate.mended
         or content.version is not x509.Version.v3
@@ -101,7 +108,7 @@ def beyond(certificate: Certificate, near: Sequence[Certificate]) -> bool:
         or not certificate.critical <= _EXTENSIONS
         or not (certificate.signs_itself or _judges_signature(content))
         or (certificate in near and not _judges_key(content))
-        or any(one.parsed.subject.dump() != issuer for one in above)
+        or any(candidate.parsed.subject.dump() != issuer for candidate in above)
     )
 
 
@@ -125,10 +132,10 @@ def _build(
         .build_client_verifier()
     )
     try:
-        chain = verifier.verify(signer.content, [one.content for one in between]).chain
+        chain = verifier.verify(signer.content, [candidate.content for candidate in between]).chain
     except (verification.VerificationError, *MALFORMED) as error:
         raise NoPath(" ".join(str(error).split())[:300]) from error
-    by_content = {one.content: one for one in (signer, *between, root)}
+    by_content = {candidate.content: candidate for candidate in (signer, *between, root)}
     return tuple(by_content[content] for content in chain)
 
 
@@ -141,16 +148,20 @@ def _reachable(signer: Certificate, pool: Sequence[Certificate]) -> list[Certifi
         if name in names:
             continue
         names.add(name)
-        issuers = [one for one in pool if one.subject == name]
+        issuers = [candidate for candidate in pool if candidate.subject == name]
         near += issuers
-        wanted += [one.issuer for one in issuers]
+        wanted += [candidate.issuer for candidate in issuers]
     return near
 
 
 def _missing(signer: Certificate, near: Sequence[Certificate]) -> str:
     """Say whose certificate would lead on."""
-    subjects = {one.subject for one in near}
-    names = [one.content.issuer for one in (signer, *near) if one.issuer not in subjects]
+    subjects = {candidate.subject for candidate in near}
+    names = [
+        candidate.content.issuer
+        for candidate in (signer, *near)
+        if candidate.issuer not in subjects
+    ]
     wanted = " or ".join(sorted({name.rfc4514_string() for name in names}))
     if not wanted:
         return "its certificates lead to each other only"

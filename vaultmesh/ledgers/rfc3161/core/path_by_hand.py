@@ -71,13 +71,16 @@ class _Search:
             return path
         if len(path) == LONGEST_PATH:
             return None
-        return next(filter(None, (self.above((*path, one)) for one in self._issuers(path))), None)
+        return next(
+            filter(None, (self.above((*path, certificate)) for certificate in self._issuers(path))),
+            None,
+        )
 
     def _issuers(self, path: Sequence[Certificate]) -> Iterator[Certificate]:
         named = [
-            one
-            for one in (self.root, *self.between)
-            if one.subject == path[-1].issuer and one not in path
+            certificate
+            for certificate in (self.root, *self.between)
+            if certificate.subject == path[-1].issuer and certificate not in path
         ]
         for issuer in named:
             self.signatures += 1
@@ -140,7 +143,9 @@ def _check_issuer(issuer: Certificate, below: Sequence[Certificate], *, is_root:
         message = f"{issuer.name} may not certify: it is no certificate authority"
         raise ValueError(message)
     longest = constraints["path_len_constraint"].native
-    issuers = [one for one in below[1:] if one.issuer != one.subject]
+    issuers = [
+        certificate for certificate in below[1:] if certificate.issuer != certificate.subject
+    ]
     if longest is not None and len(issuers) > longest:
         message = f"{issuer.name} allows a shorter path only"
         raise ValueError(message)
@@ -150,8 +155,8 @@ def _check_issuer(issuer: Certificate, below: Sequence[Certificate], *, is_root:
             [tree["base"] for tree in limits[field] or ()]
             for field in ("permitted_subtrees", "excluded_subtrees")
         )
-        for one in below:
-            _check_names(one, permitted, excluded, issuer)
+        for certificate in below:
+            _check_names(certificate, permitted, excluded, issuer)
 
 
 def _check_key(issuer: Certificate) -> None:
@@ -167,14 +172,14 @@ def _check_key(issuer: Certificate) -> None:
 
 
 def _check_names(
-    one: Certificate, permitted: Sequence[Any], excluded: Sequence[Any], issuer: Certificate
+    certificate: Certificate, permitted: Sequence[Any], excluded: Sequence[Any], issuer: Certificate
 ) -> None:
     """Judge a certificate's names by an issuer's limits: distinguished names only; limited names of other kinds it must not have."""
-    alternative = list(one.parsed.subject_alt_name_value or ())
+    alternative = list(certificate.parsed.subject_alt_name_value or ())
     kinds = {name.name for name in alternative}
     if any(
         attribute["type"].native == "email_address"
-        for part in one.parsed.subject.chosen
+        for part in certificate.parsed.subject.chosen
         for attribute in part
     ):
         kinds.add(_MAIL)
@@ -187,10 +192,12 @@ def _check_names(
         for limits in (permitted, excluded)
     )
     alternative_names = [name.chosen for name in alternative if name.name == _DISTINGUISHED]
-    for name in filter(None, map(_parts, (one.parsed.subject, *alternative_names))):
+    for name in filter(None, map(_parts, (certificate.parsed.subject, *alternative_names))):
         good = not allowed or any(name[: len(least)] == least for least in allowed)
         if not good or any(name[: len(least)] == least for least in barred):
-            message = f"{issuer.name} may not certify {one.name}: its names are limited to others"
+            message = (
+                f"{issuer.name} may not certify {certificate.name}: its names are limited to others"
+            )
             raise ValueError(message)
 
 

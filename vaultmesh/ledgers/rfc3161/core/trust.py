@@ -51,8 +51,8 @@ def read_pinned(pem: bytes) -> Pinned:
     if not certificates:
         message = "holds no certificates that can be read: write the roots in PEM"
         raise InvalidValue(message)
-    roots = [one for one in certificates if one.signs_itself]
-    intermediates = [one for one in certificates if one not in roots]
+    roots = [certificate for certificate in certificates if certificate.signs_itself]
+    intermediates = [certificate for certificate in certificates if certificate not in roots]
     return Pinned(roots, read_lists(pem), intermediates)
 
 
