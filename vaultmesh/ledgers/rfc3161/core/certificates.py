@@ -44,34 +44,27 @@ class Certificate:
     der: bytes = field(repr=False)
     content: x509.Certificate = field(compare=False)
     """As the strict parser reads it; of a copy if `mended`."""
-    parsed: Any = field(compare=False, repr=False)
-    """As the lenient parser reads it, which has no types; never of a copy."""
     issuer: str = field(compare=False)
     subject: str = field(compare=False)
     """Names in the form in which equal ones are equal, however they are written (RFC 5280, 7.1)."""
-    mended: bool = field(default=False, compare=False)
+    usage: frozenset[str] | None = field(compare=False)
+    """What its key may be used for; None if nothing is said."""
+    purposes: tuple[str, ...] | None = field(compare=False)
+    """What it is for; None if nothing is said."""
+    extensions: frozenset[str] = field(compare=False)
+    """Names of all its extensions."""
+    critical: frozenset[str] = field(compare=False)
+    """Names of those that whoever judges it must judge."""
+    mended: bool = field(compare=False)
 
     @property
     def name(self) -> str:
         """Whose it is."""
         return self.content.subject.rfc4514_string()
 
-    @property
-    def usage(self) -> frozenset[str] | None:
-        """What its key may be used for; None if nothing is said."""
-        value = self.parsed.key_usage_value
-        return frozenset(value.native) if value is not None else None
-
-    @property
-    def purposes(self) -> tuple[str, ...] | None:
-        """What it is for; None if nothing is said."""
-        value = self.parsed.extended_key_usage_value
-        return tuple(value.native) if value is not None else None
-
-    @property
-    def critical(self) -> frozenset[str]:
-        """Names of the extensions that whoever judges it must judge."""
-        return frozenset(self.parsed.critical_extensions)
+    def parsed(self) -> Any:  # noqa: ANN401 - the parser has no types
+        """Return it as the lenient parser reads it: each time anew, since that parser is lazy and not for threads."""
+        return lenient.Certificate.load(self.der, strict=True)
 
     @property
     def signs_itself(self) -> bool:
@@ -177,15 +170,24 @@ def comparable(name: Any) -> str:  # noqa: ANN401 - the parser has no types
 def _read(der: bytes) -> Certificate:
     parsed = lenient.Certificate.load(der, strict=True)
     body = parsed["tbs_certificate"]
-    kinds = [extension["extn_id"].dotted for extension in body["extensions"] or ()]
+    kinds = [extension["extn_id"].native for extension in body["extensions"] or ()]
     if len(set(kinds)) < len(kinds):
         message = "an extension stands there twice"
         raise ValueError(message)
     content, mended = _strictly(der)
-    issuer, subject = comparable(body["issuer"]), comparable(body["subject"])
-    certificate = Certificate(der, content, parsed, issuer, subject, mended)
-    _ = certificate.critical, certificate.usage, certificate.purposes, body["validity"].native
-    return certificate
+    usage, purposes = parsed.key_usage_value, parsed.extended_key_usage_value
+    _ = body["validity"].native  # or it can't be read
+    return Certificate(
+        der,
+        content,
+        issuer=comparable(body["issuer"]),
+        subject=comparable(body["subject"]),
+        usage=frozenset(usage.native) if usage is not None else None,
+        purposes=tuple(purposes.native) if purposes is not None else None,
+        extensions=frozenset(kinds),
+        critical=frozenset(parsed.critical_extensions),
+        mended=mended,
+    )
 
 
 def _strictly(der: bytes) -> tuple[x509.Certificate, bool]:

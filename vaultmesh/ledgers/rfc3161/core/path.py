@@ -9,6 +9,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -31,6 +32,7 @@ _EXTENSIONS = frozenset(
     {"basic_constraints", "key_usage", "extended_key_usage", "subject_alt_name"}
 )
 """Critical ones that the library accounts for; limits to names are left out, since it judges few kinds of them."""
+_NAME_CONSTRAINTS = "name_constraints"
 _PURPOSES = frozenset({"time_stamping", "any_extended_key_usage"})
 _GENERALIZED = "general_time"
 _FIRST_GENERALIZED_YEAR = 2050
@@ -97,18 +99,18 @@ def beyond(certificate: Certificate, near: Sequence[Certificate]) -> bool:
         certificate: one of those that could be on the path.
         near: all of those that could issue.
     """
-    content, issuer = certificate.content, certificate.parsed.issuer.dump()
+    content, parsed = certificate.content, certificate.parsed()
     above = [candidate for candidate in near if candidate.subject == certificate.issuer]
     return (
         certificate.mended
         or content.version is not x509.Version.v3
         or content.serial_number < 0
-        or _has_early_generalized_time(certificate)
-        or certificate.parsed.name_constraints_value is not None
+        or _has_early_generalized_time(parsed)
+        or _NAME_CONSTRAINTS in certificate.extensions
         or not certificate.critical <= _EXTENSIONS
         or not (certificate.signs_itself or _judges_signature(content))
         or (certificate in near and not _judges_key(content))
-        or any(candidate.parsed.subject.dump() != issuer for candidate in above)
+        or any(issuer.parsed().subject.dump() != parsed.issuer.dump() for issuer in above)
     )
 
 
@@ -170,8 +172,8 @@ def _missing(signer: Certificate, near: Sequence[Certificate]) -> str:
     )
 
 
-def _has_early_generalized_time(certificate: Certificate) -> bool:
-    validity = certificate.parsed["tbs_certificate"]["validity"]
+def _has_early_generalized_time(parsed: Any) -> bool:  # noqa: ANN401 - the parser has no types
+    validity = parsed["tbs_certificate"]["validity"]
     times = (validity["not_before"], validity["not_after"])
     return any(
         time.name == _GENERALIZED and time.native.year < _FIRST_GENERALIZED_YEAR for time in times

@@ -121,7 +121,7 @@ def _check(certificate: Certificate, at: datetime) -> None:
             f"{certificate.name} has the critical extension {unknown[0]}, which nobody here judges"
         )
         raise ValueError(message)
-    demands = certificate.parsed.policy_constraints_value
+    demands = certificate.parsed().policy_constraints_value
     if demands is not None and demands["require_explicit_policy"].native is not None:
         message = f"{certificate.name} demands policies, which nobody here judges"
         raise ValueError(message)
@@ -136,7 +136,7 @@ def _check_signature(certificate: Certificate) -> None:
 
 def _check_issuer(issuer: Certificate, below: Sequence[Certificate], *, is_root: bool) -> None:
     _check_key(issuer)
-    constraints = issuer.parsed.basic_constraints_value
+    constraints = issuer.parsed().basic_constraints_value
     if constraints is None and is_root and issuer.content.version is x509.Version.v1:
         return
     if constraints is None or not constraints["ca"].native:
@@ -149,7 +149,7 @@ def _check_issuer(issuer: Certificate, below: Sequence[Certificate], *, is_root:
     if longest is not None and len(issuers) > longest:
         message = f"{issuer.name} allows a shorter path only"
         raise ValueError(message)
-    limits = issuer.parsed.name_constraints_value
+    limits = issuer.parsed().name_constraints_value
     if limits is not None:
         permitted, excluded = (
             [tree["base"] for tree in limits[field] or ()]
@@ -175,11 +175,12 @@ def _check_names(
     certificate: Certificate, permitted: Sequence[Any], excluded: Sequence[Any], issuer: Certificate
 ) -> None:
     """Judge a certificate's names by an issuer's limits: distinguished names only; limited names of other kinds it must not have."""
-    alternative = list(certificate.parsed.subject_alt_name_value or ())
+    parsed = certificate.parsed()
+    alternative = list(parsed.subject_alt_name_value or ())
     kinds = {name.name for name in alternative}
     if any(
         attribute["type"].native == "email_address"
-        for part in certificate.parsed.subject.chosen
+        for part in parsed.subject.chosen
         for attribute in part
     ):
         kinds.add(_MAIL)
@@ -192,7 +193,7 @@ def _check_names(
         for limits in (permitted, excluded)
     )
     alternative_names = [name.chosen for name in alternative if name.name == _DISTINGUISHED]
-    for name in filter(None, map(_parts, (certificate.parsed.subject, *alternative_names))):
+    for name in filter(None, map(_parts, (parsed.subject, *alternative_names))):
         good = not allowed or any(name[: len(least)] == least for least in allowed)
         if not good or any(name[: len(least)] == least for least in barred):
             message = (

@@ -125,7 +125,7 @@ def _goes_with(signer: Signer, key: object, certificate: Certificate) -> bool:
     """Whether a key makes such signatures; one that is marked for RSASSA-PSS makes no other, and with the hash that is named."""
     if not isinstance(key, _ALGORITHMS[signer.signature_algorithm]):
         return False
-    marked = certificate.parsed.public_key["algorithm"]
+    marked = certificate.parsed().public_key["algorithm"]
     if marked["algorithm"].native != _PSS:
         return True
     only = marked["parameters"]

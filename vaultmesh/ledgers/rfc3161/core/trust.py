@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from itertools import pairwise
 
 from cryptography import x509
@@ -18,6 +19,8 @@ from vaultmesh.domain.instants import write_time
 from vaultmesh.ledgers.rfc3161.core.certificates import MALFORMED, Certificate, read_pem
 from vaultmesh.ledgers.rfc3161.core.path import Path
 
+_MOST_BUNDLES = 8
+"""Kept as they were read: each look reads its target's file again, and one with many roots takes long."""
 _LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
 
@@ -41,6 +44,7 @@ class Pinned:
         return replace(self, lists=[*self.lists, *lists])
 
 
+@lru_cache(maxsize=_MOST_BUNDLES)
 def read_pinned(pem: bytes) -> Pinned:
     """Read certificates and revocation lists (`X509 CRL`), in any order; other text is passed over.
 
