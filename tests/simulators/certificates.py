@@ -102,11 +102,20 @@ class RawHolder(Holder):
 
 def with_other_parts(made: Holder, by: Holder, **parts: Any) -> Holder:
     """Return a certificate with other parts (of TBSCertificate), signed again by the issuer's key."""
-    parsed = asn1_x509.Certificate.load(made.der)
-    body = parsed["tbs_certificate"]
+    return signed_again(made, by, _body(made, parts))
+
+
+def signed_with_sha1(made: Holder, by: Holder) -> Holder:
+    """Return a certificate as issuers made them until 2016."""
+    body = _body(made, {"signature": {"algorithm": "sha1_ecdsa"}})
+    return signed_again(made, by, body, "sha1_ecdsa", hashes.SHA1())  # noqa: S303 - that is the point
+
+
+def _body(made: Holder, parts: dict[str, Any]) -> bytes:
+    body = asn1_x509.Certificate.load(made.der)["tbs_certificate"]
     for part, value in parts.items():
         body[part] = value
-    return signed_again(made, by, body.dump(force=True))
+    return bytes(body.dump(force=True))
 
 
 def version_1(made: Holder) -> Holder:
@@ -116,12 +125,18 @@ def version_1(made: Holder) -> Holder:
     return signed_again(made, made, core.Sequence(contents=b"".join(parts)).dump())
 
 
-def signed_again(made: Holder, issuer: Holder, body: bytes) -> Holder:
+def signed_again(
+    made: Holder,
+    issuer: Holder,
+    body: bytes,
+    algorithm: str = "sha256_ecdsa",
+    hashed: hashes.HashAlgorithm = hashes.SHA256(),  # noqa: B008 - has no state
+) -> Holder:
     """Return a certificate with other contents."""
     assert isinstance(issuer.key, ec.EllipticCurvePrivateKey)
-    signature = issuer.key.sign(body, ec.ECDSA(hashes.SHA256()))
-    algorithm = algos.SignedDigestAlgorithm({"algorithm": "sha256_ecdsa"})
-    parts = (body, algorithm.dump(), core.OctetBitString(signature).dump())
+    signature = issuer.key.sign(body, ec.ECDSA(hashed))
+    named = algos.SignedDigestAlgorithm({"algorithm": algorithm})
+    parts = (body, named.dump(), core.OctetBitString(signature).dump())
     return RawHolder(made.key, made.certificate, core.Sequence(contents=b"".join(parts)).dump())
 
 

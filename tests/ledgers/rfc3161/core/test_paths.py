@@ -22,6 +22,7 @@ from tests.simulators.certificates import (
     name_of,
     printable_name,
     rsa_key,
+    signed_with_sha1,
     signer_of,
     version_1,
     with_other_parts,
@@ -117,6 +118,13 @@ def _critical(extension: x509.ExtensionType) -> Case:
 
 
 POLICIES = x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.3"), None)])
+OTHER_POLICIES, ANY_POLICY = (
+    x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier(oid), None)])
+    for oid in ("1.2.4", "2.5.29.32.0")
+)
+DEMAND = (x509.PolicyConstraints(0, None), True)
+DEMANDING = below(further=[DEMAND, (POLICIES, False)])
+INHIBITING = below(further=[DEMAND, (POLICIES, False), (x509.InhibitAnyPolicy(0), True)])
 IN_ACME = x509.NameConstraints([x509.DirectoryName(x509.Name(name_of("Acme", "x").rdns[:1]))], None)
 NOT_ACME = x509.NameConstraints(None, IN_ACME.permitted_subtrees)
 DNS_ONLY = x509.NameConstraints([x509.DNSName("example.org")], None)
@@ -132,6 +140,12 @@ PRINTABLE_SIGNER = with_other_parts(
 )
 OTHER_STRING = with_other_parts(MIDDLE, ROOT, issuer=printable_name("root"))
 VERSION_1 = version_1(ROOT)
+DECADES = timedelta(days=7_300)
+OLD_ROOT = issuer_of("old root", starts=STAMPED_AT - DECADES)
+OLD_MIDDLE = signed_with_sha1(
+    issuer_of("old middle", OLD_ROOT, starts=STAMPED_AT - DECADES / 2), OLD_ROOT
+)
+NEW_MIDDLE = signed_with_sha1(issuer_of("old middle", OLD_ROOT), OLD_ROOT)
 
 
 GOOD: dict[str, Callable[[], Case]] = {
@@ -188,6 +202,14 @@ GOOD: dict[str, Callable[[], Case]] = {
     "SHA-3": lambda: _by(rsa_key(), hashed=hashes.SHA3_256()),
     "critical policies": lambda: _critical(POLICIES),
     "critical inhibitAnyPolicy": lambda: _critical(x509.InhibitAnyPolicy(0)),
+    "policies are demanded, and shared": lambda: Case(
+        signer_of(DEMANDING, further=[(POLICIES, False)]),
+        bundled=[DEMANDING], path=[DEMANDING, ROOT],
+    ),
+    "policies are demanded, and any will do": lambda: Case(
+        signer_of(DEMANDING, further=[(ANY_POLICY, False)]),
+        bundled=[DEMANDING], path=[DEMANDING, ROOT],
+    ),
     "names within limits": lambda: Case(
         signer_of(ACME_MIDDLE, name_of("Acme", "authority")),
         bundled=[ACME_MIDDLE], path=[ACME_MIDDLE, ROOT],
@@ -196,6 +218,9 @@ GOOD: dict[str, Callable[[], Case]] = {
     "strings that are none, everywhere": lambda: Case(
         PRINTABLE_SIGNER, roots=[PRINTABLE_ROOT], bundled=[PRINTABLE_MIDDLE],
         path=[PRINTABLE_MIDDLE, PRINTABLE_ROOT],
+    ),
+    "an old intermediate that is signed with SHA-1": lambda: Case(
+        signer_of(OLD_MIDDLE), [OLD_MIDDLE], [OLD_ROOT], path=[OLD_MIDDLE, OLD_ROOT]
     ),
     "a root of version 1": lambda: Case(
         SIGNER, bundled=[MIDDLE], roots=[VERSION_1], path=[MIDDLE, VERSION_1]
@@ -303,10 +328,24 @@ BAD: dict[str, Callable[[], Case]] = {
         says="1.2.3.4",
     ),
     "policies are demanded": lambda: _unlawful(
-        below(further=[(x509.PolicyConstraints(0, None), True)]), "policies", openssl_takes_it=True
+        below(further=[DEMAND]), "policies are demanded", openssl_takes_it=True
+    ),
+    "the signer lacks the policy that is demanded": lambda: _unlawful(
+        below(further=[DEMAND, (POLICIES, False)]), "policies are demanded", openssl_takes_it=True
+    ),
+    "the signer has another policy than is demanded": lambda: Case(
+        signer_of(DEMANDING, further=[(OTHER_POLICIES, False)]),
+        bundled=[DEMANDING], says="policies are demanded", openssl_takes_it=True,
+    ),
+    "any policy is inhibited": lambda: Case(
+        signer_of(INHIBITING, further=[(ANY_POLICY, False)]),
+        bundled=[INHIBITING], says="policies are demanded", openssl_takes_it=True,
     ),
     "RSA with 1024 bits": lambda: _unlawful(
         below(key=rsa_key(1024)), "too weak", openssl_takes_it=True
+    ),
+    "signed with SHA-1 when collisions could be made": lambda: Case(
+        signer_of(NEW_MIDDLE), [NEW_MIDDLE], [OLD_ROOT], says="sha1", openssl_takes_it=True
     ),
     "signed with SHA-224": lambda: Case(
         signer_of(MIDDLE, hashed=hashes.SHA224()), [MIDDLE], says="sha224",
@@ -338,6 +377,12 @@ def test_no_other_path_is_taken(case: str) -> None:
     assert report.path == ()
     assert bad.says in report.problems
     assert bool(against) is not bad.openssl_takes_it
+
+
+def test_sha1_under_a_certificate_is_told() -> None:
+    report, _ = GOOD["an old intermediate that is signed with SHA-1"]().judged()
+    details = [finding.detail for finding in report.findings if finding.name == CHAIN]
+    assert details == ["up to CN=old root; signed with SHA-1: CN=old middle"]
 
 
 def test_a_bundle_of_intermediates_alone_trusts_nobody() -> None:

@@ -95,8 +95,12 @@ class Certificate:
         try:
             if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey) and how is None:
                 key.verify(signature, signed)
-            elif isinstance(key, ec.EllipticCurvePublicKey) and isinstance(how, ec.ECDSA):
-                key.verify(signature, signed, how)
+            elif (
+                isinstance(key, ec.EllipticCurvePublicKey)
+                and isinstance(how, ec.ECDSA | None)  # with SHA-1 the library calls it none
+                and hashed is not None
+            ):
+                key.verify(signature, signed, ec.ECDSA(hashed))
             elif (
                 isinstance(key, rsa.RSAPublicKey)
                 and isinstance(how, padding.PKCS1v15 | padding.PSS)
@@ -173,6 +177,9 @@ def _read(der: bytes) -> Certificate:
     kinds = [extension["extn_id"].native for extension in body["extensions"] or ()]
     if len(set(kinds)) < len(kinds):
         message = "an extension stands there twice"
+        raise ValueError(message)
+    if body["signature"].dump() != parsed["signature_algorithm"].dump():
+        message = "it names two signature algorithms"
         raise ValueError(message)
     content, mended = _strictly(der)
     usage, purposes = parsed.key_usage_value, parsed.extended_key_usage_value

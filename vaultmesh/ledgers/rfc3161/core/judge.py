@@ -16,6 +16,7 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.instants import write_time
 from vaultmesh.ledgers.rfc3161.core.certificates import read_all, read_certificate
 from vaultmesh.ledgers.rfc3161.core.path import Path, find_paths
+from vaultmesh.ledgers.rfc3161.core.path_by_hand import signed_with_sha1
 from vaultmesh.ledgers.rfc3161.core.signature import signature_findings
 from vaultmesh.ledgers.rfc3161.core.token import (
     IMPRINT_ALGORITHM,
@@ -207,4 +208,6 @@ def _chain(token: Token, pinned: Pinned) -> tuple[Path, Check, Check | None]:
     path, revocation = next(
         ((path, said) for path, said in judged if said is None or said.passed), judged[0]
     )
-    return path, holds(CHAIN, f"up to {path[-1].name}"), revocation
+    old = [below.name for below in path[:-1] if signed_with_sha1(below)]
+    detail = f"up to {path[-1].name}" + (f"; signed with SHA-1: {' and '.join(old)}" if old else "")
+    return path, holds(CHAIN, detail), revocation

@@ -1,14 +1,14 @@
 """Builds and judges paths of those certificates that the library behind `path` does not read or judge (RFC 5280, 6.1).
 
 1. Judged are: signature, names, time, basic constraints with path length, usage, purposes, and names that are limited.
-2. What is not judged here is refused: an unknown critical extension, a limit to other kinds of names, a demand for policies.
+2. What is not judged here is refused: an unknown critical extension, a limit to other kinds of names, mapped policies that are demanded.
 3. A pinned root is trusted by name and key; it must be in force all the same, and one of version 1 has nothing that
    says that it may certify.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
@@ -30,8 +30,13 @@ _KNOWN = frozenset(
         "certificate_policies", "policy_mappings", "policy_constraints", "inhibit_any_policy",
     }
 )  # fmt: skip
-"""Critical extensions that are judged; policies bind nobody who does not ask for one."""
+"""Critical extensions that are judged; policies bind only where they are demanded."""
+_ANY_POLICY = "2.5.29.32.0"
 _DISTINGUISHED, _MAIL = "directory_name", "rfc822_name"
+
+
+_LAST_SHA1 = datetime(2017, 1, 1, tzinfo=UTC)
+"""Certificates that are older may be signed with SHA-1: public issuers signed nothing with it any more when collisions could be made."""
 
 
 class NoPath(Exception):
@@ -101,6 +106,8 @@ class _Search:
                 _check_signature(last)
             if below:
                 _check_issuer(last, below, is_root=last == self.root)
+            if last == self.root:
+                _check_policies(path)
         except UNREADABLE as error:
             self._refuse(str(error))
             return False
@@ -121,17 +128,40 @@ def _check(certificate: Certificate, at: datetime) -> None:
             f"{certificate.name} has the critical extension {unknown[0]}, which nobody here judges"
         )
         raise ValueError(message)
-    demands = certificate.parsed().policy_constraints_value
-    if demands is not None and demands["require_explicit_policy"].native is not None:
-        message = f"{certificate.name} demands policies, which nobody here judges"
+
+
+def _check_policies(path: Sequence[Certificate]) -> None:
+    """Require one policy that all below the root have, if any of them demands it (RFC 5280, 6.1.3 and 6.1.4, without mappings)."""
+    below = [certificate.parsed() for certificate in path[:-1]]
+    limits = [parsed.policy_constraints_value for parsed in below]
+    if all(limit is None or limit["require_explicit_policy"].native is None for limit in limits):
+        return
+    extensions = {name for certificate in path for name in certificate.extensions}
+    covering = frozenset() if "inhibit_any_policy" in extensions else frozenset({_ANY_POLICY})
+    shared: frozenset[str] | None = None
+    for parsed in reversed(below):
+        value = parsed.certificate_policies_value
+        policies = frozenset(entry["policy_identifier"].dotted for entry in value or ())
+        if not policies & covering:
+            shared = policies if shared is None else shared & policies
+    if "policy_mappings" in extensions or shared == frozenset():
+        message = f"{path[-1].name}: policies are demanded, and its path has none in common"
         raise ValueError(message)
 
 
 def _check_signature(certificate: Certificate) -> None:
     hashed = certificate.content.signature_hash_algorithm
-    if hashed is not None and not isinstance(hashed, _HASHES):
-        message = f"{certificate.name} is signed with {hashed.name}, which is not accepted"
-        raise ValueError(message)
+    if hashed is None or isinstance(hashed, _HASHES):
+        return
+    if signed_with_sha1(certificate) and certificate.content.not_valid_before_utc < _LAST_SHA1:
+        return
+    message = f"{certificate.name} is signed with {hashed.name}, which is not accepted"
+    raise ValueError(message)
+
+
+def signed_with_sha1(certificate: Certificate) -> bool:
+    """Whether SHA-1 is under a certificate's signature."""
+    return isinstance(certificate.content.signature_hash_algorithm, hashes.SHA1)
 
 
 def _check_issuer(issuer: Certificate, below: Sequence[Certificate], *, is_root: bool) -> None:
