@@ -17,7 +17,8 @@ class Stamped(System):
 
     def __init__(self, folder: Path) -> None:
         self.tsa = Tsa(folder / "root", faults=True)
-        cold = authority(self.tsa, required_depth=3)  # which no authority has
+        depth = 3  # which no authority has
+        cold = authority(self.tsa, required_depth=depth, allowSha1CertId=True)
         super().__init__(folder, cold)
 
     def rounds(self) -> list[Path]:
@@ -87,3 +88,27 @@ def test_a_failing_authority_is_shown_and_then_gone_on_with_after_a_lost_history
     assert "certificate: bound by sha256" in told.stdout, (
         "the legacy anchor's own token was checked"
     )
+
+
+def test_leave_for_sha1_is_in_the_receipt_and_both_verdicts_say_so(system: Stamped) -> None:
+    namespace = "dao:weak"
+    file = system.tsa.place / "tsa.cnf"
+    strong = file.read_text()
+    file.write_text(strong.replace("ess_cert_id_alg = sha256", "ess_cert_id_alg = sha1"))
+    batch_id = system.seal(namespace)
+    worker = system.start_worker()
+    try:
+        system.register(namespace)
+        system.wait_final(namespace, batch_id)
+    finally:
+        worker.stop()
+        file.write_text(strong)
+    receipt = system.receipt(namespace, batch_id)
+    assert receipt is not None
+    assert receipt["evidence"]["rfc3161"]["allowSha1CertId"] is True
+    place = str(system.receipt_file(namespace, batch_id))
+    roots = str(system.tsa.roots)
+    for command in (("--batch", batch_id), ("--offline", place, "--trust-roots", roots)):
+        told = system.command("verify", *command)
+        assert told.returncode == 0, told.stdout + told.stderr
+        assert "SHA-1 alone binds the signer's certificate (allowSha1CertId)" in told.stdout

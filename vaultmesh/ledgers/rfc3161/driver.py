@@ -207,8 +207,14 @@ class TsaAnchoring(Anchoring):
     @override
     async def verify(self, claim: Claim) -> list[Check]:
         pinned = await self._pinned()
-        quorum, policy = self._quorum(claim.reservation), self._settings.policy
-        return await asyncio.to_thread(checks_of, claim, pinned, quorum=quorum, policy=policy)
+        return await asyncio.to_thread(
+            checks_of,
+            claim,
+            pinned,
+            quorum=self._quorum(claim.reservation),
+            policy=self._settings.policy,
+            leave_for_sha1=self._settings.allow_sha1,
+        )
 
     @override
     async def probe(self) -> str:

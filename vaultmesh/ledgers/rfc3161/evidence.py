@@ -52,8 +52,15 @@ def evidence_of(tokens: Sequence[Kept], request: bytes) -> Evidence:
     return Evidence(scheme, primary.token.tx_ref, None, 0, primary.token.gen_time)
 
 
-def checks_of(claim: Claim, pinned: Pinned, *, quorum: int = 1, policy: str = "") -> list[Check]:
-    """Check a receipt's claim, a line per rule; `policy` is required of a token whose request was not kept."""
+def checks_of(
+    claim: Claim,
+    pinned: Pinned,
+    *,
+    quorum: int = 1,
+    policy: str = "",
+    leave_for_sha1: bool = False,
+) -> list[Check]:
+    """Check a receipt's claim, a line per rule, as `examine` does."""
     stamped = Stamped(
         commitment=claim.commitment,
         tx_ref=claim.tx_ref,
@@ -61,7 +68,7 @@ def checks_of(claim: Claim, pinned: Pinned, *, quorum: int = 1, policy: str = ""
         anchor_ts=claim.anchor_ts,
         evidence=claim.evidence,
     )
-    report = examine(stamped, pinned, quorum=quorum, policy=policy)
+    report = examine(stamped, pinned, quorum=quorum, policy=policy, leave_for_sha1=leave_for_sha1)
     return list(report.findings)
 
 

@@ -457,6 +457,16 @@ def test_revocation_is_judged_along_the_path_that_was_found() -> None:
         assert not report.sound
 
 
+def test_revocation_is_judged_also_where_only_the_bundle_has_the_intermediate() -> None:
+    reply = Forgery(SIGNER).reply(REQUEST)
+    for issuer, holder in ((MIDDLE, SIGNER), (ROOT, MIDDLE)):
+        lists = [new_list(issuer, (holder, STAMPED_AT, x509.ReasonFlags.key_compromise))]
+        pinned = replace(read_pinned(ROOT.pem + MIDDLE.pem), lists=lists)
+        report = judge(reply, COMMITMENT, pinned, request=REQUEST)
+        assert "revocation" in report.problems
+        assert not report.sound
+
+
 def test_a_revoked_cross_certificate_does_not_matter_to_whoever_trusts_the_root_itself() -> None:
     report = revoked(OTHER, G4_UNDER_OTHER, OTHER, G4)
     assert report.sound, report.problems

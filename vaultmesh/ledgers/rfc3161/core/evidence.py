@@ -76,9 +76,22 @@ def bytes_of(text: object) -> bytes | None:
 
 
 def examine(
-    stamped: Stamped, pinned: Pinned, *, quorum: int = 1, policy: str = ""
+    stamped: Stamped,
+    pinned: Pinned,
+    *,
+    quorum: int = 1,
+    policy: str = "",
+    leave_for_sha1: bool = False,
 ) -> EvidenceReport:
-    """Check the evidence, a finding per rule; `policy` is required of a token whose request was not kept."""
+    """Check the evidence, a finding per rule.
+
+    Args:
+        stamped: what a receipt says.
+        pinned: what it is judged by.
+        quorum: how many roots have to vouch.
+        policy: required of a token whose request was not kept.
+        leave_for_sha1: whether SHA-1 may bind a certificate also if the receipt does not say that it was allowed.
+    """
     reply = bytes_of(stamped.evidence.get("token"))
     if reply is None:
         return EvidenceReport((wrong("token", "none, or no base64"),))
@@ -97,7 +110,7 @@ def examine(
         pinned=pinned.and_lists(lists).and_intermediates(carried_certificates(stamped.evidence)),
         request=request,
         policy=policy if request is None else "",
-        allows_sha1=allows_sha1(stamped.evidence),
+        allows_sha1=leave_for_sha1 or allows_sha1(stamped.evidence),
     )
     first = judged(reply)
     others = [judged(token) for token in _further(stamped.evidence)]
