@@ -114,18 +114,19 @@ def examine(
     )
     first = judged(reply)
     others = [judged(token) for token in _further(stamped.evidence)]
-    report = EvidenceReport((), (first, *others))
-    lines = [*first.findings, *_claimed(stamped, first)]
+    lines = [*first.findings, *_claimed(stamped, first), *_together(first, others, quorum)]
+    return EvidenceReport(tuple(lines), (first, *others))
+
+
+def _together(first: TokenReport, others: Sequence[TokenReport], quorum: int) -> Iterator[Check]:
+    """Judge the tokens of a receipt together."""
     if others:
         bad = [other.problems for other in others if not other.sound]
         detail = "; ".join(bad) if bad else f"{len(others)} more"
-        lines.append(holds_if("further tokens", detail, condition=not bad))
+        yield holds_if("further tokens", detail, condition=not bad)
     if others or quorum > 1:
-        count = len(report.vouching)
-        lines.append(
-            holds_if("quorum", f"{count} of {quorum} roots vouch", condition=count >= quorum)
-        )
-    return EvidenceReport(tuple(lines), report.reports)
+        count = len(EvidenceReport((), (first, *others)).vouching)
+        yield holds_if("quorum", f"{count} of {quorum} roots vouch", condition=count >= quorum)
 
 
 def carried_certificates(evidence: Mapping[str, JsonValue]) -> list[Certificate]:
