@@ -85,12 +85,7 @@ def examine(
 ) -> EvidenceReport:
     """Check the evidence, a finding per rule.
 
-    Args:
-        stamped: what a receipt says.
-        pinned: what it is judged by.
-        quorum: how many roots have to vouch.
-        policy: required of a token whose request was not kept.
-        leave_for_sha1: whether SHA-1 may bind a certificate also if the receipt does not say that it was allowed.
+    `policy` is required of a token whose request was not kept; `leave_for_sha1` counts also if the receipt records none.
     """
     reply = bytes_of(stamped.evidence.get("token"))
     if reply is None:
