@@ -25,7 +25,7 @@ from vaultmesh.process.settings import Settings
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 COVERS = {
-    FailureKind.NETWORK: "transport, time-outs, 408/429/5xx, rate limits, storage, a node that is still syncing",
+    FailureKind.NETWORK: "transport, time-outs, 408/429/5xx, 403 with a web page, rate limits, storage, a node that is still syncing",
     FailureKind.AUTH: "401/403, wallet locked, no funds, fee above the node's or our cap",
     FailureKind.VALIDATION: "revert, wrong chain id, contract or network, refused reply, bad batch",
     FailureKind.UNKNOWN: "everything else",

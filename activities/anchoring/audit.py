@@ -1,7 +1,8 @@
 """Compares receipts in turn with the ends of their rounds, so that a stale one lasts minutes (X14).
 
 A writer that stood still may put an older receipt over a newer one in spite of locks and revisions: a lease of a remote
-volume ends while its holder sleeps. Nobody would look at the receipt of a closed round again.
+volume ends while its holder sleeps. Nobody would look at the receipt of a closed round again. What lacks its proof is
+found on the way.
 """
 
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ class Audit:
         self._files = files
         self._turn: list[tuple[str, str]] = []
         """Folders of namespaces and of their batches whose turn is still to come."""
+        self.unproven: dict[Target, set[str]] = {}
+        """Final rounds of which the last look read a receipt without a proof."""
 
     def look(self, most: int = BATCHES_COMPARED) -> dict[Target, list[str]]:
         """Return closed rounds with a receipt that does not say how they ended, by target. Blocks.
@@ -33,7 +36,10 @@ class Audit:
             NetworkFailure: the storage failed.
         """
         stale: dict[Target, dict[str, None]] = {}
+        self.unproven = {}
         for receipt in self._some(most):
+            if receipt.is_final and receipt.lacks_proof:
+                self.unproven.setdefault(receipt.network, set()).add(receipt.metadata.round)
             for round_id in self._rewritten_by(receipt):
                 stale.setdefault(receipt.network, {})[round_id] = None
         return {target: list(round_ids) for target, round_ids in stale.items()}

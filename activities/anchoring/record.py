@@ -35,7 +35,7 @@ from vaultmesh.domain.aggregator.messages import Record, Recorded, RecordState
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.receipts.receipt import AnchorReceipt
+from vaultmesh.domain.receipts.receipt import PROOF_MISSING, AnchorReceipt
 from vaultmesh.domain.rounds.manifest import Manifest, RoundOutcome
 from vaultmesh.ledgers.driver import Anchoring, Evidence
 from vaultmesh.storage.files import NoFile
@@ -269,7 +269,7 @@ class Recording:
         require_current()
         self._files.rounds(order.target).add_late_joiners(order.round_id, late_joiners)
         for entry in every:
-            if order.state is RecordState.CLOSED and (kept := self._kept(order, entry)):
+            if order.state is RecordState.CLOSED and (kept := self._kept(order, entry, evidence)):
                 done.receipts.append(kept)
                 continue
             receipt = anchor_receipt(entry, order, view, evidence, now=now, revision=revision)
@@ -290,8 +290,11 @@ class Recording:
         self._derive(done.receipts)
         return done
 
-    def _kept(self, order: Record, entry: Entry) -> AnchorReceipt | None:
-        """Return a receipt of a closed round that is not gone: final ones are never written anew (X9)."""
+    def _kept(self, order: Record, entry: Entry, evidence: Evidence) -> AnchorReceipt | None:
+        """Return a receipt of a closed round that is not gone: final ones are never written anew (X9).
+
+        Only a proof that it lacks is added, once there is one.
+        """
         try:
             stored = self._files.receipts.read(
                 entry.request.namespace, entry.leaf.batch_id, order.target
@@ -302,6 +305,8 @@ class Recording:
             return None
         closed = self._files.rounds(order.target).closed(order.round_id)
         if closed is not None and differs(stored, closed):
+            return None
+        if stored.lacks_proof and PROOF_MISSING not in evidence.scheme:
             return None
         return stored if stored.is_final and stored.root == entry.leaf.root else None
 

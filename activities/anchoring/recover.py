@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from temporalio import activity
 
+from activities.anchoring.endpoints import shortcomings
 from activities.anchoring.evidence import candidate_of, end_of
-from activities.anchoring.provider_memory import forgotten
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
 from activities.failures import decided_by_the_aggregator
@@ -44,7 +44,10 @@ class Recovery:
         with decided_by_the_aggregator():
             anchoring = await self._targets.open(order.target)
             recovered = await asyncio.to_thread(self._recover, order, anchoring)
-            problems = [*recovered.problems, *await forgotten(self._files, order.target, anchoring)]
+            problems = [
+                *recovered.problems,
+                *await shortcomings(self._files, order.target, anchoring),
+            ]
         return recovered.model_copy(
             update={"settings": anchoring.aggregator_settings, "problems": problems}
         )

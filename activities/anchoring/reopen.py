@@ -49,7 +49,7 @@ class Reopening:
         reopened: list[str] = []
         for round_id in await asyncio.to_thread(self._files.rounds(target).newest_final):
             try:
-                watched = await asyncio.to_thread(self._closed, target, round_id)
+                watched = await asyncio.to_thread(closed_round, self._files, target, round_id)
             except (
                 InvalidValue
             ):  # told as damage; the round before it may have left the ledger all the same
@@ -61,33 +61,34 @@ class Reopening:
             reopened.append(round_id)
         return reopened
 
-    def _closed(self, target: Target, round_id: str) -> WatchedRound | None:
-        """Return a closed round as one that was included; None where its end names no block.
-
-        Raises:
-            InvalidValue: it can't be read.
-        """
-        rounds = self._files.rounds(target)
-        closed = rounds.closed(round_id)
-        if closed is None or closed.outcome is not RoundOutcome.FINAL or not closed.block:
-            return None
-        if not closed.block_hash or closed.block_time is None:
-            return None
-        block = BlockRef(number=closed.block, hash=closed.block_hash, time=closed.block_time)
-        included = {
-            "state": RoundState.INCLUDED,
-            "tx_ref": closed.tx_ref,
-            "block": block,
-            "depths": [],
-        }
-        return rounds.watched(round_id).model_copy(update=included)
-
     async def _has_left(self, anchoring: Anchoring, watched: WatchedRound) -> bool:
         try:
             (view,) = await anchoring.look([watched])
         except AnchorError:
             return False
         return has_left(watched, view)
+
+
+def closed_round(files: Files, target: Target, round_id: str) -> WatchedRound | None:
+    """Return a final round as one that is included; None where it is not final, or its end names no block.
+
+    Raises:
+        InvalidValue: it can't be read.
+    """
+    rounds = files.rounds(target)
+    closed = rounds.closed(round_id)
+    if closed is None or closed.outcome is not RoundOutcome.FINAL or not closed.block:
+        return None
+    if not closed.block_hash or closed.block_time is None:
+        return None
+    block = BlockRef(number=closed.block, hash=closed.block_hash, time=closed.block_time)
+    included = {
+        "state": RoundState.INCLUDED,
+        "tx_ref": closed.tx_ref,
+        "block": block,
+        "depths": [],
+    }
+    return rounds.watched(round_id).model_copy(update=included)
 
 
 def has_left(watched: WatchedRound, view: RoundView) -> bool:

@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from activities.anchoring.audit import Audit
+from activities.anchoring.missing_proofs import MissingProofs
 from activities.anchoring.reopen import Reopening
 from activities.anchoring.signals import signal_aggregator, start_aggregator
 from activities.anchoring.stores import Files
@@ -38,6 +39,7 @@ class ResumeRounds:
         self._opened = targets
         self._closed = Reopening(files)
         self._audit = Audit(files)
+        self._proofs = MissingProofs(files)
         self._settings = settings
         self._targets: dict[str, Target] = {}
         self._damage: dict[Target, list[str]] = {}
@@ -55,6 +57,7 @@ class ResumeRounds:
                 await self._try(target, self._report_damage)
                 await self._try(target, self._attend)
             await self._rewrite_stale()
+            await self._rewrite_unproven()
             await asyncio.sleep(PERIOD_SECONDS)
 
     async def _try(self, target: Target, look: Callable[[Target], Awaitable[None]]) -> None:
@@ -86,6 +89,17 @@ class ResumeRounds:
             extra = {"target": str(target), "rounds": round_ids}
             _LOG.warning("receipts differ from the ends of their rounds", extra=extra)
             await self._try(target, partial(self._call, round_ids=round_ids, signal=REWRITE))
+
+    async def _rewrite_unproven(self) -> None:
+        """Have receipts written again whose proof can be had by now."""
+        for target, round_ids in self._audit.unproven.items():
+            self._proofs.add(target, round_ids)
+        provable = await self._proofs.look(self._opened.open)
+        if provable is not None:
+            target, round_id = provable
+            extra = {"target": str(target), "round": round_id}
+            _LOG.info("a final round can be proven by now", extra=extra)
+            await self._try(target, partial(self._call, round_ids=[round_id], signal=REWRITE))
 
     async def _attend(self, target: Target) -> None:
         """Start the aggregator of a target with open rounds; at rest, tell it which closed ones left the chain."""

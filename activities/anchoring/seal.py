@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from temporalio import activity
 
-from activities.anchoring.provider_memory import forgotten
+from activities.anchoring.endpoints import shortcomings
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
 from activities.failures import decided_by_the_aggregator
@@ -44,7 +44,7 @@ class Sealing:
         with decided_by_the_aggregator():
             anchoring = await self._targets.open(order.target)
             sealed = await asyncio.to_thread(_Sealer(self._files, anchoring, order).seal)
-            problems = [*sealed.problems, *await forgotten(self._files, order.target, anchoring)]
+            problems = [*sealed.problems, *await shortcomings(self._files, order.target, anchoring)]
         return sealed.model_copy(update={"problems": problems})
 
 

@@ -73,9 +73,16 @@ class ScriptedLedger:
     aggregation: str = "auto"
     stored_terms: list[Terms] = field(default_factory=list)
     """The stored terms that each question for evidence carried."""
+    unprovable: str = ""
+    """Why there is no proof; empty when there is one."""
+    refusals: list[str] = field(default_factory=list)
+    """What keeps rounds from becoming final."""
 
     async def forgetful(self, _: str) -> list[str]:
         return []
+
+    async def unsettling(self) -> list[str]:
+        return self.refusals
 
     def proven(self, _commitment: bytes, _stored: Terms) -> str:
         return ""
@@ -96,7 +103,7 @@ class ScriptedLedger:
             block=BlockRef(number=self.block, hash=f"0x{self.block:064x}", time=BLOCK_TIME),
             depth=self.depth,
             irrevocable=True,
-            final=self.depth >= max(depths),
+            final=self.depth >= max(depths, default=0),
             height=height,
         )
 
@@ -109,7 +116,9 @@ class ScriptedLedger:
             raise NetworkFailure("the block is not canonical any more; looking again")
         tx_ref = TX_REFS[self.target]
         tx_hash = None if self.target == TSA else tx_ref
-        scheme = {"blockHash": view.block.hash}
+        scheme: Terms = {"blockHash": view.block.hash}
+        if self.unprovable:
+            scheme["proofMissing"] = self.unprovable
         return Evidence(scheme, tx_ref, tx_hash, view.block.number, view.block.time)
 
 

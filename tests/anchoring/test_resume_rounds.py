@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from activities.anchoring import resume_rounds
+from activities.anchoring import missing_proofs, resume_rounds
 from activities.anchoring.resume_rounds import ResumeRounds
 from tests.anchoring.scripted_ledger import EVM, TSA, Stage, owed, request
 from vaultmesh.domain.aggregator.messages import RecordState
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.messages import AnchorRequest
-from vaultmesh.domain.names import REOPENED
+from vaultmesh.domain.names import REOPENED, REWRITE
 from vaultmesh.domain.target import Target
 from vaultmesh.process.settings import Settings
 
@@ -53,13 +53,16 @@ def started() -> StartedAggregators:
 
 @asynccontextmanager
 async def resuming(
-    root: Path, started: StartedAggregators, monkeypatch: pytest.MonkeyPatch
+    root: Path,
+    started: StartedAggregators,
+    monkeypatch: pytest.MonkeyPatch,
+    opened: Any = None,
 ) -> AsyncIterator[Callable[[Callable[[], bool]], Any]]:
     """Let a worker look for rounds again and again; yields a wait."""
     monkeypatch.setattr(resume_rounds, "PERIOD_SECONDS", 0.02)
     settings = Settings.from_environment({"VMSH_ROOT": str(root)})
     files = Stage(root).files
-    resume = ResumeRounds(started, files, Unreachable(), settings)  # type: ignore[arg-type]
+    resume = ResumeRounds(started, files, opened or Unreachable(), settings)  # type: ignore[arg-type]
     task = asyncio.create_task(resume.run())
 
     async def until(is_so: Callable[[], bool]) -> None:
@@ -102,3 +105,18 @@ async def test_damage_of_a_target_at_rest_is_told_to_its_aggregator_once_and_so_
         assert started.of(EVM) == [(REOPENED, [[]])]
         manifest.write_bytes(whole)
         await until(lambda: started.of(EVM) == [(REOPENED, [[]])] * 2)
+
+
+async def test_a_proof_that_could_not_be_had_is_tried_for_again_without_an_order(
+    tmp_path: Path, started: StartedAggregators, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(missing_proofs, "PAUSES_SECONDS", (0.01,) * 1000)
+    stage = Stage(tmp_path)
+    stage.ledger.unprovable = "asked too often"
+    round_id = (await final_round(stage, request(FIRST))).name
+    async with resuming(tmp_path, started, monkeypatch, stage.ledger) as until:
+        asked = len(stage.ledger.stored_terms)
+        await until(lambda: len(stage.ledger.stored_terms) > asked + 2)
+        assert started.of(EVM) == []
+        stage.ledger.unprovable = ""
+        await until(lambda: started.of(EVM)[:1] == [(REWRITE, [[round_id]])])

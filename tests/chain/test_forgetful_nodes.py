@@ -106,3 +106,26 @@ def test_a_foreign_transaction_loses_one_round_and_a_second_one_pauses_the_targe
 
 def states(system: EvmSystem) -> set[str]:
     return {str(row["state"]) for row in system.aggregator()["rounds"]}
+
+
+def test_a_refused_finality_tag_is_said_and_costs_no_anchor(
+    system: EvmSystem, node: LyingProvider
+) -> None:
+    node.refuse(
+        "eth_getBlockByNumber",
+        "invalid argument 0: hex string without 0x prefix",
+        code=-32602,
+        unless=lambda params: params[0] != "finalized",  # type: ignore[index, call-overload]
+    )
+    begin(system, node.url)
+    batch = system.seal(NAMESPACE)
+    system.wait_pooled()
+    mine_for(system, 10)
+    receipt = system.wait(lambda: system.receipt(NAMESPACE, batch), "the receipt")
+    assert receipt["finality"]["state"] == "observed"
+    (problem,) = system.aggregator()["problems"]
+    assert "refuses the tag 'finalized'" in problem
+    assert "finality: depth" in problem
+    system.write_anchors(rpcUrls=[system.anvil.url])
+    system.mine_until_final(NAMESPACE, batch)
+    system.assert_paid_once({NAMESPACE: [batch]})

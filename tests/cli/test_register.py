@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command, cadences, write_namespaces
-from tests.support.evm_system import EvmSystem
+from tests.simulators.threads import lying_provider
+from tests.support.evm_system import TARGET, EvmSystem
 from tests.support.replays import replayed_server
 from vaultmesh.cli.import_state import read_state
 from vaultmesh.domain.errors import ConfigurationError
@@ -178,3 +179,25 @@ def test_within_ten_seconds_it_says_that_no_worker_polls(run: Command, tmp_path:
             assert time.monotonic() - started < 10
             assert (outcome.code, outcome.out) == (1, expected)
             assert "no worker" in outcome.err
+
+
+def test_register_says_which_endpoint_names_nothing_final(
+    operate: Command, system: EvmSystem, tmp_path: Path
+) -> None:
+    place = write_namespaces(tmp_path / "namespaces.yaml", {"reg:never-final": cadences()})
+    with lying_provider(system.anvil.url) as node:
+        node.refuse(
+            "eth_getBlockByNumber",
+            "TAG [safe | finalized] not supported",
+            code=-32602,
+            unless=lambda params: params[0] != "finalized",  # type: ignore[index, call-overload]
+        )
+        anchors = tmp_path / "anchors.yaml"
+        section = {"rpcUrl": node.url, "contract": "0x" + "1" * 40, "key": "${NONE}"}
+        anchors.write_text(json.dumps({"eip155": {"default": section}}))
+        outcome = operate("register", "--config", place, VMSH_ANCHORS=str(anchors))
+        assert (outcome.code, outcome.out) == (0, "reg:never-final: created\n")
+        assert f"{TARGET}: {node.url} refuses the tag 'finalized'" in outcome.err
+        assert "finality: depth" in outcome.err
+        again = operate("register", "--config", place, "--json", VMSH_ANCHORS=str(anchors))
+        assert any("refuses the tag" in line for line in again.json()["warnings"])

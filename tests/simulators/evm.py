@@ -22,12 +22,14 @@ class LyingProvider:
         self.upstream = upstream
         self.url = ""
         self.calls: Counter[str] = Counter()
+        self.agents: set[str] = set()
+        """Programs that have called."""
         self._forged: dict[str, Forge] = {}
         self._refused: dict[str, dict[str, JsonValue]] = {}
         self._limits: dict[str, Limit] = {}
         self._lost: set[str] = set()
         self._hung: set[str] = set()
-        self._status: dict[str, int] = {}
+        self._status: dict[str, tuple[int, JsonValue]] = {}
         self._freed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -69,9 +71,9 @@ class LyingProvider:
         """Never answer."""
         self._hung.add(method)
 
-    def fail_with_status(self, method: str, status: int) -> None:
-        """Answer with an HTTP status and a page."""
-        self._status[method] = status
+    def fail_with_status(self, method: str, status: int, document: JsonValue = None) -> None:
+        """Answer with an HTTP status and a page, or with a document."""
+        self._status[method] = status, document
 
     def obey(self) -> None:
         """Misbehave no more."""
@@ -84,11 +86,12 @@ class LyingProvider:
         call = await request.json()
         method = call["method"]
         self.calls[method] += 1
+        self.agents.add(request.headers.get("User-Agent", ""))
         if self._hung & {method, "*"}:
             await self._freed.wait()
-        status = self._status.get(method, self._status.get("*"))
-        if status is not None:
-            return web.Response(status=status, text="<html>no</html>", content_type="text/html")
+        failure = self._status.get(method, self._status.get("*"))
+        if failure is not None:
+            return _failed(*failure)
         refusal, allowed = self._refused.get(method), self._limits.get(method)
         if refusal is not None and not (allowed and allowed(call["params"])):
             return web.json_response({"jsonrpc": "2.0", "id": call["id"], "error": refusal})
@@ -99,3 +102,9 @@ class LyingProvider:
         if method in self._forged and "result" in answer:
             answer["result"] = self._forged[method](call["params"], answer["result"])
         return web.json_response(answer)
+
+
+def _failed(status: int, document: JsonValue) -> web.Response:
+    if document is None:
+        return web.Response(status=status, text="<html>no</html>", content_type="text/html")
+    return web.json_response(document, status=status)

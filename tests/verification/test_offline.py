@@ -161,10 +161,34 @@ def changed(receipt: AnchorReceipt, *keys: str, to: object) -> AnchorReceipt:
     return parse_receipt(json.dumps(document))
 
 
-def test_a_receipt_without_block_proof_is_not_proven_even_in_a_trusted_block() -> None:
-    bare = DIRECT
+def without_proof(receipt: AnchorReceipt) -> AnchorReceipt:
     for key in ("header", "transactionIndex", "receiptProof", "transactionProof"):
-        bare = changed(bare, "evidence", "evm", key, to=None)
+        receipt = changed(receipt, "evidence", "evm", key, to=None)
+    return receipt
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("the node shows no block", "carries no block proof: the node shows no block"),
+        ("\x1b[2J\nproven: " + "x" * 999, "carries no block proof: [2Jproven: xxx"),
+        (7, "not final yet"),
+    ],
+)
+def test_a_receipt_without_block_proof_says_why_and_proves_nothing(
+    reason: object, told: str
+) -> None:
+    document: dict[str, Any] = json.loads(receipt_document(without_proof(DIRECT)))
+    document["evidence"]["evm"]["proofMissing"] = reason
+    verdict = verify_offline(parse_receipt(json.dumps(document)), TRUST)
+    assert (verdict.standing, still_open(verdict)) == (Standing.CONSISTENT, {"block header"})
+    (detail,) = (check.detail for check in verdict.checks if check.name == "block header")
+    assert told in detail
+    assert len(detail) < 400
+
+
+def test_a_receipt_without_block_proof_is_not_proven_even_in_a_trusted_block() -> None:
+    bare = without_proof(DIRECT)
     verdict = verify_offline(bare, TRUST)
     assert (verdict.standing, still_open(verdict)) == (Standing.CONSISTENT, {"block header"})
 

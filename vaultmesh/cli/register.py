@@ -5,8 +5,9 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -17,8 +18,10 @@ from vaultmesh.cli import output, temporal
 from vaultmesh.cli.import_state import read_state
 from vaultmesh.cli.output import settings_with_root, tell_stand_in
 from vaultmesh.cli.register_progress import Progress
+from vaultmesh.domain.failures import AnchorError
 from vaultmesh.domain.names import STOP
 from vaultmesh.domain.namespaces.config import NamespaceSpec
+from vaultmesh.domain.target import Target
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import (
     NamespacesFile,
@@ -45,6 +48,8 @@ from vaultmesh.storage.stopped import StoppedNamespaces
 SHORTEST_RETENTION = timedelta(days=1)
 """Below it, an aggregator's last run may be gone before anybody has looked at what went wrong."""
 _LOOK_SECONDS = 0.2
+_LEDGER_SECONDS = 2.0
+"""How long `register` waits for what a ledger's endpoints say of finality."""
 _VMSH_STATE = Path("$VMSH_STATE")
 """Stands for the file that the variable names."""
 
@@ -140,6 +145,8 @@ class _Plan:
     decisions: StoppedNamespaces
     stopped: Mapping[str, str]
     """Why namespaces of the file are left out."""
+    unsettling: Sequence[str] = ()
+    """Why anchors on its targets can't become final."""
 
 
 def run_register(arguments: argparse.Namespace) -> int:
@@ -189,16 +196,47 @@ def _check_targets(settings: Settings, specs: Mapping[str, NamespaceSpec]) -> No
     """Look at the settings of every target before anything is registered: all problems at once."""
     from vaultmesh.ledgers.targets import settings_model  # noqa: PLC0415 - loads client libraries
 
-    targets = {cadence.target for spec in specs.values() for cadence in spec.cadences.values()}
+    targets = _targets(specs)
     if targets:
         anchors = load_anchors(anchors_path(settings))
-        anchors.check({target: settings_model(target) for target in sorted(targets)}, signing=False)
+        anchors.check({target: settings_model(target) for target in targets}, signing=False)
+
+
+def _targets(specs: Mapping[str, NamespaceSpec]) -> list[Target]:
+    return sorted({cadence.target for spec in specs.values() for cadence in spec.cadences.values()})
+
+
+async def _unsettling(plan: _Plan) -> list[str]:
+    """Return what keeps anchors on the targets from becoming final; who does not answer in time says nothing."""
+    from vaultmesh.ledgers.targets import open_target  # noqa: PLC0415 - loads client libraries
+
+    targets = _targets(plan.specs)
+    if not targets:
+        return []
+    anchors = load_anchors(anchors_path(plan.settings))
+
+    async def ask(target: Target) -> list[str]:
+        try:
+            anchoring = open_target(target, anchors, plan.settings.root, signing=False)
+        except AnchorError:  # the worker that opens it tells what is wrong
+            return []
+        try:
+            async with asyncio.timeout(_LEDGER_SECONDS):
+                return [f"{target}: {line}" for line in await anchoring.unsettling()]
+        except (AnchorError, TimeoutError):
+            return []
+        finally:
+            await anchoring.close()
+
+    return list(chain.from_iterable(await asyncio.gather(*map(ask, targets))))
 
 
 async def _register(plan: _Plan) -> int:
     client = await connect()
     await ensure(client)
     await _heed_decisions(plan)
+    plan = replace(plan, unsettling=await _unsettling(plan))
+    output.warn(plan.unsettling)
     deadline = time.monotonic() + temporal.ANSWER_WITHIN.total_seconds()
     progress = Progress(client, len(plan.specs))
     done: list[Registered] = []
@@ -254,7 +292,7 @@ def _document(
         "refused": [{"namespace": name, "reason": reason} for name, reason in refusals.items()],
         "pruned": list(pruned),
         "stopped": [{"namespace": name, "reason": why} for name, why in plan.stopped.items()],
-        "warnings": list(plan.file.warnings),
+        "warnings": [*plan.file.warnings, *plan.unsettling],
     }
 
 

@@ -146,6 +146,13 @@ class Anchoring(Protocol):
         del tx_ref
         return []
 
+    async def unsettling(self) -> list[str]:
+        """Return why anchors can't become final as configured, a line for each of those that are asked.
+
+        Who does not answer says nothing.
+        """
+        return []
+
     async def free_below(self, reservation: Reservation) -> list[int]:
         """Return the sequences below a reservation that the ledger counts as free; none where it knows no order."""
         del reservation

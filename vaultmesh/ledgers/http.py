@@ -2,9 +2,11 @@
 
 1. A request is sent once; whoever wants a repetition asks again. Redirects are not followed (T8).
 2. Errors name an endpoint by scheme, host and port only: paths and passwords are credentials.
+3. Each request names this product, since providers turn away the names of libraries.
 """
 
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -17,10 +19,12 @@ from pydantic_core import from_json
 
 from vaultmesh.domain.failures import AnchorError, AuthFailure, FailureKind, NetworkFailure
 from vaultmesh.ledgers.failures import failure_of, shown
+from vaultmesh.process.version import VERIFIER
 
 UNREACHABLE = (ClientError, TimeoutError, OSError, ValueError)
 """What a request that got no usable answer raises."""
-_UNAUTHORISED = frozenset({401, 402, 403, 407})
+_FORBIDDEN = 403
+_UNAUTHORISED = frozenset({401, 402, _FORBIDDEN, 407})
 _TEMPORARY = frozenset({408, 425, 429})
 _FIRST_REDIRECT, _FIRST_SERVER_ERROR = 300, 500
 LARGEST_REPLY = 16 * 1024 * 1024
@@ -28,10 +32,21 @@ LARGEST_REPLY = 16 * 1024 * 1024
 _KEEP_ALIVE_SECONDS = 5.0
 """Below the idle limits of usual reverse proxies, so that a call rarely meets a connection that is being closed."""
 _CONNECTIONS = 16
+_HEADERS = {"User-Agent": VERIFIER}
+_PAGE = re.compile(rb"\s*<(!doctype html|html|head|body)\b", re.IGNORECASE)
+_BEHIND_A_PROXY = (
+    "with a web page: a proxy or a firewall in front of it turned us away, and not the service itself; "
+    "look whether it blocks this address, or use another URL"
+)
 
 
-def kind_of_status(status: int) -> FailureKind:
-    """Return the kind of failure that an HTTP status means where it comes without the reply that was wanted."""
+def kind_of_status(status: int, *, is_page: bool = False) -> FailureKind:
+    """Return the kind of failure that an HTTP status means where it comes without the reply that was wanted.
+
+    `is_page` says whether a page for people came with it.
+    """
+    if status == _FORBIDDEN and is_page:
+        return FailureKind.NETWORK
     if status in _UNAUTHORISED:
         return FailureKind.AUTH
     if status in _TEMPORARY or not _FIRST_REDIRECT <= status < _FIRST_SERVER_ERROR:
@@ -61,6 +76,21 @@ class HttpReply:
     status: int
     content_type: str
     body: bytes
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a page for people: what stands in front of a service answers with those."""
+        return self.content_type == "text/html" or _PAGE.match(self.body) is not None
+
+    @property
+    def kind(self) -> FailureKind:
+        """The kind of failure that it is where something else was wanted."""
+        return kind_of_status(self.status, is_page=self.is_page)
+
+    @property
+    def is_turned_away(self) -> bool:
+        """Whether somebody in front of the service sent it instead."""
+        return self.status == _FORBIDDEN and self.is_page
 
 
 class Client:
@@ -95,10 +125,10 @@ class Client:
                     raise ValueError(message)
             return HttpReply(reply.status, reply.content_type, bytes(body))
 
-    async def head(self, url: str) -> int:
-        """Send one HEAD and return the reply's status; raises as `post`."""
+    async def head(self, url: str) -> HttpReply:
+        """Send one HEAD and return the reply, which has no body; raises as `post`."""
         async with self._opened().head(url, timeout=self._limit, allow_redirects=False) as reply:
-            return reply.status
+            return HttpReply(reply.status, reply.content_type, b"")
 
     async def close(self) -> None:
         """Close the connections; a later request makes new ones."""
@@ -107,7 +137,9 @@ class Client:
             await session.close()
 
     def _opened(self) -> ClientSession:
-        self._session = self._session or ClientSession(connector=self._connector())
+        self._session = self._session or ClientSession(
+            connector=self._connector(), headers=_HEADERS
+        )
         return self._session
 
     def _connector(self) -> TCPConnector:
@@ -118,15 +150,19 @@ class Client:
 
 
 def json_rpc_reply(
-    label: str, method: str, status: int, body: bytes, credentials: str
+    label: str, method: str, reply: HttpReply, credentials: str
 ) -> dict[str, JsonValue]:
     """Return a JSON-RPC reply, which holds `result` or `error`.
 
     Raises:
         AuthFailure: the endpoint wants other credentials; `credentials` says where they are.
-        NetworkFailure: it is overloaded or broken.
+        NetworkFailure: it is overloaded or broken, or a proxy in front of it answered.
         ValidationFailure: it is no JSON-RPC endpoint.
     """
+    status = reply.status
+    if reply.is_turned_away:
+        message = f"{label} answered {method} with HTTP {status} {_BEHIND_A_PROXY}"
+        raise NetworkFailure(message)
     if status in _UNAUTHORISED:
         message = f"{label} refused {method} with HTTP {status}: check {credentials}"
         raise AuthFailure(message)
@@ -134,18 +170,20 @@ def json_rpc_reply(
         message = f"{label} answered {method} with HTTP {status}: asked too often or overloaded"
         raise NetworkFailure(message)
     try:
-        reply = from_json(body)
+        answer = from_json(reply.body)
     except ValueError:
-        reply = None
-    if isinstance(reply, dict) and ("error" in reply or "result" in reply):
-        return reply
+        answer = None
+    if isinstance(answer, dict) and ("error" in answer or "result" in answer):
+        return answer
     message = f"{label} answered {method} with HTTP {status} and no JSON-RPC reply"
-    raise failure_of(kind_of_status(status), message)
+    raise failure_of(reply.kind, message)
 
 
-def refused(label: str, status: int, wanted: str) -> AnchorError:
-    """Return the failure of an endpoint that answered with a status instead of what was wanted."""
-    message, kind = f"{label} answered with HTTP {status}", kind_of_status(status)
+def refused(label: str, reply: HttpReply, wanted: str) -> AnchorError:
+    """Return the failure of an endpoint that answered with something else than what was wanted."""
+    message, kind = f"{label} answered with HTTP {reply.status}", reply.kind
+    if reply.is_turned_away:
+        return failure_of(kind, f"{message} {_BEHIND_A_PROXY}")
     advice = {
         FailureKind.AUTH: ": check the URL's credentials",
         FailureKind.NETWORK: ": overloaded, broken, or asked too often",

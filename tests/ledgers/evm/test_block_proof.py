@@ -18,6 +18,7 @@ from tests.ledgers.evm.chain import Chain, Submitter, open_submitter
 from tests.ledgers.evm.conftest import MakeSubmitter
 from tests.simulators.evm import Forge, LyingProvider
 from vaultmesh.domain.aggregator.ledger_messages import RoundView, WatchedRound
+from vaultmesh.domain.receipts.receipt import PROOF_MISSING
 from vaultmesh.ledgers.driver import Evidence
 from vaultmesh.ledgers.evm import block_proof
 from vaultmesh.ledgers.evm.block_encoding import encode_header, encode_receipt, encode_transaction
@@ -228,8 +229,8 @@ BLOCK, RECEIPTS = "eth_getBlockByHash", "eth_getBlockReceipts"
         (BLOCK, replaced("transactions", []), "does not hold"),
         (BLOCK, replaced("transactions", [7]), "transactions"),
         (BLOCK, replaced("transactions", None), "transactions"),
-        (RECEIPTS, replaced_in_first("cumulativeGasUsed", "0x1"), "receipt proof"),
-        (RECEIPTS, replaced_in_first("type", "0x7e"), "receipt proof"),
+        (RECEIPTS, replaced_in_first("cumulativeGasUsed", "0x1"), "do not give the root"),
+        (RECEIPTS, replaced_in_first("type", "0x7e"), "do not give the root"),
         (RECEIPTS, replaced_in_first("type", "0x1ff"), "type"),
         (RECEIPTS, replaced_in_first("logs", [7]), "logs"),
         (RECEIPTS, replaced_in_first("blockHash", "0x" + "11" * 32), "another block"),
@@ -248,7 +249,11 @@ async def test_what_can_t_be_rebuilt_costs_the_proof_and_never_the_receipt(
     proxy.forge(method, forged)
     with caplog.at_level(logging.WARNING):
         scheme = (await evidence_of(proxied, watched, view)).scheme
-    assert scheme == {key: value for key, value in known.items() if key not in KEYS}
+    said = str(scheme[PROOF_MISSING])
+    kept = {key: value for key, value in known.items() if key not in KEYS}
+    assert scheme == kept | {PROOF_MISSING: said}
+    assert reason in said
+    assert proxy.url not in said
     (record,) = [one for one in caplog.records if one.message == "block proof left out"]
     assert reason in str(vars(record)["reason"])
 
@@ -263,6 +268,20 @@ async def test_a_node_that_does_not_answer_costs_the_proof_and_never_the_receipt
     proxy.obey()
     proxy.hang(RECEIPTS)
     assert not set((await evidence_of(proxied, watched, view)).scheme) & KEYS
+
+
+async def test_a_proof_is_there_once_the_node_is_mended(
+    chain: Chain, proxy: LyingProvider, proxied: Submitter
+) -> None:
+    watched, view = await final(chain, proxied)
+    proxy.refuse(RECEIPTS, "50/second request limit reached", code=-32007)
+    scheme = (await evidence_of(proxied, watched, view)).scheme
+    assert "request limit" in str(scheme[PROOF_MISSING])
+    assert proxy.calls[RECEIPTS] == 3, "who is asked too often is not asked for each receipt"
+    proxy.obey()
+    scheme = (await evidence_of(proxied, watched, view)).scheme
+    assert set(scheme) >= KEYS
+    assert PROOF_MISSING not in scheme
 
 
 async def test_a_failure_that_passes_costs_nothing(

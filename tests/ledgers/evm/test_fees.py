@@ -116,11 +116,37 @@ def test_no_minority_raises_what_a_quorum_reaches() -> None:
         ("unknown transaction type 0x7f", Meaning.UNKNOWN),
         ("", Meaning.UNKNOWN),
         ("something new", Meaning.UNKNOWN),
+        ("the method eth_maxPriorityFeePerGas does not exist/is not available", Meaning.MISSING),
+        ("Method not found", Meaning.MISSING),
+        ("pruned history unavailable", Meaning.PRUNED),
+        ("missing trie node 12", Meaning.PRUNED),
+        ("50/second request limit reached", Meaning.BUSY),
+        ("Temporary internal error. Please retry", Meaning.BUSY),
         ("tx with the same nonce already exists", Meaning.UNKNOWN),
     ],
 )
 def test_texts_have_their_meaning(text: str, meaning: Meaning) -> None:
     assert meaning_of(-32000, text) is meaning
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning"),
+    [
+        (-32601, Meaning.MISSING),
+        (-32604, Meaning.MISSING),
+        (-32603, Meaning.BUSY),
+        (-32005, Meaning.BUSY),
+        (-32007, Meaning.BUSY),
+        (-32012, Meaning.BUSY),
+        (19, Meaning.BUSY),
+        (429, Meaning.BUSY),
+        (4444, Meaning.PRUNED),
+        (-32602, Meaning.UNKNOWN),
+    ],
+)
+def test_a_text_that_is_not_listed_has_the_meaning_of_its_code(code: int, meaning: Meaning) -> None:
+    assert meaning_of(code, "something new") is meaning
+    assert meaning_of(code, "nonce too low") is Meaning.CONSUMED
 
 
 def test_foreign_texts_are_shown_without_paths_passwords_bytes_and_markup() -> None:

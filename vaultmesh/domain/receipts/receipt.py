@@ -50,6 +50,8 @@ ALLOWED = frozenset(
 )
 """Every pair of status and finality that a receipt may have."""
 
+PROOF_MISSING = "proofMissing"
+"""Key in a scheme's evidence: why a final receipt carries nothing that proves it without the ledger."""
 _METADATA_KEYS = ("namespace", "batchId", "cadence", "slot", "round", "revision")
 
 UtcTime = Annotated[
@@ -174,6 +176,11 @@ class AnchorReceipt(Document):
         """The scheme's own part of the evidence."""
         part = self.evidence[self._form.evidence]
         return part if isinstance(part, dict) else {}
+
+    @property
+    def lacks_proof(self) -> bool:
+        """Whether it could not be given what proves it without the ledger."""
+        return PROOF_MISSING in self.scheme_evidence
 
     @property
     def path(self) -> str:

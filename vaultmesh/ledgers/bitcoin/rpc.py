@@ -111,9 +111,7 @@ class Node:
         except UNREACHABLE as error:
             message = f"{self.label} could not be reached for {method}: {reason(error)}"
             raise NetworkFailure(message) from None
-        reply = json_rpc_reply(
-            self.label, method, answer.status, answer.body, "user and password in rpcUrl"
-        )
+        reply = json_rpc_reply(self.label, method, answer, "user and password in rpcUrl")
         refusal = reply.get("error")
         if refusal is None:
             return reply.get("result")

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
+from vaultmesh.ledgers.evm.core import proof
 from vaultmesh.ledgers.evm.reads import Log
 
 SELECTOR = bytes.fromhex("131b5b07")
 """Of `anchor(bytes32,bytes32,string,bool)`."""
-TOPIC = "0x422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2"
-"""First topic of `BatchAnchored(bytes32 indexed root, bytes32 indexed batchId, string memo)`."""
+TOPIC = "0x" + proof.TOPIC.hex()
 _INDEXED = 3
 _FLOOR_BASE, _FLOOR_PER_TOKEN, _TOKENS_OF_A_NONZERO_BYTE = 21_000, 10, 4
 """EIP-7623: the least gas that calldata costs."""

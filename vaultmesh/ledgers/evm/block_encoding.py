@@ -2,6 +2,9 @@
 
 Each result is checked by whoever uses it: against the block's hash, a transaction's hash or a trie's root. What a
 chain adds of its own then shows as a disagreement, and never as a wrong proof.
+
+Forms of chains: OP stack 0x7e (its specification, "deposits"), Celo 0x7b (CIP-64; its receipts CIP-66), Arbitrum 0x64
+to 0x6a (Nitro's go-ethereum, `core/types/arb_types.go`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,11 +57,31 @@ _TRANSACTIONS: Mapping[int, tuple[str, ...]] = {
     2: ("chainId", *_FEES, "accessList", *_SIGNATURE),
     3: ("chainId", *_FEES, "accessList", "maxFeePerBlobGas", "blobVersionedHashes", *_SIGNATURE),
     4: ("chainId", *_FEES, "accessList", "authorizationList", *_SIGNATURE),
+    0x64: ("chainId", "requestId", "from", "to", "value"),
+    0x65: ("chainId", "from", "nonce", "maxFeePerGas", "gas", "to", "value", "input"),
+    0x66: ("chainId", "requestId", "from", "maxFeePerGas", "gas", "to", "value", "input"),
+    0x68: (
+        *("chainId", "nonce", "from", "maxFeePerGas", "gas", "to", "value", "input", "ticketId"),
+        *("refundTo", "maxRefund", "submissionFeeRefund"),
+    ),
+    0x69: (
+        *("chainId", "requestId", "from", "l1BaseFee", "depositValue", "maxFeePerGas", "gas"),
+        *("retryTo", "retryValue", "beneficiary", "maxSubmissionFee", "refundTo", "retryData"),
+    ),
+    0x6A: ("chainId", "input"),
+    0x7B: ("chainId", *_FEES, "accessList", "feeCurrency", *_SIGNATURE),
     0x7E: ("sourceHash", "from", "to", "mint", "value", "gas", "isSystemTx", "input"),
 }
-"""Fields by transaction type; 0x7e is a deposit of the OP stack."""
-_BYTES = frozenset({"to", "from", "input", "sourceHash"})
-_DEPOSIT = 0x7E
+"""Fields by transaction type."""
+_BYTES = frozenset(
+    {
+        *("to", "from", "input", "sourceHash", "requestId", "ticketId", "refundTo", "retryTo"),
+        *("retryData", "beneficiary", "feeCurrency"),
+    }
+)
+_OPTIONAL = frozenset({"to", "mint", "retryTo", "feeCurrency"})
+"""Empty where a transaction has none."""
+_DEPOSIT, _CELO = 0x7E, 0x7B
 _HIGHEST_TYPE = 0x7F
 """EIP-2718: a higher first byte is not a type."""
 
@@ -110,6 +133,8 @@ def encode_receipt(receipt: Object) -> bytes:
     kind = _type_of(receipt)
     if kind == _DEPOSIT and receipt.get("depositReceiptVersion") is not None:
         items += [_number(receipt, "depositNonce"), _number(receipt, "depositReceiptVersion")]
+    if kind == _CELO and receipt.get("baseFee") is not None:
+        items.append(_number(receipt, "baseFee"))
     return _typed(kind, items)
 
 
@@ -123,7 +148,7 @@ def _field(transaction: Object, name: str) -> object:
             item = [_authorization(entry) for entry in _objects(transaction, name)]
         case "isSystemTx":
             item = int(transaction.get(name) is True)
-        case "to" | "mint" if transaction.get(name) is None:
+        case _ if name in _OPTIONAL and transaction.get(name) is None:
             item = b""
         case "yParity" if transaction.get(name) is None:
             item = _number(transaction, "v")
@@ -177,7 +202,7 @@ def _number(item: Object, name: str) -> int:
     value = item.get(name)
     try:
         if isinstance(value, str) and value.startswith("0x"):
-            return int(value, _HEX)
+            return int(value[2:] or "0", _HEX)  # some nodes write `0x` for 0; hashes decide
     except ValueError:
         pass
     message = f"{name} is not a quantity"

@@ -2,8 +2,10 @@
 
 1. Header and both tries of the block are built anew from what a provider shows; only when hash and roots come out as
    the block's are they used. So a provider can't make a false proof, and need not be trusted.
-2. A chain whose blocks are built in another way, or a provider that does not show a whole block, costs the proof and
-   never the receipt: the reason is logged.
+2. Some chains show entries at the end that are in neither trie, such as Polygon's state syncs before PIP-74. What does
+   not hash to its hash there is left out; the roots decide whether that was right.
+3. A chain whose blocks are built in another way, or a provider that does not show a whole block, costs the proof and
+   never the receipt: the reason is logged, and the receipt carries it.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ from trie.hexary import HexaryTrie
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError, NetworkFailure
+from vaultmesh.domain.receipts.receipt import PROOF_MISSING
 from vaultmesh.ledgers.evm.block_encoding import (
     Object,
     encode_header,
@@ -26,10 +29,9 @@ from vaultmesh.ledgers.evm.block_encoding import (
     keccak_hex,
 )
 from vaultmesh.ledgers.evm.core.proof import BlockProof, Claim, verify_receipt_proof
-from vaultmesh.ledgers.evm.core.trie import HASH_BYTES, index_key
-from vaultmesh.ledgers.evm.node_errors import NodeError
+from vaultmesh.ledgers.evm.core.trie import HASH_BYTES, decode, index_key
+from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.evm.providers import Provider, Providers
-from vaultmesh.ledgers.evm.reads import raw_transaction
 
 LARGEST_PROOF = 12_000
 """Characters of a proof in a receipt; what two tries of a thousand entries need is below."""
@@ -41,6 +43,10 @@ LONGEST_SECONDS = 60.0
 """Of all attempts together: a proof must not hold up the record of what is final."""
 _AT_ONCE = 8
 """Such reads under way together; below what usual providers allow in a second."""
+_LONGEST_TYPE = 6
+"""Characters of a transaction's type that are shown."""
+_TRANSACTIONS_ROOT, _RECEIPTS_ROOT = 4, 5
+"""Places in a header."""
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +65,7 @@ class BlockContent:
 
 
 async def portable_proof(providers: Providers, claim: Claim) -> Mapping[str, JsonValue]:
-    """Return the parts of a receipt's evidence that prove the claim; empty when they can't be had."""
+    """Return the parts of a receipt's evidence that prove the claim, or why they can't be had."""
     reasons: dict[str, str] = {}
     try:
         async with asyncio.timeout(LONGEST_SECONDS):
@@ -75,7 +81,13 @@ async def portable_proof(providers: Providers, claim: Claim) -> Mapping[str, Jso
     reason = "; ".join(f"{label}: {text}" for label, text in reasons.items())
     extra = {"tx_ref": "0x" + claim.tx_hash.hex(), "reason": reason}
     _log.warning("block proof left out", extra=extra)
-    return {}
+    return {PROOF_MISSING: _without_labels(reasons)}
+
+
+def _without_labels(reasons: Mapping[str, str]) -> str:
+    """Return the reasons for those who read a receipt: our endpoints' addresses are no concern of theirs."""
+    texts = (text.replace(label, "the node") for label, text in reasons.items())
+    return "; ".join(dict.fromkeys(texts))
 
 
 async def _from_any(
@@ -117,8 +129,10 @@ async def read_block(provider: Provider, block_hash: str, number: int) -> BlockC
     if keccak_hex(header) != block_hash:
         message = "the header has parts that are not known"
         raise Left(message)
-    transactions = _objects(block.get("transactions"), "transactions")
-    hashes = [str(transaction.get("hash")).lower() for transaction in transactions]
+    listed = _objects(block.get("transactions"), "transactions")
+    hashes = [str(transaction.get("hash")).lower() for transaction in listed]
+    transactions = await _transactions(provider, listed, hashes)
+    hashes = hashes[: len(transactions)]
     receipts = await _receipts(provider, number, hashes)
     if any(str(receipt.get("blockHash")).lower() != block_hash for receipt in receipts):
         message = "the receipts are of another block"
@@ -126,19 +140,23 @@ async def read_block(provider: Provider, block_hash: str, number: int) -> BlockC
     return BlockContent(
         header=header,
         hashes=hashes,
-        transactions=await _transactions(provider, transactions, hashes),
+        transactions=transactions,
         receipts=await asyncio.to_thread(lambda: list(map(encode_receipt, receipts))),
     )
 
 
 async def _receipts(provider: Provider, number: int, hashes: Sequence[str]) -> list[Object]:
-    """Read all receipts of a block in its order: at once, else one by one."""
+    """Read the receipts of these transactions of a block, in its order: at once, else one by one."""
     try:
         answer = await provider.call("eth_getBlockReceipts", hex(number))
-    except NodeError:
+    except NodeError as error:
+        if error.meaning is Meaning.BUSY:
+            raise
         answer = None
-    if isinstance(answer, list) and len(answer) == len(hashes):
-        return _objects(answer, "receipts")
+    if isinstance(answer, list):
+        receipts = _objects(answer[: len(hashes)], "receipts")
+        if [str(receipt.get("transactionHash")).lower() for receipt in receipts] == list(hashes):
+            return receipts
     answers = await _one_by_one(provider, "eth_getTransactionReceipt", hashes)
     return _objects(answers, "receipts")
 
@@ -146,23 +164,47 @@ async def _receipts(provider: Provider, number: int, hashes: Sequence[str]) -> l
 async def _transactions(
     provider: Provider, transactions: Sequence[Object], hashes: Sequence[str]
 ) -> list[bytes]:
-    """Return the bytes of a block's transactions; of those that can't be encoded, what the node itself has."""
-    encoded = await asyncio.to_thread(lambda: list(map(_encoded, transactions, hashes)))
-    missing = [place for place, data in enumerate(encoded) if data is None]
-    if len(missing) > MOST_SINGLE_READS:
-        message = f"{len(missing)} transactions of the block are of no known form"
+    """Return the bytes of a block's transactions, without what its end holds beside them.
+
+    Those that can't be encoded are what the node itself has.
+    """
+    encoded = await asyncio.to_thread(lambda: list(map(_encoded, transactions)))
+    unknown = [place for place, data in enumerate(encoded) if keccak_hex(data) != hashes[place]]
+    if len(unknown) > MOST_SINGLE_READS:
+        message = f"{len(unknown)} transactions of the block are of no known form"
         raise Left(message)
-    for place in missing:
-        encoded[place] = bytes.fromhex((await raw_transaction(provider, hashes[place]))[2:])
-    return [data for data in encoded if data is not None]
+    for place in unknown:
+        encoded[place] = await _raw(provider, hashes[place])
+    while encoded and keccak_hex(encoded[-1]) != hashes[len(encoded) - 1]:
+        encoded.pop()
+    for transaction, data in zip(transactions, encoded, strict=False):
+        if not data:
+            kind = str(transaction.get("type"))[:_LONGEST_TYPE]
+            message = f"it does not show the bytes of a transaction of type {kind}"
+            raise Left(message)
+    return encoded
 
 
-def _encoded(transaction: Object, tx_ref: str) -> bytes | None:
+def _encoded(transaction: Object) -> bytes:
+    """Return a transaction's bytes; empty where its form is not known."""
     try:
-        data = encode_transaction(transaction)
+        return encode_transaction(transaction)
     except InvalidValue:
-        return None
-    return data if keccak_hex(data) == tx_ref else None
+        return b""
+
+
+async def _raw(provider: Provider, tx_ref: str) -> bytes:
+    """Return the bytes of a transaction as the node has them; empty where it shows none."""
+    try:
+        answer = await provider.call("eth_getRawTransactionByHash", tx_ref)
+    except NodeError as error:
+        if error.meaning is Meaning.BUSY:
+            raise
+        return b""
+    try:
+        return bytes.fromhex(str(answer).removeprefix("0x"))
+    except ValueError:
+        return b""
 
 
 async def _one_by_one(provider: Provider, method: str, hashes: Sequence[str]) -> list[JsonValue]:
@@ -195,11 +237,12 @@ def _proof(content: BlockContent, claim: Claim) -> Mapping[str, JsonValue]:
         message = "the block does not hold the transaction"
         raise Left(message)
     index = content.hashes.index(tx_ref)
+    transactions, receipts = tries_of(content)
     proof = BlockProof(
         header=content.header,
         tx_index=index,
-        receipt_nodes=_way_to(index, content.receipts),
-        transaction_nodes=_way_to(index, content.transactions),
+        receipt_nodes=_way_to(index, receipts),
+        transaction_nodes=_way_to(index, transactions),
     )
     verify_receipt_proof(claim, proof)
     document = proof.document()
@@ -210,6 +253,21 @@ def _proof(content: BlockContent, claim: Claim) -> Mapping[str, JsonValue]:
     return document
 
 
+def tries_of(content: BlockContent) -> tuple[HexaryTrie, HexaryTrie]:
+    """Return the tries of a block's transactions and receipts.
+
+    Raises:
+        Left: they have other roots than the header names.
+    """
+    roots = decode(content.header, "the header")[_TRANSACTIONS_ROOT : _RECEIPTS_ROOT + 1]
+    tries = trie_of(content.transactions), trie_of(content.receipts)
+    for what, trie, root in zip(("transactions", "receipts"), tries, roots, strict=True):
+        if trie.root_hash != root:
+            message = f"the {what} that it shows do not give the root in the header: they have parts that are not known"
+            raise Left(message)
+    return tries
+
+
 def trie_of(values: Sequence[bytes]) -> HexaryTrie:
     """Return the trie that a block's header names the root of."""
     trie = HexaryTrie({})
@@ -218,8 +276,8 @@ def trie_of(values: Sequence[bytes]) -> HexaryTrie:
     return trie
 
 
-def _way_to(index: int, values: Sequence[bytes]) -> list[bytes]:
-    """Return the nodes from the root of the values' trie to one value, without those that lie inside their parent."""
-    way = trie_of(values).get_proof(index_key(index))  # type: ignore[no-untyped-call]
+def _way_to(index: int, trie: HexaryTrie) -> list[bytes]:
+    """Return the nodes from a trie's root to one value, without those that lie inside their parent."""
+    way = trie.get_proof(index_key(index))  # type: ignore[no-untyped-call]
     nodes: list[bytes] = [rlp.encode(node) for node in way]
     return [node for place, node in enumerate(nodes) if not place or len(node) >= HASH_BYTES]

@@ -41,7 +41,7 @@ from vaultmesh.ledgers.evm.notes import Notes
 from vaultmesh.ledgers.evm.observe import ProviderView, agreed_view, is_suspected, look_from
 from vaultmesh.ledgers.evm.outcome import OwnCall
 from vaultmesh.ledgers.evm.providers import CALL_SECONDS, Provider, Providers
-from vaultmesh.ledgers.evm.reads import ChainTip, Rules
+from vaultmesh.ledgers.evm.reads import ChainTip, Rules, read_tip
 from vaultmesh.ledgers.evm.reserve import (
     Call,
     decide,
@@ -251,6 +251,16 @@ class EvmAnchoring(Anchoring):
         if self._forgetful is None:
             self._forgetful = await forgetful_providers(self._providers, tx_ref)
         return self._forgetful or []
+
+    @override
+    async def unsettling(self) -> list[str]:
+        if self._rules.tag is None:
+            return []
+        awake = [provider for provider in self._providers.all if not provider.rests]
+        tips, _ = await self._providers.attempt(
+            lambda provider: read_tip(provider, self._rules), awake
+        )
+        return [tip.unsettled for tip in tips if tip.unsettled]
 
     @override
     async def free_below(self, reservation: Reservation) -> list[int]:

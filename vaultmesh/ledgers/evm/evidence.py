@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from vaultmesh.domain.aggregator.ledger_messages import BlockRef, RoundView
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
+from vaultmesh.domain.receipts.receipt import PROOF_MISSING
 from vaultmesh.ledgers.driver import Evidence
 from vaultmesh.ledgers.evm.anchor_contract import anchored_logs
 from vaultmesh.ledgers.evm.block_encoding import keccak_hex
@@ -75,6 +76,8 @@ async def collect(
     if view.final and raw:
         claim = _claim(rules, chosen, raw, call)
         scheme |= await portable_proof(providers, claim)
+    elif view.final:
+        scheme[PROOF_MISSING] = "the signed bytes are lost, and no node shows them"
     return Evidence(scheme, view.tx_ref, view.tx_ref, seen_in.number, chosen.block.ref.time)
 
 
@@ -82,13 +85,11 @@ async def _agreeing(
     providers: Providers, rules: Rules, view: RoundView, seen_in: BlockRef
 ) -> list[_EvidenceReport]:
     """Return what the providers show that agree on the block; raises `NetworkFailure` if they are fewer than the quorum."""
-    reports = await providers.every(lambda provider: _report(provider, rules, view, seen_in))
-    agreeing = [report for report in reports if report is not None]
+    answers = await providers.every(lambda provider: _report(provider, rules, view, seen_in))
+    agreeing = [answer for answer in answers if isinstance(answer, _EvidenceReport)]
     if len(agreeing) < providers.quorum:
-        message = (
-            f"block {seen_in.number} with {view.tx_ref} is not canonical any more{', or not final,' if view.final else ''} at "
-            f"{len(reports) - len(agreeing)} of {len(reports)} providers; looking again"
-        )
+        reasons = dict.fromkeys(answer for answer in answers if isinstance(answer, str))
+        message = f"block {seen_in.number} with {view.tx_ref}: {'; '.join(reasons)}; looking again"
         raise NetworkFailure(message)
     return agreeing
 
@@ -126,21 +127,25 @@ def hash_of(raw: str) -> str:
 
 async def _report(
     provider: Provider, rules: Rules, view: RoundView, seen_in: BlockRef
-) -> _EvidenceReport | None:
+) -> _EvidenceReport | str:
+    """Return what a provider shows of the block, or why it does not speak for it."""
     tx_ref = view.tx_ref
     tip, receipt, block = await asyncio.gather(
         read_tip(provider, rules),
         tx_receipt(provider, tx_ref),
         block_at(provider, hex(seen_in.number)),
     )
-    if block is None or block.ref != seen_in:
-        return None  # also another time of the same block: no provider alone decides anchorTs
+    if block is None:
+        return f"{provider.label} does not show that block; a node that keeps its history must be in rpcUrls"
+    if block.ref != seen_in:  # also another time of the same block: no provider decides anchorTs
+        return f"not canonical any more at {provider.label}"
     if view.final and rules.tag is not None and not tip.settles(block.number):
-        return None  # a node that lags would have the receipt contradict itself
+        # a node that lags would have the receipt contradict itself
+        return f"not final at {provider.label}" + (f": {tip.unsettled}" if tip.unsettled else "")
     if receipt is None:  # not an index of transactions that old, perhaps
         receipt = await receipt_in_block(provider, tx_ref, seen_in.number)
     if receipt is not None and receipt.block_hash != seen_in.hash:
-        return None
+        return f"{provider.label} shows the transaction in another block, which is not canonical"
     return _EvidenceReport(receipt, block, tip)
 
 

@@ -17,7 +17,7 @@ from vaultmesh.ledgers.driver import Fate
 from vaultmesh.ledgers.evm.anchor_contract import SELECTOR
 from vaultmesh.ledgers.evm.block_encoding import encode_transaction, keccak_hex
 from vaultmesh.ledgers.evm.fees import MAX_FEE, MAX_TIP, Bid
-from vaultmesh.ledgers.evm.node_errors import NodeError
+from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.evm.observe import nonce_of
 from vaultmesh.ledgers.evm.outcome import OwnCall
 from vaultmesh.ledgers.evm.providers import Provider, Providers
@@ -89,7 +89,9 @@ async def _undoable(provider: Provider, tip: ChainTip, account: str, nonce: int)
         return ""
     try:
         count = await count_at(provider, account, hex(tip.settled_number))
-    except NodeError:
+    except NodeError as error:
+        if error.meaning is Meaning.BUSY:
+            raise
         return ""
     if count > nonce:
         return ""

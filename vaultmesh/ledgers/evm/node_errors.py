@@ -28,8 +28,12 @@ class Meaning(StrEnum):
     """The contract refuses the call."""
     REFUSED = "refused"
     """The node will never take these bytes: gas limit, size, signature."""
+    MISSING = "missing"
+    """The node does not offer the method."""
+    PRUNED = "pruned"
+    """The node keeps no blocks, receipts or state that old."""
     BUSY = "busy"
-    """The node does not know yet, or is asked too often."""
+    """The node does not know yet, fails inside, or is asked too often."""
     FORBIDDEN = "forbidden"
     """The provider wants other credentials."""
     UNKNOWN = "unknown"
@@ -102,18 +106,45 @@ TEXTS: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
         ),
     ),
     (
+        Meaning.PRUNED,
+        (
+            "pruned",
+            "missing trie node",
+            "historical state",
+            "state not available",
+            "state is not available",
+        ),
+    ),
+    (
+        Meaning.MISSING,
+        (
+            "method not found",
+            "method not supported",
+            "unsupported method",
+            "does not exist/is not available",  # geth and its family
+            "method is not supported",
+            "method is not available",
+            "rpc method is not whitelisted",
+        ),
+    ),
+    (
         Meaning.BUSY,
         (
             "rate limit",
+            "request limit",
+            "limited to",
+            "limit reached",
+            "quota",
+            "throttl",
+            "overloaded",
+            "internal error",
+            "please retry",
             "too many requests",
             "limit exceeded",
             "capacity",
             "header not found",
             "block not found",
             "unknown block",
-            "missing trie node",
-            "state not available",
-            "state is not available",
             "indexing is in progress",
             "syncing",
             "txpool is full",
@@ -139,10 +170,21 @@ KINDS = {
     Meaning.WRONG_CHAIN: FailureKind.VALIDATION,
     Meaning.REVERTED: FailureKind.VALIDATION,
     Meaning.REFUSED: FailureKind.VALIDATION,
+    Meaning.PRUNED: FailureKind.NETWORK,
     Meaning.BUSY: FailureKind.NETWORK,
 }
-LIMIT_EXCEEDED = -32005
-"""JSON-RPC code that providers use for rate limits, with whatever text."""
+CODES = {
+    -32601: Meaning.MISSING,
+    -32604: Meaning.MISSING,
+    4444: Meaning.PRUNED,  # EIP-4444
+    -32603: Meaning.BUSY,
+    -32005: Meaning.BUSY,
+    -32007: Meaning.BUSY,
+    -32012: Meaning.BUSY,
+    19: Meaning.BUSY,
+    429: Meaning.BUSY,
+}
+"""What a code means beside a text that is not in the table: providers limit rates and fail inside with many texts."""
 
 
 class NodeError(AnchorError):
@@ -152,7 +194,8 @@ class NodeError(AnchorError):
         """Classify the text by the table."""
         self.meaning = meaning_of(code, text)
         self.code = code
-        message = f"{provider} answered {method} with error {code}: {shown(text)}"
+        self.text = shown(text)
+        message = f"{provider} answered {method} with error {code}: {self.text}"
         super().__init__(message, kind=KINDS.get(self.meaning, FailureKind.UNKNOWN))
 
 
@@ -161,4 +204,4 @@ def meaning_of(code: int, text: str) -> Meaning:
     for meaning, pattern in _PATTERNS:
         if pattern.search(text):
             return meaning
-    return Meaning.BUSY if code == LIMIT_EXCEEDED else Meaning.UNKNOWN
+    return CODES.get(code, Meaning.UNKNOWN)

@@ -195,6 +195,8 @@ class _Look:
         settled: bool = False,
         message: str = "",
     ) -> ProviderView:
+        if state is RoundState.INCLUDED and not settled:
+            message = message or self._tip.unsettled
         return ProviderView(
             state, self._tip.height, tx_ref, block, settled=settled, message=message
         )

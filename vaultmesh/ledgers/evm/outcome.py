@@ -16,14 +16,14 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
 from vaultmesh.ledgers.evm.anchor_contract import TOPIC, anchored_logs, batch_id_of
 from vaultmesh.ledgers.evm.block_encoding import encode_header, keccak_hex
-from vaultmesh.ledgers.evm.block_proof import BlockContent, Left, read_block, trie_of
+from vaultmesh.ledgers.evm.block_proof import BlockContent, Left, read_block, tries_of
 from vaultmesh.ledgers.evm.core.trie import Item, decode
 from vaultmesh.ledgers.evm.providers import Provider
 from vaultmesh.ledgers.evm.reads import Log, TxReceipt
 
 _FAILED, _SUCCESS = 0, b"\x01"
-_TRANSACTIONS_ROOT, _RECEIPTS_ROOT, _BLOOM = 4, 5, 6
-"""Places in a header."""
+_BLOOM = 6
+"""Place in a header."""
 _FIRST_UNTYPED = 0xC0
 _STATUS, _LOGS = 0, 3
 _ADDRESS, _TOPICS = 0, 1
@@ -109,13 +109,7 @@ async def bloom_holds(provider: Provider, call: OwnCall, block: BlockRef) -> boo
 
 
 def _outcome(content: BlockContent, call: OwnCall, tx_ref: str) -> Outcome | None:
-    header = _list(decode(content.header, "the header"))
-    tries = (
-        (_TRANSACTIONS_ROOT, content.transactions),
-        (_RECEIPTS_ROOT, content.receipts),
-    )
-    if any(trie_of(values).root_hash != header[at] for at, values in tries):
-        return None
+    tries_of(content)  # raises unless the header's roots fix what follows
     digest = bytes.fromhex(tx_ref.removeprefix("0x"))
     place = next((at for at, raw in enumerate(content.transactions) if keccak(raw) == digest), None)
     if place is None:

@@ -24,7 +24,8 @@ CALL_SECONDS = 5.0
 REST_SECONDS = 15.0
 """How long a provider that did not answer is asked last."""
 _HEADERS = {"Content-Type": "application/json"}
-_INTERNAL_ERROR = -32603
+_NO_CODE = 0
+"""Of an error without one: its text alone says what it means."""
 
 _Answer = TypeVar("_Answer")
 
@@ -75,9 +76,7 @@ class Provider(AsyncJSONBaseProvider):
             message = f"{self.label} could not be reached for {method}: {reason(error)}"
             raise NetworkFailure(message) from None
         self._rest.end()
-        decoded = json_rpc_reply(
-            self.label, method, reply.status, reply.body, "the URL's credentials"
-        )
+        decoded = json_rpc_reply(self.label, method, reply, "the URL's credentials")
         return cast("RPCResponse", decoded)
 
     @override
@@ -92,9 +91,7 @@ class Provider(AsyncJSONBaseProvider):
         data = fields.get("data")
         if isinstance(data, str) and not data.startswith("0x"):
             text = f"{text}: {data}"  # besu and nethermind put the reason here
-        return NodeError(
-            self.label, method, code if isinstance(code, int) else _INTERNAL_ERROR, text
-        )
+        return NodeError(self.label, method, code if isinstance(code, int) else _NO_CODE, text)
 
 
 class Providers:

@@ -20,16 +20,22 @@ from pydantic import (
 from vaultmesh.domain.aggregator.ledger_messages import BlockRef
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
 from vaultmesh.domain.instants import LATEST_SECOND, of_seconds
-from vaultmesh.ledgers.evm.node_errors import NodeError
+from vaultmesh.ledgers.evm.core.proof import TOPIC
+from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.evm.providers import Provider
 from vaultmesh.ledgers.evm.settings import EvmFinality
 
 HEX = 16
+NO_ANSWER = (None, "", "0x")
+"""What nodes write for a value that they do not know; 0 is `0x0`."""
 _LONGEST_QUANTITY = 66
 """A quantity has at most 256 bits."""
 
 
 def _quantity(value: object) -> object:
+    if value in NO_ANSWER:
+        message = "no value where a quantity is due"
+        raise ValueError(message)
     if isinstance(value, str) and value.startswith("0x") and len(value) <= _LONGEST_QUANTITY:
         return int(value, HEX)
     message = "not a quantity"
@@ -38,6 +44,27 @@ def _quantity(value: object) -> object:
 
 Quantity = Annotated[int, BeforeValidator(_quantity)]
 """A number as nodes write it: `0x` and hex."""
+
+
+def _known(value: object) -> object:
+    return None if value in NO_ANSWER else value
+
+
+def _anchor_logs(value: object) -> object:
+    """Leave out the logs without our topic: they are others', and a part of them that makes no sense is no harm to us."""
+    if value is None:
+        return []
+    return [log for log in value if _has_topic(log)] if isinstance(value, list) else value
+
+
+def _has_topic(log: object) -> bool:
+    topics = log.get("topics") if isinstance(log, dict) else None
+    return isinstance(topics, list) and bool(topics) and str(topics[0]).lower() == _TOPIC
+
+
+_TOPIC = "0x" + TOPIC.hex()
+MaybeQuantity = Annotated[Quantity | None, BeforeValidator(_known)]
+"""A number that some nodes do not tell."""
 Hash = Annotated[
     str,
     StringConstraints(pattern=r"^0x[0-9a-fA-F]{64}$"),
@@ -61,7 +88,7 @@ class Block(_Read):
     number: Quantity
     hash: Hash
     timestamp: Annotated[Quantity, Field(le=LATEST_SECOND)]
-    base_fee_wei: Quantity | None = Field(default=None, alias="baseFeePerGas")
+    base_fee_wei: MaybeQuantity = Field(default=None, alias="baseFeePerGas")
 
     @property
     def ref(self) -> BlockRef:
@@ -90,26 +117,34 @@ class TxReceipt(_Read):
     """What a node says of a transaction that is in a block."""
 
     tx_hash: Hash = Field(alias="transactionHash")
-    status: Quantity | None = None
-    to: Account | None = None
+    status: MaybeQuantity = None
+    to: Annotated[Account | None, BeforeValidator(_known)] = None
     block_hash: Hash = Field(alias="blockHash")
     block_number: Quantity = Field(alias="blockNumber")
-    logs: list[Log]
+    logs: Annotated[list[Log], BeforeValidator(_anchor_logs)] = Field(default_factory=list)
+    """Anchor events, of whatever contract; those of others are not read."""
 
 
 _Answer = TypeVar("_Answer")
 _QUANTITY: TypeAdapter[int] = TypeAdapter(Quantity)
+_MAYBE_QUANTITY: TypeAdapter[int | None] = TypeAdapter(MaybeQuantity)
 _BYTES: TypeAdapter[str] = TypeAdapter(HexBytes)
 _BLOCK: TypeAdapter[Block | None] = TypeAdapter(Block | None)
 _HEADER: TypeAdapter[Block] = TypeAdapter(Block)
 _TX_RECEIPT: TypeAdapter[TxReceipt | None] = TypeAdapter(TxReceipt | None)
-_TX_RECEIPTS: TypeAdapter[list[TxReceipt] | None] = TypeAdapter(list[TxReceipt] | None)
-_LOGS: TypeAdapter[list[FoundLog]] = TypeAdapter(list[FoundLog])
+_LOGS: TypeAdapter[list[FoundLog]] = TypeAdapter(
+    Annotated[list[FoundLog], BeforeValidator(lambda value: value and _anchor_logs(value))]
+)
 
 
 async def quantity(provider: Provider, method: str, *params: JsonValue) -> int:
     """Read a number."""
     return await _read(_QUANTITY, provider, method, *params)
+
+
+async def maybe_quantity(provider: Provider, method: str, *params: JsonValue) -> int | None:
+    """Read a number that a node may not know."""
+    return await _read(_MAYBE_QUANTITY, provider, method, *params)
 
 
 async def count_at(provider: Provider, account: str, block: str) -> int:
@@ -123,8 +158,9 @@ async def code_of(provider: Provider, account: str) -> str:
 
 
 async def block_at(provider: Provider, block: str) -> Block | None:
-    """Read a header by tag or number; None when the node has no such block."""
-    return await _read(_BLOCK, provider, "eth_getBlockByNumber", block, False)
+    """Read a header by tag or number; None when the node has no such block, or keeps none that old."""
+    method = "eth_getBlockByNumber"
+    return _parsed(_BLOCK, await _unless_pruned(provider, method, block, False), provider, method)
 
 
 async def latest_block(provider: Provider) -> Block:
@@ -137,8 +173,8 @@ async def latest_block(provider: Provider) -> Block:
 
 
 async def tx_receipt(provider: Provider, tx_ref: str) -> TxReceipt | None:
-    """Read a transaction's receipt; None while it is in no block."""
-    answer = await provider.call("eth_getTransactionReceipt", tx_ref)
+    """Read a transaction's receipt; None while it is in no block, and where the node keeps no receipts that old."""
+    answer = await _unless_pruned(provider, "eth_getTransactionReceipt", tx_ref)
     if isinstance(answer, dict) and answer.get("blockHash") is None:
         return None
     receipt = _parsed(_TX_RECEIPT, answer, provider, "eth_getTransactionReceipt")
@@ -168,13 +204,19 @@ async def logs_of(
 async def receipt_in_block(provider: Provider, tx_ref: str, number: int) -> TxReceipt | None:
     """Read a transaction's receipt from its block: for nodes without an index of old transactions.
 
-    None when the node has no such block, or does not offer that.
+    None when the node has no such block, or does not offer that. The receipts of others are not read.
     """
+    method = "eth_getBlockReceipts"
     try:
-        receipts = await _read(_TX_RECEIPTS, provider, "eth_getBlockReceipts", hex(number))
-    except NodeError:
+        answer = await provider.call(method, hex(number))
+    except NodeError as error:
+        if error.meaning is Meaning.BUSY:
+            raise
         return None
-    return next((receipt for receipt in receipts or () if receipt.tx_hash == tx_ref), None)
+    for receipt in answer if isinstance(answer, list) else ():
+        if isinstance(receipt, dict) and str(receipt.get("transactionHash")).lower() == tx_ref:
+            return _parsed(_TX_RECEIPT, receipt, provider, method)
+    return None
 
 
 def parsed_block(answer: JsonValue, provider: Provider) -> Block:
@@ -184,13 +226,23 @@ def parsed_block(answer: JsonValue, provider: Provider) -> Block:
 
 async def is_known(provider: Provider, tx_ref: str) -> bool:
     """Say whether the node has the transaction, in its pool or in a block."""
-    answer = await provider.call("eth_getTransactionByHash", tx_ref)
+    answer = await _unless_pruned(provider, "eth_getTransactionByHash", tx_ref)
     return isinstance(answer, dict) and str(answer.get("hash", "")).lower() == tx_ref.lower()
 
 
 async def raw_transaction(provider: Provider, tx_ref: str) -> str:
     """Read a mined transaction's bytes; not every node offers that."""
     return await _read(_BYTES, provider, "eth_getRawTransactionByHash", tx_ref)
+
+
+async def _unless_pruned(provider: Provider, method: str, *params: JsonValue) -> JsonValue:
+    """Return an answer, or null where the node says that it keeps no history that old, as other nodes write it."""
+    try:
+        return await provider.call(method, *params)
+    except NodeError as error:
+        if error.meaning is Meaning.PRUNED:
+            return None
+        raise
 
 
 async def _read(
@@ -214,6 +266,12 @@ def _parsed(
 
 
 GENESIS = "0x0"
+YOUNG_BLOCKS = 128
+"""Up to that height a chain need not know a finalized block yet: four epochs of Ethereum."""
+_TAG_ADVICE = (
+    "anchors stay observed until it names one; use another endpoint, or, where the chain itself knows no finality, set "
+    "`finality: depth` and enough `confirmations` in anchors.yaml for rounds to come"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +319,8 @@ class ChainTip:
     head: Block
     settled_number: int | None
     """None while the chain names none: a stall of finality delays, and never fails."""
+    unsettled: str = ""
+    """Why the provider names none, and what to do if that lasts."""
 
     @property
     def height(self) -> int:
@@ -282,7 +342,7 @@ async def read_tip(provider: Provider, rules: Rules) -> ChainTip:
     Raises:
         ValidationFailure: it serves another chain, or another ledger with the same chain id (E1).
     """
-    chain_id, head, tagged, genesis = await asyncio.gather(
+    chain_id, head, (tagged, refusal), genesis = await asyncio.gather(
         quantity(provider, "eth_chainId"),
         latest_block(provider),
         _tagged(provider, rules.tag),
@@ -293,7 +353,11 @@ async def read_tip(provider: Provider, rules: Rules) -> ChainTip:
     if rules.tag is None:
         settled = head.number - rules.confirmations
         return ChainTip(head, settled if settled >= 0 else None)
-    return ChainTip(head, tagged.number if tagged is not None else None)
+    if tagged is not None:
+        return ChainTip(head, tagged.number)
+    if not refusal and head.number > YOUNG_BLOCKS:
+        refusal = unnamed(provider, rules.tag)
+    return ChainTip(head, None, refusal)
 
 
 def require_chain(provider: Provider, chain_id: int, rules: Rules) -> None:
@@ -327,10 +391,19 @@ async def _genesis(provider: Provider, rules: Rules) -> str:
     return "" if block is None else block.hash
 
 
-async def _tagged(provider: Provider, tag: str | None) -> Block | None:
+async def _tagged(provider: Provider, tag: str | None) -> tuple[Block | None, str]:
+    """Return the block that a tag names; without one, why the node refuses the tag, if it does."""
     if tag is None:
-        return None
+        return None, ""
     try:
-        return await block_at(provider, tag)
-    except NodeError:  # "finalized block not found": the chain has none yet
-        return None
+        return await block_at(provider, tag), ""
+    except NodeError as error:
+        if error.meaning is Meaning.BUSY:  # "finalized block not found": the chain has none yet
+            return None, ""
+        what = f"{provider.label} refuses the tag {tag!r} (error {error.code}: {error.text})"
+        return None, f"{what}; {_TAG_ADVICE}"
+
+
+def unnamed(provider: Provider, tag: str) -> str:
+    """Return what to say of a node that names no block for a tag although the chain is not new."""
+    return f"{provider.label} names no {tag} block; if that lasts: {_TAG_ADVICE}"

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from statistics import median_low
 
 from vaultmesh.domain.aggregator.ledger_messages import Reservation, Terms
-from vaultmesh.domain.failures import AuthFailure, NetworkFailure, ValidationFailure
+from vaultmesh.domain.failures import (
+    AnchorError,
+    AuthFailure,
+    NetworkFailure,
+    ValidationFailure,
+)
 from vaultmesh.ledgers.driver import StaleCaller
 from vaultmesh.ledgers.evm.anchor_contract import anchor_call, batch_id_of, calldata_floor
 from vaultmesh.ledgers.evm.fees import Bid, Caps, Market, gwei, opening_bid
@@ -25,6 +30,7 @@ from vaultmesh.ledgers.evm.reads import (
     code_of,
     count_at,
     latest_block,
+    maybe_quantity,
     quantity,
     require_chain,
     require_genesis,
@@ -168,9 +174,12 @@ async def read_market(providers: Providers) -> tuple[Market, int]:
 
     Base fee and height are those of the first provider that answers. The tip is the lower median of what all
     suggest: it is paid in full, so no provider alone, nor half of them, may raise it.
+
+    Raises:
+        AnchorError: fewer than the quorum name a tip, and somebody who did not answer may have one.
     """
 
-    async def ask(provider: Provider) -> tuple[int, int, int | None]:
+    async def ask(provider: Provider) -> tuple[int, int, int | AnchorError | None]:
         block, tip = await asyncio.gather(latest_block(provider), _tip(provider))
         if block.base_fee_wei is None:
             message = (
@@ -181,18 +190,24 @@ async def read_market(providers: Providers) -> tuple[Market, int]:
 
     seen = await providers.every(ask)
     height, base_fee, _ = seen[0]
-    tips = [tip for _, _, tip in seen if tip is not None]
+    tips = [tip for _, _, tip in seen if isinstance(tip, int)]
+    unanswered = next((tip for _, _, tip in seen if isinstance(tip, AnchorError)), None)
+    if unanswered is not None and len(tips) < providers.quorum:
+        raise unanswered
     return Market(base_fee, median_low(tips) if tips else 0), height
 
 
-async def _tip(provider: Provider) -> int | None:
-    """Return the suggested tip; None where the method is not offered: without any, bumps raise the least tip."""
+async def _tip(provider: Provider) -> int | AnchorError | None:
+    """Return the suggested tip, or why there is no answer; None where none is offered or named.
+
+    Without any, bumps raise the least tip. A node that is asked too often, or fails inside, may well have one.
+    """
     try:
-        return await quantity(provider, "eth_maxPriorityFeePerGas")
+        return await maybe_quantity(provider, "eth_maxPriorityFeePerGas")
     except NodeError as error:
-        if error.meaning is Meaning.UNKNOWN:
-            return None
-        raise
+        return None if error.meaning is Meaning.MISSING else error
+    except AnchorError as error:
+        return error
 
 
 async def require_funds(providers: Providers, account: str, gas: int, bid: Bid) -> None:

@@ -20,7 +20,8 @@ _LEGACY_ITEMS, _SIGNATURE_ITEMS = 9, 3
 _LEGACY_NONCE, _TYPED_NONCE = 0, 1
 _FIRST_EIP155 = 35
 """Lowest `v` of a legacy transaction that names its chain: 35 + 2 · chain id."""
-_SIGNED_TYPES = frozenset({1, 2, 3, 4})
+_SIGNED_TYPES = frozenset({1, 2, 3, 4, 0x7B})
+"""0x7b is Celo's (CIP-64); it lies in this form too."""
 _DELEGATING, _AUTHORISATIONS = 4, 9
 """EIP-7702: the type, and the place of the list of authorisations."""
 _AUTHORISATION_ITEMS = 6

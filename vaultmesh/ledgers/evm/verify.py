@@ -153,8 +153,11 @@ def _finality_checks(rules: Rules, claim: Claim, chain: _Chain) -> list[Check]:
     depth = chain.tip.depth_of(claim.block_number) if stands else 0
     required = required_depth([claim.required_depth], rules.confirmations)
     settled = rules.tag is None or chain.tip.settles(claim.block_number)
-    reaches = chain.tip.settled_number
-    what = f"{rules.tag} block is {reaches}" if rules.tag is not None else "by depth alone"
+    what = f"{rules.tag} block is {chain.tip.settled_number}"
+    if rules.tag is None:
+        what = "by depth alone"
+    elif chain.tip.unsettled:
+        what = chain.tip.unsettled
     return [
         holds_if(DEPTH_CHECK, f"{depth} of {required}", condition=stands and depth >= required),
         holds_if(FINALITY_CHECK, what, condition=stands and settled),

@@ -94,17 +94,17 @@ class Authority:
             NetworkFailure: it does not.
         """
         try:
-            status = await self._client.head(self._url)
+            reply = await self._client.head(self._url)
         except UNREACHABLE as error:
             message = f"{self.label} could not be reached: {reason(error)}"
             raise NetworkFailure(message) from None
-        if status in _BROKEN:
-            raise refused(self.label, status, "time stamp")
+        if reply.status in _BROKEN:
+            raise refused(self.label, reply, "time stamp")
 
     async def _post(self, request: bytes) -> bytes:
         reply = await self._client.post(self._url, request, _HEADERS)
         if reply.status not in _GOOD:
-            raise refused(self.label, reply.status, "time stamp")
+            raise refused(self.label, reply, "time stamp")
         if reply.content_type != REPLY_TYPE:
             message = (
                 f"{self.label} sent {reply.content_type[:60]}, not {REPLY_TYPE}: check the URL"

@@ -1,6 +1,9 @@
 """Verifies an anchor on an EVM chain offline: from a trusted block hash down to the logged root."""
 
+from collections.abc import Mapping
 from datetime import UTC
+
+from pydantic import JsonValue
 
 from vaultmesh.domain.checks import (
     TRUSTED,
@@ -13,7 +16,7 @@ from vaultmesh.domain.checks import (
 )
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.instants import write_time
-from vaultmesh.domain.receipts.receipt import AnchorReceipt
+from vaultmesh.domain.receipts.receipt import PROOF_MISSING, AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.ledgers.evm.core.proof import (
     HEADER,
@@ -29,6 +32,7 @@ from vaultmesh.ledgers.evm.core.trie import HASH_BYTES
 
 _ADDRESS_BYTES = 20
 _TRUSTED_BLOCK = f"{TRUSTED}block"
+_LONGEST_REASON = 300
 _PROOF_KEYS = (HEADER, TX_INDEX, RECEIPT_PROOF, TRANSACTION_PROOF)
 
 
@@ -66,8 +70,7 @@ def _claim(receipt: AnchorReceipt, commitment: MerkleRoot) -> Claim:
 def _block_checks(receipt: AnchorReceipt, claim: Claim) -> list[Check]:
     evidence = receipt.scheme_evidence
     if not any(key in evidence for key in _PROOF_KEYS):
-        detail = "the receipt carries no block proof: not final yet, or the node could not show it"
-        return [stays_open("block header", detail)]
+        return [stays_open("block header", f"the receipt carries no block proof: {_why(evidence)}")]
     try:
         proof = BlockProof.read(evidence)
     except InvalidValue as error:
@@ -79,6 +82,14 @@ def _block_checks(receipt: AnchorReceipt, claim: Claim) -> list[Check]:
         except InvalidValue as error:
             return [*checks, wrong(name, str(error))]
     return checks
+
+
+def _why(evidence: Mapping[str, JsonValue]) -> str:
+    """Return what the receipt itself says of it, made safe to show."""
+    reason = evidence.get(PROOF_MISSING)
+    if not isinstance(reason, str):
+        return "not final yet, or the node could not show it"
+    return "".join(filter(str.isprintable, reason))[:_LONGEST_REASON]
 
 
 def _trust_check(block_hash: str, trust: Trust) -> Check:

@@ -1,4 +1,7 @@
-"""Asks whether those who are asked about a ledger still show an older transaction of ours."""
+"""Asks whether those who are asked about a ledger can show what an anchor rests on.
+
+That is an older transaction of ours, and what finality goes by.
+"""
 
 import asyncio
 import logging
@@ -11,8 +14,18 @@ from vaultmesh.ledgers.driver import Anchoring
 _LOG = logging.getLogger(__name__)
 
 
-async def forgotten(files: Files, target: Target, anchoring: Anchoring) -> list[str]:
-    """Return who does not, a line each; nothing is asked before a round of the target is final."""
+async def shortcomings(files: Files, target: Target, anchoring: Anchoring) -> list[str]:
+    """Return a line for each endpoint that forgets, or that names nothing final."""
+    unsettling = await anchoring.unsettling()
+    for line in unsettling:
+        _LOG.warning(
+            "an endpoint names nothing final", extra={"target": str(target), "detail": line}
+        )
+    return [*unsettling, *await _forgotten(files, target, anchoring)]
+
+
+async def _forgotten(files: Files, target: Target, anchoring: Anchoring) -> list[str]:
+    """Return who does not show an older transaction; nothing is asked before a round of the target is final."""
     tx_ref = await asyncio.to_thread(_older_transaction, files, target)
     if not tx_ref:
         return []
