@@ -5,6 +5,7 @@ Each test keeps no workflow cached, and ends with a replay of what it left, as a
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -13,6 +14,7 @@ from temporalio.client import WorkflowHistory
 from tests.workflows.aggregator.scripted_target import ScriptedTarget, enqueue, one_round, request
 from tests.workflows.namespace.scripted_worker import ScriptedWorker
 from tests.workflows.stage import KEPT, AggregatorRun, NamespaceRun, Stage, cadences, until
+from vaultmesh.domain import freshness
 from vaultmesh.domain.messages import AnchorAsk
 from vaultmesh.domain.status import NamespaceView, SlotOutcome
 from workflows.runs import MOST_HISTORY_BYTES
@@ -96,6 +98,27 @@ async def test_an_update_behind_answers_that_changed_nothing_replays_after_the_c
             await namespace.handle.result()
         else:
             await namespace.shows(lambda view: not any(_in_flight(view)))
+
+
+async def test_whether_an_idle_answer_is_told_is_the_same_when_an_update_long_after_it_meets_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The harm: the answer was told at the update's instant, and untold at its own in every replay, for good."""
+    monkeypatch.setattr(freshness, "TOLD_EVERY_PERIODS", 0)
+    monkeypatch.setattr(freshness, "SHORTEST_TOLD", timedelta(seconds=4))
+    behind = ScriptedWorker(owed=0)
+    behind.may_look.clear()
+    async with stage.working(behind.adapters(), cached=0):
+        namespace = await stage.namespace(cadences(fast="1000d", strong="1000d", cold="1000d"))
+        await until(lambda: len(behind.looked) == 3)
+        for ask in behind.looked[:]:
+            await answer(stage, namespace, ask, NOTHING)
+            await until(lambda label=ask.request.cadence: _answered(namespace, label))
+        await asyncio.sleep(5)
+        await namespace.update("pause")
+        await namespace.update("resume")
+        behind.may_look.set()
+        await namespace.shows(lambda view: not any(_in_flight(view)))
 
 
 async def _answered(namespace: NamespaceRun, label: str) -> bool:

@@ -23,9 +23,13 @@ RETRY_PAUSE = timedelta(seconds=8)
 
 
 class Cadences:
-    """Runs the cadences of a namespace's schedule. `changed` is told of every change that operators should see."""
+    """Runs the cadences of a namespace's schedule.
 
-    def __init__(self, schedule: NamespaceSchedule, changed: Callable[[], None]) -> None:
+    `changed` is told of every change that operators should see, with an instant that is the same in every replay: an answer
+    that changes nothing else may be handled at another one (ADR 19), so it is told with that of its request.
+    """
+
+    def __init__(self, schedule: NamespaceSchedule, changed: Callable[[datetime], None]) -> None:
         """Run nothing before `start`."""
         self._schedule = schedule
         self._changed = changed
@@ -136,7 +140,7 @@ class Cadences:
         taken = self._schedule.take_due(label, due)
         if taken.slots:
             self._begin(label, str(_unix(taken.last)), is_slot=True)
-        self._changed()
+        self._changed(due)
 
     # --- requests --------------------------------------------------------------------------------------------------
 
@@ -185,7 +189,7 @@ class Cadences:
         self._schedule.drop_removed()
         if is_forced and self._configured(label):
             self._begin_forced(label)
-        self._changed()
+        self._changed(flight.since)
 
     def _ask(self, flight: InFlight) -> AnchorAsk:
         configuration = self._schedule.configuration

@@ -4,6 +4,7 @@ Every rule about slots is in `vaultmesh.domain.namespaces.slots`; its cadences r
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from pydantic import JsonValue
 from temporalio import workflow
@@ -44,7 +45,9 @@ class NamespaceWorkflow:
     @workflow.init
     def __init__(self, start: NamespaceInput) -> None:
         """Begin before any message arrives."""
-        self._schedule = NamespaceSchedule(start, workflow.now())
+        self._shown_at = workflow.now()
+        """The newest instant that something was shown for; never that of an answer, which differs in replays."""
+        self._schedule = NamespaceSchedule(start, self._shown_at)
         self._cadences = Cadences(self._schedule, self._show)
         self._leaving = False
         self._shown_status = ""
@@ -56,7 +59,7 @@ class NamespaceWorkflow:
         del start
         self._cadences.resume_requests()
         self._cadences.start()
-        self._show()
+        self._show(workflow.now())
         await workflow.wait_condition(self._may_leave)
         if self._cadences.stopping:
             return self.status()
@@ -93,7 +96,7 @@ class NamespaceWorkflow:
             case commands.Pause() | commands.Resume() | commands.Force():
                 for label in order.cadences:
                     self._carry_out_for(label, order)
-        self._show()
+        self._show(workflow.now())
 
     def _carry_out_for(
         self, label: str, order: commands.Pause | commands.Resume | commands.Force
@@ -138,7 +141,7 @@ class NamespaceWorkflow:
             )
         except InvalidValue as refusal:
             self._schedule.reject(name, str(refusal), workflow.now())
-            self._show()
+            self._show(workflow.now())
             workflow.logger.warning("signal rejected", extra={"signal": name[:100]})
 
     @workflow.update(dynamic=True)
@@ -176,7 +179,7 @@ class NamespaceWorkflow:
         changed, undone = self._schedule.configure(configuration, workflow.now())
         if changed:
             self._reconfigured()
-            self._show()
+            self._show(workflow.now())
         answer = {"change": "updated" if changed else "unchanged", "undone": undone}
         return ConfigureAnswer.model_validate({**self.status().model_dump(), **answer})
 
@@ -188,15 +191,16 @@ class NamespaceWorkflow:
 
     # --- what the Web UI, metrics and visibility show --------------------------------------------------------------
 
-    def _show(self) -> None:
-        """Bring details, search attribute and memo up to date where they changed, unless the run is left.
+    def _show(self, at: datetime) -> None:
+        """Bring details, search attribute and memo up to date where they changed by an instant, unless the run is left.
 
         A memo costs an event: slots that only count follow with the next other change, or with the next run.
         """
         if self._leaving:
             return
         workflow.set_current_details(namespace_details(namespace_view(self._schedule, "", "")))
-        state = namespace_status(self._schedule, workflow.now())
+        self._shown_at = max(self._shown_at, at)
+        state = namespace_status(self._schedule, self._shown_at)
         if state != self._shown_status:
             self._shown_status = state
             workflow.upsert_search_attributes([_STATUS.value_set(state)])

@@ -102,6 +102,19 @@ def test_a_later_answer_never_moves_the_last_anchor_back(
     assert anchor.block == shown
 
 
+@pytest.mark.parametrize("status", [OutcomeStatus.NOTHING_OWED, OutcomeStatus.ANCHORED])
+def test_how_fresh_a_cadence_is_goes_by_its_request_and_by_no_clock_at_the_answer(
+    status: OutcomeStatus,
+) -> None:
+    asked, fresh = START + timedelta(hours=1), set()
+    for late in (timedelta(0), timedelta(hours=5)):
+        schedule = schedule_of()
+        schedule.begin("fast", "f1", asked, is_slot=False)
+        schedule.finish("fast", AnchorOutcome(status=status), asked + late)
+        fresh.add(schedule.cadence("fast").fresh_at)
+    assert fresh == {asked}
+
+
 def test_of_two_time_stamps_the_later_one_is_the_last_anchor() -> None:
     schedule = schedule_of()
     for seconds in (60, 30):

@@ -245,20 +245,26 @@ class NamespaceSchedule:
             cadence.count(_slot_outcome(outcome.status, is_paused=is_paused, has_moved=has_moved))
         if outcome.status is not OutcomeStatus.WITHDRAWN:
             cadence.failures = 0
-            self._ended_well(label, outcome.status, now)
+            self._ended_well(label, flight, outcome)
         if outcome.status is OutcomeStatus.ANCHORED:
             cadence.learn(_anchor(flight, outcome, now))
         if has_moved and outcome.status is OutcomeStatus.WITHDRAWN:
             return cadence.paused is None
         return flight.is_forced and outcome.status is not OutcomeStatus.ANCHORED
 
-    def _ended_well(self, label: str, status: OutcomeStatus, now: datetime) -> None:
+    def _ended_well(self, label: str, flight: InFlight, outcome: AnchorOutcome) -> None:
+        """Note that all is well since a request began, or since the block of its anchor.
+
+        It goes by no clock at its end: an answer that changes nothing else may be handled at another instant in a replay,
+        and whether it is told would then differ.
+        """
         cadence, period = self.cadence(label), self.periods.get(label)
         if period is None:
             return  # configured no more
-        is_anchored = status is OutcomeStatus.ANCHORED or cadence.fresh_at is None
-        if is_anchored or is_worth_telling(cadence.fresh_at or now, period, now):
-            cadence.fresh_at = now
+        is_anchored = outcome.status is OutcomeStatus.ANCHORED or cadence.fresh_at is None
+        at = max(flight.since, outcome.at or flight.since)
+        if is_anchored or is_worth_telling(cadence.fresh_at or at, period, at):
+            cadence.fresh_at = at
 
     def stale_at(self, label: str) -> datetime | None:
         """Return from when on a cadence is stale if nothing ends well before; None while it is paused."""
