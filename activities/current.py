@@ -7,6 +7,7 @@ meanwhile. Asking makes a stale write rare; what a writer has read is compared a
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from temporalio import activity
 from temporalio.client import AsyncActivityCancelledError, Client
@@ -40,7 +41,7 @@ class Attempts:
             began = time.monotonic()
             if began - asked_at > FRESH_SECONDS:
                 asking = asyncio.run_coroutine_threadsafe(self._ask(token), loop)
-                asking.result(ANSWER_SECONDS)
+                _answered(asking)
                 asked_at = began
 
         return require_current
@@ -55,6 +56,16 @@ class Attempts:
                 raise _overtaken() from error
             message = f"Temporal did not say whether this attempt still counts: {error.message}"
             raise NetworkFailure(message) from error
+
+
+def _answered(asking: "Future[None]") -> None:
+    try:
+        asking.result(ANSWER_SECONDS)
+    except TimeoutError as error:
+        message = (
+            f"Temporal did not say within {ANSWER_SECONDS:g} s whether this attempt still counts"
+        )
+        raise NetworkFailure(message) from error
 
 
 def _overtaken() -> ApplicationError:

@@ -34,6 +34,8 @@ from vaultmesh.ledgers.driver import Evidence
 EVM = Target.parse("eip155:31337")
 TSA = Target.parse("rfc3161:tsa")
 TX_REFS = {EVM: "0x" + "ab" * 32, TSA: "serial:0b"}
+VIEW_REFS = {EVM: TX_REFS[EVM], TSA: "request:" + "ab" * 32}
+"""Candidates and looks name an authority's request; its receipts name the token."""
 BLOCK_TIME = datetime(2026, 1, 15, 10, tzinfo=UTC)
 ROOT, OTHER_ROOT = MerkleRoot(b"\2" * 32), MerkleRoot(b"\3" * 32)
 RESERVATION = Reservation(account="0xa", sequence=0, fields={})
@@ -99,7 +101,7 @@ class ScriptedLedger:
         return RoundView(
             round_id=round_id,
             state=self.state,
-            tx_ref=TX_REFS[self.target],
+            tx_ref=VIEW_REFS[self.target],
             block=BlockRef(number=self.block, hash=f"0x{self.block:064x}", time=BLOCK_TIME),
             depth=self.depth,
             irrevocable=True,
@@ -175,7 +177,7 @@ class Stage:
             "n": 0,
             "reservation": RESERVATION.model_dump(mode="json"),
             "raw": "0x01",
-            "hash": TX_REFS[self.target],
+            "hash": VIEW_REFS[self.target],
         }
         rounds.add_candidate(manifest.round_id, Candidate.model_validate(document))
         return manifest.round_id

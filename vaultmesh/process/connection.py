@@ -24,6 +24,8 @@ from vaultmesh.domain.names import CONNECTION_QUEUE
 PERIOD_SECONDS = 0.5
 WAIT_WITHIN = timedelta(seconds=30)
 """A server ends such a wait a second before: no proxy takes the call for one that is idle."""
+NEARLY_SECONDS = 1.0
+"""A wait that ends so shortly before its time is over was ended by our own client: a busy server answered late."""
 HELD_SECONDS = 0.1
 """A wait that ends sooner was refused, and was not broken off."""
 _BROKEN = (
@@ -71,8 +73,9 @@ class Connection:
         try:
             await self._client.workflow_service.poll_activity_task_queue(wait, timeout=WAIT_WITHIN)
         except RPCError as error:
-            was_held = time.monotonic() - began > HELD_SECONDS
-            if error.status in _BROKEN and was_held:
+            held = time.monotonic() - began
+            has_run_out = held > WAIT_WITHIN.total_seconds() - NEARLY_SECONDS
+            if error.status in _BROKEN and held > HELD_SECONDS and not has_run_out:
                 self._note(error)
 
     async def ask(self) -> None:

@@ -177,10 +177,11 @@ class ReceiptStore:
         return receipts
 
     def in_folder(self, namespace: str, batch: str) -> list[AnchorReceipt]:
-        """Return the readable receipts in one batch's folder; both names as they are in the storage."""
+        """Return the readable receipts that lie at their own place in one batch's folder; both names as in the storage."""
         folder = f"{ANCHOR_RECEIPTS_FOLDER}/{namespace}/{batch}"
         places = (f"{folder}/{name}" for name in sorted(self._store.names(folder)))
-        return [receipt for receipt in map(self._readable_at, places) if receipt is not None]
+        readable = ((place, self._readable_at(place)) for place in places)
+        return [receipt for place, receipt in readable if receipt and receipt.path == place]
 
     def of_rounds(
         self, target: Target, round_ids: Collection[str]

@@ -109,6 +109,16 @@ class OpenRound(BaseModel):
             state=RoundState.LOST if stored.lost else RoundState.PENDING,
         )
 
+    def go_on_from(self, known: "OpenRound | None") -> None:
+        """Keep what was known of the same round and the storage does not tell: how long it waits, and what failed how often."""
+        if known is None:
+            return
+        self.record_tries, self.record_failure = known.record_tries, known.record_failure
+        if known.candidates[-1:] == self.candidates[-1:]:
+            self.signed_at, self.first_seen_block = known.signed_at, known.first_seen_block
+            self.gap_since, self.fills = known.gap_since, known.fills
+            self.fill_not_before = known.fill_not_before
+
     # --- what is asked of it ---------------------------------------------------------------------------------------
 
     @property

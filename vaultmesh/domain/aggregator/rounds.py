@@ -121,7 +121,11 @@ class OpenRounds(BaseModel):
         kept = [row for row in self.open if row.round_id in stored.unreadable]
         for row in kept:
             row.let_all_go()
-        self.open = [*(OpenRound.adopted(recovered, now) for recovered in stored.rounds), *kept]
+        known = {row.round_id: row for row in self.open}
+        adopted = [OpenRound.adopted(recovered, now) for recovered in stored.rounds]
+        for row in adopted:
+            row.go_on_from(known.get(row.round_id))
+        self.open = [*adopted, *kept]
         self.ended = [ended for ended in self.ended if self.find(ended.round_id) is None]
         self.last = stored.last
         self.revision = max(self.revision, stored.revision)
