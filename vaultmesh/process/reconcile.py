@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from temporalio.client import Client
-from temporalio.service import RPCError
 
 from vaultmesh.domain.errors import ConfigurationError, DomainError
 from vaultmesh.domain.failures import NetworkFailure
@@ -30,7 +29,6 @@ from vaultmesh.process.config_files import (
     AnchorsSource,
     NamespacesSource,
     hashes_of,
-    stand_in,
 )
 from vaultmesh.process.desired import DesiredState, Listed, Offer, Offers
 from vaultmesh.process.failing import one_line
@@ -94,6 +92,8 @@ class _Desired:
     decisions: Decisions
     refused: Mapping[str, str]
     """Why each file is refused, by its name; empty for one that is not."""
+    is_stand_in: bool
+    """Whether the repository's own file stands in for one that the root lacks."""
 
 
 class Reconciler:
@@ -119,6 +119,7 @@ class Reconciler:
         self._offers = Offers(time.time())
         self._problems: dict[str, str] = {}
         self._refused: Mapping[str, str] = {}
+        self._has_warned = False
         self.state = DesiredState()
 
     def expected(self) -> Collection[str]:
@@ -128,14 +129,14 @@ class Reconciler:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        if self._is_offering and self._sources.namespaces.is_stand_in:
-            path = str(stand_in(self._settings))
-            _LOG.warning("no namespaces.yaml below the root: none is started", extra={"path": path})
         await asyncio.sleep(random.uniform(0, JITTER_SECONDS))  # noqa: S311 - no secret
         while not self._snapshot().taken_at:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(FIRST_LIST_SECONDS)
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # noqa: BLE001 - whatever is wrong with files ends no worker
+                _LOG.exception("files not compared with what runs")
             await asyncio.sleep(PERIOD_SECONDS)
 
     async def look(self) -> None:
@@ -143,10 +144,16 @@ class Reconciler:
         desired = await asyncio.to_thread(self._read)
         snapshot = self._snapshot()
         self._offers.want(hashes_of(desired.specs))
-        may_offer = self._is_offering and not self._sources.namespaces.is_stand_in
+        self._warn_of_stand_in(desired)
+        may_offer = self._is_offering and not desired.is_stand_in
         if may_offer and not is_silent(snapshot, time.time()):
             await self._offer(desired, snapshot)
         self._tell(desired, snapshot)
+
+    def _warn_of_stand_in(self, desired: _Desired) -> None:
+        if self._is_offering and desired.is_stand_in and not self._has_warned:
+            _LOG.warning("no namespaces.yaml below the root: none is started")
+            self._has_warned = True
 
     def _read(self) -> _Desired:
         with suppress(ConfigurationError):  # it was never right; the source keeps the reason
@@ -157,7 +164,14 @@ class Reconciler:
             NAMESPACES_FILE: self._sources.namespaces.refused,
             ANCHORS_FILE: self._sources.anchors.refused,
         }
-        return _Desired(specs, decisions, refused)
+        return _Desired(specs, decisions, refused, self._is_stand_in())
+
+    def _is_stand_in(self) -> bool:
+        """Whether nobody chose the file; where that can't be told, nothing is started by guess."""
+        try:
+            return self._sources.namespaces.is_stand_in
+        except OSError:
+            return True
 
     # --- offering --------------------------------------------------------------------------------
 
@@ -202,13 +216,15 @@ class Reconciler:
         return True
 
     async def _try(self, spec: NamespaceSpec, offer: Offer) -> None:
-        """Offer one namespace its entry; whatever goes wrong is its own."""
+        """Offer one namespace its entry, unless it was stopped meanwhile; whatever goes wrong is its own."""
         try:
             async with asyncio.timeout(OFFERED_WITHIN_SECONDS):
+                if spec.name in (await asyncio.to_thread(self._decided, spec)).stopped:
+                    return
                 registered = await register_one(
                     self._client, spec, self._settings, only_start=offer is Offer.START
                 )
-        except (DomainError, RPCError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - also an answer of another version that nobody here understands
             problem = one_line(f"not registered: {str(error) or 'Temporal does not answer'}")
             if self._problems.get(spec.name) != problem:
                 _LOG.warning("namespace not registered", extra={"ns": spec.name, "err": problem})
@@ -221,6 +237,9 @@ class Reconciler:
             undone = list(registered.undone)
             change = {"ns": spec.name, "change": registered.change.value, "undone": undone}
             _LOG.info("namespace registered", extra=change)
+
+    def _decided(self, spec: NamespaceSpec) -> Decisions:
+        return self._sources.decisions.look(hashes_of({spec.name: spec}))
 
     async def _drop_outdated(self, desired: _Desired) -> None:
         """Forget decisions about entries that have changed since; otherwise they would hold again if it changes back."""
