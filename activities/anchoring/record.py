@@ -85,11 +85,6 @@ class Recording:
             view, evidence = await self._shown(order, anchoring, manifest)
         except (AnchorError, InvalidValue) as error:
             await self._tell(order, order.waiting, error)
-            if isinstance(error, InvalidValue):  # no further attempt reads more: files are gone
-                message = str(error)
-                raise ApplicationError(
-                    message, type=FailureKind.VALIDATION.value, non_retryable=True
-                ) from error
             raise
         least, guard = anchoring.confirmations, self._attempts.guard()
         every = await asyncio.to_thread(lambda: list(entries(self._files, order, manifest, least)))

@@ -40,8 +40,8 @@ class AggregatorState(BaseModel):
     def carried(self) -> "AggregatorState":
         """Return what the next run begins with: without the rounds when they are too many to carry.
 
-        Requests that failed are left first: they come back by themselves. That run recovers them from the storage, as after the loss of a history. Requests that don't fit either are
-        asked again by themselves, with their failures.
+        Requests that failed are left out first: they come back by themselves. That run recovers the rounds from the
+        storage, as after the loss of a history. Requests that don't fit either come back too, with their failures.
         """
         waiting = self.waiting.model_copy(update={"away": {}})
         for state in (self, self.model_copy(update={"waiting": waiting})):
