@@ -235,7 +235,7 @@ async def _work(
 ) -> None:
     metrics = Metrics(settings.metrics_prefix)
     configured, anchors = watched_files(settings, roles)
-    adapters = build(client, settings.root, anchors, metrics)
+    adapters = build(client, settings.root, anchors, metrics, configured.folders)
     sources = Sources(configured, anchors, StoppedNamespaces(adapters.files.store))
     reconciler, visibility = _reconciled(client, roles, settings, sources, metrics)
     namespaces = max(len(configured.names()), await running_namespaces(client))

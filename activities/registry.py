@@ -1,6 +1,6 @@
 """Connects ports with their adapters: which activities a worker offers on which task queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,15 @@ class Adapters:
     troubles: Troubles
 
 
-def build(client: Client, root: Path, anchors: AnchorsSource, metrics: Metrics) -> Adapters:
-    """Build the adapters of one process; nothing is opened before it is used."""
-    files = Files(root, metrics.found_unreadable)
+def build(
+    client: Client,
+    root: Path,
+    anchors: AnchorsSource,
+    metrics: Metrics,
+    folders: Callable[[], Iterable[str]] = tuple,
+) -> Adapters:
+    """Build the adapters of one process; nothing is opened before it is used. `folders` are those of configured batches."""
+    files = Files(root, metrics.found_unreadable, folders)
     targets = Targets(anchors, root)
     answers = Answers(client, metrics)
     requests = Requests(files, Collector(client), answers, client)

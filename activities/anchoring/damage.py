@@ -4,13 +4,17 @@
    in memory: nobody pays twice for it, and its receipts are written as before. It is reported all the same.
 2. Else it may hold every batch that was sealed before it was signed and that no readable round and no receipt accounts
    for. None of those is sealed again before the file is restored, or an operator gives the round up with `resolve`.
-3. A batch whose receipt names a round that is gone is not sealed again either. Of a round whose folder and receipts are
-   both gone nothing is known: `out/rounds` is backed up like batches.
+3. A batch whose receipt names a round that is gone is not sealed again either.
+4. Signed rounds whose folders are gone are noticed by their numbers, and by what this process has seen. What it remembers of
+   them is stored again. Else a round that this process has read holds back its own batches, any other holds back as in 2.
+5. One look at a time: what is found out is kept for all threads, and belongs together.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
@@ -21,6 +25,7 @@ from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import Manifest, OwedLeaf, RoundRequest, compose, round_id
 from vaultmesh.storage.batches import BatchRef
 from vaultmesh.storage.receipts import ReceiptStore
+from vaultmesh.storage.round_numbers import Range
 from vaultmesh.storage.rounds import Damage, RoundStore
 
 CLOCKS_DIFFER_SECONDS = 3_600
@@ -32,84 +37,123 @@ MOST_ASKING = 50
 MOST_PROBLEMS = 20
 """Lines that are reported of one target."""
 
-Owned = Callable[[str, str], Sequence[BatchRef]]
-"""Returns a namespace's batches in a folder."""
 Report = Callable[[int], None]
 """Takes how many signed rounds can't be read."""
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """Where the batch is looked for whose own root a round commits to."""
+
+    owned: Callable[[str, str], Sequence[BatchRef]]
+    """Returns a namespace's batches in a folder."""
+    every: Callable[[], Iterable[BatchRef]]
+    """Returns those of all namespaces and folders."""
 
 
 class DamagedRounds:
     """The rounds of one target that can't be read; blocks; one per process and target."""
 
     def __init__(
-        self, rounds: RoundStore, receipts: ReceiptStore, owned: Owned, report: Report
+        self, rounds: RoundStore, receipts: ReceiptStore, batches: Batches, report: Report
     ) -> None:
         """Look at nothing before it is asked for."""
         self._rounds = rounds
         self._receipts = receipts
-        self._owned = owned
+        self._batches = batches
         self._report = report
+        self._lock = threading.RLock()
         self._restored: dict[str, int] = {}
         """Leaves of each round that is known from elsewhere."""
         self._scanned: frozenset[str] = frozenset()
         self._scan_again_at = 0.0
+        self._compared: frozenset[str] = frozenset()
+        """Rounds for which every batch in `_tried` was compared."""
+        self._tried: set[bytes] = set()
+        """Roots of these batches."""
         self._damaged: list[Damage] = []
         self._doubted: list[Damage] = []
         self._logged: frozenset[str] = frozenset()
 
     def mend(self) -> None:
-        """Store manifests again that are gone, as far as this process knows them: an older copy was put back."""
+        """Store again what is gone of rounds, as far as this process knows it: an older copy was put back."""
         for named in self._rounds.store_again():
             extra = {"target": str(self._rounds.target), "round": named}
-            _log.warning("a manifest was gone; stored again", extra=extra)
+            _log.warning("files of a signed round were gone; stored again", extra=extra)
 
     def look(self, requests: Iterable[AnchorRequest] = ()) -> list[str]:
         """Look which rounds can't be read, and restore what can be; returns a line for each.
 
-        The requests say whose batches a direct commitment may be found among.
+        The requests say who gets the receipts of a direct commitment that may be on its way.
         """
-        self._damaged = damaged = self._rounds.damaged()
-        ids = frozenset(damage.round_id for damage in damaged)
-        self._restored = {named: count for named, count in self._restored.items() if named in ids}
-        wanted = ids - self._restored.keys()
-        if wanted:
-            self._restore_from_memory(wanted)
-            self._restore_from_receipts(wanted - self._restored.keys())
-            self._restore_from_batches(wanted - self._restored.keys(), requests)
-        self._doubted = [
-            damage
-            for damage in damaged
-            if not damage.is_open and damage.round_id not in self._restored
-        ]
-        lines = [self._line(damage) for damage in damaged]
-        self._tell(lines)
+        with self._lock:
+            self._damaged = damaged = self._noticed()
+            ids = frozenset(damage.round_id for damage in damaged)
+            self._restored = {
+                named: count for named, count in self._restored.items() if named in ids
+            }
+            self._restore(damaged, requests)
+            self._doubted = [damage for damage in damaged if self._is_doubted(damage)]
+            lines = [self._line(damage) for damage in damaged]
+            self._tell(lines)
         if len(lines) <= MOST_PROBLEMS:
             return lines
         return [*lines[:MOST_PROBLEMS], f"and {len(lines) - MOST_PROBLEMS} more rounds"]
 
+    def _noticed(self) -> list[Damage]:
+        """Return what can't be read, after what is gone was stored again as far as it is known."""
+        damaged = self._rounds.damaged()
+        if any(damage.is_gone for damage in damaged):
+            self.mend()
+            return self._rounds.damaged()
+        return damaged
+
+    def _restore(self, damaged: Sequence[Damage], requests: Iterable[AnchorRequest]) -> None:
+        """Take from elsewhere what rounds hold; of those that are gone only that they commit to one batch's root is asked."""
+        named = {damage.round_id: damage for damage in damaged if damage.is_named}
+        wanted = frozenset(name for name, damage in named.items() if not damage.is_gone)
+        wanted -= self._restored.keys()
+        if wanted:
+            self._restore_from_memory(wanted)
+            self._restore_from_receipts(wanted - self._restored.keys())
+            self._restore_from_batches(wanted - self._restored.keys(), requests)
+        ended = frozenset(name for name, damage in named.items() if not damage.is_open)
+        self._compare_every_batch(ended - self._restored.keys())
+
+    def _is_doubted(self, damage: Damage) -> bool:
+        """Whether it is not known what a round holds that is over."""
+        return (
+            not damage.is_open
+            and not damage.are_leaves_known
+            and damage.round_id not in self._restored
+        )
+
     def reason(self, named: str) -> str:
         """Return why a round can't be read, as the last look found; empty if it can, or is known from elsewhere."""
-        if named in self._restored:
-            return ""
         return next(
-            (str(damage.refused) for damage in self._damaged if damage.round_id == named), ""
+            (str(damage.refused) for damage in self._unread() if damage.round_id == named), ""
         )
+
+    def numbers(self, named: str) -> Range | None:
+        """Return the numbers of rounds that are gone, as the last look found; None of one that is there."""
+        return next((damage.numbers for damage in self._unread() if damage.round_id == named), None)
 
     def unread(self) -> list[str]:
         """Return the rounds that can't be read, as the last look found, without those that are known from elsewhere."""
-        return [
-            damage.round_id for damage in self._damaged if damage.round_id not in self._restored
-        ]
+        return [damage.round_id for damage in self._unread()]
+
+    def _unread(self) -> list[Damage]:
+        with self._lock:
+            return [
+                damage
+                for damage in self._damaged
+                if damage.is_gone or damage.round_id not in self._restored
+            ]
 
     def unreadable_open(self) -> list[str]:
         """Return those of them that have no end."""
-        unread = set(self.unread())
-        return [
-            damage.round_id
-            for damage in self._damaged
-            if damage.is_open and damage.round_id in unread
-        ]
+        return [damage.round_id for damage in self._unread() if damage.is_open]
 
     def held_back(self, leaf: Leaf, created_at: int, *, since: float = 0.0) -> str | None:
         """Return why a leaf that no readable round holds must not be sealed now; None if it may be.
@@ -120,12 +164,14 @@ class DamagedRounds:
             since: rounds that were signed before that can't hold it.
         """
         now = time.time()
-        for damage in self._doubted:
+        with self._lock:
+            doubted = self._doubted
+        for damage in doubted:
             is_older = created_at <= damage.signed_at + CLOCKS_DIFFER_SECONDS or created_at > now
             if is_older and damage.signed_at > since:
                 return (
-                    f"batch {leaf.batch_id} may be in round {damage.round_id}, which can't be read; restore "
-                    f"{damage.refused.path}, or give the round up: {self._advice(damage.round_id)}"
+                    f"batch {leaf.batch_id} may be in {damage.what}; restore {damage.refused.path}, or give it up: "
+                    f"{self._advice(damage.round_id)}"
                 )
         return None
 
@@ -185,7 +231,7 @@ class DamagedRounds:
         asking = {(asker.namespace, asker.batches): asker for asker in requests}
         tried: set[bytes] = set()
         for request in list(asking.values())[:MOST_ASKING]:
-            for ref in self._owned(request.namespace, request.batches):
+            for ref in self._batches.owned(request.namespace, request.batches):
                 if ref.root.digest in tried:
                     continue
                 tried.add(ref.root.digest)
@@ -193,15 +239,32 @@ class DamagedRounds:
                     manifest = self._direct(ref, request)
                     self._take(manifest.round_id, manifest)
 
-    def _direct(self, ref: BatchRef, request: AnchorRequest) -> Manifest:
-        asking = RoundRequest(
-            namespace=request.namespace,
-            cadence=request.cadence,
-            slot=request.slot,
-            required_depth=request.required_depth,
+    def _compare_every_batch(self, wanted: frozenset[str]) -> None:
+        """Find the batches whose own root is what rounds commit to that are over, whoever they belong to."""
+        if not wanted:
+            return
+        if not wanted <= self._compared:
+            self._compared, self._tried = wanted, set()
+        for ref in self._batches.every():
+            if ref.root.digest in self._tried:
+                continue
+            self._tried.add(ref.root.digest)
+            if round_id(self._rounds.target, ref.root.digest) in wanted:
+                manifest = self._direct(ref)
+                self._take(manifest.round_id, manifest)
+
+    def _direct(self, ref: BatchRef, *requests: AnchorRequest) -> Manifest:
+        asking = tuple(
+            RoundRequest(
+                namespace=request.namespace,
+                cadence=request.cadence,
+                slot=request.slot,
+                required_depth=request.required_depth,
+            )
+            for request in requests
         )
         leaf = OwedLeaf(
-            namespace=ref.leaf_namespace, batch_id=ref.batch_id, root=ref.root, requests=(asking,)
+            namespace=ref.leaf_namespace, batch_id=ref.batch_id, root=ref.root, requests=asking
         )
         return compose(self._rounds.target, [leaf], "auto", bytes)
 
@@ -213,6 +276,8 @@ class DamagedRounds:
     # --- what is told --------------------------------------------------------------------------
 
     def _line(self, damage: Damage) -> str:
+        if damage.is_gone and not self._is_doubted(damage):
+            return f"{damage.refused} (its batches are held back, and no others)"
         if damage.round_id in self._restored:
             known = self._restored[damage.round_id]
             return f"{damage.refused} (its {known} leaves are known from elsewhere, nothing is held back)"

@@ -9,14 +9,17 @@ from vaultmesh.domain.aggregator.ledger_messages import Reservation, RoundView, 
 from vaultmesh.domain.rounds.manifest import Candidate, Closed, RoundOutcome
 
 
-def candidate_of(signed: SignedCandidate, reservation: Mapping[str, JsonValue]) -> Candidate:
-    """Return a candidate as it is stored."""
+def candidate_of(
+    signed: SignedCandidate, reservation: Mapping[str, JsonValue], number: int
+) -> Candidate:
+    """Return a candidate of a round of that number as it is stored."""
     document = {
         "n": signed.n,
         "reservation": reservation,
         "terms": signed.terms,
         "raw": signed.raw,
         "hash": signed.tx_ref,
+        "number": number,
     }
     return Candidate.model_validate(document)
 
@@ -28,6 +31,7 @@ def end_of(
     *,
     revision: int,
     candidates: int = 0,
+    number: int = 0,
 ) -> Closed:
     """Return a round's end as it is stored; `view` is where it is final."""
     block = view.block if view is not None else None
@@ -42,4 +46,5 @@ def end_of(
         account=reservation.account if reservation else "",
         candidates=candidates,
         closed_at=datetime.now(UTC),
+        number=number,
     )

@@ -55,6 +55,7 @@ class Recovery:
     def _recover(self, order: Recover, anchoring: Anchoring) -> Recovered:
         target = order.target
         rounds = self._files.rounds(target)
+        rounds.numbers.expect(order.number)
         rounds.look_again(order.reopened)
         self._open_again(target, order.left)
         for remembered in order.remembered:
@@ -77,6 +78,7 @@ class Recovery:
             unreadable=self._files.damaged(target).unreadable_open(),
             last=Reservation.model_validate(newest) if newest is not None else None,
             revision=max(revisions),
+            number=rounds.numbers.highest,
             problems=problems,
         )
 
@@ -106,7 +108,7 @@ class Recovery:
                 continue
             extra = {"target": str(target), "round": known.round_id, "tx_ref": candidate.tx_ref}
             activity.logger.warning("a candidate was gone; stored again", extra=extra)
-            rounds.add_candidate(known.round_id, candidate_of(candidate, reservation))
+            rounds.add_candidate(known.round_id, candidate_of(candidate, reservation, known.number))
 
     def _store_end_again(self, target: Target, known: RememberedRound, end: RoundView) -> None:
         """Store what was signed for a final round of which nothing is left: its batches may be in the ledger already."""
@@ -117,11 +119,17 @@ class Recovery:
         activity.logger.error(
             "a final round was gone; what was signed is stored again", extra=extra
         )
-        closed = end_of(RoundOutcome.FINAL, end, known.reservation, revision=known.revision)
+        closed = end_of(
+            RoundOutcome.FINAL,
+            end,
+            known.reservation,
+            revision=known.revision,
+            number=known.number,
+        )
         rounds.close(known.round_id, closed)
         reservation = known.reservation.model_dump(mode="json")
         for candidate in known.candidates:
-            rounds.add_candidate(known.round_id, candidate_of(candidate, reservation))
+            rounds.add_candidate(known.round_id, candidate_of(candidate, reservation, known.number))
 
     def _counted(self, target: Target, known: RememberedRound, n: int) -> bool:
         """Whether a round's end counted a candidate: a lost one is open again with a later one."""
@@ -145,6 +153,7 @@ class Recovery:
                 leaves=len(manifest.leaves),
                 required_depths=sorted(depths),
                 candidates=len(candidates) - len(current),
+                number=rounds.number_of(round_id),
             ),
             reservation=Reservation.model_validate(newest),
             candidates=[_signed(candidate) for candidate in current],

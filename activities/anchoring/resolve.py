@@ -23,6 +23,7 @@ from vaultmesh.domain.aggregator.messages import Resolution, Resolve
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.rounds.manifest import ROUND_ID_DIGITS, Candidate
 from vaultmesh.ledgers.driver import Anchoring, Fate
+from vaultmesh.storage.round_numbers import Range
 from vaultmesh.storage.rounds import RoundStore
 
 DECIDED_BEFORE = "it was decided before"
@@ -112,6 +113,7 @@ class Resolving:
             InvalidValue: there is none, or some are not given up: it names them, the others are.
         """
         damaged = self._files.damaged(order.target)
+        self._files.rounds(order.target).numbers.expect(order.number)
         await asyncio.to_thread(damaged.look)
         unread = damaged.unread()
         lines: list[str] = []
@@ -140,7 +142,8 @@ class Resolving:
             return Resolution(lines=[DECIDED_BEFORE])
         reason = await asyncio.to_thread(self._why_unread, order)
         lines = [reason, *await self._fate_of_unread(order, anchoring)]
-        return await self._write(order, lines)
+        numbers = self._files.damaged(order.target).numbers(order.round_id)
+        return await self._write(order, lines, numbers=numbers)
 
     def _why_unread(self, order: Resolve) -> str:
         """Return why a round can't be read.
@@ -149,6 +152,7 @@ class Resolving:
             InvalidValue: it can, or nobody knows of it.
         """
         damaged = self._files.damaged(order.target)
+        self._files.rounds(order.target).numbers.expect(order.number)
         damaged.look()
         reason = damaged.reason(order.round_id)
         if reason:
@@ -202,6 +206,7 @@ class Resolving:
         reservation: dict[str, JsonValue] | None = None,
         candidate: Candidate | None = None,
         considered: frozenset[str] = frozenset(),
+        numbers: Range | None = None,
     ) -> Resolution:
         document = {
             "decision": order.decision,
@@ -211,6 +216,7 @@ class Resolving:
             "evidence": tuple(lines),
             "reservation": reservation,
             "candidate": candidate,
+            "numbers": numbers,
         }
         resolved = Resolved.model_validate(document)
         path = await asyncio.to_thread(

@@ -96,6 +96,7 @@ class _Sealer:
 
     def seal(self) -> Sealed:
         """Return what the aggregator is to do with each request."""
+        self._rounds.numbers.expect(self._order.number)
         self._problems = self._damaged.look(self._order.requests)
         try:
             self._files.require_known(self._order.target, self._order.rounds, self._order.ended)
@@ -293,4 +294,5 @@ class _Sealer:
             leaves=len(manifest.leaves),
             required_depths=sorted({*manifest.required_depths, *depths}),
             candidates=len(self._rounds.candidates(manifest.round_id)),
+            number=self._rounds.number_of(manifest.round_id),
         )

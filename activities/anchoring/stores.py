@@ -1,10 +1,11 @@
 """Opens the stores below the root, once per process: batches, rounds, receipts, Remembrancer."""
 
 import secrets
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from activities.anchoring.damage import DamagedRounds
+from activities.anchoring.damage import Batches, DamagedRounds
 from vaultmesh.domain.aggregator.messages import KnownRound
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.paths import BATCHES_FOLDER, REMEMBRANCER_DATABASE, ROOT_ID
@@ -22,8 +23,19 @@ from vaultmesh.storage.rounds import RoundStore
 class Files:
     """One process's files; every method of what it holds blocks and belongs into a thread."""
 
-    def __init__(self, root: Path, report: Callable[[Target, int], None] | None = None) -> None:
-        """Open the files below a root; `report` takes how many rounds of a target can't be read."""
+    def __init__(
+        self,
+        root: Path,
+        report: Callable[[Target, int], None] | None = None,
+        folders: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        """Open the files below a root.
+
+        Args:
+            root: the folder.
+            report: takes how many rounds of a target can't be read.
+            folders: returns the folders of batches that are configured beside the default one.
+        """
         self.store: Store = LocalStore(root)
         self.batches = BatchIndex(self.store)
         self.receipts = ReceiptStore(self.store)
@@ -31,25 +43,34 @@ class Files:
         self._rounds: dict[Target, RoundStore] = {}
         self._damaged: dict[Target, DamagedRounds] = {}
         self._report = report
+        self._folders = folders
+        self._lock = threading.Lock()
         self._root_id = ""
 
     def rounds(self, target: Target) -> RoundStore:
         """Return the rounds of a target."""
-        if target not in self._rounds:
-            self._rounds[target] = RoundStore(self.store, target)
-        return self._rounds[target]
+        with self._lock:  # one per process: each knows what it has seen
+            if target not in self._rounds:
+                self._rounds[target] = RoundStore(self.store, target)
+            return self._rounds[target]
 
     def damaged(self, target: Target) -> DamagedRounds:
         """Return the rounds of a target that can't be read."""
-        if target not in self._damaged:
 
-            def report(count: int) -> None:
-                if self._report is not None:
-                    self._report(target, count)
+        def report(count: int) -> None:
+            if self._report is not None:
+                self._report(target, count)
 
-            rounds = self.rounds(target)
-            self._damaged[target] = DamagedRounds(rounds, self.receipts, self.owned, report)
-        return self._damaged[target]
+        rounds = self.rounds(target)
+        with self._lock:
+            if target not in self._damaged:
+                batches = Batches(self.owned, self.every_batch)
+                self._damaged[target] = DamagedRounds(rounds, self.receipts, batches, report)
+            return self._damaged[target]
+
+    def every_batch(self) -> Iterator[BatchRef]:
+        """Yield every usable batch, of all namespaces and folders."""
+        return self.batches.every(self._folders())
 
     def owned(self, namespace: str, folder: str) -> Sequence[BatchRef]:
         """Return a namespace's batches, oldest first; an empty folder means the default one."""

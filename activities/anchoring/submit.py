@@ -125,7 +125,7 @@ class Submitting:
         if given_up or len(rounds.candidates(order.round_id)) > order.n + 1 or count < order.n:
             return False
         signed = candidate.model_copy(update={"terms": candidate.terms or order.terms})
-        document = candidate_of(signed, reservation)
+        document = candidate_of(signed, reservation, order.number)
         return rounds.add_candidate(order.round_id, document) is not Added.CONFLICT
 
     @activity.defn(name="broadcast")
@@ -153,7 +153,7 @@ class Submitting:
         if not is_given_up and not rounds.has_candidate(order.round_id, wanted.n):
             extra = {"target": str(order.target), "round": order.round_id, "tx_ref": wanted.tx_ref}
             activity.logger.warning("a candidate was gone; stored again", extra=extra)
-            rounds.add_candidate(order.round_id, candidate_of(wanted, reservation))
+            rounds.add_candidate(order.round_id, candidate_of(wanted, reservation, order.number))
             return
         message = (
             f"candidate {wanted.n} of round {order.round_id} is not in the storage; "

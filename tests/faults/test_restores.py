@@ -16,6 +16,7 @@ from bench.local_system import write_whole
 from tests.support.evm_system import EvmSystem
 from tests.support.marks import FAULTS
 from tests.support.system import kill
+from vaultmesh.domain.aggregator.rounds import MOST_ENDED
 
 pytestmark = FAULTS
 
@@ -256,3 +257,33 @@ def test_bytes_in_the_pool_of_a_round_whose_files_are_gone_are_sent_on_and_no_ot
         assert_nothing_is_held(system)
         assert all(count == 1 for count in system.commitments().values())
         assert len(system.transactions()) == 2
+
+
+# --- more rounds than an aggregator remembers ----------------------------------------------------
+
+
+def many_rounds(system: EvmSystem, batches: Batches) -> Path:
+    """Return a copy of the volume that lacks more final rounds than an aggregator remembers."""
+    copy = copy_volume(system)
+    before = rounds_of(system)
+    ends = time.monotonic() + 240
+    while len(rounds_of(system) - before) < MOST_ENDED + 6:
+        assert time.monotonic() < ends, "too few rounds"
+        anchors_for(system, 3, batches)
+    wait_all_final(system, batches)
+    system.wait_idle(*NAMESPACES)
+    return copy
+
+
+def test_more_rounds_than_an_aggregator_remembers_are_not_paid_again_after_an_older_copy(
+    system: EvmSystem,
+) -> None:
+    """The workers that wrote them go on, and know them."""
+    batches = running(system)
+    copy = many_rounds(system, batches)
+    put_volume_back(system, copy)
+    wait_all_final(system, batches)
+    anchors_for(system, 3, batches)
+    wait_all_final(system, batches)
+    system.assert_paid_once(batches)
+    system.wait_idle(*NAMESPACES)

@@ -279,6 +279,7 @@ def test_candidate_files_have_the_documented_keys(rounds: RoundStore, store: Loc
         "terms",
         "raw",
         "hash",
+        "number",
         "roundId",
     }
 

@@ -135,6 +135,10 @@ class NamespacesSource:
         """Return the namespaces that are configured. Blocks; thread-safe."""
         return self.look().keys()
 
+    def folders(self) -> Collection[str]:
+        """Return the folders of batches that are configured. Blocks; thread-safe."""
+        return {spec.batches for spec in self.look().values()}
+
     def look(self) -> Mapping[str, NamespaceSpec]:
         """Return what is configured: of a refused file, what it said before. Blocks; thread-safe."""
         with self._lock:

@@ -7,7 +7,7 @@
 
 import sys
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -156,6 +156,21 @@ class BatchIndex:
             refused = [value for value in values if isinstance(value, _RefusedBatch)]
             own = [batch for batch in refused if batch.namespace in ("", namespace)]
             return OwnedBatches(index.view(namespace), own)
+
+    def every(self, folders: Iterable[str] = ()) -> Iterator[BatchRef]:
+        """Yield every usable batch of these folders, of the default one, and of those that were asked for before.
+
+        Raises:
+            NetworkFailure: a folder can't be listed.
+        """
+        for folder in dict.fromkeys(
+            (BATCHES_FOLDER, *(named or BATCHES_FOLDER for named in folders), *self._folders)
+        ):
+            index = self._folder(folder)
+            with index.lock:
+                index.refresh()
+                values = [look.value for look in index.known.values()]
+            yield from (value for value in values if isinstance(value, BatchRef))
 
     def read(self, ref: BatchRef) -> Batch:
         """Return the whole batch.

@@ -62,14 +62,15 @@ class FolderIndex(Generic[Value]):
         self.learn()
         self.look(LOOKED_AT_AGAIN)
 
-    def learn(self) -> list[str]:
-        """List the folder if it may have changed; returns the names that came.
+    def learn(self, *, afresh: bool = False) -> list[str]:
+        """List the folder if it may have changed, or in any case; returns the names that came.
 
         Raises:
             NetworkFailure: it can't be listed.
         """
         version, now = self._store.version(self.path), time.monotonic()
-        if version is not None and version == self._version and now < self._list_again_at:
+        is_same = version is not None and version == self._version and not afresh
+        if is_same and now < self._list_again_at:
             return []
         names = self._store.names(self.path)
         came, gone = changes(self._listed, names)

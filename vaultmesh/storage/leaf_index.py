@@ -63,6 +63,11 @@ class LeafIndex:
                 position += 1
             return [self._rounds[place] for place in places]
 
+    def has_taken(self, identity: str) -> bool:
+        """Say whether a manifest's leaves are known, whatever became of the file since."""
+        with self._index.lock:
+            return identity in self._rounds
+
     def unread(self, again: int) -> dict[str, str]:
         """Return the rounds whose manifest is missing or can't be read, and why; each is tried again every time.
 

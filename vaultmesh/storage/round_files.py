@@ -13,7 +13,6 @@
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import partial
@@ -36,12 +35,11 @@ from vaultmesh.domain.rounds.manifest import (
 )
 from vaultmesh.domain.target import Target
 from vaultmesh.storage.files import FileStamp, Store, change
+from vaultmesh.storage.round_memory import RoundMemory
 
 MANIFEST = "manifest.json"
 MOST_RESOLUTIONS = 32
 """Decisions about one folder; more are no operator's."""
-MOST_LEAVES_KEPT = 4_000
-"""Leaves of the manifests that are kept in memory, about 3 kB each."""
 
 _CLOSED, _JOINED, _CANDIDATE, _SUFFIX = "closed.json", "joined.json", "candidate-", ".json"
 _RESOLVED = "resolved"
@@ -83,7 +81,7 @@ class RoundFiles:
         self.folder = f"{ROUNDS_FOLDER}/{target.path}"
         self._store = store
         self._lock = threading.RLock()
-        self._manifests: OrderedDict[str, Manifest] = OrderedDict()
+        self._memory = RoundMemory()
         self._restored: dict[str, Manifest] = {}
 
     def create_manifest(self, manifest: Manifest) -> bool:
@@ -94,24 +92,39 @@ class RoundFiles:
         content = manifest.document().encode()
         created = self._store.create(self._manifest_path(manifest.round_id), content)
         if created:
-            self._keep(manifest)
+            self._memory.keep(manifest)
         return created
 
     def store_again(self) -> list[str]:
-        """Store the manifests of signed rounds that are gone, as far as this process knows them; returns whose.
+        """Store what is gone of signed rounds, as far as this process knows it; returns of which.
 
-        One that is there in any form is left, and so is one of a round that an operator gave up.
+        A round of which nothing is left gets its end first, so that nobody takes it for open. What is there in any form is
+        left, and so are rounds that an operator gave up.
         """
-        with self._lock:
-            kept = list(self._manifests.values())
-        return [
+        stored = [
+            round_id
+            for round_id, candidates, end in self._memory.signed()
+            if candidates and self.is_lost_evidence(round_id)
+            if self._store_signed_again(round_id, candidates, end)
+        ]
+        stored += [
             manifest.round_id
-            for manifest in kept
+            for manifest in self._memory.manifests()
             if not self._store.exists(self._manifest_path(manifest.round_id))
             and self.count(manifest.round_id)
             and not self.is_forgotten(manifest.round_id)
             and self.create_manifest(manifest)
         ]
+        return list(dict.fromkeys(stored))
+
+    def _store_signed_again(
+        self, round_id: str, candidates: Iterable[Candidate], end: Closed | None
+    ) -> bool:
+        if end is not None and not self.has_end(round_id):
+            self.close(round_id, end)
+        for candidate in candidates:
+            self.add_candidate(round_id, candidate)
+        return True
 
     def restored(self, manifest: Manifest) -> None:
         """Take a manifest from elsewhere for one that can't be read; nothing is written."""
@@ -124,10 +137,9 @@ class RoundFiles:
         Raises:
             InvalidValue: it is missing or malformed, or is not this round's.
         """
-        with self._lock:
-            if round_id in self._manifests:
-                self._manifests.move_to_end(round_id)
-                return self._manifests[round_id]
+        known = self._memory.manifest(round_id)
+        if known is not None:
+            return known
         try:
             return self.stored_manifest(round_id)
         except InvalidValue:
@@ -147,15 +159,8 @@ class RoundFiles:
         if (manifest.target, manifest.round_id) != (self.target, round_id):
             message = f"{path}: it is round {manifest.round_id} of {manifest.target}; restore it"
             raise InvalidValue(message)
-        self._keep(manifest)
+        self._memory.keep(manifest)
         return manifest
-
-    def _keep(self, manifest: Manifest) -> None:
-        """Keep a manifest in memory; the one that was asked for longest ago goes first."""
-        with self._lock:
-            self._manifests[manifest.round_id] = manifest
-            while sum(len(kept.leaves) for kept in self._manifests.values()) > MOST_LEAVES_KEPT:
-                self._manifests.popitem(last=False)
 
     def candidates(self, round_id: str) -> list[Candidate]:
         """Return a round's candidates, in order of their numbers.
@@ -199,11 +204,12 @@ class RoundFiles:
         """
         path = self._candidate_path(round_id, candidate.n)
         named = candidate.model_copy(update={"round_id": round_id})
-        if self._store.create(path, named.document().encode()):
-            return Added.CREATED
-        stored = self._store.read(path)
+        created = self._store.create(path, named.document().encode())
+        stored = None if created else self._store.read(path)
         same = stored is not None and _read(path, stored, _parse_candidate).raw == candidate.raw
-        return Added.SAME if same else Added.CONFLICT
+        if created or same:
+            self._memory.keep_candidate(round_id, named)
+        return Added.CREATED if created else Added.SAME if same else Added.CONFLICT
 
     def close(self, round_id: str, closed: Closed) -> None:
         """Store a round's end, unless one with a higher revision is there; `candidates` is counted here if it is 0.
@@ -211,13 +217,17 @@ class RoundFiles:
         Who closes a lost round beside its next seal MUST say it: the count may include a new one.
         """
         count = closed.candidates or self.count(round_id)
-        counted = closed.model_copy(update={"candidates": count, "round_id": round_id})
+        number = closed.number or self.number_of(round_id)
+        counted = closed.model_copy(
+            update={"candidates": count, "number": number, "round_id": round_id}
+        )
 
         def newest(content: bytes | None) -> bytes | None:
             is_behind = content is not None and _revision_of(content) > closed.revision
             return None if is_behind else counted.document().encode()
 
-        change(self._store, f"{self.folder}/{round_id}/{_CLOSED}", newest)
+        if change(self._store, f"{self.folder}/{round_id}/{_CLOSED}", newest):
+            self._memory.keep_end(round_id, counted)
 
     def late_joiners(self, round_id: str) -> LateJoiners:
         """Return who has receipts of a round without being named in its manifest.
@@ -335,6 +345,7 @@ class RoundFiles:
     def reopen(self, round_id: str) -> None:
         """Forget a round's end: receipts of it are to change still."""
         self._store.delete(f"{self.folder}/{round_id}/{_CLOSED}")
+        self._memory.keep_end(round_id, None)
 
     def has_end(self, round_id: str) -> bool:
         """Say whether there is an end, readable or not."""
@@ -353,6 +364,26 @@ class RoundFiles:
         closed = _own(round_id, path, content, _parse_closed)
         is_lost = closed.outcome is RoundOutcome.LOST
         return None if is_lost and self.count(round_id) > closed.candidates else closed
+
+    def number_of(self, round_id: str) -> int:
+        """Return a round's number among the signed ones of the target, as a readable file says; 0: none does."""
+        try:
+            closed = self.closed(round_id)
+        except InvalidValue:
+            closed = None
+        if closed is not None and closed.number:
+            return closed.number
+        return max(
+            (self._candidate_number(round_id, n) for n in self._numbers(round_id)), default=0
+        )
+
+    def _candidate_number(self, round_id: str, n: int) -> int:
+        path = self._candidate_path(round_id, n)
+        try:
+            content = self._store.read(path)
+            return _own(round_id, path, content, _parse_candidate).number if content else 0
+        except InvalidValue:
+            return 0
 
     def _numbers(self, round_id: str) -> list[int]:
         return sorted(_candidate_numbers(self._store.names(f"{self.folder}/{round_id}")))

@@ -190,6 +190,7 @@ class Rounds:
             tx_ref=order.tx_ref,
             by=order.by,
             notes=row.notes if row is not None else {},
+            number=self._rounds.number,
         )
         try:
             await call(ports.RESOLVE, step, options.RESOLVE, f"{order.decision} {order.round_id}")
@@ -208,6 +209,7 @@ class Rounds:
             reopened=self._rounds.reopened,
             left=self._rounds.left,
             remembered=self._rounds.remembered(),
+            number=self._rounds.number,
         )
         try:
             stored = await call(ports.RECOVER, order, options.RECOVER, "read open rounds")
@@ -267,6 +269,7 @@ class Rounds:
             rounds=[row.known() for row in self._rounds.open],
             reseal=[row.round_id for row in self._rounds.owed_again()],
             ended=self._rounds.known_ended(),
+            number=self._rounds.number,
         )
         sealed = await call(ports.SEAL, order, options.SEAL, f"{len(requests)} requests")
         if sealed.stale:
@@ -302,6 +305,7 @@ class Rounds:
         self, sealed: Sealed, new: SealedRound, requests: list[AnchorRequest]
     ) -> None:
         """Reserve, sign, and hand the round over to be submitted."""
+        new = self._rounds.numbered(new)
         beyond = self._rounds.beyond_gap()
         reserved = await call(
             ports.RESERVE,
@@ -328,6 +332,7 @@ class Rounds:
                 n=new.candidates,
                 reservation=reserved.reservation,
                 terms=reserved.terms,
+                number=new.number,
             ),
             options.SIGN,
             f"round {new.round_id[:12]}",

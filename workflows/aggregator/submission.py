@@ -45,6 +45,7 @@ class Submission:
             round_id=row.round_id,
             reservation=row.reservation,
             candidate=candidate,
+            number=row.sealed.number,
         )
         answer = await call(ports.BROADCAST, order, options.BROADCAST, f"{candidate.tx_ref[:18]}…")
         row.broadcasted(answer.verdict, self._backoff, workflow.now())
@@ -99,6 +100,7 @@ class Submission:
             n=n,
             reservation=row.reservation,
             terms=terms,
+            number=row.sealed.number,
         )
         signed = await call(ports.SIGN, order, options.SIGN, f"candidate {n}")
         if signed.stale or signed.candidate is None:

@@ -48,6 +48,8 @@ class Resolved(Document):
     """The reservation that it is about; None where none could be read."""
     candidate: Candidate | None = None
     """What is adopted, as the ledger shows it."""
+    numbers: tuple[int, int] | None = Field(default=None, strict=False)
+    """First and last number of the rounds that are given up, where they are gone."""
     round_id: str = ""
     """Whose file it is; empty in files that were written before this was kept."""
 

@@ -44,6 +44,8 @@ class Seal(Wire):
     """Rounds that are lost for good, whose leaves are owed again."""
     ended: list[KnownRound] = Field(default_factory=list)
     """The newest final rounds that the caller knows: where they are gone, the storage is an older copy."""
+    number: int = 0
+    """The highest number of a round that the caller knows to be signed."""
 
 
 class SealedRound(Wire):
@@ -58,6 +60,8 @@ class SealedRound(Wire):
     """The distinct required depths of its requests, ascending."""
     candidates: int = 0
     """Candidates that lie beside the manifest already: those of a reservation that was lost."""
+    number: int = 0
+    """Its number among the signed rounds of the target; 0 if it was never signed."""
 
 
 class RoundRequests(Wire):
@@ -127,6 +131,8 @@ class Sign(Wire):
     n: int
     reservation: Reservation
     terms: Terms
+    number: int = 0
+    """The round's number among the signed rounds of the target."""
 
 
 class Signed(Wire):
@@ -143,6 +149,8 @@ class Broadcast(Wire):
     round_id: str
     reservation: Reservation
     candidate: SignedCandidate
+    number: int = 0
+    """The round's number among the signed rounds of the target."""
 
 
 class Bump(Wire):
@@ -240,6 +248,8 @@ class Resolve(Wire):
     """Who decided."""
     notes: Terms = Field(default_factory=dict)
     """What looks at the round left, where the caller knows it."""
+    number: int = 0
+    """The highest number of a round that the caller knows to be signed."""
 
 
 class Resolution(Wire):
@@ -261,6 +271,8 @@ class RememberedRound(Wire):
     """Where it is final; None while it is open."""
     revision: int = 0
     """Of its end."""
+    number: int = 0
+    """Its number among the signed rounds of the target."""
 
 
 class Recover(Wire):
@@ -273,6 +285,8 @@ class Recover(Wire):
     """Closed rounds whose blocks left the chain: they are opened again here."""
     remembered: list[RememberedRound] = Field(default_factory=list)
     """Open rounds of the caller, and its newest final ones: what was signed of them and is gone is stored again."""
+    number: int = 0
+    """The highest number of a round that the caller knows to be signed."""
 
 
 class RecoveredRound(Wire):
@@ -303,5 +317,7 @@ class Recovered(Wire):
     """Open rounds that can't be read: a caller that knows them drives them on, and nothing is signed beside them."""
     last: Reservation | None = None
     revision: int = 0
+    number: int = 0
+    """The highest number of a signed round."""
     settings: AggregatorSettings = AggregatorSettings()
     problems: list[str] = Field(default_factory=list)

@@ -358,7 +358,10 @@ class OpenRound(BaseModel):
     def remembered(self) -> RememberedRound:
         """Return what `recover` has to know of it."""
         return RememberedRound(
-            round_id=self.round_id, reservation=self.reservation, candidates=self.candidates
+            round_id=self.round_id,
+            reservation=self.reservation,
+            candidates=self.candidates,
+            number=self.sealed.number,
         )
 
     def ended(self, revision: int) -> RememberedRound:

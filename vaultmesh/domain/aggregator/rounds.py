@@ -22,6 +22,7 @@ from vaultmesh.domain.aggregator.messages import (
     Recovered,
     RememberedRound,
     Sealed,
+    SealedRound,
 )
 from vaultmesh.domain.aggregator.open_round import OpenRound
 from vaultmesh.domain.messages import AnchorRequest
@@ -39,6 +40,8 @@ class OpenRounds(BaseModel):
     last: Reservation | None = None
     revision: int = 0
     """Of the newest order to write receipts."""
+    number: int = 0
+    """The highest number of a signed round: signed rounds are numbered from 1 on, so that a missing one is noticed."""
     settings: AggregatorSettings = AggregatorSettings()
     recovered: bool = False
     reopened: list[str] = Field(default_factory=list)
@@ -129,6 +132,7 @@ class OpenRounds(BaseModel):
         self.ended = [ended for ended in self.ended if self.find(ended.round_id) is None]
         self.last = stored.last
         self.revision = max(self.revision, stored.revision)
+        self.number = max(self.number, stored.number)
         self.settings = stored.settings
         self.problems = stored.problems
         self.recovered = True
@@ -149,6 +153,7 @@ class OpenRounds(BaseModel):
         self.open = [row for row in self.open if row is not again]
         self.close_lost(resealed)
         self.open.append(signed)
+        self.number = max(self.number, signed.sealed.number)
         self.reserved(signed.reservation)
 
     def close_lost(self, resealed: Sequence[str]) -> None:
@@ -172,6 +177,10 @@ class OpenRounds(BaseModel):
             or (reservation.sequence or 0) >= (last.sequence or 0)
         ):
             self.last = reservation
+
+    def numbered(self, sealed: SealedRound) -> SealedRound:
+        """Return a round that is to be signed with its number: one that was signed before keeps its own."""
+        return sealed.model_copy(update={"number": sealed.number or self.number + 1})
 
     def next_revision(self) -> int:
         """Return the number of the next order to write receipts: later ones have higher numbers."""

@@ -262,6 +262,9 @@ class Candidate(Document):
     """The signed bytes, in the ledger's usual text form."""
     tx_ref: str = Field(alias="hash")
     """What the ledger will know it by."""
+    number: int = Field(default=0, ge=0)
+    """Place of its round among all signed rounds of the target, from 1 on: a number that is missing is a round that is
+    gone. 0 where nobody counted."""
     round_id: str = ""
     """Whose file it is; empty in files that were written before this was kept."""
 
@@ -296,6 +299,8 @@ class Closed(Document):
     candidates: int = Field(default=0, ge=0)
     """Candidates it had when it was closed: a later one opens a lost round again."""
     closed_at: datetime | None = None
+    number: int = Field(default=0, ge=0)
+    """As in its candidates."""
     round_id: str = ""
     """Whose file it is; empty in files that were written before this was kept."""
 
