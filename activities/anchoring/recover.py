@@ -13,7 +13,7 @@ from activities.anchoring.evidence import candidate_of, end_of
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
 from activities.failures import decided_by_the_aggregator
-from vaultmesh.domain.aggregator.ledger_messages import Reservation, RoundView, SignedCandidate
+from vaultmesh.domain.aggregator.ledger_messages import Reservation, SignedCandidate
 from vaultmesh.domain.aggregator.messages import (
     Recover,
     Recovered,
@@ -93,12 +93,15 @@ class Recovery:
     def _store_again(self, target: Target, known: RememberedRound) -> None:
         """Store the candidates of a round that are gone, as its caller knows them; idempotent by their numbers.
 
-        One that ended or was given up needs none, unless nothing is left of it: then its end is stored again too. A candidate
-        that can't be read is left: the round is told as damage.
+        One that ended or was given up needs none, unless nothing is left of it: then its end is stored again too. Where an older
+        copy has it without its end, it lacks perhaps the bid that won. A candidate that can't be read is left: the round is
+        told as damage.
         """
         rounds = self._files.rounds(target)
-        if known.end is not None:
-            self._store_end_again(target, known, known.end)
+        if known.is_ended and rounds.is_lost_evidence(known.round_id):
+            self._store_end_again(target, known)
+            return
+        if known.is_ended and rounds.has_end(known.round_id):
             return
         reservation = known.reservation.model_dump(mode="json")
         for candidate in known.candidates:
@@ -110,20 +113,19 @@ class Recovery:
             activity.logger.warning("a candidate was gone; stored again", extra=extra)
             rounds.add_candidate(known.round_id, candidate_of(candidate, reservation, known.number))
 
-    def _store_end_again(self, target: Target, known: RememberedRound, end: RoundView) -> None:
-        """Store what was signed for a final round of which nothing is left: its batches may be in the ledger already."""
+    def _store_end_again(self, target: Target, known: RememberedRound) -> None:
+        """Store what was signed for a round that has ended, and of which nothing is left: its batches may be in the ledger."""
         rounds = self._files.rounds(target)
-        if not rounds.is_lost_evidence(known.round_id):
-            return
-        extra = {"target": str(target), "round": known.round_id, "tx_ref": end.tx_ref}
+        extra = {"target": str(target), "round": known.round_id}
         activity.logger.error(
-            "a final round was gone; what was signed is stored again", extra=extra
+            "a round that has ended was gone; what was signed is stored again", extra=extra
         )
         closed = end_of(
-            RoundOutcome.FINAL,
-            end,
+            RoundOutcome.FINAL if known.end is not None else RoundOutcome.LOST,
+            known.end,
             known.reservation,
             revision=known.revision,
+            candidates=max((candidate.n + 1 for candidate in known.candidates), default=0),
             number=known.number,
         )
         rounds.close(known.round_id, closed)

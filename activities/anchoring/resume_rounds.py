@@ -128,7 +128,8 @@ class ResumeRounds:
 
     def _every_target(self) -> list[Target]:
         folders = sorted(self._files.store.names(ROUNDS_FOLDER))
-        return [target for target in map(self._target, folders) if target is not None]
+        named = [target for target in map(self._target, folders) if target is not None]
+        return list(dict.fromkeys([*named, *self._files.known_targets()]))
 
     def _target(self, folder: str) -> Target | None:
         """Return whose rounds a folder holds: as its first readable manifest says, else its name."""

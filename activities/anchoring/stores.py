@@ -54,6 +54,11 @@ class Files:
                 self._rounds[target] = RoundStore(self.store, target)
             return self._rounds[target]
 
+    def known_targets(self) -> list[Target]:
+        """Return the targets of which this process has seen rounds, also where their folders are gone meanwhile."""
+        with self._lock:
+            return sorted(target for target, rounds in self._rounds.items() if rounds.has_any)
+
     def damaged(self, target: Target) -> DamagedRounds:
         """Return the rounds of a target that can't be read."""
 

@@ -3,9 +3,12 @@
 0 paid twice, 0 left out; what can't go on says so, and all goes on by itself or by one `resolve`.
 """
 
+import json
+import re
 import shutil
 import sqlite3
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from bench.local_system import write_whole
+from devnet.ports import free_port
 from tests.support.evm_system import EvmSystem
 from tests.support.marks import FAULTS
 from tests.support.system import kill
@@ -287,3 +291,78 @@ def test_more_rounds_than_an_aggregator_remembers_are_not_paid_again_after_an_ol
     wait_all_final(system, batches)
     system.assert_paid_once(batches)
     system.wait_idle(*NAMESPACES)
+
+
+def test_what_only_numbers_tell_of_an_older_copy_is_said_and_held_until_one_resolve(
+    system: EvmSystem,
+) -> None:
+    """The workers have ended, and the aggregator remembers the newest rounds only."""
+    batches = running(system)
+    copy = many_rounds(system, batches)
+    for worker in system.workers:
+        kill(worker)
+    put_volume_back(system, copy)
+    sent = system.transactions()
+    port = free_port()
+    system.start_worker(METRICS_PORT=str(port))
+    gone = system.wait(
+        lambda: [problem for problem in unread(system) if "signed rounds are gone" in problem],
+        "the rounds that are gone",
+        120,
+    )
+    assert "restore them" in gone[0]
+    system.wait(lambda: owed_by_metrics(port) > 0, "what is owed, in the metrics")
+    page = page_of(port, "metrics")
+    assert re.search(
+        rf'^scheduler_unreadable_rounds{{target="{system.target}"}} [1-9]', page, re.MULTILINE
+    )
+    health = json.loads(page_of(port, "health"))
+    counted = [row["unanchored"]["fast"] for row in health["namespaces"].values()]
+    assert sum(counted) > 0
+    status = json.loads(system.command("status", "--json").stdout)
+    assert any(gone[0] in target["problems"] for target in status["targets"])
+    owed = [row["cadences"]["fast"]["unanchored"] for row in status["namespaces"]]
+    assert sum(owed) > 0
+    time.sleep(5)
+    assert system.transactions() == sent
+    forget_all(system)
+    wait_all_final(system, batches)
+    anchors_for(system, 3, batches)
+    wait_all_final(system, batches)
+    assert_nothing_is_held(system)
+    system.wait_idle(*NAMESPACES)
+
+
+def page_of(port: int, name: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}") as page:
+        return str(page.read().decode())
+
+
+def owed_by_metrics(port: int) -> float:
+    """Return how many batches the metrics say to be owed."""
+    lines = re.findall(r"^scheduler_owed_batches{.*} (.*)$", page_of(port, "metrics"), re.MULTILINE)
+    return sum(map(float, lines))
+
+
+# --- parts of the volume -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "folders", [["out/rounds"], ["out/rounds", "out/anchors"]], ids=["rounds", "with receipts"]
+)
+def test_all_rounds_deleted_under_running_workers_pay_nothing_twice_and_come_back(
+    system: EvmSystem, folders: list[str]
+) -> None:
+    batches = running(system)
+    anchors_for(system, 8, batches)
+    wait_all_final(system, batches)
+    before = rounds_of(system)
+    anchors_for(system, 2, batches)
+    for folder in folders:
+        shutil.rmtree(system.root / folder, ignore_errors=True)
+    anchors_for(system, 3, batches)
+    wait_all_final(system, batches)
+    system.wait(lambda: before <= rounds_of(system), "the rounds", 90)
+    system.wait_idle(*NAMESPACES)
+    system.assert_paid_once(batches)
+    assert system.aggregator()["held"] is None

@@ -74,6 +74,11 @@ class RoundIndex(RoundFiles):
             self._index.note(round_ids)
             self._leaves.note(round_ids)
 
+    @property
+    def has_any(self) -> bool:
+        """Whether a round was ever seen here."""
+        return bool(self._index.known)
+
     def open_rounds(self) -> list[str]:
         """Return the ids of all rounds that have candidates and no end.
 
@@ -119,7 +124,9 @@ class RoundIndex(RoundFiles):
         """
         count = self.count(round_id)
         if not count and not self.has_end(round_id):
-            if self.numbers.is_gone(round_id) and not self.is_forgotten(round_id):
+            if self._was_signed(round_id) and not self.is_forgotten(round_id):
+                self.numbers.lost_sight(round_id)
+                self.look_again([round_id])
                 message = (
                     f"{self.folder}/{round_id} is gone; restore it from a backup, or give the round up: "
                     f"starter.py resolve {self.target} --forget {round_id}"
@@ -212,9 +219,15 @@ class RoundIndex(RoundFiles):
             for resolved in self.resolutions(round_id):
                 self.numbers.give_up(round_id, resolved.numbers)
             return
-        before = self._index.known.get(round_id)
-        if before is not None and (before is _FINAL or before.value is not False):
+        if self._was_signed(round_id):
             self.numbers.lost_sight(round_id)
+
+    def _was_signed(self, round_id: str) -> bool:
+        """Say whether this process has seen that a round is signed, at the last look or before it was gone."""
+        with self._index.lock:
+            before = self._index.known.get(round_id)
+        is_signed = before is not None and (before is _FINAL or before.value is not False)
+        return is_signed or self.numbers.is_gone(round_id)
 
     def _is_given_up(self, round_id: str) -> bool:
         try:

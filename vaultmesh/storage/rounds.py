@@ -167,6 +167,8 @@ class RoundStore(RoundIndex):
                 round_id for round_id in self._index.in_turn(again) if round_id not in unsettled
             ]
         for round_id in dict.fromkeys([*self._ends, *turn]):
+            if not self.has_end(round_id):  # it is open again, or gone
+                self.look_again([round_id])
             try:
                 self._require_whole(round_id)
             except (InvalidValue, NetworkFailure) as error:

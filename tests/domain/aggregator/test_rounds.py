@@ -206,6 +206,34 @@ def test_an_order_to_fill_a_gap_at_once_ends_with_the_gap() -> None:
 # --- what the storage must have
 
 
+def test_signed_rounds_are_numbered_and_one_that_is_signed_again_keeps_its_number() -> None:
+    rounds = OpenRounds(number=6)
+    first = numbered(7)
+    fresh = rounds.numbered(first.sealed)
+    assert fresh.number == 7
+    rounds.add(first.model_copy(update={"sealed": fresh}), [])
+    assert (rounds.number, rounds.numbered(fresh).number) == (7, 7)
+    rounds.adopt(Recovered(number=3), Recover(target=TARGET), NOW)
+    assert rounds.number == 7, "an older copy forgets no number"
+
+
+def test_an_older_copy_forgets_neither_the_highest_reservation_nor_late_joiners() -> None:
+    row = numbered(7)
+    row.join([request()])
+    rounds = OpenRounds(open=[row], last=row.reservation)
+    older = numbered(3).reservation
+    stored = RecoveredRound(
+        sealed=row.sealed, reservation=row.reservation, candidates=row.candidates
+    )
+    rounds.adopt(Recovered(rounds=[stored], last=older), Recover(target=TARGET), NOW)
+    assert rounds.last == row.reservation
+    assert rounds.open[0].late_joiners == [request()]
+    assert request().required_depth in rounds.open[0].open_depths
+    another = older.model_copy(update={"account": "another"})
+    rounds.adopt(Recovered(last=another), Recover(target=TARGET), NOW)
+    assert rounds.last == another
+
+
 def test_so_many_final_rounds_are_remembered_with_their_bytes() -> None:
     rounds = OpenRounds(revision=3)
     for number in range(MOST_ENDED + 2):
@@ -216,7 +244,8 @@ def test_so_many_final_rounds_are_remembered_with_their_bytes() -> None:
     assert (newest.reservation.sequence, newest.revision) == (MOST_ENDED + 1, 3)
     assert rounds.known_ended()[-1].candidates == 3, "over all its reservations"
     rounds.forget(numbered(20, state=RoundState.LOST))
-    assert rounds.ended[-1] == newest, "a lost one is owed again as it is"
+    lost = rounds.ended[-1]
+    assert (lost.lost, lost.end, lost.is_ended) == (True, None, True), "its number is not missed"
 
 
 def test_a_round_that_is_open_again_is_no_final_one() -> None:

@@ -273,6 +273,13 @@ class RememberedRound(Wire):
     """Of its end."""
     number: int = 0
     """Its number among the signed rounds of the target."""
+    lost: bool = False
+    """Whether it is lost, and other rounds hold its leaves."""
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing is to be done about it any more."""
+        return self.lost or self.end is not None
 
 
 class Recover(Wire):

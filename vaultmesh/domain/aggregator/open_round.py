@@ -114,6 +114,9 @@ class OpenRound(BaseModel):
         if known is None:
             return
         self.record_tries, self.record_failure = known.record_tries, known.record_failure
+        self.late_joiners = list(merged((*self.late_joiners, *known.late_joiners)).values())
+        depths = (joiner.required_depth for joiner in known.late_joiners)
+        self.open_depths = sorted({*self.open_depths, *depths})
         if known.candidates[-1:] == self.candidates[-1:]:
             self.signed_at, self.first_seen_block = known.signed_at, known.first_seen_block
             self.gap_since, self.fills = known.gap_since, known.fills
@@ -365,8 +368,10 @@ class OpenRound(BaseModel):
         )
 
     def ended(self, revision: int) -> RememberedRound:
-        """Return what `recover` has to know of it once it is final."""
-        return self.remembered().model_copy(update={"end": self.view, "revision": revision})
+        """Return what `recover` has to know of it once it has ended."""
+        is_lost = self.state is RoundState.LOST
+        end = {"end": None if is_lost else self.view, "lost": is_lost, "revision": revision}
+        return self.remembered().model_copy(update=end)
 
     def known(self) -> KnownRound:
         """Return what the other steps have to know of it."""

@@ -30,7 +30,7 @@ from vaultmesh.domain.messages import AnchorRequest
 GAP_PATIENCE = timedelta(seconds=20)
 """How long a gap must have been shown before a new round takes a free sequence: nodes lag."""
 MOST_ENDED = 16
-"""Newest final rounds that are remembered: an older copy of the storage lacks at least the last one."""
+"""Newest rounds that are remembered after their end: an older copy of the storage lacks at least the last one."""
 
 
 class OpenRounds(BaseModel):
@@ -49,7 +49,7 @@ class OpenRounds(BaseModel):
     left: list[str] = Field(default_factory=list)
     """Closed rounds whose blocks left the chain: the next recovery opens them again."""
     ended: list[RememberedRound] = Field(default_factory=list)
-    """The newest final rounds, oldest first."""
+    """The newest rounds that have ended, oldest first."""
     fill_gap_now: bool = False
     """An operator wants a gap filled without waiting for rounds that are owed."""
     problems: list[str] = Field(default_factory=list)
@@ -94,7 +94,7 @@ class OpenRounds(BaseModel):
         return [*self.ended, *(row.remembered() for row in self.open)]
 
     def known_ended(self) -> list[KnownRound]:
-        """Return the final rounds that must be in the storage."""
+        """Return the rounds that have ended and must be in the storage."""
         return [
             KnownRound(round_id=ended.round_id, candidates=ended.candidates[-1].n + 1)
             for ended in self.ended
@@ -130,7 +130,8 @@ class OpenRounds(BaseModel):
             row.go_on_from(known.get(row.round_id))
         self.open = [*adopted, *kept]
         self.ended = [ended for ended in self.ended if self.find(ended.round_id) is None]
-        self.last = stored.last
+        if self.last is None or stored.last is not None:
+            self._take_last(stored.last)
         self.revision = max(self.revision, stored.revision)
         self.number = max(self.number, stored.number)
         self.settings = stored.settings
@@ -139,6 +140,18 @@ class OpenRounds(BaseModel):
         self.reopened = [round_id for round_id in self.reopened if round_id not in order.reopened]
         self.left = [round_id for round_id in self.left if round_id not in order.left]
         return waiting
+
+    def _take_last(self, stored: Reservation | None) -> None:
+        """Take the storage's highest reservation, unless an older copy of it forgot what is known here."""
+        known = self.last
+        is_same = known is not None and stored is not None and known.account == stored.account
+        if (
+            known is None
+            or stored is None
+            or not is_same
+            or (stored.sequence or 0) >= (known.sequence or 0)
+        ):
+            self.last = stored
 
     def sealed(self, sealed: Sealed) -> None:
         """Take what a seal has read beside the batches."""
@@ -153,6 +166,7 @@ class OpenRounds(BaseModel):
         self.open = [row for row in self.open if row is not again]
         self.close_lost(resealed)
         self.open.append(signed)
+        self.ended = [ended for ended in self.ended if ended.round_id != signed.round_id]
         self.number = max(self.number, signed.sealed.number)
         self.reserved(signed.reservation)
 
@@ -163,8 +177,8 @@ class OpenRounds(BaseModel):
                 row.close_as_lost()
 
     def forget(self, closed: OpenRound) -> None:
-        """Leave out a round that is no longer open; a final one is remembered for a while."""
-        if closed.is_over:
+        """Leave out a round that is no longer open; it is remembered for a while."""
+        if closed.is_over or closed.state is RoundState.LOST:
             self.ended = [*self.ended, closed.ended(self.revision)][-MOST_ENDED:]
         self.open = [row for row in self.open if row is not closed]
 

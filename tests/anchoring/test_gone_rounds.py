@@ -1,0 +1,331 @@
+"""Rounds whose folders are gone: what they hold is not paid for again, and somebody is told."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.anchoring.evidence import candidate_of
+from activities.anchoring.recover import Recovery
+from activities.anchoring.resolve import Resolving
+from activities.anchoring.seal import Sealing
+from activities.anchoring.stores import Files
+from tests.anchoring.scripted_ledger import EVM, RESERVATION, VIEW_REFS, Stage, owed, request
+from vaultmesh.domain.aggregator.decisions import Decision
+from vaultmesh.domain.aggregator.ledger_messages import SignedCandidate
+from vaultmesh.domain.aggregator.messages import (
+    KnownRound,
+    RecordState,
+    Recover,
+    Recovered,
+    RememberedRound,
+    Resolution,
+    Resolve,
+    Seal,
+    Sealed,
+)
+from vaultmesh.domain.aggregator.rounds import MOST_ENDED
+from vaultmesh.domain.roots import MerkleRoot
+from vaultmesh.domain.rounds.manifest import compose
+
+FIRST, SECOND = "dao:first", "dao:second"
+CANDIDATE = SignedCandidate(n=0, tx_ref=VIEW_REFS[EVM], raw="0x01")
+
+
+def root(number: int) -> MerkleRoot:
+    return MerkleRoot(bytes([100 + number]) * 32)
+
+
+class Rounds:
+    """Numbered final rounds, and the steps of an aggregator that knows the newest of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.stage = Stage(folder)
+        self.ids: list[str] = []
+
+    async def final(self, *numbers: int, batches: str = "out/batches") -> str:
+        """Return a final round with the next number: a tree of batches, or one batch's own root."""
+        rounds = self.stage.files.rounds(EVM)
+        for number in numbers:
+            self.stage.batch(f"b{number}", root=root(number), folder=batches)
+        leaves = [owed(f"b{number}", request(FIRST), root=root(number)) for number in numbers]
+        manifest = compose(EVM, leaves, "auto", lambda: b"\0" * 32)
+        rounds.create_manifest(manifest)
+        reservation = RESERVATION.model_dump(mode="json")
+        candidate = candidate_of(CANDIDATE, reservation, len(self.ids) + 1)
+        rounds.add_candidate(manifest.round_id, candidate)
+        await self.stage.included(manifest.round_id, request(FIRST))
+        self.ids.append(manifest.round_id)
+        return manifest.round_id
+
+    async def recover(self, remembered: Sequence[str] = ()) -> Recovered:
+        order = Recover(
+            target=EVM,
+            remembered=[
+                RememberedRound(
+                    round_id=round_id,
+                    reservation=RESERVATION,
+                    candidates=[CANDIDATE],
+                    end=self.stage.ledger.view(round_id),
+                    revision=7,
+                    number=self.ids.index(round_id) + 1,
+                )
+                for round_id in remembered
+            ],
+            number=len(self.ids),
+        )
+        recovery = Recovery(self.stage.files, self.stage.ledger)  # type: ignore[arg-type]
+        return await ActivityEnvironment().run(recovery.recover, order)
+
+    async def seal(
+        self, namespace: str = FIRST, folder: str = "", number: int = 0, *, knows: bool = False
+    ) -> Sealed:
+        ended = [KnownRound(round_id=named, candidates=1) for named in self.ids[-MOST_ENDED:]]
+        order = Seal(
+            target=EVM,
+            requests=[request(namespace, batches=folder)],
+            ended=ended if knows else [],
+            number=number,
+        )
+        sealing = Sealing(self.stage.files, self.stage.ledger)  # type: ignore[arg-type]
+        return await ActivityEnvironment().run(sealing.seal, order)
+
+    async def forget(self, round_id: str = "all") -> Resolution:
+        order = Resolve(
+            target=EVM,
+            round_id=round_id,
+            decision=Decision.FORGOTTEN,
+            by="ops",
+            number=len(self.ids),
+        )
+        resolving = Resolving(self.stage.files, self.stage.ledger)  # type: ignore[arg-type]
+        return await ActivityEnvironment().run(resolving.resolve, order)
+
+    def folder(self, round_id: str) -> Path:
+        return self.stage.root / "out/rounds" / EVM.path / round_id
+
+    def delete(self, *folders: Path | str) -> None:
+        for folder in folders or ("out/rounds", "out/anchors"):
+            shutil.rmtree(self.stage.root / folder)
+
+    def restart(self) -> None:
+        """Go on as a process that knows nothing."""
+        self.stage.files = Files(self.stage.root)
+
+    def batches_of(self, sealed: Sealed) -> set[str]:
+        """Return what a new round holds."""
+        if sealed.round is None:
+            return set()
+        manifest = self.stage.files.rounds(EVM).read_manifest(sealed.round.round_id)
+        return {leaf.batch_id for leaf in manifest.leaves}
+
+
+@pytest.fixture
+def rounds(tmp_path: Path) -> Rounds:
+    return Rounds(tmp_path)
+
+
+# --- what only numbers tell
+
+
+async def test_rounds_older_than_an_aggregator_remembers_are_not_paid_for_again(
+    rounds: Rounds,
+) -> None:
+    for number in range(1, MOST_ENDED + 5):
+        await rounds.final(number)
+    rounds.delete()
+    rounds.restart()
+    assert (await rounds.seal(number=len(rounds.ids), knows=True)).stale
+    recovered = await rounds.recover(rounds.ids[-MOST_ENDED:])
+    assert recovered.number == len(rounds.ids)
+    assert any("number 1 to 4;" in problem for problem in recovered.problems)
+    for _ in range(2):
+        sealed = await rounds.seal()
+        assert sealed.round is None
+        assert len(sealed.late_joiners) == MOST_ENDED
+        rounds.restart()
+    await rounds.forget()
+    assert rounds.batches_of(await rounds.seal()) == {"b1", "b2", "b3", "b4"}
+    rounds.restart()
+    problems = (await rounds.recover()).problems
+    assert all("nothing is held back" in problem for problem in problems)
+
+
+async def test_rounds_that_are_gone_are_known_to_who_heard_of_them_alone(rounds: Rounds) -> None:
+    for number in (1, 2, 3):
+        await rounds.final(number)
+    rounds.delete()
+    rounds.restart()
+    assert "number 1 to 3;" in (await rounds.recover()).problems[0]
+    sealed = await rounds.seal()
+    assert sealed.round is None
+    assert "--forget" in sealed.refused[0].reason
+
+
+async def test_nothing_is_held_back_once_the_folders_are_back(rounds: Rounds) -> None:
+    for number in (1, 2, 3):
+        await rounds.final(number)
+    shutil.move(rounds.folder(rounds.ids[1]), rounds.stage.root / "aside")
+    rounds.delete("out/anchors")
+    rounds.restart()
+    assert "number 2;" in (await rounds.seal(number=3)).problems[0]
+    shutil.move(rounds.stage.root / "aside", rounds.folder(rounds.ids[1]))
+    sealed = await rounds.seal(number=3)
+    assert (sealed.problems, sealed.refused, sealed.round) == ([], [], None)
+
+
+async def test_a_lost_round_that_is_signed_again_keeps_its_number(rounds: Rounds) -> None:
+    round_id = await rounds.final(1)
+    reservation = RESERVATION.model_dump(mode="json")
+    again = candidate_of(CANDIDATE.model_copy(update={"n": 1}), reservation, 1)
+    rounds.stage.files.rounds(EVM).add_candidate(round_id, again)
+    rounds.restart()
+    assert (await rounds.seal(number=1)).problems == []
+
+
+# --- what a process has seen
+
+
+async def test_a_final_round_that_a_process_has_seen_is_not_paid_for_again_when_its_folder_is_gone(
+    rounds: Rounds,
+) -> None:
+    tree = await rounds.final(1, 2)
+    rounds.restart()
+    await rounds.seal(SECOND)
+    rounds.delete(rounds.folder(tree), "out/anchors")
+    rounds.stage.batch("b9", root=root(9))
+    sealed = await rounds.seal()
+    assert rounds.batches_of(sealed) == {"b9"}
+    (problem,) = sealed.problems
+    assert f"{tree}: it is gone" in problem
+    await rounds.forget(tree)
+    assert rounds.batches_of(await rounds.seal()) >= {"b1", "b2"}
+    rounds.restart()
+    assert (await rounds.recover()).problems == [], "its number is given up too"
+
+
+@pytest.mark.parametrize("leaves", [(1,), (1, 2)], ids=["own root", "tree"])
+async def test_what_a_process_has_written_is_stored_again(
+    rounds: Rounds, leaves: tuple[int, ...]
+) -> None:
+    round_id = await rounds.final(*leaves)
+    before = {place.name: place.read_bytes() for place in rounds.folder(round_id).iterdir()}
+    rounds.delete()
+    sealed = await rounds.seal(number=1)
+    assert (sealed.stale, sealed.round, sealed.problems) == (False, None, [])
+    after = {place.name: place.read_bytes() for place in rounds.folder(round_id).iterdir()}
+    assert after == before
+    await rounds.stage.record(rounds.stage.order(RecordState.CLOSED, round_id, request(FIRST)))
+    assert rounds.stage.receipt(FIRST).is_final
+
+
+async def test_an_operators_decision_is_not_undone_by_what_a_process_remembers(
+    rounds: Rounds,
+) -> None:
+    round_id = await rounds.final(1, 2)
+    (rounds.folder(round_id) / "manifest.json").write_text("{")
+    rounds.delete("out/anchors")
+    rounds.restart()
+    await rounds.forget(round_id)
+    rounds.stage.files.damaged(EVM).mend()
+    assert (rounds.folder(round_id) / "manifest.json").read_text() == "{"
+
+
+@pytest.mark.parametrize("left", ["manifest.json", "closed.json"])
+async def test_a_final_round_of_which_one_file_is_left_is_not_paid_for_again(
+    rounds: Rounds, left: str
+) -> None:
+    """The process that wrote it stores it again; to one that only read it, it is gone; to a new one, its number is."""
+    tree = await rounds.final(1, 2)
+    await rounds.final(3)
+    rounds.restart()
+    await rounds.seal(SECOND)
+    rounds.delete("out/anchors")
+    for place in rounds.folder(tree).iterdir():
+        if place.name != left:
+            place.unlink()
+    for _ in range(2):
+        assert (await rounds.seal(number=2)).round is None
+        rounds.restart()
+    assert (await rounds.recover()).problems
+
+
+async def test_a_folder_of_rounds_that_is_deleted_whole_is_noticed_although_nothing_is_owed(
+    rounds: Rounds,
+) -> None:
+    await rounds.final(1, 2)
+    rounds.restart()
+    await rounds.seal(SECOND)
+    rounds.delete("out/rounds")
+    assert rounds.stage.files.known_targets() == [EVM]
+    (problem,) = rounds.stage.files.damaged(EVM).look()
+    assert "it is gone" in problem
+
+
+# --- what an aggregator remembers
+
+
+async def test_a_round_that_an_older_copy_has_without_its_winning_bid_gets_it_back(
+    rounds: Rounds,
+) -> None:
+    round_id = await rounds.final(1)
+    bid = CANDIDATE.model_copy(update={"n": 1, "tx_ref": "0x" + "cd" * 32, "raw": "0x02"})
+    (rounds.folder(round_id) / "closed.json").unlink()
+    rounds.restart()
+    remembered = RememberedRound(
+        round_id=round_id,
+        reservation=RESERVATION,
+        candidates=[CANDIDATE, bid],
+        end=rounds.stage.ledger.view(round_id),
+        number=1,
+    )
+    order = Recover(target=EVM, remembered=[remembered], number=1)
+    recovery = Recovery(rounds.stage.files, rounds.stage.ledger)  # type: ignore[arg-type]
+    (recovered,) = (await ActivityEnvironment().run(recovery.recover, order)).rounds
+    assert [candidate.tx_ref for candidate in recovered.candidates] == [
+        CANDIDATE.tx_ref,
+        bid.tx_ref,
+    ]
+
+
+async def test_a_lost_round_that_is_gone_is_stored_again_as_lost(rounds: Rounds) -> None:
+    lost = await rounds.final(1)
+    rounds.delete()
+    rounds.restart()
+    remembered = RememberedRound(
+        round_id=lost, reservation=RESERVATION, candidates=[CANDIDATE], lost=True, number=1
+    )
+    order = Recover(target=EVM, remembered=[remembered], number=1)
+    recovery = Recovery(rounds.stage.files, rounds.stage.ledger)  # type: ignore[arg-type]
+    recovered = await ActivityEnvironment().run(recovery.recover, order)
+    assert (recovered.rounds, recovered.problems) == ([], [])
+    assert rounds.batches_of(await rounds.seal(number=1)) == {"b1"}
+
+
+# --- what is given up
+
+
+async def test_giving_all_up_gives_up_no_round_of_a_batch_that_lies_in_any_folder(
+    tmp_path: Path,
+) -> None:
+    rounds = Rounds(tmp_path)
+    alone = await rounds.final(1, batches="out/elsewhere")
+    tree = await rounds.final(2, 3)
+    for round_id in (alone, tree):
+        (rounds.folder(round_id) / "manifest.json").unlink()
+    rounds.delete("out/anchors")
+    rounds.stage.files = Files(tmp_path, folders=lambda: ["out/elsewhere"])
+    await rounds.forget()
+    assert not (rounds.folder(alone) / "resolved.json").exists()
+    assert (rounds.folder(tree) / "resolved.json").exists()
+    sealed = await rounds.seal(folder="out/elsewhere")
+    assert (sealed.round, [late.round_id for late in sealed.late_joiners]) == (None, [alone])
+    with pytest.raises(ApplicationError, match="known from elsewhere"):
+        await rounds.forget(alone)
+    rounds.stage.files = Files(tmp_path, folders=lambda: ["out/elsewhere"])
+    asking = request(FIRST, batches="out/elsewhere")
+    await rounds.stage.record(rounds.stage.order(RecordState.CLOSED, alone, asking))
+    assert rounds.stage.receipt(FIRST).is_final
