@@ -247,6 +247,7 @@ class _Sealer:
             resealed=self._resealed(held),
             settings=self._anchoring.aggregator_settings,
             problems=self._problems,
+            number=self._rounds.numbers.highest,
         )
 
     def _in_order(self, ids: Set[str]) -> list[str]:

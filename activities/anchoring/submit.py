@@ -4,6 +4,8 @@ Each step compares the storage with what its caller knows, and does nothing when
 """
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 
 from temporalio import activity
 
@@ -20,7 +22,9 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 )
 from vaultmesh.domain.aggregator.messages import Broadcast, Bump, Reserve, Reserved, Sign, Signed
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
-from vaultmesh.ledgers.driver import Anchoring, StaleCaller
+from vaultmesh.domain.rounds.manifest import round_id
+from vaultmesh.domain.target import Target
+from vaultmesh.ledgers.driver import Anchoring, StaleCaller, UnknownRounds
 from vaultmesh.storage.fillers import FillerFiles
 from vaultmesh.storage.rounds import Added
 
@@ -48,13 +52,28 @@ class Submitting:
                     order.label,
                     last=order.last,
                     highest_stored=self._files.rounds(order.target).highest_sequence,
+                    known=partial(self._is_accounted_for, order.target),
                 )
+            except UnknownRounds as unknown:
+                await asyncio.to_thread(self._note_missing, order.target, unknown.commitments)
+                return Reserved(stale=True)
             except StaleCaller as stale:
                 activity.logger.warning(
                     "caller is behind the storage", extra={"reason": str(stale)}
                 )
                 return Reserved(stale=True)
         return Reserved(reservation=reservation, terms=terms)
+
+    def _is_accounted_for(self, target: Target, commitment: bytes) -> bool:
+        return self._files.rounds(target).is_accounted_for(round_id(target, commitment))
+
+    def _note_missing(self, target: Target, commitments: Sequence[bytes]) -> None:
+        """Store that rounds are missing: what they may hold is held back from now on, whoever seals."""
+        for commitment in commitments:
+            missing = round_id(target, commitment)
+            extra = {"target": str(target), "round": missing}
+            activity.logger.error("the ledger shows a round of ours that is gone", extra=extra)
+            self._files.rounds(target).note_missing(missing)
 
     async def _reserve_below(
         self, beyond: Reservation, order: Reserve, anchoring: Anchoring, commitment: bytes

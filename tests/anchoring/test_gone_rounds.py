@@ -13,15 +13,19 @@ from activities.anchoring.recover import Recovery
 from activities.anchoring.resolve import Resolving
 from activities.anchoring.seal import Sealing
 from activities.anchoring.stores import Files
+from activities.anchoring.submit import Submitting
 from tests.anchoring.scripted_ledger import EVM, RESERVATION, VIEW_REFS, Stage, owed, request
+from tests.ledgers.evm.chain import Chain, Submitter
 from vaultmesh.domain.aggregator.decisions import Decision
-from vaultmesh.domain.aggregator.ledger_messages import SignedCandidate
+from vaultmesh.domain.aggregator.ledger_messages import SignedCandidate, WatchedRound
 from vaultmesh.domain.aggregator.messages import (
     KnownRound,
     RecordState,
     Recover,
     Recovered,
     RememberedRound,
+    Reserve,
+    Reserved,
     Resolution,
     Resolve,
     Seal,
@@ -29,7 +33,9 @@ from vaultmesh.domain.aggregator.messages import (
 )
 from vaultmesh.domain.aggregator.rounds import MOST_ENDED
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.domain.rounds.manifest import compose
+from vaultmesh.domain.rounds.manifest import Closed, RoundOutcome, compose
+from vaultmesh.domain.target import Target
+from vaultmesh.ledgers.evm.driver import EvmAnchoring
 
 FIRST, SECOND = "dao:first", "dao:second"
 CANDIDATE = SignedCandidate(n=0, tx_ref=VIEW_REFS[EVM], raw="0x01")
@@ -265,6 +271,16 @@ async def test_a_folder_of_rounds_that_is_deleted_whole_is_noticed_although_noth
     assert "it is gone" in problem
 
 
+async def test_the_sequence_of_a_round_that_is_gone_stays_used(rounds: Rounds) -> None:
+    round_id = await rounds.final(1, 2)
+    rounds.restart()
+    await rounds.seal(SECOND)
+    rounds.delete(rounds.folder(round_id))
+    recovered = await rounds.recover()
+    assert recovered.last is not None
+    assert (recovered.last.account, recovered.last.sequence) == ("0xa", 0)
+
+
 # --- what an aggregator remembers
 
 
@@ -329,3 +345,80 @@ async def test_giving_all_up_gives_up_no_round_of_a_batch_that_lies_in_any_folde
     asking = request(FIRST, batches="out/elsewhere")
     await rounds.stage.record(rounds.stage.order(RecordState.CLOSED, alone, asking))
     assert rounds.stage.receipt(FIRST).is_final
+
+
+# --- what the ledger shows
+
+
+@pytest.mark.evm
+async def test_an_anchor_of_ours_that_no_file_and_no_history_knows_is_not_paid_for_again(
+    chain: Chain, submitter: Submitter, tmp_path: Path
+) -> None:
+    """Volume and database were put back to an older copy: only the chain knows of the second round."""
+    rounds = Rounds(tmp_path)
+    rounds.stage.ledger = OpenedLedger(submitter.target)  # type: ignore[assignment]
+    for number in (1, 2):
+        rounds.stage.batch(f"b{number}", root=root(number))
+    first = await submitter.sign("b1", root(1).digest)
+    await submitter.rebroadcast(first)
+    await chain.mine()
+    store_final(rounds, first)
+    await submitter.rebroadcast(await submitter.sign("b2", root(2).digest))
+    await chain.mine(6)
+
+    reserve = Reserve(
+        target=EVM,
+        round_id="ab" * 16,
+        commitment=root(9),
+        label="b9",
+        rounds=[],
+        last=first.reservation,
+    )
+
+    async def reserved() -> Reserved:
+        step = Submitting(rounds.stage.files, rounds.stage.ledger).reserve  # type: ignore[arg-type]
+        return await ActivityEnvironment().run(step, reserve)
+
+    assert (await reserved()).stale
+    for _ in range(2):
+        sealed = await rounds.seal()
+        assert (sealed.round, len(sealed.late_joiners)) == (None, 1)
+        assert "it is gone" in sealed.problems[0]
+        rounds.restart()
+    rounds.stage.batch("b3", root=root(3))
+    assert rounds.batches_of(await rounds.seal()) == {"b3"}, "b2 alone is held back"
+    reservation = (await reserved()).reservation
+    assert reservation is not None
+    assert reservation.sequence == 2
+    await rounds.forget()
+    assert rounds.batches_of(await rounds.seal()) == {"b2"}
+
+
+class OpenedLedger:
+    """An opened target."""
+
+    def __init__(self, target: EvmAnchoring) -> None:
+        self.target = target
+
+    async def open(self, target: Target) -> EvmAnchoring:
+        assert target == EVM
+        return self.target
+
+
+def store_final(rounds: Rounds, watched: WatchedRound) -> None:
+    """Store a direct commitment as final."""
+    store = rounds.stage.files.rounds(EVM)
+    leaf = owed(watched.label, request(FIRST), root=watched.commitment)
+    manifest = compose(EVM, [leaf], "auto", bytes)
+    store.create_manifest(manifest)
+    signed = SignedCandidate(n=0, tx_ref=watched.tx_refs[0], raw="0x01")
+    store.add_candidate(
+        manifest.round_id, candidate_of(signed, watched.reservation.model_dump(mode="json"), 1)
+    )
+    closed = Closed(
+        outcome=RoundOutcome.FINAL,
+        tx_ref=signed.tx_ref,
+        account=watched.reservation.account,
+        sequence=watched.reservation.sequence,
+    )
+    store.close(manifest.round_id, closed)

@@ -31,6 +31,15 @@ class StaleCaller(Exception):
     """The ledger shows reservations of ours that the caller does not know."""
 
 
+class UnknownRounds(Exception):
+    """The ledger shows anchors of ours of which neither the caller nor the storage knows: files are gone."""
+
+    def __init__(self, commitments: Sequence[bytes]) -> None:
+        """Name what they commit to."""
+        super().__init__(f"{len(commitments)} anchors of ours are in the ledger and in no round")
+        self.commitments = tuple(commitments)
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What an included round's receipts carry of the ledger."""
@@ -102,14 +111,17 @@ class Anchoring(Protocol):
         *,
         last: Reservation | None,
         highest_stored: Callable[[str], int | None],
+        known: Callable[[bytes], bool] | None = None,
     ) -> tuple[Reservation, Terms]:
         """Decide everything the signature will cover.
 
-        `highest_stored` tells the highest sequence that the storage knows of an account; it blocks.
+        `highest_stored` tells the highest sequence that the storage knows of an account, `known` whether it accounts for the
+        round with a commitment; both block.
         MUST check that the ledger is the one configured before it returns (E1), and that nobody else used the account.
 
         Raises:
             StaleCaller: the ledger's count is explained by reservations in the storage that `last` does not cover.
+            UnknownRounds: it is explained by anchors of ours that are not `known`.
         """
         ...
 

@@ -8,8 +8,9 @@
 4. `joined.json` names who has receipts of the round beyond those that the manifest names.
 5. `resolved.json` is an operator's decision about a round that evidence can't decide; a later one about the same
    folder is `resolved-2.json`, and so on.
-6. Each file names its round: one that lies in another round's folder is refused there.
-7. A manifest that can't be read any more may be known from elsewhere: receipts name leaves, salts and paths.
+6. `missing.json` says that the ledger shows a round of ours of which no file is left.
+7. Each file names its round: one that lies in another round's folder is refused there.
+8. A manifest that can't be read any more may be known from elsewhere: receipts name leaves, salts and paths.
 """
 
 import threading
@@ -42,7 +43,7 @@ MOST_RESOLUTIONS = 32
 """Decisions about one folder; more are no operator's."""
 
 _CLOSED, _JOINED, _CANDIDATE, _SUFFIX = "closed.json", "joined.json", "candidate-", ".json"
-_RESOLVED = "resolved"
+_RESOLVED, _MISSING = "resolved", "missing.json"
 _parse_candidate = partial(read_document, Candidate)
 _parse_closed = partial(read_document, Closed)
 _parse_late_joiners = partial(read_document, LateJoiners)
@@ -104,7 +105,8 @@ class RoundFiles:
         stored = [
             round_id
             for round_id, candidates, end in self._memory.signed()
-            if candidates and self.is_lost_evidence(round_id)
+            if candidates and not self.has_candidate(round_id, candidates[0].n)
+            if self.is_lost_evidence(round_id)
             if self._store_signed_again(round_id, candidates, end)
         ]
         stored += [
@@ -187,6 +189,23 @@ class RoundFiles:
     def is_lost_evidence(self, round_id: str) -> bool:
         """Say whether nothing is left of what was signed for a round, and nobody gave it up."""
         return not self.count(round_id) and not self.is_forgotten(round_id)
+
+    def note_missing(self, round_id: str) -> None:
+        """Store that a round of ours is in the ledger of which no file is left."""
+        self._store.create(f"{self.folder}/{round_id}/{_MISSING}", b"{}\n")
+
+    def is_noted_missing(self, round_id: str) -> bool:
+        """Say whether the ledger has shown a round of which no file was left."""
+        return self._store.exists(f"{self.folder}/{round_id}/{_MISSING}")
+
+    def is_accounted_for(self, round_id: str) -> bool:
+        """Say whether anything is known of a round of ours that the ledger shows."""
+        return (
+            bool(self.count(round_id))
+            or self.has_end(round_id)
+            or self.is_noted_missing(round_id)
+            or self.is_forgotten(round_id)
+        )
 
     def has_candidate(self, round_id: str, n: int) -> bool:
         """Say whether there is a candidate of that number, readable or not."""

@@ -64,6 +64,11 @@ class RoundIndex(RoundFiles):
         return added
 
     @override
+    def note_missing(self, round_id: str) -> None:
+        super().note_missing(round_id)
+        self.look_again([round_id])
+
+    @override
     def reopen(self, round_id: str) -> None:
         super().reopen(round_id)
         self.look_again([round_id])
@@ -219,7 +224,7 @@ class RoundIndex(RoundFiles):
             for resolved in self.resolutions(round_id):
                 self.numbers.give_up(round_id, resolved.numbers)
             return
-        if self._was_signed(round_id):
+        if self._was_signed(round_id) or self.is_noted_missing(round_id):
             self.numbers.lost_sight(round_id)
 
     def _was_signed(self, round_id: str) -> bool:

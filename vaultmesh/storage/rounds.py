@@ -261,7 +261,7 @@ class RoundStore(RoundIndex):
         ranked = self._ranked()
         if not ranked:
             return None
-        _, newest = max(ranked)
+        rank, newest = max(ranked)
         try:
             candidates = self.candidates(newest)
         except InvalidValue:
@@ -269,7 +269,17 @@ class RoundStore(RoundIndex):
             if closed is None or not closed.account:
                 raise
             return {"account": closed.account, "sequence": closed.sequence, "fields": {}}
-        return max(candidates, key=_sequence_then_number).reservation if candidates else None
+        if candidates:
+            return max(candidates, key=_sequence_then_number).reservation
+        return self._reservation_of_gone(rank)
+
+    def _reservation_of_gone(self, rank: Rank) -> dict[str, JsonValue] | None:
+        """Return what this process remembers of the highest reservation, whose round is gone: its sequence stays used."""
+        with self._lock:
+            accounts = [account for account, of in self._highest.items() if of == rank[0]]
+        if not accounts or rank[0] < 0:
+            return None
+        return {"account": accounts[0], "sequence": rank[0], "fields": {}}
 
     def _reserved_by(self, round_id: str) -> list[Candidate]:
         """Return a round's candidates; none where an operator gave up what can't be read.

@@ -89,6 +89,7 @@ class Notary(Anchoring):
         *,
         last: Reservation | None,
         highest_stored: Callable[[str], int | None],
+        known: Callable[[bytes], bool] | None = None,
     ) -> tuple[Reservation, Terms]:
         public = self._key().public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
         time = write_time(datetime.now(UTC).replace(microsecond=0))

@@ -99,6 +99,8 @@ class Sealed(Wire):
     settings: AggregatorSettings = AggregatorSettings()
     problems: list[str] = Field(default_factory=list)
     """Signed rounds that can't be read, a line each."""
+    number: int = 0
+    """The highest number of a signed round that is known here."""
 
 
 class Reserve(Wire):

@@ -144,17 +144,16 @@ class OpenRounds(BaseModel):
     def _take_last(self, stored: Reservation | None) -> None:
         """Take the storage's highest reservation, unless an older copy of it forgot what is known here."""
         known = self.last
-        is_same = known is not None and stored is not None and known.account == stored.account
-        if (
-            known is None
-            or stored is None
-            or not is_same
-            or (stored.sequence or 0) >= (known.sequence or 0)
-        ):
+        if known is None or stored is None or known.account != stored.account:
+            self.last = stored
+            return
+        ahead = (stored.sequence or 0) - (known.sequence or 0)
+        if ahead > 0 or (ahead == 0 and stored.fields):
             self.last = stored
 
     def sealed(self, sealed: Sealed) -> None:
         """Take what a seal has read beside the batches."""
+        self.number = max(self.number, sealed.number)
         self.settings = sealed.settings
         self.problems = sealed.problems
 

@@ -122,6 +122,7 @@ class BtcAnchoring(Anchoring):
         *,
         last: Reservation | None,
         highest_stored: Callable[[str], int | None],
+        known: Callable[[bytes], bool] | None = None,
     ) -> tuple[Reservation, Terms]:
         del label  # only the commitment is published
         pinned = last.fields.get("genesis") if last is not None else None

@@ -12,6 +12,7 @@ SELECTOR = bytes.fromhex("131b5b07")
 """Of `anchor(bytes32,bytes32,string,bool)`."""
 TOPIC = "0x" + proof.TOPIC.hex()
 _INDEXED = 3
+_WORD_DIGITS = 64
 _FLOOR_BASE, _FLOOR_PER_TOKEN, _TOKENS_OF_A_NONZERO_BYTE = 21_000, 10, 4
 """EIP-7623: the least gas that calldata costs."""
 
@@ -27,6 +28,14 @@ def anchor_call(commitment: bytes, batch_id: bytes, *, persist: bool) -> bytes:
         ["bytes32", "bytes32", "string", "bool"], [commitment, batch_id, "", persist]
     )
     return SELECTOR + arguments
+
+
+def anchored_by(calldata: str) -> bytes:
+    """Return what a transaction's calldata, in hex, would anchor; empty where it is no anchor call."""
+    prefix = "0x" + SELECTOR.hex()
+    commitment = calldata.removeprefix(prefix)[:_WORD_DIGITS]
+    is_anchor = calldata.startswith(prefix) and len(commitment) == _WORD_DIGITS
+    return bytes.fromhex(commitment) if is_anchor else b""
 
 
 def calldata_floor(data: bytes) -> int:

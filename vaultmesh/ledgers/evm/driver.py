@@ -157,6 +157,7 @@ class EvmAnchoring(Anchoring):
         *,
         last: Reservation | None,
         highest_stored: Callable[[str], int | None],
+        known: Callable[[bytes], bool] | None = None,
     ) -> tuple[Reservation, Terms]:
         account = self._account().address
         stored = await asyncio.to_thread(highest_stored, account)
@@ -171,6 +172,7 @@ class EvmAnchoring(Anchoring):
             foreign=self._foreign,
             last=last,
             highest=highest,
+            known=known,
         )
         return reservation, bid.terms
 

@@ -7,6 +7,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median_low
 
@@ -17,7 +18,7 @@ from vaultmesh.domain.failures import (
     NetworkFailure,
     ValidationFailure,
 )
-from vaultmesh.ledgers.driver import StaleCaller
+from vaultmesh.ledgers.driver import StaleCaller, UnknownRounds
 from vaultmesh.ledgers.evm.anchor_contract import anchor_call, batch_id_of, calldata_floor
 from vaultmesh.ledgers.evm.fees import Bid, Caps, Market, gwei, opening_bid
 from vaultmesh.ledgers.evm.foreign import ForeignUse
@@ -112,10 +113,13 @@ async def choose_nonce(
     account: str,
     highest: int | None,
     last: Reservation | None,
+    *,
+    known: Callable[[bytes], bool] | None = None,
 ) -> int:
     """Return the next nonce (E4); `highest` is the highest ever reserved for the account, if any was.
 
     Raises:
+        UnknownRounds: nonces above it were used by anchors of ours that are not `known`.
         AuthFailure: somebody else seems to have used the account, and that is not proven, or can still be undone.
         NetworkFailure: the chain knows fewer transactions than were included, or the first count is disputed.
     """
@@ -136,12 +140,19 @@ async def choose_nonce(
     if count > following:
         height = last.fields.get("blockNumber") if last is not None else None
         since = max(height - _MARGIN, 0) if isinstance(height, int) else 0
-        await foreign.require(account, following, count, since)
+        anchors = await foreign.require(account, following, count, since)
+        unknown = await asyncio.to_thread(_unknown, anchors, known)
+        if unknown:
+            raise UnknownRounds(unknown)
         _log.warning(
             "foreign use of the key accepted once final",
             extra={"account": account, "expected_nonce": following, "nonce": count},
         )
     return count
+
+
+def _unknown(anchors: Iterable[bytes], known: Callable[[bytes], bool] | None) -> list[bytes]:
+    return [] if known is None else [anchor for anchor in anchors if not known(anchor)]
 
 
 async def require_contract(providers: Providers, contract: str) -> None:
@@ -240,6 +251,7 @@ async def decide(
     foreign: ForeignUse,
     last: Reservation | None,
     highest: int | None,
+    known: Callable[[bytes], bool] | None = None,
 ) -> tuple[Reservation, Bid]:
     """Decide everything but the key's part; each check raises before a nonce is given out.
 
@@ -247,7 +259,7 @@ async def decide(
     """
     genesis = await check_ledger(providers, rules, last)
     nonce, _, gas, (market, height) = await asyncio.gather(
-        choose_nonce(providers, foreign, call.account, highest, last),
+        choose_nonce(providers, foreign, call.account, highest, last, known=known),
         require_contract(providers, call.contract),
         gas_limit_for(providers, call),
         read_market(providers),

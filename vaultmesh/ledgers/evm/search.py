@@ -17,6 +17,7 @@ from pydantic import BaseModel, JsonValue
 from vaultmesh.domain.aggregator.ledger_messages import BlockRef
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.ledgers.evm.anchor_contract import anchored_by
 from vaultmesh.ledgers.evm.block_encoding import Object, encode_transaction, keccak_hex
 from vaultmesh.ledgers.evm.node_errors import NodeError
 from vaultmesh.ledgers.evm.providers import Provider
@@ -51,6 +52,8 @@ class Use(BaseModel):
     tx_ref: str
     block: BlockRef
     kind: Kind
+    anchored: str = ""
+    """Hex of what an anchor call commits to; empty of any other transaction."""
 
 
 class Search(BaseModel):
@@ -188,7 +191,8 @@ def _signed_uses(block: Block, transaction: Object, tx_ref: str, wanted: Wanted)
     if _is_ours(signer, wanted, (wanted.chain_id,)):
         call = tuple(str(transaction.get(name)).lower() for name in ("to", "input"))
         kind = Kind.SAME_CALL if call == wanted.call else Kind.FOREIGN
-        uses.append(_use(signer.nonce, tx_ref, block, kind))
+        use = _use(signer.nonce, tx_ref, block, kind)
+        uses.append(use.model_copy(update={"anchored": anchored_by(call[1]).hex()}))
     uses += [
         _use(authority.nonce, tx_ref, block, Kind.AUTHORISATION)
         for authority in authorities

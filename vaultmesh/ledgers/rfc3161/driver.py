@@ -120,6 +120,7 @@ class TsaAnchoring(Anchoring):
         *,
         last: Reservation | None,
         highest_stored: Callable[[str], int | None],
+        known: Callable[[bytes], bool] | None = None,
     ) -> tuple[Reservation, Terms]:
         """Decide the request; there is nothing to pay with and no order, so nobody can be behind."""
         await self._pinned()  # nothing is asked for that could not be verified
