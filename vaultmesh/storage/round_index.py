@@ -130,7 +130,7 @@ class RoundIndex(RoundFiles):
         count = self.count(round_id)
         if not count and not self.has_end(round_id):
             if self._was_signed(round_id) and not self.is_forgotten(round_id):
-                self.numbers.lost_sight(round_id)
+                self.numbers.lose(round_id)
                 self.look_again([round_id])
                 message = (
                     f"{self.folder}/{round_id} is gone; restore it from a backup, or give the round up: "
@@ -225,7 +225,7 @@ class RoundIndex(RoundFiles):
                 self.numbers.give_up(round_id, resolved.numbers)
             return
         if self._was_signed(round_id) or self.is_noted_missing(round_id):
-            self.numbers.lost_sight(round_id)
+            self.numbers.lose(round_id)
 
     def _was_signed(self, round_id: str) -> bool:
         """Say whether this process has seen that a round is signed, at the last look or before it was gone."""

@@ -41,7 +41,7 @@ class RoundNumbers:
             if number:
                 self._by_round[round_id] = number
 
-    def lost_sight(self, round_id: str) -> None:
+    def lose(self, round_id: str) -> None:
         """Take that a round is gone that was there."""
         with self._lock:
             self._gone.setdefault(round_id, time.time())

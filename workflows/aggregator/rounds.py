@@ -228,7 +228,8 @@ class Rounds:
             requests = list(self._replies.waiting)[: self._rounds.settings.max_leaves]
             sealed = await self._seal(requests)
             if sealed.round is not None:
-                await self._reserve_and_sign(sealed, sealed.round, requests)
+                numbered = self._rounds.numbered(sealed.round)
+                await self._reserve_and_sign(sealed, numbered, requests)
             else:
                 self._close_lost(sealed)
         except StepFailed as failure:
@@ -305,7 +306,6 @@ class Rounds:
         self, sealed: Sealed, new: SealedRound, requests: list[AnchorRequest]
     ) -> None:
         """Reserve, sign, and hand the round over to be submitted."""
-        new = self._rounds.numbered(new)
         beyond = self._rounds.beyond_gap()
         reserved = await call(
             ports.RESERVE,

@@ -138,17 +138,28 @@ async def choose_nonce(
         )
         raise NetworkFailure(message)
     if count > following:
-        height = last.fields.get("blockNumber") if last is not None else None
-        since = max(height - _MARGIN, 0) if isinstance(height, int) else 0
-        anchors = await foreign.require(account, following, count, since)
-        unknown = await asyncio.to_thread(_unknown, anchors, known)
-        if unknown:
-            raise UnknownRounds(unknown)
+        await _require_explained(foreign, account, range(following, count), last, known)
         _log.warning(
             "foreign use of the key accepted once final",
             extra={"account": account, "expected_nonce": following, "nonce": count},
         )
     return count
+
+
+async def _require_explained(
+    foreign: ForeignUse,
+    account: str,
+    nonces: range,
+    last: Reservation | None,
+    known: Callable[[bytes], bool] | None,
+) -> None:
+    """Make sure that blocks show who used the nonces above our record; raises as `choose_nonce` does."""
+    height = last.fields.get("blockNumber") if last is not None else None
+    since = max(height - _MARGIN, 0) if isinstance(height, int) else 0
+    anchors = await foreign.require(account, nonces.start, nonces.stop, since)
+    unknown = await asyncio.to_thread(_unknown, anchors, known)
+    if unknown:
+        raise UnknownRounds(unknown)
 
 
 def _unknown(anchors: Iterable[bytes], known: Callable[[bytes], bool] | None) -> list[bytes]:
