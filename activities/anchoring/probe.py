@@ -10,13 +10,10 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 
-from pydantic import ValidationError
-from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client
 
-from activities.anchoring.signals import hurry
+from activities.anchoring.signals import NO_STATUS, hurry, view_of
 from activities.anchoring.targets import Targets
 from activities.anchoring.troubles import Troubles
 from vaultmesh.domain.errors import DomainError, InvalidValue
@@ -24,7 +21,6 @@ from vaultmesh.domain.failures import FailureKind, NetworkFailure
 from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
     ENDPOINT_BACK,
-    STATUS,
     aggregator_workflow_id,
 )
 from vaultmesh.domain.status import AggregatorView
@@ -38,9 +34,7 @@ RECHECK_SECONDS = 60.0
 """Between two looks whether an aggregator is in trouble still: another worker's step may have succeeded."""
 QUIET_SECONDS = 300.0
 """After so long without a signal, one that helped nothing counts no more."""
-_STATUS_WITHIN = timedelta(seconds=10)
 _RUNNING = f"WorkflowType = '{AGGREGATOR_WORKFLOW}' AND ExecutionStatus = 'Running'"
-_NO_STATUS = (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, ValidationError)
 _LOG = logging.getLogger(__name__)
 
 
@@ -129,12 +123,12 @@ class Probing:
             try:
                 unasked = unasked if unasked is not None else await self._running()
                 while unasked:
-                    view = await self._view(unasked[0])
+                    view = await view_of(self._client, unasked[0])
                     target = unasked.pop(0)
                     if view is not None and _in_trouble(view):
                         held = view.held is not None and view.held.kind is FailureKind.AUTH
                         self._begin(tasks, target, Watch(needs_operator=held, is_down=True))
-            except _NO_STATUS as error:
+            except NO_STATUS as error:
                 _LOG.debug("aggregators not asked yet", extra={"err": str(error)})
                 unasked = unasked and [*unasked[1:], unasked[0]]
                 await asyncio.sleep(PERIOD_SECONDS)
@@ -142,17 +136,6 @@ class Probing:
     async def _running(self) -> list[Target]:
         running = [run.id async for run in self._client.list_workflows(_RUNNING)]
         return [target for target in map(_target_of, running) if target is not None]
-
-    async def _view(self, target: Target) -> AggregatorView | None:
-        """Return an aggregator's status; None if it does not run."""
-        handle = self._client.get_workflow_handle(aggregator_workflow_id(str(target)))
-        try:
-            content = await handle.query(STATUS, rpc_timeout=_STATUS_WITHIN)
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return None
-            raise
-        return AggregatorView.model_validate(content)
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
@@ -193,8 +176,8 @@ class Probing:
     async def _lasts(self, target: Target) -> bool:
         """Whether an aggregator is in trouble still, as far as it can be asked."""
         try:
-            view = await self._view(target)
-        except _NO_STATUS:
+            view = await view_of(self._client, target)
+        except NO_STATUS:
             return True
         return view is not None and (_in_trouble(view) or bool(view.rounds))
 

@@ -37,6 +37,7 @@ from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.receipts.receipt import PROOF_MISSING, AnchorReceipt
 from vaultmesh.domain.rounds.manifest import Manifest, RoundOutcome
+from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.ledgers.driver import Anchoring, Evidence
 from vaultmesh.storage.files import NoFile
 from vaultmesh.storage.receipts import Written
@@ -47,6 +48,10 @@ OTHERS_SECONDS = 120.0
 
 STORED_LOOKED_AT = 8
 """Receipts that are read to find one with evidence of the same round: all of a round carry the same."""
+
+
+class _EvidenceGone(NetworkFailure):
+    """The tokens of a closed round, which lay in its folder alone, are gone."""
 
 
 class Recording:
@@ -136,11 +141,20 @@ class Recording:
         """Write a closed round's receipts again, then those of every other one that the same requests miss (X11)."""
         try:
             done = await self._write_included(order)
+        except _EvidenceGone:
+            done = await asyncio.to_thread(self._ask_again, order)
         except DomainError:
             await self._write_others_again(order)
             raise
         others = await self._write_others_again(order)
         return done.model_copy(update={"reopened": [*done.reopened, *others]})
+
+    def _ask_again(self, order: Record) -> Recorded:
+        """Open a round again whose tokens are gone: the same request gives new ones."""
+        extra = {"target": str(order.target), "round": order.round_id}
+        activity.logger.warning("tokens of a closed round are gone; asked for again", extra=extra)
+        self._files.rounds(order.target).reopen(order.round_id)
+        return Recorded(reopened=[order.round_id])
 
     async def _write_others_again(self, order: Record) -> list[str]:
         """Write what the requests miss of all other closed rounds; the next slot tries again what fails now."""
@@ -203,6 +217,9 @@ class Recording:
     async def _closed(self, order: Record) -> RoundView:
         """Look at a closed round's ledger entry again: its receipts are to be rebuilt."""
         view = await self._look(order, await asyncio.to_thread(self._seen, order))
+        if view.state is RoundState.MISSING and not SCHEMES[order.target.scheme].has_blocks:
+            message = f"no file has the tokens of round {order.round_id}"
+            raise _EvidenceGone(message)
         if view.state is not RoundState.INCLUDED:
             message = (
                 f"round {order.round_id} was closed as final, but its transaction is {view.state} now on "
@@ -261,10 +278,12 @@ class Recording:
                 self._files.rounds(order.target).closed_revision(order.round_id) or order.revision
             )
         late_joiners = [entry.late_joiner for entry in every if entry.is_late_joiner]
+        has_blocks = SCHEMES[order.target.scheme].has_blocks
+        may_keep = order.state is RecordState.CLOSED or not has_blocks
         require_current()
         self._files.rounds(order.target).add_late_joiners(order.round_id, late_joiners)
         for entry in every:
-            if order.state is RecordState.CLOSED and (kept := self._kept(order, entry, evidence)):
+            if may_keep and (kept := self._kept(order, entry, evidence)):
                 done.receipts.append(kept)
                 continue
             receipt = anchor_receipt(entry, order, view, evidence, now=now, revision=revision)
@@ -286,7 +305,7 @@ class Recording:
         return done
 
     def _kept(self, order: Record, entry: Entry, evidence: Evidence) -> AnchorReceipt | None:
-        """Return a receipt of a closed round that is not gone: final ones are never written anew (X9).
+        """Return a receipt of a round, closed or without blocks, that is not gone: final ones are never written anew (X9).
 
         Only a proof that it lacks is added, once there is one.
         """

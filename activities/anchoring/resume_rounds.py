@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from temporalio.client import Client
-from temporalio.service import RPCError
 
 from activities.anchoring.audit import Audit
+from activities.anchoring.forgotten_rounds import ForgottenRounds
 from activities.anchoring.missing_proofs import MissingProofs
 from activities.anchoring.reopen import Reopening
-from activities.anchoring.signals import signal_aggregator, start_aggregator
+from activities.anchoring.signals import NO_STATUS, signal_aggregator, start_aggregator
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
 from vaultmesh.domain.errors import InvalidValue
@@ -39,6 +39,7 @@ class ResumeRounds:
         self._opened = targets
         self._closed = Reopening(files)
         self._audit = Audit(files)
+        self._forgotten = ForgottenRounds(client)
         self._proofs = MissingProofs(files)
         self._settings = settings
         self._targets: dict[str, Target] = {}
@@ -67,8 +68,8 @@ class ResumeRounds:
             await look(target)
         except (AnchorError, InvalidValue) as failure:  # not configured any more, perhaps
             _LOG.warning("rounds not looked at", extra={**extra, "err": str(failure)})
-        except RPCError as error:
-            _LOG.warning("aggregator not reached", extra={**extra, "err": error.message})
+        except NO_STATUS as error:
+            _LOG.warning("aggregator not reached", extra={**extra, "err": str(error)})
 
     async def _report_damage(self, target: Target) -> None:
         """Report signed rounds that can't be read, whether anything is owed or not; `status` shows what a recovery finds."""
@@ -103,13 +104,18 @@ class ResumeRounds:
 
     async def _attend(self, target: Target) -> None:
         """Start the aggregator of a target with open rounds; at rest, tell it which closed ones left the chain."""
-        if await asyncio.to_thread(self._files.rounds(target).open_rounds):
+        open_rounds = await asyncio.to_thread(self._files.rounds(target).open_rounds)
+        if open_rounds:
             await start_aggregator(
                 self._client,
                 target,
                 backoff=self._settings.backoff,
                 continue_after_events=self._settings.continue_after_events,
             )
+            if await self._forgotten.look(target, open_rounds):
+                extra = {"target": str(target)}
+                _LOG.warning("rounds are open that the aggregator took for ended", extra=extra)
+                await self._call(target, [])
             return
         reopened = await self._closed.look(target, await self._opened.open(target))
         if reopened:

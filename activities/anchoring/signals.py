@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 
-from temporalio.client import Client
+from pydantic import ValidationError
+from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
 from temporalio.common import (
     SearchAttributeKey,
     SearchAttributePair,
@@ -21,8 +23,10 @@ from vaultmesh.domain.names import (
     ATTRIBUTE_TARGET,
     ENQUEUE,
     SCHEDULER_QUEUE,
+    STATUS,
     aggregator_workflow_id,
 )
+from vaultmesh.domain.status import AggregatorView
 from vaultmesh.domain.target import Target
 
 GATHER_SECONDS = 0.05
@@ -30,6 +34,9 @@ GATHER_SECONDS = 0.05
 MOST_PER_SIGNAL = 500
 """Requests in one signal: about 150 kB at the most."""
 
+NO_STATUS = (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, ValidationError)
+"""What is raised where an aggregator gives no status."""
+_STATUS_WITHIN = timedelta(seconds=10)
 _TARGET = SearchAttributeKey.for_keyword(ATTRIBUTE_TARGET)
 
 
@@ -82,6 +89,22 @@ async def start_aggregator(
         search_attributes=TypedSearchAttributes([SearchAttributePair(_TARGET, str(target))]),
         static_summary=f"aggregator of {target}",
     )
+
+
+async def view_of(client: Client, target: Target) -> AggregatorView | None:
+    """Return an aggregator's status; None if it does not run.
+
+    Raises:
+        RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, ValidationError: it did not answer.
+    """
+    handle = client.get_workflow_handle(aggregator_workflow_id(str(target)))
+    try:
+        content = await handle.query(STATUS, rpc_timeout=_STATUS_WITHIN)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    return AggregatorView.model_validate(content)
 
 
 async def hurry(client: Client, target: Target, signal: str) -> None:

@@ -3,11 +3,12 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from tests.anchoring.scripted_ledger import OTHER_ROOT, ROOT, Stage, owed, request
+from tests.anchoring.scripted_ledger import OTHER_ROOT, ROOT, TSA, Stage, owed, request
 from vaultmesh.domain.aggregator.ledger_messages import RoundState
 from vaultmesh.domain.aggregator.messages import RecordState
 from vaultmesh.domain.messages import OutcomeStatus
@@ -360,3 +361,24 @@ async def test_who_waits_is_told_why_an_included_round_gets_no_receipts(stage: S
     with pytest.raises(ApplicationError, match="looking again"):
         await stage.record(order)
     assert sorted(stage.replies.failures) == [(FIRST, 1), (SECOND, 1)]
+
+
+async def test_a_closed_round_whose_tokens_are_gone_asks_for_new_ones_and_changes_no_final_receipt(
+    tmp_path: Path,
+) -> None:
+    """An older copy was put back: only the round's folder had the tokens."""
+    stage = Stage(tmp_path, TSA)
+    stage.batch("b1")
+    stage.ledger.block = 0
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    await stage.included(round_id, request(FIRST))
+    before = stage.place(FIRST).read_bytes()
+    stage.ledger.state = RoundState.MISSING
+    done = await stage.record(stage.order(RecordState.CLOSED, round_id, request(SECOND)))
+    assert done.reopened == [round_id]
+    assert stage.files.rounds(TSA).open_rounds() == [round_id]
+    stage.ledger.state = RoundState.INCLUDED
+    await stage.included(round_id, request(SECOND), late_joiners=[request(SECOND)], revision=9)
+    assert stage.place(FIRST).read_bytes() == before
+    assert stage.receipt(SECOND).is_final
+    assert stage.files.rounds(TSA).open_rounds() == []

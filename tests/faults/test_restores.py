@@ -366,3 +366,21 @@ def test_all_rounds_deleted_under_running_workers_pay_nothing_twice_and_come_bac
     system.wait_idle(*NAMESPACES)
     system.assert_paid_once(batches)
     assert system.aggregator()["held"] is None
+
+
+def test_a_round_that_an_older_copy_has_open_becomes_final_although_nothing_is_owed(
+    slow_system: EvmSystem,
+) -> None:
+    """Its aggregator knows it as ended, and nobody asks for anything: all batches have receipts."""
+    system, namespace = slow_system, "dao:at-rest"
+    system.start_worker()
+    batch = system.seal(namespace)
+    system.register(namespace, fast="2s")
+    system.wait(lambda: system.state(namespace, batch) == "observed", "a receipt")
+    copy = copy_volume(system)
+    system.wait_final(namespace, batch)
+    system.wait_idle(namespace)
+    put_volume_back(system, copy)
+    assert system.state(namespace, batch) == "observed"
+    system.wait_final(namespace, batch, seconds=180)
+    system.assert_paid_once({namespace: [batch]})
