@@ -266,7 +266,7 @@ class Recording:
             receipt = anchor_receipt(entry, order, view, evidence, now=now, revision=revision)
             require_current()
             try:
-                written = self._files.receipts.write(receipt)
+                written = self._files.receipts.write(receipt, only_differing=order.only_differing)
             except NoFile as failure:
                 done.blocked.append(failure)
                 continue

@@ -49,6 +49,19 @@ async def test_what_a_receipt_carries_is_told_when_it_is_completed(stage: Stage)
     assert stage.receipt(FIRST).is_final
 
 
+async def test_after_a_recovery_only_receipts_that_differ_are_written(stage: Stage) -> None:
+    """The harm: each recovery wrote every receipt of every open round anew, all for the same words."""
+    both = request(FIRST, 12), request(SECOND, 12)
+    round_id = stage.sign(owed("b1", *both))
+    await stage.included(round_id, *both)
+    before = stage.place(FIRST).read_bytes(), stage.place(FIRST).stat().st_ino
+    stage.place(SECOND).unlink()
+    done = await stage.included(round_id, revision=7, only_differing=True)
+    assert done.receipts == 2
+    assert (stage.place(FIRST).read_bytes(), stage.place(FIRST).stat().st_ino) == before
+    assert stage.receipt(SECOND).metadata.revision == 7
+
+
 # --- what the ledger shows at a later try
 
 

@@ -88,6 +88,18 @@ def test_a_late_writer_finds_the_newer_receipt(receipts: ReceiptStore) -> None:
     assert receipts.write(receipt(5, status="reorged", finality=REORGED)) is Written.WRITTEN
 
 
+def test_a_receipt_that_says_the_same_stays_where_only_what_differs_is_written(
+    receipts: ReceiptStore,
+) -> None:
+    receipts.write(receipt(4))
+    assert receipts.write(receipt(9), only_differing=True) is Written.SAME
+    assert receipts.read(NAMESPACE, BATCH, TARGET) == receipt(4)
+    assert receipts.write(receipt(3), only_differing=True) is Written.NEWER_EXISTS
+    moved = receipt(9, blockNumber=51)
+    assert receipts.write(moved, only_differing=True) is Written.WRITTEN
+    assert receipts.read(NAMESPACE, BATCH, TARGET) == moved
+
+
 def test_an_earlier_attempt_of_an_order_takes_nothing_back_that_a_later_one_wrote(
     receipts: ReceiptStore,
 ) -> None:

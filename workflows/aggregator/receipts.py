@@ -129,6 +129,7 @@ class Receipts:
             candidates=row.all_candidates,
             waiting=waiting,
             late_joiners=row.late_joiners,
+            only_differing=row.was_recorded,
             tries=row.record_tries,
             backoff=self._backoff,
         )

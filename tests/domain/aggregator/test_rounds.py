@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,7 @@ from tests.domain.aggregator.examples import (
     NOW,
     ROUND,
     TARGET,
+    in_block,
     included,
     numbered,
     open_round,
@@ -17,7 +19,7 @@ from tests.domain.aggregator.examples import (
 )
 from vaultmesh.domain.aggregator.ledger_messages import AggregatorSettings, Reservation, RoundState
 from vaultmesh.domain.aggregator.messages import RecordState, Recover, Recovered, RecoveredRound
-from vaultmesh.domain.aggregator.open_round import FILL_PAUSE
+from vaultmesh.domain.aggregator.open_round import FILL_PAUSE, OpenRound
 from vaultmesh.domain.aggregator.rounds import GAP_PATIENCE, MOST_ENDED, OpenRounds
 
 STATES = st.sampled_from(RoundState)
@@ -238,3 +240,54 @@ def test_a_round_that_can_not_be_read_is_driven_on_with_the_bytes_that_are_known
     assert waiting == [request()]
     assert [kept.round_id for kept in rounds.open] == [row.round_id]
     assert rounds.waiting() == []
+
+
+def adopted(*rows: OpenRound, claimed_block: int | None = None) -> list[OpenRound]:
+    """Return the rounds as a recovery leaves them that finds them as they are known."""
+    rounds = OpenRounds(open=list(rows))
+    stored = [
+        RecoveredRound(
+            sealed=row.sealed,
+            reservation=row.reservation,
+            candidates=row.candidates,
+            claimed_block=claimed_block,
+        )
+        for row in rows
+    ]
+    rounds.adopt(Recovered(rounds=stored), Recover(target=TARGET), NOW)
+    return rounds.open
+
+
+def test_a_recovery_keeps_in_mind_what_was_in_a_block_and_recorded() -> None:
+    recorded = in_block().model_copy(update={"recorded": True})
+    (again,) = adopted(*adopted(recorded))
+    assert (again.state, again.is_in_block, again.was_recorded) == (RoundState.PENDING, True, True)
+    again.see(included(depth=2), NOW)
+    assert (again.is_in_block, again.wanted) == (True, RecordState.INCLUDED)
+    again.record(RecordState.INCLUDED, again.view, ())
+    assert not again.was_recorded
+
+
+def test_a_receipt_that_names_a_block_says_at_an_aggregators_start_that_the_round_was_in_it() -> (
+    None
+):
+    (row,) = adopted(open_round(), claimed_block=79)
+    assert (row.is_in_block, row.was_recorded) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"recorded": False}, {"wanted": RecordState.REORGED}, {"state": RoundState.MISSING}],
+    ids=str,
+)
+def test_receipts_that_may_say_something_else_are_all_written_after_a_recovery(
+    changes: dict[str, object],
+) -> None:
+    (row,) = adopted(in_block().model_copy(update={"recorded": True, **changes}))
+    assert not row.was_recorded
+
+
+def test_a_round_that_left_its_block_after_a_recovery_is_news_again_and_recorded_in_full() -> None:
+    (row,) = adopted(in_block().model_copy(update={"recorded": True}), claimed_block=79)
+    row.see(seen(RoundState.MISSING), NOW)
+    assert (row.is_in_block, row.was_recorded, row.wanted) == (False, False, RecordState.REORGED)
