@@ -11,6 +11,7 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from pydantic import ValidationError
 from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
@@ -29,7 +30,9 @@ from vaultmesh.domain.names import (
 )
 from vaultmesh.domain.status import AggregatorView
 from vaultmesh.domain.target import Target
+from vaultmesh.process.unforeseen import Unforeseen
 
+TASK = "probing"
 PERIOD_SECONDS = 5.0
 """Between two questions to a target, and so the least between two signals about it."""
 ANSWER_SECONDS = 4.0
@@ -89,9 +92,12 @@ class _Signalled:
 class Probing:
     """Asks for one process."""
 
-    def __init__(self, client: Client, targets: Targets, troubles: Troubles) -> None:
+    def __init__(
+        self, client: Client, targets: Targets, troubles: Troubles, unforeseen: Unforeseen
+    ) -> None:
         """Tell aggregators through a client; ask through the opened targets."""
         self._client = client
+        self._unforeseen = unforeseen
         self._targets = targets
         self._troubles = troubles
         self._watched: dict[Target, Watch] = {}
@@ -100,7 +106,7 @@ class Probing:
     async def run(self) -> None:
         """Ask until cancelled, each target beside the others."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._learn(tasks))
+            tasks.create_task(self._unforeseen.keep(TASK, partial(self._learn, tasks)))
             while True:
                 await self._troubles.news()
                 for target, needs_operator in self._troubles.take().items():
@@ -157,18 +163,28 @@ class Probing:
     # --- asking ----------------------------------------------------------------------------------------------------
 
     async def _attend(self, target: Target, watch: Watch) -> None:
-        """Ask one target until its aggregator was told, or nothing is to be expected."""
+        """Ask one target until its aggregator was told, or nothing is to be expected, whatever else goes wrong."""
+        try:
+            while True:
+                try:
+                    return await self._ask(target, watch)
+                except Exception as error:  # noqa: BLE001 - it is asked again after a rest, and others go on
+                    self._unforeseen.note(TASK, error, str(target))
+                await asyncio.sleep(RECHECK_SECONDS)
+        finally:
+            del self._watched[target]
+
+    async def _ask(self, target: Target, watch: Watch) -> None:
         recheck_at = time.monotonic() + RECHECK_SECONDS
         while True:
             began = time.monotonic()
             if await self._is_told(target, watch) or watch.is_over:
-                break
+                return
             if began >= recheck_at:
                 recheck_at = began + RECHECK_SECONDS
                 if not await self._lasts(target):
-                    break
+                    return
             await asyncio.sleep(max(began + PERIOD_SECONDS - time.monotonic(), 0.0))
-        del self._watched[target]
 
     async def _is_told(self, target: Target, watch: Watch) -> bool:
         """Ask once; returns whether the aggregator was told."""

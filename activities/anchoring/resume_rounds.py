@@ -24,7 +24,9 @@ from vaultmesh.domain.names import REOPENED, REWRITE
 from vaultmesh.domain.paths import ROUNDS_FOLDER
 from vaultmesh.domain.target import Target
 from vaultmesh.process.settings import Settings
+from vaultmesh.process.unforeseen import Unforeseen
 
+TASK = "resume_rounds"
 PERIOD_SECONDS = 30.0
 _LOG = logging.getLogger(__name__)
 
@@ -32,9 +34,17 @@ _LOG = logging.getLogger(__name__)
 class ResumeRounds:
     """Looks for targets with open rounds, at start and every 30 seconds."""
 
-    def __init__(self, client: Client, files: Files, targets: Targets, settings: Settings) -> None:
+    def __init__(
+        self,
+        client: Client,
+        files: Files,
+        targets: Targets,
+        settings: Settings,
+        unforeseen: Unforeseen,
+    ) -> None:
         """Start aggregators through a client; look at closed rounds through the opened targets."""
         self._client = client
+        self._unforeseen = unforeseen
         self._files = files
         self._opened = targets
         self._closed = Reopening(files)
@@ -48,17 +58,29 @@ class ResumeRounds:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            try:
-                targets = await asyncio.to_thread(self._every_target)
-            except NetworkFailure as failure:
-                _LOG.warning("rounds not looked for", extra={"err": str(failure)})
-                targets = []
-            for target in targets:
+            for target in await self._looked_for():
                 await self._try(target, self._report_damage)
                 await self._try(target, self._attend)
-            await self._rewrite_stale()
-            await self._rewrite_unproven()
+            await self._part(self._rewrite_stale)
+            await self._part(self._rewrite_unproven)
             await asyncio.sleep(PERIOD_SECONDS)
+
+    async def _looked_for(self) -> list[Target]:
+        """Return every target with rounds; none while the storage does not say."""
+        try:
+            return await asyncio.to_thread(self._every_target)
+        except NetworkFailure as failure:
+            _LOG.warning("rounds not looked for", extra={"err": str(failure)})
+        except Exception as error:  # noqa: BLE001 - receipts are looked at all the same
+            self._unforeseen.note(TASK, error)
+        return []
+
+    async def _part(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Do a part of a look; what nobody foresaw in it keeps no other part from being done."""
+        try:
+            await look()
+        except Exception as error:  # noqa: BLE001 - as said
+            self._unforeseen.note(TASK, error)
 
     async def _try(self, target: Target, look: Callable[[Target], Awaitable[None]]) -> None:
         """Look at one target; what is wrong with it hides no other."""
@@ -69,6 +91,8 @@ class ResumeRounds:
             _LOG.warning("rounds not looked at", extra={**extra, "err": str(failure)})
         except RPCError as error:
             _LOG.warning("aggregator not reached", extra={**extra, "err": error.message})
+        except Exception as error:  # noqa: BLE001 - nor does what nobody foresaw
+            self._unforeseen.note(TASK, error, str(target))
 
     async def _report_damage(self, target: Target) -> None:
         """Report signed rounds that can't be read, whether anything is owed or not; `status` shows what a recovery finds."""

@@ -2,7 +2,8 @@
 
 1. Unhealthy is only a worker that does not talk to Temporal: an outage upstream degrades, and restarts no pods.
 2. Whatever else is not as it should be degrades, and is named: failing, missing, overdue, backing off, stale, paused, held.
-3. So do a file that is refused, and a namespace that differs from its file; one that an operator stopped does not.
+3. So do a file that is refused, a namespace that differs from its file, and an error that nobody foresaw; a namespace
+   that an operator stopped does not.
 4. All of it comes from the last visibility list and what was asked after it: health asks Temporal nothing.
 """
 
@@ -85,10 +86,11 @@ def health(
     now: float,
     counts: Mapping[str, NamespaceCounts] | None = None,
     desired: DesiredState | None = None,
+    errors: Mapping[str, str] | None = None,
 ) -> dict[str, JsonValue]:
-    """Return the health document; `started` and `now` in Unix seconds.
+    """Return the health document; `started` and `now` in Unix seconds, `errors` of this worker's tasks by their names.
 
-    Targets are named only while something is wrong with them.
+    Targets and tasks are named only while something is wrong with them.
     """
     wanted = desired or DesiredState()
     namespaces = {
@@ -99,7 +101,7 @@ def health(
     targets = _targets(snapshot, now)
     if is_silent(snapshot, now):
         status = UNHEALTHY
-    elif targets or not is_as_desired or not all(map(_is_well, namespaces.values())):
+    elif targets or errors or not is_as_desired or not all(map(_is_well, namespaces.values())):
         status = DEGRADED
     else:
         status = HEALTHY
@@ -110,6 +112,7 @@ def health(
         "namespaces": dict(namespaces),
         **({"targets": dict(targets)} if targets else {}),
         **({"refused": dict(wanted.refused)} if wanted.refused else {}),
+        **({"errors": dict(errors)} if errors else {}),
         **_listed(namespaces, targets),
     }
 
