@@ -113,6 +113,7 @@ def workers(
             workflows=[NamespaceWorkflow, AggregatorWorkflow],
             activities=adapters.by_queue[SCHEDULER_QUEUE],
             workflow_runner=runner,
+            interceptors=[heartbeats],
             max_cached_workflows=1_500,
             sticky_queue_schedule_to_start_timeout=sticky,
             max_concurrent_activities=500,
