@@ -33,6 +33,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     WatchedRound,
 )
 from vaultmesh.domain.aggregator.messages import Record, Recorded, RecordState
+from vaultmesh.domain.aggregator.orders import MOST_ROUNDS
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.domain.messages import AnchorRequest
@@ -141,7 +142,8 @@ class Recording:
             await self._write_others_again(order)
             raise
         others = await self._write_others_again(order)
-        return done.model_copy(update={"reopened": [*done.reopened, *others]})
+        # The aggregator finds those beyond the most by itself: a seal that meets an unknown round has it recover.
+        return done.model_copy(update={"reopened": [*done.reopened, *others][:MOST_ROUNDS]})
 
     async def _write_others_again(self, order: Record) -> list[str]:
         """Write what the requests miss of all other closed rounds; the next slot tries again what fails now."""

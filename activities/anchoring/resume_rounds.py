@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import islice
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -18,6 +19,7 @@ from activities.anchoring.reopen import Reopening
 from activities.anchoring.signals import signal_aggregator, start_aggregator
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
+from vaultmesh.domain.aggregator.orders import MOST_ROUNDS
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError, NetworkFailure
 from vaultmesh.domain.names import REOPENED, REWRITE
@@ -28,6 +30,9 @@ from vaultmesh.process.unforeseen import Unforeseen
 
 TASK = "resume_rounds"
 PERIOD_SECONDS = 30.0
+MOST_PER_LOOK = 100
+"""Rounds whose receipts an aggregator is told to write again: each is an order of its own, and looks at the ledger."""
+ROUNDS_LOGGED = 10
 _LOG = logging.getLogger(__name__)
 
 
@@ -54,6 +59,8 @@ class ResumeRounds:
         self._targets: dict[str, Target] = {}
         self._damage: dict[Target, list[str]] = {}
         """What each aggregator was told to look at."""
+        self._stale: dict[Target, dict[str, None]] = {}
+        """Rounds with stale receipts that are still to be named to their aggregators."""
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -110,9 +117,24 @@ class ResumeRounds:
             _LOG.warning("receipts not compared", extra={"err": str(failure)})
             return
         for target, round_ids in stale.items():
-            extra = {"target": str(target), "rounds": round_ids}
+            self._stale.setdefault(target, {}).update(dict.fromkeys(round_ids))
+            extra = {
+                "target": str(target),
+                "rounds": round_ids[:ROUNDS_LOGGED],
+                "count": len(round_ids),
+            }
             _LOG.warning("receipts differ from the ends of their rounds", extra=extra)
-            await self._try(target, partial(self._call, round_ids=round_ids, signal=REWRITE))
+        for target in list(self._stale):
+            await self._try(target, self._rewrite_some)
+
+    async def _rewrite_some(self, target: Target) -> None:
+        """Name some of the stale rounds of a target; the next look names the next."""
+        round_ids = list(islice(self._stale[target], MOST_PER_LOOK))
+        await self._call(target, round_ids, REWRITE)
+        for round_id in round_ids:
+            del self._stale[target][round_id]
+        if not self._stale[target]:
+            del self._stale[target]
 
     async def _rewrite_unproven(self) -> None:
         """Have receipts written again whose proof can be had by now."""
@@ -145,7 +167,7 @@ class ResumeRounds:
             self._client,
             target,
             signal,
-            round_ids,
+            round_ids[:MOST_ROUNDS],
             backoff=self._settings.backoff,
             continue_after_events=self._settings.continue_after_events,
         )

@@ -29,14 +29,14 @@ class StartedAggregators:
     """A client that notes which aggregators are started, and with which signal."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str, str, list[object]]] = []
+        self.calls: list[tuple[str, str, list[Any]]] = []
 
     async def start_workflow(self, _name: str, aggregator: Any, **options: Any) -> None:
         """Note one call."""
         signal, arguments = options.get("start_signal", ""), options.get("start_signal_args", [])
         self.calls.append((str(aggregator.target), signal, arguments))
 
-    def of(self, target: Target) -> list[tuple[str, list[object]]]:
+    def of(self, target: Target) -> list[tuple[str, list[Any]]]:
         """Return the signals of one target."""
         return [call[1:] for call in self.calls if call[0] == str(target)]
 
@@ -142,6 +142,21 @@ async def test_receipts_are_compared_though_rounds_cannot_be_looked_for_and_the_
     async with resuming(tmp_path, started, monkeypatch, unforeseen=unforeseen) as until:
         await until(lambda: len(looks) > 2)
     assert unforeseen.shown() == {"resume_rounds": "TypeError: nobody foresaw it"}
+
+
+async def test_stale_receipts_of_very_many_rounds_are_named_some_at_a_time_and_each_once(
+    tmp_path: Path, started: StartedAggregators, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The harm: one message named them all, and a server refuses what has more than 2 MB."""
+    every = [f"{number:032x}" for number in range(2 * resume_rounds.MOST_PER_LOOK + 5)]
+    looks = iter([{EVM: every}])
+    monkeypatch.setattr(Audit, "look", lambda _: next(looks, {}))
+    async with resuming(tmp_path, started, monkeypatch) as until:
+        await until(lambda: len(started.of(EVM)) == 3)
+        await asyncio.sleep(0.2)
+    named = [round_ids for _, (round_ids,) in started.of(EVM)]
+    assert [len(round_ids) for round_ids in named] == [resume_rounds.MOST_PER_LOOK] * 2 + [5]
+    assert [round_id for round_ids in named for round_id in round_ids] == every
 
 
 async def test_damage_of_a_target_at_rest_is_told_to_its_aggregator_once_and_so_is_its_end(

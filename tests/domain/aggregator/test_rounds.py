@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from tests.domain.aggregator.examples import (
     NOW,
@@ -17,10 +18,14 @@ from tests.domain.aggregator.examples import (
     request,
     seen,
 )
+from vaultmesh.domain.aggregator import orders
 from vaultmesh.domain.aggregator.ledger_messages import AggregatorSettings, Reservation, RoundState
 from vaultmesh.domain.aggregator.messages import RecordState, Recover, Recovered, RecoveredRound
 from vaultmesh.domain.aggregator.open_round import FILL_PAUSE, OpenRound
+from vaultmesh.domain.aggregator.orders import MOST_ROUNDS
 from vaultmesh.domain.aggregator.rounds import GAP_PATIENCE, MOST_ENDED, OpenRounds
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.names import REOPENED, REWRITE
 
 STATES = st.sampled_from(RoundState)
 FILL_AFTER = timedelta(seconds=AggregatorSettings().gap_fill_seconds)
@@ -291,3 +296,23 @@ def test_a_round_that_left_its_block_after_a_recovery_is_news_again_and_recorded
     (row,) = adopted(in_block().model_copy(update={"recorded": True}), claimed_block=79)
     row.see(seen(RoundState.MISSING), NOW)
     assert (row.is_in_block, row.was_recorded, row.wanted) == (False, False, RecordState.REORGED)
+
+
+def test_what_is_carried_of_rounds_that_are_named_by_others_stays_small() -> None:
+    """The harm: a list beyond 2 MB could be given to no step any more, and the target stood still for good."""
+    rounds = OpenRounds()
+    for start in range(0, 3 * MOST_ROUNDS, MOST_ROUNDS):
+        names = [f"{number:032x}" for number in range(start, start + MOST_ROUNDS)]
+        rounds.reopen(names)
+        rounds.left_the_chain(names)
+    assert len(rounds.reopened) == len(rounds.left) == MOST_ROUNDS
+
+
+@pytest.mark.parametrize("signal", [REOPENED, REWRITE])
+def test_a_signal_that_names_more_rounds_than_fit_is_rejected_and_says_how_many_do(
+    signal: str,
+) -> None:
+    names: list[JsonValue] = [f"{number:032x}" for number in range(MOST_ROUNDS + 1)]
+    with pytest.raises(InvalidValue, match=f"{MOST_ROUNDS} round ids at the most, not 501"):
+        orders.read(signal, [names])
+    assert orders.read(signal, [names[1:]])
