@@ -209,17 +209,6 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
     _LOG.info("scheduler stopped")
 
 
-def _beside_anchors(
-    client: Client, adapters: Adapters, settings: Settings, unforeseen: Unforeseen
-) -> dict[str, Task]:
-    """Return what looks after targets besides the activities."""
-    files, targets, troubles = adapters.files, adapters.targets, adapters.troubles
-    return {
-        resume_rounds.TASK: ResumeRounds(client, files, targets, settings, unforeseen).run,
-        probe.TASK: Probing(client, targets, troubles, unforeseen).run,
-    }
-
-
 def _reconciled(
     client: Client, roles: Sequence[str], settings: Settings, sources: Sources, metrics: Metrics
 ) -> tuple[Reconciler, Visibility]:
@@ -248,6 +237,7 @@ async def _work(
     runner, heartbeats, unforeseen = sandbox(), Heartbeats(), Unforeseen(metrics)
     sticky = sticky_timeout(namespaces)
     running = workers(client, adapters, roles, runner, heartbeats=heartbeats, sticky=sticky)
+    probing = Probing(client, adapters.targets, adapters.troubles, unforeseen)
     server = HealthServer(
         settings.metrics_port,
         metrics,
@@ -256,6 +246,7 @@ async def _work(
         Counts(adapters.files.owed),
         desired=lambda: reconciler.state,
         errors=unforeseen.shown,
+        unreachable=probing.unreachable,
     )
     await server.start()
     lost = (runner.evict_all, heartbeats.connection_lost)
@@ -265,7 +256,8 @@ async def _work(
         "connection": Connection(client, *lost).run,
     }
     if "anchors" in roles:
-        beside |= _beside_anchors(client, adapters, settings, unforeseen)
+        resume = ResumeRounds(client, adapters.files, adapters.targets, settings, unforeseen)
+        beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop)
         stack.push_async_callback(adapters.targets.close)

@@ -9,6 +9,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -54,19 +55,21 @@ class Watch:
     needs_operator: bool = False
     is_down: bool = False
     """Whether it did not answer when it was asked last."""
+    reason: str = ""
+    """Why it did not."""
     hope_at: float | None = None
     """When a target that answers may be tried all the same: its last return helped nothing."""
     mark: str | None = None
     """What it answered last."""
 
-    def failed(self) -> None:
-        """Take that it does not answer."""
-        self.is_down = True
+    def failed(self, reason: str = "") -> None:
+        """Take that it does not answer, or that nobody could be told."""
+        self.is_down, self.reason = True, reason
 
     def answered(self, mark: str, now: float) -> bool:
         """Take its answer; returns whether a step that failed may succeed now."""
         was_down, before = self.is_down, self.mark
-        self.is_down, self.mark = False, mark
+        self.is_down, self.reason, self.mark = False, "", mark
         is_mended = before is not None and before != mark
         return was_down or is_mended or (self.hope_at is not None and now >= self.hope_at)
 
@@ -111,6 +114,12 @@ class Probing:
                 await self._troubles.news()
                 for target, needs_operator in self._troubles.take().items():
                     self._begin(tasks, target, self._watch(target, needs_operator=needs_operator))
+
+    def unreachable(self) -> Mapping[str, str]:
+        """Return the targets that did not answer when they were asked last, and why."""
+        return {
+            str(target): watch.reason for target, watch in self._watched.items() if watch.reason
+        }
 
     # --- which targets ---------------------------------------------------------------------------------------------
 
@@ -188,23 +197,29 @@ class Probing:
 
     async def _is_told(self, target: Target, watch: Watch) -> bool:
         """Ask once; returns whether the aggregator was told."""
-        mark = await self._answer(target)
-        if mark is None:
-            watch.failed()
+        try:
+            mark = await self._answer(target)
+        except DomainError as error:
+            watch.failed(str(error))
             return False
         in_vain = not watch.is_down and watch.hope_at is not None
         return watch.answered(mark, time.monotonic()) and await self._tell(
             target, watch, in_vain=in_vain
         )
 
-    async def _answer(self, target: Target) -> str | None:
-        """Return a ledger's answer; None if there is none: that is known, and worth no line in the log."""
+    async def _answer(self, target: Target) -> str:
+        """Return a ledger's answer.
+
+        Raises:
+            DomainError: there is none; that is known, and worth no line in the log.
+        """
+        anchoring = await self._targets.open(target)
         try:
-            anchoring = await self._targets.open(target)
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await anchoring.probe()
-        except (DomainError, TimeoutError):
-            return None
+        except TimeoutError as error:
+            message = f"{target} does not answer within {ANSWER_SECONDS:g} s"
+            raise NetworkFailure(message) from error
 
     async def _lasts(self, target: Target) -> bool:
         """Whether an aggregator is in trouble still, as far as it can be asked."""

@@ -37,6 +37,14 @@ def test_a_ledger_that_answers_after_it_did_not_is_worth_a_try_once() -> None:
     assert not watch.answered("", now=55.0)
 
 
+def test_why_a_ledger_does_not_answer_is_known_until_it_does() -> None:
+    watch = Watch()
+    watch.failed("refused")
+    assert watch.reason == "refused"
+    watch.answered("", now=0.0)
+    assert watch.reason == ""
+
+
 def test_a_ledger_that_answers_all_along_is_left_to_the_backoff() -> None:
     watch = Watch()
     assert not watch.answered(POOR, now=0.0)

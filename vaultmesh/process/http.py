@@ -33,10 +33,11 @@ class HealthServer:
         *,
         desired: Callable[[], DesiredState] = DesiredState,
         errors: Callable[[], Mapping[str, str]] = dict,
+        unreachable: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """Serve on a port; `polls` tells whether the worker takes work, `counts` what namespaces owe, `desired` what files say.
 
-        `errors` tells what went wrong in the worker's own tasks.
+        `errors` tells what went wrong in the worker's own tasks, `unreachable` which targets do not answer it.
         """
         self._port = port
         self._metrics = metrics
@@ -45,6 +46,7 @@ class HealthServer:
         self._counts = counts
         self._desired = desired
         self._errors = errors
+        self._unreachable = unreachable
         self._started = time.time()
         self._runner: web.AppRunner | None = None
 
@@ -90,6 +92,7 @@ class HealthServer:
             counts=counts,
             desired=self._desired(),
             errors=self._errors(),
+            unreachable=self._unreachable(),
         )
         return web.json_response(document, status=503 if document["status"] == UNHEALTHY else 200)
 
