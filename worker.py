@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TypeVar
@@ -18,6 +18,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.anchoring import probe, resume_rounds
 from activities.anchoring.probe import Probing
 from activities.anchoring.resume_rounds import ResumeRounds
 from activities.anchoring.troubles import NotesTroubles
@@ -49,6 +50,7 @@ from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.reconcile import Reconciler, Sources
 from vaultmesh.process.settings import Registering, Settings
 from vaultmesh.process.sticky import sticky_timeout
+from vaultmesh.process.unforeseen import Unforeseen
 from vaultmesh.process.visibility import Visibility, running_namespaces
 from vaultmesh.storage.stopped import StoppedNamespaces
 from workflows.aggregator.workflow import AggregatorWorkflow
@@ -64,6 +66,8 @@ DRAIN = timedelta(seconds=20)
 """Running activities get this long to end after SIGTERM; what does not is tried again elsewhere."""
 _LOG = logging.getLogger("worker")
 Found = TypeVar("Found")
+Task = Callable[[], Awaitable[None]]
+"""What runs beside the workers until it is cancelled."""
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -109,6 +113,7 @@ def workers(
             workflows=[NamespaceWorkflow, AggregatorWorkflow],
             activities=adapters.by_queue[SCHEDULER_QUEUE],
             workflow_runner=runner,
+            interceptors=[heartbeats],
             max_cached_workflows=1_500,
             sticky_queue_schedule_to_start_timeout=sticky,
             max_concurrent_activities=500,
@@ -204,16 +209,6 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
     _LOG.info("scheduler stopped")
 
 
-def _beside_anchors(
-    client: Client, adapters: Adapters, settings: Settings
-) -> list[Coroutine[None, None, None]]:
-    """Return what looks after targets besides the activities."""
-    return [
-        ResumeRounds(client, adapters.files, adapters.targets, settings).run(),
-        Probing(client, adapters.targets, adapters.troubles).run(),
-    ]
-
-
 def _reconciled(
     client: Client, roles: Sequence[str], settings: Settings, sources: Sources, metrics: Metrics
 ) -> tuple[Reconciler, Visibility]:
@@ -239,9 +234,10 @@ async def _work(
     sources = Sources(configured, anchors, StoppedNamespaces(adapters.files.store))
     reconciler, visibility = _reconciled(client, roles, settings, sources, metrics)
     namespaces = max(len(configured.names()), await running_namespaces(client))
-    runner, heartbeats = sandbox(), Heartbeats()
+    runner, heartbeats, unforeseen = sandbox(), Heartbeats(), Unforeseen(metrics)
     sticky = sticky_timeout(namespaces)
     running = workers(client, adapters, roles, runner, heartbeats=heartbeats, sticky=sticky)
+    probing = Probing(client, adapters.targets, adapters.troubles, unforeseen)
     server = HealthServer(
         settings.metrics_port,
         metrics,
@@ -249,32 +245,37 @@ async def _work(
         lambda: all(queue_worker.is_running for queue_worker in running),
         Counts(adapters.files.owed),
         desired=lambda: reconciler.state,
+        errors=unforeseen.shown,
+        unreachable=probing.unreachable,
     )
     await server.start()
     lost = (runner.evict_all, heartbeats.connection_lost)
-    beside = [visibility.run(), reconciler.run(), Connection(client, *lost).run()]
+    beside: dict[str, Task] = {
+        "visibility": visibility.run,
+        "reconciler": reconciler.run,
+        "connection": Connection(client, *lost).run,
+    }
     if "anchors" in roles:
-        beside += _beside_anchors(client, adapters, settings)
+        resume = ResumeRounds(client, adapters.files, adapters.targets, settings, unforeseen)
+        beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop)
         stack.push_async_callback(adapters.targets.close)
         for worker in running:
             await stack.enter_async_context(worker)
-        tasks = [asyncio.create_task(work) for work in beside]
         _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
-        done = asyncio.create_task(stopped.wait())
-        await asyncio.wait([done, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in (done, *tasks):
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    _raise_failure(ended)
+        await _keep_until(stopped, unforeseen, beside)
 
 
-def _raise_failure(ended: Sequence[object]) -> None:
-    """Raise what ended a task beside the workers, if one failed."""
-    for outcome in ended:
-        if isinstance(outcome, Exception) and not isinstance(outcome, asyncio.CancelledError):
-            raise outcome
+async def _keep_until(
+    stopped: asyncio.Event, unforeseen: Unforeseen, beside: Mapping[str, Task]
+) -> None:
+    """Keep tasks running until the process is told to end."""
+    tasks = [asyncio.create_task(unforeseen.keep(*task)) for task in beside.items()]
+    await stopped.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -7,6 +7,8 @@
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -46,20 +48,28 @@ class _Beating(ActivityInboundInterceptor):
 
     @override
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        if activity.info().heartbeat_timeout is None:
-            return await super().execute_activity(input)
         losses = self._process.losses
-        beating = asyncio.create_task(_beat())
-        try:
+        with _beats():
             answer = await super().execute_activity(input)
-        finally:
-            beating.cancel()
         if self._process.losses != losses:
             message = "the connection to Temporal was lost meanwhile; done again, since the answer might reach another step"
             raise ApplicationError(
                 message, type=FailureKind.NETWORK.value, next_retry_delay=AGAIN_AFTER
             )
         return answer
+
+
+@contextmanager
+def _beats() -> Iterator[None]:
+    """Beat meanwhile, where somebody waits for it."""
+    if activity.info().heartbeat_timeout is None:
+        yield
+        return
+    beating = asyncio.create_task(_beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
 
 
 async def _beat() -> None:

@@ -2,16 +2,19 @@
 
 A writer that stood still may put an older receipt over a newer one in spite of locks and revisions: a lease of a remote
 volume ends while its holder sleeps. Nobody would look at the receipt of a closed round again. What lacks its proof is
-found on the way.
+found on the way. A receipt of a lost round joins the final round that holds its batch.
 """
 
 from collections.abc import Iterator
 
+from activities.anchoring.round_receipts import late_joiners_in
 from activities.anchoring.stores import Files
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.paths import ANCHOR_RECEIPTS_FOLDER
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
-from vaultmesh.domain.rounds.manifest import Closed, RoundOutcome
+from vaultmesh.domain.rounds.leaf import Leaf
+from vaultmesh.domain.rounds.manifest import Closed, LateJoiner, RoundOutcome
 from vaultmesh.domain.target import Target
 
 BATCHES_COMPARED = 1_000
@@ -59,27 +62,55 @@ class Audit:
     def _rewritten_by(self, receipt: AnchorReceipt) -> list[str]:
         """Return the final round that should have written this receipt, if it says something else.
 
-        None while the receipt's round is open, or if files of it can't be read, which is told as damage.
+        None while the receipt's round is open, or if files of it can't be read, which is told as damage, or written.
         """
         rounds, round_id = self._files.rounds(receipt.network), receipt.metadata.round
         try:
             closed = rounds.closed(round_id)
             if closed is not None and closed.outcome is RoundOutcome.LOST:
                 return self._final_holders(receipt)
-        except InvalidValue:
+        except (InvalidValue, NetworkFailure):
             return []
         return [round_id] if closed is not None and differs(receipt, closed) else []
 
     def _final_holders(self, receipt: AnchorReceipt) -> list[str]:
-        """Return the final round that holds the batch of a receipt whose own round is lost."""
+        """Return the final round that holds the batch of a receipt whose own round is lost; the receipt is its to write."""
         rounds = self._files.rounds(receipt.network)
-        for leaf in rounds.read_manifest(receipt.metadata.round).positions:
-            if (leaf.batch_id, leaf.root) == (receipt.metadata.batch_id, receipt.root):
-                holder = rounds.find_leaf(leaf) or rounds.find_root(leaf.root)
-                closed = rounds.closed(holder) if holder is not None else None
-                if holder is not None and closed is not None:
-                    return [holder]
+        for leaf in self._leaves_of(receipt):
+            holder = rounds.find_leaf(leaf) or rounds.find_root(leaf.root)
+            closed = rounds.closed(holder) if holder is not None else None
+            if holder is not None and closed is not None:
+                self._join(holder, leaf, receipt)
+                return [holder]
         return []
+
+    def _leaves_of(self, receipt: AnchorReceipt) -> Iterator[Leaf]:
+        """Yield the leaves of a receipt's round that are its batch."""
+        rounds, round_id = self._files.rounds(receipt.network), receipt.metadata.round
+        manifest = rounds.read_manifest(round_id)
+        joined = late_joiners_in(rounds.late_joiners(round_id), manifest)
+        for leaf in (*manifest.positions, *(leaf for _, leaf, _ in joined)):
+            if (leaf.batch_id, leaf.root) == (receipt.metadata.batch_id, receipt.root):
+                yield leaf
+
+    def _join(self, holder: str, leaf: Leaf, receipt: AnchorReceipt) -> None:
+        """Have a round give a receipt to a namespace that it knows nothing of."""
+        rounds, metadata = self._files.rounds(receipt.network), receipt.metadata
+        manifest = rounds.read_manifest(holder)
+        index = manifest.positions.get(leaf)
+        asked = manifest.leaves[index].requests if index is not None else ()
+        if any(request.namespace == metadata.namespace for request in asked):
+            return
+        joiner = LateJoiner(
+            namespace=metadata.namespace,
+            cadence=metadata.cadence,
+            slot=metadata.slot,
+            required_depth=receipt.finality.required_depth,
+            leaf_namespace=leaf.namespace,
+            batch_id=leaf.batch_id,
+            index=index or 0,  # a direct commitment to the same root has one leaf as good as any
+        )
+        rounds.add_late_joiners(holder, [joiner])
 
 
 def differs(receipt: AnchorReceipt, closed: Closed) -> bool:

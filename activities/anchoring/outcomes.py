@@ -58,11 +58,13 @@ class Done:
     """Namespaces with a receipt that could not be written."""
     blocked: list[NetworkFailure] = field(default_factory=list)
     """Why single receipts could not be written: something else lies in their place. They hold up nothing else."""
+    behind: list[NetworkFailure] = field(default_factory=list)
+    """Why what no answer needs does not say the same yet: event receipts, the Remembrancer, the round's list of late joiners."""
 
     @property
     def trouble(self) -> list[NetworkFailure]:
-        """Return why receipts could not be written: the round stays open, and is tried again."""
-        return [*self.failed.values(), *self.blocked]
+        """Return why not everything could be written: the round stays open, and is tried again."""
+        return [*self.failed.values(), *self.blocked, *self.behind]
 
     @property
     def is_final(self) -> bool:

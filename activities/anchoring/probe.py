@@ -9,7 +9,9 @@
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from temporalio.client import Client
 
@@ -25,7 +27,9 @@ from vaultmesh.domain.names import (
 )
 from vaultmesh.domain.status import AggregatorView
 from vaultmesh.domain.target import Target
+from vaultmesh.process.unforeseen import Unforeseen
 
+TASK = "probing"
 PERIOD_SECONDS = 5.0
 """Between two questions to a target, and so the least between two signals about it."""
 ANSWER_SECONDS = 4.0
@@ -45,19 +49,21 @@ class Watch:
     needs_operator: bool = False
     is_down: bool = False
     """Whether it did not answer when it was asked last."""
+    reason: str = ""
+    """Why it did not."""
     hope_at: float | None = None
     """When a target that answers may be tried all the same: its last return helped nothing."""
     mark: str | None = None
     """What it answered last."""
 
-    def failed(self) -> None:
-        """Take that it does not answer."""
-        self.is_down = True
+    def failed(self, reason: str = "") -> None:
+        """Take that it does not answer, or that nobody could be told."""
+        self.is_down, self.reason = True, reason
 
     def answered(self, mark: str, now: float) -> bool:
         """Take its answer; returns whether a step that failed may succeed now."""
         was_down, before = self.is_down, self.mark
-        self.is_down, self.mark = False, mark
+        self.is_down, self.reason, self.mark = False, "", mark
         is_mended = before is not None and before != mark
         return was_down or is_mended or (self.hope_at is not None and now >= self.hope_at)
 
@@ -83,9 +89,12 @@ class _Signalled:
 class Probing:
     """Asks for one process."""
 
-    def __init__(self, client: Client, targets: Targets, troubles: Troubles) -> None:
+    def __init__(
+        self, client: Client, targets: Targets, troubles: Troubles, unforeseen: Unforeseen
+    ) -> None:
         """Tell aggregators through a client; ask through the opened targets."""
         self._client = client
+        self._unforeseen = unforeseen
         self._targets = targets
         self._troubles = troubles
         self._watched: dict[Target, Watch] = {}
@@ -94,11 +103,17 @@ class Probing:
     async def run(self) -> None:
         """Ask until cancelled, each target beside the others."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._learn(tasks))
+            tasks.create_task(self._unforeseen.keep(TASK, partial(self._learn, tasks)))
             while True:
                 await self._troubles.news()
                 for target, needs_operator in self._troubles.take().items():
                     self._begin(tasks, target, self._watch(target, needs_operator=needs_operator))
+
+    def unreachable(self) -> Mapping[str, str]:
+        """Return the targets that did not answer when they were asked last, and why."""
+        return {
+            str(target): watch.reason for target, watch in self._watched.items() if watch.reason
+        }
 
     # --- which targets ---------------------------------------------------------------------------------------------
 
@@ -140,38 +155,54 @@ class Probing:
     # --- asking ----------------------------------------------------------------------------------------------------
 
     async def _attend(self, target: Target, watch: Watch) -> None:
-        """Ask one target until its aggregator was told, or nothing is to be expected."""
+        """Ask one target until its aggregator was told, or nothing is to be expected, whatever else goes wrong."""
+        try:
+            while True:
+                try:
+                    return await self._ask(target, watch)
+                except Exception as error:  # noqa: BLE001 - it is asked again after a rest, and others go on
+                    self._unforeseen.note(TASK, error, str(target))
+                await asyncio.sleep(RECHECK_SECONDS)
+        finally:
+            del self._watched[target]
+
+    async def _ask(self, target: Target, watch: Watch) -> None:
         recheck_at = time.monotonic() + RECHECK_SECONDS
         while True:
             began = time.monotonic()
             if await self._is_told(target, watch) or watch.is_over:
-                break
+                return
             if began >= recheck_at:
                 recheck_at = began + RECHECK_SECONDS
                 if not await self._lasts(target):
-                    break
+                    return
             await asyncio.sleep(max(began + PERIOD_SECONDS - time.monotonic(), 0.0))
-        del self._watched[target]
 
     async def _is_told(self, target: Target, watch: Watch) -> bool:
         """Ask once; returns whether the aggregator was told."""
-        mark = await self._answer(target)
-        if mark is None:
-            watch.failed()
+        try:
+            mark = await self._answer(target)
+        except DomainError as error:
+            watch.failed(str(error))
             return False
         in_vain = not watch.is_down and watch.hope_at is not None
         return watch.answered(mark, time.monotonic()) and await self._tell(
             target, watch, in_vain=in_vain
         )
 
-    async def _answer(self, target: Target) -> str | None:
-        """Return a ledger's answer; None if there is none: that is known, and worth no line in the log."""
+    async def _answer(self, target: Target) -> str:
+        """Return a ledger's answer.
+
+        Raises:
+            DomainError: there is none; that is known, and worth no line in the log.
+        """
+        anchoring = await self._targets.open(target)
         try:
-            anchoring = await self._targets.open(target)
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await anchoring.probe()
-        except (DomainError, TimeoutError):
-            return None
+        except TimeoutError as error:
+            message = f"{target} does not answer within {ANSWER_SECONDS:g} s"
+            raise NetworkFailure(message) from error
 
     async def _lasts(self, target: Target) -> bool:
         """Whether an aggregator is in trouble still, as far as it can be asked."""

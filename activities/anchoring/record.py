@@ -2,14 +2,15 @@
 
 1. A receipt is written at inclusion, never before; each change of state carries a higher revision (X9).
 2. A round is closed once every receipt of it is final, or once another round holds all its leaves.
-3. A receipt that can't be written holds up only its own namespace; the rest is written and answered first. The
-   Remembrancer holds up nobody: its rows come last, and an order is tried again until they are there.
+3. A receipt that can't be written holds up only its own namespace; the rest is written and answered first. Event
+   receipts and the Remembrancer hold up nobody: they come last, and an order is tried again until they say the same.
 4. An order is given back with its first failure: operators see it, and the round, or who waits for it, may change meanwhile.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 
 from temporalio import activity
@@ -32,6 +33,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     WatchedRound,
 )
 from vaultmesh.domain.aggregator.messages import Record, Recorded, RecordState
+from vaultmesh.domain.aggregator.orders import MOST_ROUNDS
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.domain.messages import AnchorRequest
@@ -101,7 +103,7 @@ class Recording:
         )
         await self._answers.complete(order.target, done.answers(order.waiting))
         await self._tell_stuck(order, done)
-        await asyncio.to_thread(self._remember, done.receipts)
+        done.behind += await asyncio.to_thread(self._follow, done.receipts)
         is_settled = order.view is not None and order.view.final and order.view.block == view.block
         if is_settled and not done.trouble:
             await asyncio.to_thread(self._close_final, order, view, guard)
@@ -147,7 +149,8 @@ class Recording:
             await self._write_others_again(order)
             raise
         others = await self._write_others_again(order)
-        return done.model_copy(update={"reopened": [*done.reopened, *others]})
+        # The aggregator finds those beyond the most by itself: a seal that meets an unknown round has it recover.
+        return done.model_copy(update={"reopened": [*done.reopened, *others][:MOST_ROUNDS]})
 
     def _ask_again(self, order: Record) -> Recorded:
         """Open a round again whose tokens are gone: the same request gives new ones."""
@@ -253,14 +256,10 @@ class Recording:
         """Return a round with what a receipt of it carries: a ledger that forgot it completes that one all the same."""
         watched = self._files.rounds(order.target).watched(order.round_id)
         for entry in islice(entries(self._files, order, manifest), STORED_LOOKED_AT):
-            try:
-                stored = self._files.receipts.read(
-                    entry.request.namespace, entry.leaf.batch_id, order.target
-                )
-            except (InvalidValue, NoFile):
-                continue
-            if stored is not None and stored.metadata.round == order.round_id:
-                return watched.model_copy(update={"stored": stored.scheme_evidence})
+            with suppress(NoFile):
+                stored = self._of_round(order, entry)
+                if stored is not None:
+                    return watched.model_copy(update={"stored": stored.scheme_evidence})
         return watched
 
     def _write_all(
@@ -277,11 +276,10 @@ class Recording:
             revision = (
                 self._files.rounds(order.target).closed_revision(order.round_id) or order.revision
             )
-        late_joiners = [entry.late_joiner for entry in every if entry.is_late_joiner]
         has_blocks = SCHEMES[order.target.scheme].has_blocks
         may_keep = order.state is RecordState.CLOSED or not has_blocks
         require_current()
-        self._files.rounds(order.target).add_late_joiners(order.round_id, late_joiners)
+        self._keep_late_joiners(order, every, done)
         for entry in every:
             if may_keep and (kept := self._kept(order, entry, evidence)):
                 done.receipts.append(kept)
@@ -289,7 +287,7 @@ class Recording:
             receipt = anchor_receipt(entry, order, view, evidence, now=now, revision=revision)
             require_current()
             try:
-                written = self._files.receipts.write(receipt)
+                written = self._files.receipts.write(receipt, only_differing=order.only_differing)
             except NoFile as failure:
                 done.blocked.append(failure)
                 continue
@@ -301,8 +299,15 @@ class Recording:
                 if order.state is not RecordState.CLOSED:
                     return done
             done.receipts.append(receipt)
-        self._derive(done.receipts)
         return done
+
+    def _keep_late_joiners(self, order: Record, every: Sequence[Entry], done: Done) -> None:
+        """Have the round's folder name its late joiners; where it can't, the round stays open until it does."""
+        late_joiners = [entry.late_joiner for entry in every if entry.is_late_joiner]
+        try:
+            self._files.rounds(order.target).add_late_joiners(order.round_id, late_joiners)
+        except NetworkFailure as failure:
+            done.behind.append(failure)
 
     def _kept(self, order: Record, entry: Entry, evidence: Evidence) -> AnchorReceipt | None:
         """Return a receipt of a round, closed or without blocks, that is not gone: final ones are never written anew (X9).
@@ -310,12 +315,10 @@ class Recording:
         Only a proof that it lacks is added, once there is one.
         """
         try:
-            stored = self._files.receipts.read(
-                entry.request.namespace, entry.leaf.batch_id, order.target
-            )
-        except (InvalidValue, NoFile):
+            stored = self._of_round(order, entry)
+        except NoFile:
             return None
-        if stored is None or stored.metadata.round != order.round_id:
+        if stored is None:
             return None
         closed = self._files.rounds(order.target).closed(order.round_id)
         if closed is not None and differs(stored, closed):
@@ -324,37 +327,61 @@ class Recording:
             return None
         return stored if stored.is_final and stored.root == entry.leaf.root else None
 
-    def _derive(self, receipts: Sequence[AnchorReceipt]) -> None:
-        """Bring event receipts up to date."""
+    def _follow(self, receipts: Sequence[AnchorReceipt]) -> list[NetworkFailure]:
+        """Bring event receipts up to date, then the Remembrancer; returns why some are behind."""
+        behind = self._derive(receipts)
+        try:
+            self._files.remembrancer.append(*(receipt for receipt in receipts if receipt.is_final))
+        except NetworkFailure as failure:
+            behind.append(failure)
+        return behind
+
+    def _derive(self, receipts: Sequence[AnchorReceipt]) -> list[NetworkFailure]:
+        """Bring event receipts up to date; returns why those of some batches are not."""
         direct = {
             (receipt.metadata.batch_id, receipt.root) for receipt in receipts if receipt.is_direct
         }
+        behind: list[NetworkFailure] = []
         for batch_id, root in sorted(direct):
-            self._files.receipts.derive_event_receipts(batch_id, root)
-
-    def _remember(self, receipts: Sequence[AnchorReceipt]) -> None:
-        """Enter final receipts in the Remembrancer; the round stays open until that is done."""
-        self._files.remembrancer.append(*(receipt for receipt in receipts if receipt.is_final))
+            try:
+                self._files.receipts.derive_event_receipts(batch_id, root)
+            except NetworkFailure as failure:
+                behind.append(failure)
+        return behind
 
     # --- other states ----------------------------------------------------------------------------------------------
 
     def _write_reorged(self, order: Record, require_current: Callable[[], None]) -> Recorded:
-        """Say of every receipt of the round that its block left the chain."""
+        """Say of every receipt of the round that its block left the chain; one that can't be written keeps no other back."""
         manifest = self._files.rounds(order.target).read_manifest(order.round_id)
-        count, now = 0, activity.info().started_time
+        done, now = Done(), activity.info().started_time
         for entry in entries(self._files, order, manifest):
-            old = self._files.receipts.read(
-                entry.request.namespace, entry.leaf.batch_id, order.target
-            )
-            if old is None or old.metadata.round != order.round_id:
+            try:
+                old = self._of_round(order, entry)
+                if old is None:
+                    continue
+                require_current()
+                written = self._files.receipts.write(reorged(old, order.revision, now))
+            except NetworkFailure as failure:
+                done.blocked.append(failure)
                 continue
-            require_current()
-            written = self._files.receipts.write(reorged(old, order.revision, now))
             if written is Written.NEWER_EXISTS:
                 return Recorded(newer=True)
-            self._derive([old])
-            count += 1
-        return Recorded(receipts=count)
+            done.receipts.append(old)
+        done.behind += self._derive(done.receipts)
+        if done.trouble:
+            raise done.trouble[0]
+        return Recorded(receipts=len(done.receipts))
+
+    def _of_round(self, order: Record, entry: Entry) -> AnchorReceipt | None:
+        """Return a receipt of the round as it is stored; None if another's, or none that can be read, is in its place."""
+        try:
+            stored = self._files.receipts.read(
+                entry.request.namespace, entry.leaf.batch_id, order.target
+            )
+        except InvalidValue:
+            return None
+        return stored if stored is not None and stored.metadata.round == order.round_id else None
 
     def _close_lost(self, order: Record, require_current: Callable[[], None]) -> Recorded:
         require_current()

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import islice
 
 from temporalio.client import Client
 
@@ -18,23 +19,37 @@ from activities.anchoring.reopen import Reopening
 from activities.anchoring.signals import NO_STATUS, signal_aggregator, start_aggregator
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
+from vaultmesh.domain.aggregator.orders import MOST_ROUNDS
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError, NetworkFailure
 from vaultmesh.domain.names import REOPENED, REWRITE
 from vaultmesh.domain.paths import ROUNDS_FOLDER
 from vaultmesh.domain.target import Target
 from vaultmesh.process.settings import Settings
+from vaultmesh.process.unforeseen import Unforeseen
 
+TASK = "resume_rounds"
 PERIOD_SECONDS = 30.0
+MOST_PER_LOOK = 100
+"""Rounds whose receipts an aggregator is told to write again: each is an order of its own, and looks at the ledger."""
+ROUNDS_LOGGED = 10
 _LOG = logging.getLogger(__name__)
 
 
 class ResumeRounds:
     """Looks for targets with open rounds, at start and every 30 seconds."""
 
-    def __init__(self, client: Client, files: Files, targets: Targets, settings: Settings) -> None:
+    def __init__(
+        self,
+        client: Client,
+        files: Files,
+        targets: Targets,
+        settings: Settings,
+        unforeseen: Unforeseen,
+    ) -> None:
         """Start aggregators through a client; look at closed rounds through the opened targets."""
         self._client = client
+        self._unforeseen = unforeseen
         self._files = files
         self._opened = targets
         self._closed = Reopening(files)
@@ -45,21 +60,35 @@ class ResumeRounds:
         self._targets: dict[str, Target] = {}
         self._damage: dict[Target, list[str]] = {}
         """What each aggregator was told to look at."""
+        self._stale: dict[Target, dict[str, None]] = {}
+        """Rounds with stale receipts that are still to be named to their aggregators."""
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            try:
-                targets = await asyncio.to_thread(self._every_target)
-            except NetworkFailure as failure:
-                _LOG.warning("rounds not looked for", extra={"err": str(failure)})
-                targets = []
-            for target in targets:
+            for target in await self._looked_for():
                 await self._try(target, self._report_damage)
                 await self._try(target, self._attend)
-            await self._rewrite_stale()
-            await self._rewrite_unproven()
+            await self._part(self._rewrite_stale)
+            await self._part(self._rewrite_unproven)
             await asyncio.sleep(PERIOD_SECONDS)
+
+    async def _looked_for(self) -> list[Target]:
+        """Return every target with rounds; none while the storage does not say."""
+        try:
+            return await asyncio.to_thread(self._every_target)
+        except NetworkFailure as failure:
+            _LOG.warning("rounds not looked for", extra={"err": str(failure)})
+        except Exception as error:  # noqa: BLE001 - receipts are looked at all the same
+            self._unforeseen.note(TASK, error)
+        return []
+
+    async def _part(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Do a part of a look; what nobody foresaw in it keeps no other part from being done."""
+        try:
+            await look()
+        except Exception as error:  # noqa: BLE001 - as said
+            self._unforeseen.note(TASK, error)
 
     async def _try(self, target: Target, look: Callable[[Target], Awaitable[None]]) -> None:
         """Look at one target; what is wrong with it hides no other."""
@@ -70,6 +99,8 @@ class ResumeRounds:
             _LOG.warning("rounds not looked at", extra={**extra, "err": str(failure)})
         except NO_STATUS as error:
             _LOG.warning("aggregator not reached", extra={**extra, "err": str(error)})
+        except Exception as error:  # noqa: BLE001 - nor does what nobody foresaw
+            self._unforeseen.note(TASK, error, str(target))
 
     async def _report_damage(self, target: Target) -> None:
         """Report signed rounds that can't be read, whether anything is owed or not; `status` shows what a recovery finds."""
@@ -87,9 +118,24 @@ class ResumeRounds:
             _LOG.warning("receipts not compared", extra={"err": str(failure)})
             return
         for target, round_ids in stale.items():
-            extra = {"target": str(target), "rounds": round_ids}
+            self._stale.setdefault(target, {}).update(dict.fromkeys(round_ids))
+            extra = {
+                "target": str(target),
+                "rounds": round_ids[:ROUNDS_LOGGED],
+                "count": len(round_ids),
+            }
             _LOG.warning("receipts differ from the ends of their rounds", extra=extra)
-            await self._try(target, partial(self._call, round_ids=round_ids, signal=REWRITE))
+        for target in list(self._stale):
+            await self._try(target, self._rewrite_some)
+
+    async def _rewrite_some(self, target: Target) -> None:
+        """Name some of the stale rounds of a target; the next look names the next."""
+        round_ids = list(islice(self._stale[target], MOST_PER_LOOK))
+        await self._call(target, round_ids, REWRITE)
+        for round_id in round_ids:
+            del self._stale[target][round_id]
+        if not self._stale[target]:
+            del self._stale[target]
 
     async def _rewrite_unproven(self) -> None:
         """Have receipts written again whose proof can be had by now."""
@@ -127,7 +173,7 @@ class ResumeRounds:
             self._client,
             target,
             signal,
-            round_ids,
+            round_ids[:MOST_ROUNDS],
             backoff=self._settings.backoff,
             continue_after_events=self._settings.continue_after_events,
         )

@@ -24,6 +24,7 @@ from vaultmesh.domain.receipts.receipt import (
 from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import (
     LateJoiner,
+    LateJoiners,
     Manifest,
     RoundRequest,
     aggregation_evidence,
@@ -152,7 +153,14 @@ def _asked_for(manifest: Manifest) -> Iterator[Part]:
 
 
 def _stored(files: Files, manifest: Manifest) -> Iterator[Part]:
-    for joiner in files.rounds(manifest.target).late_joiners(manifest.round_id).late_joiners:
+    yield from late_joiners_in(
+        files.rounds(manifest.target).late_joiners(manifest.round_id), manifest
+    )
+
+
+def late_joiners_in(joined: LateJoiners, manifest: Manifest) -> Iterator[Part]:
+    """Yield what a round gives to its late joiners."""
+    for joiner in joined.late_joiners:
         if joiner.index < len(manifest.leaves):
             leaf = Leaf(joiner.leaf_namespace, joiner.batch_id, manifest.leaves[joiner.index].root)
             yield (

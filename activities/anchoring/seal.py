@@ -2,18 +2,19 @@
 
 1. A request whose leaf an open round holds joins that round; one that a closed round holds gets its receipt from there (X11).
 2. A root that our own direct commitment holds is not committed again.
-3. Leaves of lost rounds come first, then the oldest batches.
+3. Leaves of lost rounds come first, also for who joined such a round late; then the oldest batches.
 4. What a round that can't be read may hold is not sealed again (`activities.anchoring.damage`).
 """
 
 import asyncio
 import secrets
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 from temporalio import activity
 
 from activities.anchoring.endpoints import shortcomings
+from activities.anchoring.round_receipts import late_joiners_in
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
 from activities.failures import decided_by_the_aggregator
@@ -93,11 +94,13 @@ class _Sealer:
         self._damaged = files.damaged(order.target)
         self._findings = _Findings()
         self._problems: list[str] = []
+        self._lost: dict[str, list[Leaf]] = {}
+        """What each lost round held."""
 
     def seal(self) -> Sealed:
         """Return what the aggregator is to do with each request."""
         self._rounds.numbers.expect(self._order.number)
-        self._problems = self._damaged.look(self._order.requests)
+        self._problems = list(self._damaged.look(self._order.requests))
         try:
             self._files.require_known(self._order.target, self._order.rounds, self._order.ended)
         except StaleCaller as stale:
@@ -120,12 +123,27 @@ class _Sealer:
     # --- what is owed ----------------------------------------------------------------------------------------------
 
     def _take_lost(self) -> None:
-        """Owe the leaves of lost rounds again, for the requests that their manifests name."""
+        """Owe the leaves of lost rounds again, for the requests that their manifests name and those that joined late."""
         for lost in self._order.reseal:
             since = self._rounds.signed_at(lost)
-            for leaf in self._rounds.read_manifest(lost).leaves:
-                if not self._held(leaf.leaf, 0, since=since):
-                    self._owe(leaf.leaf, leaf.requests)
+            for leaf, requests in self._leaves_of(lost):
+                self._lost.setdefault(lost, []).append(leaf)
+                if not self._held(leaf, 0, since=since):
+                    self._owe(leaf, requests)
+
+    def _leaves_of(self, lost: str) -> Iterator[tuple[Leaf, tuple[RoundRequest, ...]]]:
+        """Yield what a lost round committed to, with the requests that had it from there."""
+        manifest = self._rounds.read_manifest(lost)
+        for named in manifest.leaves:
+            yield named.leaf, named.requests
+        try:
+            joined = self._rounds.late_joiners(lost)
+        except InvalidValue as error:
+            activity.logger.warning("late joiners not sealed again", extra={"err": str(error)})
+            self._problems.append(str(error))
+            return
+        for _, leaf, request in late_joiners_in(joined, manifest):
+            yield leaf, (request,)
 
     def _take(self, request: AnchorRequest) -> None:
         if request.root_id and request.root_id != self._files.root_id():
@@ -279,11 +297,7 @@ class _Sealer:
             other = None if leaf in held else self._held(leaf, 0)
             return leaf in held or (other is not None and bool(other.by))
 
-        return [
-            lost
-            for lost in self._order.reseal
-            if all(is_safe(leaf.leaf) for leaf in self._rounds.read_manifest(lost).leaves)
-        ]
+        return [lost for lost in self._order.reseal if all(map(is_safe, self._lost[lost]))]
 
     def _sealed_round(self, manifest: Manifest) -> SealedRound:
         owed = self._findings.owed.values()

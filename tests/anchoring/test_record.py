@@ -1,22 +1,27 @@
 """A round's receipts: written from what the ledger shows now, given back when that changed, never twice when final."""
 
+import asyncio
+import json
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from tests.anchoring.scripted_ledger import OTHER_ROOT, ROOT, TSA, Stage, owed, request
+from tests.anchoring.scripted_ledger import EVM, OTHER_ROOT, ROOT, TSA, Stage, owed, request
+from tests.workflows.stage import until
 from vaultmesh.domain.aggregator.ledger_messages import RoundState
 from vaultmesh.domain.aggregator.messages import RecordState
 from vaultmesh.domain.messages import OutcomeStatus
-from vaultmesh.domain.paths import REMEMBRANCER_DATABASE
+from vaultmesh.domain.paths import EVENT_RECEIPTS_FOLDER, REMEMBRANCER_DATABASE
 from vaultmesh.domain.receipts.receipt import Finality
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import RoundOutcome
-from vaultmesh.storage import remembrancer
+from vaultmesh.storage import folder_lock, remembrancer
+from vaultmesh.storage.folder_lock import locked
 
 FIRST, SECOND = "dao:first", "dao:second"
 
@@ -42,6 +47,19 @@ async def test_what_a_receipt_carries_is_told_when_it_is_completed(stage: Stage)
     await stage.included(round_id, request(FIRST, 3))
     assert stage.ledger.stored_terms == [{}, stage.receipt(FIRST).scheme_evidence]
     assert stage.receipt(FIRST).is_final
+
+
+async def test_after_a_recovery_only_receipts_that_differ_are_written(stage: Stage) -> None:
+    """The harm: each recovery wrote every receipt of every open round anew, all for the same words."""
+    both = request(FIRST, 12), request(SECOND, 12)
+    round_id = stage.sign(owed("b1", *both))
+    await stage.included(round_id, *both)
+    before = stage.place(FIRST).read_bytes(), stage.place(FIRST).stat().st_ino
+    stage.place(SECOND).unlink()
+    done = await stage.included(round_id, revision=7, only_differing=True)
+    assert done.receipts == 2
+    assert (stage.place(FIRST).read_bytes(), stage.place(FIRST).stat().st_ino) == before
+    assert stage.receipt(SECOND).metadata.revision == 7
 
 
 # --- what the ledger shows at a later try
@@ -232,6 +250,121 @@ async def test_a_corrupt_remembrancer_holds_up_no_answer(stage: Stage) -> None:
     with pytest.raises(ApplicationError, match=r"could not append to .*remembrancer"):
         await stage.record(order)
     assert [who for who, _ in stage.replies.outcomes] == [FIRST]
+
+
+# --- event receipts that can't be written
+
+
+def put_event(stage: Stage, event_id: str, batch_id: str = "b1", root: MerkleRoot = ROOT) -> Path:
+    """Write the receipt of an event that a sealed batch holds."""
+    place = stage.root / EVENT_RECEIPTS_FOLDER / f"{event_id}.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    document = {
+        "eventHash": root.batch_form,
+        "batchRoot": root.batch_form,
+        "path": [],
+        "anchor": {"chain": "vm:internal", "tx": f"batch:{batch_id}", "block": 0, "ts": 0},
+        "verifier": "vmr1",
+        "integrity": f"vmr1-{batch_id}-{event_id}",
+    }
+    place.write_text(json.dumps(document))
+    return place
+
+
+def chain_at(place: Path) -> str:
+    """Return where an event receipt says that its batch is anchored."""
+    return str(json.loads(place.read_text())["anchor"]["chain"])
+
+
+@pytest.fixture
+def locked_events(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[ExitStack]:
+    """Hold the lock of the event receipts' folder until the stack is closed."""
+    monkeypatch.setattr(folder_lock, "PATIENCE_SECONDS", 0.3)
+    folder = put_event(stage, "e1").parent
+    with ExitStack() as held:
+        held.enter_context(locked(folder))
+        yield held
+
+
+async def test_a_locked_folder_of_event_receipts_holds_up_no_answer_and_they_follow(
+    stage: Stage, locked_events: ExitStack
+) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    order = stage.order(RecordState.INCLUDED, round_id, request(FIRST))
+    with pytest.raises(ApplicationError, match=r"out/receipts is locked by process"):
+        await stage.record(order)
+    assert [who for who, _ in stage.replies.outcomes] == [FIRST]
+    assert stage.receipt(FIRST).is_final
+    with closing(sqlite3.connect(stage.root / REMEMBRANCER_DATABASE)) as database:
+        assert database.execute("SELECT count(*) FROM memories").fetchone() == (1,)
+    assert stage.files.rounds(stage.target).closed(round_id) is None
+    locked_events.close()
+    await stage.record(order, attempt=2)
+    assert chain_at(stage.root / "out/receipts/e1.json") == str(EVM)
+    assert stage.files.rounds(stage.target).closed(round_id) is not None
+
+
+async def test_a_storage_that_hangs_below_the_event_receipts_holds_up_no_answer(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, receipts = threading.Event(), stage.files.receipts
+    monkeypatch.setattr(receipts, "derive_event_receipts", lambda *_: hangs.wait(30))
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    recording = asyncio.create_task(stage.included(round_id, request(FIRST)))
+    await until(lambda: bool(stage.replies.outcomes))
+    assert not recording.done()
+    hangs.set()
+    await recording
+
+
+async def test_a_locked_folder_of_event_receipts_lets_every_receipt_say_that_its_block_left(
+    stage: Stage, locked_events: ExitStack
+) -> None:
+    del locked_events
+    both = request(FIRST), request(SECOND)
+    round_id = stage.sign(owed("b1", *both))
+    with pytest.raises(ApplicationError, match="locked by"):
+        await stage.included(round_id, *both)
+    order = stage.order(RecordState.REORGED, round_id).model_copy(update={"revision": 3})
+    await stage.record(order)
+    states = {stage.receipt(namespace).finality.state for namespace in (FIRST, SECOND)}
+    assert states == {Finality.REORGED}
+
+
+async def test_a_receipt_that_cannot_be_written_keeps_no_other_from_saying_that_its_block_left(
+    stage: Stage,
+) -> None:
+    both = request(FIRST), request(SECOND)
+    round_id = stage.sign(owed("b1", *both))
+    await stage.included(round_id, *both)
+    stage.place(FIRST).unlink()
+    stage.place(FIRST).mkdir()
+    order = stage.order(RecordState.REORGED, round_id).model_copy(update={"revision": 3})
+    with pytest.raises(ApplicationError, match="it is no file; take it away"):
+        await stage.record(order)
+    assert stage.receipt(SECOND).finality.state is Finality.REORGED
+
+
+async def test_a_folder_in_an_event_receipts_place_holds_up_no_other_event_of_its_batch(
+    stage: Stage,
+) -> None:
+    blocked, other = put_event(stage, "e1"), put_event(stage, "e2")
+    blocked.unlink()
+    blocked.mkdir()
+    await stage.included(stage.sign(owed("b1", request(FIRST))), request(FIRST))
+    assert [who for who, _ in stage.replies.outcomes] == [FIRST]
+    assert chain_at(other) == str(EVM)
+
+
+async def test_a_locked_round_folder_holds_up_no_answer_to_who_joined(stage: Stage) -> None:
+    round_id = stage.sign(owed("b1", request(FIRST)))
+    folder = stage.root / "out/rounds" / EVM.path / round_id
+    with pytest.MonkeyPatch.context() as patch, locked(folder):
+        patch.setattr(folder_lock, "PATIENCE_SECONDS", 0.3)
+        with pytest.raises(ApplicationError, match="is locked by process"):
+            await stage.included(round_id, request(SECOND))
+    assert [who for who, _ in stage.replies.outcomes] == [SECOND]
+    assert stage.files.rounds(stage.target).closed(round_id) is None
 
 
 # --- a closed round

@@ -5,10 +5,12 @@ import os
 import signal
 import sqlite3
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from bench.local_system import write_whole
 from devnet.ports import free_port
@@ -71,10 +73,11 @@ class Drill:
             write_whole(place, batch_document(str(self._ids), namespace))
         return batch_ids
 
-    def wait_satisfied(self, *batch_ids: str, final: bool = False) -> None:
-        """Wait until the judge finds nothing: with everything, or just with some batches."""
+    def wait_satisfied(self, *batch_ids: str, final: bool = False, on: str = "") -> None:
+        """Wait until the judge finds nothing: with everything, or just with some batches, `on` one ledger alone."""
         if batch_ids:
-            self._wait_for_none(lambda: self.judge.findings_of(*batch_ids))
+            targets = (on,) if on else ()
+            self._wait_for_none(lambda: self.judge.findings_of(*batch_ids, on=targets))
         else:
             self._wait_for_none(lambda: self.judge.findings(final=final))
 
@@ -122,6 +125,25 @@ class Drill:
         killed = self.pid(name)
         os.kill(killed, signal.SIGKILL)
         System.wait(lambda: self.pid(name) != killed, f"another {name}")
+
+    @contextmanager
+    def down(self, name: str) -> Iterator[None]:
+        """Kill a part and keep it down meanwhile: `dev`, which would start it again at once, stands still."""
+        killed, dev = self.pid(name), self.running.process.pid
+        os.kill(dev, signal.SIGSTOP)
+        try:
+            os.kill(killed, signal.SIGKILL)
+            yield
+        finally:
+            os.kill(dev, signal.SIGCONT)
+        System.wait(lambda: self.pid(name) != killed, f"another {name}")
+
+    def health(self) -> dict[str, Any]:
+        """Return what the worker says of its health."""
+        url = f"{self.announced['http']['url']}/health"
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own
+            document: dict[str, Any] = json.load(answer)
+        return document
 
     @contextmanager
     def stopped(self, *names: str) -> Iterator[None]:

@@ -31,6 +31,11 @@ STOPPED_SECONDS = 12.0
 """Longer than a heartbeat may be missed, so that others take over what the worker had begun."""
 SILENT_SECONDS = 8.0
 """Longer than an attempt to anchor takes at most."""
+OUTAGE_SECONDS = 20.0
+USED_WITHIN_SECONDS = 15.0
+"""10 s are promised after a ledger's return; this machine may be busy."""
+TWO_ROUNDS_SECONDS = 30.0
+"""What was signed before the outage, then what was owed meanwhile: blocks come every 2 s, slots every 3 s."""
 LOCKED_SECONDS = 15.0
 HOLDER = """import fcntl, os, signal, sys
 folder = os.open(sys.argv[1], os.O_RDONLY)
@@ -107,6 +112,32 @@ def test_ledgers_that_were_silent_get_what_was_owed_once(drill: Drill) -> None:
         drill.seal()
         time.sleep(SILENT_SECONDS)
     drill.wait_satisfied()
+
+
+def test_an_outage_of_bitcoin_holds_up_no_other_ledger_is_named_in_health_and_ends_at_once(
+    drill: Drill,
+) -> None:
+    drill.seal()
+    drill.wait_under_way(BITCOIN)
+    with drill.down("bitcoind"):
+        began = time.monotonic()
+        meanwhile = drill.seal()
+        System.wait(lambda: BITCOIN in drill.health()["targets"], "the target in trouble", 30)
+        health = drill.health()
+        assert health["targets"].keys() == {BITCOIN}
+        assert health["targets"][BITCOIN]["status"] == "unreachable"
+        for target in (EVM, AUTHORITY):
+            drill.wait_satisfied(*meanwhile, on=target)
+        time.sleep(max(0.0, began + OUTAGE_SECONDS - time.monotonic()))
+    System.wait(lambda: drill.judge.chains[BITCOIN].ask("getblockcount"), "bitcoind", 60)
+    back = time.monotonic()
+    System.wait(lambda: BITCOIN not in drill.health().get("targets", {}), "the endpoint's use", 60)
+    used = time.monotonic() - back
+    drill.wait_satisfied(*meanwhile, on=BITCOIN)
+    anchored = time.monotonic() - back
+    drill.wait_satisfied()
+    assert used < USED_WITHIN_SECONDS
+    assert anchored < USED_WITHIN_SECONDS + TWO_ROUNDS_SECONDS
 
 
 def test_a_locked_remembrancer_holds_up_no_anchor(drill: Drill) -> None:

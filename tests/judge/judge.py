@@ -6,7 +6,7 @@ Nothing of the product is imported here, so that a fault of its code can't hide 
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -49,11 +49,12 @@ class Judge:
             *self._of_rounds(views),
         ]
 
-    def findings_of(self, *batch_ids: str) -> list[str]:
-        """Return what is wrong with some batches, whatever becomes of others."""
-        views = {target: chain.view() for target, chain in self.chains.items()}
+    def findings_of(self, *batch_ids: str, on: Collection[str] = ()) -> list[str]:
+        """Return what is wrong with some batches, whatever becomes of others; of `on` alone, no other ledger is asked."""
+        asked = {target: chain for target, chain in self.chains.items() if not on or target in on}
+        views = {target: chain.view() for target, chain in asked.items()}
         batches = {name: batch for name, batch in self.batches().items() if name in batch_ids}
-        return list(self._of_batches(self.receipts(), views, batches, final=False))
+        return list(self._of_batches(self.receipts(), views, batches, final=False, on=on))
 
     def unremembered(self) -> list[str]:
         """Return the final receipts that the Remembrancer has no row of, or another one than it should.
@@ -102,10 +103,13 @@ class Judge:
         batches: Mapping[str, Document],
         *,
         final: bool,
+        on: Collection[str] = (),
     ) -> Iterator[str]:
         for batch_id, batch in batches.items():
             namespace = batch["namespace"]
             for target in self.owed[namespace]:
+                if on and target not in on:
+                    continue
                 receipt = receipts.get((namespace, batch_id, target))
                 for doubt in self._doubts(receipt, batch, views.get(target), final=final):
                     yield f"batch {batch_id} of {namespace} on {target}: {doubt}"

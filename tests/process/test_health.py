@@ -216,3 +216,18 @@ def test_what_an_operator_stopped_is_shown_and_degrades_nothing() -> None:
     entry = {"lastAnchor": {}, "backoff": 0, "status": "stopped", "cause": "why"}
     assert document["namespaces"]["dao:gone"] == entry
     assert "refused" not in document
+
+
+def test_a_target_whose_ledger_does_not_answer_is_named_unless_something_worse_is_known() -> None:
+    held = HeldMemo(
+        kind=FailureKind.AUTH, message="no funds", since=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    memos = {"eip155:1": TargetMemo(target="eip155:1", held=held)}
+    unreachable = {"btc:regtest": "refused\nthe connection", "eip155:1": "silent"}
+    snapshot = Snapshot(NOW, targets=memos)
+    document = health(snapshot, started=NOW - 9, now=NOW, unreachable=unreachable)
+    assert document["status"] == "degraded"
+    targets = cast("dict[str, Any]", document["targets"])
+    assert targets["btc:regtest"] == {"status": "unreachable", "cause": "refused the connection"}
+    assert targets["eip155:1"]["status"] == "held"
+    assert document["unreachable"] == ["target btc:regtest"]

@@ -2,13 +2,18 @@
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
 from temporalio import activity, workflow
 from temporalio.worker import Worker
 
+import worker
 from activities.heartbeat import Heartbeats
+from activities.registry import Adapters
+from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.process.client import connect
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("address")]
@@ -17,17 +22,18 @@ pytestmark = [pytest.mark.server, pytest.mark.usefixtures("address")]
 @workflow.defn(name="AnotherWorkflow", sandboxed=False)
 class Asks:
     @workflow.run
-    async def run(self) -> int:
+    async def run(self, queue: str, beats: bool) -> int:
         return await workflow.execute_activity(
             "answer",
+            task_queue=queue,
             start_to_close_timeout=timedelta(seconds=60),
-            heartbeat_timeout=timedelta(seconds=20),
+            heartbeat_timeout=timedelta(seconds=20) if beats else None,
             result_type=int,
         )
 
 
-async def test_an_answer_is_given_anew_if_the_connection_was_lost_meanwhile() -> None:
-    beats = Heartbeats()
+def answering(beats: Heartbeats) -> Callable[[], Awaitable[int]]:
+    """Return an activity during whose first attempt the connection is lost, and which answers which attempt it is."""
 
     @activity.defn(name="answer")
     async def answer() -> int:
@@ -36,8 +42,27 @@ async def test_an_answer_is_given_anew_if_the_connection_was_lost_meanwhile() ->
             beats.connection_lost()
         return activity.info().attempt
 
-    client, queue = await connect(), f"answers-{secrets.token_hex(4)}"
-    async with Worker(
-        client, task_queue=queue, workflows=[Asks], activities=[answer], interceptors=[beats]
-    ):
-        assert await client.execute_workflow(Asks.run, id=queue, task_queue=queue) == 2
+    return answer
+
+
+@pytest.mark.parametrize("queue", [SCHEDULER_QUEUE, ANCHORS_QUEUE])
+@pytest.mark.parametrize("with_beats", [True, False], ids=["beats", "no beats"])
+async def test_an_answer_on_either_queue_is_given_anew_if_the_connection_was_lost_meanwhile(
+    queue: str,
+    with_beats: bool,
+) -> None:
+    """The harm: an answer to one cadence's request ended the request of another one, whose batches were left out."""
+    beats, client, own = Heartbeats(), await connect(), f"answers-{secrets.token_hex(4)}"
+    both = {SCHEDULER_QUEUE: [answering(beats)], ANCHORS_QUEUE: [answering(beats)]}
+    adapters = Adapters(both, files=None, targets=None, troubles=None)  # type: ignore[arg-type]
+    sticky, runner = timedelta(seconds=10), worker.sandbox()
+    built = worker.workers(client, adapters, worker.ROLES, runner, heartbeats=beats, sticky=sticky)
+    async with AsyncExitStack() as stack:
+        for each in (*built, Worker(client, task_queue=own, workflows=[Asks])):
+            await stack.enter_async_context(each)
+        assert (
+            await client.execute_workflow(
+                Asks.run, args=[queue, with_beats], id=own, task_queue=own
+            )
+            == 2
+        )

@@ -31,6 +31,7 @@ PREFIXED = {
     "namespaces_missing": ("gauge", set()),
     "workflows_failing": ("gauge", {"type"}),
     "unreadable_rounds": ("gauge", {"target"}),
+    "task_errors": ("counter", {"task"}),
     "target_held": ("gauge", {"target", "cause"}),
     "owed_batches": ("gauge", {"namespace", "cadence", "target"}),
     "oldest_owed_timestamp_seconds": ("gauge", {"namespace", "cadence", "target"}),
@@ -57,6 +58,7 @@ def _memo(failures: int = 0) -> NamespaceMemo:
 def _used(prefix: str = "scheduler") -> Metrics:
     """Return metrics of which each has a series."""
     metrics = Metrics(prefix)
+    metrics.task_failed("probing")
     metrics.attempted(_request(), TARGET)
     metrics.failed(_request(), TARGET, FailureKind.AUTH)
     metrics.ended(_request(), TARGET, AnchorOutcome(status=OutcomeStatus.ANCHORED))

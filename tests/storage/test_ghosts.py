@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -124,6 +125,31 @@ def test_a_stopped_holder_is_named_and_only_its_folder_waits(store: LocalStore) 
         answer(holder)
         holder.wait(10)
     assert store.replace(PATH, b"2", version_of(b"1"))
+
+
+def test_a_locked_folder_takes_one_thread_of_a_pool_and_the_others_go_on(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The harm: each file of the folder took a thread for as long as a lock is waited for, and all steps stood still."""
+    monkeypatch.setattr(folder_lock, "TURN_SECONDS", 0.2)
+    store.write(PATH, b"1")
+    folder = store.root / Path(PATH).parent
+    places = [f"{Path(PATH).parent}/{number}" for number in range(4)]
+    with process(HOLDS, folder) as holder, ThreadPoolExecutor(4) as pool:
+        assert said(holder) == "holds"
+        began = time.monotonic()
+        waiting = [pool.submit(store.replace, place, b"1", ABSENT) for place in places]
+        for _ in zip(places[1:], as_completed(waiting, timeout=30), strict=False):
+            pass
+        assert pool.submit(store.replace, BESIDE, b"1", ABSENT).result(30)
+        assert time.monotonic() - began < folder_lock.PATIENCE_SECONDS
+        failed = [attempt for attempt in waiting if attempt.done()]
+        assert len(failed) == len(places) - 1
+        for attempt in failed:
+            assert f"locked by process {holder.pid}" in str(attempt.exception())
+        answer(holder)
+        holder.wait(30)
+        assert sum(attempt.exception() is None for attempt in waiting) == 1
 
 
 def test_a_holder_that_is_killed_keeps_nobody_waiting(store: LocalStore) -> None:

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +12,16 @@ import pytest
 
 from tests.domain.batches.test_event_receipt import FILE, OBSERVED, ROOT
 from tests.domain.receipts.test_receipt import BTC, EVM, TSA, read
+from vaultmesh.domain.batches.batch import Batch, batch_document
 from vaultmesh.domain.batches.event_receipt import parse_event_receipt
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, receipt_document
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.target import Target
+from vaultmesh.storage import event_receipts
 from vaultmesh.storage.batches import BatchRef
-from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.files import LocalStore, NoFile
 from vaultmesh.storage.receipts import ReceiptStore, Written
 
 NAMESPACE, BATCH = "dao:example", "1761300000"
@@ -80,6 +86,18 @@ def test_a_late_writer_finds_the_newer_receipt(receipts: ReceiptStore) -> None:
     assert receipts.write(late) is Written.NEWER_EXISTS
     assert receipts.read(NAMESPACE, BATCH, TARGET) == receipt(4)
     assert receipts.write(receipt(5, status="reorged", finality=REORGED)) is Written.WRITTEN
+
+
+def test_a_receipt_that_says_the_same_stays_where_only_what_differs_is_written(
+    receipts: ReceiptStore,
+) -> None:
+    receipts.write(receipt(4))
+    assert receipts.write(receipt(9), only_differing=True) is Written.SAME
+    assert receipts.read(NAMESPACE, BATCH, TARGET) == receipt(4)
+    assert receipts.write(receipt(3), only_differing=True) is Written.NEWER_EXISTS
+    moved = receipt(9, blockNumber=51)
+    assert receipts.write(moved, only_differing=True) is Written.WRITTEN
+    assert receipts.read(NAMESPACE, BATCH, TARGET) == moved
 
 
 def test_an_earlier_attempt_of_an_order_takes_nothing_back_that_a_later_one_wrote(
@@ -240,6 +258,45 @@ def test_a_batch_that_names_its_events_needs_no_search(
     receipts.write(receipt(root=root.receipt_form))
     receipts.derive_event_receipts(BATCH, root)
     assert anchor_at(store, named) == "btc:regtest"
+
+
+def test_a_folder_in_a_named_event_receipts_place_is_told_and_the_other_events_have_the_anchor(
+    receipts: ReceiptStore, store: LocalStore
+) -> None:
+    leaves = [MerkleRoot(bytes([number]) * 32) for number in (1, 2)]
+    root = MerkleRoot(sha256(leaves[0].digest + leaves[1].digest).digest())
+    batch = Batch(BATCH, root, tuple(leaves), created_at=1, events=("blocked", "other"))
+    store.write(f"out/batches/{BATCH}.json", batch_document(batch).encode())
+    (store.root / "out/receipts/blocked.json").mkdir(parents=True)
+    other = put_event(store, "other", batchRoot=root.batch_form)
+    receipts.write(receipt(root=root.receipt_form))
+    with pytest.raises(NoFile, match=r"out/receipts/blocked.json .*take it away"):
+        receipts.derive_event_receipts(BATCH, root)
+    assert anchor_at(store, other) == "btc:regtest"
+
+
+def test_a_storage_that_hangs_takes_the_thread_that_reads_it_and_no_other(
+    receipts: ReceiptStore, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_receipts, "READING_SECONDS", 0.1)
+    put_event(store)
+    receipts.write(receipt())
+    hangs, reads = threading.Event(), threading.Event()
+
+    def names(folder: str) -> list[str]:
+        if folder == "out/receipts":
+            reads.set()
+            hangs.wait(60)
+        return LocalStore.names(store, folder)
+
+    monkeypatch.setattr(store, "names", names)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(receipts.derive_event_receipts, BATCH, BATCH_ROOT)
+        assert reads.wait(30)
+        with pytest.raises(NetworkFailure, match="see whether the storage hangs"):
+            receipts.derive_event_receipts(BATCH, BATCH_ROOT)
+        hangs.set()
+        assert first.result(30) == []
 
 
 def test_an_event_receipt_that_was_mended_in_its_place_is_anchored(

@@ -1,9 +1,11 @@
 """Decides whether a worker is healthy, degraded or unhealthy, and ready.
 
 1. Unhealthy is only a worker that does not talk to Temporal: an outage upstream degrades, and restarts no pods.
-2. Whatever else is not as it should be degrades, and is named: failing, missing, overdue, backing off, stale, paused, held.
-3. So do a file that is refused, and a namespace that differs from its file; one that an operator stopped does not.
-4. All of it comes from the last visibility list and what was asked after it: health asks Temporal nothing.
+2. Whatever else is not as it should be degrades, and is named: failing, missing, overdue, backing off, stale, paused,
+   held, unreachable.
+3. So do a file that is refused, a namespace that differs from its file, and an error that nobody foresaw; a namespace
+   that an operator stopped does not.
+4. All of it comes from the last visibility list, what was asked after it, and what the worker met: health asks nobody.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,6 +31,7 @@ from vaultmesh.domain.status import (
 )
 from vaultmesh.process.counts import NamespaceCounts
 from vaultmesh.process.desired import DesiredState
+from vaultmesh.process.failing import one_line
 from vaultmesh.process.metrics import HIGHEST_LEVEL
 from vaultmesh.process.visibility import Snapshot
 
@@ -42,7 +45,9 @@ FAILING, MISSING, OVERDUE = (
     NamespaceState.OVERDUE.value,
 )
 STOPPED = NamespaceState.STOPPED.value
-_LISTED = (MISSING, FAILING, OVERDUE, TargetState.HELD.value, Status.PAUSED.value)
+UNREACHABLE = "unreachable"
+"""Of a target: its ledger does not answer this worker."""
+_LISTED = (MISSING, FAILING, OVERDUE, TargetState.HELD.value, Status.PAUSED.value, UNREACHABLE)
 """States whose bearers are listed by name."""
 _NAMESPACE_PREFIX = namespace_workflow_id("")
 _TARGET_PREFIX = aggregator_workflow_id("")
@@ -85,10 +90,13 @@ def health(
     now: float,
     counts: Mapping[str, NamespaceCounts] | None = None,
     desired: DesiredState | None = None,
+    errors: Mapping[str, str] | None = None,
+    unreachable: Mapping[str, str] | None = None,
 ) -> dict[str, JsonValue]:
     """Return the health document; `started` and `now` in Unix seconds.
 
-    Targets are named only while something is wrong with them.
+    `errors` are those of this worker's tasks by their names, `unreachable` says why targets do not answer this worker.
+    Targets and tasks are named only while something is wrong with them.
     """
     wanted = desired or DesiredState()
     namespaces = {
@@ -96,10 +104,10 @@ def health(
         for name in sorted(_namespaces(snapshot))
     }
     is_as_desired = _add_desired(namespaces, wanted)
-    targets = _targets(snapshot, now)
+    targets = _targets(snapshot, now, unreachable or {})
     if is_silent(snapshot, now):
         status = UNHEALTHY
-    elif targets or not is_as_desired or not all(map(_is_well, namespaces.values())):
+    elif targets or errors or not is_as_desired or not all(map(_is_well, namespaces.values())):
         status = DEGRADED
     else:
         status = HEALTHY
@@ -110,6 +118,7 @@ def health(
         "namespaces": dict(namespaces),
         **({"targets": dict(targets)} if targets else {}),
         **({"refused": dict(wanted.refused)} if wanted.refused else {}),
+        **({"errors": dict(errors)} if errors else {}),
         **_listed(namespaces, targets),
     }
 
@@ -194,9 +203,15 @@ def _overdue(since: datetime, now: float) -> dict[str, JsonValue]:
     }
 
 
-def _targets(snapshot: Snapshot, now: float) -> dict[str, dict[str, JsonValue]]:
+def _targets(
+    snapshot: Snapshot, now: float, unreachable: Mapping[str, str]
+) -> dict[str, dict[str, JsonValue]]:
     """Return what is wrong with targets, the worst of each."""
-    wrong = {target: _rests(memo) for target, memo in snapshot.targets.items() if memo.rests}
+    wrong: dict[str, dict[str, JsonValue]] = {
+        target: {"status": UNREACHABLE, "cause": one_line(why)}
+        for target, why in unreachable.items()
+    }
+    wrong |= {target: _rests(memo) for target, memo in snapshot.targets.items() if memo.rests}
     for workflow_id, since in snapshot.waiting.items():
         if workflow_id.startswith(_TARGET_PREFIX):
             wrong[workflow_id.removeprefix(_TARGET_PREFIX)] = _overdue(since, now)

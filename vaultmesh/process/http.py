@@ -1,7 +1,7 @@
 """Answers Prometheus and Kubernetes for a worker: /metrics, /health, /livez, /readyz."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -32,14 +32,21 @@ class HealthServer:
         counts: Counts | None = None,
         *,
         desired: Callable[[], DesiredState] = DesiredState,
+        errors: Callable[[], Mapping[str, str]] = dict,
+        unreachable: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        """Serve on a port; `polls` tells whether the worker takes work, `counts` what namespaces owe, `desired` what files say."""
+        """Serve on a port; `polls` tells whether the worker takes work, `counts` what namespaces owe, `desired` what files say.
+
+        `errors` tells what went wrong in the worker's own tasks, `unreachable` which targets do not answer it.
+        """
         self._port = port
         self._metrics = metrics
         self._visibility = visibility
         self._polls = polls
         self._counts = counts
         self._desired = desired
+        self._errors = errors
+        self._unreachable = unreachable
         self._started = time.time()
         self._runner: web.AppRunner | None = None
 
@@ -84,6 +91,8 @@ class HealthServer:
             now=time.time(),
             counts=counts,
             desired=self._desired(),
+            errors=self._errors(),
+            unreachable=self._unreachable(),
         )
         return web.json_response(document, status=503 if document["status"] == UNHEALTHY else 200)
 

@@ -80,6 +80,12 @@ class Metrics:
             ("target",),
             registry=self.registry,
         )
+        self._task_errors = Counter(
+            f"{prefix}_task_errors",
+            "Errors that nobody foresaw, of tasks that run beside the workers, by task.",
+            ("task",),
+            registry=self.registry,
+        )
         self._drift, self._refused = self._file_metrics()
         self.found_failing(())
 
@@ -172,6 +178,10 @@ class Metrics:
             self._drift.labels(name).set(is_drifting)
         for file, is_refused in refused.items():
             self._refused.labels(file).set(is_refused)
+
+    def task_failed(self, task: str) -> None:
+        """Count an error that nobody foresaw."""
+        self._task_errors.labels(task).inc()
 
     def found_unreadable(self, target: Target, rounds: int) -> None:
         """Take how many signed rounds of a target can't be read now."""

@@ -6,7 +6,8 @@
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from pydantic_core import from_json
 
@@ -24,12 +25,14 @@ from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.paths import BATCHES_FOLDER, EVENT_RECEIPTS_FOLDER, path_form
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
-from vaultmesh.storage.files import Store, version_of
+from vaultmesh.storage.files import NoFile, Store, version_of
 from vaultmesh.storage.folder_index import FolderIndex, Look
 
 MOST_DERIVATIONS = 20
 """Passes over a batch's event receipts: each further one means that another writer came between."""
 SUFFIX = ".json"
+READING_SECONDS = 5.0
+"""How long a thread waits for another one that reads the folder: a first look at 100,000 receipts takes longer."""
 LONGEST_NAME = 200
 """Bytes of an event id that can be a file's name as it is."""
 
@@ -65,44 +68,66 @@ class EventReceipts:
         """Give a batch's event receipts the anchor its anchor receipts make; returns broken ones.
 
         A batch without a direct, final anchor keeps what it has.
+
+        Raises:
+            NetworkFailure: the storage failed, or something else lies in a receipt's place; the others have the anchor.
         """
         batch = Batch(id=batch_id, root=root)
         for _ in range(MOST_DERIVATIONS):
             anchor = derive_anchor(receipt for receipt in receipts() if receipt.root == root)
             if anchor is None:
                 return []
-            changed, refused = self._give(batch, anchor)
+            changed, refused, blocked = self._give(batch, anchor)
+            if not changed and blocked:
+                raise blocked[0]
             if not changed:
                 return refused
         message = f"another writer keeps changing the event receipts of batch {batch_id}; stop it"
         raise NetworkFailure(message)
 
-    def _give(self, batch: Batch, anchor: LegacyAnchor) -> tuple[bool, list[Refused]]:
+    def _give(self, batch: Batch, anchor: LegacyAnchor) -> tuple[bool, list[Refused], list[NoFile]]:
         changed = False
         refused: list[Refused] = []
+        blocked: list[NoFile] = []
         for path in self._paths(batch):
-            content = self._store.read(path)
             try:
-                receipt = _parsed(content)
+                # by this call or by another writer: what it says is derived once more
+                changed = self._gave(path, batch, anchor) or changed
+            except NoFile as failure:
+                blocked.append(failure)
             except InvalidValue as error:
                 refused.append(Refused(path, str(error)))
-                continue
-            if receipt is None or receipt.event_id_in(batch) is None or receipt.anchor == anchor:
-                continue
-            derived = receipt.model_copy(update={"anchor": anchor})
-            document = event_receipt_document(derived).encode()
-            self._store.replace(path, document, version_of(content))
-            changed = True  # by this call or by another writer: what it says is derived once more
-        return changed, refused
+        return changed, refused, blocked
+
+    def _gave(self, path: str, batch: Batch, anchor: LegacyAnchor) -> bool:
+        """Give one event receipt the anchor; returns whether it did not have it."""
+        content = self._store.read(path)
+        receipt = _parsed(content)
+        if receipt is None or receipt.event_id_in(batch) is None or receipt.anchor == anchor:
+            return False
+        derived = receipt.model_copy(update={"anchor": anchor})
+        self._store.replace(path, event_receipt_document(derived).encode(), version_of(content))
+        return True
 
     def _paths(self, batch: Batch) -> list[str]:
         events = self._named_events(batch)
         if events:
             return [path for event_id in events for path in event_receipt_paths(event_id)]
-        with self._index.lock:
+        with self._reading():
             self._index.refresh()
             names = dict.fromkeys(self._by_root.get(batch.root.digest, ()))
         return [f"{EVENT_RECEIPTS_FOLDER}/{name}" for name in names]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Hold the index; a storage that hangs takes the thread that reads it, and no other."""
+        if not self._index.lock.acquire(timeout=READING_SECONDS):
+            message = f"another thread has been reading {EVENT_RECEIPTS_FOLDER} for long; it is tried again - see whether the storage hangs"
+            raise NetworkFailure(message)
+        try:
+            yield
+        finally:
+            self._index.lock.release()
 
     def _named_events(self, batch: Batch) -> tuple[str, ...]:
         content = self._store.read(f"{BATCHES_FOLDER}/{batch.id}{SUFFIX}")
@@ -114,7 +139,10 @@ class EventReceipts:
 
     def _look(self, name: str) -> Look[None] | None:
         """Index a receipt; what it is a receipt of never changes."""
-        content = self._store.read(f"{EVENT_RECEIPTS_FOLDER}/{name}")
+        try:
+            content = self._store.read(f"{EVENT_RECEIPTS_FOLDER}/{name}")
+        except NoFile:
+            return _UNREADABLE
         if content is None:
             return None
         try:

@@ -21,7 +21,7 @@ from typing import Protocol, TypeVar
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
-from vaultmesh.storage.folder_lock import locked
+from vaultmesh.storage.folder_lock import FolderLocks
 
 MOST_TRIES = 20
 """Changes of one file in a row that other writers may come between."""
@@ -113,6 +113,7 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         """Keep everything below `root`."""
         self.root = root
+        self._locks = FolderLocks()
 
     def read(self, path: str) -> bytes | None:
         """Return a file's content; None if there is none."""
@@ -149,7 +150,7 @@ class LocalStore:
             temporary = _temporary(place)
             try:
                 _fill(temporary, content)
-                with locked(place.parent):
+                with self._locks.locked(place.parent):
                     if version_of(self.read(path)) != if_version:
                         return False
                     temporary.replace(place)

@@ -97,8 +97,10 @@ class ReceiptStore:
             raise InvalidValue(message)
         return receipt
 
-    def write(self, receipt: AnchorReceipt) -> Written:
+    def write(self, receipt: AnchorReceipt, *, only_differing: bool = False) -> Written:
         """Write a receipt unless a newer one is there; the key is namespace, batch and target.
+
+        With `only_differing` an earlier one that says the same stays, with its own revision.
 
         Raises:
             NetworkFailure: it could not be written.
@@ -108,7 +110,7 @@ class ReceiptStore:
         def newest(content: bytes | None) -> bytes | None:
             nonlocal outcome
             stored = _own(receipt.path, content)
-            outcome = _outcome(stored, receipt)
+            outcome = _outcome(stored, _like(stored, receipt) if only_differing else receipt)
             return receipt_document(receipt).encode() if outcome is Written.WRITTEN else None
 
         if change(self._store, receipt.path, newest):
@@ -264,6 +266,15 @@ def _outcome(stored: AnchorReceipt | None, receipt: AnchorReceipt) -> Written:
     if _lasting(stored) == _lasting(receipt):
         return Written.SAME
     return Written.NEWER_EXISTS if _age(stored) > _age(receipt) else Written.WRITTEN
+
+
+def _like(stored: AnchorReceipt | None, receipt: AnchorReceipt) -> AnchorReceipt:
+    """Return the receipt with the revision of the one that is stored, if that is lower and nothing else differs."""
+    if stored is None or stored.metadata.revision > receipt.metadata.revision:
+        return receipt
+    revised = {"revision": stored.metadata.revision}
+    like = receipt.model_copy(update={"metadata": receipt.metadata.model_copy(update=revised)})
+    return like if _lasting(stored) == _lasting(like) else receipt
 
 
 def _age(receipt: AnchorReceipt) -> tuple[int, datetime]:

@@ -130,7 +130,7 @@ class Observation:
 
     def _apply(self, row: OpenRound, view: RoundView) -> None:
         """Have the round take the view, then the pace, then those who waited for a round that is lost."""
-        was_included, was_undecided = row.state is RoundState.INCLUDED, bool(row.undecided)
+        was_included, was_undecided = row.is_in_block, bool(row.undecided)
         if row.is_refuted_by(view):
             workflow.logger.warning("round left the chain", extra={"round": row.round_id})
         now = workflow.now()

@@ -28,6 +28,9 @@ from workflows.calls import StepFailed, call
 ORDERS_BEFORE_A_LOOK = 3
 """Orders that fail of a round's files before the storage is read anew."""
 
+MOST_AT_ONCE = 500
+"""Orders under way for rounds that nobody waits for: a server takes 2,000 activities of one workflow, and fails its task beyond."""
+
 
 class Receipts:
     """Has the receipts of one aggregator's rounds written."""
@@ -82,6 +85,14 @@ class Receipts:
         if round_id not in self._recording:
             self._start_recording(round_id, self._record_closed(round_id))
 
+    def rewrite_closed(self, round_ids: Iterable[str]) -> None:
+        """Have the receipts of closed rounds written again; those that are too many at once are found again by who compares."""
+        for round_id in round_ids:
+            if len(self._recording) >= MOST_AT_ONCE:
+                workflow.logger.info("more receipts are to be written again than at once")
+                return
+            self.record_closed(round_id, [])
+
     def record_wanted(self) -> None:
         """Start writing receipts for every round that asks for it."""
         for row in self._rounds.open:
@@ -129,6 +140,7 @@ class Receipts:
             candidates=row.all_candidates,
             waiting=waiting,
             late_joiners=row.late_joiners,
+            only_differing=row.was_recorded,
             tries=row.record_tries,
             backoff=self._backoff,
         )

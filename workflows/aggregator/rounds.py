@@ -162,9 +162,8 @@ class Rounds:
 
     def rewrite(self, round_ids: list[str]) -> None:
         """Have receipts of closed rounds written again; those of open ones are written as the ledger shows them."""
-        for round_id in round_ids:
-            if self._rounds.find(round_id) is None:
-                self._observation.receipts.record_closed(round_id, [])
+        closed = [round_id for round_id in round_ids if self._rounds.find(round_id) is None]
+        self._observation.receipts.rewrite_closed(closed)
 
     def let_go(self, requests: list[AnchorRequest], *, also_signed: bool) -> None:
         """Take requests back that are in no round; `also_signed`: those in a signed round wait no longer either.

@@ -2,23 +2,30 @@
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from tests.domain.aggregator.examples import (
     NOW,
     ROUND,
     TARGET,
+    in_block,
     included,
     numbered,
     open_round,
     request,
     seen,
 )
+from vaultmesh.domain.aggregator import orders
 from vaultmesh.domain.aggregator.ledger_messages import AggregatorSettings, Reservation, RoundState
 from vaultmesh.domain.aggregator.messages import RecordState, Recover, Recovered, RecoveredRound
-from vaultmesh.domain.aggregator.open_round import FILL_PAUSE
+from vaultmesh.domain.aggregator.open_round import FILL_PAUSE, OpenRound
+from vaultmesh.domain.aggregator.orders import MOST_ROUNDS
 from vaultmesh.domain.aggregator.rounds import GAP_PATIENCE, MOST_ENDED, OpenRounds
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.names import REOPENED, REWRITE
 
 STATES = st.sampled_from(RoundState)
 FILL_AFTER = timedelta(seconds=AggregatorSettings().gap_fill_seconds)
@@ -267,3 +274,74 @@ def test_a_round_that_can_not_be_read_is_driven_on_with_the_bytes_that_are_known
     assert waiting == [request()]
     assert [kept.round_id for kept in rounds.open] == [row.round_id]
     assert rounds.waiting() == []
+
+
+def adopted(*rows: OpenRound, claimed_block: int | None = None) -> list[OpenRound]:
+    """Return the rounds as a recovery leaves them that finds them as they are known."""
+    rounds = OpenRounds(open=list(rows))
+    stored = [
+        RecoveredRound(
+            sealed=row.sealed,
+            reservation=row.reservation,
+            candidates=row.candidates,
+            claimed_block=claimed_block,
+        )
+        for row in rows
+    ]
+    rounds.adopt(Recovered(rounds=stored), Recover(target=TARGET), NOW)
+    return rounds.open
+
+
+def test_a_recovery_keeps_in_mind_what_was_in_a_block_and_recorded() -> None:
+    recorded = in_block().model_copy(update={"recorded": True})
+    (again,) = adopted(*adopted(recorded))
+    assert (again.state, again.is_in_block, again.was_recorded) == (RoundState.PENDING, True, True)
+    again.see(included(depth=2), NOW)
+    assert (again.is_in_block, again.wanted) == (True, RecordState.INCLUDED)
+    again.record(RecordState.INCLUDED, again.view, ())
+    assert not again.was_recorded
+
+
+def test_a_receipt_that_names_a_block_says_at_an_aggregators_start_that_the_round_was_in_it() -> (
+    None
+):
+    (row,) = adopted(open_round(), claimed_block=79)
+    assert (row.is_in_block, row.was_recorded) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"recorded": False}, {"wanted": RecordState.REORGED}, {"state": RoundState.MISSING}],
+    ids=str,
+)
+def test_receipts_that_may_say_something_else_are_all_written_after_a_recovery(
+    changes: dict[str, object],
+) -> None:
+    (row,) = adopted(in_block().model_copy(update={"recorded": True, **changes}))
+    assert not row.was_recorded
+
+
+def test_a_round_that_left_its_block_after_a_recovery_is_news_again_and_recorded_in_full() -> None:
+    (row,) = adopted(in_block().model_copy(update={"recorded": True}), claimed_block=79)
+    row.see(seen(RoundState.MISSING), NOW)
+    assert (row.is_in_block, row.was_recorded, row.wanted) == (False, False, RecordState.REORGED)
+
+
+def test_what_is_carried_of_rounds_that_are_named_by_others_stays_small() -> None:
+    """The harm: a list beyond 2 MB could be given to no step any more, and the target stood still for good."""
+    rounds = OpenRounds()
+    for start in range(0, 3 * MOST_ROUNDS, MOST_ROUNDS):
+        names = [f"{number:032x}" for number in range(start, start + MOST_ROUNDS)]
+        rounds.reopen(names)
+        rounds.left_the_chain(names)
+    assert len(rounds.reopened) == len(rounds.left) == MOST_ROUNDS
+
+
+@pytest.mark.parametrize("signal", [REOPENED, REWRITE])
+def test_a_signal_that_names_more_rounds_than_fit_is_rejected_and_says_how_many_do(
+    signal: str,
+) -> None:
+    names: list[JsonValue] = [f"{number:032x}" for number in range(MOST_ROUNDS + 1)]
+    with pytest.raises(InvalidValue, match=f"{MOST_ROUNDS} round ids at the most, not 501"):
+        orders.read(signal, [names])
+    assert orders.read(signal, [names[1:]])

@@ -7,6 +7,7 @@ from tests.workflows.aggregator.scripted_target import (
     ScriptedTarget,
     enqueue,
     failure,
+    included_round,
     one_round,
     request,
 )
@@ -149,3 +150,34 @@ async def test_final_rounds_are_remembered_until_others_have_taken_their_place(
     (remembered,) = scripted.asked("recover")[1].remembered
     assert remembered.end is not None
     assert (remembered.round_id, remembered.end.final) == (round_id, True)
+
+
+async def test_a_round_that_was_included_before_a_recovery_ends_no_backoff_of_what_fails_since(
+    stage: Stage,
+) -> None:
+    """The harm: with every recovery the failures in a row began anew, and what failed was tried without a rest."""
+    scripted = ScriptedTarget()
+    reason = "the key may not sign"
+    async with stage.working(aggregator=scripted.adapters()):
+        aggregator = await stage.aggregator()
+        round_id = await included_round(aggregator, scripted, 1)
+        known = scripted.asked("broadcast")[0]
+        sealed = {"round_id": round_id, "commitment": "0x" + "11" * 32, "label": "b"}
+        scripted.recovered = Recovered(
+            settings=SETTINGS,
+            rounds=[
+                RecoveredRound(
+                    sealed=SealedRound(**sealed, leaves=1, required_depths=[0]),
+                    reservation=known.reservation,
+                    candidates=[known.candidate],
+                )
+            ],
+        )
+        failed = failure(FailureKind.AUTH, reason)
+        scripted.plan("reserve", *[failed, Reserved(stale=True)] * 3, failed)
+        for number in range(2, 6):
+            await enqueue(aggregator, request(number))
+            await aggregator.shows(lambda view, n=number: view.failures == n - 1, f"{number}")
+    assert scripted.names.count("recover") == 4
+    first, *others = [order.only_differing for order in scripted.asked("record")]
+    assert (first, set(others)) == (False, {True})

@@ -223,6 +223,8 @@ class Record(Wire):
     """Requests to be answered once the receipts are written."""
     late_joiners: list[AnchorRequest] = Field(default_factory=list)
     """Requests that the manifest does not name, whose receipts are written all the same."""
+    only_differing: bool = False
+    """Whether a receipt that says the same stays as it is, with its lower revision: nothing else was ordered since."""
     tries: int = 0
     """Earlier orders for the same receipts that failed."""
     backoff: Backoff = Backoff()

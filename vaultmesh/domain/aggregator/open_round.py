@@ -89,6 +89,10 @@ class OpenRound(BaseModel):
     """What the receipts are to say and don't say yet."""
     open_depths: list[int] = Field(default_factory=list)
     """Required depths that no look has found final yet, ascending."""
+    was_in_block: bool = False
+    """Whether it was in a block when it was adopted, as far as was known: the next look that finds it there is no news."""
+    was_recorded: bool = False
+    """Whether its receipts said all that was known when it was adopted: only those that differ are written."""
 
     @classmethod
     def adopted(cls, stored: RecoveredRound, now: datetime) -> "OpenRound":
@@ -106,6 +110,7 @@ class OpenRound(BaseModel):
             claimed_block=stored.claimed_block,
             claimed_hash=stored.claimed_hash,
             claimed_tx=stored.claimed_tx,
+            was_in_block=stored.claimed_block is not None,
             state=RoundState.LOST if stored.lost else RoundState.PENDING,
         )
 
@@ -117,6 +122,9 @@ class OpenRound(BaseModel):
         self.late_joiners = list(merged((*self.late_joiners, *known.late_joiners)).values())
         depths = (joiner.required_depth for joiner in known.late_joiners)
         self.open_depths = sorted({*self.open_depths, *depths})
+        self.was_in_block = self.was_in_block or known.is_in_block
+        is_recorded = known.recorded and known.wanted is None
+        self.was_recorded = known.was_recorded or (is_recorded and known.is_in_block)
         if known.candidates[-1:] == self.candidates[-1:]:
             self.signed_at, self.first_seen_block = known.signed_at, known.first_seen_block
             self.gap_since, self.fills = known.gap_since, known.fills
@@ -138,6 +146,11 @@ class OpenRound(BaseModel):
     def blocks_others(self) -> bool:
         """Whether it holds up new rounds."""
         return self.state in _UNINCLUDED
+
+    @property
+    def is_in_block(self) -> bool:
+        """Whether it is in a block, as far as is known."""
+        return self.state is RoundState.INCLUDED or self.was_in_block
 
     @property
     def is_observed(self) -> bool:
@@ -266,7 +279,7 @@ class OpenRound(BaseModel):
             self.first_seen_block = view.height
         if is_refuted:
             self._left_the_chain(view)
-        self.state = view.state
+        self.state, self.was_in_block = view.state, False
         match view.state:
             case RoundState.INCLUDED:
                 self._included(view)
@@ -289,6 +302,7 @@ class OpenRound(BaseModel):
     def _left_the_chain(self, view: RoundView) -> None:
         """Let the receipts say so; blocks without it count anew, so the same bytes go first."""
         self.claimed_block = None
+        self.was_recorded = False
         self.wanted = RecordState.REORGED
         self.first_seen_block = view.height or None
 
@@ -327,6 +341,7 @@ class OpenRound(BaseModel):
     def record(self, state: RecordState, view: RoundView | None, answered: Collection[str]) -> None:
         """Take that its receipts say this; what changed, or who joined, while they were written is still owed."""
         self.record_tries, self.record_failure = 0, ""
+        self.was_recorded = False
         self.let_go(answered)
         joined = state is RecordState.INCLUDED and bool(self.waiting)
         if (self.wanted, self.view) == (state, view) and not joined:

@@ -20,6 +20,9 @@ from vaultmesh.domain.names import (
     WITHDRAW,
 )
 
+MOST_ROUNDS = 500
+"""Round ids in one message or list: some 20 kB. Who names them names the others again, once these are dealt with."""
+
 _REQUESTS: TypeAdapter[list[AnchorRequest]] = TypeAdapter(list[AnchorRequest])
 
 
@@ -147,6 +150,9 @@ def _requests(name: str, values: list[JsonValue]) -> list[AnchorRequest]:
 def _round_ids(name: str, values: list[JsonValue]) -> list[str]:
     match values:
         case [[*ids]] if all(isinstance(round_id, str) for round_id in ids):
+            if len(ids) > MOST_ROUNDS:
+                message = f"{name} takes {MOST_ROUNDS} round ids at the most, not {len(ids)}; send the others in further signals"
+                raise InvalidValue(message)
             return [str(round_id) for round_id in ids]
         case _:
             message = f"{name} takes one argument, a list of round ids"

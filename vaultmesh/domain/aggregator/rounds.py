@@ -25,6 +25,7 @@ from vaultmesh.domain.aggregator.messages import (
     SealedRound,
 )
 from vaultmesh.domain.aggregator.open_round import OpenRound
+from vaultmesh.domain.aggregator.orders import MOST_ROUNDS
 from vaultmesh.domain.messages import AnchorRequest
 
 GAP_PATIENCE = timedelta(seconds=20)
@@ -106,13 +107,13 @@ class OpenRounds(BaseModel):
         self.recovered = False
 
     def reopen(self, round_ids: Sequence[str]) -> None:
-        """Have the next recovery look for rounds that were closed and are open again."""
-        self.reopened.extend(round_ids)
+        """Have the next recovery look for rounds that were closed and are open again; the others are found by later ones."""
+        self.reopened = list(dict.fromkeys([*self.reopened, *round_ids]))[:MOST_ROUNDS]
         self.recover_again()
 
     def left_the_chain(self, round_ids: Sequence[str]) -> None:
-        """Have closed rounds opened again, each once."""
-        self.left = list(dict.fromkeys([*self.left, *round_ids]))
+        """Have closed rounds opened again, each once; the others are found by later looks."""
+        self.left = list(dict.fromkeys([*self.left, *round_ids]))[:MOST_ROUNDS]
         self.recover_again()
 
     def adopt(self, stored: Recovered, order: Recover, now: datetime) -> list[AnchorRequest]:

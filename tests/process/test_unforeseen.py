@@ -1,0 +1,81 @@
+"""Errors that nobody foresaw, of tasks beside the workers: they end no worker, and operators see them."""
+
+import asyncio
+import logging
+
+import pytest
+
+from vaultmesh.process import unforeseen
+from vaultmesh.process.health import health
+from vaultmesh.process.metrics import Metrics
+from vaultmesh.process.unforeseen import Unforeseen
+from vaultmesh.process.visibility import Snapshot
+
+NOW = 1_768_471_205.0
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def errors(metrics: Metrics) -> Unforeseen:
+    return Unforeseen(metrics)
+
+
+class Failing:
+    """A task that fails some times, and then ends."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+
+    async def run(self) -> None:
+        """Fail as planned."""
+        if self.failures:
+            raise self.failures.pop(0)
+
+
+async def test_a_task_that_fails_is_begun_anew_and_its_error_logged_with_its_traceback_and_counted(
+    errors: Unforeseen,
+    metrics: Metrics,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(unforeseen, "SHORTEST_REST_SECONDS", 0.01)
+    task = Failing(KeyError("weird"), TypeError("and again"))
+    with caplog.at_level(logging.ERROR):
+        async with asyncio.timeout(30):
+            await errors.keep("probing", task.run)
+    assert errors.shown() == {"probing": "TypeError: and again"}
+    assert b'scheduler_task_errors_total{task="probing"} 2.0' in metrics.page()
+    lines = [record for record in caplog.records if record.exc_info]
+    assert [record.exc_info and record.exc_info[0] for record in lines] == [KeyError, TypeError]
+
+
+async def test_a_task_that_fails_for_ever_rests_longer_each_time_and_ends_when_it_is_cancelled(
+    errors: Unforeseen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unforeseen, "SHORTEST_REST_SECONDS", 0.05)
+    failing = Failing(*(LookupError() for _ in range(1_000)))
+    keeping = asyncio.create_task(errors.keep("visibility", failing.run))
+    await asyncio.sleep(1)
+    keeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await keeping
+    assert len(failing.failures) > 1_000 - 7
+
+
+def test_an_error_degrades_health_until_it_did_not_come_back_for_a_while(
+    errors: Unforeseen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def document() -> dict[str, object]:
+        shown = errors.shown()
+        return dict(health(Snapshot(NOW), started=NOW - 9, now=NOW, errors=shown))
+
+    assert (document()["status"], "errors" in document()) == ("healthy", False)
+    errors.note("probing", TypeError("a\nb"), "eip155:1")
+    assert document()["status"] == "degraded"
+    assert document()["errors"] == {"probing eip155:1": "TypeError: a b"}
+    monkeypatch.setattr(unforeseen, "SHOWN_SECONDS", 0.0)
+    assert (document()["status"], "errors" in document()) == ("healthy", False)

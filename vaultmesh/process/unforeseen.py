@@ -1,0 +1,70 @@
+"""Keeps what runs beside the workers going: an error that nobody foresaw is logged, counted and shown, and ends no worker.
+
+1. A task that fails is begun anew after a rest that doubles; a part of it that fails alone only notes its error.
+2. `/health` shows an error until it did not come back for a while.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from vaultmesh.process.failing import one_line
+from vaultmesh.process.metrics import Metrics
+
+SHORTEST_REST_SECONDS = 1.0
+LONGEST_REST_SECONDS = 60.0
+SHOWN_SECONDS = 150.0
+"""Longer than any rest, so that what fails again and again is shown all the time."""
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Error:
+    text: str
+    at: float
+    """By the monotonic clock."""
+
+
+class Unforeseen:
+    """Errors of one process that nobody foresaw."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Know of none."""
+        self._metrics = metrics
+        self._errors: dict[str, _Error] = {}
+
+    def shown(self) -> Mapping[str, str]:
+        """Return the newest error of each task, in one line, as long as it is shown."""
+        since = time.monotonic() - SHOWN_SECONDS
+        self._errors = {task: error for task, error in self._errors.items() if error.at > since}
+        return {task: error.text for task, error in sorted(self._errors.items())}
+
+    def note(self, task: str, error: Exception, about: str = "") -> None:
+        """Log an error with its traceback, count it for its task, and show it; `about` is what it befell."""
+        name = f"{task} {about}".rstrip()
+        _LOG.error(
+            "task beside the workers failed",
+            extra={"task": task, **({"about": about} if about else {})},
+            exc_info=error,
+        )
+        self._metrics.task_failed(task)
+        text = one_line(f"{type(error).__name__}: {error}")
+        self._errors[name] = _Error(text, time.monotonic())
+
+    async def keep(self, task: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a task until it returns; begin it anew whenever it fails."""
+        rest = SHORTEST_REST_SECONDS
+        while True:
+            began = time.monotonic()
+            try:
+                await run()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the workers go on
+                self.note(task, error)
+            else:
+                return
+            if time.monotonic() - began > LONGEST_REST_SECONDS:
+                rest = SHORTEST_REST_SECONDS
+            await asyncio.sleep(rest)
+            rest = min(2 * rest, LONGEST_REST_SECONDS)
