@@ -25,6 +25,7 @@ from vaultmesh.process.reconcile import Reconciler, Sources
 from vaultmesh.process.settings import Settings
 from vaultmesh.process.visibility import Visibility
 from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.receipts import ReceiptStore
 from vaultmesh.storage.stopped import StoppedNamespaces
 
 pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -320,6 +321,7 @@ def beside(client: Client, root: Path, file: Path) -> tuple[Reconciler, Visibili
         NamespacesSource(settings),
         AnchorsSource(anchors_path(settings)),
         StoppedNamespaces(LocalStore(root)),
+        ReceiptStore(LocalStore(root)).has_any,
     )
     reconciler = Reconciler(
         client, settings, sources, metrics, lambda: seen.snapshot, is_offering=True
