@@ -41,10 +41,14 @@ class Decided(Reconciled):
 
     def terminate(self, name: str) -> str:
         """End a workflow as an operator of Temporal may; returns the id of its run."""
-        run_id = str(self.status(name)["run_id"])
-        workflow_id = namespace_workflow_id(name)
-        self.ask(lambda client: client.get_workflow_handle(workflow_id).terminate("a test"))
-        return run_id
+
+        async def ended(client: Client) -> str:
+            handle = client.get_workflow_handle(namespace_workflow_id(name))
+            run_id = (await handle.describe()).run_id
+            await handle.terminate("a test")
+            return run_id
+
+        return self.ask(ended)
 
     def wait_new_run(self, name: str, before: str) -> dict[str, Any]:
         def new() -> dict[str, Any] | None:
@@ -156,8 +160,8 @@ def test_a_worker_with_an_older_file_does_not_start_what_was_stopped(
     name, old = "dao:older", tmp_path / "old.yaml"
     write_namespaces(old, {name: NEVER, "dao:mark": NEVER})
     system.write(dao_older="991d")
-    assert system.command("register", "--namespace", name).returncode == 0
     system.begin(VMSH_NAMESPACES=str(old), VMSH_REGISTER="report")
+    assert system.command("register", "--namespace", name).returncode == 0
     system.wait_every(name, "991d")
     system.unregister(name)
     system.wait_ended(name)
@@ -215,12 +219,12 @@ def test_a_paused_namespace_that_somebody_terminated_pays_for_no_anchor_when_it_
     assert system.pool() == []
     assert name in system.health()["paused"]
     system.end()
+    system.begin(VMSH_REGISTER="report")
     before = system.terminate(name)
     done = system.command("register", "--namespace", name)
     assert "created" in done.stdout
     assert "fast stays paused (budget)" in done.stdout
     assert "fast stays as set_cadence left it" in done.stdout
-    system.begin()
     assert "fast" in system.wait_new_run(name, before)["paused"]
     system.end()
 
