@@ -220,6 +220,8 @@ def _reconciled(
         metrics,
         lambda: visibility.snapshot,
         is_offering="workflows" in roles and settings.registering is Registering.AUTO,
+        is_stopping="workflows" in roles,
+        changed=lambda: visibility.wake(),  # noqa: PLW0108 - it is made below
     )
     visibility = Visibility(client, metrics, reconciler.expected)
     return reconciler, visibility
@@ -231,7 +233,8 @@ async def _work(
     metrics = Metrics(settings.metrics_prefix)
     configured, anchors = watched_files(settings, roles)
     adapters = build(client, settings.root, anchors, metrics, configured.folders)
-    sources = Sources(configured, anchors, StoppedNamespaces(adapters.files.store))
+    decisions = StoppedNamespaces(adapters.files.store)
+    sources = Sources(configured, anchors, decisions, adapters.files.receipts.has_any)
     reconciler, visibility = _reconciled(client, roles, settings, sources, metrics)
     namespaces = max(len(configured.names()), await running_namespaces(client))
     runner, heartbeats, unforeseen = sandbox(), Heartbeats(), Unforeseen(metrics)

@@ -8,13 +8,15 @@ from typing import Any, cast
 import pytest
 
 from vaultmesh.cli import dev
-from vaultmesh.process.registration import NoWorker, Registered
+from vaultmesh.domain.namespaces.stopped import Entries
+from vaultmesh.process.polling import NobodyPolls
+from vaultmesh.process.registration import Registered
 
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dev.System:
     """A system whose parts are said to run."""
-    file = SimpleNamespace(specs={})
+    file = SimpleNamespace(specs={}, entries=Entries({}, 0.0))
     monkeypatch.setattr(dev, "load_namespaces", lambda *_: file)
     monkeypatch.setattr(dev, "namespaces_path", lambda _: tmp_path)
     made = dev.System(tmp_path)
@@ -29,7 +31,7 @@ def _answers_after(monkeypatch: pytest.MonkeyPatch, silent: int) -> list[int]:
     async def register(*_: object) -> AsyncIterator[Registered]:
         asked.append(len(asked))
         if len(asked) <= silent:
-            raise NoWorker
+            raise NobodyPolls
         for nothing in ():
             yield nothing
 
@@ -52,7 +54,7 @@ async def test_a_worker_that_never_answers_ends_the_start(
 ) -> None:
     monkeypatch.setattr(dev, "REGISTER_SECONDS", 0.0)
     _answers_after(monkeypatch, silent=99)
-    with pytest.raises(NoWorker):
+    with pytest.raises(NobodyPolls):
         await system.register()
 
 
@@ -61,6 +63,6 @@ async def test_nobody_is_asked_again_once_the_system_was_told_to_end(
 ) -> None:
     asked = _answers_after(monkeypatch, silent=99)
     system.stopped.set()
-    with pytest.raises(NoWorker):
+    with pytest.raises(NobodyPolls):
         await system.register()
     assert len(asked) == 1

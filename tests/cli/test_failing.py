@@ -232,7 +232,7 @@ def test_a_namespace_that_no_worker_takes_hides_no_other_and_is_named(
     assert outcome is not None
     assert outcome.code == 1
     assert "no answer from dao:lonely" in outcome.err
-    assert "no worker answers" not in outcome.err
+    assert "no worker polls" not in outcome.err
     document = outcome.json()
     assert document["unanswered"] == ["dao:lonely"]
     assert {BROKEN, FINE} <= {view["namespace"] for view in document["namespaces"]}

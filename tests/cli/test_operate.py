@@ -102,7 +102,7 @@ def test_within_ten_seconds_each_says_that_no_worker_answers(run: Command, tmp_p
             outcome = run(*command, **place)
             assert time.monotonic() - started < 10
             assert outcome.code == 1
-            assert "no worker answers" in outcome.err
+            assert "no worker polls" in outcome.err
         assert "no worker takes its tasks" in outcome.out
         document = run("status", "--json", **place).json()
         (silent,) = document["silent"]

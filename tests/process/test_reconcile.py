@@ -2,20 +2,16 @@
 
 import asyncio
 import json
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from bench.local_system import write_whole
-from devnet.ports import free_port
 from tests.cli.conftest import NEVER, cadences
-from tests.support.evm_system import EvmSystem
-from tests.support.system import kill
+from tests.support.reconciled import WITHIN_SECONDS, Reconciled, runs, write_namespaces
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.paths import STOPPED_FOLDER, path_form
 from vaultmesh.process import desired, reconcile, visibility
@@ -25,87 +21,10 @@ from vaultmesh.process.reconcile import Reconciler, Sources
 from vaultmesh.process.settings import Settings
 from vaultmesh.process.visibility import Visibility
 from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.receipts import ReceiptStore
 from vaultmesh.storage.stopped import StoppedNamespaces
 
 pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
-
-WITHIN_SECONDS = 90.0
-"""A look of a worker, a visibility list, and a busy machine."""
-
-
-class Reconciled(EvmSystem):
-    """A system whose namespaces come from its file alone."""
-
-    metrics_port = 0
-
-    @property
-    def file(self) -> Path:
-        return self.root / "vmsh/config/namespaces.yaml"
-
-    def write(self, **every: str) -> None:
-        """Name these namespaces, each with the period of its one cadence."""
-        write_namespaces(self.file, every)
-
-    def begin(self, **environment: str) -> None:
-        """Start a worker whose health can be asked for."""
-        self.metrics_port = free_port()
-        self.start_worker(METRICS_PORT=str(self.metrics_port), **environment)
-
-    def end(self) -> None:
-        self.workers[-1].stop()
-
-    def lose_database(self) -> None:
-        """Give the running worker a server without anything, not even search attributes."""
-        database = self.temporal.database
-        assert database is not None
-        self.replays.check_at(self.temporal.address)
-        kill(self.temporal)
-        for place in database.parent.glob(f"{database.name}*"):
-            place.unlink()
-        self.temporal.start()
-
-    def every(self, name: str) -> str:
-        """Return the period with which a namespace runs."""
-        return str(self.status(name)["cadences"]["fast"]["every"])
-
-    def wait_every(self, name: str, every: str) -> None:
-        self.wait(lambda: self.every(name) == every, f"{name} every {every}", WITHIN_SECONDS)
-
-    def wait_ended(self, name: str) -> None:
-        self.wait(lambda: not self.ask(lambda client: runs(client, name)), f"the end of {name}")
-
-    def health(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/health") as answer:
-            return dict(json.load(answer))
-
-    def metric(self, line: str) -> bool:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics") as page:
-            return line in page.read().decode().splitlines()
-
-    def wait_entry(self, name: str, key: str, value: str) -> None:
-        self.wait(
-            lambda: self.health()["namespaces"][name].get(key) == value,
-            f"{key} {value} of {name}",
-            WITHIN_SECONDS,
-        )
-
-    def diff(self) -> tuple[int, dict[str, str]]:
-        """Return the exit code of `diff`, and the difference of each namespace."""
-        done = self.command("diff", "--json")
-        found = json.loads(done.stdout)["differences"]
-        return done.returncode, {each["namespace"]: each["difference"] for each in found}
-
-
-def write_namespaces(file: Path, every: Mapping[str, str]) -> None:
-    names = {
-        name.replace("_", ":"): {"cadence": cadences(fast=each)} for name, each in every.items()
-    }
-    write_whole(file, json.dumps({"namespaces": names}))
-
-
-async def runs(client: Client, name: str) -> bool:
-    described = await client.get_workflow_handle(namespace_workflow_id(name)).describe()
-    return described.status is not None and described.status.name == "RUNNING"
 
 
 async def end_them(client: Client, cancelled: str, terminated: str) -> None:
@@ -320,6 +239,7 @@ def beside(client: Client, root: Path, file: Path) -> tuple[Reconciler, Visibili
         NamespacesSource(settings),
         AnchorsSource(anchors_path(settings)),
         StoppedNamespaces(LocalStore(root)),
+        ReceiptStore(LocalStore(root)).has_any,
     )
     reconciler = Reconciler(
         client, settings, sources, metrics, lambda: seen.snapshot, is_offering=True

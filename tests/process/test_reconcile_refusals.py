@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -21,6 +22,7 @@ from vaultmesh.process.reconcile import Reconciler, Sources
 from vaultmesh.process.settings import Settings
 from vaultmesh.process.visibility import Snapshot
 from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.receipts import ReceiptStore
 from vaultmesh.storage.stopped import StoppedNamespaces
 
 NAMES = ("dao:a", "dao:b")
@@ -32,10 +34,10 @@ class AwayFor(RunningNamespaces):
     is_away = True
 
     @override
-    async def start_workflow(self, workflow: str, _: object, *, id: str, **rest: object) -> None:
+    async def describe(self, **rest: object) -> SimpleNamespace:
         if self.is_away:
             raise RPCError("gone", RPCStatusCode.UNAVAILABLE, b"")
-        await super().start_workflow(workflow, _, id=id, **rest)
+        return await super().describe(**rest)
 
 
 @pytest.fixture
@@ -56,6 +58,7 @@ def reconciler_of(tmp_path: Path, file: Path) -> Callable[[RunningNamespaces], R
             NamespacesSource(settings),
             AnchorsSource(anchors_path(settings)),
             StoppedNamespaces(LocalStore(tmp_path)),
+            ReceiptStore(LocalStore(tmp_path)).has_any,
         )
         running = {namespace_workflow_id(name) for name in NAMES}
         return Reconciler(

@@ -124,7 +124,7 @@ class System(LocalSystem):
 
     def reset_aggregator(self) -> None:
         """Reset the aggregator to its first completed workflow task, as `temporal workflow reset` does."""
-        self.ask(lambda client: _reset(client, aggregator_workflow_id(self.target)))
+        self.ask(lambda client: reset_workflow(client, aggregator_workflow_id(self.target)))
 
     def seal_across_a_crash(self, crash_at: str) -> tuple[str, list[str]]:
         """Seal two batches of a new namespace, whose worker kills itself at a step; return both names and start no other."""
@@ -287,7 +287,8 @@ def authority(tsa: Tsa, *, required_depth: int = 0, **settings: object) -> Ledge
     return Ledger("rfc3161:tsa", "cold", section, tsa, required_depth=required_depth)
 
 
-async def _reset(client: Client, workflow_id: str) -> None:
+async def reset_workflow(client: Client, workflow_id: str) -> None:
+    """Reset a workflow to its first completed workflow task."""
     handle = client.get_workflow_handle(workflow_id)
     history = await handle.fetch_history()
     first = next(

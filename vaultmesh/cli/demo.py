@@ -20,7 +20,7 @@ from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.status import CadenceView, NamespaceView, read_at
 from vaultmesh.domain.target import Target
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
-from vaultmesh.process.registration import NoWorker
+from vaultmesh.process.polling import NoAnswer
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.seal_batch import seal_files
 
@@ -148,7 +148,7 @@ class Demo:
             view = failing_view(self._namespaces[namespace], error.diagnosis)
             self._views.setdefault(namespace, view)
             return
-        except (NoWorker, output.Refusal, RPCError):  # a part is being started again
+        except (NoAnswer, output.Refusal, RPCError):  # a part is being started again
             return
         self._causes.pop(namespace, None)
         if view is not None:
@@ -160,7 +160,7 @@ class Demo:
             await temporal.target_status(self._system.client, target, ANSWER_WITHIN)
         except temporal.WorkflowFailing as error:
             self._causes[target] = f"{target} is failing: {error.diagnosis.cause}"
-        except (NoWorker, RPCError):
+        except (NoAnswer, RPCError):
             return
         else:
             self._causes.pop(target, None)

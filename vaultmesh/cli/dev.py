@@ -16,8 +16,9 @@ from typing import Any
 from temporalio.client import Client
 
 from vaultmesh.process.client import connect
-from vaultmesh.process.config_files import hashes_of, load_namespaces, namespaces_path
-from vaultmesh.process.registration import NoWorker, register
+from vaultmesh.process.config_files import load_namespaces, namespaces_path
+from vaultmesh.process.polling import NoAnswer
+from vaultmesh.process.registration import register
 from vaultmesh.process.search_attributes import ensure
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.files import LocalStore
@@ -118,12 +119,12 @@ class System:
         """Register the namespaces, and announce that everything is ready.
 
         Raises:
-            NoWorker: the worker did not answer within `REGISTER_SECONDS`.
+            NoAnswer: the worker did not answer within `REGISTER_SECONDS`.
         """
         assert self.client is not None  # noqa: S101 - started before
         assert self.settings is not None  # noqa: S101 - started before
-        specs = load_namespaces(namespaces_path(self.settings)).specs
-        decided = StoppedNamespaces(LocalStore(self.root)).look(hashes_of(specs))
+        file = load_namespaces(namespaces_path(self.settings))
+        specs, decided = file.specs, StoppedNamespaces(LocalStore(self.root)).look(file.entries)
         running = {name: specs[name] for name in specs if name not in decided.stopped}
         deadline = time.monotonic() + REGISTER_SECONDS
         while True:
@@ -131,7 +132,7 @@ class System:
                 async for _ in register(self.client, running, self.settings):
                     pass
                 break
-            except NoWorker:
+            except NoAnswer:
                 if self.stopped.is_set() or time.monotonic() > deadline:
                     raise
         self.dev_system.announce()

@@ -18,7 +18,7 @@ from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.status import NamespaceMemo, NamespaceView
 from vaultmesh.process.client import connect
-from vaultmesh.process.config_files import hashes_of, load_namespaces, namespaces_path
+from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.desired import NO_WORKFLOW
 from vaultmesh.process.visibility import listed
 from vaultmesh.storage.files import LocalStore
@@ -77,9 +77,9 @@ def run_diff(arguments: argparse.Namespace) -> int:
     settings = settings_with_root()
     if arguments.config is None and not arguments.json:
         tell_stand_in(settings)
-    specs = load_namespaces(arguments.config or namespaces_path(settings)).specs
-    decisions = StoppedNamespaces(LocalStore(settings.root)).look(hashes_of(specs))
-    differing = temporal.run(_differing(specs, decisions))
+    file = load_namespaces(arguments.config or namespaces_path(settings))
+    decisions = StoppedNamespaces(LocalStore(settings.root)).look(file.entries)
+    differing = temporal.run(_differing(file.specs, decisions))
     if arguments.json:
         output.print_json({"differences": [_document(each) for each in differing]})
     else:

@@ -23,6 +23,7 @@ from vaultmesh.domain.freshness import overdue
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
+from vaultmesh.domain.namespaces.stopped import Entries, StopDecision
 from vaultmesh.domain.paths import ANCHORS_FILE, NAMESPACES_FILE
 from vaultmesh.domain.status import (
     AggregatorView,
@@ -36,19 +37,19 @@ from vaultmesh.domain.status import (
 )
 from vaultmesh.process.config_files import (
     anchors_path,
-    hashes_of,
     load_anchors,
     load_namespaces,
     namespaces_path,
 )
 from vaultmesh.process.desired import OTHER_CONTENT
 from vaultmesh.process.failing import Failing
-from vaultmesh.process.registration import NoWorker
+from vaultmesh.process.polling import NoAnswer
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.stopped import Decisions, StoppedNamespaces
 
 TARGET_WITHIN = timedelta(seconds=5)
 """An aggregator is waited for less long than a namespace, so that both fit into ten seconds."""
+NOT_STOPPED_YET = "a worker tells its workflow as soon as it answers"
 PATIENCE_SECONDS = 5.0
 """If nobody has answered by then, and one was waited for in vain, nobody will: no worker runs."""
 
@@ -65,6 +66,10 @@ class _Findings:
     silent_targets: set[str] = field(default_factory=set)
     failing: list[Failing] = field(default_factory=list)
     answers: int = 0
+    others: Mapping[str, StopDecision] = field(default_factory=dict)
+    """Decisions about namespaces that are not configured."""
+    silence: str = ""
+    """Why something did not answer."""
     patience_ends: float = field(default_factory=lambda: time.monotonic() + PATIENCE_SECONDS)
     nobody: bool = False
     """Whether the first namespaces waited for an answer in vain, and there was none at all."""
@@ -79,15 +84,30 @@ class _Findings:
         return view.model_copy(update={"cause": cause})
 
     def with_drift(self, view: NamespaceView) -> NamespaceView:
-        """Return the view of a namespace that answers, with what differs from the file."""
-        spec = self.configured.get(view.namespace)
-        if spec is None:
+        """Return the view of a namespace that answers, with what differs from the file, or why it drains."""
+        spec, decision = self.configured.get(view.namespace), self._decision(view)
+        if decision is not None:
+            waits = "" if view.state is NamespaceState.DRAINING else f"; {NOT_STOPPED_YET}"
+            return draining(view).model_copy(update={"cause": f"{decision.text}{waits}"})
+        if spec is None or view.config_hash == spec.content_hash:
             return view
-        decision = self.decisions.stopped.get(view.namespace)
-        drift = decision.text if decision else ""
-        if not drift and view.config_hash != spec.content_hash:
-            drift = f"{OTHER_CONTENT}: {'; '.join(changed_keys(spec, view))}"
+        drift = f"{OTHER_CONTENT}: {'; '.join(changed_keys(spec, view))}"
         return view.model_copy(update={"drift": drift})
+
+    def with_decision(self, view: NamespaceView) -> NamespaceView:
+        """Return the view of a namespace that can't answer, with the decision that waits for it."""
+        decision = self.decisions.stopped.get(view.namespace)
+        if decision is None:
+            return view
+        parts = (view.cause, f"{decision.text}; {NOT_STOPPED_YET}")
+        return view.model_copy(update={"cause": "; ".join(part for part in parts if part)})
+
+    def _decision(self, view: NamespaceView) -> StopDecision | None:
+        """Return the decision that a namespace which answers is stopped."""
+        other = self.others.get(view.namespace)
+        if other is not None and not other.is_about(view.config_hash):
+            other = None
+        return self.decisions.stopped.get(view.namespace, other)
 
     def targets_of_namespaces(self) -> set[str]:
         """Return the targets that the namespaces found so far anchor on."""
@@ -114,10 +134,11 @@ class Look:
             ConfigurationError: it does not run, and what is configured can't be read.
             RPCError: Temporal itself does not answer.
         """
-        configured, wrong, refused = await asyncio.to_thread(self._configured)
+        entries, configured, wrong, refused = await asyncio.to_thread(self._configured)
         names, targets = await self._to_ask(configured)
-        decisions = await asyncio.to_thread(self._stopped.look, hashes_of(configured))
-        findings = _Findings(configured, decisions)
+        decisions = await asyncio.to_thread(self._stopped.look, entries)
+        others = await asyncio.to_thread(self._stopped.others, entries)
+        findings = _Findings(configured, decisions, others=others)
         at_once = asyncio.Semaphore(temporal.AT_ONCE)
         await asyncio.gather(
             *(self._ask_namespace(name, findings, at_once) for name in names),
@@ -151,12 +172,12 @@ class Look:
             sorted(findings.silent_targets),
             sorted(findings.failing, key=lambda failing: failing.workflow_id),
             refused=refused,
-            nobody=bool(findings.silent or findings.silent_targets) and not findings.answers,
+            silence=findings.silence,
         )
 
     def _configured(
         self,
-    ) -> tuple[Mapping[str, NamespaceSpec], ConfigurationError | None, Mapping[str, str]]:
+    ) -> tuple[Entries, Mapping[str, NamespaceSpec], ConfigurationError | None, Mapping[str, str]]:
         """Return what is configured, and what is wrong with both files: a broken one hides nothing that runs.
 
         Of anchors.yaml the outline is read: its settings need variables that only workers have.
@@ -167,9 +188,10 @@ class Look:
         except ConfigurationError as error:
             refused[ANCHORS_FILE] = str(error)
         try:
-            return load_namespaces(namespaces_path(self._settings)).specs, None, refused
+            file = load_namespaces(namespaces_path(self._settings))
         except ConfigurationError as error:
-            return {}, error, {NAMESPACES_FILE: str(error), **refused}
+            return Entries({}, 0.0), {}, error, {NAMESPACES_FILE: str(error), **refused}
+        return file.entries, file.specs, None, refused
 
     async def _to_ask(
         self, configured: Mapping[str, NamespaceSpec]
@@ -193,9 +215,11 @@ class Look:
                 view = await temporal.namespace_status(self._client, name)
             except temporal.WorkflowFailing as error:
                 findings.failing.append(error.diagnosis)
-                findings.namespaces[name] = await self._failing(name, error.diagnosis, findings)
+                view = await self._failing(name, error.diagnosis, findings)
+                findings.namespaces[name] = findings.with_decision(view)
                 return
-            except NoWorker:
+            except NoAnswer as silence:
+                findings.silence = str(silence)
                 findings.silent.add(name)
                 findings.nobody = (
                     not findings.answers and time.monotonic() >= findings.patience_ends
@@ -228,6 +252,7 @@ class Look:
         spec = findings.configured.get(name)
         known, silent = memo or NamespaceMemo(namespace=name), NamespaceState.SILENT
         view = configured_view(spec, silent) if spec else _view_of_memo(known, silent)
+        view = findings.with_decision(view)
         return view.model_copy(update={"state": state, "waiting_since": since})
 
     async def _ask_target(self, target: str, findings: _Findings) -> None:
@@ -242,7 +267,8 @@ class Look:
                 cause=error.diagnosis.cause,
                 problems=[f"failing: {error.diagnosis.cause}"],
             )
-        except NoWorker:
+        except NoAnswer as silence:
+            findings.silence = findings.silence or str(silence)
             findings.silent_targets.add(target)
         else:
             findings.answers += view is not None
@@ -268,6 +294,16 @@ def configured_view(spec: NamespaceSpec, state: NamespaceState) -> NamespaceView
             for label, cadence in spec.cadences.items()
         },
     )
+
+
+def draining(view: NamespaceView) -> NamespaceView:
+    """Return the view of a namespace that was stopped: nothing of it is stale or overdue any more."""
+    state = NamespaceState.DRAINING
+    cadences = {
+        label: cadence.model_copy(update={"state": state, "overdue_seconds": None})
+        for label, cadence in view.cadences.items()
+    }
+    return view.model_copy(update={"state": state, "cadences": cadences})
 
 
 def failing_view(spec: NamespaceSpec, failing: Failing) -> NamespaceView:

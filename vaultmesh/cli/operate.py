@@ -9,11 +9,13 @@ import getpass
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import JsonValue
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from vaultmesh.cli import output, temporal
 from vaultmesh.cli.output import settings_with_root
@@ -21,8 +23,9 @@ from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.names import FORCE_ANCHOR, PAUSE, RESUME, STOP
 from vaultmesh.domain.namespaces.stopped import StopDecision
 from vaultmesh.domain.status import NamespaceState, NamespaceView
-from vaultmesh.process.client import connect
+from vaultmesh.process.client import Unreachable, connect
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
+from vaultmesh.process.polling import NoAnswer
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.stopped import StoppedNamespaces
@@ -100,47 +103,100 @@ def run_force(arguments: argparse.Namespace) -> int:
 
 
 def run_unregister(arguments: argparse.Namespace) -> int:
-    """Stop a namespace's workflow; if namespaces.yaml names it, workers leave it stopped."""
+    """Stop a namespace's workflow; workers whose namespaces.yaml names it leave it stopped."""
     return temporal.run(_unregister(arguments, settings_with_root()))
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What is known of a namespace's workflow when it is to be stopped."""
+
+    view: NamespaceView | None = None
+    """What it answered; None if it does not run, or did not answer."""
+    config_hash: str = ""
+    """Hash of the entry that it runs with; empty if nobody can say."""
+    silence: str = ""
+    """Why it can't be told now; empty if it can."""
+
+
 async def _unregister(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Keep the decision first, then tell the workflow; what it can't be told now, a worker tells it later."""
     name = arguments.namespace
-    view = await temporal.namespace_status(await connect(), name)
-    config_hash = await asyncio.to_thread(_hash_of_entry, settings, name, view)
-    if config_hash is None:
-        if view is None:
-            raise temporal.unknown_namespace(name)
-        return await _operate(arguments, STOP)
-    by = f"{getpass.getuser()}@{socket.gethostname()}"
+    config_hash = await asyncio.to_thread(_hash_of_entry, settings, name)
+    running = await _running(name, is_configured=bool(config_hash))
     decision = StopDecision(
         namespace=name,
         config_hash=config_hash,
+        running_hash=running.config_hash,
         at=datetime.now(UTC),
-        by=by,
+        by=f"{getpass.getuser()}@{socket.gethostname()}",
         reason=arguments.reason,
     )
     decisions = StoppedNamespaces(LocalStore(settings.root))
     await asyncio.to_thread(decisions.keep, decision)  # before the end: a worker may look at once
     if not arguments.json:
         again = f"its entry changes, or `register --namespace {name}`"
-        print(f"{name}: namespaces.yaml names it; it stays stopped until {again}")
-    if view is not None:
-        return await _operate(arguments, STOP)
-    if arguments.json:
-        stopped = NamespaceView(namespace=name, state=NamespaceState.STOPPED, cause=decision.text)
-        output.print_json(stopped.model_dump(mode="json"))
+        whose = (
+            "namespaces.yaml names it; it"
+            if config_hash
+            else "where a namespaces.yaml names it, it"
+        )
+        print(f"{name}: {whose} stays stopped until {again}")
+    silence = running.silence
+    if running.view is not None:
+        try:
+            return await _operate(arguments, STOP)
+        except (NoAnswer, temporal.WorkflowFailing, Unreachable, RPCError) as error:
+            silence = str(error)
+        except temporal.NotRunning:  # it has just ended
+            silence = ""
+    _say_kept(arguments, decision, silence)
     return output.SUCCESS
 
 
-def _hash_of_entry(settings: Settings, name: str, view: NamespaceView | None) -> str | None:
-    """Return the hash of a namespace's entry; None if there is none. Where the file is refused, what runs is its entry."""
+def _say_kept(arguments: argparse.Namespace, decision: StopDecision, silence: str) -> None:
+    """Say that a decision is kept, and why it is not carried out yet, if it is not."""
+    if silence:
+        later = "the decision is kept, and a worker stops it as soon as it can be told"
+        output.warn([f"{decision.namespace} is not stopped yet: {silence}; {later}"])
+    if arguments.json:
+        state = NamespaceState.DRAINING if silence else NamespaceState.STOPPED
+        view = NamespaceView(namespace=decision.namespace, state=state, cause=decision.text)
+        output.print_json(view.model_dump(mode="json"))
+
+
+async def _running(name: str, *, is_configured: bool) -> _Running:
+    """Return what is known of a namespace's workflow.
+
+    Raises:
+        NotRunning: it is neither configured nor running.
+        Unreachable: Temporal does not answer, and the file does not name it.
+        RPCError: likewise.
+    """
+    try:
+        client = await connect()
+        try:
+            view = await temporal.namespace_status(client, name)
+        except (NoAnswer, temporal.WorkflowFailing) as error:
+            memo = await temporal.namespace_memo(client, name)
+            return _Running(None, memo.config_hash if memo is not None else "", str(error))
+    except (Unreachable, RPCError) as error:
+        if not is_configured:
+            raise
+        return _Running(silence=str(error))
+    if view is None and not is_configured:
+        raise temporal.unknown_namespace(name)
+    return _Running(view, view.config_hash if view is not None else "")
+
+
+def _hash_of_entry(settings: Settings, name: str) -> str:
+    """Return the hash of a namespace's entry; empty if there is none, or the file is refused, which is said."""
     try:
         spec = load_namespaces(namespaces_path(settings)).specs.get(name)
     except ConfigurationError as error:
         output.warn(error.problems)
-        return view.config_hash if view is not None else None
-    return spec.content_hash if spec is not None else None
+        return ""
+    return spec.content_hash if spec is not None else ""
 
 
 async def _operate(arguments: argparse.Namespace, verb: str) -> int:

@@ -18,7 +18,7 @@ from vaultmesh.cli import output, temporal
 from vaultmesh.cli.import_state import read_state
 from vaultmesh.cli.output import settings_with_root, tell_stand_in
 from vaultmesh.cli.register_progress import Progress
-from vaultmesh.domain.failures import AnchorError
+from vaultmesh.domain.failures import AnchorError, NetworkFailure
 from vaultmesh.domain.names import STOP
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.target import Target
@@ -26,24 +26,23 @@ from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import (
     NamespacesFile,
     anchors_path,
-    hashes_of,
     load_anchors,
     load_namespaces,
     namespaces_path,
 )
+from vaultmesh.process.last_run import Past
+from vaultmesh.process.polling import NoAnswer, NobodyPolls, worker_polls
 from vaultmesh.process.registration import (
     Change,
-    NobodyPolls,
     NotRegistered,
-    NoWorker,
     Registered,
     register,
-    worker_polls,
 )
 from vaultmesh.process.search_attributes import NEEDED, ensure
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.files import LocalStore
-from vaultmesh.storage.stopped import StoppedNamespaces
+from vaultmesh.storage.receipts import ReceiptStore
+from vaultmesh.storage.stopped import Decisions, StoppedNamespaces
 
 SHORTEST_RETENTION = timedelta(days=1)
 """Below it, an aggregator's last run may be gone before anybody has looked at what went wrong."""
@@ -145,6 +144,8 @@ class _Plan:
     decisions: StoppedNamespaces
     stopped: Mapping[str, str]
     """Why namespaces of the file are left out."""
+    decided: Decisions
+    """What was decided about the namespaces of the file."""
     unsettling: Sequence[str] = ()
     """Why anchors on its targets can't become final."""
 
@@ -173,21 +174,29 @@ def _plan(arguments: argparse.Namespace, settings: Settings) -> _Plan:
     specs = {name: file.specs[name] for name in chosen}
     _check_targets(settings, specs)
     decisions = StoppedNamespaces(LocalStore(settings.root))
-    stopped = {} if arguments.namespace else _stopped(decisions, specs)
+    decided = decisions.look(file.entries)
+    stopped = {} if arguments.namespace else _stopped(decided)
     specs = {name: spec for name, spec in specs.items() if name not in stopped}
     place = settings.state if arguments.import_state == _VMSH_STATE else arguments.import_state
     imported = read_state(place, time.time()) if place is not None else {}
     return _Plan(
-        settings, file, specs, imported, arguments.prune, arguments.json, decisions, stopped
+        settings=settings,
+        file=file,
+        specs=specs,
+        imported=imported,
+        prune=arguments.prune,
+        as_json=arguments.json,
+        decisions=decisions,
+        stopped=stopped,
+        decided=decided,
     )
 
 
-def _stopped(decisions: StoppedNamespaces, specs: Mapping[str, NamespaceSpec]) -> Mapping[str, str]:
+def _stopped(decided: Decisions) -> Mapping[str, str]:
     """Return which namespaces an operator stopped, with the decision in words, or why nobody can say.
 
     Without `--namespace` they stay stopped, so that a deployment that registers everything undoes no decision.
     """
-    decided = decisions.look(hashes_of(specs))
     holding = {name: decision.text for name, decision in decided.stopped.items()}
     return {**holding, **decided.unreadable}
 
@@ -242,7 +251,9 @@ async def _register(plan: _Plan) -> int:
     done: list[Registered] = []
     refusals: Mapping[str, str] = {}
     try:
-        registering = register(client, plan.specs, plan.settings, plan.imported, progress.advance)
+        registering = register(
+            client, plan.specs, plan.settings, plan.imported, progress.advance, past=_past(plan)
+        )
         async for registered in progress.while_answered(registering):
             done.append(registered)
             if not plan.as_json:
@@ -260,10 +271,25 @@ async def _register(plan: _Plan) -> int:
     return output.FAILURE if refusals else output.SUCCESS
 
 
+def _past(plan: _Plan) -> Past:
+    receipts = ReceiptStore(LocalStore(plan.settings.root))
+
+    async def has_receipts(name: str) -> bool:
+        return await asyncio.to_thread(receipts.has_any, name)
+
+    return Past(has_receipts=has_receipts)
+
+
 async def _heed_decisions(plan: _Plan) -> None:
-    """Forget decisions about what is registered, before any worker looks again, and say which ones hold."""
+    """Forget decisions about what is registered, before any worker looks again, and say which ones hold.
+
+    One that was made since the plan was laid stays.
+    """
     for name in plan.specs:
-        await asyncio.to_thread(plan.decisions.drop, name)
+        if name in plan.decided.versions:
+            await asyncio.to_thread(plan.decisions.drop, name, plan.decided.versions[name])
+        elif name in plan.decided.unreadable:
+            raise NetworkFailure(plan.decided.unreadable[name])
     if not plan.as_json:
         for name, why in plan.stopped.items():
             print(f"{name}: stopped, {why}; `register --namespace {name}` starts it", flush=True)
@@ -271,6 +297,8 @@ async def _heed_decisions(plan: _Plan) -> None:
 
 def _say(registered: Registered, plan: _Plan) -> None:
     print(f"{registered.namespace}: {registered.change}", flush=True)
+    for line in registered.kept:
+        print(f"{registered.namespace}: {line}", flush=True)
     for label in registered.undone:
         print(f"{registered.namespace}: the changed file undid set_cadence of {label}", flush=True)
     if registered.namespace in plan.imported and registered.change is not Change.CREATED:
@@ -286,6 +314,7 @@ def _document(
                 "namespace": registered.namespace,
                 "change": registered.change.value,
                 "undone": list(registered.undone),
+                "kept": list(registered.kept),
             }
             for registered in done
         ],
@@ -319,7 +348,7 @@ async def _require_worker(
     while True:
         try:
             await temporal.namespace_status(client, namespace)
-        except NoWorker:
+        except NoAnswer:
             await progress.look()
             await asyncio.sleep(_LOOK_SECONDS)
         else:

@@ -16,7 +16,8 @@ from temporalio.client import Client
 from vaultmesh.cli import output, temporal
 from vaultmesh.domain.freshness import in_words
 from vaultmesh.domain.names import SCHEDULER_QUEUE
-from vaultmesh.process.registration import POLLED_WITHIN, NobodyPolls, Registered, last_poll
+from vaultmesh.process.polling import POLLED_WITHIN, NobodyPolls, last_poll
+from vaultmesh.process.registration import Registered
 
 BUSY_FOR = timedelta(seconds=90)
 """A busy worker gets this long for each next namespace."""

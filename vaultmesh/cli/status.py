@@ -12,14 +12,12 @@ from vaultmesh.cli import output, temporal
 from vaultmesh.cli.output import settings_with_root, tell_stand_in
 from vaultmesh.cli.status_table import Overview, tables
 from vaultmesh.process.client import connect
-from vaultmesh.process.registration import NoWorker
 from vaultmesh.process.settings import Settings
 
 if TYPE_CHECKING:
     from vaultmesh.cli.look import Look
 
 WATCH_SECONDS = 2.0
-_SLOW = "its worker is busy, or none takes its tasks"
 
 
 def add_parser(subparsers: output.Subparsers) -> None:
@@ -76,7 +74,7 @@ def _complaints(overview: Overview) -> list[str]:
     complaints = [str(temporal.WorkflowFailing(failing)) for failing in overview.failing]
     if overview.unanswered:
         names = f"no answer from {', '.join(overview.unanswered)}"
-        complaints.append(f"{NoWorker()}; {names}" if overview.nobody else f"{names}: {_SLOW}")
+        complaints.append(f"{names}: {overview.silence}")
     return [*complaints, *overview.refused.values()]
 
 

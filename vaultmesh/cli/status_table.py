@@ -17,6 +17,7 @@ from vaultmesh.domain.status import (
     NamespaceView,
     TargetState,
     TargetView,
+    past_unknown,
 )
 from vaultmesh.process.failing import Failing
 
@@ -35,6 +36,7 @@ _STYLES: Mapping[str, str] = {
     NamespaceState.MISSING: "red",
     NamespaceState.FAILING: "bold red",
     NamespaceState.STOPPED: "yellow",
+    NamespaceState.DRAINING: "yellow",
     NamespaceState.STALE: "red",
     NamespaceState.OVERDUE: "bold red",
 }
@@ -64,8 +66,8 @@ class Overview:
     """Workflows that can't go on; they are among `namespaces` and `targets` too."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """What is wrong with a configuration file, by its name: what it holds is not known."""
-    nobody: bool = False
-    """Whether something was asked and nothing at all answered: no worker runs."""
+    silence: str = ""
+    """Why something that runs did not answer, as far as Temporal knows; empty if all did."""
 
     @property
     def unanswered(self) -> Sequence[str]:
@@ -192,7 +194,8 @@ def _why_not_well(view: NamespaceView) -> list[str]:
         return [f"no answer; {waits_for_worker(view.waiting_since, datetime.now(UTC))}"]
     if view.state is NamespaceState.FAILING:
         return [f"failing: {view.cause}"]
-    return [text for text in (view.cause, view.drift) if text]
+    unknown = past_unknown(view.unknown_since) if view.unknown_since is not None else ""
+    return [text for text in (view.cause, view.drift, unknown) if text]
 
 
 def _short_time(instant: datetime | None) -> str:

@@ -1,7 +1,8 @@
 """Talks to the workflows of namespaces and targets for commands.
 
 1. Whatever a worker has to answer is waited for a few seconds only: without one, the operator is told so.
-2. Of a workflow that does not answer, Temporal is asked whether its workflow task fails, and why.
+2. Of a workflow that does not answer, Temporal is asked whether its workflow task fails, and why; else when a worker
+   polled last.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.status import AggregatorView, NamespaceMemo, NamespaceView, View
 from vaultmesh.process.client import Unreachable
 from vaultmesh.process.failing import Failing, diagnose, failing, one_line
-from vaultmesh.process.registration import NoWorker
+from vaultmesh.process.polling import why_silent
 
 ANSWER_WITHIN = timedelta(seconds=6)
 """A worker answers in milliseconds; with start and connection, the operator learns within ten seconds of none."""
@@ -128,7 +129,7 @@ async def namespace_status(
     """Return a namespace's state; None if no workflow of it runs.
 
     Raises:
-        NoWorker: nobody answered in time.
+        NoAnswer: nobody answered in time.
         WorkflowFailing: it can't answer.
         RPCError: Temporal itself does not answer.
     """
@@ -139,7 +140,7 @@ async def target_status(client: Client, target: str, within: timedelta) -> Aggre
     """Return the state of a target's aggregator; None if none runs.
 
     Raises:
-        NoWorker: nobody answered in time.
+        NoAnswer: nobody answered in time.
         WorkflowFailing: it can't answer.
         RPCError: Temporal itself does not answer.
     """
@@ -195,9 +196,9 @@ async def _status(
 
 
 async def _why_silent(client: Client, workflow_id: str) -> DomainError:
-    """Return why a workflow did not answer: it is failing, or nobody takes its tasks in time."""
-    diagnosis = await _failing(client, workflow_id)
-    return WorkflowFailing(diagnosis) if diagnosis else NoWorker()
+    """Return why a workflow did not answer: it is failing, its worker is busy, or none is there."""
+    diagnosis, silence = await asyncio.gather(_failing(client, workflow_id), why_silent(client))
+    return WorkflowFailing(diagnosis) if diagnosis else silence
 
 
 async def _failing(client: Client, workflow_id: str) -> Failing | None:
@@ -215,7 +216,7 @@ async def order(
     Raises:
         NotRunning: there is no namespace.
         Refusal: it refused; with its reason.
-        NoWorker: nobody answered in time.
+        NoAnswer: nobody answered in time.
         WorkflowFailing: it can't answer.
     """
     handle = client.get_workflow_handle(namespace_workflow_id(namespace))

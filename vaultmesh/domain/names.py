@@ -34,6 +34,8 @@ ATTRIBUTE_NAMESPACE, ATTRIBUTE_STATUS, ATTRIBUTE_TARGET = (
 )
 MEMO_STATUS = "status"
 """Memo key of a namespace's workflow: what metrics and health read without a query."""
+MEMO_DECIDED = "decided"
+"""Memo key of a namespace's workflow: what operators decided, for a run that begins after it was ended."""
 
 
 def namespace_workflow_id(namespace: str) -> str:

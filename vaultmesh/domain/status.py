@@ -45,6 +45,8 @@ class NamespaceState(StrEnum):
     """Its workflow task fails: it can't go on, and `cause` says why."""
     STOPPED = "stopped"
     """Unregistered, although the file still names it."""
+    DRAINING = "draining"
+    """Unregistered: it starts nothing more, and ends once what is in flight is done."""
     STALE = "stale"
     """Of a cadence alone: nothing ended well for too long."""
     OVERDUE = "overdue"
@@ -190,7 +192,12 @@ def cadence_state(failures: int, *, paused: bool) -> NamespaceState:
 
 
 def read_at(view: "NamespaceView", now: datetime) -> "NamespaceView":
-    """Return the answer of a workflow as it reads at an instant: what is stale or overdue by then."""
+    """Return the answer of a workflow as it reads at an instant: what is stale or overdue by then.
+
+    Of one that drains nothing is due any more.
+    """
+    if view.state is NamespaceState.DRAINING:
+        return view
     cadences = {}
     for label, cadence in view.cadences.items():
         failures = cadence.in_flight.failures if cadence.in_flight else 0
@@ -208,6 +215,14 @@ def read_at(view: "NamespaceView", now: datetime) -> "NamespaceView":
         update = {"state": state, "overdue_seconds": seconds}
         cadences[label] = cadence.model_copy(update=update)
     return view.model_copy(update={"cadences": cadences})
+
+
+def past_unknown(since: datetime) -> str:
+    """Say that a namespace began anew, and what that may mean."""
+    return (
+        f"began anew at {write_seconds(since)}, and Temporal had kept nothing of its last run: whether it was paused, "
+        "or changed by set_cadence, is not known; `pause` or `resume` it to say what holds"
+    )
 
 
 class RejectedView(View):
@@ -247,6 +262,8 @@ class NamespaceView(View):
     last_change: ChangeView | None = None
     config_hash: str = ""
     """Hash of the configuration that was applied last."""
+    unknown_since: Instant | None = None
+    """When it began anew without anybody knowing what operators had decided before; None once they decide again."""
     drift: str = ""
     """How it differs from namespaces.yaml; empty if it does not, or nobody can say. Filled in by readers."""
 
@@ -316,6 +333,10 @@ class NamespaceMemo(View):
     paused: list[str] = Field(default_factory=list)
     config_hash: str = ""
     """Hash of the file's part that was applied last."""
+    stopping: bool = False
+    """Whether it was stopped, and drains."""
+    unknown_since: Instant | None = None
+    """When it began anew without anybody knowing what operators had decided before."""
 
     def differs_only_in_counts(self, other: "NamespaceMemo") -> bool:
         """Whether another memo says the same, apart from how many slots ended how."""

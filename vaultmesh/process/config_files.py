@@ -20,6 +20,7 @@ from vaultmesh.domain.errors import (
     Problem,
 )
 from vaultmesh.domain.namespaces.config import NamespaceSpec, parse_namespaces
+from vaultmesh.domain.namespaces.stopped import Entries
 from vaultmesh.domain.paths import ANCHORS_FILE, CONFIG_FOLDER, NAMESPACES_FILE
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import (
@@ -70,6 +71,8 @@ class NamespacesFile:
     """SHA-256 over what the namespaces are; independent of layout, order and comments."""
     warnings: tuple[str, ...]
     """One line each; nothing that stops a start."""
+    entries: Entries
+    """The same in hashes."""
 
 
 def load_namespaces(path: Path, environment: Mapping[str, str] | None = None) -> NamespacesFile:
@@ -78,6 +81,7 @@ def load_namespaces(path: Path, environment: Mapping[str, str] | None = None) ->
     Raises:
         ConfigurationError: with every problem of the file.
     """
+    written_at = _written_at(path)
     source = read_yaml(path)
     replacing = _Replacing(os.environ if environment is None else environment)
     document = replacing.everywhere(source.document, ())
@@ -88,7 +92,16 @@ def load_namespaces(path: Path, environment: Mapping[str, str] | None = None) ->
     except InvalidDocument as error:
         raise source.error(replacing.without_values(error.problems)) from None
     warnings = tuple(source.located(warning) for warning in parsed.warnings)
-    return NamespacesFile(path, parsed.specs, parsed.content_hash, warnings)
+    entries = Entries(hashes_of(parsed.specs), written_at)
+    return NamespacesFile(path, parsed.specs, parsed.content_hash, warnings, entries)
+
+
+def _written_at(path: Path) -> float:
+    """Return when a file was changed last, in Unix seconds; asked before it is read, so that it is never too new."""
+    try:
+        return path.stat().st_mtime
+    except OSError:  # whoever reads it says so
+        return 0.0
 
 
 CheckSpecs = Callable[[Mapping[str, NamespaceSpec]], None]
@@ -108,6 +121,7 @@ class NamespacesSource:
         self._place = namespaces_path(settings)
         self._seen: bytes | None = None
         self._specs: Mapping[str, NamespaceSpec] = {}
+        self._entries = Entries({}, 0.0)
         self._targets: frozenset[Target] = frozenset()
         self._refused = ""
 
@@ -130,6 +144,11 @@ class NamespacesSource:
     def targets_in_use(self) -> frozenset[Target]:
         """Targets of what is configured; others than `targets` while the file is refused."""
         return targets_of(self._specs.values())
+
+    @property
+    def entries(self) -> Entries:
+        """What is configured in hashes, made once for each content; of a refused file, what it said before."""
+        return self._entries
 
     def names(self) -> Collection[str]:
         """Return the namespaces that are configured. Blocks; thread-safe."""
@@ -158,10 +177,10 @@ class NamespacesSource:
         if content == self._seen and not self._refused:
             return
         self._seen = content
-        specs = load_namespaces(self._place).specs
-        self._targets = targets_of(specs.values())
-        self._check(specs)
-        self._specs = specs
+        file = load_namespaces(self._place)
+        self._targets = targets_of(file.specs.values())
+        self._check(file.specs)
+        self._specs, self._entries = file.specs, file.entries
 
 
 def hashes_of(specs: Mapping[str, NamespaceSpec]) -> dict[str, str]:

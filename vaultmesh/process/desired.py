@@ -26,11 +26,13 @@ class DesiredState:
     drift: Mapping[str, str] = field(default_factory=dict)
     """What differs from namespaces.yaml, by namespace."""
     stopped: Mapping[str, str] = field(default_factory=dict)
-    """Which namespaces of the file an operator stopped, and when, by whom and why."""
+    """Which namespaces of the file, and which others that run, an operator stopped, and when, by whom and why."""
     problems: Mapping[str, str] = field(default_factory=dict)
     """Why a namespace did not get what its file says, or why nobody knows whether it should run."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Files that are not in use as they are now, with the reason, by file name."""
+    storage: str = ""
+    """Why files could not be read lately; empty if they were."""
 
 
 class Offer(StrEnum):

@@ -3,8 +3,8 @@
 1. Unhealthy is only a worker that does not talk to Temporal: an outage upstream degrades, and restarts no pods.
 2. Whatever else is not as it should be degrades, and is named: failing, missing, overdue, backing off, stale, paused,
    held, unreachable.
-3. So do a file that is refused, a namespace that differs from its file, and an error that nobody foresaw; a namespace
-   that an operator stopped does not.
+3. So do a file that is refused, a storage that hangs, a namespace that differs from its file, and an error that nobody
+   foresaw; a namespace that an operator stopped does not.
 4. All of it comes from the last visibility list, what was asked after it, and what the worker met: health asks nobody.
 """
 
@@ -28,6 +28,7 @@ from vaultmesh.domain.status import (
     NamespaceState,
     TargetMemo,
     TargetState,
+    past_unknown,
 )
 from vaultmesh.process.counts import NamespaceCounts
 from vaultmesh.process.desired import DesiredState
@@ -44,7 +45,7 @@ FAILING, MISSING, OVERDUE = (
     NamespaceState.MISSING.value,
     NamespaceState.OVERDUE.value,
 )
-STOPPED = NamespaceState.STOPPED.value
+STOPPED, DRAINING = NamespaceState.STOPPED.value, NamespaceState.DRAINING.value
 UNREACHABLE = "unreachable"
 """Of a target: its ledger does not answer this worker."""
 _LISTED = (MISSING, FAILING, OVERDUE, TargetState.HELD.value, Status.PAUSED.value, UNREACHABLE)
@@ -103,6 +104,7 @@ def health(
         name: _entry(name, snapshot, now, (counts or {}).get(name))
         for name in sorted(_namespaces(snapshot))
     }
+    _add_stopped(namespaces, wanted, snapshot)
     is_as_desired = _add_desired(namespaces, wanted)
     targets = _targets(snapshot, now, unreachable or {})
     if is_silent(snapshot, now):
@@ -119,6 +121,7 @@ def health(
         **({"targets": dict(targets)} if targets else {}),
         **({"refused": dict(wanted.refused)} if wanted.refused else {}),
         **({"errors": dict(errors)} if errors else {}),
+        **({"storage": wanted.storage} if wanted.storage else {}),
         **_listed(namespaces, targets),
     }
 
@@ -141,22 +144,33 @@ def _listed(
     return {state: names for state, names in listed.items() if names}
 
 
+def _add_stopped(
+    namespaces: dict[str, dict[str, JsonValue]], desired: DesiredState, snapshot: Snapshot
+) -> None:
+    """Show which namespaces an operator stopped, and which of them run still: that they are stale matters no more."""
+    for name, why in desired.stopped.items():
+        entry = namespaces.setdefault(name, {"lastAnchor": {}, "backoff": 0})
+        if namespace_workflow_id(name) not in snapshot.running:
+            entry |= {"status": STOPPED, "cause": why}
+        elif entry.get("status") in (FAILING, OVERDUE):
+            entry["cause"] = f"{entry['cause']}; {why}, and ends once it goes on"
+        else:
+            entry |= {"status": DRAINING, "cause": why}
+
+
 def _add_desired(namespaces: dict[str, dict[str, JsonValue]], desired: DesiredState) -> bool:
     """Add to the entries what differs from the files; tells whether everything is as they say."""
-    for name, why in desired.stopped.items():
-        if name not in namespaces:
-            namespaces[name] = {"lastAnchor": {}, "backoff": 0, "status": STOPPED, "cause": why}
     for name, how in desired.drift.items():
         if name in namespaces and namespaces[name]["status"] != MISSING:
             namespaces[name]["drift"] = how
     for name, problem in desired.problems.items():
         if name in namespaces:
             namespaces[name].setdefault("cause", problem)
-    return not (desired.drift or desired.problems or desired.refused)
+    return not (desired.drift or desired.problems or desired.refused or desired.storage)
 
 
 def _is_well(entry: Mapping[str, JsonValue]) -> bool:
-    return entry["status"] in (Status.OK, STOPPED)
+    return entry["status"] in (Status.OK, STOPPED, DRAINING)
 
 
 def _namespaces(snapshot: Snapshot) -> set[str]:
@@ -187,6 +201,10 @@ def _entry(
         entry["status"] = MISSING
     elif workflow_id in snapshot.waiting:
         entry |= _overdue(snapshot.waiting[workflow_id], now)
+    elif memo.stopping:
+        entry["status"] = DRAINING
+    if memo.unknown_since is not None:
+        entry["unknown"] = past_unknown(memo.unknown_since)
     if counts is not None:
         entry["unanchored"] = dict(counts.unanchored)
         if counts.problems:

@@ -1,9 +1,11 @@
 """Brings what runs to what namespaces.yaml says, and shows what differs.
 
 1. `vaultmesh.process.desired` decides what is offered; it goes out the way that `register` goes.
-2. What an operator stopped is not started; where a decision can't be read, nothing is guessed.
+2. What an operator stopped is not started, and told to stop if it runs; where a decision can't be read, nothing is guessed.
 3. A namespace that refuses, or does not answer, holds up no other; it is offered its entry again at the next look.
-4. A worker that only reports offers nothing at all, also when the file changes; nor does any worker where the
+4. A look says what differs before it offers anything, and begins no offer after ten seconds: the next one goes on.
+5. Files are read in one thread of its own, and waited for a few seconds: a storage that hangs is said, and holds up nothing.
+6. A worker that only reports offers nothing at all, also when the file changes; nor does any worker where the
    repository's own file stands in for one that the root lacks: its namespaces cost money, and nobody chose them.
 """
 
@@ -12,9 +14,11 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol, TypeVar
 
 from temporalio.client import Client
 
@@ -22,21 +26,21 @@ from vaultmesh.domain.errors import ConfigurationError, DomainError
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
-from vaultmesh.domain.namespaces.stopped import StopDecision
+from vaultmesh.domain.namespaces.state import Decided
+from vaultmesh.domain.namespaces.stopped import Entries, StopDecision
 from vaultmesh.domain.paths import ANCHORS_FILE, NAMESPACES_FILE
 from vaultmesh.process import search_attributes
-from vaultmesh.process.config_files import (
-    AnchorsSource,
-    NamespacesSource,
-    hashes_of,
-)
+from vaultmesh.process.config_files import AnchorsSource, NamespacesSource
 from vaultmesh.process.desired import DesiredState, Listed, Offer, Offers
 from vaultmesh.process.failing import one_line
 from vaultmesh.process.health import is_silent
+from vaultmesh.process.last_run import Past
 from vaultmesh.process.logs import without_secrets
 from vaultmesh.process.metrics import Metrics
-from vaultmesh.process.registration import AT_ONCE, Change, register_one
+from vaultmesh.process.registration import Change, register_one
 from vaultmesh.process.settings import Settings
+from vaultmesh.process.stops import Stops, running_stopped
+from vaultmesh.process.turns import Turns
 from vaultmesh.process.visibility import Snapshot
 
 PERIOD_SECONDS = 10.0
@@ -46,6 +50,12 @@ FIRST_LIST_SECONDS = 0.5
 """Until the first visibility list is there, it is looked for so often."""
 OFFERED_WITHIN_SECONDS = 30.0
 """A server that hangs holds up no later look."""
+READ_WITHIN_SECONDS = 5.0
+"""A storage that takes longer for these few files hangs, or soon will."""
+SLOW_STORAGE = (
+    f"files below the root were not read within {READ_WITHIN_SECONDS:g} s: the storage is slow or hangs; "
+    "nothing is offered meanwhile"
+)
 LONGEST_REFUSAL = 2_000
 """Characters of what `/health` says of a refused file."""
 _LOG = logging.getLogger(__name__)
@@ -66,15 +76,25 @@ class Decisions(Protocol):
     def unreadable(self) -> Mapping[str, str]:
         """Why a decision can't be read, by namespace."""
 
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """What tells each decision's file from another one, by namespace."""
+
 
 class DecisionStore(Protocol):
     """Where decisions are kept; its methods block."""
 
-    def look(self, entries: Mapping[str, str]) -> Decisions:
-        """Return what was decided about these namespaces, each with the hash of its entry."""
+    def look(self, entries: Entries) -> Decisions:
+        """Return what was decided about these namespaces."""
 
-    def drop(self, namespace: str) -> None:
-        """Forget a decision, or raise `NetworkFailure`."""
+    def others(self, entries: Entries) -> Mapping[str, StopDecision]:
+        """Return the decisions about namespaces that are not among these."""
+
+    def decision(self, namespace: str) -> StopDecision | None:
+        """Return the decision about a namespace, or raise `InvalidValue` or `NetworkFailure`."""
+
+    def drop(self, namespace: str, if_version: str) -> bool:
+        """Forget a decision if it is still this one, or raise `NetworkFailure`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +104,24 @@ class Sources:
     namespaces: NamespacesSource
     anchors: AnchorsSource
     decisions: DecisionStore
+    has_receipts: Callable[[str], bool]
+    """Tells whether a namespace was ever anchored; blocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Desired:
     specs: Mapping[str, NamespaceSpec]
+    entries: Entries
     decisions: Decisions
+    others: Mapping[str, StopDecision]
+    """Decisions about namespaces that are not in the file."""
     refused: Mapping[str, str]
     """Why each file is refused, by its name; empty for one that is not."""
     is_stand_in: bool
     """Whether the repository's own file stands in for one that the root lacks."""
+
+
+Answer = TypeVar("Answer")
 
 
 class Reconciler:
@@ -108,27 +136,43 @@ class Reconciler:
         snapshot: Callable[[], Snapshot],
         *,
         is_offering: bool,
+        is_stopping: bool | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Compare with the newest `snapshot`; unless it is offering, a worker only shows what differs."""
+        """Compare with the newest `snapshot`; unless it is offering, a worker only shows what differs.
+
+        It carries out stop decisions if it `is_stopping`, by default if it offers. `changed` is called when what runs, or
+        what should run, is another than before.
+        """
         self._client = client
         self._settings = settings
         self._sources = sources
         self._metrics = metrics
         self._snapshot = snapshot
         self._is_offering = is_offering
+        self._is_stopping = is_offering if is_stopping is None else is_stopping
+        self._changed = changed
         self._offers = Offers(time.time())
+        self._stops = Stops(client)
+        self._thread = ThreadPoolExecutor(1, "configuration")
+        self._reading: asyncio.Future[_Desired] | None = None
+        self._expected: Collection[str] = frozenset()
+        self._decided: dict[str, Decided] = {}
+        """What operators had decided about namespaces, as lists showed it while they ran."""
+        self._turns = Turns()
         self._problems: dict[str, str] = {}
         self._refused: Mapping[str, str] = {}
         self._has_warned = False
         self.state = DesiredState()
 
     def expected(self) -> Collection[str]:
-        """Return the namespaces that should run: all of the file but those that are stopped. Blocks."""
-        desired = self._read()
-        return desired.specs.keys() - desired.decisions.stopped.keys()
+        """Return the namespaces that should run, as the last look saw it: all of the file but those that are stopped."""
+        return self._expected
 
     async def run(self) -> None:
         """Look until cancelled."""
+        with suppress(Exception):  # the first look says what is wrong
+            await self._read_in_time()
         await asyncio.sleep(random.uniform(0, JITTER_SECONDS))  # noqa: S311 - no secret
         while not self._snapshot().taken_at:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(FIRST_LIST_SECONDS)
@@ -140,15 +184,54 @@ class Reconciler:
             await asyncio.sleep(PERIOD_SECONDS)
 
     async def look(self) -> None:
-        """Compare once, offer what is due, and say what differs."""
-        desired = await asyncio.to_thread(self._read)
+        """Compare once, say what differs, and offer what is due."""
+        desired = await self._read_in_time()
+        if desired is None:
+            return
         snapshot = self._snapshot()
-        self._offers.want(hashes_of(desired.specs))
+        self._offers.want(desired.entries.hashes)
+        self._remember(snapshot)
         self._warn_of_stand_in(desired)
-        may_offer = self._is_offering and not desired.is_stand_in
-        if may_offer and not is_silent(snapshot, time.time()):
+        self._tell(desired, snapshot)
+        if is_silent(snapshot, time.time()):
+            return
+        if self._is_stopping:
+            await self._stop(desired, snapshot)
+        if self._is_offering and not desired.is_stand_in:
             await self._offer(desired, snapshot)
         self._tell(desired, snapshot)
+
+    async def _read_in_time(self) -> _Desired | None:
+        """Return what files say; None if they could not be read within a few seconds, which is said then.
+
+        A reading that hangs is waited for by the next look as well: no second one begins beside it.
+        """
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._in_thread(self._read))
+        await asyncio.wait([self._reading], timeout=READ_WITHIN_SECONDS)
+        if not self._reading.done():
+            if not self.state.storage:
+                _LOG.warning("files not read in time")
+            self.state = replace(self.state, storage=SLOW_STORAGE)
+            return None
+        reading, self._reading = self._reading, None
+        desired = reading.result()
+        expected = desired.specs.keys() - desired.decisions.stopped.keys()
+        if expected != self._expected:
+            self._expected = expected
+            self._changed()
+        return desired
+
+    async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _remember(self, snapshot: Snapshot) -> None:
+        """Keep what operators decided about what runs: Temporal may lose its database."""
+        for name, memo in snapshot.namespaces.items():
+            if memo.stopping:
+                self._decided.pop(name, None)
+            else:
+                self._decided[name] = snapshot.decided.get(name, Decided())
 
     def _warn_of_stand_in(self, desired: _Desired) -> None:
         if self._is_offering and desired.is_stand_in and not self._has_warned:
@@ -159,12 +242,14 @@ class Reconciler:
         with suppress(ConfigurationError):  # it was never right; the source keeps the reason
             self._sources.anchors.current()
         specs = self._sources.namespaces.look()
-        decisions = self._sources.decisions.look(hashes_of(specs))
+        entries = self._sources.namespaces.entries
+        decisions = self._sources.decisions.look(entries)
+        others = self._sources.decisions.others(entries)
         refused = {
             NAMESPACES_FILE: self._sources.namespaces.refused,
             ANCHORS_FILE: self._sources.anchors.refused,
         }
-        return _Desired(specs, decisions, refused, self._is_stand_in())
+        return _Desired(specs, entries, decisions, others, refused, self._is_stand_in())
 
     def _is_stand_in(self) -> bool:
         """Whether nobody chose the file; where that can't be told, nothing is started by guess."""
@@ -172,6 +257,22 @@ class Reconciler:
             return self._sources.namespaces.is_stand_in
         except OSError:
             return True
+
+    # --- stopping --------------------------------------------------------------------------------
+
+    async def _stop(self, desired: _Desired, snapshot: Snapshot) -> None:
+        """Tell what runs in spite of a decision to stop."""
+
+        async def still_holds(decision: StopDecision) -> bool:
+            return await self._in_thread(lambda: self._is_kept(decision))
+
+        stopping = running_stopped(desired.decisions.stopped, desired.others, snapshot)
+        if await self._stops.carry_out(stopping, snapshot, still_holds):
+            self._changed()
+
+    def _is_kept(self, decision: StopDecision) -> bool:
+        """Whether a decision is there still: an operator may have registered its namespace a moment ago."""
+        return self._sources.decisions.decision(decision.namespace) == decision
 
     # --- offering --------------------------------------------------------------------------------
 
@@ -187,15 +288,14 @@ class Reconciler:
         self._problems = {name: self._problems[name] for name in self._problems if name in due}
         if not due or not await self._has_search_attributes(snapshot):
             return
-        at_once = asyncio.Semaphore(AT_ONCE)
+        changes: list[Change] = []
 
-        async def in_turn(name: str, offer: Offer) -> None:
-            async with at_once:
-                await self._try(desired.specs[name], offer)
+        async def offer_to(name: str) -> None:
+            changes.append(await self._try(desired, name, due[name]))
 
-        async with asyncio.TaskGroup() as group:
-            for name, offer in due.items():
-                group.create_task(in_turn(name, offer))
+        await self._turns.take(due, offer_to)
+        if any(change is not Change.UNCHANGED for change in changes):
+            self._changed()
 
     @staticmethod
     def _may(name: str, offer: Offer, desired: _Desired, snapshot: Snapshot) -> bool:
@@ -215,44 +315,57 @@ class Reconciler:
             return False
         return True
 
-    async def _try(self, spec: NamespaceSpec, offer: Offer) -> None:
+    async def _try(self, desired: _Desired, name: str, offer: Offer) -> Change:
         """Offer one namespace its entry, unless it was stopped meanwhile; whatever goes wrong is its own."""
+        spec = desired.specs[name]
         try:
             async with asyncio.timeout(OFFERED_WITHIN_SECONDS):
-                if spec.name in (await asyncio.to_thread(self._decided, spec)).stopped:
-                    return
+                if await self._in_thread(lambda: self._is_stopped(desired.entries, name)):
+                    return Change.UNCHANGED
                 registered = await register_one(
-                    self._client, spec, self._settings, only_start=offer is Offer.START
+                    self._client,
+                    spec,
+                    self._settings,
+                    only_start=offer is Offer.START,
+                    past=Past(self._decided, self._has_receipts),
                 )
         except Exception as error:  # noqa: BLE001 - also an answer of another version that nobody here understands
             problem = one_line(f"not registered: {str(error) or 'Temporal does not answer'}")
             if self._problems.get(spec.name) != problem:
                 _LOG.warning("namespace not registered", extra={"ns": spec.name, "err": problem})
             self._problems[spec.name] = problem
-            return
+            return Change.UNCHANGED
         self._problems.pop(spec.name, None)
         if offer is Offer.CONFIGURE or registered.change is Change.CREATED:
             self._offers.taken(spec.name, time.time())
         if registered.change is not Change.UNCHANGED:
-            undone = list(registered.undone)
-            change = {"ns": spec.name, "change": registered.change.value, "undone": undone}
+            undone, kept = list(registered.undone), list(registered.kept)
+            change = {"ns": name, "change": registered.change.value, "undone": undone, "kept": kept}
             _LOG.info("namespace registered", extra=change)
+        return registered.change
 
-    def _decided(self, spec: NamespaceSpec) -> Decisions:
-        return self._sources.decisions.look(hashes_of({spec.name: spec}))
+    def _is_stopped(self, entries: Entries, name: str) -> bool:
+        own = Entries({name: entries.hashes[name]}, entries.written_at)
+        return name in self._sources.decisions.look(own).stopped
+
+    async def _has_receipts(self, name: str) -> bool:
+        return await self._in_thread(lambda: self._sources.has_receipts(name))
 
     async def _drop_outdated(self, desired: _Desired) -> None:
         """Forget decisions about entries that have changed since; otherwise they would hold again if it changes back."""
         for name in desired.decisions.outdated:
+            version = desired.decisions.versions[name]
             try:
-                await asyncio.to_thread(self._sources.decisions.drop, name)
-            except NetworkFailure as failure:
+                async with asyncio.timeout(OFFERED_WITHIN_SECONDS):
+                    await self._in_thread(partial(self._sources.decisions.drop, name, version))
+            except (NetworkFailure, TimeoutError) as failure:
                 _LOG.warning("decision not dropped", extra={"ns": name, "err": str(failure)})
 
     # --- showing ---------------------------------------------------------------------------------
 
     def _tell(self, desired: _Desired, snapshot: Snapshot) -> None:
         decisions = desired.decisions
+        running = running_stopped(decisions.stopped, desired.others, snapshot)
         drift = {
             name: self._offers.drift(name, _listed(snapshot, name))
             for name in desired.specs
@@ -265,8 +378,10 @@ class Reconciler:
         self._refused = refused
         self.state = DesiredState(
             drift={name: how for name, how in drift.items() if how},
-            stopped={name: decision.text for name, decision in decisions.stopped.items()},
-            problems={**self._problems, **decisions.unreadable},
+            stopped={
+                name: decision.text for name, decision in {**decisions.stopped, **running}.items()
+            },
+            problems={**self._problems, **self._stops.problems, **decisions.unreadable},
             refused={file: _in_health(reason) for file, reason in refused.items() if reason},
         )
         self._metrics.compared(

@@ -4,13 +4,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import uuid4
 
-from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
     WorkflowUpdateFailedError,
@@ -26,6 +23,7 @@ from vaultmesh.domain.names import (
     ATTRIBUTE_NAMESPACE,
     ATTRIBUTE_STATUS,
     CONFIGURE,
+    MEMO_DECIDED,
     NAMESPACE_WORKFLOW,
     SCHEDULER_QUEUE,
     namespace_workflow_id,
@@ -33,12 +31,13 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.namespaces.state import Configuration, ConfigureAnswer, NamespaceInput
 from vaultmesh.process.failing import failing
+from vaultmesh.process.last_run import LastRun, Past, last_run
+from vaultmesh.process.polling import NobodyPolls, worker_polls
 from vaultmesh.process.settings import Settings
 
 ANSWER_WITHIN = timedelta(seconds=6)
 """A worker answers an update in milliseconds; without one, the operator is told within ten seconds."""
 AT_ONCE = 16
-_WORKFLOW_TASKS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 _PAUSE_SECONDS = 1.0
 """After an answer that came at once and said that nobody is there."""
 _NO_ANSWER = (
@@ -51,28 +50,9 @@ _NAMESPACE = SearchAttributeKey.for_keyword(ATTRIBUTE_NAMESPACE)
 _STATUS = SearchAttributeKey.for_keyword(ATTRIBUTE_STATUS)
 
 
+NO_PAST = Past()
 ANSWERED_WITHIN = timedelta(minutes=2)
 """A namespace whose worker is busy is asked again for so long; the other namespaces go on meanwhile."""
-POLLED_WITHIN = timedelta(seconds=75)
-"""A worker with nothing to do polls once a minute, so one that polled longer ago is gone."""
-
-
-class NoWorker(DomainError):
-    """No worker answers on the task queue of workflows."""
-
-    def __init__(self, wrong: str = "no worker answers on") -> None:
-        """Say how to mend it."""
-        super().__init__(
-            f"{wrong} task queue {SCHEDULER_QUEUE!r}; start one (make scheduler, or python worker.py)"
-        )
-
-
-class NobodyPolls(NoWorker):
-    """Temporal has not heard of a worker on that queue for more than a minute."""
-
-    def __init__(self) -> None:
-        """Say so."""
-        super().__init__("no worker polls")
 
 
 class NotRegistered(DomainError):
@@ -100,6 +80,8 @@ class Registered:
     change: Change
     undone: Sequence[str] = field(default_factory=tuple)
     """Cadences whose `set_cadence` the changed file undid."""
+    kept: Sequence[str] = field(default_factory=tuple)
+    """What operators had decided before its last run was ended, and holds again; a line each."""
 
 
 async def register(
@@ -108,6 +90,8 @@ async def register(
     settings: Settings,
     imported: Mapping[str, Mapping[str, datetime]] | None = None,
     progress: Callable[[], None] = lambda: None,
+    *,
+    past: Past = NO_PAST,
 ) -> AsyncIterator[Registered]:
     """Bring the workflows of these namespaces up to date, a few at a time, and yield what changed.
 
@@ -121,7 +105,8 @@ async def register(
 
     async def register_in_turn(spec: NamespaceSpec) -> Registered:
         async with at_once:
-            return await register_one(client, spec, settings, (imported or {}).get(spec.name, {}))
+            of_name = (imported or {}).get(spec.name, {})
+            return await register_one(client, spec, settings, of_name, past=past)
 
     tasks = [asyncio.create_task(register_in_turn(spec)) for spec in specs.values()]
     for task in tasks:
@@ -149,12 +134,16 @@ async def register_one(
     imported: Mapping[str, datetime] | None = None,
     *,
     only_start: bool = False,
+    past: Past = NO_PAST,
 ) -> Registered:
     """Bring the workflow of one namespace up to date; `only_start` leaves one that runs as it is.
 
+    A new one goes on with what operators had decided before the last one was ended.
+
     Raises:
-        NoWorker: an existing workflow did not answer in time.
+        NobodyPolls: an existing workflow did not answer in time, and no worker is there.
         NotRegistered: it refused its configuration, or is failing.
+        NetworkFailure: the storage did not say whether the namespace ran before.
         RPCError: Temporal did not do it.
     """
     configuration = spec.configuration(
@@ -163,24 +152,43 @@ async def register_one(
         continue_after_events=settings.continue_after_events,
         keeps=settings.unstated,
     )
-    name = configuration.namespace
+    last = await last_run(client, spec.name, past)
+    registered = None if last.runs else await _start(client, configuration, imported or {}, last)
+    if registered is not None:
+        return registered
+    if only_start:
+        return Registered(spec.name, Change.UNCHANGED)
+    return await _configure(client, configuration)
+
+
+async def _start(
+    client: Client, configuration: Configuration, imported: Mapping[str, datetime], last: LastRun
+) -> Registered | None:
+    """Start a namespace's workflow after its last run; None if somebody else has started one meanwhile."""
+    name, decided = configuration.namespace, last.decided.beside(configuration)
     attributes = [SearchAttributePair(_NAMESPACE, name), SearchAttributePair(_STATUS, "ok")]
+    start = NamespaceInput(
+        configuration=configuration.over(configuration),
+        imported=dict(imported),
+        decided=decided,
+        is_past_unknown=last.is_unknown and not imported,
+    )
     try:
         await client.start_workflow(
             NAMESPACE_WORKFLOW,
-            NamespaceInput(
-                configuration=configuration.over(configuration), imported=dict(imported or {})
-            ),
+            start,
             id=namespace_workflow_id(name),
             task_queue=SCHEDULER_QUEUE,
             search_attributes=TypedSearchAttributes(attributes),
             static_summary=f"namespace of {name}",
+            memo=None
+            if decided.is_nothing
+            else {MEMO_DECIDED: decided},  # it may be ended before its first step
         )
     except WorkflowAlreadyStartedError:
-        if only_start:
-            return Registered(name, Change.UNCHANGED)
-        return await _configure(client, configuration)
-    return Registered(name, Change.CREATED)
+        return None
+    undone = sorted(set(last.decided.overridden) - set(decided.overridden))
+    return Registered(name, Change.CREATED, undone, decided.lines())
 
 
 async def _configure(client: Client, configuration: Configuration) -> Registered:
@@ -252,32 +260,3 @@ def _reason(error: WorkflowUpdateFailedError) -> str:
     cause = error.cause
     said = cause.message if isinstance(cause, ApplicationError) else str(cause)
     return f"its workflow refused the configuration: {' '.join(said.split())}"
-
-
-async def worker_polls(client: Client) -> bool:
-    """Tell whether a worker has polled the workflows' task queue lately."""
-    polled = await last_poll(client)
-    return polled is not None and datetime.now(UTC) - polled <= POLLED_WITHIN
-
-
-async def last_poll(client: Client) -> datetime | None:
-    """Return when a worker polled the workflows' task queue last; None if none has for minutes.
-
-    A queue has parts, and a plain answer knows one of them alone, which a busy worker may not have polled. A server that
-    is too old for the full answer gives the plain one.
-    """
-    answer = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=SCHEDULER_QUEUE),
-            task_queue_type=_WORKFLOW_TASKS,
-            api_mode=DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED,
-            task_queue_types=[_WORKFLOW_TASKS],
-            report_pollers=True,
-        )
-    )
-    of_types = (
-        info for version in answer.versions_info.values() for info in version.types_info.values()
-    )
-    pollers = [*answer.pollers, *(poller for info in of_types for poller in info.pollers)]
-    return max((poller.last_access_time.ToDatetime(UTC) for poller in pollers), default=None)

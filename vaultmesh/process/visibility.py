@@ -1,14 +1,17 @@
 """Learns the state of all namespaces for one process: one visibility list, every 15 seconds, and who is failing.
 
-1. The list shows memos, and which workflows run; what is configured but does not run is missing.
+1. The list shows memos, and which workflows run; what is configured but does not run is missing. No file is read here: a
+   storage that hangs must not look like a silent Temporal.
 2. After it, `FailingLook` asks about some of those that run. With up to 100 of them a failing one is known within some
    30 s, with 1,000 within three minutes; on a server that reports problems itself within 30 s.
+3. Whoever changes what runs wakes it, so that the change shows at once.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -18,13 +21,17 @@ from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError
 
 from vaultmesh.domain.names import MEMO_STATUS, NAMESPACE_WORKFLOW, namespace_workflow_id
+from vaultmesh.domain.namespaces.state import Decided
 from vaultmesh.domain.status import NamespaceMemo, TargetMemo, View
 from vaultmesh.process.failing import TYPES, Failing, FailingLook
+from vaultmesh.process.last_run import decided_in
 from vaultmesh.process.metrics import Metrics
 
 PERIOD_SECONDS = 15.0
 RETRY_SECONDS = 2.0
 """After a list that failed, and until the first one succeeds."""
+CHANGED_SECONDS = 1.0
+"""So long after a change a list is taken: it lags, and changes come together."""
 ANSWER_WITHIN = timedelta(seconds=10)
 """A server that hangs is one that does not answer."""
 _QUERY = (
@@ -52,6 +59,8 @@ class Listing:
     """Ids of workflows that run."""
     namespaces: dict[str, NamespaceMemo] = field(default_factory=dict)
     targets: dict[str, TargetMemo] = field(default_factory=dict)
+    decided: dict[str, Decided] = field(default_factory=dict)
+    """What operators decided about namespaces, if anything."""
 
 
 async def listed(client: Client, query: str = _NAMESPACES) -> Listing:
@@ -67,6 +76,8 @@ async def listed(client: Client, query: str = _NAMESPACES) -> Listing:
             memo = await _memo(execution, NamespaceMemo)
             if memo is not None:
                 listing.namespaces[memo.namespace] = memo
+                with suppress(ValidationError):  # nobody here can go on with it
+                    listing.decided[memo.namespace] = await decided_in(execution)
         else:
             resting = await _memo(execution, TargetMemo)
             if resting is not None:
@@ -91,6 +102,8 @@ class Snapshot:
     """Since when workflows wait for a worker, by workflow id; only those that wait for long."""
     running: Collection[str] = frozenset()
     """Ids of all workflows that run."""
+    decided: Mapping[str, Decided] = field(default_factory=dict)
+    """What operators decided about namespaces that run and say so."""
 
 
 class Visibility:
@@ -102,22 +115,33 @@ class Visibility:
         metrics: Metrics,
         configured: Callable[[], Collection[str]] = frozenset,
     ) -> None:
-        """Know nothing before the first list; `configured` tells the namespaces that should run, and may block."""
+        """Know nothing before the first list; `configured` tells at once which namespaces should run, from memory."""
         self._client = client
         self._metrics = metrics
         self._configured = configured
         self._look = FailingLook(client)
+        self._changed = asyncio.Event()
         self.snapshot = Snapshot()
 
+    def wake(self) -> None:
+        """Take the next list soon: what runs, or what should run, has changed."""
+        self._changed.set()
+
     async def run(self) -> None:
-        """Take a list every 15 seconds until cancelled; a failed one keeps the last."""
+        """Take a list every 15 seconds, and after changes, until cancelled; a failed one keeps the last."""
         while True:
             try:
                 await self.refresh()
-                await asyncio.sleep(PERIOD_SECONDS)
+                await self._rest()
             except RPCError as error:
                 _LOG.warning("namespaces not listed", extra={"err": error.message})
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), PERIOD_SECONDS)
+            await asyncio.sleep(CHANGED_SECONDS)
+        self._changed.clear()
 
     async def refresh(self) -> None:
         """Take one list, then look who is failing.
@@ -127,9 +151,10 @@ class Visibility:
         """
         now = time.time()
         listing = await listed(self._client, _QUERY)
-        configured = await asyncio.to_thread(self._configured)
         missing = sorted(
-            name for name in configured if namespace_workflow_id(name) not in listing.running
+            name
+            for name in self._configured()
+            if namespace_workflow_id(name) not in listing.running
         )
         before = self.snapshot
         self.snapshot = Snapshot(
@@ -140,6 +165,7 @@ class Visibility:
             listing.targets,
             before.waiting,
             listing.running,
+            listing.decided,
         )
         self._metrics.listed(listing.namespaces, len(missing), listing.targets)
         self._metrics.talked_to_temporal(now)

@@ -102,6 +102,10 @@ class Store(Protocol):
         """Remove a file durably; nothing happens if there is none."""
         ...
 
+    def remove(self, path: str, if_version: str) -> bool:
+        """Remove a file durably if `version_of` what is there is this; tells whether nothing is there any more."""
+        ...
+
     def alone(self, path: str) -> AbstractContextManager[None]:
         """Keep every other process that asks for the same path waiting; ends with the process."""
         ...
@@ -190,6 +194,19 @@ class LocalStore:
             except FileNotFoundError:
                 return
             _settle(place.parent)
+
+    def remove(self, path: str, if_version: str) -> bool:
+        """Remove a file durably if nobody has changed it meanwhile; only its folder waits for other writers."""
+        place = self._place(path)
+        with self._reported("delete", path):
+            if not place.exists():
+                return True
+            with locked(place.parent):
+                if version_of(self.read(path)) != if_version:
+                    return False
+                place.unlink()
+            _settle(place.parent)
+        return True
 
     @contextmanager
     def alone(self, path: str) -> Iterator[None]:

@@ -178,6 +178,10 @@ class ReceiptStore:
                     receipts.append(receipt)
         return receipts
 
+    def has_any(self, namespace: str) -> bool:
+        """Tell whether a namespace was ever anchored."""
+        return self._store.exists(f"{ANCHOR_RECEIPTS_FOLDER}/{path_form(namespace)}")
+
     def in_folder(self, namespace: str, batch: str) -> list[AnchorReceipt]:
         """Return the readable receipts that lie at their own place in one batch's folder; both names as in the storage."""
         folder = f"{ANCHOR_RECEIPTS_FOLDER}/{namespace}/{batch}"

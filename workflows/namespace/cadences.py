@@ -40,12 +40,16 @@ class Cadences:
         """Ids of the requests that this run has sent."""
         self._broken: BaseException | None = None
         self._short_work = 0
-        self.stopping = False
 
     @property
     def busy(self) -> bool:
         """Whether short work is under way that the run must not be left during."""
         return self._short_work > 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing is to start any more."""
+        return self._schedule.state.stopping
 
     def reconfigured(self) -> None:
         """Wake every cadence, so that it sleeps until its new slot; start the new ones."""

@@ -14,6 +14,7 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.names import (
     ATTRIBUTE_STATUS,
     CONFIGURE,
+    MEMO_DECIDED,
     MEMO_STATUS,
     NAMESPACE_WORKFLOW,
     STATUS,
@@ -22,7 +23,7 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.namespaces import commands
 from vaultmesh.domain.namespaces.governance import SetCadence
 from vaultmesh.domain.namespaces.slots import NamespaceSchedule
-from vaultmesh.domain.namespaces.state import ConfigureAnswer, NamespaceInput
+from vaultmesh.domain.namespaces.state import ConfigureAnswer, Decided, NamespaceInput
 from vaultmesh.domain.namespaces.views import (
     namespace_details,
     namespace_memo,
@@ -52,6 +53,7 @@ class NamespaceWorkflow:
         self._leaving = False
         self._shown_status = ""
         self._shown_memo: NamespaceMemo | None = None
+        self._shown_decided = Decided()
 
     @workflow.run  # noqa: RET503 - it ends by raising
     async def run(self, start: NamespaceInput) -> NamespaceView:
@@ -68,7 +70,10 @@ class NamespaceWorkflow:
             NamespaceInput(
                 configuration=self._schedule.configuration, carried=self._schedule.state
             ),
-            memo={MEMO_STATUS: namespace_memo(self._schedule)},
+            memo={
+                MEMO_STATUS: namespace_memo(self._schedule),
+                MEMO_DECIDED: self._schedule.decided,
+            },
         )
 
     def _may_leave(self) -> bool:
@@ -117,8 +122,9 @@ class NamespaceWorkflow:
             self._cadences.withdraw(label)
 
     def _stop(self) -> None:
-        """Drain: start nothing, take back what is in no round, wait for the rest."""
-        self._cadences.stopping = True
+        """Drain: start nothing, take back what is in no round, wait for the rest; a second order changes nothing."""
+        if not self._schedule.stop():
+            return
         self._cadences.reconfigured()
         for label in self._schedule.state.cadences:
             self._cadences.withdraw(label)
@@ -205,6 +211,9 @@ class NamespaceWorkflow:
             self._shown_status = state
             workflow.upsert_search_attributes([_STATUS.value_set(state)])
         content = namespace_memo(self._schedule)
-        if self._shown_memo is None or not content.differs_only_in_counts(self._shown_memo):
-            self._shown_memo = content
-            workflow.upsert_memo({MEMO_STATUS: content})
+        decided = self._schedule.decided
+        is_shown = self._shown_memo is not None and content.differs_only_in_counts(self._shown_memo)
+        if not is_shown or decided != self._shown_decided:
+            changed = {MEMO_DECIDED: decided} if decided != self._shown_decided else {}
+            self._shown_memo, self._shown_decided = content, decided
+            workflow.upsert_memo({MEMO_STATUS: content, **changed})

@@ -22,6 +22,7 @@ from vaultmesh.domain.namespaces.state import (
     CadenceConfig,
     CadenceState,
     Configuration,
+    Decided,
     InFlight,
     NamespaceInput,
     ScheduleState,
@@ -56,7 +57,17 @@ class NamespaceSchedule:
         self.configuration = start.configuration
         self.state = start.carried.model_copy(deep=True) if start.carried else ScheduleState()
         self._imported = start.imported
+        decided = start.decided.beside(start.configuration)
+        if decided.overridden:
+            update = {"cadences": decided.cadences}
+            self.configuration = start.configuration.model_copy(update=update)
+            self.state.overridden = list(decided.overridden)
+            self.state.last_change = decided.last_change
+        if start.is_past_unknown:
+            self.state.unknown_since = now
         self._adopt(now)
+        for label, paused in decided.paused.items():
+            self.cadence(label).paused = paused
 
     def _adopt(self, now: datetime) -> None:
         """Remember every cadence; drop removed ones once nothing of theirs is in flight."""
@@ -80,6 +91,24 @@ class NamespaceSchedule:
                 and self.state.cadences[label].in_flight is None
             ):
                 del self.state.cadences[label]
+
+    @property
+    def decided(self) -> Decided:
+        """What operators decided that holds now."""
+        paused = {
+            label: cadence.paused
+            for label, cadence in self.state.cadences.items()
+            if cadence.paused is not None and label in self.configuration.cadences
+        }
+        if not self.state.overridden:
+            return Decided(paused=paused)
+        return Decided(
+            paused=paused,
+            cadences=self.configuration.cadences,
+            overridden=self.state.overridden,
+            last_change=self.state.last_change,
+            config_hash=self.configuration.config_hash,
+        )
 
     def cadence(self, label: str) -> CadenceState:
         """Return what is remembered of one cadence."""
@@ -267,9 +296,9 @@ class NamespaceSchedule:
             cadence.fresh_at = at
 
     def stale_at(self, label: str) -> datetime | None:
-        """Return from when on a cadence is stale if nothing ends well before; None while it is paused."""
+        """Return from when on a cadence is stale if nothing ends well before; None while it is paused or drains."""
         cadence = self.cadence(label)
-        if cadence.paused is not None or cadence.fresh_at is None:
+        if cadence.paused is not None or cadence.fresh_at is None or self.state.stopping:
             return None
         return stale_at(cadence.fresh_at, self.periods[label])
 
@@ -277,16 +306,21 @@ class NamespaceSchedule:
 
     def pause(self, label: str, reason: str, now: datetime) -> None:
         """Let no new slot of a cadence start; what was forced before is forced no more."""
-        cadence = self.cadence(label)
+        cadence, self.state.unknown_since = self.cadence(label), None
         cadence.paused = PausedView(reason=reason, since=now)
         if cadence.in_flight is not None:
             cadence.in_flight.is_forced = False
 
     def resume(self, label: str, now: datetime) -> None:
         """Let slots start again."""
-        cadence = self.cadence(label)
+        cadence, self.state.unknown_since = self.cadence(label), None
         if cadence.paused is not None:
             cadence.paused, cadence.fresh_at = None, now
+
+    def stop(self) -> bool:
+        """Let nothing start any more; false if it was stopped before."""
+        was_stopping, self.state.stopping = self.state.stopping, True
+        return not was_stopping
 
     def reject(self, name: str, reason: str, now: datetime) -> None:
         """Remember the last message that was refused."""

@@ -114,6 +114,46 @@ class CadenceState(BaseModel):
             self.last_anchor = anchor
 
 
+class Decided(Wire):
+    """What operators decided about a namespace and its file does not say; a run that begins anew goes on with it."""
+
+    paused: dict[str, PausedView] = Field(default_factory=dict)
+    cadences: dict[str, CadenceConfig] = Field(default_factory=dict)
+    """Every cadence as it ran, if `set_cadence` changed one since the file was applied; empty otherwise."""
+    overridden: list[str] = Field(default_factory=list)
+    """Cadences that `set_cadence` changed."""
+    last_change: ChangeView | None = None
+    """The newest `set_cadence`, if its change holds."""
+    config_hash: str = ""
+    """Hash of the file's part that `set_cadence` changed: with another one the file is the later change."""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing was decided."""
+        return not self.paused and not self.overridden
+
+    def lines(self) -> list[str]:
+        """Return what holds, a line each."""
+        reasons = {label: paused.reason for label, paused in self.paused.items()}
+        pauses = [
+            f"{label} stays paused{f' ({reason})' if reason else ''}"
+            for label, reason in reasons.items()
+        ]
+        return [*pauses, *(f"{label} stays as set_cadence left it" for label in self.overridden)]
+
+    def beside(self, configuration: Configuration) -> "Decided":
+        """Return what of it still holds for a configuration."""
+        paused = {
+            label: paused
+            for label, paused in self.paused.items()
+            if label in configuration.cadences
+        }
+        is_same = bool(self.config_hash) and self.config_hash == configuration.config_hash
+        if is_same and self.overridden:
+            return self
+        return Decided(paused=paused)
+
+
 class ScheduleState(BaseModel):
     """What a namespace carries into its next run."""
 
@@ -122,6 +162,10 @@ class ScheduleState(BaseModel):
     last_change: ChangeView | None = None
     overridden: list[str] = Field(default_factory=list)
     """Cadences that `set_cadence` changed since the file was applied."""
+    stopping: bool = False
+    """Whether it was stopped: it drains, and ends then."""
+    unknown_since: datetime | None = None
+    """When it began anew without anybody knowing what operators had decided before."""
 
 
 class NamespaceInput(Wire):
@@ -131,6 +175,10 @@ class NamespaceInput(Wire):
     carried: ScheduleState | None = None
     imported: dict[str, datetime] = Field(default_factory=dict)
     """Last anchors that another scheduler left behind, by cadence."""
+    decided: Decided = Decided()
+    """What operators had decided when its last run was ended."""
+    is_past_unknown: bool = False
+    """Whether it ran before, and nobody knows what had been decided."""
 
 
 class ConfigureAnswer(NamespaceView):

@@ -24,6 +24,8 @@ from vaultmesh.domain.status import (
 
 def namespace_state(schedule: NamespaceSchedule) -> NamespaceState:
     """Return the state of the namespace as a whole."""
+    if schedule.state.stopping:
+        return NamespaceState.DRAINING
     states = [schedule.state.cadences[label] for label in schedule.configuration.cadences]
     if any(state.failures for state in states):
         return NamespaceState.BACKING_OFF
@@ -52,18 +54,21 @@ def namespace_view(schedule: NamespaceSchedule, workflow_id: str, run_id: str) -
         last_rejected=schedule.state.last_rejected,
         last_change=schedule.state.last_change,
         config_hash=schedule.configuration.config_hash,
+        unknown_since=schedule.state.unknown_since,
     )
 
 
 def _cadence_view(schedule: NamespaceSchedule, label: str, config: CadenceConfig) -> CadenceView:
     cadence = schedule.cadence(label)
     flight = cadence.in_flight
+    state = cadence_state(cadence.failures, paused=cadence.paused is not None)
+    is_draining = schedule.state.stopping and not cadence.failures
     return CadenceView(
         target=str(config.target),
         every=config.every,
-        next_due=schedule.next_due(label),
+        next_due=None if schedule.state.stopping else schedule.next_due(label),
         stale_at=schedule.stale_at(label),
-        state=cadence_state(cadence.failures, paused=cadence.paused is not None),
+        state=NamespaceState.DRAINING if is_draining else state,
         in_flight=flight
         and InFlightView(
             slot=flight.request.slot,
@@ -98,6 +103,8 @@ def namespace_memo(schedule: NamespaceSchedule) -> NamespaceMemo:
             if schedule.cadence(label).paused is not None
         ],
         config_hash=schedule.configuration.config_hash,
+        stopping=schedule.state.stopping,
+        unknown_since=schedule.state.unknown_since,
     )
 
 
