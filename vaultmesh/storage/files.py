@@ -201,7 +201,7 @@ class LocalStore:
         with self._reported("delete", path):
             if not place.exists():
                 return True
-            with locked(place.parent):
+            with self._locks.locked(place.parent):
                 if version_of(self.read(path)) != if_version:
                     return False
                 place.unlink()
