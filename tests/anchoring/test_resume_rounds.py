@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.anchoring import missing_proofs, resume_rounds
 from activities.anchoring.audit import Audit
@@ -35,6 +36,15 @@ class StartedAggregators:
         """Note one call."""
         signal, arguments = options.get("start_signal", ""), options.get("start_signal_args", [])
         self.calls.append((str(aggregator.target), signal, arguments))
+
+    def get_workflow_handle(self, _workflow_id: str) -> "StartedAggregators":
+        """Return whom to ask."""
+        return self
+
+    async def query(self, *_: object, **__: object) -> None:
+        """Answer as a server does where no such workflow runs."""
+        message = "no such workflow"
+        raise RPCError(message, RPCStatusCode.NOT_FOUND, b"")
 
     def of(self, target: Target) -> list[tuple[str, list[Any]]]:
         """Return the signals of one target."""
