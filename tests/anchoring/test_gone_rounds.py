@@ -228,6 +228,21 @@ async def test_what_a_process_has_written_is_stored_again(
     assert rounds.stage.receipt(FIRST).is_final
 
 
+async def test_what_another_process_has_signed_and_ended_is_stored_again_with_its_end(
+    rounds: Rounds,
+) -> None:
+    other = Files(rounds.stage.root)
+    round_id = rounds.stage.sign(owed("b1", request(FIRST), root=root(1)))
+    assert other.rounds(EVM).open_rounds() == [round_id]
+    await rounds.stage.included(round_id, request(FIRST))
+    assert other.rounds(EVM).open_rounds() == []
+    before = {place.name: place.read_bytes() for place in rounds.folder(round_id).iterdir()}
+    rounds.delete()
+    assert other.damaged(EVM).look() == []
+    after = {place.name: place.read_bytes() for place in rounds.folder(round_id).iterdir()}
+    assert after == before
+
+
 async def test_an_operators_decision_is_not_undone_by_what_a_process_remembers(
     rounds: Rounds,
 ) -> None:
