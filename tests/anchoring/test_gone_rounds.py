@@ -213,6 +213,22 @@ async def test_a_final_round_that_a_process_has_seen_is_not_paid_for_again_when_
     assert (await rounds.recover()).problems == [], "its number is given up too"
 
 
+async def test_a_round_that_was_given_up_by_its_number_is_given_up_where_its_name_is_known(
+    rounds: Rounds,
+) -> None:
+    """Two workers: one has read the round, the other carries out the decision."""
+    tree = await rounds.final(1, 2)
+    rounds.restart()
+    await rounds.seal(SECOND)
+    knowing = rounds.stage.files
+    rounds.delete(rounds.folder(tree), "out/anchors")
+    rounds.restart()
+    await rounds.forget()
+    rounds.stage.files = knowing
+    sealed = await rounds.seal()
+    assert (rounds.batches_of(sealed), sealed.problems) == ({"b1", "b2"}, [])
+
+
 @pytest.mark.parametrize("leaves", [(1,), (1, 2)], ids=["own root", "tree"])
 async def test_what_a_process_has_written_is_stored_again(
     rounds: Rounds, leaves: tuple[int, ...]
@@ -405,7 +421,7 @@ async def test_an_anchor_of_ours_that_no_file_and_no_history_knows_is_not_paid_f
     reservation = (await reserved()).reservation
     assert reservation is not None
     assert reservation.sequence == 2
-    await rounds.forget()
+    assert "owed again: batch b2" in (await rounds.forget()).lines[-1]
     assert rounds.batches_of(await rounds.seal()) == {"b2"}
 
 

@@ -129,7 +129,8 @@ class RoundIndex(RoundFiles):
         """
         count = self.count(round_id)
         if not count and not self.has_end(round_id):
-            if self._was_signed(round_id) and not self.is_forgotten(round_id):
+            is_given_up = self.is_forgotten(round_id) or self.numbers.is_given_up(round_id)
+            if self._was_signed(round_id) and not is_given_up:
                 self.numbers.lose(round_id)
                 self.look_again([round_id])
                 message = (

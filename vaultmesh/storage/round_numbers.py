@@ -87,12 +87,18 @@ class RoundNumbers:
     def gone(self) -> dict[str, float]:
         """Return the rounds that this process knew, and that are gone, with the Unix seconds at which that was noticed."""
         with self._lock:
-            return dict(self._gone)
+            return {named: since for named, since in self._gone.items() if self.is_gone(named)}
 
     def is_gone(self, round_id: str) -> bool:
         """Say whether this process knew a round that is gone."""
         with self._lock:
-            return round_id in self._gone
+            return round_id in self._gone and not self.is_given_up(round_id)
+
+    def is_given_up(self, round_id: str) -> bool:
+        """Say whether an operator gave up a round by its number, perhaps where nobody knew its name."""
+        number = self.number_of(round_id)
+        with self._lock:
+            return any(first <= number <= last for first, last in self._given_up.values())
 
     def gaps(self) -> list[Range]:
         """Return the numbers that no round has, as ranges; those of rounds that are gone by name are left out."""
