@@ -4,8 +4,10 @@
 """
 
 import json
+import os
 import re
 import shutil
+import signal
 import sqlite3
 import time
 import urllib.request
@@ -404,3 +406,45 @@ def test_time_stamps_whose_tokens_an_older_copy_lacks_are_asked_for_again(tmp_pa
         system.wait_final(namespace, first, second, seconds=180)
         system.wait_idle(namespace)
         assert len(list((system.root / "out/rounds").glob("*/*/candidate-0.json"))) == 2
+
+
+# --- at any moment -------------------------------------------------------------------------------
+
+
+def test_copies_of_a_moment_ago_put_back_again_and_again_pay_nothing_twice(
+    slow_system: EvmSystem,
+) -> None:
+    """Two workers seal, sign, send and record meanwhile: some of it is gone each time."""
+    system = slow_system
+    batches = running(system)
+    for seconds in (0.5, 1.0, 2.0, 1.5, 3.0):
+        copy = copy_volume(system)
+        anchors_for(system, seconds, batches)
+        put_volume_back(system, copy)
+        shutil.rmtree(copy)
+        anchors_for(system, 1.0, batches)
+    wait_all_final(system, batches)
+    system.assert_paid_once(batches)
+    system.wait_idle(*NAMESPACES)
+    assert system.aggregator()["held"] is None
+
+
+def test_an_older_copy_put_back_while_a_target_backs_off_pays_nothing_twice(
+    slow_system: EvmSystem,
+) -> None:
+    system = slow_system
+    batches = running(system)
+    copy = copy_volume(system)
+    anchors_for(system, 3, batches)
+    os.kill(system.anvil.pid, signal.SIGSTOP)
+    try:
+        anchors_for(system, 3, batches)
+        system.wait(lambda: system.aggregator()["failures"] > 0, "a target that backs off", 120)
+        put_volume_back(system, copy)
+        anchors_for(system, 3, batches)
+    finally:
+        os.kill(system.anvil.pid, signal.SIGCONT)
+    for namespace, batch_ids in batches.items():
+        system.wait_final(namespace, *batch_ids, seconds=240)
+    system.assert_paid_once(batches)
+    system.wait_idle(*NAMESPACES)
