@@ -290,6 +290,22 @@ async def test_a_final_round_of_which_one_file_is_left_is_not_paid_for_again(
     assert (await rounds.recover()).problems
 
 
+async def test_a_round_of_which_two_files_are_damaged_hides_no_other(rounds: Rounds) -> None:
+    tree, other = await rounds.final(1, 2), await rounds.final(3, 4)
+    rounds.restart()
+    await rounds.seal(SECOND)
+    for named in (tree, other):
+        (rounds.folder(named) / "closed.json").write_text("{")
+        (rounds.folder(named) / "manifest.json").write_text("{")
+    rounds.delete("out/anchors")
+    rounds.stage.files.damaged(EVM).look()
+    assert (await rounds.seal()).round is None
+    rounds.restart()
+    told = " ".join((await rounds.recover()).problems)
+    assert tree in told
+    assert other in told
+
+
 async def test_a_folder_of_rounds_that_is_deleted_whole_is_noticed_although_nothing_is_owed(
     rounds: Rounds,
 ) -> None:
