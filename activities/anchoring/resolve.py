@@ -26,6 +26,8 @@ from vaultmesh.ledgers.driver import Anchoring, Fate
 from vaultmesh.storage.round_numbers import Range
 from vaultmesh.storage.rounds import RoundStore
 
+MOST_NAMED = 10
+"""Batches of a round that are named where it is given up."""
 DECIDED_BEFORE = "it was decided before"
 _ROUND_ID = re.compile(rf"[0-9a-f]{{{ROUND_ID_DIGITS}}}")
 
@@ -142,6 +144,7 @@ class Resolving:
             return Resolution(lines=[DECIDED_BEFORE])
         reason = await asyncio.to_thread(self._why_unread, order)
         lines = [reason, *await self._fate_of_unread(order, anchoring)]
+        lines.append(await asyncio.to_thread(_owed_again, rounds, order.round_id))
         numbers = self._files.damaged(order.target).numbers(order.round_id)
         return await self._write(order, lines, numbers=numbers)
 
@@ -231,6 +234,17 @@ class Resolving:
         }
         activity.logger.warning("operator decided about a round", extra=extra)
         return Resolution(path=path, lines=list(lines))
+
+
+def _owed_again(rounds: RoundStore, round_id: str) -> str:
+    """Return which batches are owed again once a round is given up (X11)."""
+    try:
+        leaves = rounds.read_manifest(round_id).leaves
+    except InvalidValue:
+        return "what it holds is not known: older batches without a receipt are owed again"
+    named = ", ".join(dict.fromkeys(leaf.batch_id for leaf in leaves[:MOST_NAMED]))
+    more = f" and {len(leaves) - MOST_NAMED} more" if len(leaves) > MOST_NAMED else ""
+    return f"owed again: batch {named}{more}"
 
 
 def _open_candidates(rounds: RoundStore, round_id: str) -> list[Candidate]:

@@ -213,6 +213,22 @@ async def test_a_final_round_that_a_process_has_seen_is_not_paid_for_again_when_
     assert (await rounds.recover()).problems == [], "its number is given up too"
 
 
+async def test_a_round_that_was_given_up_by_its_number_is_given_up_where_its_name_is_known(
+    rounds: Rounds,
+) -> None:
+    """Two workers: one has read the round, the other carries out the decision."""
+    tree = await rounds.final(1, 2)
+    rounds.restart()
+    await rounds.seal(SECOND)
+    knowing = rounds.stage.files
+    rounds.delete(rounds.folder(tree), "out/anchors")
+    rounds.restart()
+    await rounds.forget()
+    rounds.stage.files = knowing
+    sealed = await rounds.seal()
+    assert (rounds.batches_of(sealed), sealed.problems) == ({"b1", "b2"}, [])
+
+
 @pytest.mark.parametrize("leaves", [(1,), (1, 2)], ids=["own root", "tree"])
 async def test_what_a_process_has_written_is_stored_again(
     rounds: Rounds, leaves: tuple[int, ...]
@@ -226,6 +242,21 @@ async def test_what_a_process_has_written_is_stored_again(
     assert after == before
     await rounds.stage.record(rounds.stage.order(RecordState.CLOSED, round_id, request(FIRST)))
     assert rounds.stage.receipt(FIRST).is_final
+
+
+async def test_what_another_process_has_signed_and_ended_is_stored_again_with_its_end(
+    rounds: Rounds,
+) -> None:
+    other = Files(rounds.stage.root)
+    round_id = rounds.stage.sign(owed("b1", request(FIRST), root=root(1)))
+    assert other.rounds(EVM).open_rounds() == [round_id]
+    await rounds.stage.included(round_id, request(FIRST))
+    assert other.rounds(EVM).open_rounds() == []
+    before = {place.name: place.read_bytes() for place in rounds.folder(round_id).iterdir()}
+    rounds.delete()
+    assert other.damaged(EVM).look() == []
+    after = {place.name: place.read_bytes() for place in rounds.folder(round_id).iterdir()}
+    assert after == before
 
 
 async def test_an_operators_decision_is_not_undone_by_what_a_process_remembers(
@@ -257,6 +288,22 @@ async def test_a_final_round_of_which_one_file_is_left_is_not_paid_for_again(
         assert (await rounds.seal(number=2)).round is None
         rounds.restart()
     assert (await rounds.recover()).problems
+
+
+async def test_a_round_of_which_two_files_are_damaged_hides_no_other(rounds: Rounds) -> None:
+    tree, other = await rounds.final(1, 2), await rounds.final(3, 4)
+    rounds.restart()
+    await rounds.seal(SECOND)
+    for named in (tree, other):
+        (rounds.folder(named) / "closed.json").write_text("{")
+        (rounds.folder(named) / "manifest.json").write_text("{")
+    rounds.delete("out/anchors")
+    rounds.stage.files.damaged(EVM).look()
+    assert (await rounds.seal()).round is None
+    rounds.restart()
+    told = " ".join((await rounds.recover()).problems)
+    assert tree in told
+    assert other in told
 
 
 async def test_a_folder_of_rounds_that_is_deleted_whole_is_noticed_although_nothing_is_owed(
@@ -390,7 +437,7 @@ async def test_an_anchor_of_ours_that_no_file_and_no_history_knows_is_not_paid_f
     reservation = (await reserved()).reservation
     assert reservation is not None
     assert reservation.sequence == 2
-    await rounds.forget()
+    assert "owed again: batch b2" in (await rounds.forget()).lines[-1]
     assert rounds.batches_of(await rounds.seal()) == {"b2"}
 
 

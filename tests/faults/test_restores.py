@@ -4,8 +4,10 @@
 """
 
 import json
+import os
 import re
 import shutil
+import signal
 import sqlite3
 import time
 import urllib.request
@@ -17,9 +19,10 @@ import pytest
 
 from bench.local_system import write_whole
 from devnet.ports import free_port
+from devnet.tsa import Tsa
 from tests.support.evm_system import EvmSystem
 from tests.support.marks import FAULTS
-from tests.support.system import kill
+from tests.support.system import System, authority, kill
 from vaultmesh.domain.aggregator.rounds import MOST_ENDED
 
 pytestmark = FAULTS
@@ -120,13 +123,13 @@ def slow_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EvmSystem]
         yield running
 
 
-def copy_volume(system: EvmSystem) -> Path:
+def copy_volume(system: System) -> Path:
     copy = system.folder / "copy"
     shutil.copytree(system.root / "out", copy, symlinks=True)
     return copy
 
 
-def put_volume_back(system: EvmSystem, copy: Path) -> None:
+def put_volume_back(system: System, copy: Path) -> None:
     """Put the copy in the place of all files; who seals batches has those that are missing, and writes them again."""
     batches = {place: place.read_text() for place in (system.root / "out/batches").glob("*.json")}
     for _ in range(20):  # workers that run write while it is removed
@@ -384,3 +387,64 @@ def test_a_round_that_an_older_copy_has_open_becomes_final_although_nothing_is_o
     assert system.state(namespace, batch) == "observed"
     system.wait_final(namespace, batch, seconds=180)
     system.assert_paid_once({namespace: [batch]})
+
+
+def test_time_stamps_whose_tokens_an_older_copy_lacks_are_asked_for_again(tmp_path: Path) -> None:
+    """An authority keeps nothing: the tokens lay in the round's folder and in receipts, and both are gone."""
+    namespace = "dao:stamped"
+    with System(tmp_path, authority(Tsa(tmp_path / "root"))) as system:
+        system.start_worker()
+        system.register(namespace)
+        first = system.seal(namespace)
+        system.wait_final(namespace, first)
+        copy = copy_volume(system)
+        second = system.seal(namespace)
+        system.wait_final(namespace, second)
+        system.wait_idle(namespace)
+        put_volume_back(system, copy)
+        assert not system.is_final(namespace, second)
+        system.wait_final(namespace, first, second, seconds=180)
+        system.wait_idle(namespace)
+        assert len(list((system.root / "out/rounds").glob("*/*/candidate-0.json"))) == 2
+
+
+# --- at any moment -------------------------------------------------------------------------------
+
+
+def test_copies_of_a_moment_ago_put_back_again_and_again_pay_nothing_twice(
+    slow_system: EvmSystem,
+) -> None:
+    """Two workers seal, sign, send and record meanwhile: some of it is gone each time."""
+    system = slow_system
+    batches = running(system)
+    for seconds in (0.5, 1.0, 2.0, 1.5, 3.0):
+        copy = copy_volume(system)
+        anchors_for(system, seconds, batches)
+        put_volume_back(system, copy)
+        shutil.rmtree(copy)
+        anchors_for(system, 1.0, batches)
+    wait_all_final(system, batches)
+    system.assert_paid_once(batches)
+    system.wait_idle(*NAMESPACES)
+    assert system.aggregator()["held"] is None
+
+
+def test_an_older_copy_put_back_while_a_target_backs_off_pays_nothing_twice(
+    slow_system: EvmSystem,
+) -> None:
+    system = slow_system
+    batches = running(system)
+    copy = copy_volume(system)
+    anchors_for(system, 3, batches)
+    os.kill(system.anvil.pid, signal.SIGSTOP)
+    try:
+        anchors_for(system, 3, batches)
+        system.wait(lambda: system.aggregator()["failures"] > 0, "a target that backs off", 120)
+        put_volume_back(system, copy)
+        anchors_for(system, 3, batches)
+    finally:
+        os.kill(system.anvil.pid, signal.SIGCONT)
+    for namespace, batch_ids in batches.items():
+        system.wait_final(namespace, *batch_ids, seconds=240)
+    system.assert_paid_once(batches)
+    system.wait_idle(*NAMESPACES)

@@ -106,7 +106,7 @@ class RoundFiles:
             round_id
             for round_id, candidates, end in self._memory.signed()
             if candidates and not self.has_candidate(round_id, candidates[0].n)
-            if self.is_lost_evidence(round_id)
+            if self.is_lost_evidence(round_id) and not self._is_closed_as_lost(round_id)
             if self._store_signed_again(round_id, candidates, end)
         ]
         stored += [
@@ -118,6 +118,13 @@ class RoundFiles:
             and self.create_manifest(manifest)
         ]
         return list(dict.fromkeys(stored))
+
+    def _is_closed_as_lost(self, round_id: str) -> bool:
+        try:
+            closed = self.closed(round_id)
+        except InvalidValue:
+            return False
+        return closed is not None and closed.outcome is RoundOutcome.LOST
 
     def _store_signed_again(
         self, round_id: str, candidates: Iterable[Candidate], end: Closed | None

@@ -129,7 +129,8 @@ class RoundIndex(RoundFiles):
         """
         count = self.count(round_id)
         if not count and not self.has_end(round_id):
-            if self._was_signed(round_id) and not self.is_forgotten(round_id):
+            is_given_up = self.is_forgotten(round_id) or self.numbers.is_given_up(round_id)
+            if self._was_signed(round_id) and not is_given_up:
                 self.numbers.lose(round_id)
                 self.look_again([round_id])
                 message = (
@@ -200,6 +201,8 @@ class RoundIndex(RoundFiles):
         state: RoundLook = False
         try:
             closed = self.closed(round_id)
+            if closed is not None:
+                self._memory.keep_end(round_id, closed)
             if closed is not None and closed.outcome is RoundOutcome.FINAL:
                 self.numbers.signed(round_id, closed.number)
                 self._finish(round_id, closed)
@@ -209,7 +212,7 @@ class RoundIndex(RoundFiles):
                 state = closed or True
                 if closed is None:  # Going on with it needs these files.
                     self.read_manifest(round_id)
-                    self.candidates(round_id)
+                    self._keep_open(round_id)
             elif closed is None:
                 self._look_at_none(round_id)
         except InvalidValue as error:
@@ -217,6 +220,12 @@ class RoundIndex(RoundFiles):
             refused = Refused(f"{self.folder}/{round_id}", str(error))
             state = False if self._is_given_up(round_id) else refused
         return Look(state, is_settled=False)
+
+    def _keep_open(self, round_id: str) -> None:
+        """Remember what was signed of an open round, whoever did: it may be gone later."""
+        for candidate in self.candidates(round_id):
+            self._memory.keep_candidate(round_id, candidate)
+        self._memory.keep_end(round_id, None)
 
     def _look_at_none(self, round_id: str) -> None:
         """Look why nothing is left that was signed: an operator gave it up, it was never signed, or it is gone."""

@@ -1,4 +1,4 @@
-"""Remembers what a process has written of rounds, so that it can be stored again where an older copy was put back.
+"""Remembers what a process has written of rounds, or read while they were open, so that it can be stored again where an older copy was put back.
 
 Of the newest rounds only: so many leaves of manifests, and so many rounds with their candidates and end.
 """
@@ -65,10 +65,10 @@ class RoundMemory:
             self._known(round_id).candidates[candidate.n] = candidate
 
     def keep_end(self, round_id: str, end: Closed | None) -> None:
-        """Keep a round's end, or that it is open again."""
+        """Keep the end of a round of which more is known, or that it is open again."""
         with self._lock:
-            if end is not None or round_id in self._signed:
-                self._known(round_id).end = end
+            if round_id in self._signed:
+                self._signed[round_id].end = end
 
     def _known(self, round_id: str) -> SignedRound:
         known = self._signed.setdefault(round_id, SignedRound())

@@ -29,7 +29,9 @@ class RoundNumbers:
     """Ranges that operators gave up, by the folder that says so."""
     _gone: dict[str, float] = field(default_factory=dict)
     """Rounds that this process knew as signed and that are gone, and when that was noticed, in Unix seconds."""
-    _expected: int = 0
+    _present: set[int] = field(default_factory=set)
+    """Every number that a round has or had."""
+    _highest: int = 0
     _missed: dict[int, float] = field(default_factory=dict)
     """When it was noticed that the numbers up to one are gone, in Unix seconds."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -40,6 +42,8 @@ class RoundNumbers:
             self._gone.pop(round_id, None)
             if number:
                 self._by_round[round_id] = number
+                self._present.add(number)
+                self.expect(number)
 
     def lose(self, round_id: str) -> None:
         """Take that a round is gone that was there."""
@@ -52,18 +56,17 @@ class RoundNumbers:
             self._gone.pop(round_id, None)
             if numbers is not None:
                 self._given_up[round_id] = numbers
+                self.expect(numbers[1])
 
     def expect(self, number: int) -> None:
         """Take that rounds were signed up to a number, as somebody knows."""
         with self._lock:
-            self._expected = max(self._expected, number)
+            self._highest = max(self._highest, number)
 
     @property
     def highest(self) -> int:
         """Return the highest number that is known."""
-        with self._lock:
-            last = (last for _, last in self._given_up.values())
-            return max(self._expected, max(self._by_round.values(), default=0), *last, 0)
+        return self._highest
 
     def number_of(self, round_id: str) -> int:
         """Return a round's number, also of one that is gone; 0: nobody counted it."""
@@ -84,20 +87,27 @@ class RoundNumbers:
     def gone(self) -> dict[str, float]:
         """Return the rounds that this process knew, and that are gone, with the Unix seconds at which that was noticed."""
         with self._lock:
-            return dict(self._gone)
+            return {named: since for named, since in self._gone.items() if self.is_gone(named)}
 
     def is_gone(self, round_id: str) -> bool:
         """Say whether this process knew a round that is gone."""
         with self._lock:
-            return round_id in self._gone
+            return round_id in self._gone and not self.is_given_up(round_id)
+
+    def is_given_up(self, round_id: str) -> bool:
+        """Say whether an operator gave up a round by its number, perhaps where nobody knew its name."""
+        number = self.number_of(round_id)
+        with self._lock:
+            return any(first <= number <= last for first, last in self._given_up.values())
 
     def gaps(self) -> list[Range]:
         """Return the numbers that no round has, as ranges; those of rounds that are gone by name are left out."""
         with self._lock:
-            highest, present = self.highest, set(self._by_round.values())
-            if len(present) == highest:
+            highest = self._highest
+            if len(self._present) == highest:
                 return []
-            taken = sorted([*self._given_up.values(), *((number, number) for number in present)])
+            single = ((number, number) for number in self._present)
+            taken = sorted([*self._given_up.values(), *single])
         gaps, following = [], 1
         for first, last in (*taken, (highest + 1, highest + 1)):
             if first > following:

@@ -91,7 +91,7 @@ class RoundStore(RoundIndex):
                 Damage(
                     round_id,
                     refused,
-                    round_id in unreadable or self.closed(round_id) is None,
+                    round_id in unreadable or not self.has_end(round_id),
                     self.signed_at(round_id),
                 )
                 for round_id, refused in (unreadable | reasons).items()

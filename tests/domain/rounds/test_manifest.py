@@ -184,7 +184,7 @@ def test_any_flipped_bit_of_a_proof_fails(size: int, data: st.DataObject) -> Non
 def test_a_candidate_keeps_what_it_does_not_know() -> None:
     text = (
         '{"n": 0, "reservation": {"account": "a", "sequence": 7, "fields": {"x": [1, null]}},'
-        ' "terms": {"fee": "1"}, "raw": "0x00", "hash": "0xab", "roundId": "", "later": {"k": 1}}'
+        ' "terms": {"fee": "1"}, "raw": "0x00", "hash": "0xab", "number": 4, "roundId": "", "later": {"k": 1}}'
     )
     candidate = read_document(Candidate, text)
     assert candidate.tx_ref == "0xab"
