@@ -9,11 +9,10 @@ from datetime import timedelta
 
 import pytest
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowHistory
 
 from tests.workflows.aggregator.scripted_target import ScriptedTarget, enqueue, one_round, request
 from tests.workflows.namespace.scripted_worker import ScriptedWorker
-from tests.workflows.stage import KEPT, AggregatorRun, NamespaceRun, Stage, cadences, until
+from tests.workflows.stage import KEPT, NamespaceRun, Stage, cadences, until
 from vaultmesh.domain import freshness
 from vaultmesh.domain.messages import AnchorAsk
 from vaultmesh.domain.status import NamespaceView, SlotOutcome
@@ -32,19 +31,6 @@ def stage(real_stage: Stage) -> Stage:
     return real_stage
 
 
-async def history(ran: NamespaceRun | AggregatorRun, stage: Stage) -> WorkflowHistory:
-    """Return the history of the current run."""
-    return await stage.env.client.get_workflow_handle(ran.handle.id).fetch_history()
-
-
-async def answer(stage: Stage, namespace: NamespaceRun, ask: AnchorAsk, outcome: object) -> None:
-    """Answer an `anchor` from outside, as an aggregator does."""
-    handle = stage.env.client.get_async_activity_handle(
-        workflow_id=namespace.handle.id, run_id=None, activity_id=ask.request.id
-    )
-    await handle.complete(outcome)
-
-
 async def test_an_answer_and_a_due_timer_in_the_workflow_task_of_a_look_replay(
     stage: Stage,
 ) -> None:
@@ -58,9 +44,9 @@ async def test_an_answer_and_a_due_timer_in_the_workflow_task_of_a_look_replay(
         await namespace.handle.signal("force_anchor", "slow")
         await until(lambda: {"fast", "slow"} <= _labels(behind.looked[seen:]))
     asks = {ask.request.cadence: ask for ask in behind.looked[seen:]}
-    await answer(stage, namespace, asks["slow"], ANCHORED)
+    await stage.complete(namespace, asks["slow"].request.id, ANCHORED)
     await until(lambda: timer_fired_last(namespace, stage), seconds=20)
-    await answer(stage, namespace, asks["fast"], NOTHING)
+    await stage.complete(namespace, asks["fast"].request.id, NOTHING)
     behind.may_look.set()
     async with stage.working(behind.adapters(), cached=0):
         view = await namespace.shows(
@@ -71,7 +57,7 @@ async def test_an_answer_and_a_due_timer_in_the_workflow_task_of_a_look_replay(
 
 async def timer_fired_last(namespace: NamespaceRun, stage: Stage) -> bool:
     """Whether a timer has fired since the last answer."""
-    kinds = [event.event_type for event in (await history(namespace, stage)).events]
+    kinds = [event.event_type for event in (await stage.history(namespace)).events]
     answered, fired = (
         EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
         EventType.EVENT_TYPE_TIMER_FIRED,
@@ -90,7 +76,7 @@ async def test_an_update_behind_answers_that_changed_nothing_replays_after_the_c
         namespace = await stage.namespace(cadences(fast="1000d", strong="1000d", cold="1000d"))
         await until(lambda: len(behind.looked) == 3)
         for ask in behind.looked[:]:
-            await answer(stage, namespace, ask, NOTHING)
+            await stage.complete(namespace, ask.request.id, NOTHING)
             await until(lambda label=ask.request.cadence: _answered(namespace, label))
         await namespace.update(verb)
         behind.may_look.set()
@@ -112,7 +98,7 @@ async def test_whether_an_idle_answer_is_told_is_the_same_when_an_update_long_af
         namespace = await stage.namespace(cadences(fast="1000d", strong="1000d", cold="1000d"))
         await until(lambda: len(behind.looked) == 3)
         for ask in behind.looked[:]:
-            await answer(stage, namespace, ask, NOTHING)
+            await stage.complete(namespace, ask.request.id, NOTHING)
             await until(lambda label=ask.request.cadence: _answered(namespace, label))
         await asyncio.sleep(5)
         await namespace.update("pause")
