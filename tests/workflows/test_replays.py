@@ -14,6 +14,7 @@ from tests.workflows.aggregator.scripted_target import ScriptedTarget, enqueue, 
 from tests.workflows.namespace.scripted_worker import ScriptedWorker
 from tests.workflows.stage import KEPT, NamespaceRun, Stage, cadences, until
 from vaultmesh.domain import freshness
+from vaultmesh.domain.aggregator.orders import MOST_ROUNDS
 from vaultmesh.domain.messages import AnchorAsk
 from vaultmesh.domain.status import NamespaceView, SlotOutcome
 from workflows.runs import MOST_HISTORY_BYTES
@@ -161,6 +162,23 @@ async def test_a_storm_of_signals_overtakes_few_tasks_and_runs_are_left_all_the_
         )
         await stage.replays.check_workflows(stage.env.client, stage.started)
         assert stage.replays.count("UNHANDLED_COMMAND", namespace.handle.id) <= signals / 10
+
+
+async def test_very_many_rounds_whose_receipts_are_to_be_written_again_wedge_no_target(
+    stage: Stage,
+) -> None:
+    """The harm: a server fails a task that has more than 2,000 activities under way, and so it did for good."""
+    scripted = ScriptedTarget()
+    scripted.gates["record"] = asyncio.Event()
+    async with stage.working(aggregator=scripted.adapters(), cached=KEPT):
+        aggregator = await stage.aggregator()
+        for start in range(0, 5 * MOST_ROUNDS, MOST_ROUNDS):
+            names = [f"{number:032x}" for number in range(start, start + MOST_ROUNDS)]
+            await aggregator.handle.signal("rewrite", names)
+        await until(lambda: len(scripted.asked("record")) > 10)
+        scripted.gates["record"].set()
+        await one_round(aggregator, scripted)
+    assert len(scripted.asked("record")) < 5 * MOST_ROUNDS
 
 
 async def test_a_run_is_left_when_its_history_has_ten_megabytes_although_it_has_few_events(
