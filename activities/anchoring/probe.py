@@ -196,8 +196,8 @@ class Probing:
         Raises:
             DomainError: there is none; that is known, and worth no line in the log.
         """
-        anchoring = await self._targets.open(target)
         try:
+            anchoring = await self._targets.open(target)
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await anchoring.probe()
         except TimeoutError as error:

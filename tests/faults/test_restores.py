@@ -79,17 +79,6 @@ def copy_database(system: EvmSystem) -> Path:
     return copy
 
 
-def put_database_back(system: EvmSystem, copy: Path, outage_seconds: float) -> None:
-    database = system.temporal.database
-    assert database is not None
-    kill(system.temporal)
-    for place in database.parent.glob(f"{database.name}*"):
-        place.unlink()
-    shutil.copy(copy, database)
-    time.sleep(outage_seconds)
-    system.temporal.start()
-
-
 @pytest.mark.parametrize("outage_seconds", [0, 15])
 def test_an_older_copy_of_temporals_database_pays_nothing_twice_and_leaves_nothing_out(
     system: EvmSystem, outage_seconds: float
@@ -98,7 +87,7 @@ def test_an_older_copy_of_temporals_database_pays_nothing_twice_and_leaves_nothi
     copy = copy_database(system)
     anchors_for(system, 15, batches)
     system.replays.check_at(system.temporal.address)
-    put_database_back(system, copy, outage_seconds)
+    system.replace_database(copy, outage_seconds)
     anchors_for(system, 8, batches)
     wait_all_final(system, batches)
     assert all(worker.alive for worker in system.workers)

@@ -12,7 +12,7 @@ from bench.local_system import write_whole
 from devnet.ports import free_port
 from tests.cli.conftest import cadences
 from tests.support.evm_system import EvmSystem
-from tests.support.system import kill, reset_workflow
+from tests.support.system import reset_workflow
 from vaultmesh.domain.names import namespace_workflow_id
 
 WITHIN_SECONDS = 90.0
@@ -39,16 +39,6 @@ class Reconciled(EvmSystem):
 
     def end(self) -> None:
         self.workers[-1].stop()
-
-    def lose_database(self) -> None:
-        """Give the running worker a server without anything, not even search attributes."""
-        database = self.temporal.database
-        assert database is not None
-        self.replays.check_at(self.temporal.address)
-        kill(self.temporal)
-        for place in database.parent.glob(f"{database.name}*"):
-            place.unlink()
-        self.temporal.start()
 
     def every(self, name: str) -> str:
         """Return the period with which a namespace runs."""

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,18 +101,29 @@ class System(LocalSystem):
 
     def lose_histories(self) -> None:
         """Give all namespaces to a server with an empty database and a new worker; what the old one held is judged before."""
-        database = self.temporal.database
-        assert database is not None
         self.workers[-1].stop()
-        self.replays.check_at(self.temporal.address)
-        kill(self.temporal)
-        for place in database.parent.glob(f"{database.name}*"):
-            place.unlink()
-        self.temporal.start()
+        self.lose_database()
         asyncio.run(self._ensure())
         self.start_worker()
         for configuration in self._configurations:
             self._start(configuration)
+
+    def lose_database(self) -> None:
+        """Give the workers that run a server without anything; what the old one held is judged before."""
+        self.replays.check_at(self.temporal.address)
+        self.replace_database()
+
+    def replace_database(self, copy: Path | None = None, outage_seconds: float = 0.0) -> None:
+        """Kill the server, and start it again with an older copy of its database, or with none."""
+        database = self.temporal.database
+        assert database is not None
+        kill(self.temporal)
+        for place in database.parent.glob(f"{database.name}*"):
+            place.unlink()
+        if copy is not None:
+            shutil.copy(copy, database)
+        time.sleep(outage_seconds)
+        self.temporal.start()
 
     def lose_receipts(self) -> None:
         """Remove every anchor receipt."""

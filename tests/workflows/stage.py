@@ -12,7 +12,7 @@ from typing import Any
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.testservice.v1 import LockTimeSkippingRequest, UnlockTimeSkippingRequest
-from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
@@ -303,6 +303,19 @@ class Stage:
         )
         self.started.append(handle)
         return AggregatorRun(handle)
+
+    async def history(self, ran: NamespaceRun | AggregatorRun) -> WorkflowHistory:
+        """Return the history of the current run."""
+        return await self.env.client.get_workflow_handle(ran.handle.id).fetch_history()
+
+    async def complete(
+        self, ran: NamespaceRun | AggregatorRun, activity_id: str, outcome: object
+    ) -> None:
+        """End an activity from outside: an `anchor` as an aggregator does, any other as an operator may."""
+        handle = self.env.client.get_async_activity_handle(
+            workflow_id=ran.handle.id, run_id=None, activity_id=activity_id
+        )
+        await handle.complete(outcome)
 
     async def runs(self, handle: WorkflowHandle[Any, Any]) -> list[list[HistoryEvent]]:
         """Return the events of every run, the first one first."""

@@ -9,12 +9,12 @@ from datetime import timedelta
 
 import pytest
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowHistory
 
 from tests.workflows.aggregator.scripted_target import ScriptedTarget, enqueue, one_round, request
 from tests.workflows.namespace.scripted_worker import ScriptedWorker
-from tests.workflows.stage import KEPT, AggregatorRun, NamespaceRun, Stage, cadences, until
+from tests.workflows.stage import KEPT, NamespaceRun, Stage, cadences, until
 from vaultmesh.domain import freshness
+from vaultmesh.domain.aggregator.orders import MOST_ROUNDS
 from vaultmesh.domain.messages import AnchorAsk
 from vaultmesh.domain.status import NamespaceView, SlotOutcome
 from workflows.runs import MOST_HISTORY_BYTES
@@ -32,19 +32,6 @@ def stage(real_stage: Stage) -> Stage:
     return real_stage
 
 
-async def history(ran: NamespaceRun | AggregatorRun, stage: Stage) -> WorkflowHistory:
-    """Return the history of the current run."""
-    return await stage.env.client.get_workflow_handle(ran.handle.id).fetch_history()
-
-
-async def answer(stage: Stage, namespace: NamespaceRun, ask: AnchorAsk, outcome: object) -> None:
-    """Answer an `anchor` from outside, as an aggregator does."""
-    handle = stage.env.client.get_async_activity_handle(
-        workflow_id=namespace.handle.id, run_id=None, activity_id=ask.request.id
-    )
-    await handle.complete(outcome)
-
-
 async def test_an_answer_and_a_due_timer_in_the_workflow_task_of_a_look_replay(
     stage: Stage,
 ) -> None:
@@ -58,9 +45,9 @@ async def test_an_answer_and_a_due_timer_in_the_workflow_task_of_a_look_replay(
         await namespace.handle.signal("force_anchor", "slow")
         await until(lambda: {"fast", "slow"} <= _labels(behind.looked[seen:]))
     asks = {ask.request.cadence: ask for ask in behind.looked[seen:]}
-    await answer(stage, namespace, asks["slow"], ANCHORED)
+    await stage.complete(namespace, asks["slow"].request.id, ANCHORED)
     await until(lambda: timer_fired_last(namespace, stage), seconds=20)
-    await answer(stage, namespace, asks["fast"], NOTHING)
+    await stage.complete(namespace, asks["fast"].request.id, NOTHING)
     behind.may_look.set()
     async with stage.working(behind.adapters(), cached=0):
         view = await namespace.shows(
@@ -71,7 +58,7 @@ async def test_an_answer_and_a_due_timer_in_the_workflow_task_of_a_look_replay(
 
 async def timer_fired_last(namespace: NamespaceRun, stage: Stage) -> bool:
     """Whether a timer has fired since the last answer."""
-    kinds = [event.event_type for event in (await history(namespace, stage)).events]
+    kinds = [event.event_type for event in (await stage.history(namespace)).events]
     answered, fired = (
         EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
         EventType.EVENT_TYPE_TIMER_FIRED,
@@ -90,7 +77,7 @@ async def test_an_update_behind_answers_that_changed_nothing_replays_after_the_c
         namespace = await stage.namespace(cadences(fast="1000d", strong="1000d", cold="1000d"))
         await until(lambda: len(behind.looked) == 3)
         for ask in behind.looked[:]:
-            await answer(stage, namespace, ask, NOTHING)
+            await stage.complete(namespace, ask.request.id, NOTHING)
             await until(lambda label=ask.request.cadence: _answered(namespace, label))
         await namespace.update(verb)
         behind.may_look.set()
@@ -112,7 +99,7 @@ async def test_whether_an_idle_answer_is_told_is_the_same_when_an_update_long_af
         namespace = await stage.namespace(cadences(fast="1000d", strong="1000d", cold="1000d"))
         await until(lambda: len(behind.looked) == 3)
         for ask in behind.looked[:]:
-            await answer(stage, namespace, ask, NOTHING)
+            await stage.complete(namespace, ask.request.id, NOTHING)
             await until(lambda label=ask.request.cadence: _answered(namespace, label))
         await asyncio.sleep(5)
         await namespace.update("pause")
@@ -175,6 +162,23 @@ async def test_a_storm_of_signals_overtakes_few_tasks_and_runs_are_left_all_the_
         )
         await stage.replays.check_workflows(stage.env.client, stage.started)
         assert stage.replays.count("UNHANDLED_COMMAND", namespace.handle.id) <= signals / 10
+
+
+async def test_very_many_rounds_whose_receipts_are_to_be_written_again_wedge_no_target(
+    stage: Stage,
+) -> None:
+    """The harm: a server fails a task that has more than 2,000 activities under way, and so it did for good."""
+    scripted = ScriptedTarget()
+    scripted.gates["record"] = asyncio.Event()
+    async with stage.working(aggregator=scripted.adapters(), cached=KEPT):
+        aggregator = await stage.aggregator()
+        for start in range(0, 5 * MOST_ROUNDS, MOST_ROUNDS):
+            names = [f"{number:032x}" for number in range(start, start + MOST_ROUNDS)]
+            await aggregator.handle.signal("rewrite", names)
+        await until(lambda: len(scripted.asked("record")) > 10)
+        scripted.gates["record"].set()
+        await one_round(aggregator, scripted)
+    assert len(scripted.asked("record")) < 5 * MOST_ROUNDS
 
 
 async def test_a_run_is_left_when_its_history_has_ten_megabytes_although_it_has_few_events(

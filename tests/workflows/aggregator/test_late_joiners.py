@@ -246,9 +246,7 @@ async def test_a_step_completed_by_hand_with_nonsense_fails_and_is_tried_again(
         await until(lambda: len(scripted.asked("sign")) == 1)
         described = (await aggregator.handle.describe()).raw_description
         (signing,) = described.pending_activities
-        await stage.env.client.get_async_activity_handle(
-            workflow_id=aggregator.handle.id, run_id=None, activity_id=signing.activity_id
-        ).complete({"candidate": 7})
+        await stage.complete(aggregator, signing.activity_id, {"candidate": 7})
         await until(lambda: len(scripted.asked("report_failure")) == 1)
         scripted.gates["sign"].set()
         await one_round(aggregator, scripted)
@@ -263,9 +261,7 @@ async def test_an_anchor_completed_by_hand_with_nonsense_is_asked_for_again(stag
     async with stage.working(behind.adapters()):
         namespace = await stage.namespace(cadences(fast="1000d"))
         await until(lambda: len(behind.asked) == 1)
-        await stage.env.client.get_async_activity_handle(
-            workflow_id=namespace.handle.id, run_id=None, activity_id=behind.asked[0].id
-        ).complete({})
+        await stage.complete(namespace, behind.asked[0].id, {})
         await until(lambda: len(behind.asked) == 2)
         behind.may_answer.set()
         view = await namespace.shows(lambda view: view.cadences["fast"].in_flight is None)
