@@ -1,6 +1,8 @@
 """`pause`, `resume`, `force` and `unregister`, against a real Temporal server and a worker process."""
 
 import asyncio
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -110,6 +112,32 @@ def test_within_ten_seconds_each_says_that_no_worker_answers(run: Command, tmp_p
         assert silent["waiting_since"] is not None
         assert {one["unanchored"] for one in silent["cadences"].values()} == {0}
         assert document["unanswered"] == ["op:lonely"]
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_that_is_busy_is_not_called_missing(
+    operate: Command, system: EvmSystem, namespace: str
+) -> None:
+    """An operator who is told that none answers starts another one, or looks for a fault that is none."""
+    worker = system.workers[-1].pid
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        for command in ("pause", "force", "status"):
+            started = time.monotonic()
+            outcome = operate(command, namespace)
+            assert time.monotonic() - started < 15
+            assert outcome.code == 1
+            assert "the worker is busy" in outcome.err
+            assert "last poll" in outcome.err
+            assert "no worker polls" not in outcome.err
+        outcome = operate("unregister", namespace, "--json")
+        assert outcome.code == 0
+        assert outcome.json()["state"] == "draining"
+        assert "the worker is busy" in outcome.err
+        assert "the decision is kept" in outcome.err
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    system.wait(lambda: operate("status", namespace).code == 1, "the end of the workflow", 90)
 
 
 def test_a_namespace_that_does_not_run_yet_can_be_kept_from_running(

@@ -31,6 +31,7 @@ from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.stopped import StoppedNamespaces
 
 POLL_SECONDS = 0.5
+_KEPT = "the decision is kept, and a worker stops it as soon as it can be told"
 
 
 def add_parser(subparsers: output.Subparsers) -> None:
@@ -117,6 +118,8 @@ class _Running:
     """Hash of the entry that it runs with; empty if nobody can say."""
     silence: str = ""
     """Why it can't be told now; empty if it can."""
+    is_away: bool = False
+    """Whether Temporal itself does not answer, so that nobody knows whether it runs."""
 
 
 async def _unregister(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -142,12 +145,18 @@ async def _unregister(arguments: argparse.Namespace, settings: Settings) -> int:
             else "where a namespaces.yaml names it, it"
         )
         print(f"{name}: {whose} stays stopped until {again}")
+    if running.is_away:
+        message = f"{running.silence}; {_KEPT}"
+        raise Unreachable(message)
     silence = running.silence
     if running.view is not None:
         try:
             return await _operate(arguments, STOP)
-        except (NoAnswer, temporal.WorkflowFailing, Unreachable, RPCError) as error:
+        except (NoAnswer, temporal.WorkflowFailing) as error:
             silence = str(error)
+        except (Unreachable, RPCError) as error:
+            message = f"{error}; {_KEPT}"
+            raise Unreachable(message) from error
         except temporal.NotRunning:  # it has just ended
             silence = ""
     _say_kept(arguments, decision, silence)
@@ -157,8 +166,7 @@ async def _unregister(arguments: argparse.Namespace, settings: Settings) -> int:
 def _say_kept(arguments: argparse.Namespace, decision: StopDecision, silence: str) -> None:
     """Say that a decision is kept, and why it is not carried out yet, if it is not."""
     if silence:
-        later = "the decision is kept, and a worker stops it as soon as it can be told"
-        output.warn([f"{decision.namespace} is not stopped yet: {silence}; {later}"])
+        output.warn([f"{decision.namespace} is not stopped yet: {silence}; {_KEPT}"])
     if arguments.json:
         state = NamespaceState.DRAINING if silence else NamespaceState.STOPPED
         view = NamespaceView(namespace=decision.namespace, state=state, cause=decision.text)
@@ -183,7 +191,7 @@ async def _running(name: str, *, is_configured: bool) -> _Running:
     except (Unreachable, RPCError) as error:
         if not is_configured:
             raise
-        return _Running(silence=str(error))
+        return _Running(silence=str(error), is_away=True)
     if view is None and not is_configured:
         raise temporal.unknown_namespace(name)
     return _Running(view, view.config_hash if view is not None else "")

@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from vaultmesh.domain.names import MEMO_DECIDED, MEMO_STATUS, namespace_workflow_id
 from vaultmesh.domain.namespaces.state import Decided
-from vaultmesh.domain.status import NamespaceMemo
+from vaultmesh.domain.status import NamespaceMemo, PausedView
 
 ANSWER_WITHIN = timedelta(seconds=6)
 
@@ -62,12 +62,21 @@ async def last_run(client: Client, namespace: str, past: Past) -> LastRun:
         return await _without_memo(namespace, past)
     if run.status is WorkflowExecutionStatus.RUNNING:
         return LastRun(runs=True)
-    if await _was_stopped(run):
+    try:
+        memo = NamespaceMemo.model_validate(await run.memo_value(MEMO_STATUS, default=None))
+    except ValidationError:  # it was ended before its first step, or is of another version
+        memo = NamespaceMemo(namespace=namespace)
+    if run.status is WorkflowExecutionStatus.COMPLETED or memo.stopping:
         return LastRun()
     try:
-        return LastRun(decided=await decided_in(run))
+        decided = await decided_in(run)
     except ValidationError:
         return await _without_memo(namespace, past)
+    if decided.is_nothing and memo.paused:  # an earlier version said no more
+        since = run.close_time or run.start_time
+        paused = PausedView(reason="paused before its last run was ended", since=since)
+        decided = Decided(paused=dict.fromkeys(memo.paused, paused))
+    return LastRun(decided=decided)
 
 
 async def decided_in(run: WorkflowExecution) -> Decided:
@@ -78,16 +87,6 @@ async def decided_in(run: WorkflowExecution) -> Decided:
     """
     content = await run.memo_value(MEMO_DECIDED, default=None)
     return Decided() if content is None else Decided.model_validate(content)
-
-
-async def _was_stopped(run: WorkflowExecution) -> bool:
-    if run.status is WorkflowExecutionStatus.COMPLETED:
-        return True
-    try:
-        memo = NamespaceMemo.model_validate(await run.memo_value(MEMO_STATUS, default=None))
-    except ValidationError:
-        return False
-    return memo.stopping
 
 
 async def _without_memo(namespace: str, past: Past) -> LastRun:

@@ -195,11 +195,11 @@ class Reconciler:
         self._tell(desired, snapshot)
         if is_silent(snapshot, time.time()):
             return
-        if self._is_stopping:
-            await self._stop(desired, snapshot)
+        has_acted = self._is_stopping and await self._stop(desired, snapshot)
         if self._is_offering and not desired.is_stand_in:
-            await self._offer(desired, snapshot)
-        self._tell(desired, snapshot)
+            has_acted = await self._offer(desired, snapshot) or has_acted
+        if has_acted:
+            self._tell(desired, snapshot)
 
     async def _read_in_time(self) -> _Desired | None:
         """Return what files say; None if they could not be read within a few seconds, which is said then.
@@ -260,15 +260,17 @@ class Reconciler:
 
     # --- stopping --------------------------------------------------------------------------------
 
-    async def _stop(self, desired: _Desired, snapshot: Snapshot) -> None:
-        """Tell what runs in spite of a decision to stop."""
+    async def _stop(self, desired: _Desired, snapshot: Snapshot) -> bool:
+        """Tell what runs in spite of a decision to stop; returns whether there is anything new to say."""
 
         async def still_holds(decision: StopDecision) -> bool:
             return await self._in_thread(lambda: self._is_kept(decision))
 
+        before = self._stops.problems
         stopping = running_stopped(desired.decisions.stopped, desired.others, snapshot)
         if await self._stops.carry_out(stopping, snapshot, still_holds):
             self._changed()
+        return before != self._stops.problems
 
     def _is_kept(self, decision: StopDecision) -> bool:
         """Whether a decision is there still: an operator may have registered its namespace a moment ago."""
@@ -276,7 +278,8 @@ class Reconciler:
 
     # --- offering --------------------------------------------------------------------------------
 
-    async def _offer(self, desired: _Desired, snapshot: Snapshot) -> None:
+    async def _offer(self, desired: _Desired, snapshot: Snapshot) -> bool:
+        """Offer what is due; returns whether there is anything new to say."""
         await self._drop_outdated(desired)
         due = {
             name: offer
@@ -285,9 +288,10 @@ class Reconciler:
             and (offer := self._offers.due(name, _listed(snapshot, name), time.time())) is not None
             and self._may(name, offer, desired, snapshot)
         }
-        self._problems = {name: self._problems[name] for name in self._problems if name in due}
+        before = self._problems
+        self._problems = {name: before[name] for name in before if name in due}
         if not due or not await self._has_search_attributes(snapshot):
-            return
+            return before != self._problems
         changes: list[Change] = []
 
         async def offer_to(name: str) -> None:
@@ -296,6 +300,7 @@ class Reconciler:
         await self._turns.take(due, offer_to)
         if any(change is not Change.UNCHANGED for change in changes):
             self._changed()
+        return True
 
     @staticmethod
     def _may(name: str, offer: Offer, desired: _Desired, snapshot: Snapshot) -> bool:
