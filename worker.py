@@ -12,17 +12,19 @@ import sys
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from typing_extensions import override
 
 from activities.anchoring.probe import Probing
 from activities.anchoring.resume_rounds import ResumeRounds
 from activities.anchoring.troubles import NotesTroubles
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.registry import Adapters, build
+from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.errors import ConfigurationError, DomainError
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.domain.target import Target
@@ -66,11 +68,29 @@ _LOG = logging.getLogger("worker")
 Found = TypeVar("Found")
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says also what is wrong with the command line as the process says everything else."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and exit 2."""
+        if sys.stderr.isatty():
+            super().error(message)
+        complain(message)
+        self.exit(2)
+
+
+def complain(problems: str) -> None:
+    """Say why the worker does not run: to people in lines, to a log collector in the form of every log line."""
+    if sys.stderr.isatty():
+        print(f"worker.py: {logs.without_secrets(problems)}", file=sys.stderr)
+    else:
+        logs.end(problems.splitlines())
+
+
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exit 2 if it means nothing."""
-    parser = argparse.ArgumentParser(
-        prog="worker.py", description="Run a worker until SIGTERM or Ctrl-C."
-    )
+    parser = _Parser(prog="worker.py", description="Run a worker until SIGTERM or Ctrl-C.")
     parser.add_argument(
         "--roles",
         default=",".join(ROLES),
@@ -80,7 +100,10 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parsed.roles = [role.strip() for role in parsed.roles.split(",") if role.strip()]
     unknown = sorted(set(parsed.roles) - set(ROLES))
     if unknown or not parsed.roles:
-        parser.error(f"unknown role {', '.join(unknown) or 'none'}; there are: {', '.join(ROLES)}")
+        meant = did_you_mean(unknown[0], ROLES) if unknown else ""
+        parser.error(
+            f"unknown role {', '.join(unknown) or 'none'}; there are: {', '.join(ROLES)} {meant}".rstrip()
+        )
     return parsed
 
 
@@ -288,7 +311,7 @@ def main(arguments: Sequence[str]) -> int:
         check_configuration(settings, parsed.roles)
         asyncio.run(run(parsed.roles, settings))
     except DomainError as error:
-        print(f"worker.py: {logs.without_secrets(str(error))}", file=sys.stderr)
+        complain(str(error))
         return (
             2
             if isinstance(error, ConfigurationError | search_attributes.SearchAttributesMissing)

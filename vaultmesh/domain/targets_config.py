@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from vaultmesh.domain.complaints import unknown_key
 from vaultmesh.domain.errors import InvalidDocument, InvalidValue, KeyPath, Problem, problems_of
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.setting_values import Count, Duration
@@ -114,10 +115,8 @@ def check_sections(document: object) -> Document:
     problems: list[Problem] = []
     for scheme, sections in document.items():
         if scheme not in SCHEMES:
-            known = ", ".join(sorted(SCHEMES))
-            problems.append(
-                Problem((scheme,), f"unknown scheme - remove it, or use one of: {known}")
-            )
+            unknown = unknown_key(scheme, SCHEMES).replace("key", "scheme", 1)
+            problems.append(Problem((scheme,), unknown))
         elif not _SCHEME.fullmatch(scheme) or not isinstance(sections, Mapping):
             problems.append(
                 Problem((scheme,), "is no scheme with sections - write default below it")
