@@ -48,6 +48,7 @@ from vaultmesh.process.eviction import EvictingRunner
 from vaultmesh.process.exiting import run_and_exit
 from vaultmesh.process.http import HealthServer
 from vaultmesh.process.metrics import Metrics
+from vaultmesh.process.places import why_not_written
 from vaultmesh.process.reconcile import Reconciler, Sources
 from vaultmesh.process.settings import Registering, Settings
 from vaultmesh.process.sticky import sticky_timeout
@@ -160,6 +161,9 @@ def check_configuration(settings: Settings, roles: Sequence[str]) -> None:
     Raises:
         ConfigurationError: with every problem; keys are looked at only where the role needs them.
     """
+    if reason := why_not_written(settings.root):
+        message = f"VMSH_ROOT: {settings.root} {reason} - name the right one, make it, or mount it"
+        raise ConfigurationError([message])
     namespaces = load_namespaces(namespaces_path(settings))
     for warning in namespaces.warnings:
         _LOG.warning("namespaces file has a warning", extra={"detail": warning})

@@ -15,8 +15,10 @@ from typing import Any
 
 from temporalio.client import Client
 
+from vaultmesh.cli import output
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import hashes_of, load_namespaces, namespaces_path
+from vaultmesh.process.places import why_no_folder, why_not_written
 from vaultmesh.process.registration import NoWorker, register
 from vaultmesh.process.search_attributes import ensure
 from vaultmesh.process.settings import Settings
@@ -61,8 +63,7 @@ def run_in(
             return if_starting
 
     if root is not None:
-        root.mkdir(parents=True, exist_ok=True)
-        return run(root.absolute())
+        return run(_made(root))
     temporary = Path(tempfile.mkdtemp(prefix="vaultmesh-"))
     code = run(temporary)
     if code == 0:
@@ -70,6 +71,25 @@ def run_in(
     else:
         print(f"logs and files are kept in {temporary}", file=sys.stderr)
     return code
+
+
+def _made(root: Path) -> Path:
+    """Return the folder as an absolute path; it is made if it does not exist.
+
+    Raises:
+        Usage: it can't be made, or nothing can be stored in it.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        reason = why_not_written(root)
+    except FileExistsError:
+        reason = why_no_folder(root)
+    except OSError as error:
+        reason = f"can't be made ({error.strerror})"
+    if reason:
+        message = f"--root: {root} {reason} - name another folder"
+        raise output.Usage(message)
+    return root.absolute()
 
 
 def dev(arguments: argparse.Namespace) -> int:
