@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import NoReturn, TypeVar
 
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from typing_extensions import override
@@ -31,7 +32,7 @@ from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers.targets import settings_model
 from vaultmesh.process import logs, search_attributes
-from vaultmesh.process.client import connect
+from vaultmesh.process.client import connect, retention, retention_warning
 from vaultmesh.process.config_files import (
     AnchorsFile,
     AnchorsSource,
@@ -49,6 +50,7 @@ from vaultmesh.process.exiting import run_and_exit
 from vaultmesh.process.http import HealthServer
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.places import why_not_written
+from vaultmesh.process.readiness import Readiness
 from vaultmesh.process.reconcile import Reconciler, Sources
 from vaultmesh.process.settings import Registering, Settings
 from vaultmesh.process.sticky import sticky_timeout
@@ -155,7 +157,9 @@ def workers(
     return built
 
 
-def check_configuration(settings: Settings, roles: Sequence[str]) -> None:
+def check_configuration(
+    settings: Settings, roles: Sequence[str], readiness: Readiness | None = None
+) -> None:
     """Look at the configuration before any work is taken.
 
     Raises:
@@ -168,30 +172,37 @@ def check_configuration(settings: Settings, roles: Sequence[str]) -> None:
     for warning in namespaces.warnings:
         _LOG.warning("namespaces file has a warning", extra={"detail": warning})
     anchors = load_anchors(anchors_path(settings))
-    anchors.check(_models(targets_of(namespaces.specs.values())), signing="anchors" in roles)
+    models = _models(targets_of(namespaces.specs.values()))
+    anchors.check(models, signing="anchors" in roles)
+    if readiness is not None and "anchors" in roles:
+        readiness.look(anchors, models)
 
 
 def watched_files(
-    settings: Settings, roles: Sequence[str]
+    settings: Settings, roles: Sequence[str], readiness: Readiness | None = None
 ) -> tuple[NamespacesSource, AnchorsSource]:
     """Return both files as they are from now on; each one is checked against what the other says."""
     signing = "anchors" in roles
 
+    def check(file: AnchorsFile, targets: Iterable[Target]) -> None:
+        models = _models(targets)
+        file.check(models, signing=signing)
+        if readiness is not None and signing:
+            readiness.look(file, models)
+
     def check_anchors(file: AnchorsFile) -> None:
         try:
-            file.check(_models(namespaces.targets), signing=signing)
+            check(file, namespaces.targets)
         except ConfigurationError:
             if namespaces.targets == namespaces.targets_in_use:
                 raise
             # A namespaces.yaml that is refused keeps nobody from mending this file.
-            file.check(_models(namespaces.targets_in_use), signing=signing)
+            check(file, namespaces.targets_in_use)
 
     anchors = AnchorsSource(anchors_path(settings), check=check_anchors)
     namespaces = NamespacesSource(
         settings,
-        lambda specs: anchors.current()[1].check(
-            _models(targets_of(specs.values())), signing=signing
-        ),
+        lambda specs: check(anchors.current()[1], targets_of(specs.values())),
     )
     return namespaces, anchors
 
@@ -203,6 +214,12 @@ def _models(targets: Iterable[Target]) -> Mapping[Target, type[CommonSettings]]:
 async def _prepared_client() -> Client:
     client = await connect()
     await search_attributes.ensure(client)
+    try:
+        warning = retention_warning(client.namespace, await retention(client))
+    except RPCError:
+        warning = ""  # a worker needs no right to look
+    if warning:
+        _LOG.warning("retention is short", extra={"detail": warning})
     return client
 
 
@@ -219,7 +236,7 @@ async def _until_told_to_end(
     return None
 
 
-async def run(roles: Sequence[str], settings: Settings) -> None:
+async def run(roles: Sequence[str], settings: Settings, readiness: Readiness) -> None:
     """Run until SIGTERM or Ctrl-C, then drain."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -227,7 +244,7 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
         loop.add_signal_handler(caught, stopped.set)
     client = await _until_told_to_end(stopped, _prepared_client())
     if client is not None:
-        await _work(client, roles, settings, stopped)
+        await _work(client, roles, settings, stopped, readiness)
     _LOG.info("scheduler stopped")
 
 
@@ -258,10 +275,14 @@ def _reconciled(
 
 
 async def _work(
-    client: Client, roles: Sequence[str], settings: Settings, stopped: asyncio.Event
+    client: Client,
+    roles: Sequence[str],
+    settings: Settings,
+    stopped: asyncio.Event,
+    readiness: Readiness,
 ) -> None:
     metrics = Metrics(settings.metrics_prefix)
-    configured, anchors = watched_files(settings, roles)
+    configured, anchors = watched_files(settings, roles, readiness)
     adapters = build(client, settings.root, anchors, metrics)
     sources = Sources(configured, anchors, StoppedNamespaces(adapters.files.store))
     reconciler, visibility = _reconciled(client, roles, settings, sources, metrics)
@@ -312,8 +333,9 @@ def main(arguments: Sequence[str]) -> int:
         logs.set_up(settings.log_level)
         for warning in settings.warnings:
             _LOG.warning("setting no longer needed", extra={"detail": warning})
-        check_configuration(settings, parsed.roles)
-        asyncio.run(run(parsed.roles, settings))
+        readiness = Readiness(settings.root)
+        check_configuration(settings, parsed.roles, readiness)
+        asyncio.run(run(parsed.roles, settings, readiness))
     except DomainError as error:
         complain(str(error))
         return (

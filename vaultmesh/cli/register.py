@@ -6,12 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 
 from pydantic import JsonValue
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from vaultmesh.cli import output, temporal
@@ -22,7 +21,7 @@ from vaultmesh.domain.failures import AnchorError
 from vaultmesh.domain.names import STOP
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.target import Target
-from vaultmesh.process.client import connect
+from vaultmesh.process.client import connect, retention, retention_warning
 from vaultmesh.process.config_files import (
     NamespacesFile,
     anchors_path,
@@ -45,8 +44,6 @@ from vaultmesh.process.settings import Settings
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.stopped import StoppedNamespaces
 
-SHORTEST_RETENTION = timedelta(days=1)
-"""Below it, an aggregator's last run may be gone before anybody has looked at what went wrong."""
 _LOOK_SECONDS = 0.2
 _LEDGER_SECONDS = 2.0
 """How long `register` waits for what a ledger's endpoints say of finality."""
@@ -105,28 +102,17 @@ def run_setup(arguments: argparse.Namespace) -> int:
 async def _setup(*, as_json: bool) -> int:
     client = await connect()
     created = await ensure(client)
-    retention = await _retention(client)
-    if retention < SHORTEST_RETENTION:
-        shortness = (
-            f"Temporal namespace {client.namespace!r} keeps closed workflows for {retention} only; "
-            "set its retention to a day or more, better a month"
-        )
-        output.warn([shortness])
+    kept = await retention(client)
+    if warning := retention_warning(client.namespace, kept):
+        output.warn([warning])
     if as_json:
         names: list[JsonValue] = list(created)
-        output.print_json({"created": names, "retention_seconds": retention.total_seconds()})
+        output.print_json({"created": names, "retention_seconds": kept.total_seconds()})
         return output.SUCCESS
     for name in NEEDED:
         print(f"search attribute {name}: {'created' if name in created else 'there already'}")
-    print(f"retention of Temporal namespace {client.namespace!r}: {retention}")
+    print(f"retention of Temporal namespace {client.namespace!r}: {kept}")
     return output.SUCCESS
-
-
-async def _retention(client: Client) -> timedelta:
-    answer = await client.workflow_service.describe_namespace(
-        DescribeNamespaceRequest(namespace=client.namespace)
-    )
-    return answer.config.workflow_execution_retention_ttl.ToTimedelta()
 
 
 # --- register ----------------------------------------------------------------------------------
