@@ -308,14 +308,21 @@ async def _work(
         stack.push_async_callback(adapters.targets.close)
         for worker in running:
             await stack.enter_async_context(worker)
-        tasks = [asyncio.create_task(work) for work in beside]
         _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
-        done = asyncio.create_task(stopped.wait())
-        await asyncio.wait([done, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in (done, *tasks):
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        ended = await _until_the_first_ends(stopped, beside)
     _raise_failure(ended)
+
+
+async def _until_the_first_ends(
+    stopped: asyncio.Event, beside: Iterable[Coroutine[None, None, None]]
+) -> Sequence[object]:
+    """Run what works beside the workers until the process is told to end, or one of it ends; return how each ended."""
+    tasks = [asyncio.create_task(work) for work in beside]
+    done = asyncio.create_task(stopped.wait())
+    await asyncio.wait([done, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for task in (done, *tasks):
+        task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _raise_failure(ended: Sequence[object]) -> None:
