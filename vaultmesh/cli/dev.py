@@ -16,6 +16,7 @@ from typing import Any
 from temporalio.client import Client
 
 from vaultmesh.cli import output
+from vaultmesh.cli.progress import Steps
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import hashes_of, load_namespaces, namespaces_path
 from vaultmesh.process.places import why_no_folder, why_not_written
@@ -57,6 +58,7 @@ def run_in(
     """
 
     def run(place: Path) -> int:
+        output.note(f"local system in {place}")
         try:
             return asyncio.run(work(place))
         except asyncio.CancelledError:
@@ -68,8 +70,9 @@ def run_in(
     code = run(temporary)
     if code == 0:
         shutil.rmtree(temporary, ignore_errors=True)
+        output.note(f"{temporary} is removed again; --root DIR names a folder that is kept")
     else:
-        print(f"logs and files are kept in {temporary}", file=sys.stderr)
+        output.note(f"logs and files are kept in {temporary}")
     return code
 
 
@@ -120,7 +123,8 @@ class System:
         from vaultmesh.cli.dev_system import DevSystem  # noqa: PLC0415 - loads client libraries
 
         self.root = root
-        self.dev_system = DevSystem(root)
+        self.steps = Steps()
+        self.dev_system = DevSystem(root, self.steps)
         self.stopped = asyncio.Event()
         self.client: Client | None = None
         self.settings: Settings | None = None
@@ -142,19 +146,24 @@ class System:
         """
         assert self.client is not None  # noqa: S101 - started before
         assert self.settings is not None  # noqa: S101 - started before
-        specs = load_namespaces(namespaces_path(self.settings)).specs
+        with self.steps.step("registering namespaces"):
+            await self._registered(self.client, self.settings)
+        self.dev_system.announce()
+
+    async def _registered(self, client: Client, settings: Settings) -> None:
+        specs = load_namespaces(namespaces_path(settings)).specs
         decided = StoppedNamespaces(LocalStore(self.root)).look(hashes_of(specs))
         running = {name: specs[name] for name in specs if name not in decided.stopped}
         deadline = time.monotonic() + REGISTER_SECONDS
         while True:
             try:
-                async for _ in register(self.client, running, self.settings):
+                async for _ in register(client, running, settings):
                     pass
-                break
             except NoWorker:
                 if self.stopped.is_set() or time.monotonic() > deadline:
                     raise
-        self.dev_system.announce()
+            else:
+                return
 
 
 @asynccontextmanager
@@ -193,4 +202,7 @@ async def running(root: Path, *, registered: bool = True) -> AsyncIterator[Syste
                 with suppress(asyncio.CancelledError):
                     await watching
         finally:
+            if system.dev_system.supervisor.pids():
+                with system.steps.step("stopping everything"):
+                    system.dev_system.stop()
             system.dev_system.stop()

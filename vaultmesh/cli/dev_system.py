@@ -24,6 +24,7 @@ from devnet.supervisor import Supervisor
 from devnet.temporal import TEMPORAL, TemporalServer
 from devnet.tsa import Tsa
 from vaultmesh.cli import example_config
+from vaultmesh.cli.progress import Steps
 from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.paths import (
@@ -61,9 +62,10 @@ class Ports:
 class DevSystem:
     """One `dev` system below a folder."""
 
-    def __init__(self, root: Path) -> None:
-        """Prepare to run below `root`; nothing is made yet."""
+    def __init__(self, root: Path, steps: Steps | None = None) -> None:
+        """Prepare to run below `root`; nothing is made yet. `steps` tells each part as it starts."""
         self.root = root
+        self._steps = steps or Steps()
         self._state = root / "devnet"
         self._marker = self._state / "made.json"
         self.key_file = root / "keys" / "evm.key"
@@ -163,11 +165,13 @@ class DevSystem:
         )
         self.tsa = Tsa(self.root, port=self.ports.tsa)
         for part in (self.temporal.part, self.anvil.part, self.bitcoind.part, self.tsa.part):
-            await self.supervisor.start(part)
+            with self._steps.step(f"starting {part.name}"):
+                await self.supervisor.start(part)
         if remembered:
             self.contract = str(remembered["contract"])
         else:
-            await self._make_chain()
+            with self._steps.step("deploying the contract"):
+                await self._make_chain()
         self._write_configuration()
         self._remember()
 
@@ -220,7 +224,8 @@ class DevSystem:
     async def start_worker(self) -> None:
         """Start a worker as its own process."""
         log = self.root / "logs" / "worker.log"
-        await self.supervisor.start(WorkerProcess("worker", log, self.environment()))
+        with self._steps.step("starting worker"):
+            await self.supervisor.start(WorkerProcess("worker", log, self.environment()))
 
     @property
     def metrics_url(self) -> str:

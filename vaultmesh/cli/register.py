@@ -16,6 +16,7 @@ from temporalio.client import Client
 from vaultmesh.cli import output, temporal
 from vaultmesh.cli.import_state import read_state
 from vaultmesh.cli.output import settings_with_root, tell_stand_in
+from vaultmesh.cli.progress import Counter
 from vaultmesh.cli.register_progress import Progress
 from vaultmesh.domain.failures import AnchorError
 from vaultmesh.domain.names import STOP
@@ -228,11 +229,18 @@ async def _register(plan: _Plan) -> int:
     done: list[Registered] = []
     refusals: Mapping[str, str] = {}
     try:
-        registering = register(client, plan.specs, plan.settings, plan.imported, progress.advance)
-        async for registered in progress.while_answered(registering):
-            done.append(registered)
-            if not plan.as_json:
-                _say(registered, plan)
+        with Counter("namespaces registered", len(plan.specs)) as counter:
+
+            def advance() -> None:
+                progress.advance()
+                counter.advance()
+
+            registering = register(client, plan.specs, plan.settings, plan.imported, advance)
+            async for registered in progress.while_answered(registering):
+                done.append(registered)
+                if not plan.as_json:
+                    counter.clear()
+                    _say(registered, plan)
     except NotRegistered as refused:
         refusals = refused.refusals
     pruned = await _prune(client, plan) if plan.prune else []
