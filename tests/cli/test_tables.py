@@ -83,7 +83,7 @@ def rows() -> list[Row]:
 
 
 @pytest.mark.parametrize(
-    "text", [of_status(), shown(demo_table(rows(), 2))], ids=["status", "demo"]
+    "text", [of_status(), shown(demo_table(rows(), 2))], ids=["status", "the demo"]
 )
 def test_no_line_is_longer_than_the_terminal_and_no_word_is_cut(text: str) -> None:
     assert all(len(line) <= COLUMNS for line in text.splitlines())

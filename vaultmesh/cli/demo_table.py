@@ -59,16 +59,16 @@ class Row:
 
 
 def demo_table(rows: Sequence[Row], sealed: int) -> Group:
-    """Return what is shown of all cadences, by namespace."""
+    """Return what is blocks of all cadences, by namespace."""
     now = datetime.now(UTC)
-    shown: list[RenderableType] = []
+    blocks: list[RenderableType] = []
     for namespace, group in groupby(rows, key=lambda row: row.namespace):
         lines = [row.line() for row in group]
-        shown += [
-            *namespace_block(namespace, None, lines, now, with_header=not shown),
+        blocks += [
+            *namespace_block(namespace, None, lines, now, with_header=not blocks),
             Text(),
         ]
-    return Group(f"{sealed} batches sealed", Text(), *shown)
+    return Group(f"{sealed} batches sealed", Text(), *blocks)
 
 
 def plain_line(row: Row) -> str:

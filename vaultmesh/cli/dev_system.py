@@ -147,6 +147,16 @@ class DevSystem:
         for folder in (BATCHES_FOLDER, CONFIG_FOLDER, "keys", "devnet"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / "keys").chmod(0o700)
+        await self._start_parts()
+        if remembered:
+            self.contract = str(remembered["contract"])
+        else:
+            with self._steps.step("deploying the contract"):
+                await self._make_chain()
+        self._write_configuration()
+        self._remember()
+
+    async def _start_parts(self) -> None:
         self.temporal = TemporalServer(
             self.root, port=self.ports.temporal, ui_port=self.ports.ui, database=self._database
         )
@@ -167,13 +177,6 @@ class DevSystem:
         for part in (self.temporal.part, self.anvil.part, self.bitcoind.part, self.tsa.part):
             with self._steps.step(f"starting {part.name}"):
                 await self.supervisor.start(part)
-        if remembered:
-            self.contract = str(remembered["contract"])
-        else:
-            with self._steps.step("deploying the contract"):
-                await self._make_chain()
-        self._write_configuration()
-        self._remember()
 
     async def _make_chain(self) -> None:
         """Make a fresh key, give it money, deploy the contract, and wait until all of it is on disk.

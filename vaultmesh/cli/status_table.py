@@ -87,7 +87,7 @@ def tables(overview: Overview) -> list[RenderableType]:
     """Return what is shown to people: each namespace with its cadences, then targets."""
     now = datetime.now(UTC)
     rests = {target.target: _why_it_rests(target) for target in overview.targets}
-    shown: list[RenderableType] = []
+    blocks: list[RenderableType] = []
     for view in (*overview.namespaces, *overview.silent):
         lines = [
             CadenceLine(
@@ -100,11 +100,11 @@ def tables(overview: Overview) -> list[RenderableType]:
             for label, cadence in view.cadences.items()
         ]
         notes = [*_why_not_well(view), *_last_rejected(view)]
-        shown += namespace_block(
-            view.namespace, view.state, lines, now, notes=notes, with_header=not shown
+        blocks += namespace_block(
+            view.namespace, view.state, lines, now, notes=notes, with_header=not blocks
         )
-        shown.append(Text())
-    return [*shown, *_targets_table(overview)]
+        blocks.append(Text())
+    return [*blocks, *_targets_table(overview)]
 
 
 def _last_rejected(view: NamespaceView) -> list[str]:
