@@ -4,6 +4,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.locked
 
+# Variables of .env, where there is one; what the shell sets already counts more.
+WITH_ENV = if [ -f .env ]; then before=$$(export -p); set -a; . ./.env; set +a; eval "$$before"; fi;
+
 .PHONY: setup parts demo dev test check lint format scheduler scheduler-test bench fault vectors histories image contract
 .DEFAULT_GOAL := test
 
@@ -15,13 +18,13 @@ $(STAMP): requirements.lock
 setup: $(STAMP)
 
 demo: setup
-	@$(PY) starter.py demo $(ARGS)
+	@$(WITH_ENV) $(PY) starter.py demo $(ARGS)
 
 dev: setup
-	@$(PY) starter.py dev $(ARGS)
+	@$(WITH_ENV) $(PY) starter.py dev $(ARGS)
 
 scheduler: setup
-	@$(PY) worker.py $(ARGS)
+	@$(WITH_ENV) $(PY) worker.py $(ARGS)
 
 # Programs that the tests run are fetched first, so that no test's time is spent on building them.
 parts: setup

@@ -68,6 +68,11 @@ def main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (
+        OSError
+    ) as error:  # a place that can't be used, a full disk: nothing that a traceback explains
+        output.complain(error)
+        return output.exit_code(error)
 
 
 def show_everything() -> None:

@@ -12,11 +12,13 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from typing_extensions import override
 
 from activities.anchoring import probe, resume_rounds
 from activities.anchoring.probe import Probing
@@ -24,13 +26,14 @@ from activities.anchoring.resume_rounds import ResumeRounds
 from activities.anchoring.troubles import NotesTroubles
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.registry import Adapters, build
+from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.errors import ConfigurationError, DomainError
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers.targets import settings_model
 from vaultmesh.process import logs, search_attributes
-from vaultmesh.process.client import connect
+from vaultmesh.process.client import connect, retention, retention_warning
 from vaultmesh.process.config_files import (
     AnchorsFile,
     AnchorsSource,
@@ -47,6 +50,8 @@ from vaultmesh.process.eviction import EvictingRunner
 from vaultmesh.process.exiting import run_and_exit
 from vaultmesh.process.http import HealthServer
 from vaultmesh.process.metrics import Metrics
+from vaultmesh.process.places import why_not_written
+from vaultmesh.process.readiness import Readiness
 from vaultmesh.process.reconcile import Reconciler, Sources
 from vaultmesh.process.settings import Registering, Settings
 from vaultmesh.process.sticky import sticky_timeout
@@ -70,11 +75,29 @@ Task = Callable[[], Awaitable[None]]
 """What runs beside the workers until it is cancelled."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says also what is wrong with the command line as the process says everything else."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and exit 2."""
+        if sys.stderr.isatty():
+            super().error(message)
+        complain(message)
+        self.exit(2)
+
+
+def complain(problems: str) -> None:
+    """Say why the worker does not run: to people in lines, to a log collector in the form of every log line."""
+    if sys.stderr.isatty():
+        print(f"worker.py: {logs.without_secrets(problems)}", file=sys.stderr)
+    else:
+        logs.end(problems.splitlines())
+
+
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exit 2 if it means nothing."""
-    parser = argparse.ArgumentParser(
-        prog="worker.py", description="Run a worker until SIGTERM or Ctrl-C."
-    )
+    parser = _Parser(prog="worker.py", description="Run a worker until SIGTERM or Ctrl-C.")
     parser.add_argument(
         "--roles",
         default=",".join(ROLES),
@@ -84,7 +107,10 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parsed.roles = [role.strip() for role in parsed.roles.split(",") if role.strip()]
     unknown = sorted(set(parsed.roles) - set(ROLES))
     if unknown or not parsed.roles:
-        parser.error(f"unknown role {', '.join(unknown) or 'none'}; there are: {', '.join(ROLES)}")
+        meant = did_you_mean(unknown[0], ROLES) if unknown else ""
+        parser.error(
+            f"unknown role {', '.join(unknown) or 'none'}; there are: {', '.join(ROLES)} {meant}".rstrip()
+        )
     return parsed
 
 
@@ -136,40 +162,52 @@ def workers(
     return built
 
 
-def check_configuration(settings: Settings, roles: Sequence[str]) -> None:
+def check_configuration(
+    settings: Settings, roles: Sequence[str], readiness: Readiness | None = None
+) -> None:
     """Look at the configuration before any work is taken.
 
     Raises:
         ConfigurationError: with every problem; keys are looked at only where the role needs them.
     """
+    if reason := why_not_written(settings.root):
+        message = f"VMSH_ROOT: {settings.root} {reason} - name the right one, make it, or mount it"
+        raise ConfigurationError([message])
     namespaces = load_namespaces(namespaces_path(settings))
     for warning in namespaces.warnings:
         _LOG.warning("namespaces file has a warning", extra={"detail": warning})
     anchors = load_anchors(anchors_path(settings))
-    anchors.check(_models(targets_of(namespaces.specs.values())), signing="anchors" in roles)
+    models = _models(targets_of(namespaces.specs.values()))
+    anchors.check(models, signing="anchors" in roles)
+    if readiness is not None and "anchors" in roles:
+        readiness.look(anchors, models)
 
 
 def watched_files(
-    settings: Settings, roles: Sequence[str]
+    settings: Settings, roles: Sequence[str], readiness: Readiness | None = None
 ) -> tuple[NamespacesSource, AnchorsSource]:
     """Return both files as they are from now on; each one is checked against what the other says."""
     signing = "anchors" in roles
 
+    def check(file: AnchorsFile, targets: Iterable[Target]) -> None:
+        models = _models(targets)
+        file.check(models, signing=signing)
+        if readiness is not None and signing:
+            readiness.look(file, models)
+
     def check_anchors(file: AnchorsFile) -> None:
         try:
-            file.check(_models(namespaces.targets), signing=signing)
+            check(file, namespaces.targets)
         except ConfigurationError:
             if namespaces.targets == namespaces.targets_in_use:
                 raise
             # A namespaces.yaml that is refused keeps nobody from mending this file.
-            file.check(_models(namespaces.targets_in_use), signing=signing)
+            check(file, namespaces.targets_in_use)
 
     anchors = AnchorsSource(anchors_path(settings), check=check_anchors)
     namespaces = NamespacesSource(
         settings,
-        lambda specs: anchors.current()[1].check(
-            _models(targets_of(specs.values())), signing=signing
-        ),
+        lambda specs: check(anchors.current()[1], targets_of(specs.values())),
     )
     return namespaces, anchors
 
@@ -181,6 +219,12 @@ def _models(targets: Iterable[Target]) -> Mapping[Target, type[CommonSettings]]:
 async def _prepared_client() -> Client:
     client = await connect()
     await search_attributes.ensure(client)
+    try:
+        warning = retention_warning(client.namespace, await retention(client))
+    except RPCError:
+        warning = ""  # a worker needs no right to look
+    if warning:
+        _LOG.warning("retention is short", extra={"detail": warning})
     return client
 
 
@@ -197,7 +241,7 @@ async def _until_told_to_end(
     return None
 
 
-async def run(roles: Sequence[str], settings: Settings) -> None:
+async def run(roles: Sequence[str], settings: Settings, readiness: Readiness) -> None:
     """Run until SIGTERM or Ctrl-C, then drain."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -205,7 +249,7 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
         loop.add_signal_handler(caught, stopped.set)
     client = await _until_told_to_end(stopped, _prepared_client())
     if client is not None:
-        await _work(client, roles, settings, stopped)
+        await _work(client, roles, settings, stopped, readiness)
     _LOG.info("scheduler stopped")
 
 
@@ -228,10 +272,14 @@ def _reconciled(
 
 
 async def _work(
-    client: Client, roles: Sequence[str], settings: Settings, stopped: asyncio.Event
+    client: Client,
+    roles: Sequence[str],
+    settings: Settings,
+    stopped: asyncio.Event,
+    readiness: Readiness,
 ) -> None:
     metrics = Metrics(settings.metrics_prefix)
-    configured, anchors = watched_files(settings, roles)
+    configured, anchors = watched_files(settings, roles, readiness)
     adapters = build(client, settings.root, anchors, metrics, configured.folders)
     decisions = StoppedNamespaces(adapters.files.store)
     sources = Sources(configured, anchors, decisions, adapters.files.receipts.has_any)
@@ -289,10 +337,11 @@ def main(arguments: Sequence[str]) -> int:
         logs.set_up(settings.log_level)
         for warning in settings.warnings:
             _LOG.warning("setting no longer needed", extra={"detail": warning})
-        check_configuration(settings, parsed.roles)
-        asyncio.run(run(parsed.roles, settings))
+        readiness = Readiness(settings.root)
+        check_configuration(settings, parsed.roles, readiness)
+        asyncio.run(run(parsed.roles, settings, readiness))
     except DomainError as error:
-        print(f"worker.py: {logs.without_secrets(str(error))}", file=sys.stderr)
+        complain(str(error))
         return (
             2
             if isinstance(error, ConfigurationError | search_attributes.SearchAttributesMissing)

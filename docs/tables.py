@@ -1,6 +1,6 @@
-"""Makes the tables of the README from the code that each describes.
+"""Makes the tables of the README, and `.env.example`, from the code that each describes.
 
-`python -m docs.tables` writes them between their markers, `python -m docs.tables --check` only compares.
+`python -m docs.tables` writes the tables between their markers, and the file; `python -m docs.tables --check` only compares.
 """
 
 import argparse
@@ -23,6 +23,12 @@ from vaultmesh.ledgers.targets import settings_model
 from vaultmesh.process.settings import Settings
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+EXAMPLE = README.with_name(".env.example")
+_EXAMPLE_HEAD = """\
+# Variables of `make scheduler`, `make dev` and `make demo`: cp .env.example .env, then take the # away before what you set.
+# What the shell sets already counts more. Written by docs/tables.py; a value with blanks needs quotes, as in a shell.
+# Keep a .env that holds a key to yourself (chmod 600); better, name a file that holds it with keyFile in anchors.yaml.
+"""
 
 COVERS = {
     FailureKind.NETWORK: "transport, time-outs, 408/429/5xx, 403 with a web page, rate limits, storage, a node that is still syncing",
@@ -34,9 +40,12 @@ MEANING = {
     "VMSH_ROOT": ("the repository", "folder of batches, rounds, receipts and the Remembrancer"),
     "VMSH_NAMESPACES": (
         "`vmsh/config/namespaces.yaml`",
-        "below the root if present there, else in the repository",
+        "file of namespaces: below the root if present there, else in the repository",
     ),
-    "VMSH_ANCHORS": ("`vmsh/config/anchors.yaml`", "likewise"),
+    "VMSH_ANCHORS": (
+        "`vmsh/config/anchors.yaml`",
+        "file of targets: below the root if present there, else in the repository",
+    ),
     "VMSH_STATE": (
         "`out/state/scheduler.json`",
         "state file of the earlier scheduler; only read, for `register --import-state`",
@@ -114,6 +123,19 @@ def environment_table() -> str:
     return _table(("variable", "default", "meaning"), _environment_rows())
 
 
+def environment_example() -> str:
+    """Return `.env.example`: every variable that an operator sets, commented out, with its default."""
+    lines = [_EXAMPLE_HEAD]
+    for names, default, meaning in _environment_rows():
+        if "VMSH_TICK_MS" in names:
+            continue
+        for name in re.findall(r"`([A-Z0-9_]+)`", names):
+            written = re.fullmatch(r"`(.*)`", default)
+            value = written[1] if written else ""
+            lines.append(f"# {meaning.replace('`', '')}\n#{name}={value}\n")
+    return "\n".join(lines)
+
+
 def _backoff_of(kind: FailureKind) -> str:
     backoff = Backoff()
     delays = (backoff.delay(failures, kind) for failures in range(1, backoff.cap + 1))
@@ -188,13 +210,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="compare; exit 1 if one differs")
     wanted = parser.parse_args(arguments)
     text = README.read_text(encoding="utf-8")
-    current = with_tables(text)
+    current, example = with_tables(text), environment_example()
     if not wanted.check:
         README.write_text(current, encoding="utf-8")
-    elif current != text:
-        sys.stderr.write("README.md: a table is behind the code; run python -m docs.tables\n")
-        return 1
-    return 0
+        EXAMPLE.write_text(example, encoding="utf-8")
+        return 0
+    behind = [README] * (current != text)
+    behind += [EXAMPLE] * (not EXAMPLE.exists() or EXAMPLE.read_text(encoding="utf-8") != example)
+    for file in behind:
+        sys.stderr.write(f"{file.name} is behind the code; run python -m docs.tables\n")
+    return 1 if behind else 0
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ WITHOUT = {
     "tests/process/test_failing.py": "plants failed workflow tasks, to see that they are found",
     "tests/process/test_connection.py": "ends the server; no workflow runs on it",
     "tests/devnet/test_process.py": "starts the server as a part; no workflow runs on it",
+    "tests/docs/test_env_example.py": "make starts a program that prints what it is told, and nothing else",
     "tests/docs/test_readme.py": "looks at the names of commands",
+    "tests/cli/test_unusable_places.py": "no dev or demo gets as far as to start its server",
     "tests/cli/test_usage.py": "runs `dev --help` and `demo --help`",
 }
 """Where nothing is judged, and why."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -220,7 +221,8 @@ def test_told_to_end_while_it_starts_it_leaves_no_process_and_a_folder_of_use(
     System.wait((first.root / "keys" / "evm.key").exists, "the key")
     assert first.end() == 0
     assert first.processes() == []
-    assert first.said() == ""
+    assert "Traceback" not in first.said()
+    assert first.said().splitlines()[-1].startswith("stopping everything: ")
     second = Running(tmp_path / "root")
     second.announced()
     assert second.end() == 0
@@ -255,15 +257,46 @@ def test_demo_once_ends_when_every_cadence_has_a_final_verified_anchor(tmp_path:
     running = Running(tmp_path / "root", ("demo", "--once"))
     assert running.wait(110) == 0, running.said()
     assert time.monotonic() - started < 110
-    *_, last = running.said().splitlines()
-    assert last.startswith("every cadence has a final, verified anchor")
-    lines = [line for line in running.said().splitlines() if line.endswith(" finalized")]
+    assert "\nevery cadence has a final, verified anchor" in running.said()
+    lines = {line for line in running.said().splitlines() if line.endswith(" finalized")}
     assert len(lines) == 6
     tokens = {line.partition(" cold: ")[2] for line in lines if " cold: serial:" in line}
     rounds = [one for one in (running.root / "out/rounds/rfc3161_tsa").iterdir() if one.is_dir()]
     assert 1 <= len(tokens) == len(rounds)  # one, where both namespaces ask within the window
     assert "\x1b" not in running.said()
     assert running.processes() == []
+
+
+def test_nobody_waits_in_silence_while_the_parts_start(tmp_path: Path) -> None:
+    """It took eleven seconds to the first word; a start that hangs must say at what."""
+    running = Running(tmp_path / "root", ("demo", "--once"))
+    System.wait(lambda: "local system in" in running.said(), "the first word", 60)
+    assert "starting worker:" not in running.said()
+    assert running.wait(200) == 0, running.said()
+    steps = [
+        "starting temporal", "starting anvil", "starting bitcoind", "starting tsa", "deploying the contract",
+        "starting worker", "sealing sample batches", "registering namespaces", "stopping everything",
+    ]  # fmt: skip
+    told = re.findall(r"^(\w[\w ]+)(?: …|: \d+\.\d s)$", running.said(), re.MULTILINE)
+    assert [step for step in told if step in steps] == [step for step in steps for _ in range(2)]
+
+
+def test_a_folder_that_nobody_asked_to_keep_is_said_to_be_gone(tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "starter.py", "dev"],
+        cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    System.wait(lambda: list(tmp_path.glob("vaultmesh-*/devnet.json")), "a system", 200)
+    running.send_signal(signal.SIGTERM)
+    said, _ = running.communicate(timeout=ENDS_WITHIN_SECONDS)
+    (folder,) = re.findall(r"local system in (.+)", said)
+    assert running.returncode == 0
+    assert f"{folder} is removed again; --root DIR names a folder that is kept" in said
+    assert not Path(folder).exists()
 
 
 def test_demo_seals_and_shows_until_it_is_told_to_end(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ async def _demo(root: Path, *, once: bool) -> int:
     started = time.monotonic()
     async with running(root, registered=False) as system:
         demo = Demo(system)
-        await asyncio.to_thread(demo.seal_samples)
+        with system.steps.step("sealing sample batches"):
+            await asyncio.to_thread(demo.seal_samples)
         await system.register()
         demo.introduce()
         if once:
@@ -232,25 +233,47 @@ class Demo:
     async def until_final(self, started: float) -> int:
         """Wait until every cadence has a final anchor, verify each against the chain, and say so."""
         deadline = time.monotonic() + ONCE_WITHIN_SECONDS
-        rows: list[Row] = []
-        while time.monotonic() < deadline and not self._system.stopped.is_set():
-            rows = await self.rows()
-            if self._all_final(rows):
-                break
-            await asyncio.sleep(LOOK_SECONDS)
+        rows = await self._rows_once_final(deadline)
         if self._console.is_terminal:
             self._console.print(demo_table(rows, len(self._sealed)))
         for row in rows:
             print(plain_line(row))
         seconds = time.monotonic() - started
         if not self._all_final(rows) or not await self._all_verified(rows):
-            print(
-                f"not every cadence has a final, verified anchor after {seconds:.0f} s",
-                file=sys.stderr,
-            )
+            output.note(f"not every cadence has a final, verified anchor after {seconds:.0f} s")
             return 1
         print(f"every cadence has a final, verified anchor after {seconds:.0f} s")
         return 0
+
+    async def _rows_once_final(self, deadline: float) -> list[Row]:
+        """Return the rows once every cadence has a final anchor, or when the time is up; what changes is shown meanwhile."""
+        console = output.console(stderr=True)
+        rows: list[Row] = []
+        output.note("waiting until every cadence has a final anchor …")
+        with Live(
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as live:
+            while time.monotonic() < deadline and not self._system.stopped.is_set():
+                rows = await self.rows()
+                if self._all_final(rows):
+                    break
+                if console.is_terminal:
+                    live.update(demo_table(rows, len(self._sealed)), refresh=True)
+                else:
+                    self._note_news(rows)
+                await asyncio.sleep(LOOK_SECONDS)
+        return rows
+
+    def _note_news(self, rows: Sequence[Row]) -> None:
+        """Say on standard error which cadences came further."""
+        for row in rows:
+            if row.view.last_anchor is not None and (line := plain_line(row)) not in self._printed:
+                self._printed.add(line)
+                output.note(line)
 
     async def _all_verified(self, rows: Sequence[Row]) -> bool:
         """Verify what is shown and what was sealed, as `verify` does; say what did not pass."""

@@ -1,17 +1,17 @@
-"""Fills the columns of the demonstration's table."""
+"""Lays out what the demonstration shows of each cadence."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
-from rich.markup import escape
-from rich.table import Table
+from rich.console import Group, RenderableType
+from rich.text import Text
 
+from vaultmesh.cli.cadence_table import DASH, CadenceLine, namespace_block, reached, times
 from vaultmesh.domain.freshness import in_words
-from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
-from vaultmesh.domain.status import CadenceView
-
-DASH = "–"
+from vaultmesh.domain.status import CadenceView, NamespaceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,65 +31,44 @@ class Row:
         """Whether the newest anchor can't vanish any more."""
         return self.receipt is not None and self.receipt.is_final
 
-    def cells(self) -> tuple[str, ...]:
-        """Return what the columns show."""
-        view, anchor = self.view, self.view.last_anchor
-        due = write_seconds(view.next_due)[11:19] if view.next_due else DASH
-        anchored = (
-            f"{write_seconds(anchor.at)[11:19]} block {anchor.block}"
-            if anchor and anchor.at
-            else DASH
-        )
-        tx_ref = f"{anchor.tx_ref[:14]}…" if anchor and anchor.tx_ref else DASH
-        return (
-            self.namespace,
+    def line(self) -> CadenceLine:
+        """Return what its line shows."""
+        finality = self.receipt.finality if self.receipt is not None else None
+        return CadenceLine(
             self.cadence,
-            view.every or DASH,
-            due,
-            anchored,
-            tx_ref,
-            self._depth(),
-            self._wrong(),
+            self.view,
+            NamespaceState.FAILING if self.cause else self.view.state or NamespaceState.RUNNING,
+            reached(finality.state.value, finality.observed_depth, finality.required_depth)
+            if finality
+            else DASH,
+            self._notes(),
         )
 
-    def _depth(self) -> str:
-        if self.receipt is None:
-            return DASH
-        finality = self.receipt.finality
-        return f"{finality.observed_depth}/{finality.required_depth} {finality.state.value}"
-
-    def _wrong(self) -> str:
+    def _notes(self) -> list[str]:
         if self.cause:
-            return self.cause
+            return [self.cause]
+        notes = []
         if self.view.overdue_seconds is not None:
-            return f"due {in_words(timedelta(seconds=self.view.overdue_seconds))} ago, and not taken up yet"
+            late = in_words(timedelta(seconds=self.view.overdue_seconds))
+            notes.append(f"due {late} ago, and not taken up yet")
         flight = self.view.in_flight
         if flight is not None and flight.last_failure is not None:
-            return (
-                f"{flight.failures}× {flight.last_failure.kind}: {flight.last_failure.message[:60]}"
-            )
-        if flight is not None:
-            return "in flight"
-        return self.view.problems[0][:60] if self.view.problems else DASH
+            failure = flight.last_failure
+            notes.append(f"failed {times(flight.failures)}: {failure.kind}: {failure.message}")
+        return [*notes, *(self.view.problems or ())]
 
 
-def demo_table(rows: list[Row], sealed: int) -> Table:
-    """Return the table of all cadences."""
-    table = Table(title=f"{sealed} batches sealed")
-    for column in (
-        "namespace",
-        "cadence",
-        "every",
-        "next due",
-        "last anchor",
-        "transaction",
-        "depth",
-        "failures",
-    ):
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*map(escape, row.cells()))
-    return table
+def demo_table(rows: Sequence[Row], sealed: int) -> Group:
+    """Return what is blocks of all cadences, by namespace."""
+    now = datetime.now(UTC)
+    blocks: list[RenderableType] = []
+    for namespace, group in groupby(rows, key=lambda row: row.namespace):
+        lines = [row.line() for row in group]
+        blocks += [
+            *namespace_block(namespace, None, lines, now, with_header=not blocks),
+            Text(),
+        ]
+    return Group(f"{sealed} batches sealed", Text(), *blocks)
 
 
 def plain_line(row: Row) -> str:
@@ -97,5 +76,8 @@ def plain_line(row: Row) -> str:
     if row.cause:
         return f"{row.namespace} {row.cadence}: {row.cause}"
     anchor = row.view.last_anchor
-    what = f"{anchor.tx_ref} block {anchor.block}" if anchor else "no anchor"
+    if anchor is None:
+        what = "no anchor"
+    else:
+        what = f"{anchor.tx_ref} block {anchor.block}" if anchor.block else anchor.tx_ref
     return f"{row.namespace} {row.cadence}: {what} {row.receipt.finality.state.value if row.receipt else ''}".rstrip()

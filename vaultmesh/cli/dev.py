@@ -15,8 +15,11 @@ from typing import Any
 
 from temporalio.client import Client
 
+from vaultmesh.cli import output
+from vaultmesh.cli.progress import Steps
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
+from vaultmesh.process.places import why_no_folder, why_not_written
 from vaultmesh.process.polling import NoAnswer
 from vaultmesh.process.registration import register
 from vaultmesh.process.search_attributes import ensure
@@ -56,21 +59,41 @@ def run_in(
     """
 
     def run(place: Path) -> int:
+        output.note(f"local system in {place}")
         try:
             return asyncio.run(work(place))
         except asyncio.CancelledError:
             return if_starting
 
     if root is not None:
-        root.mkdir(parents=True, exist_ok=True)
-        return run(root.absolute())
+        return run(_made(root))
     temporary = Path(tempfile.mkdtemp(prefix="vaultmesh-"))
     code = run(temporary)
     if code == 0:
         shutil.rmtree(temporary, ignore_errors=True)
+        output.note(f"{temporary} is removed again; --root DIR names a folder that is kept")
     else:
-        print(f"logs and files are kept in {temporary}", file=sys.stderr)
+        output.note(f"logs and files are kept in {temporary}")
     return code
+
+
+def _made(root: Path) -> Path:
+    """Return the folder as an absolute path; it is made if it does not exist.
+
+    Raises:
+        Usage: it can't be made, or nothing can be stored in it.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        reason = why_not_written(root)
+    except FileExistsError:
+        reason = why_no_folder(root)
+    except OSError as error:
+        reason = f"can't be made ({error.strerror})"
+    if reason:
+        message = f"--root: {root} {reason} - name another folder"
+        raise output.Usage(message)
+    return root.absolute()
 
 
 def dev(arguments: argparse.Namespace) -> int:
@@ -101,7 +124,8 @@ class System:
         from vaultmesh.cli.dev_system import DevSystem  # noqa: PLC0415 - loads client libraries
 
         self.root = root
-        self.dev_system = DevSystem(root)
+        self.steps = Steps()
+        self.dev_system = DevSystem(root, self.steps)
         self.stopped = asyncio.Event()
         self.client: Client | None = None
         self.settings: Settings | None = None
@@ -123,19 +147,24 @@ class System:
         """
         assert self.client is not None  # noqa: S101 - started before
         assert self.settings is not None  # noqa: S101 - started before
-        file = load_namespaces(namespaces_path(self.settings))
+        with self.steps.step("registering namespaces"):
+            await self._registered(self.client, self.settings)
+        self.dev_system.announce()
+
+    async def _registered(self, client: Client, settings: Settings) -> None:
+        file = load_namespaces(namespaces_path(settings))
         specs, decided = file.specs, StoppedNamespaces(LocalStore(self.root)).look(file.entries)
         running = {name: specs[name] for name in specs if name not in decided.stopped}
         deadline = time.monotonic() + REGISTER_SECONDS
         while True:
             try:
-                async for _ in register(self.client, running, self.settings):
+                async for _ in register(client, running, settings):
                     pass
-                break
             except NoAnswer:
                 if self.stopped.is_set() or time.monotonic() > deadline:
                     raise
-        self.dev_system.announce()
+            else:
+                return
 
 
 @asynccontextmanager
@@ -174,4 +203,7 @@ async def running(root: Path, *, registered: bool = True) -> AsyncIterator[Syste
                 with suppress(asyncio.CancelledError):
                     await watching
         finally:
+            if system.dev_system.supervisor.pids():
+                with system.steps.step("stopping everything"):
+                    system.dev_system.stop()
             system.dev_system.stop()

@@ -24,6 +24,7 @@ from devnet.supervisor import Supervisor
 from devnet.temporal import TEMPORAL, TemporalServer
 from devnet.tsa import Tsa
 from vaultmesh.cli import example_config
+from vaultmesh.cli.progress import Steps
 from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.paths import (
@@ -61,9 +62,10 @@ class Ports:
 class DevSystem:
     """One `dev` system below a folder."""
 
-    def __init__(self, root: Path) -> None:
-        """Prepare to run below `root`; nothing is made yet."""
+    def __init__(self, root: Path, steps: Steps | None = None) -> None:
+        """Prepare to run below `root`; nothing is made yet. `steps` tells each part as it starts."""
         self.root = root
+        self._steps = steps or Steps()
         self._state = root / "devnet"
         self._marker = self._state / "made.json"
         self.key_file = root / "keys" / "evm.key"
@@ -145,6 +147,16 @@ class DevSystem:
         for folder in (BATCHES_FOLDER, CONFIG_FOLDER, "keys", "devnet"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / "keys").chmod(0o700)
+        await self._start_parts()
+        if remembered:
+            self.contract = str(remembered["contract"])
+        else:
+            with self._steps.step("deploying the contract"):
+                await self._make_chain()
+        self._write_configuration()
+        self._remember()
+
+    async def _start_parts(self) -> None:
         self.temporal = TemporalServer(
             self.root, port=self.ports.temporal, ui_port=self.ports.ui, database=self._database
         )
@@ -163,13 +175,8 @@ class DevSystem:
         )
         self.tsa = Tsa(self.root, port=self.ports.tsa)
         for part in (self.temporal.part, self.anvil.part, self.bitcoind.part, self.tsa.part):
-            await self.supervisor.start(part)
-        if remembered:
-            self.contract = str(remembered["contract"])
-        else:
-            await self._make_chain()
-        self._write_configuration()
-        self._remember()
+            with self._steps.step(f"starting {part.name}"):
+                await self.supervisor.start(part)
 
     async def _make_chain(self) -> None:
         """Make a fresh key, give it money, deploy the contract, and wait until all of it is on disk.
@@ -220,7 +227,8 @@ class DevSystem:
     async def start_worker(self) -> None:
         """Start a worker as its own process."""
         log = self.root / "logs" / "worker.log"
-        await self.supervisor.start(WorkerProcess("worker", log, self.environment()))
+        with self._steps.step("starting worker"):
+            await self.supervisor.start(WorkerProcess("worker", log, self.environment()))
 
     @property
     def metrics_url(self) -> str:

@@ -14,9 +14,11 @@ from pydantic import JsonValue
 from rich.console import Console
 
 from vaultmesh.domain.errors import ConfigurationError, DomainError
+from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.paths import CONFIG_FOLDER
 from vaultmesh.process.config_files import stand_in
 from vaultmesh.process.logs import without_secrets
+from vaultmesh.process.places import in_words, is_misnamed, why_no_folder
 from vaultmesh.process.settings import Settings
 
 SUCCESS, FAILURE, BAD_USAGE = 0, 1, 2
@@ -35,12 +37,16 @@ class Refusal(DomainError):
 
 
 def exit_code(error: Exception) -> int:
-    """Return 2 for bad usage or configuration, 1 for everything else."""
-    return BAD_USAGE if isinstance(error, Usage | ConfigurationError) else FAILURE
+    """Return 2 for bad usage or configuration, a root that can't be used among them; 1 for everything else."""
+    bad_root = isinstance(error, NetworkFailure) and is_misnamed(error.__cause__)
+    bad_usage = bad_root or isinstance(error, Usage | ConfigurationError)
+    return BAD_USAGE if bad_usage or is_misnamed(error) else FAILURE
 
 
 def complain(problem: object) -> None:
     """Say what went wrong, on standard error."""
+    if isinstance(problem, OSError):
+        problem = in_words(problem)
     print(f"starter.py: {without_secrets(str(problem))}", file=sys.stderr, flush=True)
 
 
@@ -81,8 +87,8 @@ def settings_with_root() -> Settings:
         Usage: the root is no folder.
     """
     settings = Settings.from_environment(os.environ)
-    if not settings.root.is_dir():
-        message = f"VMSH_ROOT: {settings.root} is no folder - name the right one, or make it"
+    if reason := why_no_folder(settings.root):
+        message = f"VMSH_ROOT: {settings.root} {reason} - name the right one, or make it"
         raise Usage(message)
     return settings
 

@@ -6,23 +6,23 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 
 from pydantic import JsonValue
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from vaultmesh.cli import output, temporal
 from vaultmesh.cli.import_state import read_state
 from vaultmesh.cli.output import settings_with_root, tell_stand_in
+from vaultmesh.cli.progress import Counter
 from vaultmesh.cli.register_progress import Progress
 from vaultmesh.domain.failures import AnchorError, NetworkFailure
 from vaultmesh.domain.names import STOP
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.target import Target
-from vaultmesh.process.client import connect
+from vaultmesh.process.client import connect, retention, retention_warning
 from vaultmesh.process.config_files import (
     NamespacesFile,
     anchors_path,
@@ -44,8 +44,6 @@ from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.receipts import ReceiptStore
 from vaultmesh.storage.stopped import Decisions, StoppedNamespaces
 
-SHORTEST_RETENTION = timedelta(days=1)
-"""Below it, an aggregator's last run may be gone before anybody has looked at what went wrong."""
 _LOOK_SECONDS = 0.2
 _LEDGER_SECONDS = 2.0
 """How long `register` waits for what a ledger's endpoints say of finality."""
@@ -104,28 +102,17 @@ def run_setup(arguments: argparse.Namespace) -> int:
 async def _setup(*, as_json: bool) -> int:
     client = await connect()
     created = await ensure(client)
-    retention = await _retention(client)
-    if retention < SHORTEST_RETENTION:
-        shortness = (
-            f"Temporal namespace {client.namespace!r} keeps closed workflows for {retention} only; "
-            "set its retention to a day or more, better a month"
-        )
-        output.warn([shortness])
+    kept = await retention(client)
+    if warning := retention_warning(client.namespace, kept):
+        output.warn([warning])
     if as_json:
         names: list[JsonValue] = list(created)
-        output.print_json({"created": names, "retention_seconds": retention.total_seconds()})
+        output.print_json({"created": names, "retention_seconds": kept.total_seconds()})
         return output.SUCCESS
     for name in NEEDED:
         print(f"search attribute {name}: {'created' if name in created else 'there already'}")
-    print(f"retention of Temporal namespace {client.namespace!r}: {retention}")
+    print(f"retention of Temporal namespace {client.namespace!r}: {kept}")
     return output.SUCCESS
-
-
-async def _retention(client: Client) -> timedelta:
-    answer = await client.workflow_service.describe_namespace(
-        DescribeNamespaceRequest(namespace=client.namespace)
-    )
-    return answer.config.workflow_execution_retention_ttl.ToTimedelta()
 
 
 # --- register ----------------------------------------------------------------------------------
@@ -251,13 +238,20 @@ async def _register(plan: _Plan) -> int:
     done: list[Registered] = []
     refusals: Mapping[str, str] = {}
     try:
-        registering = register(
-            client, plan.specs, plan.settings, plan.imported, progress.advance, past=_past(plan)
-        )
-        async for registered in progress.while_answered(registering):
-            done.append(registered)
-            if not plan.as_json:
-                _say(registered, plan)
+        with Counter("namespaces registered", len(plan.specs)) as counter:
+
+            def advance() -> None:
+                progress.advance()
+                counter.advance()
+
+            registering = register(
+                client, plan.specs, plan.settings, plan.imported, advance, past=_past(plan)
+            )
+            async for registered in progress.while_answered(registering):
+                done.append(registered)
+                if not plan.as_json:
+                    counter.clear()
+                    _say(registered, plan)
     except NotRegistered as refused:
         refusals = refused.refusals
     pruned = await _prune(client, plan) if plan.prune else []

@@ -2,11 +2,13 @@
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from vaultmesh.cli import output
 from vaultmesh.cli.output import settings_with_root
+from vaultmesh.cli.progress import Counter, in_bytes
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.namespaces.config import NamespaceSpec, check_name
 from vaultmesh.domain.paths import BATCHES_FOLDER
@@ -43,10 +45,27 @@ def run_seal(arguments: argparse.Namespace) -> int:
     if arguments.pending:
         sealed = seal_pending(store, arguments.namespace, now=now, folder=folder)
     else:
-        sealed = seal_files(store, arguments.namespace, arguments.files, now=now, folder=folder)
+        with Counter("hashed", _size(arguments.files), unit=in_bytes) as counter:
+            sealed = seal_files(
+                store,
+                arguments.namespace,
+                arguments.files,
+                now=now,
+                folder=folder,
+                hashed=counter.advance,
+            )
     output.warn(f"left alone: {left}" for left in sealed.left)
     _say(sealed, as_json=arguments.json)
     return output.SUCCESS
+
+
+def _size(files: Sequence[Path]) -> int:
+    """Return how much there is to read; a file that can't be read is refused when its turn comes."""
+    size = 0
+    for file in files:
+        with suppress(OSError):
+            size += file.stat().st_size
+    return size
 
 
 def _say(sealed: SealedBatch | NothingPending, *, as_json: bool) -> None:

@@ -6,8 +6,18 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import JsonValue
 from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
+from vaultmesh.cli.cadence_table import (
+    DASH,
+    NO_ANSWER,
+    CadenceLine,
+    namespace_block,
+    reached,
+    times,
+)
 from vaultmesh.domain.freshness import in_words, waits_for_worker
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.status import (
@@ -21,25 +31,8 @@ from vaultmesh.domain.status import (
 )
 from vaultmesh.process.failing import Failing
 
-_DASH = "–"
-_COLUMNS = (
-    "namespace", "cadence", "state", "next due", "last anchor", "transaction", "depth", "failures", "problems",
-)  # fmt: skip
-_WHOLE = ("namespace", "cadence", "state", "next due", "last anchor")
-"""Columns that are never folded."""
 _TARGET_COLUMNS = ("target", "state", "waiting", "open rounds", "problems")
-_NO_ANSWER = "[red]no answer[/]"
-_STYLES: Mapping[str, str] = {
-    NamespaceState.RUNNING: "green",
-    NamespaceState.PAUSED: "yellow",
-    NamespaceState.BACKING_OFF: "red",
-    NamespaceState.MISSING: "red",
-    NamespaceState.FAILING: "bold red",
-    NamespaceState.STOPPED: "yellow",
-    NamespaceState.DRAINING: "yellow",
-    NamespaceState.STALE: "red",
-    NamespaceState.OVERDUE: "bold red",
-}
+_NO_ANSWER = f"[red]{NO_ANSWER}[/]"
 _TARGET_STYLES: Mapping[str, str] = {
     TargetState.RUNNING: "green",
     TargetState.PAUSED: "yellow",
@@ -91,61 +84,28 @@ class Overview:
         }
 
 
-def tables(overview: Overview) -> list[Table]:
-    """Return the tables for people: cadences, then targets."""
-    return [_namespaces_table(overview), *_targets_table(overview)]
-
-
-def _namespaces_table(overview: Overview) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    for column in _COLUMNS:
-        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
+def tables(overview: Overview) -> list[RenderableType]:
+    """Return what is shown to people: each namespace with its cadences, then targets."""
+    now = datetime.now(UTC)
     rests = {target.target: _why_it_rests(target) for target in overview.targets}
+    blocks: list[RenderableType] = []
     for view in (*overview.namespaces, *overview.silent):
-        if not view.cadences:
-            table.add_row(*_namespace_cells(view))
-        for label, cadence in view.cadences.items():
-            table.add_row(*_cells(view, label, cadence, rests.get(cadence.target, [])))
-    return table
-
-
-def _namespace_cells(view: NamespaceView) -> list[str]:
-    """Return the row of a namespace whose cadences nobody knows."""
-    problems = _plain("\n".join(_why_not_well(view))) or _DASH
-    dashes = [_DASH] * (len(_COLUMNS) - 4)
-    return [_plain(view.namespace), _DASH, _styled(view.state), *dashes, problems]
-
-
-def _styled(state: NamespaceState) -> str:
-    if state is NamespaceState.SILENT:
-        return _NO_ANSWER
-    return f"[{_STYLES[state]}]{state.value}[/]"
-
-
-def _cells(
-    view: NamespaceView, label: str, cadence: CadenceView, rests: Sequence[str]
-) -> list[str]:
-    state = cadence.state or view.state
-    anchor = cadence.last_anchor
-    due = _short_time(cadence.next_due)
-    at = _short_time(anchor.at if anchor else None)
-    tx_ref = f"{anchor.tx_ref[:12]}…" if anchor and anchor.tx_ref else _DASH
-    flight = cadence.in_flight
-    failures = str(flight.failures) if flight and flight.failures else _DASH
-    is_first = label == next(iter(view.cadences))
-    why = [*_why_not_well(view), *_last_rejected(view)] if is_first else []
-    problems = [*why, *_wrong(view, label, cadence), *rests]
-    return [
-        _plain(view.namespace),
-        f"{label} {cadence.every}".rstrip(),
-        _styled(state),
-        due,
-        at,
-        tx_ref,
-        _depth(anchor),
-        failures,
-        _plain("\n".join(problems)) or _DASH,
-    ]
+        lines = [
+            CadenceLine(
+                label,
+                cadence,
+                cadence.state or view.state,
+                _finality(cadence.last_anchor),
+                [*_wrong(view, label, cadence), *rests.get(cadence.target, [])],
+            )
+            for label, cadence in view.cadences.items()
+        ]
+        notes = [*_why_not_well(view), *_last_rejected(view)]
+        blocks += namespace_block(
+            view.namespace, view.state, lines, now, notes=notes, with_header=not blocks
+        )
+        blocks.append(Text())
+    return [*blocks, *_targets_table(overview)]
 
 
 def _last_rejected(view: NamespaceView) -> list[str]:
@@ -171,7 +131,7 @@ def _targets_table(overview: Overview) -> list[Table]:
     for target in overview.targets:
         table.add_row(*_target_cells(target, was_used=target.target in used))
     for name in overview.silent_targets:
-        table.add_row(_plain(name), _NO_ANSWER, *[_DASH] * (len(_TARGET_COLUMNS) - 2))
+        table.add_row(_plain(name), _NO_ANSWER, *[DASH] * (len(_TARGET_COLUMNS) - 2))
     return [table]
 
 
@@ -183,9 +143,9 @@ def _target_cells(target: TargetView, *, was_used: bool) -> list[str]:
     return [
         _plain(target.target),
         f"[{_TARGET_STYLES[state]}]{state.value}[/]",
-        str(target.waiting) if known else _DASH,
-        str(len(target.rounds)) if known else _DASH,
-        _plain("\n".join(problems)) or _DASH,
+        str(target.waiting) if known else DASH,
+        str(len(target.rounds)) if known else DASH,
+        _plain("\n".join(problems)) or DASH,
     ]
 
 
@@ -198,17 +158,8 @@ def _why_not_well(view: NamespaceView) -> list[str]:
     return [text for text in (view.cause, view.drift, unknown) if text]
 
 
-def _short_time(instant: datetime | None) -> str:
-    """Return an instant in UTC without its year."""
-    return write_seconds(instant)[5:].replace("T", " ") if instant is not None else _DASH
-
-
-def _depth(anchor: LastAnchorView | None) -> str:
-    if anchor is None:
-        return _DASH
-    depth = f"{anchor.depth}/{anchor.required_depth} " if anchor.depth is not None else ""
-    reached = f"{depth}{anchor.finality}"
-    return f"{reached}\nawaiting: {anchor.awaiting.text}" if anchor.awaiting else reached
+def _finality(anchor: LastAnchorView | None) -> str:
+    return reached(anchor.finality, anchor.depth, anchor.required_depth) if anchor else DASH
 
 
 def _wrong(view: NamespaceView, label: str, cadence: CadenceView) -> list[str]:
@@ -217,7 +168,8 @@ def _wrong(view: NamespaceView, label: str, cadence: CadenceView) -> list[str]:
         complaints.append(f"paused: {view.paused[label].reason}")
     flight = cadence.in_flight
     if flight is not None and flight.last_failure is not None:
-        complaints.append(f"{flight.last_failure.kind}: {flight.last_failure.message}")
+        failure = flight.last_failure
+        complaints.append(f"failed {times(flight.failures)}: {failure.kind}: {failure.message}")
     if cadence.overdue_seconds is not None:
         late = in_words(timedelta(seconds=cadence.overdue_seconds))
         complaints.append(f"due {late} ago, and not taken up yet")
@@ -227,6 +179,9 @@ def _wrong(view: NamespaceView, label: str, cadence: CadenceView) -> list[str]:
         )
     if cadence.unanchored:
         complaints.append(f"{cadence.unanchored} unanchored")
+    anchor = cadence.last_anchor
+    if anchor is not None and anchor.awaiting is not None:
+        complaints.append(f"awaiting: {anchor.awaiting.text}")
     return [*complaints, *(cadence.problems or ())]
 
 

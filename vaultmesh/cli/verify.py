@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from vaultmesh.cli import output, temporal, verify_offline
 from vaultmesh.cli.output import settings_with_root
+from vaultmesh.cli.progress import Counter
 from vaultmesh.domain.checks import Check
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.process.settings import Settings
@@ -78,7 +79,13 @@ async def checks_of(receipt_path: Path, settings: Settings) -> list[Check]:
 async def _verify(settings: Settings, arguments: argparse.Namespace) -> list[CheckedFile]:
     verifier = Verifier(settings)
     try:
-        return [await verifier.checked(path) for path in _paths(verifier, settings, arguments)]
+        paths = _paths(verifier, settings, arguments)
+        files = []
+        with Counter("receipts verified", len(paths)) as counter:
+            for path in paths:
+                files.append(await verifier.checked(path))
+                counter.advance()
+        return files
     finally:
         await verifier.close()
 

@@ -13,6 +13,8 @@ from typing import get_args
 from pydantic import BaseModel, JsonValue, ValidationError
 from typing_extensions import override
 
+from vaultmesh.domain.complaints import complaint, unknown_key
+
 
 def printable(text: str) -> str:
     """Return a text that can be encoded: of a file's name that is not UTF-8, Python makes half characters."""
@@ -38,16 +40,6 @@ LONGEST_MESSAGE = 500
 """Characters of a message that are kept in workflow state."""
 KeyPath = tuple[str, ...]
 """Keys from the document's top; the index of a list's entry is written as text."""
-
-_MEND = {
-    "missing": "add it",
-    "string_type": "write a text; in quotes if it looks like a number",
-    "int_type": "write a whole number without quotes",
-    "bool_type": "write true or false without quotes",
-    "model_type": "write keys and values below it",
-    "dict_type": "write keys and values below it",
-    "list_type": "write a list",
-}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -81,27 +73,20 @@ class ConfigurationError(DomainError):
         super().__init__("\n".join(self.problems))
 
 
-def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """Return what pydantic found wrong with a document of the form `model`."""
+def problems_of(error: ValidationError, model: object) -> list[Problem]:
+    """Return what pydantic found wrong with a document of the form `model`, a model or a type made of models."""
     problems: list[Problem] = []
     for detail in error.errors(include_url=False, include_input=False):
         location = detail["loc"]
         if detail["type"] == "extra_forbidden":
-            known = ", ".join(sorted(_known_keys(model, location[:-1])))
-            message = f"unknown key - remove it, or use one of: {known}"
+            message = unknown_key(str(location[-1]), _known_keys(model, location[:-1]))
         else:
-            text = detail["msg"].removeprefix("Value error, ")
-            mend = _MEND.get(detail["type"])
-            message = f"{_lower_first(text)} - {mend}" if mend else _lower_first(text)
+            message = complaint(detail["type"], detail.get("ctx", {}), detail["msg"])
         problems.append(Problem(tuple(str(part) for part in location), message))
     return problems
 
 
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text
-
-
-def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+def _known_keys(model: object, location: tuple[int | str, ...]) -> list[str]:
     """Return the keys that the model at `location` below `model` knows."""
     place: object = model
     for part in location:
@@ -160,7 +145,7 @@ def bounded_text(value: JsonValue, what: str) -> str:
     return value[:LONGEST_MESSAGE].encode(errors="replace").decode()
 
 
-def one_line(error: ValidationError, model: type[BaseModel]) -> str:
+def one_line(error: ValidationError, model: object) -> str:
     """Return what pydantic found wrong, without the values it looked at."""
     problems = [str(problem) for problem in problems_of(error, model)]
     text = "; ".join(problems[:_MOST_PROBLEMS_SHOWN])

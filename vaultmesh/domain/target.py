@@ -67,7 +67,7 @@ class Target:
                 return value
             if isinstance(value, str):
                 return Target.parse(value)
-            message = "a target is a text such as eip155:8453"
+            message = "is not a target - write scheme:reference, such as eip155:8453"
             raise InvalidValue(message)
 
         return core_schema.no_info_plain_validator_function(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, ClassVar, Self, TypeVar
 
 from pydantic import (
@@ -23,6 +24,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from vaultmesh.domain.complaints import unknown_key
 from vaultmesh.domain.errors import InvalidDocument, InvalidValue, KeyPath, Problem, problems_of
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.setting_values import Count, Duration
@@ -48,6 +50,16 @@ class Aggregation(StrEnum):
     """One root, one transaction."""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedFiles:
+    """What became of the files that a target's settings name, when somebody who needs them opened them."""
+
+    problems: tuple[str, ...] = ()
+    """Why the target can't work, a line each."""
+    warnings: tuple[str, ...] = ()
+    """What may harm although it works, a line each."""
+
+
 class CommonSettings(BaseModel):
     """Settings of every scheme; each scheme's own model derives from it."""
 
@@ -64,6 +76,8 @@ class CommonSettings(BaseModel):
     """Keys of which a section gives at most one."""
     SIGNING_ONLY: ClassVar[frozenset[str]] = frozenset()
     """Keys that only whoever signs reads: others leave them out, and need no secret."""
+    SECRETS: ClassVar[frozenset[str]] = frozenset()
+    """Keys whose value is itself a secret, and so has no place in a file that is passed around."""
 
     aggregation: Annotated[Aggregation, Field(strict=False)] = Aggregation.AUTO
     window: Duration = timedelta(milliseconds=250)
@@ -84,6 +98,11 @@ class CommonSettings(BaseModel):
         """Return what contradicts the target, as messages by key."""
         del target
         return {}
+
+    def opened_files(self, root: Path) -> OpenedFiles:
+        """Open the files that the settings name, relative to the root, and return what is wrong with them. Blocks."""
+        del root
+        return OpenedFiles()
 
 
 SettingsT = TypeVar("SettingsT", bound=CommonSettings)
@@ -114,10 +133,8 @@ def check_sections(document: object) -> Document:
     problems: list[Problem] = []
     for scheme, sections in document.items():
         if scheme not in SCHEMES:
-            known = ", ".join(sorted(SCHEMES))
-            problems.append(
-                Problem((scheme,), f"unknown scheme - remove it, or use one of: {known}")
-            )
+            unknown = unknown_key(scheme, SCHEMES).replace("key", "scheme", 1)
+            problems.append(Problem((scheme,), unknown))
         elif not _SCHEME.fullmatch(scheme) or not isinstance(sections, Mapping):
             problems.append(
                 Problem((scheme,), "is no scheme with sections - write default below it")

@@ -6,9 +6,10 @@ Temporal tool.
 
 import asyncio
 import logging
-import re
+from datetime import timedelta
 from functools import cache
 
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
@@ -19,17 +20,17 @@ from temporalio.runtime import (
     TelemetryConfig,
     TelemetryFilter,
 )
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from vaultmesh.domain.errors import ConfigurationError, DomainError
 from vaultmesh.process.logs import register_secret
+from vaultmesh.process.unreachable import first_line, in_words
 
 CONNECT_SECONDS = 10.0
+SHORTEST_RETENTION = timedelta(days=7)
+"""Of closed workflows: less is warned of."""
 DEFAULT_ADDRESS = "localhost:7233"
 DEFAULT_NAMESPACE = "default"
-_LONGEST_REASON = 200
-_INNERMOST = re.compile(r'(?:message|error): "([^"]+)"')
-"""What the SDK's Rust side says at the bottom of a chain of errors."""
 
 
 class Unreachable(DomainError):
@@ -47,15 +48,55 @@ async def connect() -> Client:
     place = config["target_host"]
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            return await Client.connect(
+            client = await Client.connect(
                 **config, data_converter=pydantic_data_converter, runtime=_runtime()
             )
+            await _require_namespace(client)
     except ValueError as error:
         message = f"TEMPORAL_ADDRESS: {place!r} is no address ({error}) - write host:port"
         raise ConfigurationError([message]) from error
     except (RuntimeError, RPCError, TimeoutError) as error:
-        message = f"Temporal at {place} can't be reached: {_reason(error)} - start it, or set TEMPORAL_ADDRESS"
+        message = f"Temporal at {place} can't be reached: {in_words(error, CONNECT_SECONDS)}"
         raise Unreachable(message) from error
+    return client
+
+
+async def _require_namespace(client: Client) -> None:
+    """Refuse a Temporal namespace that does not exist: in it, every workflow would merely look missing."""
+    try:
+        await retention(client)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            return  # whoever may not look may still be let work
+        message = (
+            f"Temporal at {client.service_client.config.target_host} has no namespace {client.namespace!r} - create it "
+            f"(temporal operator namespace create -n {client.namespace} --retention 30d), or set TEMPORAL_NAMESPACE"
+        )
+        raise Unreachable(message) from error
+
+
+async def retention(client: Client) -> timedelta:
+    """Return how long closed workflows are kept.
+
+    Raises:
+        RPCError: the server did not answer, has no such Temporal namespace, or does not let us look.
+    """
+    answer = await client.workflow_service.describe_namespace(
+        DescribeNamespaceRequest(namespace=client.namespace),
+        timeout=timedelta(seconds=CONNECT_SECONDS),
+    )
+    return answer.config.workflow_execution_retention_ttl.ToTimedelta()
+
+
+def retention_warning(namespace: str, kept: timedelta) -> str:
+    """Return a warning of a short retention, empty for one that suffices."""
+    if kept >= SHORTEST_RETENTION:
+        return ""
+    return (
+        f"Temporal namespace {namespace!r} keeps closed workflows for {kept / timedelta(days=1):g} days only, so what "
+        "happened before can't be looked up after a holiday - set its retention to a week or more, better a month "
+        f"(temporal operator namespace update -n {namespace} --retention 30d)"
+    )
 
 
 def _configuration() -> ClientConnectConfig:
@@ -63,7 +104,7 @@ def _configuration() -> ClientConnectConfig:
         config = ClientConfig.load_client_connect_config()
     except (RuntimeError, ValueError, OSError) as error:
         message = (
-            f"TEMPORAL_*: the connection's configuration can't be used: {_first_line(error)} - "
+            f"TEMPORAL_*: the connection's configuration can't be used: {first_line(error)} - "
             "correct the variables or the profile's file"
         )
         raise ConfigurationError([message]) from error
@@ -83,16 +124,3 @@ def _runtime() -> Runtime:
     forwarded = LogForwardingConfig(logging.getLogger("temporalio.core"))
     level = TelemetryFilter(core_level="WARN", other_level="ERROR")
     return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(level, forwarding=forwarded)))
-
-
-def _reason(error: BaseException) -> str:
-    """Return in a few words why nothing answered."""
-    if isinstance(error, TimeoutError):
-        return f"no answer within {CONNECT_SECONDS:g} s"
-    reasons = _INNERMOST.findall(str(error))
-    return str(reasons[-1]) if reasons else _first_line(error)
-
-
-def _first_line(error: BaseException) -> str:
-    """Return what was complained about; further lines may quote a profile's file, and with it a key."""
-    return str(error).split("\n", 1)[0][:_LONGEST_REASON]

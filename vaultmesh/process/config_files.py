@@ -24,6 +24,7 @@ from vaultmesh.domain.namespaces.stopped import Entries
 from vaultmesh.domain.paths import ANCHORS_FILE, CONFIG_FOLDER, NAMESPACES_FILE
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import (
+    DEFAULT_SECTION,
     CommonSettings,
     Document,
     Reading,
@@ -270,6 +271,16 @@ class AnchorsFile:
             return settings_for(self._document, target, model, reading)
         except InvalidDocument as error:
             raise self._source.error(error.problems) from None
+
+    def written_secrets(self, target: Target, model: type[CommonSettings]) -> list[str]:
+        """Return a line for each secret of a target that stands in the file itself."""
+        message = "holds the key itself - write ${NAME} and set that variable, or name a file with keyFile"
+        return [
+            self._source.located(Problem((target.scheme, section, key), message))
+            for section in (DEFAULT_SECTION, target.reference)
+            for key, value in self._document.get(target.scheme, {}).get(section, {}).items()
+            if key in model.SECRETS and isinstance(value, str) and value and "${" not in value
+        ]
 
     def check(self, models: Mapping[Target, type[CommonSettings]], *, signing: bool = True) -> None:
         """Look at the settings of all these targets at once.

@@ -8,6 +8,7 @@
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 
@@ -92,6 +93,19 @@ def set_up(level: str) -> None:
     logging.basicConfig(level=_LEVELS[level], handlers=[lines], force=True)
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_fatal
+
+
+def end(problems: Sequence[str]) -> None:
+    """Say in one last line why the process ends, also where the log is silent otherwise: it could not start."""
+    record = logging.makeLogRecord(
+        {
+            "name": __name__,
+            "levelno": logging.CRITICAL,
+            "msg": "scheduler fatal",
+            "problems": list(problems),
+        }
+    )
+    print(JsonLines().format(record), flush=True)  # noqa: T201 - below every level
 
 
 def _log_fatal(

@@ -17,6 +17,7 @@ from pydantic import (
     ValidationError,
 )
 
+from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.errors import ConfigurationError, InvalidValue, problems_of
 from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.setting_values import parse_fine_duration
@@ -32,6 +33,8 @@ HIGHEST_BACKOFF_LEVEL = 20
 LONGEST_BACKOFF_BASE_SECONDS = 3_600.0
 
 _NOT_NEEDED = "VMSH_TICK_MS"
+_SLIP = 0.85
+"""How alike a variable's name must be to one of ours: other tools may have variables of their own."""
 _PREFIX = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -143,6 +146,17 @@ _OF_CLOCKS = {
 """Variables that namespaces are configured with, and the field of `Configuration` that each one states."""
 
 
+def _misspelt(environment: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable that looks like one of ours and is none: it would change nothing in silence."""
+    known = [name.upper() for name in _Variables.model_fields]
+    ours = [name for name in environment if name.startswith("VMSH_") and name not in known]
+    return [
+        f"{name} is not read - {meant}"
+        for name in sorted(ours)
+        if name != _NOT_NEEDED and (meant := did_you_mean(name, known, alike=_SLIP))
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a process was told by its environment; an empty variable counts as unset."""
@@ -189,7 +203,7 @@ class Settings:
         except ValidationError as error:
             lines = [f"{p.path[0].upper()}: {p.message}" for p in problems_of(error, _Variables)]
             raise ConfigurationError(lines) from None
-        warnings = []
+        warnings = _misspelt(environment)
         if environment.get(_NOT_NEEDED):
             warnings.append(
                 f"{_NOT_NEEDED} is no longer needed: cadences wake on their own time - remove it"

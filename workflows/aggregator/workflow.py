@@ -13,12 +13,14 @@ from temporalio.common import RawValue
 from vaultmesh.domain.aggregator import decisions, orders
 from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.message_guide import OF_AGGREGATORS
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, BUMP_FEE, MEMO_STATUS, RESOLVE, STATUS
 from vaultmesh.domain.namespaces.views import aggregator_details, target_memo
 from vaultmesh.domain.status import AggregatorView
 from workflows.aggregator.observation import Observation
 from workflows.aggregator.replies import Replies
 from workflows.aggregator.rounds import Rounds
+from workflows.metadata import describe
 from workflows.runs import has_grown
 from workflows.signals import decoded
 from workflows.updates import own_workflow_task
@@ -31,6 +33,7 @@ class AggregatorWorkflow:
     @workflow.init
     def __init__(self, start: AggregatorInput) -> None:
         """Take up the state before any message arrives; each part of it goes to those who work on it."""
+        describe(OF_AGGREGATORS)
         self._start = start
         self._state = start.carried.model_copy(deep=True) if start.carried else AggregatorState()
         self._observing: asyncio.Task[None] | None = None

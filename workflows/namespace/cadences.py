@@ -224,7 +224,12 @@ class Cadences:
     async def _send(self, port_name: str, ask: AnchorAsk) -> None:
         """Have a worker signal the target's aggregator about a request."""
         try:
-            await workflow.execute_activity(port_name, ask, **options.ASK_AGAIN)
+            await workflow.execute_activity(
+                port_name,
+                ask,
+                summary=f"{ask.request.cadence} slot {ask.request.slot} of {ask.target}",
+                **options.ASK_AGAIN,
+            )
         except ActivityError:
             workflow.logger.warning(
                 "the target's aggregator was not reached; the request itself is retried anyway"

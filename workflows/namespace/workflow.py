@@ -11,6 +11,7 @@ from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeKey
 
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.message_guide import OF_NAMESPACES
 from vaultmesh.domain.names import (
     ATTRIBUTE_STATUS,
     CONFIGURE,
@@ -31,6 +32,7 @@ from vaultmesh.domain.namespaces.views import (
     namespace_view,
 )
 from vaultmesh.domain.status import NamespaceMemo, NamespaceView
+from workflows.metadata import describe
 from workflows.namespace.cadences import Cadences
 from workflows.runs import has_grown
 from workflows.signals import decoded
@@ -46,6 +48,7 @@ class NamespaceWorkflow:
     @workflow.init
     def __init__(self, start: NamespaceInput) -> None:
         """Begin before any message arrives."""
+        describe(OF_NAMESPACES)
         self._shown_at = workflow.now()
         """The newest instant that something was shown for; never that of an answer, which differs in replays."""
         self._schedule = NamespaceSchedule(start, self._shown_at)

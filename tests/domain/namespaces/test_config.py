@@ -86,11 +86,11 @@ PATH = "namespaces.dao:example.cadence"
         (with_cadence(fast=fast(), strong=fast("34*FAST")), f"{PATH}.strong.every", "lower case"),
         (with_cadence(fast=fast(target="evm:1")), f"{PATH}.fast.target", "btc, eip155, rfc3161"),
         (with_cadence(fast=fast(target="eip155")), f"{PATH}.fast.target", "not a target"),
-        (with_cadence(fast=fast(target=1)), f"{PATH}.fast.target", "is a text"),
+        (with_cadence(fast=fast(target=1)), f"{PATH}.fast.target", "write scheme:reference"),
         (with_cadence(fast=fast(), warm=fast()), f"{PATH}.warm", "dropped it in silence"),
         (with_cadence(strong=fast()), PATH, "has no fast"),
-        (with_cadence(fast=fast(confirmations=-1)), f"{PATH}.fast.confirmations", "greater"),
-        (with_cadence(fast=fast(confirmations=True)), f"{PATH}.fast.confirmations", "integer"),
+        (with_cadence(fast=fast(confirmations=-1)), f"{PATH}.fast.confirmations", "use at least 0"),
+        (with_cadence(fast=fast(confirmations=True)), f"{PATH}.fast.confirmations", "whole number"),
         (with_cadence(fast=fast(policyOID="1.2.3")), f"{PATH}.fast.policyOID", "anchors.yaml"),
         (with_cadence(fast=fast(phase="soon")), f"{PATH}.fast.phase", "duration"),
         (
@@ -111,9 +111,9 @@ PATH = "namespaces.dao:example.cadence"
         ({"namespaces": {"": {"cadence": {"fast": fast()}}}}, "namespaces.", "name"),
         ({**document(), "version": 1}, "version", "use one of: namespaces"),
         ({}, "namespaces", "add it"),
-        ([], "input", "valid"),
-        ("text", "input", "valid"),
-        (None, "input", "valid"),
+        ([], "does not hold", "write keys and values"),
+        ("text", "does not hold", "write keys and values"),
+        (None, "does not hold", "write keys and values"),
     ],
 )
 def test_a_mistake_is_reported_where_it_is(content: object, place: str, words: str) -> None:

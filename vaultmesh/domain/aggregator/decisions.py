@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import InvalidValue, one_line
 from vaultmesh.domain.rounds.leaf import Document
 from vaultmesh.domain.rounds.manifest import Candidate
 
@@ -100,9 +100,8 @@ def read_resolve(value: JsonValue) -> ResolveOrder | FillGap:
     try:
         asked = _Asked.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        message = f"resolve: {'.'.join(map(str, first['loc'])) or 'argument'}: {first['msg']}"
-        raise InvalidValue(message) from error
+        message = f"resolve: {one_line(error, _Asked)}"
+        raise InvalidValue(message) from None
     if sum((bool(asked.lost), asked.adopt is not None, bool(asked.forget), asked.fill)) != 1:
         message = "resolve takes one of lost, adopt, forget and fill"
         raise InvalidValue(message)

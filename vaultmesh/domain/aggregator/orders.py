@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import InvalidValue, one_line
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.names import (
     BUMP_FEE,
@@ -141,10 +141,8 @@ def _requests(name: str, values: list[JsonValue]) -> list[AnchorRequest]:
     try:
         return _REQUESTS.validate_python(values[0])
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = f"{name}: {where or 'argument'}: {first['msg']}"
-        raise InvalidValue(message) from error
+        message = f"{name}: {one_line(error, list[AnchorRequest])}"
+        raise InvalidValue(message) from None
 
 
 def _round_ids(name: str, values: list[JsonValue]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.errors import InvalidValue, bounded_text, described, one_line, only_argument
 from vaultmesh.domain.instants import is_tellable
 from vaultmesh.domain.messages import FailureNote
@@ -132,7 +133,10 @@ def read_configuration(values: list[JsonValue], namespace: str) -> Configuration
     """
     configuration = parse_model(values, Configuration)
     if configuration.namespace != namespace:
-        message = f"the configuration is of {configuration.namespace!r}, but this is {namespace!r}"
+        message = (
+            f"the configuration is of {described(configuration.namespace)}, but this is {namespace!r};"
+            " send it to the namespace that it names"
+        )
         raise InvalidValue(message)
     configuration.periods()
     configuration.phases()
@@ -216,13 +220,19 @@ def _object(argument: JsonValue, keys: tuple[str, ...]) -> Mapping[str, JsonValu
             f"{described(argument)} is no order; send nothing, a text, or an object with {allowed}"
         )
         raise InvalidValue(message)
-    unknown = [described(key) for key in argument if key not in keys]
+    unknown = [key for key in argument if key not in keys]
     if unknown:
+        listed = ", ".join(described(key) for key in unknown[:_MOST_KEYS_SHOWN])
         message = (
-            f"unknown key {', '.join(unknown[:_MOST_KEYS_SHOWN])}; the object may hold {allowed}"
+            f"unknown key {listed}; the object may hold {allowed}{_suggestion(unknown[0], keys)}"
         )
         raise InvalidValue(message)
     return argument
+
+
+def _suggestion(name: str, known: Collection[str]) -> str:
+    meant = did_you_mean(name, known)
+    return f"; {meant}" if meant else ""
 
 
 def _meant(content: Mapping[str, JsonValue], cadences: Collection[str]) -> list[str]:
@@ -231,9 +241,9 @@ def _meant(content: Mapping[str, JsonValue], cadences: Collection[str]) -> list[
     if named is None:
         return list(cadences)
     if not isinstance(named, str) or named not in cadences:
-        message = (
-            f"{described(named)} is none of its cadences; there are: {', '.join(sorted(cadences))}"
-        )
+        meant = _suggestion(named, cadences) if isinstance(named, str) else ""
+        known = ", ".join(sorted(cadences))
+        message = f"{described(named)} is none of its cadences; there are: {known}{meant}"
         raise InvalidValue(message)
     return [named]
 

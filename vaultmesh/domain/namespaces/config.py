@@ -17,6 +17,7 @@ from typing import Annotated, TypeGuard
 import rfc8785
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.errors import InvalidDocument, InvalidValue, KeyPath, Problem, problems_of
 from vaultmesh.domain.messages import Backoff, Wire
 from vaultmesh.domain.namespaces.cadence import parse_duration, resolve_periods
@@ -78,7 +79,10 @@ def check_no_policy(text: str) -> str:
 
 def unknown_scheme(target: Target, known_schemes: Collection[str]) -> str:
     """Return the refusal of a target whose scheme nobody here can anchor on."""
-    return f"{str(target)!r} has an unknown scheme - use one of: {', '.join(sorted(known_schemes))}"
+    meant = did_you_mean(target.scheme, known_schemes)
+    mend = f"{meant} Else use" if meant else "use"
+    known = ", ".join(sorted(known_schemes))
+    return f"{str(target)!r} has an unknown scheme - {mend} one of: {known}"
 
 
 Every = Annotated[str, AfterValidator(check_every)]
@@ -277,14 +281,21 @@ def _wrong_cadences(document: object) -> list[Problem]:
 
 
 def _wrong_labels(above: KeyPath, cadences: Collection[str]) -> list[Problem]:
-    message = (
-        "is no cadence (an earlier scheduler dropped it in silence)"
-        f" - remove it, or use one of: {', '.join(LABELS)}"
-    )
-    problems = [Problem((*above, label), message) for label in cadences if label not in LABELS]
+    problems = [
+        Problem((*above, label), _no_cadence(label)) for label in cadences if label not in LABELS
+    ]
     if LABELS[0] not in cadences and cadences:
         problems.append(Problem(above, f"has no {LABELS[0]} - add it, every namespace needs one"))
     return problems
+
+
+def _no_cadence(label: str) -> str:
+    meant = did_you_mean(label, LABELS)
+    mend = f"{meant} Else remove it," if meant else "remove it,"
+    return (
+        "is no cadence (an earlier scheduler dropped it in silence)"
+        f" - {mend} or use one of: {', '.join(LABELS)}"
+    )
 
 
 def _about_wrong_label(path: KeyPath) -> bool:
@@ -333,14 +344,21 @@ def _unknown_scheme(target: object) -> str:
     return "" if known or parsed is None else unknown_scheme(parsed, SCHEMES)
 
 
+def _ignored(key: str, known: Collection[str]) -> str:
+    mend = did_you_mean(key, known) or "remove it, or check its spelling"
+    return f"unknown key, ignored - {mend}"
+
+
 def _warnings(parsed: _Document) -> list[Problem]:
-    message = "unknown key, ignored - remove it, or check its spelling"
     warnings = []
     for name, namespace in parsed.namespaces.items():
         foreign = {"witnesses": namespace.witnesses, "schema_policy": namespace.schema_policy}
         for part, content in foreign.items():
             extra = (content.model_extra if content else None) or {}
-            warnings += [Problem(("namespaces", name, part, key), message) for key in extra]
+            known = list(type(content).model_fields) if content else []
+            warnings += [
+                Problem(("namespaces", name, part, key), _ignored(key, known)) for key in extra
+            ]
     if not parsed.namespaces:
         warnings.append(Problem(("namespaces",), "holds no namespace - add one"))
     return warnings

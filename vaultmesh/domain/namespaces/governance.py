@@ -13,6 +13,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.errors import InvalidValue, bounded_text, described, one_line, only_argument
 from vaultmesh.domain.messages import Wire
 from vaultmesh.domain.namespaces.cadence import resolve_periods
@@ -157,9 +158,11 @@ def _changes(cadences: JsonValue) -> dict[str, CadenceChange]:
     changes: dict[str, CadenceChange] = {}
     for label, content in cadences.items():
         if label not in LABELS:
+            meant = did_you_mean(label, LABELS)
+            mend = f"{meant} Use" if meant else "use"
             message = (
                 f"{described(label)} is no cadence that namespaces.yaml could hold;"
-                f" use {', '.join(LABELS)}"
+                f" {mend} {', '.join(LABELS)}"
             )
             raise InvalidValue(message)
         if not isinstance(content, dict) or not content.get("target"):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic.alias_generators import to_camel
 
 from vaultmesh.domain.documents import canonical_json
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import InvalidValue, one_line
 from vaultmesh.domain.roots import MerkleRoot, ReceiptRoot
 from vaultmesh.domain.rounds import tree
 
@@ -22,8 +22,6 @@ SALT_BYTES = 32
 
 Hex32 = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-f]{64}$")]
 """32 bytes as `0x` and lower-case hex."""
-_MOST_COMPLAINTS = 3
-"""Faults of one file that a message names."""
 Salt = Hex32
 
 
@@ -51,16 +49,7 @@ def read_document(model: type[Model], text: str | bytes) -> Model:
     try:
         return model.model_validate_json(text, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise InvalidValue(_complaints(error)) from error
-
-
-def _complaints(error: ValidationError) -> str:
-    lines = []
-    for detail in error.errors(include_url=False, include_input=False)[:_MOST_COMPLAINTS]:
-        where = ".".join(str(part) for part in detail["loc"])
-        what = detail["msg"].removeprefix("Value error, ")
-        lines.append(f"{where}: {what}" if where else what)
-    return "; ".join(lines)
+        raise InvalidValue(one_line(error, model)) from error
 
 
 @dataclass(frozen=True, slots=True, order=True)

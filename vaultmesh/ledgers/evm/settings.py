@@ -1,6 +1,7 @@
 """Defines the settings of an `eip155` target."""
 
 import re
+import stat
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
@@ -12,12 +13,14 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from typing_extensions import override
 
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.failures import AuthFailure, NetworkFailure
+from vaultmesh.domain.failures import AnchorError, AuthFailure, NetworkFailure
 from vaultmesh.domain.setting_values import Amount, Count, Duration, Flag, Url
 from vaultmesh.domain.target import Target
-from vaultmesh.domain.targets_config import CommonSettings
+from vaultmesh.domain.targets_config import CommonSettings, OpenedFiles
 
 WEI_PER_GWEI = 10**9
+WIDEST_KEY_MODE = 0o640
+"""Of a key's file: its owner and one group may read it, as with a secret that Kubernetes mounts."""
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 
@@ -73,6 +76,7 @@ class EvmSettings(CommonSettings):
         ("key", "keyFile"),
     )
     SIGNING_ONLY: ClassVar[frozenset[str]] = frozenset({"key", "keyFile"})
+    SECRETS: ClassVar[frozenset[str]] = frozenset({"key"})
 
     rpc_url: Url | None = None
     """The one endpoint; `endpoints` holds it as well."""
@@ -137,6 +141,25 @@ class EvmSettings(CommonSettings):
         if self.chain_id is None or str(self.chain_id) == target.reference:
             return {}
         return {"chainId": f"is {self.chain_id}, but the target is {target} - correct one of them"}
+
+    @override
+    def opened_files(self, root: Path) -> OpenedFiles:
+        """Look for the key, and at who else may read its file."""
+        try:
+            self.signing_key(root)
+        except AnchorError as error:
+            return OpenedFiles(problems=(str(error),))
+        if self.key is not None or self.key_file is None:
+            return OpenedFiles()
+        path = root / self.key_file
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if not mode & ~WIDEST_KEY_MODE:
+            return OpenedFiles()
+        warning = (
+            f"keyFile {path} has mode {mode:04o}, so that others may read or change the key"
+            f" - chmod {WIDEST_KEY_MODE:o}, or 600"
+        )
+        return OpenedFiles(warnings=(warning,))
 
     def signing_key(self, root: Path) -> SecretStr:
         """Return the private key, from the settings or from its file.

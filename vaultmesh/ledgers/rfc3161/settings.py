@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
+from typing_extensions import override
 
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
+from vaultmesh.domain.failures import AnchorError, NetworkFailure, ValidationFailure
 from vaultmesh.domain.setting_values import Count, Duration, Url
-from vaultmesh.domain.targets_config import CommonSettings
+from vaultmesh.domain.targets_config import CommonSettings, OpenedFiles
 from vaultmesh.ledgers.rfc3161.core.evidence import ALLOWS_SHA1
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned, read_pinned
 from vaultmesh.process.settings import REPOSITORY
@@ -74,6 +75,15 @@ class TsaSettings(CommonSettings):
     def endpoints(self) -> tuple[SecretStr, ...]:
         """Every authority's URL, in the order written."""
         return (self.url,) if self.url is not None else tuple(self.urls)
+
+    @override
+    def opened_files(self, root: Path) -> OpenedFiles:
+        """Look for the pinned roots."""
+        try:
+            self.pinned(root)
+        except AnchorError as error:
+            return OpenedFiles(problems=(str(error),))
+        return OpenedFiles()
 
     def pinned(self, root: Path) -> Pinned:
         """Return the pinned roots and what revocation lists lie beside them; reads the file each time, so that a new root needs no restart.

@@ -1,0 +1,43 @@
+"""Tells the Web UI which messages a workflow takes.
+
+The SDK lists handlers by name. Ours are dynamic, since a typed handler would drop or fail on what it can't read, and so
+would be listed as one handler without a name.
+"""
+
+from collections.abc import Mapping
+
+from temporalio import workflow
+from temporalio.api.sdk.v1 import (
+    WorkflowDefinition,
+    WorkflowInteractionDefinition,
+    WorkflowMetadata,
+)
+
+from vaultmesh.domain.message_guide import MessageGuide
+
+METADATA_QUERY = "__temporal_workflow_metadata"
+"""Temporal's own name for it."""
+
+
+def describe(guide: MessageGuide) -> None:
+    """Answer the metadata query of this workflow by the guide; a query adds nothing to history."""
+
+    def metadata() -> WorkflowMetadata:
+        definition = WorkflowDefinition(
+            type=workflow.info().workflow_type,
+            signal_definitions=_listed(guide.signals),
+            update_definitions=_listed(guide.updates),
+            query_definitions=_listed(guide.queries),
+        )
+        return WorkflowMetadata(
+            definition=definition, current_details=workflow.get_current_details()
+        )
+
+    workflow.set_query_handler(METADATA_QUERY, metadata)
+
+
+def _listed(messages: Mapping[str, str]) -> list[WorkflowInteractionDefinition]:
+    return [
+        WorkflowInteractionDefinition(name=name, description=text)
+        for name, text in sorted(messages.items())
+    ]
