@@ -225,7 +225,7 @@ def _says_version(program: str, version: str) -> bool:
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return re.search(rf"\b{re.escape(version)}\b", asked.stdout) is not None
+    return re.search(rf"(?<![\w.])v?{re.escape(version)}(?![\w.])", asked.stdout) is not None
 
 
 @cache

@@ -22,8 +22,13 @@ TEMPORAL_VERSION = "1.9.1"
 BUILT_VERSION = "1.5.1"
 """The last one that the Go module proxy can serve; its server is 1.29.1."""
 TEMPORAL_NAMESPACE = "default"
-_SETTINGS = ("system.enableActivityEagerExecution=true",)
-"""Dynamic settings that this version has off: an activity may go out with the answer to the task that scheduled it."""
+_SETTINGS = (
+    # off by default: an activity may go out with the answer to the task that scheduled it
+    "system.enableActivityEagerExecution=true",
+    # 5 by default, which is almost a minute: the search attribute TemporalReportedProblems is set
+    "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=2",
+)
+"""Dynamic settings that differ from the server's own."""
 _LOOK_SECONDS = 2.0
 
 

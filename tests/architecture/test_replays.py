@@ -28,7 +28,6 @@ JUDGED = {
 WITHOUT = {
     "tests/support/test_replays.py": "plants what does not replay, and sees that it is found",
     "tests/cli/test_failing.py": "plants histories that do not replay, to see what operators are shown",
-    "tests/process/test_failing.py": "plants failed workflow tasks, to see that they are found",
     "tests/process/test_connection.py": "ends the server; no workflow runs on it",
     "tests/devnet/test_process.py": "starts the server as a part; no workflow runs on it",
     "tests/docs/test_readme.py": "looks at the names of commands",
