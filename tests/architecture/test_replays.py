@@ -6,13 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.test_layers import REPOSITORY
+from tests.support.quick import needs_a_part, starts_a_server
 
-STARTS = re.compile(
-    r"\b(TemporalServer|start_local|start_time_skipping|temporal_cli|LocalSystem|BenchSystem|Running|Drill)\("
-    r"|\((TemporalServer|LocalSystem|BenchSystem)\)"
-    r"|[\"'](start-dev|dev|demo|bench)[\"']"
-)
-"""How a test comes to a server: by itself, or by a program that brings its own."""
 JUDGED = {
     "tests/support/replays.py": "the check itself",
     "tests/support/system.py": "judges in System.__exit__ and lose_histories",
@@ -34,11 +29,6 @@ WITHOUT = {
     "tests/cli/test_usage.py": "runs `dev --help` and `demo --help`",
 }
 """Where nothing is judged, and why."""
-
-
-def starts_a_server(source: str) -> bool:
-    """Whether a test could bring up a server of its own."""
-    return STARTS.search(source) is not None
 
 
 def modules_of_tests() -> list[Path]:
@@ -75,3 +65,8 @@ def test_whoever_starts_a_server_calls_the_check(place: str) -> None:
 )
 def test_another_way_to_a_server_is_caught(planted: str) -> None:
     assert starts_a_server(planted)
+
+
+def test_no_module_that_starts_a_server_has_quick_tests() -> None:
+    judged = {place.removesuffix(".py").replace("/", ".") for place in JUDGED}
+    assert not {module for module in judged if not needs_a_part(module)}
