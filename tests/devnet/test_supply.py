@@ -178,6 +178,8 @@ def test_wheel_and_program_have_one_version(supply: Supply) -> None:
         content = (REPOSITORY / name).read_text(encoding="utf-8")
         pins = re.findall(rf"{supply.wheel}==([0-9.]+)", content)
         assert pins == [supply.version], name
+    of_image = (REPOSITORY / "requirements-runtime.lock").read_text(encoding="utf-8")
+    assert supply.wheel not in of_image, "the image starts no server"
 
 
 def test_a_fetch_is_told_in_one_line_and_done_once(
