@@ -308,3 +308,11 @@ def test_demo_seals_and_shows_until_it_is_told_to_end(tmp_path: Path) -> None:
     assert running.end() == 0
     assert running.processes() == []
     assert "Traceback" not in running.said()
+
+
+def test_every_program_that_can_not_be_had_is_named_at_once(tmp_path: Path) -> None:
+    missing = {name: f"/nowhere/{name.lower()}" for name in ("ANVIL", "BITCOIND")}
+    running = Running(tmp_path / "root", environment=missing)
+    assert running.wait(ENDS_WITHIN_SECONDS) == 1
+    for name, place in missing.items():
+        assert f"{name} names {place}, which does not exist" in running.said()

@@ -367,7 +367,7 @@ def failed_tasks(events: Iterable[HistoryEvent]) -> int:
     """Return how many workflow tasks failed, apart from those that a message overtook.
 
     One that timed out counts if the next one does not complete: a task that the server hands out in the very moment
-    in which the worker evicts the run reaches no workflow code (seen with no cached workflows on the Java server).
+    in which the worker evicts the run reaches no workflow code (seen with no cached workflows on the time-skipping server).
     """
     completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
     timed_out = EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT
