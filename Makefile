@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.locked
 
-.PHONY: setup parts demo dev test check lint format scheduler scheduler-test bench fault vectors histories image contract
+.PHONY: setup parts demo dev test check lint format scheduler scheduler-test bench fault histories recording image contract
 .DEFAULT_GOAL := test
 
 $(STAMP): requirements.lock
@@ -54,6 +54,9 @@ bench: setup
 
 histories: setup
 	@$(PY) -m tests.histories.save $(ARGS)
+
+recording: setup
+	@$(PY) -m docs.recording $(ARGS)
 
 contract: setup
 	@$(PY) -m contracts.build

@@ -1,10 +1,9 @@
-"""Makes the tables of the README from the code that each describes.
+"""Makes tables of the documents from the code that each describes.
 
 `python -m docs.tables` writes them between their markers, `python -m docs.tables --check` only compares.
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -22,7 +21,7 @@ from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.targets import settings_model
 from vaultmesh.process.settings import Settings
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+DOCS = Path(__file__).resolve().parent
 
 COVERS = {
     FailureKind.NETWORK: "transport, time-outs, 408/429/5xx, 403 with a web page, rate limits, storage, a node that is still syncing",
@@ -161,40 +160,44 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "failures": failure_table,
-    "environment": environment_table,
+    "configuration": environment_table,
 }
+"""By the name of the document that has the table."""
 
 
-def with_tables(text: str) -> str:
-    """Return a document with every table as the code has it now.
+def with_table(name: str, text: str) -> str:
+    """Return a document with its table as the code has it now.
 
     Raises:
-        LookupError: the markers of a table are missing.
+        LookupError: the markers of the table are missing.
     """
-    for name, build in TABLES.items():
-        begin, end = f"<!-- {name}: written by docs/tables.py -->", f"<!-- {name}: end -->"
-        block = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        if not block.search(text):
-            message = f"the markers of the table {name} are missing"
-            raise LookupError(message)
-        replacement = f"{begin}\n{build()}\n{end}"
-        text = block.sub(lambda _, new=replacement: new, text)  # type: ignore[misc] # the default binds the loop's value
-    return text
+    begin, end = "<!-- written by docs/tables.py -->", "<!-- end -->"
+    before, marker, rest = text.partition(begin)
+    _, closing, after = rest.partition(end)
+    if not marker or not closing:
+        message = f"docs/{name}.md: the markers of its table are missing: {begin} and {end}"
+        raise LookupError(message)
+    return f"{before}{begin}\n{TABLES[name]()}\n{end}{after}"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the tables into the README, or compare them."""
+    """Write the tables into the documents, or compare them."""
     parser = argparse.ArgumentParser(prog="python -m docs.tables", description=main.__doc__)
     parser.add_argument("--check", action="store_true", help="compare; exit 1 if one differs")
     wanted = parser.parse_args(arguments)
-    text = README.read_text(encoding="utf-8")
-    current = with_tables(text)
-    if not wanted.check:
-        README.write_text(current, encoding="utf-8")
-    elif current != text:
-        sys.stderr.write("README.md: a table is behind the code; run python -m docs.tables\n")
-        return 1
-    return 0
+    behind = 0
+    for name in TABLES:
+        document = DOCS / f"{name}.md"
+        text = document.read_text(encoding="utf-8")
+        current = with_table(name, text)
+        if not wanted.check:
+            document.write_text(current, encoding="utf-8")
+        elif current != text:
+            sys.stderr.write(
+                f"docs/{name}.md: its table is behind the code; run python -m docs.tables\n"
+            )
+            behind = 1
+    return behind
 
 
 if __name__ == "__main__":
