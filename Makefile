@@ -1,65 +1,75 @@
-# Every command that people and CI use. ARGS="…" is passed on.
+# Every command that people and CI use; `make` alone lists them. ARGS="…" is passed on.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.locked
 
-.PHONY: setup parts demo dev test check lint format scheduler scheduler-test bench fault histories recording image contract
-.DEFAULT_GOAL := test
+.PHONY: help setup parts demo dev quick test check lint format scheduler scheduler-test bench fault vectors histories recording image contract
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf 'make %-15s %s\n' "$$name" "$$text"; done
 
 $(STAMP): requirements.lock
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@# compiling all of it would take a third of the time; Python compiles what it imports
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	@touch $(STAMP)
 
-setup: $(STAMP)
+setup: $(STAMP) ## install the locked packages into .venv
 
-demo: setup
+demo: setup ## run a whole local system and show how samples are anchored; ARGS=--once ends by itself
 	@$(PY) starter.py demo $(ARGS)
 
-dev: setup
+dev: setup ## run a whole local system until Ctrl-C
 	@$(PY) starter.py dev $(ARGS)
 
-scheduler: setup
+scheduler: setup ## run one worker, with TEMPORAL_ADDRESS and VMSH_ROOT set
 	@$(PY) worker.py $(ARGS)
 
 # Programs that the tests run are fetched first, so that no test's time is spent on building them.
-parts: setup
+parts: setup ## fetch the programs of all local parts beforehand
 	@$(PY) -m devnet.parts fetch > /dev/null
 
-# Most of the time tests wait for blocks, time-outs and servers: two processes take files side by side, each with servers of its own.
-test: parts
-	@$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+# Three fifths of the time tests wait for blocks, time-outs and servers: two processes for each core take files side by side, each
+# with servers of its own, those that wait longest first.
+JOBS ?= 4
+test: parts ## run every test, against real programs; JOBS=4 processes
+	@$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-scheduler-test: test
+# The tests of the domain, of files and of documents, without Temporal's server and without nodes.
+quick: lint ## lint, types, and the tests that need no server and no node
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile -m quick $(ARGS)
 
-lint: setup
+scheduler-test: test ## test, by its earlier name
+
+lint: setup ## check style, types and import directions
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-format: setup
+format: setup ## put the code into shape
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-check:
+check: ## what CI runs: lint and test
 	@bash .ci/run
 
-fault: parts
+fault: parts ## run the tests that kill, terminate or lose parts
 	@$(PY) -m pytest -m fault $(ARGS)
 
-bench: setup
+bench: setup ## measure how many anchors one machine sustains
 	@$(PY) -m bench $(ARGS)
 
-histories: setup
+histories: setup ## save histories of a release for replays
 	@$(PY) -m tests.histories.save $(ARGS)
 
-recording: setup
+recording: setup ## record the demo as docs/demo.svg
 	@$(PY) -m docs.recording $(ARGS)
 
-contract: setup
+contract: setup ## compile the anchor contract again
 	@$(PY) -m contracts.build
 
-image:
+image: ## build the container image
 	docker build -t vaultmesh-scheduler:local .

@@ -61,6 +61,7 @@ ANVIL = Supply(
     takes="5 seconds",
     needs="npm",
     script_allowed=False,
+    only_this_version=True,
 )
 
 

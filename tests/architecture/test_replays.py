@@ -6,13 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.test_layers import REPOSITORY
+from tests.support.quick import needs_a_part, starts_a_server
 
-STARTS = re.compile(
-    r"\b(TemporalServer|start_local|start_time_skipping|temporal_cli|LocalSystem|BenchSystem|Running|Drill)\("
-    r"|\((TemporalServer|LocalSystem|BenchSystem)\)"
-    r"|[\"'](start-dev|dev|demo|bench)[\"']"
-)
-"""How a test comes to a server: by itself, or by a program that brings its own."""
 JUDGED = {
     "tests/support/replays.py": "the check itself",
     "tests/support/system.py": "judges in System.__exit__ and lose_histories",
@@ -29,18 +24,12 @@ JUDGED = {
 WITHOUT = {
     "tests/support/test_replays.py": "plants what does not replay, and sees that it is found",
     "tests/cli/test_failing.py": "plants histories that do not replay, to see what operators are shown",
-    "tests/process/test_failing.py": "plants failed workflow tasks, to see that they are found",
     "tests/process/test_connection.py": "ends the server; no workflow runs on it",
     "tests/devnet/test_process.py": "starts the server as a part; no workflow runs on it",
     "tests/docs/test_readme.py": "looks at the names of commands",
     "tests/cli/test_usage.py": "runs `dev --help` and `demo --help`",
 }
 """Where nothing is judged, and why."""
-
-
-def starts_a_server(source: str) -> bool:
-    """Whether a test could bring up a server of its own."""
-    return STARTS.search(source) is not None
 
 
 def modules_of_tests() -> list[Path]:
@@ -77,3 +66,8 @@ def test_whoever_starts_a_server_calls_the_check(place: str) -> None:
 )
 def test_another_way_to_a_server_is_caught(planted: str) -> None:
     assert starts_a_server(planted)
+
+
+def test_no_module_that_starts_a_server_has_quick_tests() -> None:
+    judged = {place.removesuffix(".py").replace("/", ".") for place in JUDGED}
+    assert not {module for module in judged if not needs_a_part(module)}

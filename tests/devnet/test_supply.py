@@ -1,16 +1,24 @@
 """Programs of parts come from a variable, PATH, the cache or a registry, in this order, whole or not at all."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from devnet import supply as module
 from devnet.errors import PartError
+from devnet.official_download import downloading
 from devnet.parts import SUPPLIES, main
-from devnet.supply import Supply
+from devnet.supply import Supply, obtain_all
+from devnet.temporal import TEMPORAL
+from devnet.test_server import TEST_SERVER
+from tests.architecture.test_layers import REPOSITORY
 
 TWO_FETCHERS = """
 import sys, time
@@ -40,6 +48,20 @@ def _supply(fetch: Callable[[Path], None], needs: str = "sh", *, scripts: bool =
 
 def _write(folder: Path) -> None:
     (folder / "tool").write_text("fetched")
+
+
+@dataclass(frozen=True)
+class _Installed:
+    """A file of a wheel."""
+
+    place: Path
+
+    @property
+    def name(self) -> str:
+        return self.place.name
+
+    def locate(self) -> Path:
+        return self.place
 
 
 def _never(folder: Path) -> None:
@@ -82,6 +104,80 @@ def test_a_script_on_path_is_passed_over_where_only_a_program_can_be_killed(
     monkeypatch.setenv("TOOL", str(script))
     with pytest.raises(PartError, match="a script"):
         _supply(_never, scripts=False).obtain()
+
+
+def _saying(folder: Path, version: str) -> Path:
+    return _program(folder, f"#!/bin/sh\necho tool version {version} of today\n")
+
+
+def test_another_version_on_path_is_passed_over_and_said_so_where_behaviour_depends_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = _saying(tmp_path / "bin", "1.0.1")
+    supply = replace(_supply(_write), only_this_version=True)
+    monkeypatch.setenv("PATH", f"{other.parent}:{os.environ['PATH']}")
+    assert supply.obtain() == supply.cached
+    line = f"{other} is not version 1.0 and is passed over; name it in TOOL to use it all the same"
+    assert line in capsys.readouterr().err.splitlines()
+    same = _saying(tmp_path / "same", "1.0")
+    monkeypatch.setenv("PATH", f"{same.parent}:{os.environ['PATH']}")
+    assert supply.obtain() == same
+    monkeypatch.setenv("TOOL", str(other))
+    assert supply.obtain() == other
+
+
+def test_a_wheel_comes_before_the_cache_and_only_in_the_version_that_is_asked_for(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached, program = _program(cache / "tool-1.0"), _program(tmp_path / "environment")
+    installed = SimpleNamespace(
+        version="1.0", files=[_Installed(cached.parent), _Installed(program)]
+    )
+    monkeypatch.setattr(module, "distribution", lambda _: installed)
+    supply = replace(_supply(_never), wheel="tool-bin")
+    assert supply.obtain() == program
+    installed.version = "1.1"
+    assert supply.obtain() == cached
+
+
+def test_what_cannot_be_fetched_is_had_in_another_version_if_there_is_one_and_that_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    otherwise = replace(_supply(_write), version="0.9")
+    supply = replace(_supply(_never, needs="no-such-program"), otherwise=otherwise)
+    assert supply.obtain() == otherwise.cached
+    said = capsys.readouterr().err
+    assert "tool 1.0 could not be fetched (no-such-program is not installed)" in said
+    assert "0.9 may do instead" in said
+    assert supply.obtain() == otherwise.cached
+    assert not capsys.readouterr().err
+
+
+def test_without_a_network_the_official_download_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    supply = replace(TEMPORAL, fetch=downloading("temporal", "0.0.0"), wheel="", on_path=False)
+    monkeypatch.delenv(supply.variable, raising=False)
+    with pytest.raises(PartError, match="failed to download") as caught:
+        replace(supply, version="0.0.0", otherwise=None).obtain()
+    assert "\n" not in str(caught.value)
+
+
+def test_several_programs_are_had_side_by_side_and_one_that_fails_stops_no_other() -> None:
+    missing = replace(_supply(_never, needs="no-such-program"), name="missing")
+    answers = dict(obtain_all([missing, _supply(_write)]))
+    assert isinstance(answers[missing], PartError)
+    assert answers[_supply(_write)] == _supply(_write).cached
+
+
+@pytest.mark.parametrize("supply", [TEMPORAL, TEST_SERVER], ids=lambda supply: supply.name)
+def test_wheel_and_program_have_one_version(supply: Supply) -> None:
+    for name in ("pyproject.toml", "requirements.lock"):
+        content = (REPOSITORY / name).read_text(encoding="utf-8")
+        pins = re.findall(rf"{supply.wheel}==([0-9.]+)", content)
+        assert pins == [supply.version], name
 
 
 def test_a_fetch_is_told_in_one_line_and_done_once(

@@ -4,19 +4,14 @@ import asyncio
 import secrets
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
 from temporalio.client import Client
-from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from devnet.temporal import TemporalServer
-from tests.support.broken import plant_raising
+from tests.support.broken import plant_raising, raising_worker
 from tests.support.replays import Replays
 from vaultmesh.domain import freshness
 from vaultmesh.domain.names import (
@@ -135,52 +130,35 @@ async def test_one_task_that_times_out_is_no_failure_but_several_in_a_row_are(ad
 
 
 async def test_a_server_without_a_list_of_problems_is_told_apart_from_an_empty_list(
-    address: str,
+    address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "REPORTED", REPORTED.replace("Temporal", "Unknown"))
     assert await reported(await connect()) is None
 
 
-async def test_a_server_that_keeps_a_list_of_problems_is_asked_about_those_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_workflows_that_the_server_itself_reports_are_asked_about_first(
+    address: str, replays: Replays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An attribute of our own stands in for the reserved one, which only newer servers have."""
-    server = TemporalServer(tmp_path, headless=True)
-    server.part.start()
-    try:
-        monkeypatch.setenv("TEMPORAL_ADDRESS", server.address)
-        client = await connect()
-        key = SearchAttributeKey.for_keyword_list("OurReportedProblems")
-        monkeypatch.setattr(module, "REPORTED", REPORTED.replace("Temporal", "Our"))
-        asked = AddSearchAttributesRequest(
-            namespace=client.namespace,
-            search_attributes={key.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST},
-        )
-        await client.operator_service.add_search_attributes(asked)
-        said = TypedSearchAttributes([SearchAttributePair(key, ["category=WorkflowTaskFailed"])])
-        names = {"namespace:dao:fine": None, "namespace:dao:zz": said}
-        for workflow_id, attributes in names.items():
-            await client.start_workflow(
-                NAMESPACE_WORKFLOW,
-                id=workflow_id,
-                task_queue="nobody",
-                search_attributes=attributes,
-            )
-        deadline = time.monotonic() + 20
-        while await reported(client) != ["namespace:dao:zz"]:
+    client, name = await connect(), _fresh()
+    fine, bad = await _start_waiting(client, f"{name}-a"), namespace_workflow_id(f"{name}-z")
+    replays.plant("WORKFLOW_WORKER_UNHANDLED_FAILURE", bad)
+    async with raising_worker(client, bad):
+        await client.start_workflow(NAMESPACE_WORKFLOW, id=bad, task_queue=bad)
+        deadline = time.monotonic() + 100
+        while bad not in (await reported(client) or ()):
             assert time.monotonic() < deadline
-            await asyncio.sleep(0.1)
-        first: list[str] = []
+            await asyncio.sleep(0.2)
+    assert fine not in (await reported(client) or ())
+    first: list[str] = []
 
-        async def noting(client: Client, workflow_id: str) -> Diagnosis:
-            first.append(workflow_id)
-            return Diagnosis()
+    async def noting(client: Client, workflow_id: str) -> Diagnosis:
+        first.append(workflow_id)
+        return Diagnosis()
 
-        monkeypatch.setattr(module, "diagnose", noting)
-        monkeypatch.setattr(module, "ASKED_ABOUT", 1)
-        await FailingLook(client).take(list(names))
-        assert first == ["namespace:dao:zz"]
-    finally:
-        server.part.kill()
+    monkeypatch.setattr(module, "diagnose", noting)
+    monkeypatch.setattr(module, "ASKED_ABOUT", 1)
+    await FailingLook(client).take([fine, bad])
+    assert first == [bad]
 
 
 async def test_each_look_asks_about_a_bounded_number_and_all_have_their_turn(

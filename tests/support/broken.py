@@ -64,6 +64,17 @@ async def plant_unreplayable(client: Client, planted: Mapping[str, tuple[str, ob
         await handle.signal("nudge")
 
 
+def raising_worker(client: Client, task_queue: str) -> Worker:
+    """Return a worker that fails each workflow task of a queue."""
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=[Raising],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        max_cached_workflows=0,
+    )
+
+
 async def plant_raising(
     client: Client,
     kind: str,
@@ -73,13 +84,7 @@ async def plant_raising(
 ) -> None:
     """Leave a running workflow whose workflow task has failed."""
     replays.plant("WORKFLOW_WORKER_UNHANDLED_FAILURE", workflow_id)
-    async with Worker(
-        client,
-        task_queue=workflow_id,
-        workflows=[Raising],
-        workflow_runner=UnsandboxedWorkflowRunner(),
-        max_cached_workflows=0,
-    ):
+    async with raising_worker(client, workflow_id):
         await client.start_workflow(kind, id=workflow_id, task_queue=workflow_id, memo=memo)
         await until_failed(client, workflow_id)
 

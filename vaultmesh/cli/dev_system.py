@@ -15,12 +15,15 @@ from typing import TextIO
 from pydantic_core import from_json
 
 from contracts.check import load_artifact
-from devnet.anvil import CHAIN_ID, Anvil
+from devnet.anvil import ANVIL, CHAIN_ID, Anvil
 from devnet.bitcoind import Bitcoind
+from devnet.bitcoind_fetch import BITCOIND
+from devnet.errors import PartError
 from devnet.keys import create_chain_key, load_chain_key
 from devnet.ports import LOOPBACK, free_port, is_free
 from devnet.process import Part
 from devnet.supervisor import Supervisor
+from devnet.supply import obtain_all
 from devnet.temporal import TEMPORAL, TemporalServer
 from devnet.tsa import Tsa
 from vaultmesh.cli import example_config
@@ -141,6 +144,7 @@ class DevSystem:
         self._lock_folder()
         remembered = self._remembered()
         (self.root / "devnet.json").unlink(missing_ok=True)
+        await asyncio.to_thread(_have_programs)
         self.ports = self._choose_ports(remembered)
         for folder in (BATCHES_FOLDER, CONFIG_FOLDER, "keys", "devnet"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
@@ -264,3 +268,18 @@ class DevSystem:
         self.supervisor.stop()
         self._lock.close()
         self._lock = None
+
+
+def _have_programs() -> None:
+    """Have the programs of all parts; what is missing is fetched side by side.
+
+    Raises:
+        PartError: some can't be had; one line for each.
+    """
+    missing = [
+        str(obtained)
+        for _, obtained in obtain_all((TEMPORAL, ANVIL, BITCOIND))
+        if isinstance(obtained, PartError)
+    ]
+    if missing:
+        raise PartError("\n".join(missing))
