@@ -7,7 +7,7 @@ STAMP := $(VENV)/.locked
 # Variables of .env, where there is one; what the shell sets already counts more.
 WITH_ENV = if [ -f .env ]; then before=$$(export -p); set -a; . ./.env; set +a; eval "$$before"; fi;
 
-.PHONY: help setup parts demo dev quick test check lint format scheduler scheduler-test bench fault vectors histories image contract
+.PHONY: help setup parts demo dev quick test check lint format scheduler scheduler-test bench fault vectors histories recording image contract
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -67,6 +67,9 @@ bench: setup ## measure how many anchors one machine sustains
 
 histories: setup ## save histories of a release for replays
 	@$(PY) -m tests.histories.save $(ARGS)
+
+recording: setup ## record the demo as docs/demo.svg
+	@$(PY) -m docs.recording $(ARGS)
 
 contract: setup ## compile the anchor contract again
 	@$(PY) -m contracts.build

@@ -1,10 +1,9 @@
-"""Makes the tables of the README, and `.env.example`, from the code that each describes.
+"""Makes tables of the documents, and `.env.example`, from the code that each describes.
 
 `python -m docs.tables` writes the tables between their markers, and the file; `python -m docs.tables --check` only compares.
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -22,8 +21,8 @@ from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.targets import settings_model
 from vaultmesh.process.settings import Settings
 
-README = Path(__file__).resolve().parents[1] / "README.md"
-EXAMPLE = README.with_name(".env.example")
+DOCS = Path(__file__).resolve().parent
+EXAMPLE = DOCS.with_name(".env.example")
 _EXAMPLE_HEAD = """\
 # Variables of `make scheduler`, `make dev` and `make demo`: cp .env.example .env, then take the # away before what you set.
 # What the shell sets already counts more. Written by docs/tables.py; a value with blanks needs quotes, as in a shell.
@@ -183,43 +182,47 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "failures": failure_table,
-    "environment": environment_table,
+    "configuration": environment_table,
 }
+"""By the name of the document that has the table."""
 
 
-def with_tables(text: str) -> str:
-    """Return a document with every table as the code has it now.
+def with_table(name: str, text: str) -> str:
+    """Return a document with its table as the code has it now.
 
     Raises:
-        LookupError: the markers of a table are missing.
+        LookupError: the markers of the table are missing.
     """
-    for name, build in TABLES.items():
-        begin, end = f"<!-- {name}: written by docs/tables.py -->", f"<!-- {name}: end -->"
-        block = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        if not block.search(text):
-            message = f"the markers of the table {name} are missing"
-            raise LookupError(message)
-        replacement = f"{begin}\n{build()}\n{end}"
-        text = block.sub(lambda _, new=replacement: new, text)  # type: ignore[misc] # the default binds the loop's value
-    return text
+    begin, end = "<!-- written by docs/tables.py -->", "<!-- end -->"
+    before, marker, rest = text.partition(begin)
+    _, closing, after = rest.partition(end)
+    if not marker or not closing:
+        message = f"docs/{name}.md: the markers of its table are missing: {begin} and {end}"
+        raise LookupError(message)
+    return f"{before}{begin}\n{TABLES[name]()}\n{end}{after}"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the tables into the README, or compare them."""
+    """Write the tables into the documents, or compare them."""
     parser = argparse.ArgumentParser(prog="python -m docs.tables", description=main.__doc__)
     parser.add_argument("--check", action="store_true", help="compare; exit 1 if one differs")
-    wanted = parser.parse_args(arguments)
-    text = README.read_text(encoding="utf-8")
-    current, example = with_tables(text), environment_example()
-    if not wanted.check:
-        README.write_text(current, encoding="utf-8")
-        EXAMPLE.write_text(example, encoding="utf-8")
-        return 0
-    behind = [README] * (current != text)
-    behind += [EXAMPLE] * (not EXAMPLE.exists() or EXAMPLE.read_text(encoding="utf-8") != example)
-    for file in behind:
-        sys.stderr.write(f"{file.name} is behind the code; run python -m docs.tables\n")
-    return 1 if behind else 0
+    parsed = parser.parse_args(arguments)
+    wanted = {DOCS / f"{name}.md": name for name in TABLES}
+    current = {
+        place: with_table(name, place.read_text(encoding="utf-8")) for place, name in wanted.items()
+    }
+    current[EXAMPLE] = environment_example()
+    behind = [
+        place
+        for place, text in current.items()
+        if not place.exists() or place.read_text(encoding="utf-8") != text
+    ]
+    for place in behind:
+        if parsed.check:
+            sys.stderr.write(f"{place.name} is behind the code; run python -m docs.tables\n")
+        else:
+            place.write_text(current[place], encoding="utf-8")
+    return 1 if behind and parsed.check else 0
 
 
 if __name__ == "__main__":

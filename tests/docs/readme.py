@@ -1,11 +1,19 @@
-"""Takes the README apart: its commands, its examples, its paths."""
+"""Takes the README and the pages that it leads to apart: their commands, examples, paths."""
 
 import re
 import shlex
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+README = REPOSITORY / "README.md"
+PAGES = (
+    README,
+    *(
+        REPOSITORY / "docs" / f"{name}.md"
+        for name in ("commands", "configuration", "verifying", "failures", "code", "parts")
+    ),
+)
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
 def blocks(language: str, text: str = TEXT) -> list[str]:
@@ -13,10 +21,13 @@ def blocks(language: str, text: str = TEXT) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def commands(program: str) -> list[list[str]]:
+def commands(program: str, text: str = TEXT) -> list[list[str]]:
     """Return the arguments of every command line that begins with a program."""
     lines = [
-        line for block in blocks("sh") for line in block.splitlines() if line.startswith(program)
+        line
+        for block in blocks("sh", text)
+        for line in block.splitlines()
+        if line.startswith(program)
     ]
     return [shlex.split(line.removeprefix(program), comments=True) for line in lines]
 

@@ -1,4 +1,4 @@
-"""What the README says is what the code does."""
+"""What the README and its pages say is what the code does."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 import worker
-from docs.tables import MEANING, README, TABLES, variables_read, with_tables
+from docs.tables import MEANING, TABLES, variables_read, with_table
 from starter import build_parser
-from tests.docs.readme import REPOSITORY, TEXT, blocks, commands, rows, typed
+from tests.docs.readme import README, REPOSITORY, TEXT, blocks, commands, rows, typed
 from vaultmesh.domain.failures import ADVICE, FailureKind
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
@@ -17,20 +17,26 @@ from vaultmesh.ledgers.targets import settings_model
 from vaultmesh.process.config_files import load_anchors, load_namespaces
 
 
-def test_every_table_is_as_the_code_has_it() -> None:
-    assert with_tables(TEXT) == TEXT, "run python -m docs.tables"
+def _page(name: str) -> str:
+    return (REPOSITORY / "docs" / f"{name}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_is_as_the_code_has_it(name: str) -> None:
+    assert with_table(name, _page(name)) == _page(name), "run python -m docs.tables"
 
 
 def test_a_table_that_is_behind_the_code_shows() -> None:
-    behind = TEXT.replace(ADVICE[FailureKind.AUTH], "ask somebody")
-    assert behind != TEXT
-    assert with_tables(behind) == TEXT
+    text = _page("failures")
+    behind = text.replace(ADVICE[FailureKind.AUTH], "ask somebody")
+    assert behind != text
+    assert with_table("failures", behind) == text
 
 
-def test_a_readme_without_markers_is_refused() -> None:
+def test_a_page_without_markers_is_refused() -> None:
     for name in TABLES:
         with pytest.raises(LookupError, match=name):
-            with_tables(TEXT.replace(f"<!-- {name}: end -->", ""))
+            with_table(name, _page(name).replace("<!-- end -->", ""))
 
 
 def test_every_variable_that_is_read_is_described_and_no_other() -> None:
@@ -69,7 +75,7 @@ def test_every_target_of_make_that_is_shown_exists() -> None:
     assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
 
 
-NAMESPACES, *ANCHORS = blocks("yaml")
+NAMESPACES, *ANCHORS = blocks("yaml", _page("configuration"))
 
 
 def test_the_example_of_namespaces_is_one_that_a_worker_takes(tmp_path: Path) -> None:
@@ -114,5 +120,44 @@ def test_every_place_to_change_something_exists() -> None:
                 assert name in (REPOSITORY / path).read_text(encoding="utf-8"), what
 
 
-def test_the_readme_is_the_file_that_the_tables_are_written_into() -> None:
-    assert README.read_text(encoding="utf-8") == TEXT
+def test_the_readme_shows_the_same_namespaces_as_the_page_of_configuration() -> None:
+    (shown,) = blocks("yaml", README.read_text(encoding="utf-8"))
+    assert shown == NAMESPACES
+
+
+LONGEST_SENTENCE = 30
+"""Words. A longer one is read twice."""
+
+
+def _sentences(text: str) -> list[str]:
+    """Return the sentences of a page: no code, no tables, no headings; each item of a list by itself."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [line for line in prose.splitlines() if not line.startswith(("|", "#", "!["))]
+    paragraphs = re.split(r"\n\s*\n|\n(?=- )", "\n".join(lines))
+    return [
+        sentence
+        for paragraph in paragraphs
+        for sentence in re.split(r"(?<=[.;:!?])\s+", " ".join(paragraph.split()))
+        if sentence
+    ]
+
+
+def test_no_sentence_of_the_readme_has_to_be_read_twice() -> None:
+    long = [
+        sentence
+        for sentence in _sentences(README.read_text(encoding="utf-8"))
+        if len(sentence.split()) > LONGEST_SENTENCE
+    ]
+    assert long == []
+
+
+def test_the_readme_says_what_it_is_within_the_first_lines() -> None:
+    first, *_ = README.read_text(encoding="utf-8").split("\n## ")
+    assert len(first.splitlines()) <= 15
+
+
+def test_every_link_of_the_readme_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link]
+    assert len(local) >= 8
+    assert [link for link in local if not (REPOSITORY / link).exists()] == []
