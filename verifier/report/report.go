@@ -50,6 +50,10 @@ type Findings struct {
 	Trust string
 	// Caveat says what is weak about it; empty if nothing is.
 	Caveat string
+	// Place says where on the ledger; empty if the evidence does not say it.
+	Place string
+	// Needed is what the user would have to state so that it is proven, if nothing else is missing.
+	Needed Trust
 }
 
 // Verdict is what was found out about one receipt or event.
