@@ -397,7 +397,8 @@ function provenSentences(ledgers) {
 
 function showEvent() {
   const { event, overall, ledgers } = answer.report;
-  const own = overall.checks.filter((check) => !ledgers.some((ledger) => check.name.startsWith(`${ledger.network} `)));
+  const ofLedgers = new Set(ledgers.flatMap((ledger) => ledger.verdict.checks.map((check) => `${ledger.network} ${check.name}: ${check.detail}`)));
+  const own = overall.checks.filter((check) => !ofLedgers.has(`${check.name}: ${check.detail}`));
   const choose = element("input", { type: "file", id: "document", className: "file", on: { change: () => { takeDocument(choose.files[0]); choose.value = ""; } } });
   choose.dataset.key = "document";
   const says = documentSays && element("p", { className: documentSays.same ? "good" : "bad" }, `${documentSays.same ? "✓" : "✗"} ${documentSays.text}`);

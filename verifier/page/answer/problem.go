@@ -63,8 +63,9 @@ func refused(file []byte, err error) *Problem {
 		Leaves    any `json:"leaves"`
 		Overall   any `json:"report"`
 	}
-	if json.Unmarshal(file, &head) == nil && head.Format == format {
-		return &Problem{What: "This proof file is not as such files are written.", Where: err.Error(), Mend: newCopy}
+	readable := json.Unmarshal(file, &head) == nil
+	if readable && head.Format == format {
+		return &Problem{What: "This proof file is wrong: it is not as such files are written.", Where: err.Error(), Mend: newCopy}
 	}
 	what := "This is JSON, but no proof file."
 	switch {
@@ -73,7 +74,7 @@ func refused(file []byte, err error) *Problem {
 	case head.EventHash != nil:
 		what = "This is an event’s receipt. A proof file holds it together with what the ledgers say."
 	case head.TxRef != nil:
-		what = "This is an anchor’s receipt. A proof file holds it together with the event."
+		return &Problem{What: "This receipt of an anchor is wrong: it is not as receipts are written.", Where: err.Error(), Mend: newCopy}
 	case head.Leaves != nil:
 		what = "This is a batch. A proof file leads from one of its events to the ledgers."
 	}
