@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.locked
 
-.PHONY: setup parts demo dev test check lint format scheduler scheduler-test bench fault vectors histories image contract
+.PHONY: setup parts demo dev test check lint format scheduler scheduler-test bench fault vectors histories image contract verifier-page
 .DEFAULT_GOAL := test
 
 $(STAMP): requirements.lock
@@ -60,3 +60,7 @@ contract: setup
 
 image:
 	docker build -t vaultmesh-scheduler:local .
+
+# One HTML file for auditors; the same sources and the same Go give the same bytes.
+verifier-page:
+	@cd verifier && go run -buildvcs=false ./cmd/build-page

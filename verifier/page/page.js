@@ -68,7 +68,7 @@ function withHashes(text, shortened) {
 
 /** Returns a hash or serial number on a line of its own, which can be copied. */
 function hash(value, key) {
-  const copy = button("Copy", `copy-${key}`, () => copyText(value, copy), { className: "copy screen", ariaLabel: `Copy ${value}` });
+  const copy = button("Copy", `copy-${key}`, () => copyText(value, copy), { className: "copy screen", "aria-label": `Copy ${value}` });
   return element("div", { className: "hash" }, element("code", {}, value), copy);
 }
 
@@ -114,8 +114,9 @@ function readWhen(when) {
   if (!match || Number.isNaN(Date.parse(`${match[1]}Z`))) return null;
   const moment = new Date(`${match[1]}Z`);
   const day = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", day: "numeric", month: "long", year: "numeric" }).format(moment);
+  const reach = /^± (\d+(?:\.\d+)?) (µs|ms|s|min|h)$/.exec(match[3]);
   return {
-    moment: moment.getTime(),
+    latest: moment.getTime() / 1000 + (reach ? reach[1] * SECONDS[reach[2]] : 0),
     iso: `${match[1]}Z`,
     text: `${day.replaceAll(" ", NO_BREAK)}, ${[match[1].slice(11), "UTC", ...match[3].split(" ")].join(NO_BREAK).trim()}`,
     clock: match[4] ? `by the ${match[4].replace(/^the /, "")}` : "",
@@ -130,7 +131,9 @@ function ledgerName(network) {
   return network;
 }
 
-const byTime = (one, other) => one.moment - other.moment;
+const SECONDS = { µs: 1e-6, ms: 1e-3, s: 1, min: 60, h: 3600 };
+/** Orders times by the latest instant that each allows: a clock that may be hours off proves a later time. */
+const byLatest = (left, right) => left.latest - right.latest;
 const needsRoot = (ledger) => ledger.network.startsWith("rfc3161:");
 const ofFound = (checks, found) => checks.filter((check) => check.found === found);
 const listed = (texts) => (texts.length < 2 ? texts.join("") : `${texts.slice(0, -1).join(", ")} and ${texts[texts.length - 1]}`);
@@ -382,7 +385,7 @@ function wrongSentences(wrong) {
 function provenSentences(ledgers) {
   const proving = ledgers.filter((ledger) => ledger.verdict.standing === "proven");
   const others = ledgers.filter((ledger) => ledger.verdict.standing !== "proven");
-  const [first] = proving.map((ledger) => readWhen(ledger.when)).filter(Boolean).sort(byTime);
+  const [first] = proving.map((ledger) => readWhen(ledger.when)).filter(Boolean).sort(byLatest);
   const what = answer.report.event ? "This event" : "This root";
   const names = (which) => listed(which.map((ledger) => ledgerName(ledger.network).replace(/^Time-stamp/, "time-stamp")));
   return [
@@ -402,9 +405,12 @@ function showEvent() {
   const choose = element("input", { type: "file", id: "document", className: "file", on: { change: () => { takeDocument(choose.files[0]); choose.value = ""; } } });
   choose.dataset.key = "document";
   const says = documentSays && element("p", { className: documentSays.same ? "good" : "bad" }, `${documentSays.same ? "✓" : "✗"} ${documentSays.text}`);
+  const weakness = own.map((check) => /; (legacy path.*)$/.exec(check.detail)).filter(Boolean).map((match) => `The way to its batch is a ${match[1]}.`)[0];
   byId("event-part").hidden = !event;
   byId("event").replaceChildren(
-    element("dl", { className: "facts" }, element("dt", {}, "Its hash"), element("dd", {}, hash(event, "event"))),
+    element("dl", { className: "facts" },
+      element("dt", {}, "Its hash"), element("dd", {}, hash(event, "event")),
+      weakness ? [element("dt", {}, "Weakness"), element("dd", {}, weakness)] : ""),
     element("div", { className: "confirm document" },
       element("h3", {}, "Is it your document?"),
       element("p", {}, "An event that was made from a file has the file’s SHA-256 as its hash. Drop the document here, or choose it, and the page compares. It stays on this computer."),
@@ -422,7 +428,8 @@ async function takeDocument(file) {
       ? { same: true, text: `${file.name} is the recorded document, to the last byte.` }
       : { same: false, text: `${file.name} is another document, or was changed: its SHA-256 is ${text}.` };
   } catch (error) {
-    documentSays = { same: false, text: `${file.name} can’t be read (${error.name}); compare its SHA-256 by another program.` };
+    const reason = window.crypto && crypto.subtle ? `it can’t be read (${error.name})` : "this browser computes no SHA-256 for pages from disk";
+    documentSays = { same: false, text: `${file.name} is not compared: ${reason}. Compute its SHA-256 with another program.` };
   }
   showEvent();
   say(documentSays.text);
@@ -577,7 +584,7 @@ function checkList(checks, key, title, statement) {
   const counted = counts.map(([found, count]) => `${count} ${found === "holds" && count > 1 ? "hold" : found}`).join(", ");
   return details(`${key}-checks`, [title, element("span", { className: "quiet" }, ` ${counted}`)],
     element("ul", { className: "checks" }, checks.map((check) => element("li", { className: `found-${check.found}` },
-      element("span", { className: "found", role: "img", ariaLabel: check.found }, MARKS[check.found] || "?"),
+      element("span", { className: "found", role: "img", "aria-label": check.found }, MARKS[check.found] || "?"),
       element("span", { className: "break" }, element("strong", {}, check.name), " ", check.found === "open" ? inWords(check.detail) : check.detail)))),
     statement ? element("p", { className: "statement break" }, element("span", { className: "quiet" }, "In one sentence: "), ...withHashes(statement)) : "");
 }
