@@ -24,6 +24,8 @@ def anchor(document: dict[str, Any], scheme: str) -> dict[str, Any]:
     return dict(only)
 
 
+OTHER_ROOT = FILES.parents[1] / "vectors" / "receipts" / "tsa-roots.pem"
+"""Of another authority."""
 EVM_BLOCK = anchor(proof(), "eip155")["evidence"]["evm"]["blockHash"]
 BITCOIN_BLOCK = anchor(proof(), "btc")["evidence"]["btc"]["blockHash"]
 EVM, BITCOIN, AUTHORITY = "EVM chain 31337", "Bitcoin regtest", "Time-stamp authority tsa"

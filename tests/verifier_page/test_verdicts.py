@@ -16,6 +16,7 @@ from tests.verifier_page.opened import (
     DOCUMENT,
     EVM,
     EVM_BLOCK,
+    OTHER_ROOT,
     PROOF,
     ROOT,
     Opened,
@@ -111,10 +112,26 @@ def test_a_certificate_that_comes_first_or_as_bare_bytes_is_taken_as_well(
 
 def test_the_root_of_an_authority_proves_its_time_stamp(opened: Opened) -> None:
     opened.load()
+    assert "the root certificate CN=tsa root" in opened.card(AUTHORITY).inner_text()
     opened.trust_root()
-    opened.card(AUTHORITY).get_by_text("Confirmed by you").wait_for()
+    assert "Confirmed by you" in opened.card(AUTHORITY).inner_text()
     assert opened.word() == "Proven"
     assert "28 November 2026, 17:27:49 UTC" in opened.verdict()
+
+
+def test_another_authoritys_root_confirms_nothing_and_the_card_says_so(opened: Opened) -> None:
+    opened.load()
+    opened.choose(OTHER_ROOT)
+    opened.card(AUTHORITY).get_by_text("do not confirm it").wait_for()
+    assert opened.word() == "Consistent, not proven"
+
+
+def test_the_clock_that_binds_most_says_by_when(opened: Opened) -> None:
+    opened.load()
+    opened.box(BITCOIN).check()
+    assert "UTC ± 2 h" in opened.verdict()
+    opened.box(EVM).check()
+    assert BLOCK_TIME in opened.verdict()
 
 
 def _flip(document: dict[str, Any], key: str) -> None:

@@ -543,12 +543,16 @@ function rootRequest(ledger, key, offers) {
   const choose = element("input", { type: "file", id: `${key}-root`, className: "file", multiple: true, accept: ".pem,.crt,.cer,.der,.crl", on: { change: async () => { await takeFiles(choose.files); choose.value = ""; } } });
   choose.dataset.key = choose.id;
   const own = ledger.verdict.standing === "proven" && !isConfirmed(offers);
-  const ask = offers.length
+  const [root] = ledger.verdict.checks.filter((check) => check.name === "chain").map((check) => /^up to (.+)$/.exec(check.detail)).filter(Boolean);
+  const which = root ? `the root certificate ${root[1]}` : "the authority’s root certificate";
+  const request = offers.length
     ? ["The file carries a root certificate. Anyone can make one: compare its SHA-256 with what the authority itself publishes.", ...offers.map((offer, index) => compareBox(offer, `${key}-box-${index}`)), element("p", {}, "Or get the root certificate from the authority itself, and drop the file (PEM) anywhere on this page.")]
-    : [element("p", {}, "Get the authority’s root certificate from the authority itself, and drop the file (PEM) anywhere on this page, or choose it.")];
+    : [element("p", { className: "break" }, `Get ${which} from the authority itself, and drop the file (PEM) anywhere on this page, or choose it.`)];
+  const [open] = ofFound(ledger.verdict.checks, "open").filter((check) => check.name === "trusted root");
+  if (authorities.length && open) request.push(element("p", { className: "bad break" }, `✗ The certificates that you added do not confirm it: ${open.detail}.`));
   return element("div", { className: "confirm" },
     element("h3", {}, own || isConfirmed(offers) ? "Confirmed by you" : "For you to confirm"),
-    own ? element("p", {}, "It leads to a certificate that you added; it is listed below.") : ask,
+    own ? element("p", {}, "It leads to a certificate that you added; it is listed below.") : request,
     element("p", { className: "actions screen" }, element("label", { className: "button", htmlFor: choose.id }, own ? "Add another certificate" : "Choose a certificate"), choose));
 }
 
