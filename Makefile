@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.locked
 
-.PHONY: setup parts demo dev test check lint format scheduler scheduler-test bench fault vectors histories image contract
+.PHONY: setup parts demo dev test check lint format scheduler scheduler-test bench fault vectors histories image contract verifier fuzz-verifier
 .DEFAULT_GOAL := test
 
 $(STAMP): requirements.lock
@@ -57,6 +57,14 @@ histories: setup
 
 contract: setup
 	@$(PY) -m contracts.build
+
+# The verifier for auditors: one static program; the same source gives the same bytes.
+verifier:
+	@cd verifier && CGO_ENABLED=0 GOTOOLCHAIN=local go build -trimpath -buildvcs=false -ldflags="-s -w -buildid=" -o dist/vaultmesh-verify ./cmd/vaultmesh-verify
+
+# Asks both verifiers about 100,000 fuzzed proofs; ARGS="--count 1000000 --first 100000" about others.
+fuzz-verifier: setup
+	@$(PY) -m tests.second_verifier.proof_campaign $(ARGS)
 
 image:
 	docker build -t vaultmesh-scheduler:local .

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -189,10 +190,9 @@ def compare(program: Path, numbers: Sequence[int]) -> Comparison:
         result.cases += 1
         result.changes[name.split(" of ")[0]] += 1
         result.standings[our.get("standing", "failed")] += 1
-        result.checks.update(
-            (check.rpartition(":")[2].partition(" ")[2] or check, outcome)
-            for check, outcome in our.get("checks", ())
-        )
+        own = len(our.get("checks", ())) - sum(len(part[2]) for part in our.get("ledgers", ()))
+        result.checks.update(our.get("checks", [])[: max(own, 0)])
+        result.checks.update(pair for part in our.get("ledgers", ()) for pair in part[2])
         if comparable(our) != comparable(their):
             result.differing.append((number, name, our, their))
     return result
@@ -203,7 +203,7 @@ def campaign(program: Path, count: int, *, first: int = 0, processes: int = 2) -
     numbers = range(first, first + count)
     pieces = [numbers[start : start + PIECE] for start in range(0, count, PIECE)]
     total = Comparison()
-    with ProcessPoolExecutor(processes) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for result in pool.map(partial(compare, program), pieces):
             total.add(result)
     return total
