@@ -36,6 +36,7 @@ STRINGS = (
     ),
     *(r"\udc00\ud800", r"\b\f\n\r\t", r"\\", r"\"", "\\"),
 )
+LISTED = ("receiptProof", "transactionProof", "merkleBranch", "coinbaseBranch", "headers", "path")
 DEPTHS = (1, 5, 60, 190, 195, 196, 197, 198, 199, 200, 201, 202, 203, 1000)
 HEX = "0123456789abcdef"
 
@@ -240,6 +241,20 @@ def other_event_anchor(rng: Random, document: Document) -> Document:
         named["further"] = None
     document["event"]["anchor"] = named
     return document
+
+
+def other_nodes(rng: Random, document: Document) -> Document:
+    """Leave out, repeat, add or order otherwise what a proof lists: nodes, branches, headers, siblings."""
+    lists = [
+        way for way in ways(document) if isinstance(at(document, way), list) and way[-1] in LISTED
+    ]
+    if not lists:
+        return document
+    way = rng.choice(lists)
+    items = at(document, way)
+    if rng.random() < 0.3:
+        items = [*items, rng.choice(("0x80", "0xc0", "11" * 32, "sha256:" + "22" * 32, *items))]
+    return put(document, way, items if items != at(document, way) else _other_list(rng, items))
 
 
 def several(rng: Random, document: Document) -> Document:

@@ -26,6 +26,7 @@ from tests.second_verifier.changed_proofs import (
     other_form,
     other_keys,
     other_letter_of_hex,
+    other_nodes,
     other_receipts,
     other_state,
     other_value,
@@ -39,7 +40,7 @@ from tests.second_verifier.real_proofs import (
     real_proofs,
     scheme_of,
 )
-from tests.second_verifier.rebuilt_proofs import btc_rebuilt, evm_rebuilt, untouched
+from tests.second_verifier.rebuilt_proofs import btc_rebuilt, evm_rebuilt, other_trie, untouched
 from tests.second_verifier.written import written
 from vaultmesh.domain.checks import Trust, Verdict
 from vaultmesh.domain.errors import InvalidValue
@@ -56,6 +57,7 @@ Change = Callable[[Random, Document], Document | bytes]
 CHANGES: Sequence[Change] = (
     untouched, other_value, other_value, other_letter_of_hex, other_form, other_keys, transplanted, other_receipts,
     other_state, other_event_anchor, several, other_bytes, other_bytes, evm_rebuilt, evm_rebuilt, btc_rebuilt,
+    btc_rebuilt, other_nodes, other_trie,
 )  # fmt: skip
 Said = dict[str, Any]
 """What a verifier says, without its words: standings, and each check's name and outcome."""

@@ -12,6 +12,7 @@ from typing import Any
 import rlp
 from eth_utils.crypto import keccak
 
+from tests.ledgers.evm.core.block import trie_of
 from tests.second_verifier.real_proofs import Document, scheme_of
 
 Item = Any
@@ -39,6 +40,55 @@ def evm_rebuilt(rng: Random, document: Document) -> Document:
     evidence["header"] = f"0x{header.hex()}"
     evidence["blockHash"] = f"0x{keccak(header).hex()}"
     return document
+
+
+def other_trie(rng: Random, document: Document) -> Document:
+    """Put the receipt into a trie with nodes so small that they lie in their parents; or list or name these otherwise."""
+    anchor = _anchor(rng, document, "eip155")
+    if anchor is None or "header" not in anchor["evidence"]["evm"]:
+        return document
+    evidence = anchor["evidence"]["evm"]
+    index = min(evidence["transactionIndex"], 30)
+    kind = _bytes(evidence["rawTransaction"])[:1]
+    value = kind + rlp.encode([1, b"", bytes(rng.choice((0, 0, 12, 60))), []])
+    values = [kind + rlp.encode([1, b"", b"", []])] * rng.choice((1, 2, 20, 40))
+    trie = trie_of([*values[:index], value, *values[index + 1 :]])
+    steps = [_listed(list(node)) for node in trie.get_proof(rlp.encode(index))]
+    listed, root = _listed_as(steps, rng.choice(("right", "right", "all", "named", "inline")))
+    header = _listed(rlp.decode(_bytes(evidence["header"])))
+    header[5] = root
+    evidence["header"] = f"0x{rlp.encode(header).hex()}"
+    evidence["blockHash"] = f"0x{keccak(rlp.encode(header)).hex()}"
+    evidence["receiptProof"] = [f"0x{node.hex()}" for node in listed]
+    evidence["transactionIndex"] = index
+    return document
+
+
+def _listed_as(steps: list[Item], form: str) -> tuple[list[bytes], bytes]:
+    """Return the nodes of a proof in some form, and the root that they lead to.
+
+    `right`: as all do. `all`: also those that lie in their parents. `named`: by hash, however small. `inline`: in
+    their parents, however large.
+    """
+    encoded = [bytes(rlp.encode(step)) for step in steps]
+    if form in ("named", "inline") and len(steps) > 1:
+        last = steps[-1]
+        small, large = last, keccak(encoded[-1])
+        steps[-2] = [
+            (large if form == "named" else small) if item in (small, large) else item
+            for item in steps[-2]
+        ]
+        for place in range(len(steps) - 2, -1, -1):
+            before, encoded[place] = encoded[place], bytes(rlp.encode(steps[place]))
+            if place:
+                steps[place - 1] = [
+                    keccak(encoded[place]) if item == keccak(before) else item
+                    for item in steps[place - 1]
+                ]
+        encoded = encoded[:-1] if form == "inline" else encoded
+    if form == "right":
+        encoded = [node for place, node in enumerate(encoded) if not place or len(node) >= 32]
+    return encoded, keccak(encoded[0])
 
 
 def _renamed(
