@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.locked
 
-.PHONY: setup parts demo dev test check lint format scheduler scheduler-test bench fault vectors histories image contract verifier-page
+.PHONY: setup parts demo dev test check lint format scheduler scheduler-test bench fault vectors histories image contract verifier verifier-page fuzz-verifier
 .DEFAULT_GOAL := test
 
 $(STAMP): requirements.lock
@@ -58,9 +58,17 @@ histories: setup
 contract: setup
 	@$(PY) -m contracts.build
 
+# The verifier for auditors: one static program; the same source gives the same bytes.
+verifier:
+	@cd verifier && CGO_ENABLED=0 GOTOOLCHAIN=local go build -trimpath -buildvcs=false -ldflags="-s -w -buildid=" -o dist/vaultmesh-verify ./cmd/vaultmesh-verify
+
+# The same as a page: one HTML file with the verifier inside.
+verifier-page:
+	@cd verifier && GOTOOLCHAIN=local go run -buildvcs=false ./cmd/build-page
+
+# Asks both verifiers about 100,000 fuzzed proofs; ARGS="--count 1000000 --first 100000" about others.
+fuzz-verifier: setup
+	@$(PY) -m tests.second_verifier.proof_campaign $(ARGS)
+
 image:
 	docker build -t vaultmesh-scheduler:local .
-
-# One HTML file for auditors; the same sources and the same Go give the same bytes.
-verifier-page:
-	@cd verifier && go run -buildvcs=false ./cmd/build-page

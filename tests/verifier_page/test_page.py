@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from tests.verifier_page.build import MODULE, build_page
+from tests.second_verifier.binary import MODULE
+from tests.verifier_page.build import build_page
 from tests.verifier_page.opened import EVM, PROOF, Opened, proof
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
