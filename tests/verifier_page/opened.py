@@ -64,9 +64,9 @@ class Opened:
         self.page.wait_for_function(is_shown, arg=file.name)
         return self.word()
 
-    def trust_root(self) -> None:
-        """Choose the authority's root certificate, and wait until it is listed."""
-        self.choose(ROOT)
+    def trust_root(self, file: Path = ROOT) -> None:
+        """Choose an authority's root certificate, and wait until it is listed."""
+        self.choose(file)
         self.page.locator(".authority").first.wait_for()
 
     def load_document(self, document: object, folder: Path) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.verifier_page.opened import (
     DOCUMENT,
     EVM,
     EVM_BLOCK,
+    FILES,
     OTHER_ROOT,
     PROOF,
     ROOT,
@@ -28,6 +30,8 @@ from vaultmesh.verification.offline import verify_event_offline
 from vaultmesh.verification.proof_file import parse_proof
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # go builds its library first
+PROOFS = FILES.parents[1] / "vectors" / "proofs"
+WORDS = {"proven": "Proven", "consistent": "Consistent, not proven", "refuted": "Wrong"}
 BLOCK_TIME = "28 November 2026, 17:27:50 UTC"
 
 
@@ -161,25 +165,58 @@ def test_an_event_of_another_batch_is_wrong(opened: Opened, tmp_path: Path) -> N
     assert "event path" in opened.verdict()
 
 
-@pytest.mark.parametrize("change", ["none", "header", "event"])
-@pytest.mark.parametrize("trusted", [False, True])
-def test_the_page_says_what_the_command_does(
-    change: str, trusted: bool, opened: Opened, tmp_path: Path
+def _ours(file: Path, trust: Trust) -> tuple[str, list[str]]:
+    """Return what the command says of a proof: of all, and of each ledger."""
+    ours = parse_proof(file.read_bytes())
+    verdict = verify_event_offline(ours.event, ours.anchors, trust, event_id=ours.event_id)
+    ledgers = [ledger.verdict.standing for ledger in verdict.ledgers]
+    return WORDS[verdict.standing], [WORDS[standing].split(",")[0] for standing in ledgers]
+
+
+def _theirs(opened: Opened) -> tuple[str, list[str]]:
+    """Return what the page says of it."""
+    badges = opened.page.locator(".ledger .badge").all_inner_texts()
+    return opened.word(), [badge.split(",")[0] for badge in badges]
+
+
+@pytest.mark.parametrize("name", sorted(file.name for file in PROOFS.glob("*.json")))
+def test_the_page_says_of_real_proofs_what_the_command_does(name: str, opened: Opened) -> None:
+    opened.load(PROOFS / name)
+    assert _theirs(opened) == _ours(PROOFS / name, Trust())
+    for box in opened.page.get_by_role("checkbox").all():
+        if box.is_visible():
+            box.check()
+    document = json.loads((PROOFS / name).read_text())
+    evidence = [each["evidence"] for each in document["anchors"]]
+    trust = Trust(
+        blocks=frozenset(each["evm"]["blockHash"] for each in evidence if "evm" in each),
+        headers=frozenset(each["btc"]["blockHash"] for each in evidence if "btc" in each),
+    )
+    assert _theirs(opened) == _ours(PROOFS / name, trust)
+    opened.trust_root(PROOFS / "tsa-roots.pem")
+    pem = (PROOFS / "tsa-roots.pem").read_bytes()
+    assert _theirs(opened) == _ours(PROOFS / name, replace(trust, authorities=(pem,)))
+
+
+@pytest.mark.parametrize("change", ["header", "event"])
+def test_the_page_says_of_tampered_proofs_what_the_command_does(
+    change: str, opened: Opened, tmp_path: Path
 ) -> None:
     document = proof()
     if change == "header":
         _flip(document, "header")
-    if change == "event":
+    else:
         document["event"]["eventHash"] = "sha256:" + "11" * 32
-    word = opened.load_document(document, tmp_path)
-    if trusted and change != "header":
-        opened.box(EVM).check()
-        word = opened.word()
-    ours = parse_proof(json.dumps(document))
-    trust = Trust(blocks=frozenset({EVM_BLOCK} if trusted else ()))
-    verdict = verify_event_offline(ours.event, ours.anchors, trust, event_id=ours.event_id)
-    words = {"proven": "Proven", "consistent": "Consistent, not proven", "refuted": "Wrong"}
-    assert word == words[verdict.standing]
+    opened.load_document(document, tmp_path)
+    assert _theirs(opened) == _ours(tmp_path / "changed.proof.json", Trust())
+
+
+def test_what_no_trust_mends_is_not_asked_for(opened: Opened) -> None:
+    opened.load(PROOFS / "not-final.json")
+    card = opened.card(BITCOIN)
+    assert "Consistent, evidence is missing" in card.inner_text()
+    assert "whatever you confirm: 1 of 6 headers" in card.inner_text()
+    assert card.get_by_role("checkbox").count() == 0
 
 
 def test_each_check_can_be_folded_out_and_stays_so_when_something_is_confirmed(

@@ -138,8 +138,9 @@ const needsRoot = (ledger) => ledger.network.startsWith("rfc3161:");
 const ofFound = (checks, found) => checks.filter((check) => check.found === found);
 const listed = (texts) => (texts.length < 2 ? texts.join("") : `${texts.slice(0, -1).join(", ")} and ${texts[texts.length - 1]}`);
 
-/** Whether evidence is missing that no trust stands in for; an authority’s chain may end in a root that is not carried. */
-const isLacking = (ledger) => ofFound(ledger.verdict.checks, "open").some((check) => !check.name.startsWith("trusted ") && !needsRoot(ledger));
+/** Returns the checks that stay open whatever the user trusts; but an authority’s chain may lead to a root that he adds. */
+const lacking = (ledger) => ofFound(ledger.verdict.checks, "open").filter((check) => !check.name.startsWith("trusted ") && !(needsRoot(ledger) && check.name === "chain"));
+const isLacking = (ledger) => lacking(ledger).length > 0;
 
 /** Returns what stands in for options of the command line, which this page has not. */
 const inWords = (detail) => detail.replace(/,? with --trust-[a-z]+/g, " on this card");
@@ -447,7 +448,7 @@ function ledgerCard(ledger, place) {
   return element("section", { className: `card ledger is-${standing}`, "aria-labelledby": `${key}-title` },
     element("header", {}, mark(standing), element("h3", { id: `${key}-title` }, ledgerName(ledger.network)), element("p", { className: "badge" }, badge(ledger))),
     element("dl", { className: "facts" }, facts.flatMap(([term, said]) => [element("dt", {}, term), element("dd", { className: "break" }, said)])),
-    standing === "refuted" ? "" : confirmation(ledger, place, key),
+    standing === "refuted" || isLacking(ledger) ? "" : confirmation(ledger, place, key),
     checkList(checks, key, "Each check", statement));
 }
 
@@ -460,7 +461,7 @@ function whatIsProven(ledger) {
   const what = answer.report.event ? "the event’s batch" : "the root";
   if (ledger.verdict.standing === "proven") return `That ${what} was in this ledger by then.`;
   if (ledger.verdict.standing === "refuted") return `Nothing: ${listed(ofFound(ledger.verdict.checks, "wrong").map((check) => check.name))} failed.`;
-  return isLacking(ledger) ? "Nothing yet: the file does not carry all evidence." : `Nothing yet. Once you confirm what it rests on: that ${what} was in this ledger by then.`;
+  return isLacking(ledger) ? `Nothing yet, whatever you confirm: ${listed(lacking(ledger).map((check) => check.detail))}.` : `Nothing yet. Once you confirm what it rests on: that ${what} was in this ledger by then.`;
 }
 
 function whenOf(text) {
