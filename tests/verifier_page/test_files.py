@@ -35,7 +35,7 @@ BROKEN = {
     "a private key": (PRIVATE_KEY, ["private key", "Keep it to yourself"]),
     "no certificate": (
         b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
-        ["certificate can’t be read", "Block 1"],
+        ["certificate can’t be read", "The file holds"],
     ),
     "half a certificate": (ROOT.read_bytes()[:300], ["no certificate in PEM form"]),
 }

@@ -109,7 +109,7 @@ def test_a_certificate_that_comes_first_or_as_bare_bytes_is_taken_as_well(
 ) -> None:
     (tmp_path / "root.cer").write_bytes(ssl.PEM_cert_to_DER_cert(ROOT.read_text()))
     opened.choose(tmp_path / "root.cer")
-    opened.page.get_by_text("You trust CN=tsa root").first.wait_for()
+    opened.page.get_by_text("You added CN=tsa root").first.wait_for()
     opened.load()
     assert _fingerprint(ROOT.read_text()) in opened.page.locator("#authorities").inner_text()
 

@@ -179,11 +179,11 @@ function ask(text, trust) {
   }
 }
 
-const trust = () => ({
-  blocks: [...compared.blocks],
-  headers: [...compared.headers],
-  authorities: [...authorities.map((authority) => authority.pem), ...compared.authorities],
-});
+/** Returns what the user states; revocation lists count beside certificates, and so all go into one file. */
+function trust() {
+  const pem = [...authorities.map((authority) => authority.pem), ...compared.authorities].join("\n");
+  return { blocks: [...compared.blocks], headers: [...compared.headers], authorities: pem ? [pem] : [] };
+}
 
 function takeProof(name, text) {
   if (!text.trim()) return showProblem(name, { what: "The file is empty.", where: "It holds nothing but blanks.", mend: "Ask for it again." });
@@ -297,7 +297,9 @@ function takeAuthority(name, pem) {
   if (authority.problem) return showProblem(name, authority.problem);
   clearProblem();
   if (!authorities.some((known) => known.pem === pem)) authorities.push({ name, pem, parts: authority.parts });
-  say(`You trust ${authority.parts.map((part) => part.name).join(" and ")} .`, !proof);
+  const names = listed(authority.parts.map((part) => part.name));
+  const onlyLists = authority.parts.every((part) => part.kind === "list");
+  say(onlyLists ? `The revocation list of ${names} is kept: it counts beside a certificate.` : `You added ${names}.`, !proof);
   if (proof) update();
 }
 
@@ -560,8 +562,8 @@ function rootRequest(ledger, key, offers) {
 function showAuthorities() {
   const items = authorities.flatMap((authority, place) => [element("section", { className: "card authority" },
     authority.parts.map((part) => element("dl", { className: "facts" },
-      element("dt", {}, { root: "Root", intermediate: "Intermediate", list: "Revocation list" }[part.kind]), element("dd", { className: "break" }, element("strong", {}, part.name)),
-      element("dt", {}, "Valid"), element("dd", {}, `${part.from} to ${part.until || "…"}`),
+      element("dt", {}, { root: "Root", intermediate: "Intermediate", certificate: "Certificate", list: "Revocation list" }[part.kind]), element("dd", { className: "break" }, element("strong", {}, part.name)),
+      part.from ? [element("dt", {}, "Valid"), element("dd", {}, `${part.from} to ${part.until || "…"}`)] : "",
       element("dt", {}, "SHA-256"), element("dd", {}, hash(part.sha256, `authority-${place}`)))),
     element("p", { className: "actions screen" }, button("Trust it no longer", `remove-${place}`, () => dropAuthority(place)), element("span", { className: "quiet break" }, `from ${authority.name}`)))]);
   byId("authorities").replaceChildren(...(items.length
