@@ -44,6 +44,7 @@ class Opened:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda message: self.errors.append(message.text))
+        self.page.on("filechooser", lambda _: None)  # asks for choosers early: later is a race
         self.page.goto(self.address)
         self.page.wait_for_selector("body.ready")
 
