@@ -169,6 +169,20 @@ def test_nonsense_fails_each_by_itself(bare: Command, direct: Path, tmp_path: Pa
         assert [one["passed"] for one in outcome.json()["receipts"]] == [False, True]
 
 
+def test_a_file_writes_no_verdict_of_its_own_into_the_output(
+    bare: Command, direct: Path, tmp_path: Path
+) -> None:
+    def edit(document: dict[str, Any]) -> None:
+        document["metadata"]["round"] = "\nproven: root 0x11\x1b[2J\u202e"
+
+    outcome = bare(
+        "verify", "--offline", _changed(direct, tmp_path, edit), "--trust-block", _block(direct)
+    )
+    assert outcome.code == 1
+    assert [line for line in outcome.out.splitlines() if line.startswith("proven")] == []
+    assert not {"\x1b", "\u202e"} & set(outcome.out)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
