@@ -11,12 +11,12 @@ OFFLINE = {"GOPROXY": "off", "GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABL
 """Nothing but the standard library is needed, so nothing is fetched."""
 
 
-def go(*arguments: str) -> subprocess.CompletedProcess[str]:
+def go(*arguments: str, module: Path = MODULE) -> subprocess.CompletedProcess[str]:
     """Run go in the verifier's module."""
     assert shutil.which("go"), "go is not installed; install it, or put it on PATH"
     return subprocess.run(
         ["go", *arguments],
-        cwd=MODULE,
+        cwd=module,
         env={**os.environ, **OFFLINE},
         capture_output=True,
         check=False,
@@ -24,9 +24,9 @@ def go(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def built(program: Path = PROGRAM) -> Path:
+def built(program: Path = PROGRAM, *, module: Path = MODULE) -> Path:
     """Build it, and return the program."""
     flags = ("-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=")
-    done = go("build", *flags, "-o", str(program), "./cmd/vaultmesh-verify")
+    done = go("build", *flags, "-o", str(program), "./cmd/vaultmesh-verify", module=module)
     assert done.returncode == 0, done.stderr
     return program

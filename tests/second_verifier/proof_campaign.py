@@ -68,6 +68,8 @@ class Comparison:
     """What came of some cases."""
 
     cases: int = 0
+    seconds: float = 0
+    """By the clock; of a whole campaign."""
     standings: Counter[str] = field(default_factory=Counter)
     changes: Counter[str] = field(default_factory=Counter)
     checks: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -204,19 +206,20 @@ def campaign(program: Path, count: int, *, first: int = 0, processes: int = 2) -
     """Ask both about many cases, in several processes."""
     numbers = range(first, first + count)
     pieces = [numbers[start : start + PIECE] for start in range(0, count, PIECE)]
-    total = Comparison()
+    total, started = Comparison(), time.monotonic()
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for result in pool.map(partial(compare, program), pieces):
             total.add(result)
+    total.seconds = time.monotonic() - started
     return total
 
 
-def lines(total: Comparison, seconds: float) -> Iterator[str]:
+def lines(total: Comparison) -> Iterator[str]:
     """Say what came of it."""
     standings = ", ".join(
         f"{count} {standing}" for standing, count in sorted(total.standings.items())
     )
-    yield f"{total.cases} fuzzed proofs in {seconds:.0f} s: {standings}; {len(total.differing)} differ"
+    yield f"{total.cases} fuzzed proofs in {total.seconds:.0f} s: {standings}; {len(total.differing)} differ"
     for number, name, our, their in total.differing[:10]:
         yield f"case {number}, {name}"
         yield f"  ours   {_difference(our, their)}"
@@ -244,9 +247,8 @@ def main(arguments: Iterable[str]) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--processes", type=int, default=2)
     chosen = parser.parse_args(list(arguments))
-    started = time.monotonic()
     total = campaign(built(), chosen.count, first=chosen.first, processes=chosen.processes)
-    print("\n".join(lines(total, time.monotonic() - started)))
+    print("\n".join(lines(total)))
     return 1 if total.differing else 0
 
 

@@ -107,13 +107,13 @@ def _unprovable(document: Document, network: str, reason: str) -> Document:
 def _in_public_block(document: Document, name: str) -> Document:
     """The header holds and the transaction is in another block: how far a verifier gets counts."""
     document, anchor = _evm_anchor(document)
-    shown = getattr(public_blocks, name)
+    block = getattr(public_blocks, name)
     anchor["evidence"]["evm"] |= {
-        "header": "0x" + encode_header(shown).hex(),
-        "blockHash": shown["hash"],
+        "header": "0x" + encode_header(block).hex(),
+        "blockHash": block["hash"],
     }
-    anchor["blockNumber"] = int(shown["number"], 16)
-    anchor["anchorTs"] = write_time(of_seconds(int(shown["timestamp"], 16)))
+    anchor["blockNumber"] = int(block["number"], 16)
+    anchor["anchorTs"] = write_time(of_seconds(int(block["timestamp"], 16)))
     return document
 
 

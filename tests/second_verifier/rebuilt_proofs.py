@@ -13,10 +13,16 @@ import rlp
 from eth_utils.crypto import keccak
 
 from tests.ledgers.evm.core.block import trie_of
-from tests.second_verifier.real_proofs import Document, scheme_of
+from tests.second_verifier.real_proofs import Document, scheme_of, set_network
+from vaultmesh.ledgers.bitcoin.core.blocks import Network
 
 Item = Any
 _BITS = bytes.fromhex("ffff7f20")
+_OTHER_BITS = (
+    _BITS,
+    *map(bytes.fromhex, ("ffff0021", "ffff7f22", "00008020", "ffffff20", "ffff7f1f", "ffff7f00")),
+)
+"""Targets that are harder, or make no sense."""
 
 
 def evm_rebuilt(rng: Random, document: Document) -> Document:
@@ -147,7 +153,40 @@ def _changed_rlp(rng: Random, data: bytes) -> bytes:
         items: Item = rlp.decode(data)
     except rlp.exceptions.RLPException:
         return data
+    if rng.random() < 0.2:
+        return _written_otherwise(rng, items)
     return bytes(rlp.encode(_changed_item(rng, _listed(items))))
+
+
+def _written_otherwise(rng: Random, items: Item) -> bytes:
+    """Encode it, one item of it in a way that means the same and is not the only one."""
+    chosen = rng.randrange(40)
+    count = 0
+
+    def encoded(item: Item) -> bytes:
+        nonlocal count
+        count += 1
+        is_odd = count == chosen
+        is_bytes = isinstance(item, bytes)
+        payload = item if is_bytes else b"".join(encoded(inner) for inner in item)
+        if not is_odd:
+            return (
+                bytes(rlp.encode(item))
+                if is_bytes
+                else rlp.codec.length_prefix(len(payload), 0xC0) + payload
+            )
+        width = rng.choice((1, 2, 3))
+        if is_bytes and len(payload) == 1 and payload[0] < 0x80:
+            return b"\x81" + payload
+        if len(payload) > 255 and width == 1:
+            width = 3
+        return (
+            bytes([(0xB7 if is_bytes else 0xF7) + width])
+            + len(payload).to_bytes(width, "big")
+            + payload
+        )
+
+    return encoded(items)
 
 
 def _changed_item(rng: Random, item: Item) -> Item:
@@ -204,29 +243,64 @@ def btc_rebuilt(rng: Random, document: Document) -> Document:
     evidence = anchor["evidence"]["btc"]
     if len(evidence["merkleBranch"]) != 1 or evidence["position"] != 1:
         return document
-    raw, coinbase = bytes.fromhex(evidence["rawTransaction"]), bytes.fromhex(evidence["coinbase"])
-    which = rng.randrange(4)
-    raw = _changed_transaction(rng, raw) if which in (0, 1) else raw
-    coinbase = _changed_transaction(rng, coinbase) if which == 2 else coinbase
+    if rng.random() < 0.1:
+        evidence["merkleBranch"] = [rng.choice((evidence["coinbaseBranch"][0], "33" * 32))]
+        return document
+    if rng.random() < 0.2:
+        _move_network(rng, anchor)
+    raw, coinbase, bits = _changed_block(rng, evidence)
     own, first = _double(_bare(raw)), _double(coinbase)
     evidence["rawTransaction"], evidence["coinbase"] = raw.hex(), coinbase.hex()
     evidence["merkleBranch"], evidence["coinbaseBranch"] = [first[::-1].hex()], [own[::-1].hex()]
     anchor["txRef"] = anchor["txHash"] = own[::-1].hex()
     old = bytes.fromhex(evidence["header"])
-    bits = (
-        _BITS
-        if which != 3
-        else rng.choice(
-            (_BITS, bytes.fromhex("ffff0021"), bytes.fromhex("ffff7f22"), b"\0\0\x80\x20")
-        )
-    )
-    chain = [_mined(old[:36] + _double(first + own) + old[68:72] + bits)]
-    for text in evidence["headers"]:
-        later = bytes.fromhex(text)
-        chain.append(_mined(later[:4] + _double(chain[-1]) + later[36:72] + _BITS))
+    later = [bytes.fromhex(text) for text in evidence["headers"]]
+    chain = [_mined(rng, old[:36] + _double(first + own) + old[68:72] + bits)]
+    for link in later:
+        chain.append(_mined(rng, link[:4] + _double(chain[-1]) + link[36:72] + _BITS))
     evidence["header"], evidence["headers"] = chain[0].hex(), [link.hex() for link in chain[1:]]
     evidence["blockHash"] = _double(chain[0])[::-1].hex()
     return document
+
+
+def _changed_block(rng: Random, evidence: Document) -> tuple[bytes, bytes, bytes]:
+    """Return the transaction, the first one and the target; one of them is changed."""
+    raw, coinbase = bytes.fromhex(evidence["rawTransaction"]), bytes.fromhex(evidence["coinbase"])
+    match rng.randrange(6):
+        case 0 | 1:
+            return _changed_transaction(rng, raw), coinbase, _BITS
+        case 2:
+            return raw, _changed_transaction(rng, coinbase), _BITS
+        case 3:
+            return raw, coinbase, rng.choice(_OTHER_BITS)
+        case 4:
+            return (
+                rng.choice((_of_64_bytes(rng), _bare(raw), _without_witness(raw))),
+                coinbase,
+                _BITS,
+            )
+        case _:
+            return raw, coinbase, _BITS
+
+
+def _of_64_bytes(rng: Random) -> bytes:
+    """Return a transaction as long as a pair of hashes."""
+    spent = rng.randbytes(36) + b"\0" + bytes(4)
+    return b"\2\0\0\0\1" + spent + b"\1" + bytes(8) + b"\4" + rng.randbytes(4) + bytes(4)
+
+
+def _without_witness(raw: bytes) -> bytes:
+    """Announce a witness and have none."""
+    bare = _bare(raw)
+    return bare[:4] + b"\0\1" + bare[4:-4] + bytes(bare[4]) + bare[-4:]
+
+
+def _move_network(rng: Random, anchor: Document) -> None:
+    """Say of a private chain that it is another one."""
+    network = rng.choice(list(Network))
+    anchor["evidence"]["btc"]["network"] = network.value
+    anchor["evidence"]["btc"]["genesis"] = rng.choice(list(network.geneses.values()))
+    set_network(anchor, f"btc:{network.value}")
 
 
 def _changed_transaction(rng: Random, raw: bytes) -> bytes:
@@ -234,7 +308,9 @@ def _changed_transaction(rng: Random, raw: bytes) -> bytes:
     changed = bytearray(raw)
     for _ in range(rng.choice((1, 1, 2))):
         place = rng.randrange(len(changed))
-        match rng.randrange(5):
+        match rng.randrange(6):
+            case 5:
+                changed[place : place + 1] = bytes([0xFD, changed[place], 0])
             case 0:
                 changed[place] ^= 1 << rng.randrange(8)
             case 1:
@@ -266,8 +342,10 @@ def _bare(raw: bytes) -> bytes:
     return raw[:4] + raw[6:place] + raw[-4:]
 
 
-def _mined(start: bytes) -> bytes:
-    """Find a nonce for the private network's easy target."""
+def _mined(rng: Random, start: bytes) -> bytes:
+    """Find a nonce for the private network's easy target; seldom one that does not meet it."""
+    if rng.random() < 0.02:
+        return start + rng.randbytes(4)
     for nonce in range(64):
         header = start + nonce.to_bytes(4, "little")
         if _double(header)[31] < 0x7F:

@@ -1,11 +1,15 @@
 """The verifier for auditors, in Go, and the product say the same of real proofs and of fuzzed ones (E15, B11, M2, M7)."""
 
+import re
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.second_verifier.binary import MODULE, built, go
+from tests.conftest import SAID
+from tests.second_verifier.binary import MODULE, PROGRAM, built, go
 from tests.second_verifier.proof_campaign import (
     CHANGES,
     Comparison,
@@ -74,14 +78,15 @@ def verifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def compared(verifier: Path) -> Comparison:
-    total = campaign(verifier, FUZZED)
-    print("\n".join(lines(total, 0)))
-    return total
+    return campaign(verifier, FUZZED)
 
 
-def test_both_say_the_same_of_every_fuzzed_proof(compared: Comparison) -> None:
+def test_both_say_the_same_of_every_fuzzed_proof(
+    compared: Comparison, record_property: Callable[[str, object], None]
+) -> None:
+    record_property(SAID, next(lines(compared)))
     assert compared.cases == FUZZED
-    assert compared.differing == [], "\n".join(lines(compared, 0))
+    assert compared.differing == [], "\n".join(lines(compared))
 
 
 def test_fuzzed_proofs_reach_every_rule(compared: Comparison) -> None:
@@ -123,10 +128,25 @@ def test_tests_in_go_pass_and_its_code_is_sound() -> None:
     for arguments in (("vet", "./..."), ("test", "./...")):
         done = go(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
+    unformatted = subprocess.run(
+        ["gofmt", "-l", "."], cwd=MODULE, capture_output=True, check=True, text=True
+    )
+    assert unformatted.stdout == ""
 
 
 def test_a_build_is_the_same_wherever_it_is_made(verifier: Path, tmp_path: Path) -> None:
-    assert built(tmp_path / "again").read_bytes() == verifier.read_bytes()
+    shutil.copytree(MODULE, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("dist"))
+    subprocess.run(["make", "--silent", "verifier"], cwd=MODULE.parent, check=True)
+    again = built(tmp_path / "again", module=tmp_path / "elsewhere").read_bytes()
+    assert again == verifier.read_bytes() == PROGRAM.read_bytes()
+
+
+def test_the_manual_names_the_options_that_there_are(verifier: Path) -> None:
+    manual = (MODULE.parent / "docs" / "verifier.md").read_text(encoding="utf-8")
+    done = subprocess.run([str(verifier), "--help"], capture_output=True, check=True, text=True)
+    option = re.compile(r"--[a-z][a-z-]+")
+    mentioned = {name for name in option.findall(manual) if name not in ("--offline", "--help")}
+    assert mentioned == set(option.findall(done.stdout)) - {"--help"}
 
 
 def test_the_verifier_needs_nothing_but_the_standard_library() -> None:

@@ -114,12 +114,11 @@ def run_offline(arguments: argparse.Namespace) -> int:
         for name, verdict in verdicts:
             print(name)
             for check in verdict.checks:
-                print(f"{MARKS[check.found]} {check.name}: {check.detail}")
+                output.print_line(f"{MARKS[check.found]} {check.name}: {check.detail}")
             for part in verdict.ledgers if _is_of_an_event(verdict) else ():
-                print(f"{part.network}: {part.summary}")
-            print(
-                f"{verdict.standing}: {verdict.statement}" if verdict.proven else verdict.statement
-            )
+                output.print_line(f"{part.network}: {part.summary}")
+            proven = f"{verdict.standing}: " if verdict.proven else ""
+            output.print_line(f"{proven}{verdict.statement}")
     return output.SUCCESS if all(verdict.proven for _, verdict in verdicts) else output.FAILURE
 
 

@@ -67,6 +67,8 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
         return SchemeFindings(tuple(checks), "", "", caveat)
     names = sorted({_name_of(judged.root, [*trusted, *carried]) for judged in leading})
     trust_in = f"trust in {' and '.join(names)}"
+    if not vouched:  # whoever makes a certificate gives it its name
+        trust_in = f"trust in what calls itself {' and '.join(names)}"
     place = f"{receipt.tx_ref} of {earliest.authority}"
     return SchemeFindings(tuple(checks), _when(earliest)[1], trust_in, caveat, place)
 
