@@ -10,6 +10,7 @@ import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from asn1crypto import parser, pem  # type: ignore[import-untyped]
@@ -32,6 +33,8 @@ MALFORMED = (
 """What reading a hostile certificate raises."""
 UNREADABLE = (*MALFORMED, KeyError, IndexError, AttributeError, OverflowError, RuntimeError)
 """What either parser raises on hostile bytes."""
+_MOST_KEPT = 128
+"""Certificates that are kept as they were read: each rule about a token reads those of its chain again."""
 _PRINTABLE_STRING, _UTF8_STRING = 0x13, b"\x0c"
 _TEXTS = {
     12: "utf-8", 18: "utf-8", 19: "utf-8", 20: "utf-8", 22: "utf-8", 26: "utf-8", 28: "utf-32-be", 30: "utf-16-be",
@@ -125,6 +128,7 @@ class Certificate:
         return True
 
 
+@lru_cache(maxsize=_MOST_KEPT)
 def read_certificate(der: bytes) -> Certificate:
     """Read a certificate.
 

@@ -344,14 +344,10 @@ def _moment(value: object) -> datetime:
 
 
 def _accuracy(field: Any) -> timedelta | None:  # noqa: ANN401 - the parser has no types
-    parts = field.native
-    if not parts:
+    if not isinstance(field, tsp.Accuracy):
         return None
-    return timedelta(
-        seconds=parts["seconds"] or 0,
-        milliseconds=parts["millis"] or 0,
-        microseconds=parts["micros"] or 0,
-    )
+    seconds, millis, micros = (field[part].native or 0 for part in ("seconds", "millis", "micros"))
+    return timedelta(seconds=seconds, milliseconds=millis, microseconds=micros)
 
 
 def _dotted(field: Any) -> str:  # noqa: ANN401 - the parser has no types
