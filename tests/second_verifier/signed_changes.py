@@ -5,6 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from ipaddress import IPv4Address
 from random import Random
 from typing import Any
 
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.second_verifier.der_trees import CHANGES, Tree, changed_tree, tree_of
 from tests.second_verifier.stamped_receipts import REQUEST, Case
-from tests.simulators.certificates import STAMPS, issuer_of, name_of, rsa_key, signer_of
+from tests.simulators.certificates import STAMPS, YEAR, issuer_of, name_of, rsa_key, signer_of
 from tests.simulators.timestamps import STAMPED_AT, Forgery, Holder, Key, new_list
 from vaultmesh.ledgers.rfc3161.core.evidence import entry_of_list, text_of
 from vaultmesh.ledgers.rfc3161.core.certificates import MALFORMED
@@ -49,29 +50,57 @@ _NAMES = x509.SubjectAlternativeName(
         x509.RFC822Name("a@example.org"),
         x509.DirectoryName(name_of("Acme", "other")),
         x509.UniformResourceIdentifier("https://example.org"),
+        x509.RegisteredID(x509.ObjectIdentifier("1.2.3")),
+        x509.IPAddress(IPv4Address("127.0.0.1")),
+        x509.OtherName(x509.ObjectIdentifier("1.2.3"), b"\x05\x00"),
     ]
 )
-_IN_ACME = x509.NameConstraints([x509.DirectoryName(x509.Name(name_of("Acme", "x").rdns[:1]))], None)
+_DIRECTORY = x509.SubjectAlternativeName([x509.DirectoryName(name_of("Acme", "other"))])
+_ACME = [x509.DirectoryName(x509.Name(name_of("Acme", "x").rdns[:1]))]
 _POLICIES = x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.3"), None)])
+_MAPPINGS = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.33"), b"\x30\x00")
+
+
+def _limits(*extensions: x509.ExtensionType) -> list[tuple[x509.ExtensionType, bool]]:
+    return [(extension, True) for extension in extensions]
+
+
+def _kinds() -> list[dict[str, Any]]:
+    """Return what is special about each authority: keys of root, intermediate and signer, and extensions."""
+    brainpool, koblitz = ec.BrainpoolP256R1(), ec.SECP256K1()
+    pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+    return [
+        {},
+        {"root": rsa_key(), "middle": rsa_key(), "signer": rsa_key()},
+        {"root": ed25519.Ed25519PrivateKey.generate()},
+        {"signer": ed25519.Ed25519PrivateKey.generate()},
+        {"root": ec.generate_private_key(brainpool), "middle": ec.generate_private_key(koblitz)},
+        {"signer": ec.generate_private_key(ec.BrainpoolP384R1())},
+        {"root": ec.generate_private_key(ec.SECP384R1()), "signer": ec.generate_private_key(ec.SECP521R1())},
+        {"root": rsa_key(), "how": {"padded": pss}},
+        {"root": rsa_key(), "how": {"hashed": hashes.SHA3_256()}},
+        {"signer": ec.generate_private_key(ec.SECP192R1()), "how": {"starts": STAMPED_AT - 12 * YEAR}},
+        {"further": [(_NAMES, False)]},
+        {"further": [(_DIRECTORY, True), (_POLICIES, True)], "limits": _limits(x509.NameConstraints(_ACME, None))},
+        {"further": [(_NAMES, False)], "limits": _limits(x509.NameConstraints(None, _ACME))},
+        {"further": [(_POLICIES, False)], "limits": _limits(x509.PolicyConstraints(0, None), _POLICIES)},
+        {"further": [(_POLICIES, True)], "limits": _limits(x509.PolicyConstraints(0, None), _POLICIES, _MAPPINGS)},
+    ]
 
 
 @cache
 def authorities() -> tuple[Authority, ...]:
     """Make authorities of several kinds, once."""
-    kinds: list[dict[str, Any]] = [
-        {},
-        {"key": rsa_key()},
-        {"key": ed25519.Ed25519PrivateKey.generate()},
-        {"further": [(_NAMES, False)]},
-        {"further": [(_POLICIES, True)], "limits": [(_IN_ACME, True)]},
-        {"further": [(_POLICIES, False)], "limits": [(x509.PolicyConstraints(0, None), True), (_POLICIES, False)]},
-    ]
     made = []
-    for kind in kinds:
-        limits, key, further = kind.get("limits", ()), kind.get("key"), kind.get("further", ())
-        root = issuer_of("root", key=key)
-        middle = issuer_of("middle", root, purposes=STAMPS, path_length=1, further=limits)
-        signer = signer_of(middle, name_of("Acme", "authority"), further=further)
+    for kind in _kinds():
+        how = kind.get("how", {})
+        root = issuer_of("root", key=kind.get("root"))
+        middle = issuer_of(
+            "middle", root, purposes=STAMPS, path_length=1, key=kind.get("middle"),
+            further=kind.get("limits", ()), **how,
+        )  # fmt: skip
+        named = name_of("Acme", "authority")
+        signer = signer_of(middle, named, key=kind.get("signer"), further=kind.get("further", ()))
         lists = (
             new_list(middle, (signer, STAMPED_AT, x509.ReasonFlags.superseded), issued=STAMPED_AT),
             new_list(root, (signer_of(root), STAMPED_AT, None)),

@@ -83,7 +83,7 @@ func (l *list) body(s *strict) {
 		s.seq(func(s *strict) {
 			for len(s.rest) > 0 {
 				s.seq(func(s *strict) {
-					entry := revocation{serial: s.positive()}
+					entry := revocation{serial: s.number()}
 					entry.when, _ = s.moment()
 					if len(s.rest) > 0 {
 						entry.extensions = s.extensions()

@@ -94,10 +94,7 @@ def revocation_finding(path: Path, moment: datetime, lists: Sequence[List]) -> C
     for certificate, issuer in pairwise(path):
         fitting = _by(issuer, lists)
         for revocations in fitting:
-            serial = certificate.content.serial_number
-            entry = (
-                revocations.get_revoked_certificate_by_serial_number(serial) if serial >= 0 else None
-            )  # no list can name a negative one
+            entry = _entry_of(certificate.content.serial_number, revocations)
             if entry is not None:
                 kept, detail = _entry(certificate, entry, moment)
                 if not kept:
@@ -126,6 +123,13 @@ def _signed(revocations: List, issuer: x509.Certificate) -> bool:
         return revocations.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]  # any other key raises
     except MALFORMED:
         return False
+
+
+def _entry_of(serial: int, revocations: List) -> x509.RevokedCertificate | None:
+    if serial >= 0:
+        return revocations.get_revoked_certificate_by_serial_number(serial)
+    entries = (entry for entry in revocations if entry.serial_number == serial)
+    return next(entries, None)  # the library looks for no negative one
 
 
 def _entry(
