@@ -176,11 +176,15 @@ def test_a_verdict_is_told_by_word_and_form_and_not_by_colour_alone(
     assert len(forms) == len(words) == 3
 
 
-def test_what_is_printed_has_every_check_and_no_buttons(opened: Opened) -> None:
+def test_what_is_printed_has_every_check_and_trusted_certificate_and_no_buttons(
+    opened: Opened,
+) -> None:
     opened.load()
+    opened.trust_root()
     opened.page.emulate_media(media="print")
     opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert opened.card(EVM).get_by_text("transaction receipt").first.is_visible()
+    assert opened.page.locator("#authorities").get_by_text("CN=tsa root").is_visible()
     assert not opened.page.get_by_role("button", name="Save the report").is_visible()
     assert not opened.page.locator(".copy").first.is_visible()
     opened.page.evaluate("dispatchEvent(new Event('afterprint'))")
