@@ -17,7 +17,7 @@ _SNIPPETS = tuple(
 
 
 _OIDS = (
-    *algos.SignedDigestAlgorithmId._map, *algos.DigestAlgorithmId._map,  # noqa: SLF001 - tables of names
+    *algos.SignedDigestAlgorithmId._map, *algos.DigestAlgorithmId._map,
     *(f"2.5.29.{arc}" for arc in (9, 14, 15, 16, 17, 18, 19, 21, 24, 29, 30, 31, 32, 33, 35, 36, 37, 46, 54)),
     *(f"2.5.4.{arc}" for arc in (3, 4, 5, 6, 10, 20, 45, 46, 97)),
     "1.2.840.113549.1.1.8", "1.2.840.10045.2.1", "1.2.840.113549.1.9.1", "1.3.6.1.5.5.7.3.8", "1.3.6.1.5.5.7.3.1",
@@ -81,6 +81,8 @@ def tree_of(der: bytes) -> Tree:
     skipped = 1 if (class_, tag) == (0, _BITS) and content[:1] == b"\0" else 0
     holds_values = method == 1 or ((class_, tag) in ((0, _OCTETS), (0, _BITS)) and len(content) > 2)
     parts = _parts(content[skipped:]) if holds_values else None
+    if method == 0 and parts and b"".join(part.der() for part in parts) != content[skipped:]:
+        parts = None  # it only looks like a value
     if parts is None:
         made.content = content
     else:
@@ -94,8 +96,6 @@ def _parts(content: bytes) -> list[Tree] | None:
         while content:
             size = sum(map(len, parser.parse(content)[3:6]))
             part = tree_of(content[:size])
-            if part.der() != content[:size]:
-                return None
             parts.append(part)
             content = content[size:]
     except (ValueError, IndexError):
@@ -123,7 +123,9 @@ def other_tag(rng: Random, node: Tree) -> None:
     if rng.random() < 0.5:
         node.tag = rng.choice(_TAGS)
     else:
-        node.class_, node.tag = rng.choice(((2, rng.randrange(5)), (0, node.tag), (1, node.tag), (0, 4)))
+        node.class_, node.tag = rng.choice(
+            ((2, rng.randrange(5)), (0, node.tag), (1, node.tag), (0, 4))
+        )
 
 
 def other_method(_: Random, node: Tree) -> None:
@@ -195,7 +197,17 @@ def other_string(rng: Random, node: Tree) -> None:
     if texts:
         chosen = rng.choice(texts)
         text = chosen.content.decode("latin-1")
-        text = rng.choice((text, text.upper(), f" {text} ", text.replace(" ", "  "), f"{text}_", f"é{text}", f"#{text},"))
+        text = rng.choice(
+            (
+                text,
+                text.upper(),
+                f" {text} ",
+                text.replace(" ", "  "),
+                f"{text}_",
+                f"é{text}",
+                f"#{text},",
+            )
+        )
         chosen.tag, coding = rng.choice(
             ((12, "utf-8"), (19, "latin-1"), (20, "latin-1"), (22, "utf-8"), (26, "utf-8"), (28, "utf-32-be"),
              (30, "utf-16-be"), (18, "utf-8"), (4, "utf-8"), (3, "utf-8"))

@@ -19,8 +19,8 @@ from tests.second_verifier.der_trees import CHANGES, Tree, changed_tree, tree_of
 from tests.second_verifier.stamped_receipts import REQUEST, Case
 from tests.simulators.certificates import STAMPS, YEAR, issuer_of, name_of, rsa_key, signer_of
 from tests.simulators.timestamps import STAMPED_AT, Forgery, Holder, Key, new_list
-from vaultmesh.ledgers.rfc3161.core.evidence import entry_of_list, text_of
 from vaultmesh.ledgers.rfc3161.core.certificates import MALFORMED
+from vaultmesh.ledgers.rfc3161.core.evidence import entry_of_list, text_of
 
 _DIGEST = tree_of(bytes.fromhex("06092a864886f70d010904"))
 
@@ -76,15 +76,30 @@ def _kinds() -> list[dict[str, Any]]:
         {"signer": ed25519.Ed25519PrivateKey.generate()},
         {"root": ec.generate_private_key(brainpool), "middle": ec.generate_private_key(koblitz)},
         {"signer": ec.generate_private_key(ec.BrainpoolP384R1())},
-        {"root": ec.generate_private_key(ec.SECP384R1()), "signer": ec.generate_private_key(ec.SECP521R1())},
+        {
+            "root": ec.generate_private_key(ec.SECP384R1()),
+            "signer": ec.generate_private_key(ec.SECP521R1()),
+        },
         {"root": rsa_key(), "how": {"padded": pss}},
         {"root": rsa_key(), "how": {"hashed": hashes.SHA3_256()}},
-        {"signer": ec.generate_private_key(ec.SECP192R1()), "how": {"starts": STAMPED_AT - 12 * YEAR}},
+        {
+            "signer": ec.generate_private_key(ec.SECP192R1()),
+            "how": {"starts": STAMPED_AT - 12 * YEAR},
+        },
         {"further": [(_NAMES, False)]},
-        {"further": [(_DIRECTORY, True), (_POLICIES, True)], "limits": _limits(x509.NameConstraints(_ACME, None))},
+        {
+            "further": [(_DIRECTORY, True), (_POLICIES, True)],
+            "limits": _limits(x509.NameConstraints(_ACME, None)),
+        },
         {"further": [(_NAMES, False)], "limits": _limits(x509.NameConstraints(None, _ACME))},
-        {"further": [(_POLICIES, False)], "limits": _limits(x509.PolicyConstraints(0, None), _POLICIES)},
-        {"further": [(_POLICIES, True)], "limits": _limits(x509.PolicyConstraints(0, None), _POLICIES, _MAPPINGS)},
+        {
+            "further": [(_POLICIES, False)],
+            "limits": _limits(x509.PolicyConstraints(0, None), _POLICIES),
+        },
+        {
+            "further": [(_POLICIES, True)],
+            "limits": _limits(x509.PolicyConstraints(0, None), _POLICIES, _MAPPINGS),
+        },
     ]
 
 
@@ -106,7 +121,9 @@ def authorities() -> tuple[Authority, ...]:
             new_list(root, (signer_of(root), STAMPED_AT, None)),
         )
         ders = tuple(known.public_bytes(Encoding.DER) for known in lists)
-        made.append(Authority(root, middle, signer, Forgery(signer, chain=[middle]).reply(REQUEST), ders))
+        made.append(
+            Authority(root, middle, signer, Forgery(signer, chain=[middle]).reply(REQUEST), ders)
+        )
     return tuple(made)
 
 
@@ -120,7 +137,9 @@ def signed_change(seed: int) -> Case:
     if what in ders:
         by = {"root": authority.root, "middle": authority.root, "signer": authority.middle}[what]
         ders[what] = _signed_again(ders[what], by.key, change)
-    reply = _stamped_again(authority, ders, change if what in ("info", "attributes") else None, what)
+    reply = _stamped_again(
+        authority, ders, change if what in ("info", "attributes") else None, what
+    )
     lists = list(authority.lists[rng.randrange(2) :]) if rng.random() < 0.3 else []
     if what == "list":
         place = rng.randrange(2)

@@ -108,9 +108,14 @@ def _form_cases() -> Iterator[Case]:
     }
     for name, forgery in others.items():
         yield Case(f"wrong: {name}", evidence_of(forgery.reply(REQUEST)), (test_token.ROOT.pem,))
-    for name, (make_forgery, _) in (*test_forms.UNSUPPORTED.items(), *test_forms.WRONG_SIGNATURES.items()):
+    for name, (make_forgery, _) in (
+        *test_forms.UNSUPPORTED.items(),
+        *test_forms.WRONG_SIGNATURES.items(),
+    ):
         reply = make_forgery().reply(REQUEST)
-        yield Case(f"signature: {name}", evidence_of(reply, test_forms.ROOT), (test_forms.ROOT.pem,))
+        yield Case(
+            f"signature: {name}", evidence_of(reply, test_forms.ROOT), (test_forms.ROOT.pem,)
+        )
     for name, content in test_forms.UNREADABLE.items():
         yield Case(f"unreadable: {name}", evidence_of(content), (test_forms.ROOT.pem,))
 
@@ -121,7 +126,9 @@ def _path_cases() -> Iterator[Case]:
         reply = Forgery(made.signer, chain=made.carried).reply(REQUEST)
         pems = tuple(holder.pem for holder in (*made.bundled, *made.roots))
         yield Case(f"path: {name}", evidence_of(reply), (b"".join(pems),))
-        yield Case(f"path, several files: {name}", evidence_of(reply, *made.bundled, *made.roots), pems)
+        yield Case(
+            f"path, several files: {name}", evidence_of(reply, *made.bundled, *made.roots), pems
+        )
         yield Case(f"path, carried: {name}", evidence_of(reply, *made.bundled, *made.roots))
 
 
@@ -130,7 +137,10 @@ def _list_cases() -> Iterator[Case]:
     middle = issuer_of("list middle", root)
     signer = signer_of(middle)
     reply = Forgery(signer, chain=[middle]).reply(REQUEST)
-    reasons = (None, *(reason for reason in x509.ReasonFlags if reason is not x509.ReasonFlags.remove_from_crl))
+    reasons = (
+        None,
+        *(reason for reason in x509.ReasonFlags if reason is not x509.ReasonFlags.remove_from_crl),
+    )
     for reason in reasons:
         for seconds in (-1, 0, 1):
             when = STAMPED_AT.replace(second=0) if seconds == 0 else datetime.fromtimestamp(
@@ -150,15 +160,23 @@ def _list_cases() -> Iterator[Case]:
 
 def _quorum_cases() -> Iterator[Case]:
     roots = [issuer_of(f"quorum {n}") for n in range(3)]
-    replies = [Forgery(signer_of(root, f"authority {n}")).reply(REQUEST) for n, root in enumerate(roots)]
+    replies = [
+        Forgery(signer_of(root, f"authority {n}")).reply(REQUEST) for n, root in enumerate(roots)
+    ]
     further = [
-        {"token": text_of(reply), "certificates": [text_of(root.der)], "authority": f"CN=authority {n}"}
+        {
+            "token": text_of(reply),
+            "certificates": [text_of(root.der)],
+            "authority": f"CN=authority {n}",
+        }
         for n, (reply, root) in enumerate(zip(replies, roots, strict=True))
     ]
     for trusted in ((), roots[:1], roots[1:], roots):
         evidence = evidence_of(replies[0], roots[0], tokens=further[1:], authority="CN=authority 0")
         yield Case("quorum", evidence, tuple(root.pem for root in trusted))
-    yield Case("quorum: another name", evidence_of(replies[0], tokens=[{**further[1], "authority": "x"}]))
+    yield Case(
+        "quorum: another name", evidence_of(replies[0], tokens=[{**further[1], "authority": "x"}])
+    )
 
 
 # --- changes --------------------------------------------------------------------------------------
@@ -168,7 +186,9 @@ def flipped(rng: Random, content: bytes) -> bytes:
     """Change one to three bytes."""
     changed_bytes = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        changed_bytes[rng.randrange(len(content))] ^= rng.choice((1 << rng.randrange(8), rng.randrange(1, 256)))
+        changed_bytes[rng.randrange(len(content))] ^= rng.choice(
+            (1 << rng.randrange(8), rng.randrange(1, 256))
+        )
     return bytes(changed_bytes)
 
 

@@ -94,7 +94,7 @@ func (s *strict) algorithm() (read algorithm) {
 				read.pss = s.pss()
 			}
 		case read.oid == oidEC:
-			read.curve = s.curve()
+			read.curve = s.oid() // it has to be named (RFC 5480, 2.1.1)
 		case read.oid == oidDSA:
 			s.seq(func(s *strict) { s.positive(); s.positive(); s.positive() })
 		case digest || known && how.null:
@@ -114,19 +114,6 @@ func (s *strict) positive() *big.Int {
 		fail("a number is negative")
 	}
 	return value
-}
-
-// curve reads which curve a key is on; empty if it is not named.
-func (s *strict) curve() string {
-	switch {
-	case s.peek(0x06):
-		return s.oid()
-	case s.peek(0x05):
-		s.optionalNull()
-	default:
-		s.take(0x30)
-	}
-	return ""
 }
 
 // pss reads the parameters of RSASSA-PSS; what is left out is by SHA-1 (RFC 4055, 3.1).

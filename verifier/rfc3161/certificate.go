@@ -390,7 +390,7 @@ func mendExtensions(tagged *element) []byte {
 		var all [][]byte
 		for _, one := range elements(list.content) {
 			parts := raws(elements(one.content))
-			if len(parts) > 1 && bytes.Equal(parts[1], []byte{1, 1, 0}) {
+			if len(parts) == 3 && bytes.Equal(parts[1], []byte{1, 1, 0}) {
 				parts = append(parts[:1:1], parts[2:]...)
 			}
 			all = append(all, rewritten(one, parts))

@@ -42,6 +42,8 @@ _TEXTS = {
 """Kinds of strings in names, by tag; other letters than ASCII's are in UTF-8, as the strict parser wants them."""
 _ECDSA_WITH_SHA1 = x509.ObjectIdentifier("1.2.840.10045.4.1")
 """The library knows its hash, but not how it signs."""
+_KEY, _OID, _EC_KEY = 5, 6, bytes.fromhex("06072a8648ce3d0201")
+"""Place of the key in what is signed, the tag of a name, and the name of keys on curves."""
 _VERSION_1, _NOT_CRITICAL = b"\xa0\x03\x02\x01\x00", b"\x01\x01\x00"
 """Defaults, written out."""
 _PRINTABLE = re.compile(rb"[A-Za-z0-9 '()+,\-./:=?]*")
@@ -128,7 +130,6 @@ class Certificate:
         return True
 
 
-@lru_cache(maxsize=_MOST_KEPT)
 def read_certificate(der: bytes) -> Certificate:
     """Read a certificate.
 
@@ -205,6 +206,7 @@ def _comparable_attribute(attribute: bytes) -> str:
     return f"{kind.hex()}#{value.hex()}"
 
 
+@lru_cache(maxsize=_MOST_KEPT)
 def _read(der: bytes) -> Certificate:
     parsed = lenient.Certificate.load(der, strict=True)
     body = parsed["tbs_certificate"]
@@ -214,6 +216,9 @@ def _read(der: bytes) -> Certificate:
         raise ValueError(message)
     if body["signature"].dump() != parsed["signature_algorithm"].dump():
         message = "it names two signature algorithms"
+        raise ValueError(message)
+    if not _names_its_curve(der):
+        message = "its key is on a curve that is not named (RFC 5480, 2.1.1)"
         raise ValueError(message)
     content, mended = _strictly(der)
     usage, purposes = parsed.key_usage_value, parsed.extended_key_usage_value
@@ -229,6 +234,16 @@ def _read(der: bytes) -> Certificate:
         critical=frozenset(parsed.critical_extensions),
         mended=mended,
     )
+
+
+def _names_its_curve(der: bytes) -> bool:
+    """Whether a key on a curve says which one by its name."""
+    body = [
+        part for part in parts_of(parser.parse(_signed_part(der))[4]) if part[0] != _VERSION_1[0]
+    ]
+    algorithm = next(parts_of(parser.parse(body[_KEY])[4]))
+    kind, *parameters = parts_of(parser.parse(algorithm)[4])
+    return kind != _EC_KEY or [part[0] for part in parameters] == [_OID]
 
 
 def _strictly(der: bytes) -> tuple[x509.Certificate, bool]:
@@ -266,7 +281,9 @@ def _mended_body(body: bytes) -> bytes:
         if place in (2, 4):  # issuer and subject
             parts[place] = _renamed(part)
         elif parser.parse(part)[0:3:2] == (2, 3):
-            parts[place] = _rewritten(part, map(_mended_extensions, parts_of(parser.parse(part)[4])))
+            parts[place] = _rewritten(
+                part, map(_mended_extensions, parts_of(parser.parse(part)[4]))
+            )
     return _rewritten(body, [*version, *parts])
 
 
@@ -274,7 +291,7 @@ def _mended_extensions(extensions: bytes) -> bytes:
     mended = []
     for extension in parts_of(parser.parse(extensions)[4]):
         kind, *others = parts_of(parser.parse(extension)[4])
-        kept = others[1:] if others[:1] == [_NOT_CRITICAL] else others
+        kept = others[1:] if others[:-1] == [_NOT_CRITICAL] else others
         mended.append(_rewritten(extension, [kind, *kept]))
     return _rewritten(extensions, mended)
 
