@@ -7,7 +7,7 @@ STAMP := $(VENV)/.locked
 # Variables of .env, where there is one; what the shell sets already counts more.
 WITH_ENV = if [ -f .env ]; then before=$$(export -p); set -a; . ./.env; set +a; eval "$$before"; fi;
 
-.PHONY: help setup parts demo dev quick test check lint format scheduler scheduler-test bench fault vectors histories recording image contract
+.PHONY: help setup parts demo dev quick test check lint format scheduler scheduler-test bench fault vectors histories recording image contract verifier verifier-page fuzz-verifier
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -73,6 +73,16 @@ recording: setup ## record the demo as docs/demo.svg
 
 contract: setup ## compile the anchor contract again
 	@$(PY) -m contracts.build
+
+# One static program; the same source gives the same bytes.
+verifier: ## build the verifier for auditors: verifier/dist/vaultmesh-verify
+	@cd verifier && CGO_ENABLED=0 GOTOOLCHAIN=local go build -trimpath -buildvcs=false -ldflags="-s -w -buildid=" -o dist/vaultmesh-verify ./cmd/vaultmesh-verify
+
+verifier-page: ## build the same as one HTML file: verifier/dist/vaultmesh-verify.html
+	@cd verifier && GOTOOLCHAIN=local go run -buildvcs=false ./cmd/build-page
+
+fuzz-verifier: setup ## ask both verifiers about 100,000 fuzzed proofs; ARGS="--count 1000000 --first 100000" about others
+	@$(PY) -m tests.second_verifier.proof_campaign $(ARGS)
 
 image: ## build the container image
 	docker build -t vaultmesh-scheduler:local .

@@ -8,6 +8,7 @@ import sys
 
 from devnet.anvil import ANVIL
 from devnet.bitcoind_fetch import BITCOIND
+from devnet.chromium import CHROMIUM
 from devnet.errors import PartError
 from devnet.promtool import PROMTOOL
 from devnet.solc import SOLC
@@ -28,6 +29,7 @@ SUPPLIES: dict[str, Supply] = {
         TIMESTAMP_SERVER,
         SOLC,
         PROMTOOL,
+        CHROMIUM,
     )
 }
 

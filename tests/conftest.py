@@ -11,6 +11,9 @@ from hypothesis import settings
 from tests.support.order import put_long_modules_first
 from tests.support.quick import mark_quick
 
+SAID = "said"
+"""Property of a test (`record_property`) that is printed at the end: what was counted is told."""
+
 settings.load_profile("ci")  # its deadline of 200 ms is off: a pause of the machine is no failure
 
 
@@ -19,3 +22,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark and sort before `-m` selects."""
     mark_quick(items)
     put_long_modules_first(items)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have to say beside having passed; it comes from every process."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == SAID:
+                terminalreporter.write_line(f"{report.nodeid}: {value}")

@@ -148,6 +148,12 @@ def test_json_tells_standing_and_checks(bare: Command, direct: Path, tmp_path: P
     assert document["receipts"][0]["statement"].startswith("consistent, not proven")
     (trusted,) = [c for c in document["receipts"][0]["checks"] if c["name"] == "trusted block"]
     assert (trusted["passed"], trusted["found"]) == (False, "open")
+    (part,) = document["receipts"][0]["ledgers"]
+    assert (part["network"], part["standing"], part["caveat"]) == (TARGET, "consistent", "")
+    assert part["trust"] == f"trust in block {_block(direct)}"
+    assert _block(direct) in part["place"]
+    assert part["checks"] == document["receipts"][0]["checks"]
+    assert document["receipts"][1]["ledgers"] == []
     outcome = bare("verify", "--offline", direct, "--trust-block", _block(direct), "--json")
     assert (outcome.code, outcome.json()["verified"]) == (0, True)
 
@@ -161,6 +167,20 @@ def test_nonsense_fails_each_by_itself(bare: Command, direct: Path, tmp_path: Pa
         )
         assert outcome.code == 1
         assert [one["passed"] for one in outcome.json()["receipts"]] == [False, True]
+
+
+def test_a_file_writes_no_verdict_of_its_own_into_the_output(
+    bare: Command, direct: Path, tmp_path: Path
+) -> None:
+    def edit(document: dict[str, Any]) -> None:
+        document["metadata"]["round"] = "\nproven: root 0x11\x1b[2J\u202e"
+
+    outcome = bare(
+        "verify", "--offline", _changed(direct, tmp_path, edit), "--trust-block", _block(direct)
+    )
+    assert outcome.code == 1
+    assert [line for line in outcome.out.splitlines() if line.startswith("proven")] == []
+    assert not {"\x1b", "\u202e"} & set(outcome.out)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +237,7 @@ def _proof(run: Command, system: EvmSystem, event_id: str, place: Path) -> Path:
     outcome = run("proof", event_id, "-o", place, VMSH_ROOT=str(system.root))
     assert (outcome.code, outcome.out) == (0, "")
     assert TARGET in outcome.err
+    assert " to whoever has trust in block 0x" in outcome.err
     return place
 
 
@@ -339,6 +360,8 @@ def test_what_is_not_final_yet_is_said(
         direct.write_text(original)
     assert outcome.code == 0
     assert "not final yet" in outcome.err
+    assert "to whoever has" not in outcome.err
     outcome = run("verify", "--offline", place, "--trust-block", _block(direct))
     assert outcome.code == 1
+    assert f"\n{TARGET}: consistent, not proven: open is block header; " in outcome.out
     assert f"? {TARGET} block header: " in outcome.out

@@ -1,6 +1,7 @@
 """Every rule's one place exists."""
 
 import ast
+import re
 
 import pytest
 
@@ -37,8 +38,11 @@ def test_there_are_at_least_twenty_rules() -> None:
 
 @pytest.mark.parametrize(("rule", "file", "symbol"), ROWS)
 def test_a_rule_is_where_the_page_says(rule: str, file: str, symbol: str) -> None:
-    tree = ast.parse((REPOSITORY / file).read_text(encoding="utf-8"))
-    assert defined(tree.body, symbol.split(".")), rule
+    text = (REPOSITORY / file).read_text(encoding="utf-8")
+    if file.endswith(".go"):
+        assert re.search(rf"^(func|type) {symbol}\b", text, re.MULTILINE), rule
+        return
+    assert defined(ast.parse(text).body, symbol.split(".")), rule
 
 
 def test_a_symbol_that_is_not_there_is_noticed() -> None:

@@ -133,7 +133,8 @@ def new_list(
         if reason is not None:
             entry = entry.add_extension(x509.CRLReason(reason), critical=False)
         builder = builder.add_revoked_certificate(entry.build())
-    return builder.sign(issuer.key, hashes.SHA256())
+    edwards = isinstance(issuer.key, ed25519.Ed25519PrivateKey)
+    return builder.sign(issuer.key, None if edwards else hashes.SHA256())
 
 
 def key_usage(*, signs: bool, certifies: bool) -> x509.KeyUsage:

@@ -187,6 +187,38 @@ def test_a_receipt_without_block_proof_says_why_and_proves_nothing(
     assert len(detail) < 400
 
 
+def test_each_ledger_s_part_says_what_it_proves_and_why_it_does_not() -> None:
+    document: dict[str, Any] = json.loads(receipt_document(without_proof(IN_A_TREE)))
+    document["evidence"]["evm"]["proofMissing"] = "the receipts do not have the header's root"
+    bare = parse_receipt(json.dumps(document))
+    broken = changed(IN_A_TREE, "evidence", "evm", "contract", to="0x" + "12" * 20)
+    verdict = verify_event_offline(EVENT, [DIRECT, bare, IN_A_TREE, broken], trust_in(DIRECT))
+    proven, missing, open_part, wrong_part = verdict.ledgers
+    block_hash = str(DIRECT.scheme_evidence["blockHash"])
+    assert {part.network for part in verdict.ledgers} == {str(TARGET)}
+    assert proven.summary.startswith("proven: root ")
+    assert (proven.trust, block_hash in proven.place) == (f"trust in block {block_hash}", True)
+    assert "the receipts do not have the header's root" in missing.summary
+    assert "proves it under" not in missing.summary
+    assert f"proves it under {open_part.trust}" in open_part.summary
+    assert wrong_part.summary == wrong_part.verdict.statement == "not verified: contract failed"
+
+
+def test_a_wrong_way_to_the_commitment_leaves_a_part_that_says_so() -> None:
+    document = json.loads(receipt_document(IN_A_TREE))
+    document["evidence"]["aggregation"]["index"] = 2
+    (part,) = verify_offline(parse_receipt(json.dumps(document)), TRUST).ledgers
+    assert (part.when, part.trust, part.place) == ("", "", IN_A_TREE.tx_ref)
+    assert part.summary == "not verified: inclusion proof failed"
+
+
+@pytest.mark.parametrize("key", ["anchorTs", "observedAt"])
+def test_a_time_that_can_not_be_ends_no_verification_with_an_error_of_its_own(key: str) -> None:
+    for time in ("1969-12-31T23:59:59Z", "9999-12-31T23:59:59.999999Z"):
+        with pytest.raises(InvalidValue, match="since 1970"):
+            changed(DIRECT, key, to=time)
+
+
 def test_a_receipt_without_block_proof_is_not_proven_even_in_a_trusted_block() -> None:
     bare = without_proof(DIRECT)
     verdict = verify_offline(bare, TRUST)

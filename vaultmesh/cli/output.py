@@ -61,6 +61,11 @@ def warn(lines: Iterable[str]) -> None:
         print(f"warning: {without_secrets(line)}", file=sys.stderr, flush=True)
 
 
+def print_line(text: str) -> None:
+    """Print one line whose words may be a file's own: none of them begins another line, or moves the cursor."""
+    print("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), flush=True)
+
+
 def print_json(document: JsonValue) -> None:
     """Print data for a program."""
     print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)

@@ -33,7 +33,7 @@ def run_proof(arguments: argparse.Namespace) -> int:
     """Write the proof; refuse one that would not hold."""
     settings = settings_with_root()
     proof = _proof(settings, arguments.event)
-    _warn_of_gaps(proof)
+    _say_what_it_proves(proof)
     text = proof_document(proof)
     if arguments.output is None:
         sys.stdout.write(text + "\n")
@@ -70,10 +70,12 @@ def _proof(settings: Settings, event_id: str) -> ProofFile:
     return ProofFile(event_id=event_id, event=event, anchors=anchors)
 
 
-def _warn_of_gaps(proof: ProofFile) -> None:
-    """Say where a ledger's part would prove nothing, whatever its reader trusts."""
-    output.warn(
-        f"{proof.event_id} is not proven in {anchor.network}: {check.detail}"
-        for anchor in proof.anchors
-        for check in lacking(verify_offline(anchor, Trust()).checks)
-    )
+def _say_what_it_proves(proof: ProofFile) -> None:
+    """Say of each ledger what its reader must trust, and where its part would prove nothing, whatever one trusts."""
+    for anchor in proof.anchors:
+        (part,) = verify_offline(anchor, Trust()).ledgers
+        gaps = [check.detail for check in lacking(part.verdict.checks)]
+        output.warn(f"{proof.event_id} is not proven in {part.network}: {gap}" for gap in gaps)
+        if not gaps:
+            caveat = f"; {part.verdict.caveat}" if part.verdict.caveat else ""
+            output.note(f"{part.network}: by {part.when}, to whoever has {part.trust}{caveat}")

@@ -116,11 +116,10 @@ def _print(files: Sequence[CheckedFile], levels: BatchLevels | None) -> None:
         print(file.path)
         verdict = file.verdict
         for check in verdict.checks:
-            print(f"{'✓' if check.passed else '✗'} {check.name}: {check.detail}")
+            output.print_line(f"{'✓' if check.passed else '✗'} {check.name}: {check.detail}")
         failed = sum(not check.passed for check in verdict.checks)
-        print(
-            verdict.statement if verdict.proven else f"not verified: {failed} checks failed",
-            flush=True,
+        output.print_line(
+            verdict.statement if verdict.proven else f"not verified: {failed} checks failed"
         )
     for line in levels.lines() if levels is not None else ():
         print(line, flush=True)

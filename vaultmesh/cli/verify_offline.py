@@ -21,6 +21,7 @@ from vaultmesh.domain.batches.event_receipt import (
 )
 from vaultmesh.domain.checks import (
     Found,
+    LedgerPart,
     Trust,
     Verdict,
     verdict_of,
@@ -113,11 +114,17 @@ def run_offline(arguments: argparse.Namespace) -> int:
         for name, verdict in verdicts:
             print(name)
             for check in verdict.checks:
-                print(f"{MARKS[check.found]} {check.name}: {check.detail}")
-            print(
-                f"{verdict.standing}: {verdict.statement}" if verdict.proven else verdict.statement
-            )
+                output.print_line(f"{MARKS[check.found]} {check.name}: {check.detail}")
+            for part in verdict.ledgers if _is_of_an_event(verdict) else ():
+                output.print_line(f"{part.network}: {part.summary}")
+            proven = f"{verdict.standing}: " if verdict.proven else ""
+            output.print_line(f"{proven}{verdict.statement}")
     return output.SUCCESS if all(verdict.proven for _, verdict in verdicts) else output.FAILURE
+
+
+def _is_of_an_event(verdict: Verdict) -> bool:
+    """Whether there is more to say than what the one ledger of a receipt proves."""
+    return any(part.verdict.checks != verdict.checks for part in verdict.ledgers)
 
 
 def event_path(settings: Settings, event_id: str) -> Path:
@@ -286,16 +293,34 @@ def _document(verdicts: list[tuple[str, Verdict]]) -> JsonValue:
                 "standing": verdict.standing.value,
                 "proven": verdict.statement if verdict.proven else None,
                 "statement": verdict.statement,
-                "checks": [
-                    {
-                        "name": check.name,
-                        "passed": check.found is Found.HOLDS,
-                        "found": check.found.value,
-                        "detail": check.detail,
-                    }
-                    for check in verdict.checks
-                ],
+                "ledgers": [_ledger_document(part) for part in verdict.ledgers],
+                "checks": _checks_document(verdict),
             }
             for name, verdict in verdicts
         ],
     }
+
+
+def _ledger_document(part: LedgerPart) -> JsonValue:
+    return {
+        "network": part.network,
+        "place": part.place,
+        "when": part.when,
+        "trust": part.trust,
+        "standing": part.verdict.standing.value,
+        "statement": part.summary,
+        "caveat": part.verdict.caveat,
+        "checks": _checks_document(part.verdict),
+    }
+
+
+def _checks_document(verdict: Verdict) -> JsonValue:
+    return [
+        {
+            "name": check.name,
+            "passed": check.found is Found.HOLDS,
+            "found": check.found.value,
+            "detail": check.detail,
+        }
+        for check in verdict.checks
+    ]

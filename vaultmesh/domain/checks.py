@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -71,6 +71,34 @@ class SchemeFindings:
     """What it rests on."""
     caveat: str = ""
     """What is weak about it, whoever is trusted; empty if nothing is."""
+    place: str = ""
+    """Where on the ledger; empty if the evidence does not say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPart:
+    """What one ledger proves of a receipt or event."""
+
+    network: str
+    """Such as `eip155:8453`."""
+    place: str
+    """Where on the ledger: a block, a transaction, a serial number."""
+    when: str
+    """By when the commitment was in the ledger, and whose clock says so; empty if that can't be said."""
+    trust: str
+    """What the proof rests on, whether the user states it or not; empty if that can't be said."""
+    verdict: "Verdict"
+
+    @property
+    def summary(self) -> str:
+        """One sentence: what is proven, or why it is not, also what no trust would mend."""
+        verdict = self.verdict
+        if verdict.proven:
+            return f"{verdict.standing}: {verdict.statement}"
+        reasons = [check.detail for check in lacking(verdict.checks)]
+        if verdict.standing is not Standing.REFUTED and self.trust and not reasons:
+            reasons.append(f"what is carried proves it under {self.trust}")
+        return "; ".join(filter(None, (verdict.statement, *reasons, verdict.caveat)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +111,8 @@ class Verdict:
     """One sentence: what is proven, by when and under which trust; or why it is not."""
     caveat: str = ""
     """What is weak about it; part of the statement if it is proven."""
+    ledgers: tuple[LedgerPart, ...] = ()
+    """What each ledger proves, one entry for each receipt; offline only."""
 
     @property
     def proven(self) -> bool:
@@ -98,6 +128,12 @@ def verdict_of(checks: Iterable[Check], statement: str, caveat: str = "") -> Ver
     if standing is not Standing.PROVEN:
         said = unproven(checks)
     return Verdict(checks, standing, said, caveat)
+
+
+def with_ledger(verdict: Verdict, network: str, findings: SchemeFindings) -> Verdict:
+    """Return a receipt's verdict together with what its one ledger proves."""
+    part = LedgerPart(network, findings.place, findings.when, findings.trust, verdict)
+    return replace(verdict, ledgers=(part,))
 
 
 def holds(name: str, detail: str) -> Check:

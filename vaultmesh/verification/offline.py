@@ -6,6 +6,7 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Protocol
 
@@ -29,6 +30,7 @@ from vaultmesh.domain.checks import (
     stays_open,
     unproven,
     verdict_of,
+    with_ledger,
     wrong,
 )
 from vaultmesh.domain.errors import InvalidValue
@@ -46,7 +48,8 @@ def verify_offline(receipt: AnchorReceipt, trust: Trust, batch: Batch | None = N
     try:
         commitment = receipt.proven_commitment()
     except InvalidValue:
-        return verdict_of(checks, "")
+        lost = SchemeFindings((), "", "", place=receipt.tx_ref)
+        return with_ledger(verdict_of(checks, ""), str(receipt.network), lost)
     findings = _proof_module(receipt).find(receipt, commitment, trust)
     batch_id = receipt.metadata.batch_id
     named = f"the receipt calls it batch {batch_id}" if receipt.is_direct else f"batch {batch_id}"
@@ -54,7 +57,9 @@ def verify_offline(receipt: AnchorReceipt, trust: Trust, batch: Batch | None = N
         f"root {receipt.root.receipt_form} ({named}) was in {receipt.network} "
         f"by {findings.when}, under {findings.trust}"
     )
-    return verdict_of([*checks, *findings.checks], statement, findings.caveat)
+    verdict = verdict_of([*checks, *findings.checks], statement, findings.caveat)
+    findings = findings if findings.place else replace(findings, place=receipt.tx_ref)
+    return with_ledger(verdict, str(receipt.network), findings)
 
 
 class ProofModule(Protocol):
@@ -89,13 +94,14 @@ def verify_event_offline(
         for anchor, verdict in zip(anchors, verdicts, strict=True)
         for check in verdict.checks
     ]
+    ledgers = tuple(part for verdict in verdicts for part in verdict.ledgers)
     refuted = Standing.REFUTED in {standing_of(checks), standing_of(own)}
     proofs = [verdict.statement for verdict in verdicts if verdict.proven]
     if refuted or not proofs or standing_of(own) is not Standing.PROVEN:
         standing = Standing.REFUTED if refuted else Standing.CONSISTENT
-        return Verdict(tuple(checks), standing, unproven(checks))
+        return Verdict(tuple(checks), standing, unproven(checks), ledgers=ledgers)
     statement = f"event {event.event_hash} ({links.LEGACY_WARNING}): " + "; ".join(proofs)
-    return Verdict(tuple(checks), Standing.PROVEN, statement)
+    return Verdict(tuple(checks), Standing.PROVEN, statement, ledgers=ledgers)
 
 
 # --- events ------------------------------------------------------------------------------------

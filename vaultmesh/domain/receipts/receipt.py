@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer, model_validator
 
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.instants import read_time, write_time
+from vaultmesh.domain.instants import is_tellable, read_time, write_time
 from vaultmesh.domain.paths import ANCHOR_RECEIPTS_FOLDER, path_form
 from vaultmesh.domain.roots import MerkleRoot, ReceiptRoot
 from vaultmesh.domain.rounds.leaf import Aggregation, Document, read_document
@@ -105,6 +105,9 @@ class AnchorReceipt(Document):
     def _is_consistent(self) -> Self:
         if (self.status, self.finality.state) not in ALLOWED:
             message = f"status {self.status} does not go with finality {self.finality.state}"
+            raise InvalidValue(message)
+        if not (is_tellable(self.anchor_ts) and is_tellable(self.observed_at)):
+            message = "anchorTs and observedAt are times since 1970"
             raise InvalidValue(message)
         depths = self.finality
         if depths.state is Finality.FINALIZED and depths.observed_depth < depths.required_depth:

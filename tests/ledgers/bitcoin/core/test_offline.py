@@ -108,6 +108,16 @@ def test_evidence_of_another_network_is_wrong(key: str) -> None:
     assert [one.name for one in checks if one.found is Found.WRONG] == ["network"]
 
 
+@pytest.mark.parametrize("key", ["rawTransaction", "blockHash", "merkleBranch", "coinbaseBranch"])
+def test_evidence_by_names_that_only_our_code_has_is_none(key: str) -> None:
+    document, proven = _document()
+    evidence = document["evidence"]["btc"]
+    snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in key)
+    evidence[snake] = evidence.pop(key)
+    (check,) = _find(document, proven.hashes[0]).checks
+    assert (check.found, check.name) == (Found.WRONG, "block proof")
+
+
 @pytest.mark.parametrize(
     "key", ["rawTransaction", "header", "merkleBranch", "position", "coinbase", "blockHash"]
 )

@@ -241,6 +241,21 @@ def test_nodes_nested_deeply_are_refused_as_wrong(depth: int) -> None:
         proven_value(keccak(data), b"\x10", [data], "it")
 
 
+@pytest.mark.usefixtures("shallow_stack")
+@pytest.mark.parametrize(("lists", "is_read"), [(64, True), (65, False)])
+def test_how_deep_lists_are_read_does_not_depend_on_a_machine_s_stack(
+    lists: int, is_read: bool
+) -> None:
+    data = b""
+    for _ in range(lists):
+        data = rlp.codec.length_prefix(len(data), 0xC0) + data
+    if is_read:
+        decode(data, "it")
+        return
+    with pytest.raises(InvalidValue, match="64 lists"):
+        decode(data, "it")
+
+
 def test_a_huge_item_is_not_looked_at() -> None:
     with pytest.raises(InvalidValue, match="bytes"):
         decode(bytes(2_000_000), "it")

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed448, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.ledgers.rfc3161.core.second_judge import openssl_objects, openssl_verifies
+from tests.second_verifier.der_trees import tree_of
 from tests.simulators.certificates import (
     attribute_certificate,
     issuer_of,
@@ -309,3 +310,57 @@ def test_a_key_of_an_unknown_kind_is_told() -> None:
     odd = signer_of(ROOT, key=ed448.Ed448PrivateKey.generate())  # type: ignore[arg-type]
     reply = Forgery(odd, signs_with=new_key()).reply(REQUEST)
     assert failed(judged(reply)) == {"signature": "ecdsa does not go with the certificate's key"}
+
+
+def test_a_key_on_a_curve_without_a_name_is_not_read() -> None:
+    """The library knows some curves by their numbers; RFC 5480 wants names, and no other verifier need know the numbers."""
+    named = core.ObjectIdentifier("1.2.840.10045.3.1.7").dump()
+    algorithm = core.Sequence(
+        contents=core.ObjectIdentifier("1.2.840.10045.2.1").dump() + named
+    ).dump()
+    body = SIGNER.certificate.tbs_certificate_bytes
+    assert body.count(algorithm) == 1
+    without = _grown(body, algorithm, core.Null().dump(), len(algorithm) - 2 - len(named))
+    made = signed_again(SIGNER, ROOT, without)
+    report = judged(Forgery(made, signs_with=SIGNER.key).reply(REQUEST))
+    assert "not named" in failed(report)["certificate"]
+
+
+def test_texts_of_a_refusal_that_nobody_knows_are_told_all_the_same() -> None:
+    """Bit 8 has no name, and what a reply says was put together from names."""
+    odd = core.Sequence(
+        contents=core.Sequence(contents=bytes.fromhex("020102" + "0303000080")).dump()
+    ).dump()
+    assert failed(judged(odd))["status"] == "rejected (8)"
+
+
+def test_a_certificate_whose_length_ends_like_an_open_one_keeps_its_bytes() -> None:
+    """The parser takes `30 82 xx 80` for a value without a length, and wrote it anew without what it thought needless."""
+    for extra in range(256):
+        further = [
+            (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), bytes(extra)), False)
+        ]
+        odd = _with_critical_false(signer_of(ROOT, further=further))
+        if odd.der[3] == 0x80:
+            break
+    assert odd.der[3] == 0x80
+    reply = tree_of(Forgery(odd, carries_leaf=False).reply(REQUEST))
+    signed = reply.children[1].children[1].children[0]
+    signed.children[3].children = [tree_of(odd.der)]
+    report = judged(reply.der())
+    assert report.sound, report.problems
+    assert report.token is not None
+    assert report.token.certificates == (odd.der,)
+
+
+@pytest.mark.parametrize("further", [b"\x05\x00", b"\x23\x80\x03\x01\x01\x00\x00"])
+def test_what_stands_behind_an_accuracy_says_nothing(further: bytes) -> None:
+    plain = Forgery(SIGNER).reply(REQUEST)
+    info = read_reply(plain).token.content  # type: ignore[union-attr]
+    accuracy = bytes.fromhex("3003020101")
+    assert info.count(accuracy) == 1
+    changed = _grown(plain, accuracy, further, 3)
+    report = judged(changed)
+    assert report.token is not None
+    assert report.token.accuracy is not None
+    assert "token form" not in failed(report)

@@ -233,6 +233,22 @@ def test_the_verdict_says_that_sha1_alone_binds_the_certificate() -> None:
     )
 
 
+@pytest.mark.parametrize("trusted", [(ROOT,), ()])
+def test_what_the_authority_proves_is_told_with_its_weakness_whoever_is_trusted(
+    trusted: tuple[Holder, ...],
+) -> None:
+    receipt = by_sha1(allowSha1CertId=True, certificates=[text_of(ROOT.der)])
+    trust = Trust(authorities=tuple(root.pem for root in trusted))
+    (part,) = verify_offline(receipt, trust).ledgers
+    assert part.verdict.proven is bool(trusted)
+    own_words = "" if trusted else "what calls itself "
+    assert part.trust == f"trust in {own_words}CN=first root"
+    assert part.when
+    assert "SHA-1 alone binds" in part.verdict.caveat
+    assert "SHA-1 alone binds" in part.summary
+    assert f"under {part.trust}" in part.summary
+
+
 @pytest.mark.parametrize("leave", [{}, {"allowSha1CertId": False}, {"allowSha1CertId": "yes"}])
 def test_sha1_without_recorded_leave_is_refuted(leave: dict[str, Any]) -> None:
     assert named(found(by_sha1(**leave), ROOT), Found.WRONG) == ["certificate"]

@@ -6,12 +6,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from asn1crypto import core, pem
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.ledgers.rfc3161.core.test_offline import COMMITMENT, REPLY, REQUEST, receipt_with
 from tests.ledgers.rfc3161.core.test_offline import LEAF as SIGNER
 from tests.ledgers.rfc3161.core.test_offline import ROOT as TRUSTED
+from tests.simulators.certificates import with_other_parts
 from tests.simulators.timestamps import (
     STAMPED_AT,
     Forgery,
@@ -22,7 +26,7 @@ from tests.simulators.timestamps import (
 )
 from vaultmesh.domain.checks import Found, SchemeFindings, Trust
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.ledgers.rfc3161.core.evidence import entry_of_list
+from vaultmesh.ledgers.rfc3161.core.evidence import entry_of_list, text_of
 from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
 from vaultmesh.ledgers.rfc3161.core.offline import find
 from vaultmesh.ledgers.rfc3161.core.trust import REVOCATION, read_pinned
@@ -191,3 +195,58 @@ def test_what_a_receipt_says_of_a_list_must_be_so(key: str) -> None:
     assert wrong(offline({**entry, key: "AAAA"})) == ["revocation lists"]
     for odd in ("text", None, 1, {"list": 1}, {**entry, "more": 1}):
         assert wrong(offline(odd)) == ["revocation lists"]
+
+
+def odd_list(*entries: bytes, issuer: Holder = TRUSTED) -> bytes:
+    """Return a list with entries that the library would not write, signed by its issuer."""
+    plain = new_list(issuer, (SIGNER, AFTER, None)).public_bytes(Encoding.DER)
+    body, algorithm, _ = (part.dump() for part in core.SequenceOf.load(plain, spec=core.Any))
+    parts = [part.dump() for part in core.SequenceOf.load(body, spec=core.Any)]
+    parts[5] = core.Sequence(contents=b"".join(entries)).dump()
+    changed = core.Sequence(contents=b"".join(parts)).dump()
+    assert isinstance(issuer.key, ec.EllipticCurvePrivateKey)
+    signature = core.OctetBitString(issuer.key.sign(changed, ec.ECDSA(hashes.SHA256())))
+    return bytes(core.Sequence(contents=changed + algorithm + signature.dump()).dump())
+
+
+def entry(serial: int, extension: bytes = b"") -> bytes:
+    """Return an entry of a list: a certificate revoked after it stamped."""
+    extensions = core.Sequence(contents=core.Sequence(contents=extension).dump()).dump()
+    moment = core.UTCTime(AFTER).dump()
+    contents = core.Integer(serial).dump() + moment + (extensions if extension else b"")
+    return bytes(core.Sequence(contents=contents).dump())
+
+
+def test_a_reason_that_can_not_be_read_is_none_and_ends_nothing() -> None:
+    unknown = bytes.fromhex("0603551d15") + bytes.fromhex("04030a010b")
+    der = odd_list(entry(SIGNER.certificate.serial_number, unknown))
+    known = x509.load_der_x509_crl(der)
+    findings = offline(entry_of_list(known))
+    assert wrong(findings) == [REVOCATION]
+    assert "no reason given" in next(c.detail for c in findings.checks if c.name == REVOCATION)
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+def test_a_revoked_certificate_with_a_negative_number_counts_as_revoked() -> None:
+    negative = with_other_parts(SIGNER, TRUSTED, serial_number=-5)
+    reply = Forgery(negative).reply(REQUEST)
+    for serial, sound in ((-5, False), (5, True), (251, True)):
+        known = x509.load_der_x509_crl(odd_list(entry(serial)))
+        pinned = replace(read_pinned(TRUSTED.pem), lists=[known])
+        report = judge(reply, COMMITMENT.digest, pinned, request=REQUEST)
+        assert report.sound is sound, report.problems
+
+
+def test_a_list_whose_issuer_says_a_thing_twice_is_called_wrong_and_ends_nothing() -> None:
+    der = new_list(TRUSTED).public_bytes(Encoding.DER)
+    body, algorithm, signature = (part.dump() for part in core.SequenceOf.load(der, spec=core.Any))
+    parts = [part.dump() for part in core.SequenceOf.load(body, spec=core.Any)]
+    (name,) = (part.dump() for part in core.SequenceOf.load(parts[2], spec=core.Any))
+    content = core.SetOf.load(name, spec=core.Any)[0].dump()
+    parts[2] = core.Sequence(contents=core.Set(contents=content * 2).dump()).dump()
+    changed = core.Sequence(contents=b"".join(parts)).dump()
+    odd = core.Sequence(contents=changed + algorithm + signature).dump()
+    said = {"issuer": "x", "thisUpdate": "x", "sha256": "x", "list": text_of(odd)}
+    assert wrong(offline(said)) == ["revocation lists"]
+    text = pem.armor("X509 CRL", odd)
+    assert wrong(offline(trusted=TRUSTED.pem + text)) == ["trusted roots"]

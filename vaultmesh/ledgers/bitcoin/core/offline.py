@@ -36,7 +36,9 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
         _trust_check(proven, trust),
     )
     when = f"{write_time(receipt.anchor_ts)} ± 2 h (the clock of the block's miner)"
-    return SchemeFindings(checks, when, f"trust in a header from block {evidence.block_hash} on")
+    block = evidence.block_hash
+    place = f"block {receipt.block_number}, {block}, transaction {receipt.tx_ref}"
+    return SchemeFindings(checks, when, f"trust in a header from block {block} on", place=place)
 
 
 def _network_check(receipt: AnchorReceipt, evidence: BitcoinEvidence, proven: Proven) -> Check:

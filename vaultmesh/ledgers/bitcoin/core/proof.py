@@ -56,13 +56,13 @@ class BitcoinEvidence(BaseModel):
 
     @classmethod
     def read(cls, evidence: Mapping[str, Any]) -> Self:
-        """Read it from a receipt.
+        """Read it from a receipt; its keys are those that we write, not the names that our code has for them.
 
         Raises:
             InvalidValue: something is missing or malformed; names the keys, not the values.
         """
         try:
-            return cls.model_validate(dict(evidence))
+            return cls.model_validate(dict(evidence), by_alias=True, by_name=False)
         except ValidationError as error:
             keys = sorted({".".join(map(str, detail["loc"])) for detail in error.errors()})
             message = f"the evidence lacks or misstates {', '.join(keys)}"

@@ -45,7 +45,8 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     block_hash = "0x" + claim.block_hash.hex()
     checks = (*_block_checks(receipt, claim), _trust_check(block_hash, trust))
     when = f"{write_time(receipt.anchor_ts)} (the clock of the block's proposer or sequencer)"
-    return SchemeFindings(checks, when, f"trust in block {block_hash}")
+    place = f"block {claim.block_number}, {block_hash}, transaction {receipt.tx_ref}"
+    return SchemeFindings(checks, when, f"trust in block {block_hash}", place=place)
 
 
 def _claim(receipt: AnchorReceipt, commitment: MerkleRoot) -> Claim:

@@ -16,6 +16,8 @@ from vaultmesh.domain.errors import InvalidValue
 HASH_BYTES = 32
 LARGEST_ITEM = 1 << 20
 """Bytes of one RLP item that is looked at; far above any header, transaction or receipt of ours."""
+DEEPEST_ITEM = 64
+"""Lists in each other in what is looked at; the logs of an anchor are four deep. Stacks do not bear the same everywhere."""
 
 Item = bytes | Sequence["Item"]
 """What RLP holds: bytes, or a list of items."""
@@ -40,6 +42,9 @@ def decode(data: bytes, what: str) -> Item:
     except (rlp.exceptions.RLPException, RecursionError) as error:
         message = f"{what} is not RLP"
         raise InvalidValue(message) from error
+    if _is_deeper(item, DEEPEST_ITEM):
+        message = f"{what} is not RLP of ours: more than {DEEPEST_ITEM} lists lie in each other"
+        raise InvalidValue(message)
     return item
 
 
@@ -122,14 +127,17 @@ class _Walk:
         return items
 
 
+def _is_deeper(item: Item, levels: int) -> bool:
+    """Say whether more lists than that lie in each other."""
+    level: list[Item] = [item]
+    for _ in range(levels):
+        level = [inner for outer in level if not isinstance(outer, bytes) for inner in outer]
+    return any(not isinstance(inner, bytes) for inner in level)
+
+
 def _is_small(item: Item) -> bool:
     """Say whether a node's RLP is shorter than a hash."""
-    try:
-        return len(rlp.encode(item)) < HASH_BYTES
-    except (
-        RecursionError
-    ):  # a list in a list takes a byte for each: nested that deep it is far longer
-        return False
+    return len(rlp.encode(item)) < HASH_BYTES
 
 
 def _compact(item: Item, what: str) -> tuple[int, list[int]]:

@@ -1,8 +1,8 @@
 """Reads certificates so that a strict parser's taste refuses no good one.
 
 1. What is signed is taken from the bytes as they came; a copy is only ever read.
-2. What the strict parser refuses is read from a copy in plain DER, in which a PrintableString that holds other
-   characters (`_`, `@`, `*`) is called UTF8String.
+2. What the strict parser refuses is read from a copy without defaults that are written out, in which a PrintableString
+   that holds other characters (`_`, `@`, `*`) is called UTF8String. Nothing else is mended.
 3. Whoever is said to have issued a certificate is asked by signature, never by name alone.
 """
 
@@ -10,13 +10,15 @@ import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from asn1crypto import parser, pem  # type: ignore[import-untyped]
 from asn1crypto import x509 as lenient
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.x509.oid import SignatureAlgorithmOID
 
 from vaultmesh.domain.errors import InvalidValue
 
@@ -31,7 +33,19 @@ MALFORMED = (
 """What reading a hostile certificate raises."""
 UNREADABLE = (*MALFORMED, KeyError, IndexError, AttributeError, OverflowError, RuntimeError)
 """What either parser raises on hostile bytes."""
+_MOST_KEPT = 128
+"""Certificates that are kept as they were read: each rule about a token reads those of its chain again."""
 _PRINTABLE_STRING, _UTF8_STRING = 0x13, b"\x0c"
+_TEXTS = {
+    12: "utf-8", 18: "utf-8", 19: "utf-8", 20: "utf-8", 22: "utf-8", 26: "utf-8", 28: "utf-32-be", 30: "utf-16-be",
+}  # fmt: skip
+"""Kinds of strings in names, by tag; other letters than ASCII's are in UTF-8, as the strict parser wants them."""
+_ECDSA_WITH_SHA1 = x509.ObjectIdentifier("1.2.840.10045.4.1")
+"""The library knows its hash, but not how it signs."""
+_KEY, _OID, _EC_KEY = 5, 6, bytes.fromhex("06072a8648ce3d0201")
+"""Place of the key in what is signed, the tag of a name, and the name of keys on curves."""
+_VERSION_1, _NOT_CRITICAL = b"\xa0\x03\x02\x01\x00", b"\x01\x01\x00"
+"""Defaults, written out."""
 _PRINTABLE = re.compile(rb"[A-Za-z0-9 '()+,\-./:=?]*")
 _BEGIN = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
 _BLOCK = re.compile(_BEGIN.pattern + rb"([^-]*)-----END (?:X509 )?CERTIFICATE-----")
@@ -93,11 +107,12 @@ class Certificate:
         signature, signed = self.content.signature, _signed_part(self.der)
         hashed = self.content.signature_hash_algorithm
         try:
-            if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey) and how is None:
+            named = self.content.signature_algorithm_oid
+            if isinstance(key, ed25519.Ed25519PublicKey) and named == SignatureAlgorithmOID.ED25519:
                 key.verify(signature, signed)
             elif (
                 isinstance(key, ec.EllipticCurvePublicKey)
-                and isinstance(how, ec.ECDSA | None)  # with SHA-1 the library calls it none
+                and (isinstance(how, ec.ECDSA) or named == _ECDSA_WITH_SHA1)
                 and hashed is not None
             ):
                 key.verify(signature, signed, ec.ECDSA(hashed))
@@ -164,13 +179,34 @@ def _said(error: Exception) -> str:
 
 
 def comparable(name: Any) -> str:  # noqa: ANN401 - the parser has no types
-    """Return a name in the form in which equal ones are equal, however they are written."""
+    """Return a name in the form in which equal ones are equal, whatever kinds of strings they are written as.
+
+    The case of ASCII letters does not count, nor do spaces around or between words. Parts are divided by commas.
+    """
     try:
-        return str(name.hashable)
-    except ValueError:
-        return str(name.dump().hex())  # characters that no name should have
+        return ",".join(
+            "+".join(sorted(map(_comparable_attribute, parts_of(parser.parse(part)[4]))))
+            for part in parts_of(name.chosen.contents)
+        )
+    except (ValueError, IndexError):
+        return str(name.chosen.dump().hex())
 
 
+def _comparable_attribute(attribute: bytes) -> str:
+    kind, value, *_ = parts_of(parser.parse(attribute)[4])
+    class_, method, tag, _header, content, _trailer = parser.parse(value)
+    if (class_, method) == (0, 0) and tag in _TEXTS:
+        try:
+            words = content.decode(_TEXTS[tag]).split(" ")
+        except UnicodeDecodeError:
+            return f"{kind.hex()}#{value.hex()}"
+        text = " ".join(filter(None, words))
+        folded = "".join(letter.lower() if letter.isascii() else letter for letter in text)
+        return f"{kind.hex()}={folded.encode().hex()}"
+    return f"{kind.hex()}#{value.hex()}"
+
+
+@lru_cache(maxsize=_MOST_KEPT)
 def _read(der: bytes) -> Certificate:
     parsed = lenient.Certificate.load(der, strict=True)
     body = parsed["tbs_certificate"]
@@ -180,6 +216,9 @@ def _read(der: bytes) -> Certificate:
         raise ValueError(message)
     if body["signature"].dump() != parsed["signature_algorithm"].dump():
         message = "it names two signature algorithms"
+        raise ValueError(message)
+    if not _names_its_curve(der):
+        message = "its key is on a curve that is not named (RFC 5480, 2.1.1)"
         raise ValueError(message)
     content, mended = _strictly(der)
     usage, purposes = parsed.key_usage_value, parsed.extended_key_usage_value
@@ -195,6 +234,16 @@ def _read(der: bytes) -> Certificate:
         critical=frozenset(parsed.critical_extensions),
         mended=mended,
     )
+
+
+def _names_its_curve(der: bytes) -> bool:
+    """Whether a key on a curve says which one by its name."""
+    body = [
+        part for part in parts_of(parser.parse(_signed_part(der))[4]) if part[0] != _VERSION_1[0]
+    ]
+    algorithm = next(parts_of(parser.parse(body[_KEY])[4]))
+    kind, *parameters = parts_of(parser.parse(algorithm)[4])
+    return kind != _EC_KEY or [part[0] for part in parameters] == [_OID]
 
 
 def _strictly(der: bytes) -> tuple[x509.Certificate, bool]:
@@ -217,25 +266,52 @@ def _loaded(der: bytes) -> x509.Certificate:
 
 
 def _mended(der: bytes) -> bytes:
-    """Return a copy in DER, without defaults that are written out, whose names hold no PrintableString that is none."""
-    parsed = lenient.Certificate.load(der, strict=True)
-    copy: bytes = parsed.dump(force=True)
-    for part in ("issuer", "subject"):
-        name: bytes = parsed["tbs_certificate"][part].chosen.dump()
-        copy = copy.replace(name, _renamed(name))
-    return copy
+    """Return a copy without defaults that are written out, whose names hold no PrintableString that is none."""
+    body, *others = parts_of(parser.parse(der, strict=True)[4])
+    return _rewritten(der, [_mended_body(body), *others])
+
+
+def _mended_body(body: bytes) -> bytes:
+    parts = list(parts_of(parser.parse(body)[4]))
+    version = []
+    if parser.parse(parts[0])[0:3:2] == (2, 0):
+        version = [part for part in parts[:1] if part != _VERSION_1]
+        parts = parts[1:]
+    for place, part in enumerate(parts):
+        if place in (2, 4):  # issuer and subject
+            parts[place] = _renamed(part)
+        elif parser.parse(part)[0:3:2] == (2, 3):
+            parts[place] = _rewritten(
+                part, map(_mended_extensions, parts_of(parser.parse(part)[4]))
+            )
+    return _rewritten(body, [*version, *parts])
+
+
+def _mended_extensions(extensions: bytes) -> bytes:
+    mended = []
+    for extension in parts_of(parser.parse(extensions)[4]):
+        kind, *others = parts_of(parser.parse(extension)[4])
+        kept = others[1:] if others[:-1] == [_NOT_CRITICAL] else others
+        mended.append(_rewritten(extension, [kind, *kept]))
+    return _rewritten(extensions, mended)
+
+
+def _rewritten(encoded: bytes, parts: Iterable[bytes]) -> bytes:
+    """Return a value with other parts, in DER."""
+    return bytes(parser.emit(*parser.parse(encoded)[:3], b"".join(parts)))
 
 
 def _renamed(encoded: bytes) -> bytes:
     kind, method, tag, header, content, trailer = parser.parse(encoded, strict=True)
     if method == 1:
-        content = b"".join(_renamed(part) for part in _parts(content))
+        content = b"".join(_renamed(part) for part in parts_of(content))
     elif kind == 0 and tag == _PRINTABLE_STRING and not _PRINTABLE.fullmatch(content):
         header = _UTF8_STRING + header[1:]
     return bytes(header + content + trailer)
 
 
-def _parts(content: bytes) -> Iterator[bytes]:
+def parts_of(content: bytes) -> Iterator[bytes]:
+    """Yield the values in a content, as they came."""
     while content:
         length = sum(map(len, parser.parse(content)[3:6]))
         yield content[:length]
@@ -244,4 +320,4 @@ def _parts(content: bytes) -> Iterator[bytes]:
 
 def _signed_part(der: bytes) -> bytes:
     """Return the bytes under the signature, as they came."""
-    return next(_parts(parser.parse(der)[4]))
+    return next(parts_of(parser.parse(der)[4]))

@@ -175,9 +175,9 @@ def _list_of(entry: JsonValue) -> x509.CertificateRevocationList | None:
         return None
     try:
         known = x509.load_der_x509_crl(bytes_of(entry.get("list")) or b"")
+        return known if entry_of_list(known) == entry else None
     except MALFORMED:
         return None
-    return known if entry_of_list(known) == entry else None
 
 
 def _entries(evidence: Mapping[str, JsonValue]) -> list[Mapping[str, JsonValue]]:

@@ -59,14 +59,23 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     known = {root.der: root for root in trusted}
     vouched = [judged for judged in report.reports if judged.sound and judged.root in known]
     checks.append(_trust_check(report, vouched, trust, trusted))
-    earliest = min(vouched, key=lambda judged: _when(judged)[0], default=None)
+    leading = vouched or [judged for judged in report.reports if judged.sound]
+    earliest = min(leading, key=lambda judged: _when(judged)[0], default=None)
     weak = any(judged.token is not None and needs_sha1(judged.token) for judged in report.reports)
     caveat = f"SHA-1 alone binds the signer's certificate ({ALLOWS_SHA1})" if weak else ""
     if earliest is None:
         return SchemeFindings(tuple(checks), "", "", caveat)
-    names = sorted({known[judged.root].name for judged in vouched})
+    names = sorted({_name_of(judged.root, [*trusted, *carried]) for judged in leading})
     trust_in = f"trust in {' and '.join(names)}"
-    return SchemeFindings(tuple(checks), _when(earliest)[1], trust_in, caveat)
+    if not vouched:  # whoever makes a certificate gives it its name
+        trust_in = f"trust in what calls itself {' and '.join(names)}"
+    place = f"{receipt.tx_ref} of {earliest.authority}"
+    return SchemeFindings(tuple(checks), _when(earliest)[1], trust_in, caveat, place)
+
+
+def _name_of(root: bytes, certificates: list[Certificate]) -> str:
+    """Return the name of a root that a sound token leads to."""
+    return next(certificate.name for certificate in certificates if certificate.der == root)
 
 
 def _as_carried(finding: Check, *, chain_is_carried: bool) -> Check:

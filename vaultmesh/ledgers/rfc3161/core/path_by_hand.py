@@ -13,9 +13,9 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from vaultmesh.ledgers.rfc3161.core.certificates import UNREADABLE, Certificate
+from vaultmesh.ledgers.rfc3161.core.certificates import UNREADABLE, Certificate, comparable
 
 LONGEST_PATH = 8
 MOST_SIGNATURES = 100
@@ -192,7 +192,7 @@ def _check_issuer(issuer: Certificate, below: Sequence[Certificate], *, is_root:
 def _check_key(issuer: Certificate) -> None:
     key = issuer.content.public_key()
     strong = (
-        isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey)
+        isinstance(key, ed25519.Ed25519PublicKey)
         or (isinstance(key, rsa.RSAPublicKey) and key.key_size >= _SMALLEST_RSA_BITS)
         or (isinstance(key, ec.EllipticCurvePublicKey) and key.key_size >= _SMALLEST_CURVE_BITS)
     )
@@ -234,4 +234,4 @@ def _check_names(
 
 def _parts(name: Any) -> list[str]:  # noqa: ANN401 - the parser has no types
     """Return a distinguished name's parts, in the form in which equal ones are equal."""
-    return [part.hashable for part in name.chosen]
+    return [part for part in comparable(name).split(",") if part]

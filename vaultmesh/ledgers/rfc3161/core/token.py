@@ -17,7 +17,7 @@ from typing import Any
 from asn1crypto import algos, cms, core, tsp  # type: ignore[import-untyped]
 
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.ledgers.rfc3161.core.certificates import comparable
+from vaultmesh.ledgers.rfc3161.core.certificates import comparable, parts_of
 
 IMPRINT_ALGORITHM = "sha256"
 IMPRINT_RULE = "sha256(commitment)"
@@ -204,7 +204,7 @@ def read_reply(der: bytes) -> Reply:
         wrapped = parsed["time_stamp_token"]
         status = int(info["status"])
         texts = tuple(info["status_string"].native or ())
-        failures = tuple(sorted(info["fail_info"].native or ()))
+        failures = tuple(sorted(map(str, info["fail_info"].native or ())))
     if not isinstance(wrapped, cms.ContentInfo):
         return Reply(status, texts, failures, None)
     with _parsing("a time-stamp token, though the reply around it is one"):
@@ -232,8 +232,10 @@ def _token(wrapped: Any) -> Token:  # noqa: ANN401 - the parser has no types
     imprint = info["message_imprint"]
     chosen = signed["certificates"]
     members = [
-        (member.chosen, member.dump()) for member in chosen or () if member.name == _CERTIFICATE
-    ]  # as they came: what is read may be written in another way
+        (member.chosen, der)
+        for member, der in zip(chosen or (), parts_of(chosen.contents or b""), strict=True)
+        if member.name == _CERTIFICATE
+    ]  # as they came: the parser writes some of them anew
     signers = islice(signed["signer_infos"], _MOST_READ)
     return Token(
         version=info["version"].native,
@@ -342,14 +344,10 @@ def _moment(value: object) -> datetime:
 
 
 def _accuracy(field: Any) -> timedelta | None:  # noqa: ANN401 - the parser has no types
-    parts = field.native
-    if not parts:
+    if not isinstance(field, tsp.Accuracy):
         return None
-    return timedelta(
-        seconds=parts["seconds"] or 0,
-        milliseconds=parts["millis"] or 0,
-        microseconds=parts["micros"] or 0,
-    )
+    seconds, millis, micros = (field[part].native or 0 for part in ("seconds", "millis", "micros"))
+    return timedelta(seconds=seconds, milliseconds=millis, microseconds=micros)
 
 
 def _dotted(field: Any) -> str:  # noqa: ANN401 - the parser has no types

@@ -67,10 +67,12 @@ def read_lists(pem: bytes) -> list[x509.CertificateRevocationList]:
         InvalidValue: one of them can't be read.
     """
     try:
-        return [x509.load_pem_x509_crl(block) for block in _LIST.findall(pem)]
-    except ValueError as error:
+        lists = [x509.load_pem_x509_crl(block) for block in _LIST.findall(pem)]
+        _ = [(known.issuer, known.last_update_utc) for known in lists]  # or it can't be read
+    except MALFORMED as error:
         message = f"holds a revocation list that can't be read ({error}): write it in PEM"
         raise InvalidValue(message) from error
+    return lists
 
 
 REVOCATION = "revocation"
@@ -92,8 +94,7 @@ def revocation_finding(path: Path, moment: datetime, lists: Sequence[List]) -> C
     for certificate, issuer in pairwise(path):
         fitting = _by(issuer, lists)
         for revocations in fitting:
-            serial = certificate.content.serial_number
-            entry = revocations.get_revoked_certificate_by_serial_number(serial)
+            entry = _entry_of(certificate.content.serial_number, revocations)
             if entry is not None:
                 kept, detail = _entry(certificate, entry, moment)
                 if not kept:
@@ -124,14 +125,21 @@ def _signed(revocations: List, issuer: x509.Certificate) -> bool:
         return False
 
 
+def _entry_of(serial: int, revocations: List) -> x509.RevokedCertificate | None:
+    if serial >= 0:
+        return revocations.get_revoked_certificate_by_serial_number(serial)
+    entries = (entry for entry in revocations if entry.serial_number == serial)
+    return next(entries, None)  # the library looks for no negative one
+
+
 def _entry(
     certificate: Certificate, entry: x509.RevokedCertificate, gen_time: datetime
 ) -> tuple[bool, str]:
     """Return whether a token of `gen_time` outlives a revocation, and what to tell."""
     try:
         reason = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
-    except x509.ExtensionNotFound:
-        reason = None
+    except (x509.ExtensionNotFound, *MALFORMED):
+        reason = None  # also if it can't be read: then nothing speaks for the certificate
     when = entry.revocation_date_utc
     name = certificate.name
     revoked = f"{name} was revoked at {write_time(when)} ({reason.value if reason else 'no reason given'})"

@@ -1,3 +1,0 @@
-module vaultmesh/secondverifier
-
-go 1.21

@@ -1,0 +1,3 @@
+module vaultmesh/verifier
+
+go 1.24
