@@ -47,7 +47,7 @@ CHANGED, SIGNED_AGAIN = (
 )
 """Receipts with a change, and with one that is signed again."""
 AT_ONCE = 500
-PROVEN_AT_LEAST = 1_000
+PROVEN_PART = 0.03
 SHOWN = 3
 """Disagreements that a failure prints."""
 
@@ -126,8 +126,7 @@ def test_both_say_the_same_of_changed_receipts(verifier: Path) -> None:
     results = list(_fuzzed(verifier))
     differences = [difference for found, _ in results for difference in found]
     assert list(islice(differences, SHOWN)) == [], f"{len(differences)} differ"
-    assert sum(proven for _, proven in results) >= PROVEN_AT_LEAST
-    assert CHANGED + SIGNED_AGAIN >= 20_000
+    assert sum(proven for _, proven in results) >= PROVEN_PART * (CHANGED + SIGNED_AGAIN)
 
 
 def test_a_real_token_is_proven_by_its_root_and_by_no_other(verifier: Path) -> None:

@@ -22,6 +22,8 @@ from tests.simulators.certificates import (
     with_other_parts,
 )
 from tests.simulators.timestamps import Forgery, Holder, new_key
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.ledgers.rfc3161.core.certificates import read_certificate
 from vaultmesh.ledgers.rfc3161.core.judge import TOKEN_FORM, TokenReport, judge
 from vaultmesh.ledgers.rfc3161.core.token import build_request, read_reply
 from vaultmesh.ledgers.rfc3161.core.trust import read_pinned
@@ -364,3 +366,19 @@ def test_what_stands_behind_an_accuracy_says_nothing(further: bytes) -> None:
     assert report.token is not None
     assert report.token.accuracy is not None
     assert "token form" not in failed(report)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x30\x00", b"\x30\x02\x30\x00", b"\x00\x00", b"\x30\x80\x00\x00"]
+)
+def test_an_empty_certificate_is_told_as_unreadable(content: bytes) -> None:
+    with pytest.raises(InvalidValue, match="can't be read"):
+        read_certificate(content)
+
+
+def test_a_certificate_whose_key_is_empty_is_told_as_unreadable() -> None:
+    made = tree_of(SIGNER.der)
+    key = made.children[0].children[6]
+    key.children = []
+    with pytest.raises(InvalidValue, match="can't be read"):
+        read_certificate(made.der())

@@ -241,7 +241,7 @@ def _names_its_curve(der: bytes) -> bool:
     body = [
         part for part in parts_of(parser.parse(_signed_part(der))[4]) if part[0] != _VERSION_1[0]
     ]
-    algorithm = next(parts_of(parser.parse(body[_KEY])[4]))
+    algorithm, *_ = parts_of(parser.parse(body[_KEY])[4])
     kind, *parameters = parts_of(parser.parse(algorithm)[4])
     return kind != _EC_KEY or [part[0] for part in parameters] == [_OID]
 
@@ -320,4 +320,5 @@ def parts_of(content: bytes) -> Iterator[bytes]:
 
 def _signed_part(der: bytes) -> bytes:
     """Return the bytes under the signature, as they came."""
-    return next(parts_of(parser.parse(der)[4]))
+    body, *_ = parts_of(parser.parse(der)[4])
+    return body
