@@ -101,14 +101,13 @@ async def register(
         NobodyPolls: an existing workflow did not answer in time, and no worker is there.
         NotRegistered: at the end, if namespaces refused their configuration, or did not answer for minutes.
     """
-    at_once = asyncio.Semaphore(AT_ONCE)
+    at_once, before = asyncio.Semaphore(AT_ONCE), imported or {}
 
-    async def register_in_turn(spec: NamespaceSpec) -> Registered:
+    async def in_turn(spec: NamespaceSpec) -> Registered:
         async with at_once:
-            of_name = (imported or {}).get(spec.name, {})
-            return await register_one(client, spec, settings, of_name, past=past)
+            return await register_one(client, spec, settings, before.get(spec.name), past=past)
 
-    tasks = [asyncio.create_task(register_in_turn(spec)) for spec in specs.values()]
+    tasks = [asyncio.create_task(in_turn(spec)) for spec in specs.values()]
     for task in tasks:
         task.add_done_callback(lambda _: progress())
     refusals: dict[str, str] = {}
