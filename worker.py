@@ -309,19 +309,23 @@ async def _work(
     if "anchors" in roles:
         resume = ResumeRounds(client, adapters.files, adapters.targets, settings, unforeseen)
         beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
+    _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop)
         stack.push_async_callback(adapters.targets.close)
-        for worker in running:
-            await stack.enter_async_context(worker)
-        _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
-        await _keep_until(stopped, unforeseen, beside)
+        await _keep_until(stopped, unforeseen, running, beside, stack)
 
 
 async def _keep_until(
-    stopped: asyncio.Event, unforeseen: Unforeseen, beside: Mapping[str, Task]
+    stopped: asyncio.Event,
+    unforeseen: Unforeseen,
+    running: Sequence[Worker],
+    beside: Mapping[str, Task],
+    stack: AsyncExitStack,
 ) -> None:
-    """Keep tasks running until the process is told to end."""
+    """Keep workers, and what runs beside them, until the process is told to end."""
+    for worker in running:
+        await stack.enter_async_context(worker)
     tasks = [asyncio.create_task(unforeseen.keep(*task)) for task in beside.items()]
     await stopped.wait()
     for task in tasks:

@@ -46,7 +46,7 @@ from vaultmesh.domain.checks import Trust, Verdict
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.verification import verify
 
-TIME_STAMPS_ARE_COMPARED = False
+TIME_STAMPS_ARE_COMPARED = True
 """Off while the verifier in Go leaves them open; then only what needs no token is compared of them."""
 STAMPED_ALL_THE_SAME = 0.1
 """Share of the cases that may have time stamps while these are not compared."""
