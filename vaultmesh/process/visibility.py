@@ -124,8 +124,15 @@ class Visibility:
         self.snapshot = Snapshot()
 
     def wake(self) -> None:
-        """Take the next list soon: what runs, or what should run, has changed."""
+        """Take the next list soon: what runs, or what should run, has changed; what is missing shows at once."""
+        if self.snapshot.taken_at:
+            self.snapshot = replace(self.snapshot, missing=self._missing(self.snapshot.running))
         self._changed.set()
+
+    def _missing(self, running: Collection[str]) -> list[str]:
+        return sorted(
+            name for name in self._configured() if namespace_workflow_id(name) not in running
+        )
 
     async def run(self) -> None:
         """Take a list every 15 seconds, and after changes, until cancelled; a failed one keeps the last."""
@@ -151,11 +158,7 @@ class Visibility:
         """
         now = time.time()
         listing = await listed(self._client, _QUERY)
-        missing = sorted(
-            name
-            for name in self._configured()
-            if namespace_workflow_id(name) not in listing.running
-        )
+        missing = self._missing(listing.running)
         before = self.snapshot
         self.snapshot = Snapshot(
             now,
