@@ -116,6 +116,13 @@ def _form_cases() -> Iterator[Case]:
         yield Case(
             f"signature: {name}", evidence_of(reply, test_forms.ROOT), (test_forms.ROOT.pem,)
         )
+    signer, other = test_forms.SIGNER, test_forms.RSA_SIGNER
+    for by_sha1 in (False, True):
+        for stated in (signer.certificate, other.certificate):
+            forgery = Forgery(signer, names_by_sha1=by_sha1, names_issuer=stated)
+            for allowed in (False, True):
+                evidence = evidence_of(forgery.reply(REQUEST), allowSha1CertId=allowed)
+                yield Case(f"bound: {by_sha1} {allowed}", evidence, (test_forms.ROOT.pem,))
     for name, content in test_forms.UNREADABLE.items():
         yield Case(f"unreadable: {name}", evidence_of(content), (test_forms.ROOT.pem,))
 

@@ -15,6 +15,7 @@ const (
 
 const (
 	oidRSA, oidPSS, oidMask     = "1.2.840.113549.1.1.1", "1.2.840.113549.1.1.10", "1.2.840.113549.1.1.8"
+	oidDH                       = "1.2.840.10046.2.1"
 	oidEC, oidDSA               = "1.2.840.10045.2.1", "1.2.840.10040.4.1"
 	oidEd25519, oidEd448        = "1.3.101.112", "1.3.101.113"
 	oidX25519, oidX448          = "1.3.101.110", "1.3.101.111"
@@ -97,6 +98,18 @@ func (s *strict) algorithm() (read algorithm) {
 			read.curve = s.oid() // it has to be named (RFC 5480, 2.1.1)
 		case read.oid == oidDSA:
 			s.seq(func(s *strict) { s.positive(); s.positive(); s.positive() })
+		case read.oid == oidDH:
+			s.seq(func(s *strict) {
+				s.positive()
+				s.positive()
+				s.positive()
+				if s.peek(0x02) {
+					s.positive()
+				}
+				if s.peek(0x30) {
+					s.any()
+				}
+			})
 		case digest || known && how.null:
 			read.null = s.optionalNull()
 		case known && how.bare:
