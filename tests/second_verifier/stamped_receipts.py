@@ -89,7 +89,7 @@ def evidence_of(reply: bytes, *carried: Holder, **more: Any) -> dict[str, Any]:
 
 def base_cases() -> list[Case]:
     """Return good and bad receipts: every one with the right roots, with others, and with none."""
-    return [*_form_cases(), *_path_cases(), *_list_cases(), *_quorum_cases()]
+    return [*_form_cases(), *_bound_cases(), *_path_cases(), *_list_cases(), *_quorum_cases()]
 
 
 def _form_cases() -> Iterator[Case]:
@@ -102,11 +102,7 @@ def _form_cases() -> Iterator[Case]:
         evidence["allowSha1CertId"] = made.allows_sha1
         yield Case(f"form: {name}", evidence, (test_forms.ROOT.pem,))
         yield Case(f"form, untrusted: {name}", evidence, (test_paths.OTHER.pem,))
-    others = {
-        **{name: make()[0] if isinstance(make(), tuple) else make() for name, make in ()},
-        **{name: forgery for name, (forgery, _) in test_token.WRONG.items()},
-    }
-    for name, forgery in others.items():
+    for name, (forgery, _) in test_token.WRONG.items():
         yield Case(f"wrong: {name}", evidence_of(forgery.reply(REQUEST)), (test_token.ROOT.pem,))
     for name, (make_forgery, _) in (
         *test_forms.UNSUPPORTED.items(),
@@ -116,6 +112,11 @@ def _form_cases() -> Iterator[Case]:
         yield Case(
             f"signature: {name}", evidence_of(reply, test_forms.ROOT), (test_forms.ROOT.pem,)
         )
+    for name, content in test_forms.UNREADABLE.items():
+        yield Case(f"unreadable: {name}", evidence_of(content), (test_forms.ROOT.pem,))
+
+
+def _bound_cases() -> Iterator[Case]:
     signer, other = test_forms.SIGNER, test_forms.RSA_SIGNER
     for by_sha1 in (False, True):
         for stated in (signer.certificate, other.certificate):
@@ -123,8 +124,6 @@ def _form_cases() -> Iterator[Case]:
             for allowed in (False, True):
                 evidence = evidence_of(forgery.reply(REQUEST), allowSha1CertId=allowed)
                 yield Case(f"bound: {by_sha1} {allowed}", evidence, (test_forms.ROOT.pem,))
-    for name, content in test_forms.UNREADABLE.items():
-        yield Case(f"unreadable: {name}", evidence_of(content), (test_forms.ROOT.pem,))
 
 
 def _path_cases() -> Iterator[Case]:
