@@ -89,6 +89,6 @@ func find(receipt *proof.Receipt, commitment proof.Root, trust report.Trust) rep
 		return evm.Find(receipt, commitment, trust)
 	default:
 		evidence := receipt.Evidence.Append(nil)
-		return rfc3161.Find(evidence, receipt.Network.String(), receipt.TxRef, receipt.AnchorTs.String(), commitment, trust)
+		return rfc3161.Find(evidence, receipt.Network.String(), receipt.TxRef, receipt.AnchorTs.String(), receipt.BlockNumber.Sign() != 0, commitment, trust)
 	}
 }

@@ -25,15 +25,15 @@ const (
 // Find finds out what a receipt's time stamps prove of a commitment.
 //
 // The evidence is the scheme's part of the receipt's evidence (`evidence.rfc3161`); the network is only named in
-// messages. An authority has no blocks: whether the receipt says so is for BlockCheck, since Find is not told.
+// messages.
 func Find(
-	evidence json.RawMessage, network string, txRef string, anchorTs string, commitment [32]byte, trust report.Trust,
+	evidence json.RawMessage, network string, txRef string, anchorTs string, namesBlock bool, commitment [32]byte, trust report.Trust,
 ) report.Findings {
 	carried := receipt{}
 	if err := json.Unmarshal(evidence, &carried.evidence); err != nil {
 		return report.Findings{Checks: []report.Check{wrong("token", network+": the evidence is no object")}}
 	}
-	carried.ref, carried.moment, carried.commitment = txRef, anchorTs, commitment
+	carried.ref, carried.moment, carried.namesBlock, carried.commitment = txRef, anchorTs, namesBlock, commitment
 	var pins pinned
 	for _, text := range trust.Authorities {
 		read, err := readPinned([]byte(text))
@@ -47,16 +47,12 @@ func Find(
 	return carried.find(pins, len(trust.Authorities) > 0)
 }
 
-// BlockCheck compares a receipt's block number with what an authority has: none.
-func BlockCheck(blockNumber int64) report.Check {
-	return holdsIf("block", "an authority has no blocks", blockNumber == 0)
-}
-
 // receipt is what a receipt says of its time stamps.
 type receipt struct {
 	evidence   map[string]any
 	ref        string
 	moment     string
+	namesBlock bool
 	commitment [32]byte
 }
 
@@ -78,24 +74,39 @@ func (r receipt) find(trusted pinned, hasFiles bool) report.Findings {
 		}
 	}
 	checks = append(checks, r.description(reports))
-	var vouched []tokenReport
-	names := map[string]bool{}
+	var vouched, sound []tokenReport
 	caveat := ""
 	for _, judged := range reports {
 		if judged.token != nil && judged.token.needsSHA1() {
 			caveat = sha1Caveat
 		}
-		if judged.sound() && contains(trusted.roots, judged.path[len(judged.path)-1]) {
-			vouched = append(vouched, judged)
-			names[judged.path[len(judged.path)-1].String()] = true
+		if judged.sound() {
+			sound = append(sound, judged)
+			if contains(trusted.roots, judged.path[len(judged.path)-1]) {
+				vouched = append(vouched, judged)
+			}
 		}
 	}
 	checks = append(checks, trustCheck(len(vouched), len(reports), len(trusted.roots) > 0, hasFiles))
 	findings := report.Findings{Checks: checks, Caveat: caveat}
-	if len(vouched) > 0 {
-		findings.When, findings.Trust = earliest(vouched), "trust in "+joined(names)
+	switch {
+	case len(vouched) > 0:
+		r.lead(&findings, vouched, "trust in ")
+	case len(sound) > 0: // whoever makes a certificate gives it its name
+		r.lead(&findings, sound, "trust in what calls itself ")
 	}
 	return findings
+}
+
+// lead says by when the earliest of some sound tokens was made, and what they rest on.
+func (r receipt) lead(findings *report.Findings, leading []tokenReport, trust string) {
+	names := map[string]bool{}
+	for _, judged := range leading {
+		names[judged.path[len(judged.path)-1].String()] = true
+	}
+	first := earliest(leading)
+	findings.When, findings.Trust = first.when(), trust+joined(names)
+	findings.Place = r.ref + " of " + first.authority()
 }
 
 func trustCheck(vouched, all int, hasRoots, hasFiles bool) report.Check {
@@ -119,19 +130,24 @@ func joined(names map[string]bool) string {
 	return strings.Join(sorted, " and ")
 }
 
-// earliest says by when the earliest token was made, and whose clock says so.
-func earliest(vouched []tokenReport) string {
-	first := vouched[0]
-	for _, judged := range vouched[1:] {
+// earliest returns the report of the earliest token.
+func earliest(leading []tokenReport) tokenReport {
+	first := leading[0]
+	for _, judged := range leading[1:] {
 		if judged.token.genTime.Before(first.token.genTime) {
 			first = judged
 		}
 	}
-	text := writeTime(first.token.genTime)
-	if first.token.accuracy != nil {
-		text += " " + tolerance(first.token.accuracy)
+	return first
+}
+
+// when says by when a sound token was made, and whose clock says so.
+func (r tokenReport) when() string {
+	text := writeTime(r.token.genTime)
+	if r.token.accuracy != nil {
+		text += " " + tolerance(r.token.accuracy)
 	}
-	return fmt.Sprintf("%s (clock of %s)", text, first.authority())
+	return fmt.Sprintf("%s (clock of %s)", text, r.authority())
 }
 
 // examine checks the evidence, a finding per rule; the reports are of the primary token and the further ones.
@@ -199,6 +215,7 @@ func (r receipt) claimed(t *token) []report.Check {
 	return []report.Check{
 		holdsIf("serial number", fmt.Sprintf("%s, claimed %s", t.ref(), r.ref), r.ref == t.ref()),
 		holdsIf("timestamp", fmt.Sprintf("stamped %s, claimed %s", writeTime(t.genTime), r.moment), same),
+		holdsIf("block", "an authority has no blocks", !r.namesBlock),
 	}
 }
 

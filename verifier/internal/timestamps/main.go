@@ -58,7 +58,7 @@ func find(line []byte) (answer, error) {
 		return answer{}, err
 	}
 	trust := report.Trust{Authorities: asked.Authorities}
-	found := rfc3161.Find(asked.Evidence, "rfc3161:tsa", asked.TxRef, asked.AnchorTs, commitment, trust)
+	found := rfc3161.Find(asked.Evidence, "rfc3161:tsa", asked.TxRef, asked.AnchorTs, false, commitment, trust)
 	said := answer{When: found.When, Trust: found.Trust, Caveat: found.Caveat, Checks: [][2]string{}}
 	for _, check := range found.Checks {
 		said.Checks = append(said.Checks, [2]string{check.Name, string(check.Found)})

@@ -81,7 +81,7 @@ func describe(file string) Authority {
 // refusal asks the verifier itself why it can't read a file with certificates; empty if it can.
 func refusal(file string) string {
 	trust := report.Trust{Authorities: []string{file}}
-	for _, check := range rfc3161.Find(json.RawMessage("{}"), "", "", "", [32]byte{}, trust).Checks {
+	for _, check := range rfc3161.Find(json.RawMessage("{}"), "", "", "", false, [32]byte{}, trust).Checks {
 		if check.Name == "trusted roots" && check.Found == report.Wrong {
 			return strings.ToUpper(check.Detail[:1]) + check.Detail[1:]
 		}
