@@ -30,7 +30,9 @@ func Find(
 	evidence json.RawMessage, network string, txRef string, anchorTs string, namesBlock bool, commitment [32]byte, trust report.Trust,
 ) report.Findings {
 	carried := receipt{}
-	if err := json.Unmarshal(evidence, &carried.evidence); err != nil {
+	reading := json.NewDecoder(bytes.NewReader(evidence))
+	reading.UseNumber() // a number that no float holds is no objection to the rest
+	if err := reading.Decode(&carried.evidence); err != nil {
 		return report.Findings{Checks: []report.Check{wrong("token", network+": the evidence is no object")}}
 	}
 	carried.ref, carried.moment, carried.namesBlock, carried.commitment = txRef, anchorTs, namesBlock, commitment

@@ -287,7 +287,7 @@ func decode64(text []byte) ([]byte, bool) {
 	if bytes.ContainsAny(text, "\r\n") {
 		return nil, false
 	}
-	content, err := base64.StdEncoding.DecodeString(string(text))
+	content, err := base64.StdEncoding.Strict().DecodeString(string(text))
 	return content, err == nil
 }
 

@@ -7,7 +7,7 @@
 """
 
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -163,10 +163,23 @@ def read_pem(text: bytes) -> list[Certificate]:
         message = "holds a certificate that can't be read (it has no end): write it in PEM"
         raise InvalidValue(message)
     try:
-        return [_read(b64decode(b"".join(block.split()), validate=True)) for block in blocks]
+        return [_read(_from_base64(b"".join(block.split()))) for block in blocks]
     except UNREADABLE as error:
         message = f"holds a certificate that can't be read ({_said(error)}): write it in PEM"
         raise InvalidValue(message) from error
+
+
+def _from_base64(text: bytes) -> bytes:
+    """Return the bytes of base64 as RFC 4648 writes it; decoders differ in what else they take.
+
+    Raises:
+        ValueError: it is written in another way.
+    """
+    content = b64decode(text, validate=True)
+    if b64encode(content) != text:
+        message = "no base64"
+        raise ValueError(message)
+    return content
 
 
 def pem_of(certificates: Iterable[bytes]) -> bytes:

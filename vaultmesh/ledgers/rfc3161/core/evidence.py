@@ -66,13 +66,14 @@ def text_of(content: bytes) -> str:
 
 
 def bytes_of(text: object) -> bytes | None:
-    """Return the bytes of base64; None if it is none."""
+    """Return the bytes of base64; None if it is none: as RFC 4648 writes them, and in no other way."""
     if not isinstance(text, str) or not text:
         return None
     try:
-        return b64decode(text, validate=True)
+        content = b64decode(text, validate=True)
     except ValueError:
         return None
+    return content if text_of(content) == text else None  # decoders differ in what else they take
 
 
 def examine(
