@@ -284,9 +284,8 @@ async def _work(
     decisions = StoppedNamespaces(adapters.files.store)
     sources = Sources(configured, anchors, decisions, adapters.files.receipts.has_any)
     reconciler, visibility = _reconciled(client, roles, settings, sources, metrics)
-    namespaces = max(len(configured.names()), await running_namespaces(client))
+    sticky = sticky_timeout(max(len(configured.names()), await running_namespaces(client)))
     runner, heartbeats, unforeseen = sandbox(), Heartbeats(), Unforeseen(metrics)
-    sticky = sticky_timeout(namespaces)
     running = workers(client, adapters, roles, runner, heartbeats=heartbeats, sticky=sticky)
     probing = Probing(client, adapters.targets, adapters.troubles, unforeseen)
     server = HealthServer(
@@ -310,10 +309,8 @@ async def _work(
         resume = ResumeRounds(client, adapters.files, adapters.targets, settings, unforeseen)
         beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(server.stop)
-        stack.push_async_callback(adapters.targets.close)
-        await _keep_until(stopped, unforeseen, running, beside, stack)
+    closing = (server.stop, adapters.targets.close)
+    await _keep_until(stopped, unforeseen, running, beside, closing)
 
 
 async def _keep_until(
@@ -321,16 +318,19 @@ async def _keep_until(
     unforeseen: Unforeseen,
     running: Sequence[Worker],
     beside: Mapping[str, Task],
-    stack: AsyncExitStack,
+    closing: Iterable[Task],
 ) -> None:
-    """Keep workers, and what runs beside them, until the process is told to end."""
-    for worker in running:
-        await stack.enter_async_context(worker)
-    tasks = [asyncio.create_task(unforeseen.keep(*task)) for task in beside.items()]
-    await stopped.wait()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Keep workers, and what runs beside them, until the process is told to end; then close what they use, the last first."""
+    async with AsyncExitStack() as stack:
+        for close in closing:
+            stack.push_async_callback(close)
+        for worker in running:
+            await stack.enter_async_context(worker)
+        tasks = [asyncio.create_task(unforeseen.keep(*task)) for task in beside.items()]
+        await stopped.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def main(arguments: Sequence[str]) -> int:
