@@ -56,9 +56,11 @@ type certificate struct {
 	signature        []byte
 	keyAlgorithm     algorithm
 	keyBits          []byte
-	key              any
-	keyProblem       error
-	extensions       []extension
+	// keyUnused counts the bits that do not belong to the key; keys that we know are whole octets.
+	keyUnused  byte
+	key        any
+	keyProblem error
+	extensions []extension
 	// usage says what its key may be used for, by the numbers of KeyUsage; nil if nothing is said.
 	usage map[int]bool
 	// purposes say what it is for, as object identifiers; nil if nothing is said.
@@ -142,7 +144,8 @@ func (c *certificate) body(s *strict) {
 	c.subjectRaw = start[:len(start)-len(s.rest)]
 	s.seq(func(s *strict) {
 		c.keyAlgorithm = s.algorithm()
-		c.keyBits = s.bits()
+		content := s.take(tagBits)
+		c.keyBits, c.keyUnused = strictBits(content), content[0]
 	})
 	for _, identifier := range []byte{0x81, 0x82} {
 		if s.peek(identifier) {
@@ -190,7 +193,7 @@ func (c *certificate) interpret(der []byte) {
 			c.purposes = append(c.purposes, purpose.oid())
 		}
 	}
-	c.keyProblem = reading(func() { c.key = publicKey(c.keyAlgorithm, c.keyBits) })
+	c.keyProblem = reading(func() { c.key = publicKey(c.keyAlgorithm, c.keyBits, c.keyUnused) })
 }
 
 // extensionContent returns what a known extension holds below its top; an error if it is of another form.

@@ -52,8 +52,14 @@ type ecKey struct {
 // otherKey is a key of a kind that nobody here verifies with.
 type otherKey struct{}
 
-// publicKey reads a SubjectPublicKeyInfo.
-func publicKey(how algorithm, bits []byte) (key any) {
+// publicKey reads a SubjectPublicKeyInfo, whose bits leave some unused.
+func publicKey(how algorithm, bits []byte, unused byte) (key any) {
+	switch how.oid {
+	case oidRSA, oidPSS, oidEC, oidEd25519:
+		if unused != 0 {
+			fail("a key is no whole octets")
+		}
+	}
 	switch how.oid {
 	case oidRSA, oidPSS:
 		inner(bits, func(s *strict) {

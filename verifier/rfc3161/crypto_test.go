@@ -3,6 +3,7 @@ package rfc3161
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -99,5 +100,15 @@ func TestBothPaddingsOfRSAVerifyWithAnySalt(t *testing.T) {
 				t.Errorf("%d bits, salt %d: PSS is misjudged", bits, salt)
 			}
 		}
+	}
+}
+
+func TestAKeyThatLeavesBitsUnusedIsNone(t *testing.T) {
+	how, bits := algorithm{oid: oidEd25519}, make([]byte, ed25519.PublicKeySize)
+	if err := reading(func() { publicKey(how, bits, 0) }); err != nil {
+		t.Error(err)
+	}
+	if err := reading(func() { publicKey(how, bits, 1) }); err == nil {
+		t.Error("a key of 255 bits is taken for one of 256")
 	}
 }
