@@ -297,6 +297,7 @@ async def _work(
         desired=lambda: reconciler.state,
         errors=unforeseen.shown,
         unreachable=probing.unreachable,
+        unreadable=adapters.files.unreadable,
     )
     await server.start()
     lost = (runner.evict_all, heartbeats.connection_lost)

@@ -45,6 +45,7 @@ class Files:
         self._report = report
         self._folders = folders
         self._lock = threading.Lock()
+        self._unreadable: dict[str, int] = {}
         self._root_id = ""
 
     def rounds(self, target: Target) -> RoundStore:
@@ -63,6 +64,7 @@ class Files:
         """Return the rounds of a target that can't be read."""
 
         def report(count: int) -> None:
+            self._unreadable[str(target)] = count
             if self._report is not None:
                 self._report(target, count)
 
@@ -72,6 +74,10 @@ class Files:
                 batches = Batches(self.owned, self.every_batch)
                 self._damaged[target] = DamagedRounds(rounds, self.receipts, batches, report)
             return self._damaged[target]
+
+    def unreadable(self) -> dict[str, int]:
+        """Return how many signed rounds of each target can't be read, or are gone, as the last look found."""
+        return dict(self._unreadable)
 
     def every_batch(self) -> Iterator[BatchRef]:
         """Yield every usable batch, of all namespaces and folders."""

@@ -231,3 +231,16 @@ def test_a_target_whose_ledger_does_not_answer_is_named_unless_something_worse_i
     assert targets["btc:regtest"] == {"status": "unreachable", "cause": "refused the connection"}
     assert targets["eip155:1"]["status"] == "held"
     assert document["unreachable"] == ["target btc:regtest"]
+
+
+def test_a_target_whose_signed_rounds_are_gone_is_named_though_nothing_is_owed() -> None:
+    """The harm: as long as nobody asked for an anchor, only `status` and a metric said that rounds were gone."""
+    gone, mended = {"eip155:1": 3, "btc:regtest": 0}, {"eip155:1": 0}
+    document = health(Snapshot(NOW), started=NOW - 9, now=NOW, unreadable=gone)
+    assert document["status"] == "degraded"
+    assert document["unreadable"] == ["target eip155:1"]
+    targets = cast("dict[str, Any]", document["targets"])
+    assert "gone: 3; status names them" in targets["eip155:1"]["cause"]
+    again = health(Snapshot(NOW), started=NOW - 9, now=NOW, unreadable=mended)
+    assert again["status"] == "healthy"
+    assert "targets" not in again

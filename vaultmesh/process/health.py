@@ -2,7 +2,7 @@
 
 1. Unhealthy is only a worker that does not talk to Temporal: an outage upstream degrades, and restarts no pods.
 2. Whatever else is not as it should be degrades, and is named: failing, missing, overdue, backing off, stale, paused,
-   held, unreachable.
+   held, unreachable, unreadable.
 3. So do a file that is refused, a storage that hangs, a namespace that differs from its file, and an error that nobody
    foresaw; a namespace that an operator stopped does not.
 4. All of it comes from the last visibility list, what was asked after it, and what the worker met: health asks nobody.
@@ -48,7 +48,17 @@ FAILING, MISSING, OVERDUE = (
 STOPPED, DRAINING = NamespaceState.STOPPED.value, NamespaceState.DRAINING.value
 UNREACHABLE = "unreachable"
 """Of a target: its ledger does not answer this worker."""
-_LISTED = (MISSING, FAILING, OVERDUE, TargetState.HELD.value, Status.PAUSED.value, UNREACHABLE)
+UNREADABLE = "unreadable"
+"""Of a target: signed rounds of it can't be read, or are gone."""
+_LISTED = (
+    MISSING,
+    FAILING,
+    OVERDUE,
+    TargetState.HELD.value,
+    Status.PAUSED.value,
+    UNREACHABLE,
+    UNREADABLE,
+)
 """States whose bearers are listed by name."""
 _NAMESPACE_PREFIX = namespace_workflow_id("")
 _TARGET_PREFIX = aggregator_workflow_id("")
@@ -93,10 +103,12 @@ def health(
     desired: DesiredState | None = None,
     errors: Mapping[str, str] | None = None,
     unreachable: Mapping[str, str] | None = None,
+    unreadable: Mapping[str, int] | None = None,
 ) -> dict[str, JsonValue]:
     """Return the health document; `started` and `now` in Unix seconds.
 
-    `errors` are those of this worker's tasks by their names, `unreachable` says why targets do not answer this worker.
+    `errors` are those of this worker's tasks by their names, `unreachable` says why targets do not answer this worker,
+    and `unreadable` how many of their signed rounds it can't read.
     Targets and tasks are named only while something is wrong with them.
     """
     wanted = desired or DesiredState()
@@ -106,7 +118,7 @@ def health(
     }
     _add_stopped(namespaces, wanted, snapshot)
     is_as_desired = _add_desired(namespaces, wanted)
-    targets = _targets(snapshot, now, unreachable or {})
+    targets = _targets(snapshot, now, unreachable or {}, unreadable or {})
     if is_silent(snapshot, now):
         status = UNHEALTHY
     elif targets or errors or not is_as_desired or not all(map(_is_well, namespaces.values())):
@@ -222,10 +234,18 @@ def _overdue(since: datetime, now: float) -> dict[str, JsonValue]:
 
 
 def _targets(
-    snapshot: Snapshot, now: float, unreachable: Mapping[str, str]
+    snapshot: Snapshot,
+    now: float,
+    unreachable: Mapping[str, str],
+    unreadable: Mapping[str, int],
 ) -> dict[str, dict[str, JsonValue]]:
     """Return what is wrong with targets, the worst of each."""
     wrong: dict[str, dict[str, JsonValue]] = {
+        target: {"status": UNREADABLE, "cause": _unreadable(rounds)}
+        for target, rounds in unreadable.items()
+        if rounds
+    }
+    wrong |= {
         target: {"status": UNREACHABLE, "cause": one_line(why)}
         for target, why in unreachable.items()
     }
@@ -238,6 +258,11 @@ def _targets(
             target = run.workflow_id.removeprefix(_TARGET_PREFIX)
             wrong[target] = {"status": FAILING, "cause": run.cause}
     return dict(sorted(wrong.items()))
+
+
+def _unreadable(rounds: int) -> str:
+    """Say that signed rounds are not as they were written."""
+    return f"signed rounds can't be read, or are gone: {rounds}; status names them, and says what to do"
 
 
 def _rests(memo: TargetMemo) -> dict[str, JsonValue]:

@@ -34,10 +34,12 @@ class HealthServer:
         desired: Callable[[], DesiredState] = DesiredState,
         errors: Callable[[], Mapping[str, str]] = dict,
         unreachable: Callable[[], Mapping[str, str]] = dict,
+        unreadable: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """Serve on a port; `polls` tells whether the worker takes work, `counts` what namespaces owe, `desired` what files say.
 
-        `errors` tells what went wrong in the worker's own tasks, `unreachable` which targets do not answer it.
+        `errors` tells what went wrong in the worker's own tasks, `unreachable` which targets do not answer it,
+        `unreadable` of which targets it can't read how many signed rounds.
         """
         self._port = port
         self._metrics = metrics
@@ -47,6 +49,7 @@ class HealthServer:
         self._desired = desired
         self._errors = errors
         self._unreachable = unreachable
+        self._unreadable = unreadable
         self._started = time.time()
         self._runner: web.AppRunner | None = None
 
@@ -93,6 +96,7 @@ class HealthServer:
             desired=self._desired(),
             errors=self._errors(),
             unreachable=self._unreachable(),
+            unreadable=self._unreadable(),
         )
         return web.json_response(document, status=503 if document["status"] == UNHEALTHY else 200)
 
