@@ -43,6 +43,7 @@ class SaysFailures:
             self._terminal.write_line(f"\n{report.when} failed: {report.nodeid}")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Have failures said where results are gathered."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
