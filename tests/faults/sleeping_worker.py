@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import worker
 from vaultmesh.domain.paths import ANCHOR_RECEIPTS_FOLDER
 from vaultmesh.process.exiting import run_and_exit
-from vaultmesh.storage import files
+from vaultmesh.storage import files, folder_lock
 
 WHEN = os.environ["SLEEP_AT"]
 MARK = Path(os.environ["SLEEP_MARK"])
-REPLACE, LOCKED = files.LocalStore.replace, files.locked
+REPLACE, LOCKED = files.LocalStore.replace, folder_lock.locked
 
 
 def sleep_once() -> None:
@@ -40,8 +40,8 @@ def replace(store: files.LocalStore, path: str, content: bytes, if_version: str)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    with LOCKED(folder):
+def locked(folder: Path, seconds: float | None = None) -> Iterator[None]:
+    with LOCKED(folder, seconds):
         if WHEN == "locked" and ANCHOR_RECEIPTS_FOLDER in str(folder):
             sleep_once()
         yield
@@ -49,6 +49,6 @@ def locked(folder: Path) -> Iterator[None]:
 
 if __name__ == "__main__":
     files.LocalStore.replace = replace  # type: ignore[method-assign]
-    files.locked = locked
+    folder_lock.locked = locked
     worker.Worker = partial(worker.Worker, max_concurrent_activity_task_polls=1)  # type: ignore[misc]
     run_and_exit(lambda: worker.main(sys.argv[1:]))
