@@ -30,6 +30,7 @@ from vaultmesh.domain.aggregator.messages import (
     Resolve,
     Seal,
     Sealed,
+    Sign,
 )
 from vaultmesh.domain.aggregator.rounds import MOST_ENDED
 from vaultmesh.domain.roots import MerkleRoot
@@ -193,6 +194,26 @@ async def test_a_lost_round_that_is_signed_again_keeps_its_number(rounds: Rounds
 
 
 # --- what a process has seen
+
+
+@pytest.mark.parametrize("stored", [None, 0, 4])
+async def test_a_number_counts_only_as_the_rounds_files_have_it(
+    rounds: Rounds, stored: int | None
+) -> None:
+    """An attempt that was cut off, by a worker that numbered otherwise, stored the same bytes: no other number is gone."""
+    store = rounds.stage.files.rounds(EVM)
+    manifest = compose(EVM, [owed("b1", request(FIRST), root=root(1))], "auto", bytes)
+    store.create_manifest(manifest)
+    if stored is not None:
+        reservation = RESERVATION.model_dump(mode="json")
+        store.add_candidate(manifest.round_id, candidate_of(CANDIDATE, reservation, stored))
+    order = Sign(
+        target=EVM, round_id=manifest.round_id, n=0, reservation=RESERVATION, terms={}, number=7
+    )
+    submitting = Submitting(rounds.stage.files, OpenedLedger(Signer()))  # type: ignore[arg-type]
+    signed = await ActivityEnvironment().run(submitting.sign, order)
+    assert signed.candidate is not None
+    assert signed.number == store.number_of(manifest.round_id) == (7 if stored is None else stored)
 
 
 async def test_a_final_round_that_a_process_has_seen_is_not_paid_for_again_when_its_folder_is_gone(
@@ -441,13 +462,20 @@ async def test_an_anchor_of_ours_that_no_file_and_no_history_knows_is_not_paid_f
     assert rounds.batches_of(await rounds.seal()) == {"b2"}
 
 
+class Signer:
+    """A target that signs the same bytes every time."""
+
+    async def sign(self, *_: object) -> SignedCandidate:
+        return CANDIDATE
+
+
 class OpenedLedger:
     """An opened target."""
 
-    def __init__(self, target: EvmAnchoring) -> None:
+    def __init__(self, target: EvmAnchoring | Signer) -> None:
         self.target = target
 
-    async def open(self, target: Target) -> EvmAnchoring:
+    async def open(self, target: Target) -> EvmAnchoring | Signer:
         assert target == EVM
         return self.target
 

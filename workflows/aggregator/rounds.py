@@ -340,7 +340,9 @@ class Rounds:
             self._rounds.recover_again()
             return
         self._pace.succeeded()
-        self._open(sealed, new, reserved.reservation, signed.candidate, requests)
+        # A number that no file has would be a round that is gone: it counts once the signer says that it stored it.
+        stored = new.model_copy(update={"number": signed.number})
+        self._open(sealed, stored, reserved.reservation, signed.candidate, requests)
 
     def _open(
         self,

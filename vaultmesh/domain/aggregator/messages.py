@@ -142,6 +142,8 @@ class Signed(Wire):
 
     stale: bool = False
     candidate: SignedCandidate | None = None
+    number: int = 0
+    """The round's number, as its files say; 0 where a worker signed that did not number rounds yet."""
 
 
 class Broadcast(Wire):
