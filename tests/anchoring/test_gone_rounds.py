@@ -1,6 +1,7 @@
 """Rounds whose folders are gone: what they hold is not paid for again, and somebody is told."""
 
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -413,6 +414,30 @@ async def test_giving_all_up_gives_up_no_round_of_a_batch_that_lies_in_any_folde
     asking = request(FIRST, batches="out/elsewhere")
     await rounds.stage.record(rounds.stage.order(RecordState.CLOSED, alone, asking))
     assert rounds.stage.receipt(FIRST).is_final
+
+
+async def test_giving_up_very_many_rounds_is_done_before_an_operator_waits_no_longer(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look costs as much as there are rounds that are gone: one for each of them took minutes for 300."""
+    for number in range(1, 11, 2):
+        await rounds.final(number, number + 1)
+    rounds.restart()
+    damaged = rounds.stage.files.damaged(EVM)
+    damaged.look()
+    rounds.delete("out/rounds")
+    looks: list[str] = []
+    look = damaged.look
+
+    def noting() -> list[str]:
+        looks.append(threading.current_thread().name)
+        return look()
+
+    monkeypatch.setattr(damaged, "look", noting)
+    await rounds.forget()
+    assert len(looks) == 1
+    assert looks != [threading.main_thread().name], "a storage that hangs must not hold the loop"
+    assert look() == []
 
 
 # --- what the ledger shows
