@@ -28,6 +28,7 @@ from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import Candidate, LateJoiners, Manifest, RoundOutcome
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import Anchoring
+from vaultmesh.storage.rounds import RoundStore
 
 
 class Recovery:
@@ -93,12 +94,12 @@ class Recovery:
     def _store_again(self, target: Target, known: RememberedRound) -> None:
         """Store the candidates of a round that are gone, as its caller knows them; idempotent by their numbers.
 
-        One that ended or was given up needs none, unless nothing is left of it: then its end is stored again too. Where an older
-        copy has it without its end, it lacks perhaps the bid that won. A candidate that can't be read is left: the round is
-        told as damage.
+        One that ended or was given up needs none, unless nothing is left of it, or it is here as lost and was signed again
+        since: then its end is stored again too. Where an older copy has it without its end, it lacks perhaps the bid that won.
+        A candidate that can't be read is left: the round is told as damage.
         """
         rounds = self._files.rounds(target)
-        if known.is_ended and rounds.is_lost_evidence(known.round_id):
+        if known.is_ended and self._is_gone(rounds, known):
             self._store_end_again(target, known)
             return
         if known.is_ended and rounds.has_end(known.round_id):
@@ -112,6 +113,12 @@ class Recovery:
             extra = {"target": str(target), "round": known.round_id, "tx_ref": candidate.tx_ref}
             activity.logger.warning("a candidate was gone; stored again", extra=extra)
             rounds.add_candidate(known.round_id, candidate_of(candidate, reservation, known.number))
+
+    def _is_gone(self, rounds: RoundStore, known: RememberedRound) -> bool:
+        """Whether what a round ended with is gone: all of it, or that it was signed again after it was lost."""
+        signed = max((candidate.n + 1 for candidate in known.candidates), default=0)
+        is_older = not known.lost and rounds.is_older_loss(known.round_id, signed)
+        return is_older or rounds.is_lost_evidence(known.round_id)
 
     def _store_end_again(self, target: Target, known: RememberedRound) -> None:
         """Store what was signed for a round that has ended, and of which nothing is left: its batches may be in the ledger."""

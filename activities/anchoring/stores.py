@@ -120,7 +120,12 @@ class Files:
                 for round_id, count in candidates.items()
                 if rounds.is_gone(round_id, count)
             ),
-            *(end.round_id for end in ended if rounds.is_lost_evidence(end.round_id)),
+            *(
+                end.round_id
+                for end in ended
+                if rounds.is_lost_evidence(end.round_id)
+                or (not end.lost and rounds.is_older_loss(end.round_id, end.candidates))
+            ),
         ]
         if gone:  # before anything else: what the caller knows of them is to be stored again
             message = (

@@ -33,7 +33,7 @@ from vaultmesh.domain.aggregator.messages import (
     Sealed,
     Sign,
 )
-from vaultmesh.domain.aggregator.rounds import MOST_ENDED
+from vaultmesh.domain.aggregator.rounds import MOST_ENDED, OpenRounds
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import Closed, RoundOutcome, compose
 from vaultmesh.domain.target import Target
@@ -98,6 +98,12 @@ class Rounds:
             ended=ended if knows else [],
             number=number,
         )
+        sealing = Sealing(self.stage.files, self.stage.ledger)  # type: ignore[arg-type]
+        return await ActivityEnvironment().run(sealing.seal, order)
+
+    async def sealed_by(self, known: OpenRounds) -> Sealed:
+        """Seal for an aggregator that knows these rounds."""
+        order = Seal(target=EVM, requests=[request(FIRST)], ended=known.known_ended())
         sealing = Sealing(self.stage.files, self.stage.ledger)  # type: ignore[arg-type]
         return await ActivityEnvironment().run(sealing.seal, order)
 
@@ -374,6 +380,38 @@ async def test_a_round_that_an_older_copy_has_without_its_winning_bid_gets_it_ba
         CANDIDATE.tx_ref,
         bid.tx_ref,
     ]
+
+
+async def test_a_round_that_an_older_copy_has_as_lost_and_that_became_final_is_not_paid_for_again(
+    rounds: Rounds,
+) -> None:
+    """It was lost, sealed in a tree that was lost too, signed again by itself, and is final: the copy knows of the loss alone."""
+    round_id = await rounds.final(1)
+    folder = rounds.folder(round_id)
+    first = (folder / "candidate-0.json").read_bytes()
+    (folder / "candidate-0.json").unlink()
+    lost = Closed(outcome=RoundOutcome.LOST, revision=2, candidates=1, round_id=round_id)
+    (folder / "closed.json").write_text(lost.document())
+    (folder / "candidate-0.json").write_bytes(first)
+    rounds.delete("out/anchors")
+    rounds.restart()
+    winner = SignedCandidate(n=1, tx_ref=VIEW_REFS[EVM], raw="0x02")
+    ended = RememberedRound(
+        round_id=round_id,
+        reservation=RESERVATION,
+        candidates=[winner],
+        end=rounds.stage.ledger.view(round_id),
+        revision=7,
+        number=1,
+    )
+    known = OpenRounds(ended=[ended])
+    assert (await rounds.sealed_by(known)).stale
+    recovery = Recovery(rounds.stage.files, rounds.stage.ledger)  # type: ignore[arg-type]
+    order = Recover(target=EVM, remembered=known.remembered())
+    assert (await ActivityEnvironment().run(recovery.recover, order)).rounds == []
+    sealed = await rounds.sealed_by(known)
+    assert not sealed.stale
+    assert (sealed.round, [late.round_id for late in sealed.late_joiners]) == (None, [round_id])
 
 
 async def test_a_lost_round_that_is_gone_is_stored_again_as_lost(rounds: Rounds) -> None:

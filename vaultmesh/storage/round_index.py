@@ -163,6 +163,14 @@ class RoundIndex(RoundFiles):
             return True
         return not self.count(round_id)
 
+    def is_older_loss(self, round_id: str, candidates: int) -> bool:
+        """Say whether a round is closed here as lost with fewer candidates than were signed: it was signed again since."""
+        return (
+            self.count(round_id) < candidates
+            and self._is_closed_as_lost(round_id)
+            and not self.is_forgotten(round_id)
+        )
+
     def find_leaf(self, leaf: Leaf, *, besides: Container[str] = ()) -> str | None:
         """Return the newest round that holds a leaf, is signed and not lost, and none of `besides`.
 

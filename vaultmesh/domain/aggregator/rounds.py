@@ -97,7 +97,11 @@ class OpenRounds(BaseModel):
     def known_ended(self) -> list[KnownRound]:
         """Return the rounds that have ended and must be in the storage."""
         return [
-            KnownRound(round_id=ended.round_id, candidates=ended.candidates[-1].n + 1)
+            KnownRound(
+                round_id=ended.round_id,
+                candidates=ended.candidates[-1].n + 1,
+                lost=ended.lost,
+            )
             for ended in self.ended
             if ended.candidates
         ]
