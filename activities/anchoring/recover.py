@@ -28,7 +28,6 @@ from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import Candidate, LateJoiners, Manifest, RoundOutcome
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import Anchoring
-from vaultmesh.storage.rounds import RoundStore
 
 
 class Recovery:
@@ -99,7 +98,8 @@ class Recovery:
         A candidate that can't be read is left: the round is told as damage.
         """
         rounds = self._files.rounds(target)
-        if known.is_ended and self._is_gone(rounds, known):
+        signed = max((candidate.n + 1 for candidate in known.candidates), default=0)
+        if known.is_ended and rounds.is_end_gone(known.round_id, signed, lost=known.lost):
             self._store_end_again(target, known)
             return
         if known.is_ended and rounds.has_end(known.round_id):
@@ -113,12 +113,6 @@ class Recovery:
             extra = {"target": str(target), "round": known.round_id, "tx_ref": candidate.tx_ref}
             activity.logger.warning("a candidate was gone; stored again", extra=extra)
             rounds.add_candidate(known.round_id, candidate_of(candidate, reservation, known.number))
-
-    def _is_gone(self, rounds: RoundStore, known: RememberedRound) -> bool:
-        """Whether what a round ended with is gone: all of it, or that it was signed again after it was lost."""
-        signed = max((candidate.n + 1 for candidate in known.candidates), default=0)
-        is_older = not known.lost and rounds.is_older_loss(known.round_id, signed)
-        return is_older or rounds.is_lost_evidence(known.round_id)
 
     def _store_end_again(self, target: Target, known: RememberedRound) -> None:
         """Store what was signed for a round that has ended, and of which nothing is left: its batches may be in the ledger."""

@@ -123,8 +123,7 @@ class Files:
             *(
                 end.round_id
                 for end in ended
-                if rounds.is_lost_evidence(end.round_id)
-                or (not end.lost and rounds.is_older_loss(end.round_id, end.candidates))
+                if rounds.is_end_gone(end.round_id, end.candidates, lost=end.lost)
             ),
         ]
         if gone:  # before anything else: what the caller knows of them is to be stored again

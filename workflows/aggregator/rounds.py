@@ -339,10 +339,8 @@ class Rounds:
         if signed.candidate is None:
             self._rounds.recover_again()
             return
-        self._pace.succeeded()
-        # A number that no file has would be a round that is gone: it counts once the signer says that it stored it.
-        stored = new.model_copy(update={"number": signed.number})
-        self._open(sealed, stored, reserved.reservation, signed.candidate, requests)
+        new = new.with_number(signed.number)
+        self._open(sealed, new, reserved.reservation, signed.candidate, requests)
 
     def _open(
         self,
@@ -353,6 +351,7 @@ class Rounds:
         requests: list[AnchorRequest],
     ) -> None:
         """Add the signed round; the lost rounds whose leaves it holds are closed."""
+        self._pace.succeeded()
         now = workflow.now()
         whole = set(sealed.requests) - set(sealed.partial)
         again = self._rounds.find(new.round_id)

@@ -198,7 +198,7 @@ class OpenRounds(BaseModel):
 
     def numbered(self, sealed: SealedRound) -> SealedRound:
         """Return a round that is to be signed with its number: one that was signed before keeps its own."""
-        return sealed.model_copy(update={"number": sealed.number or self.number + 1})
+        return sealed.with_number(sealed.number or self.number + 1)
 
     def next_revision(self) -> int:
         """Return the number of the next order to write receipts: later ones have higher numbers."""
