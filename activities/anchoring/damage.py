@@ -25,7 +25,6 @@ from vaultmesh.domain.rounds.leaf import Leaf
 from vaultmesh.domain.rounds.manifest import Manifest, OwedLeaf, RoundRequest, compose, round_id
 from vaultmesh.storage.batches import BatchRef
 from vaultmesh.storage.receipts import ReceiptStore
-from vaultmesh.storage.round_numbers import Range
 from vaultmesh.storage.rounds import Damage, RoundStore
 
 CLOCKS_DIFFER_SECONDS = 3_600
@@ -129,19 +128,16 @@ class DamagedRounds:
             and damage.round_id not in self._restored
         )
 
-    def reason(self, named: str) -> str:
-        """Return why a round can't be read, as the last look found; empty if it can, or is known from elsewhere."""
-        return next(
-            (str(damage.refused) for damage in self._unread() if damage.round_id == named), ""
-        )
+    def unread(self, number: int) -> dict[str, Damage]:
+        """Look, and return the rounds that can't be read, without those that are known from elsewhere; blocks.
 
-    def numbers(self, named: str) -> Range | None:
-        """Return the numbers of rounds that are gone, as the last look found; None of one that is there."""
-        return next((damage.numbers for damage in self._unread() if damage.round_id == named), None)
-
-    def unread(self) -> list[str]:
-        """Return the rounds that can't be read, as the last look found, without those that are known from elsewhere."""
-        return [damage.round_id for damage in self._unread()]
+        Args:
+            number: the highest number of a round that somebody knows to be signed.
+        """
+        self._rounds.numbers.expect(number)
+        with self._lock:
+            self.look()
+            return {damage.round_id: damage for damage in self._unread()}
 
     def _unread(self) -> list[Damage]:
         with self._lock:

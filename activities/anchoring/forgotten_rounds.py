@@ -2,7 +2,8 @@
 
 An aggregator learns of them when it seals. Where nothing is owed nobody else would tell it, and their receipts would stay as they are.
 
-1. A round is asked about once it was open at two looks in a row, and once as long as it stays open.
+1. A round is asked about once it was open at two looks in a row. It is once that the aggregator is told, as long as the
+   round stays open: telling it ends its rests.
 2. The aggregator then learns anew what is stored.
 """
 
@@ -24,8 +25,8 @@ class ForgottenRounds:
         """What was open at the last look."""
         self._asked: dict[Target, frozenset[str]] = {}
 
-    async def look(self, target: Target, open_rounds: Collection[str]) -> bool:
-        """Say whether rounds are open that the running aggregator does not know.
+    async def look(self, target: Target, open_rounds: Collection[str]) -> frozenset[str]:
+        """Return the rounds that are open and that the running aggregator does not know, until it is told.
 
         Raises:
             RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, ValidationError: it did not answer.
@@ -35,9 +36,14 @@ class ForgottenRounds:
         lasting = (self._open.get(target, frozenset()) & now) - asked
         self._open[target], self._asked[target] = now, asked
         if not lasting:
-            return False
+            return lasting
         view = await view_of(self._client, target)
         if view is None:
-            return False  # it is started, and reads them first
-        self._asked[target] = asked | lasting
-        return not lasting <= {row.round_id for row in view.rounds}
+            return frozenset()  # it is started, and reads them first
+        unknown = lasting - {row.round_id for row in view.rounds}
+        self._asked[target] = asked | (lasting - unknown)
+        return unknown
+
+    def told(self, target: Target, round_ids: Collection[str]) -> None:
+        """Take that an aggregator was told of rounds: it is once."""
+        self._asked[target] |= frozenset(round_ids)

@@ -93,12 +93,13 @@ class Recovery:
     def _store_again(self, target: Target, known: RememberedRound) -> None:
         """Store the candidates of a round that are gone, as its caller knows them; idempotent by their numbers.
 
-        One that ended or was given up needs none, unless nothing is left of it: then its end is stored again too. Where an older
-        copy has it without its end, it lacks perhaps the bid that won. A candidate that can't be read is left: the round is
-        told as damage.
+        One that ended or was given up needs none, unless nothing is left of it, or it is here as lost and was signed again
+        since: then its end is stored again too. Where an older copy has it without its end, it lacks perhaps the bid that won.
+        A candidate that can't be read is left: the round is told as damage.
         """
         rounds = self._files.rounds(target)
-        if known.is_ended and rounds.is_lost_evidence(known.round_id):
+        signed = max((candidate.n + 1 for candidate in known.candidates), default=0)
+        if known.is_ended and rounds.is_end_gone(known.round_id, signed, lost=known.lost):
             self._store_end_again(target, known)
             return
         if known.is_ended and rounds.has_end(known.round_id):

@@ -24,10 +24,12 @@ from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.rounds.manifest import ROUND_ID_DIGITS, Candidate
 from vaultmesh.ledgers.driver import Anchoring, Fate
 from vaultmesh.storage.round_numbers import Range
-from vaultmesh.storage.rounds import RoundStore
+from vaultmesh.storage.rounds import Damage, RoundStore
 
 MOST_NAMED = 10
-"""Batches of a round that are named where it is given up."""
+"""Batches of a round that are named where it is given up, and rounds that are not."""
+MOST_LINES = 1_000
+"""Lines that one answer gives: a server refuses 2 MB."""
 DECIDED_BEFORE = "it was decided before"
 _ROUND_ID = re.compile(rf"[0-9a-f]{{{ROUND_ID_DIGITS}}}")
 
@@ -114,56 +116,53 @@ class Resolving:
         Raises:
             InvalidValue: there is none, or some are not given up: it names them, the others are.
         """
-        damaged = self._files.damaged(order.target)
-        self._files.rounds(order.target).numbers.expect(order.number)
-        await asyncio.to_thread(damaged.look)
-        unread = damaged.unread()
+        unread = await asyncio.to_thread(self._files.damaged(order.target).unread, order.number)
         lines: list[str] = []
         refusals: list[str] = []
-        for round_id in unread:
+        for round_id, damage in unread.items():  # each look at very many takes long: one is enough
+            one_of_them = order.model_copy(update={"round_id": round_id})
             try:
-                done = await self._forget(
-                    order.model_copy(update={"round_id": round_id}), anchoring
-                )
+                done = await self._forget(one_of_them, anchoring, damage)
             except InvalidValue as error:
                 refusals.append(str(error))
             else:
                 lines += [f"{round_id}: {line}" for line in done.lines]
         if refusals:
             given_up = len(unread) - len(refusals)
-            message = f"{given_up} of {len(unread)} rounds were given up, and these not: {'; '.join(refusals)}"
+            message = f"{given_up} of {len(unread)} rounds were given up, and these not: {'; '.join(refusals[:MOST_NAMED])}"
             raise InvalidValue(message)
         if not unread:
             message = f"every round of {order.target} can be read, or is known from elsewhere: nothing is held back"
             raise InvalidValue(message)
-        return Resolution(lines=lines)
+        more = [f"and {len(lines) - MOST_LINES} more lines"] if len(lines) > MOST_LINES else []
+        return Resolution(lines=[*lines[:MOST_LINES], *more])
 
-    async def _forget(self, order: Resolve, anchoring: Anchoring) -> Resolution:
+    async def _forget(
+        self, order: Resolve, anchoring: Anchoring, known: Damage | None = None
+    ) -> Resolution:
+        """Give up one round; where it is not `known` why, that is looked for."""
         rounds = self._files.rounds(order.target)
         if await asyncio.to_thread(rounds.is_forgotten, order.round_id):
             return Resolution(lines=[DECIDED_BEFORE])
-        reason = await asyncio.to_thread(self._why_unread, order)
+        damage = known or await asyncio.to_thread(self._unread, order)
+        reason = str(damage.refused) if damage else "receipts name it, and its folder is gone"
         lines = [reason, *await self._fate_of_unread(order, anchoring)]
         lines.append(await asyncio.to_thread(_owed_again, rounds, order.round_id))
-        numbers = self._files.damaged(order.target).numbers(order.round_id)
-        return await self._write(order, lines, numbers=numbers)
+        return await self._write(order, lines, numbers=damage.numbers if damage else None)
 
-    def _why_unread(self, order: Resolve) -> str:
-        """Return why a round can't be read.
+    def _unread(self, order: Resolve) -> Damage | None:
+        """Return why a round can't be read; None where only receipts tell of it.
 
         Raises:
             InvalidValue: it can, or nobody knows of it.
         """
-        damaged = self._files.damaged(order.target)
-        self._files.rounds(order.target).numbers.expect(order.number)
-        damaged.look()
-        reason = damaged.reason(order.round_id)
-        if reason:
-            return reason
+        damage = self._files.damaged(order.target).unread(order.number).get(order.round_id)
+        if damage is not None:
+            return damage
         rounds = self._files.rounds(order.target)
         if not rounds.count(order.round_id):
             if self._files.receipts.of_rounds(order.target, {order.round_id}):
-                return "receipts name it, and its folder is gone"
+                return None
             message = f"nobody knows round {order.round_id} of {order.target}: it has no candidate, and no receipt names it"
             raise InvalidValue(message)
         message = (

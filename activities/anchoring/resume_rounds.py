@@ -158,10 +158,12 @@ class ResumeRounds:
                 backoff=self._settings.backoff,
                 continue_after_events=self._settings.continue_after_events,
             )
-            if await self._forgotten.look(target, open_rounds):
+            forgotten = await self._forgotten.look(target, open_rounds)
+            if forgotten:
                 extra = {"target": str(target)}
                 _LOG.warning("rounds are open that the aggregator took for ended", extra=extra)
                 await self._call(target, [])
+                self._forgotten.told(target, forgotten)
             return
         reopened = await self._closed.look(target, await self._opened.open(target))
         if reopened:

@@ -20,7 +20,7 @@ from activities.anchoring.targets import Targets
 from activities.failures import decided_by_the_aggregator
 from vaultmesh.domain.aggregator.messages import Refusal, RoundRequests, Seal, Sealed, SealedRound
 from vaultmesh.domain.depth import required_depth
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import LONGEST_MESSAGE, InvalidValue
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.rounds.leaf import SALT_BYTES, Leaf
 from vaultmesh.domain.rounds.manifest import Manifest, OwedLeaf, RoundRequest, compose, round_id
@@ -251,15 +251,11 @@ class _Sealer:
             round=self._sealed_round(manifest) if manifest else None,
             requests=self._in_order(mine),
             partial=self._in_order(partial),
-            late_joiners=[
-                RoundRequests(round_id=holder, requests=self._in_order(ids - mine))
-                for holder, ids in findings.late_joiners.items()
-                if ids - mine
-            ],
+            late_joiners=list(self._late_joiners(mine)),
             rebuild=self._rebuild(mine),
             covered=self._in_order(everybody - findings.concerned() - set(findings.refused)),
             refused=[
-                Refusal(request=request_id, reason=reason)
+                Refusal(request=request_id, reason=reason[:LONGEST_MESSAGE])
                 for request_id, reason in findings.refused.items()
             ],
             resealed=self._resealed(held),
@@ -267,6 +263,20 @@ class _Sealer:
             problems=self._problems,
             number=self._rounds.numbers.highest,
         )
+
+    def _late_joiners(self, mine: set[str]) -> Iterator[RoundRequests]:
+        """Yield who joins which round: each request the first that holds batches of it, whose recording looks for the others.
+
+        Named with each of them, a thousand requests that miss the receipts of thousands of rounds would be more than a server
+        takes. A round that the caller drives is named all the same: its receipts are written again.
+        """
+        driven = {known.round_id for known in self._order.rounds}
+        joined: set[str] = set()
+        for holder, ids in self._findings.late_joiners.items():
+            joining = ids - mine
+            if joining - joined or (joining and holder in driven):
+                yield RoundRequests(round_id=holder, requests=self._in_order(joining - joined))
+            joined |= joining
 
     def _in_order(self, ids: Set[str]) -> list[str]:
         """Return ids in the order of the requests."""

@@ -120,7 +120,11 @@ class Files:
                 for round_id, count in candidates.items()
                 if rounds.is_gone(round_id, count)
             ),
-            *(end.round_id for end in ended if rounds.is_lost_evidence(end.round_id)),
+            *(
+                end.round_id
+                for end in ended
+                if rounds.is_end_gone(end.round_id, end.candidates, lost=end.lost)
+            ),
         ]
         if gone:  # before anything else: what the caller knows of them is to be stored again
             message = (

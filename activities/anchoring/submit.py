@@ -132,9 +132,12 @@ class Submitting:
         """Sign, and store the candidate before anything is broadcast (X3); the same order gives the same bytes."""
         with decided_by_the_aggregator():
             anchoring = await self._targets.open(order.target)
+            rounds = self._files.rounds(order.target)
             candidate = await anchoring.sign(order.reservation, order.terms, order.n)
-            stored = await asyncio.to_thread(self._store, order, candidate)
-        return Signed(candidate=candidate) if stored else Signed(stale=True)
+            if not await asyncio.to_thread(self._store, order, candidate):
+                return Signed(stale=True)
+            number = await asyncio.to_thread(rounds.number_of, order.round_id)
+        return Signed(candidate=candidate, number=number)
 
     def _store(self, order: Sign, candidate: SignedCandidate) -> bool:
         rounds = self._files.rounds(order.target)

@@ -1,6 +1,7 @@
 """Rounds whose folders are gone: what they hold is not paid for again, and somebody is told."""
 
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,8 +31,9 @@ from vaultmesh.domain.aggregator.messages import (
     Resolve,
     Seal,
     Sealed,
+    Sign,
 )
-from vaultmesh.domain.aggregator.rounds import MOST_ENDED
+from vaultmesh.domain.aggregator.rounds import MOST_ENDED, OpenRounds
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import Closed, RoundOutcome, compose
 from vaultmesh.domain.target import Target
@@ -99,6 +101,12 @@ class Rounds:
         sealing = Sealing(self.stage.files, self.stage.ledger)  # type: ignore[arg-type]
         return await ActivityEnvironment().run(sealing.seal, order)
 
+    async def sealed_by(self, known: OpenRounds) -> Sealed:
+        """Seal for an aggregator that knows these rounds."""
+        order = Seal(target=EVM, requests=[request(FIRST)], ended=known.known_ended())
+        sealing = Sealing(self.stage.files, self.stage.ledger)  # type: ignore[arg-type]
+        return await ActivityEnvironment().run(sealing.seal, order)
+
     async def forget(self, round_id: str = "all") -> Resolution:
         order = Resolve(
             target=EVM,
@@ -151,7 +159,7 @@ async def test_rounds_older_than_an_aggregator_remembers_are_not_paid_for_again(
     for _ in range(2):
         sealed = await rounds.seal()
         assert sealed.round is None
-        assert len(sealed.late_joiners) == MOST_ENDED
+        assert {late.round_id for late in sealed.late_joiners} < set(rounds.ids[-MOST_ENDED:])
         rounds.restart()
     await rounds.forget()
     assert rounds.batches_of(await rounds.seal()) == {"b1", "b2", "b3", "b4"}
@@ -193,6 +201,26 @@ async def test_a_lost_round_that_is_signed_again_keeps_its_number(rounds: Rounds
 
 
 # --- what a process has seen
+
+
+@pytest.mark.parametrize("stored", [None, 0, 4])
+async def test_a_number_counts_only_as_the_rounds_files_have_it(
+    rounds: Rounds, stored: int | None
+) -> None:
+    """An attempt that was cut off, by a worker that numbered otherwise, stored the same bytes: no other number is gone."""
+    store = rounds.stage.files.rounds(EVM)
+    manifest = compose(EVM, [owed("b1", request(FIRST), root=root(1))], "auto", bytes)
+    store.create_manifest(manifest)
+    if stored is not None:
+        reservation = RESERVATION.model_dump(mode="json")
+        store.add_candidate(manifest.round_id, candidate_of(CANDIDATE, reservation, stored))
+    order = Sign(
+        target=EVM, round_id=manifest.round_id, n=0, reservation=RESERVATION, terms={}, number=7
+    )
+    submitting = Submitting(rounds.stage.files, OpenedLedger(Signer()))  # type: ignore[arg-type]
+    signed = await ActivityEnvironment().run(submitting.sign, order)
+    assert signed.candidate is not None
+    assert signed.number == store.number_of(manifest.round_id) == (7 if stored is None else stored)
 
 
 async def test_a_final_round_that_a_process_has_seen_is_not_paid_for_again_when_its_folder_is_gone(
@@ -354,6 +382,38 @@ async def test_a_round_that_an_older_copy_has_without_its_winning_bid_gets_it_ba
     ]
 
 
+async def test_a_round_that_an_older_copy_has_as_lost_and_that_became_final_is_not_paid_for_again(
+    rounds: Rounds,
+) -> None:
+    """It was lost, sealed in a tree that was lost too, signed again by itself, and is final: the copy knows of the loss alone."""
+    round_id = await rounds.final(1)
+    folder = rounds.folder(round_id)
+    first = (folder / "candidate-0.json").read_bytes()
+    (folder / "candidate-0.json").unlink()
+    lost = Closed(outcome=RoundOutcome.LOST, revision=2, candidates=1, round_id=round_id)
+    (folder / "closed.json").write_text(lost.document())
+    (folder / "candidate-0.json").write_bytes(first)
+    rounds.delete("out/anchors")
+    rounds.restart()
+    winner = SignedCandidate(n=1, tx_ref=VIEW_REFS[EVM], raw="0x02")
+    ended = RememberedRound(
+        round_id=round_id,
+        reservation=RESERVATION,
+        candidates=[winner],
+        end=rounds.stage.ledger.view(round_id),
+        revision=7,
+        number=1,
+    )
+    known = OpenRounds(ended=[ended])
+    assert (await rounds.sealed_by(known)).stale
+    recovery = Recovery(rounds.stage.files, rounds.stage.ledger)  # type: ignore[arg-type]
+    order = Recover(target=EVM, remembered=known.remembered())
+    assert (await ActivityEnvironment().run(recovery.recover, order)).rounds == []
+    sealed = await rounds.sealed_by(known)
+    assert not sealed.stale
+    assert (sealed.round, [late.round_id for late in sealed.late_joiners]) == (None, [round_id])
+
+
 async def test_a_lost_round_that_is_gone_is_stored_again_as_lost(rounds: Rounds) -> None:
     lost = await rounds.final(1)
     rounds.delete()
@@ -392,6 +452,45 @@ async def test_giving_all_up_gives_up_no_round_of_a_batch_that_lies_in_any_folde
     asking = request(FIRST, batches="out/elsewhere")
     await rounds.stage.record(rounds.stage.order(RecordState.CLOSED, alone, asking))
     assert rounds.stage.receipt(FIRST).is_final
+
+
+async def test_giving_up_very_many_rounds_is_done_before_an_operator_waits_no_longer(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look costs as much as there are rounds that are gone: one for each of them took minutes for 300."""
+    for number in range(1, 11, 2):
+        await rounds.final(number, number + 1)
+    rounds.restart()
+    damaged = rounds.stage.files.damaged(EVM)
+    damaged.look()
+    rounds.delete("out/rounds")
+    looks: list[str] = []
+    look = damaged.look
+
+    def noting() -> list[str]:
+        looks.append(threading.current_thread().name)
+        return look()
+
+    monkeypatch.setattr(damaged, "look", noting)
+    await rounds.forget()
+    assert len(looks) == 1
+    assert looks != [threading.main_thread().name], "a storage that hangs must not hold the loop"
+    assert look() == []
+
+
+async def test_receipts_of_very_many_rounds_that_are_gone_stay_below_what_a_server_takes(
+    rounds: Rounds,
+) -> None:
+    """Of batches that name no namespace each of a thousand requests misses the receipts of all rounds."""
+    ids = [await rounds.final(number, number + 1) for number in range(1, 9, 2)]
+    rounds.delete("out/anchors")
+    requests = [request(f"dao:n{number}") for number in range(3)]
+    sealing = Sealing(rounds.stage.files, rounds.stage.ledger)  # type: ignore[arg-type]
+    driven = KnownRound(round_id=ids[2], candidates=1)
+    order = Seal(target=EVM, requests=requests, rounds=[driven])
+    sealed = await ActivityEnvironment().run(sealing.seal, order)
+    named = [(late.round_id, late.requests) for late in sealed.late_joiners]
+    assert named == [(ids[0], [asked.id for asked in requests]), (ids[2], [])]
 
 
 # --- what the ledger shows
@@ -441,13 +540,20 @@ async def test_an_anchor_of_ours_that_no_file_and_no_history_knows_is_not_paid_f
     assert rounds.batches_of(await rounds.seal()) == {"b2"}
 
 
+class Signer:
+    """A target that signs the same bytes every time."""
+
+    async def sign(self, *_: object) -> SignedCandidate:
+        return CANDIDATE
+
+
 class OpenedLedger:
     """An opened target."""
 
-    def __init__(self, target: EvmAnchoring) -> None:
+    def __init__(self, target: EvmAnchoring | Signer) -> None:
         self.target = target
 
-    async def open(self, target: Target) -> EvmAnchoring:
+    async def open(self, target: Target) -> EvmAnchoring | Signer:
         assert target == EVM
         return self.target
 

@@ -18,6 +18,7 @@ from vaultmesh.domain.aggregator.messages import RecordState
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.names import REOPENED, REWRITE
+from vaultmesh.domain.status import AggregatorView
 from vaultmesh.domain.target import Target
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.settings import Settings
@@ -133,6 +134,38 @@ async def test_an_error_that_nobody_foresaw_leaves_no_other_target_unwatched_and
     async with resuming(tmp_path, started, monkeypatch, Surprising(), unforeseen) as until:
         await until(lambda: len(started.of(TSA)) > 2)
     assert unforeseen.shown() == {f"resume_rounds {EVM}": f"KeyError: 'no {EVM} in the table'"}
+
+
+async def test_a_round_that_its_aggregator_forgot_is_told_until_the_server_takes_it(
+    tmp_path: Path, started: StartedAggregators, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would tell, and its receipts would stay as they are."""
+    stage = Stage(tmp_path)
+    stage.sign(owed("b1", request(FIRST)))
+    refusals = 2
+
+    async def knows_none(*_: object, **__: object) -> dict[str, object]:
+        return AggregatorView(target=str(EVM), run_id="").model_dump(mode="json")
+
+    async def start(name: str, aggregator: Any, **options: Any) -> None:
+        nonlocal refusals
+        if options.get("start_signal") == REOPENED and refusals:
+            refusals -= 1
+            message = "unavailable"
+            raise RPCError(message, RPCStatusCode.UNAVAILABLE, b"")
+        await StartedAggregators.start_workflow(started, name, aggregator, **options)
+
+    monkeypatch.setattr(started, "query", knows_none)
+    monkeypatch.setattr(started, "start_workflow", start)
+
+    def times_told() -> int:
+        return started.of(EVM).count((REOPENED, [[]]))
+
+    async with resuming(tmp_path, started, monkeypatch) as until:
+        await until(lambda: times_told() == 1)
+        looks = len(started.calls)
+        await until(lambda: len(started.calls) > looks + 3)
+    assert (refusals, times_told()) == (0, 1)
 
 
 async def test_receipts_are_compared_though_rounds_cannot_be_looked_for_and_the_reverse(

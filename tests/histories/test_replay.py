@@ -2,15 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
 from tests.histories.changed import RestingAggregator, RestingNamespace
 from tests.workflows.stage import runner
+from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
 from workflows.aggregator.workflow import AggregatorWorkflow
 from workflows.namespace.workflow import NamespaceWorkflow
@@ -41,6 +43,29 @@ def test_histories_of_both_workflows_are_saved() -> None:
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: f"{path.parent.name}-{path.stem}")
 async def test_a_saved_history_replays(path: Path) -> None:
     await replayer(NamespaceWorkflow, AggregatorWorkflow).replay_workflow(read(path))
+
+
+async def test_rounds_that_an_earlier_version_signed_are_not_missed_by_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their files have no numbers: had they some here, all of them would be gone after an upgrade."""
+    numbers: list[int] = []
+    add = OpenRounds.add
+
+    def noting(self: OpenRounds, *signed: Any) -> None:
+        add(self, *signed)
+        numbers.append(self.number)
+
+    monkeypatch.setattr(OpenRounds, "add", noting)
+    unnumbered = Replayer(
+        workflows=[AggregatorWorkflow],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        data_converter=pydantic_data_converter,
+    )
+    for path in FOLDER.glob(f"{AGGREGATOR_WORKFLOW}/1.0.0-*.json"):
+        await unnumbered.replay_workflow(read(path))
+    assert numbers
+    assert not any(numbers)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ class LeafIndex:
         self._manifest_name = manifest_name
         self._index = FolderIndex(store, folder, self._look)
         self._rounds: list[str] = []
+        self._taken: set[str] = set()
         self._keys = array("Q")
         self._places = array("L")
         self._recent: dict[int, list[int]] = {}
@@ -66,7 +67,7 @@ class LeafIndex:
     def has_taken(self, identity: str) -> bool:
         """Say whether a manifest's leaves are known, whatever became of the file since."""
         with self._index.lock:
-            return identity in self._rounds
+            return identity in self._taken
 
     def unread(self, again: int) -> dict[str, str]:
         """Return the rounds whose manifest is missing or can't be read, and why; each is tried again every time.
@@ -102,6 +103,7 @@ class LeafIndex:
             return Look(str(error), is_settled=False)
         place = len(self._rounds)
         self._rounds.append(identity)
+        self._taken.add(identity)
         for key in keys:
             self._recent.setdefault(key, []).append(place)
         return _TAKEN

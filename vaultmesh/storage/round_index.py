@@ -163,6 +163,19 @@ class RoundIndex(RoundFiles):
             return True
         return not self.count(round_id)
 
+    def is_end_gone(self, round_id: str, candidates: int, *, lost: bool) -> bool:
+        """Say whether what a round ended with is gone: all of it, or that it was signed again after it was lost.
+
+        Args:
+            round_id: the round.
+            candidates: how many were signed of it.
+            lost: whether it ended as lost.
+        """
+        if self.is_lost_evidence(round_id):
+            return True
+        is_behind = not lost and self.count(round_id) < candidates
+        return is_behind and self._is_closed_as_lost(round_id) and not self.is_forgotten(round_id)
+
     def find_leaf(self, leaf: Leaf, *, besides: Container[str] = ()) -> str | None:
         """Return the newest round that holds a leaf, is signed and not lost, and none of `besides`.
 

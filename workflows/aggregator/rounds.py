@@ -339,7 +339,7 @@ class Rounds:
         if signed.candidate is None:
             self._rounds.recover_again()
             return
-        self._pace.succeeded()
+        new = new.with_number(signed.number)
         self._open(sealed, new, reserved.reservation, signed.candidate, requests)
 
     def _open(
@@ -351,6 +351,7 @@ class Rounds:
         requests: list[AnchorRequest],
     ) -> None:
         """Add the signed round; the lost rounds whose leaves it holds are closed."""
+        self._pace.succeeded()
         now = workflow.now()
         whole = set(sealed.requests) - set(sealed.partial)
         again = self._rounds.find(new.round_id)

@@ -170,7 +170,7 @@ class ScriptedTarget:
     async def sign(self, order: Sign) -> Signed:
         name = f"0x{order.round_id}{order.n:02d}"
         made = SignedCandidate(n=order.n, tx_ref=name, raw=name + "raw", terms=order.terms)
-        answer: Signed = self._planned("sign", order) or Signed(candidate=made)
+        answer: Signed = self._planned("sign", order) or Signed(candidate=made, number=order.number)
         await self._gate("sign")
         return answer
 

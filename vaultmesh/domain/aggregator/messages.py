@@ -63,6 +63,10 @@ class SealedRound(Wire):
     number: int = 0
     """Its number among the signed rounds of the target; 0 if it was never signed."""
 
+    def with_number(self, number: int) -> "SealedRound":
+        """Return it with the number that its files have: one that no file has would be a round that is gone."""
+        return self.model_copy(update={"number": number})
+
 
 class RoundRequests(Wire):
     """Ids of the requests that a round answers."""
@@ -142,6 +146,8 @@ class Signed(Wire):
 
     stale: bool = False
     candidate: SignedCandidate | None = None
+    number: int = 0
+    """The round's number, as its files say; 0 where a worker signed that did not number rounds yet."""
 
 
 class Broadcast(Wire):

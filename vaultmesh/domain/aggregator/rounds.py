@@ -97,7 +97,11 @@ class OpenRounds(BaseModel):
     def known_ended(self) -> list[KnownRound]:
         """Return the rounds that have ended and must be in the storage."""
         return [
-            KnownRound(round_id=ended.round_id, candidates=ended.candidates[-1].n + 1)
+            KnownRound(
+                round_id=ended.round_id,
+                candidates=ended.candidates[-1].n + 1,
+                lost=ended.lost,
+            )
             for ended in self.ended
             if ended.candidates
         ]
@@ -194,7 +198,7 @@ class OpenRounds(BaseModel):
 
     def numbered(self, sealed: SealedRound) -> SealedRound:
         """Return a round that is to be signed with its number: one that was signed before keeps its own."""
-        return sealed.model_copy(update={"number": sealed.number or self.number + 1})
+        return sealed.with_number(sealed.number or self.number + 1)
 
     def next_revision(self) -> int:
         """Return the number of the next order to write receipts: later ones have higher numbers."""
