@@ -4,8 +4,10 @@ Colours and progress are for terminals only; a failure is one clear line, or one
 """
 
 import argparse
+import getpass
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterable
 from typing import TypeAlias
@@ -82,6 +84,15 @@ def console(*, stderr: bool = False) -> Console:
         if attached.is_terminal
         else Console(stderr=stderr, highlight=False, emoji=False, width=_PLAIN_WIDTH)
     )
+
+
+def who() -> str:
+    """Return `user@host` of whoever runs this command; a container's user often has a number alone."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def settings_with_root() -> Settings:

@@ -167,7 +167,8 @@ def _add_stopped(
         elif entry.get("status") in (FAILING, OVERDUE):
             entry["cause"] = f"{entry['cause']}; {why}, and ends once it goes on"
         else:
-            entry |= {"status": DRAINING, "cause": why}
+            problem = desired.problems.get(name)
+            entry |= {"status": DRAINING, "cause": f"{why}; {problem}" if problem else why}
 
 
 def _add_desired(namespaces: dict[str, dict[str, JsonValue]], desired: DesiredState) -> bool:
