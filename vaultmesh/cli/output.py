@@ -65,7 +65,12 @@ def warn(lines: Iterable[str]) -> None:
 
 def print_line(text: str) -> None:
     """Print one line whose words may be a file's own: none of them begins another line, or moves the cursor."""
-    print("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), flush=True)
+    print(visible(text.replace("\n", "\N{REPLACEMENT CHARACTER}")), flush=True)
+
+
+def visible(text: str) -> str:
+    """Return a foreign text without what moves a terminal's cursor or colours it; its lines stay."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def print_json(document: JsonValue) -> None:
