@@ -18,6 +18,7 @@ from tests.cli.conftest import cadences, write_namespaces
 from tests.support.running_namespaces import REFUSED, RunningNamespaces
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.state import Decided
+from vaultmesh.domain.paths import STOPPED_FOLDER, path_form
 from vaultmesh.domain.status import NamespaceMemo
 from vaultmesh.process import desired, reconcile
 from vaultmesh.process.config_files import AnchorsSource, NamespacesSource, anchors_path
@@ -180,3 +181,29 @@ async def test_a_pause_that_could_not_be_read_is_not_remembered_as_nothing_decid
     reconciler._decided["dao:a"] = Decided()
     reconciler._remember(Snapshot(time.time(), {"dao:a": seen}, decided=decided))
     assert "dao:a" not in reconciler._decided
+
+
+async def test_a_namespace_that_ended_since_the_list_is_not_started_where_its_decision_cannot_be_read(
+    reconciler_of: Any, tmp_path: Path
+) -> None:
+    """The harm: what an operator had stopped a moment ago anchored again, since its decision was damaged."""
+    started: list[str] = []
+
+    class Ended(RunningNamespaces):
+        """A Temporal whose workflows have all just ended."""
+
+        @override
+        async def describe(self, **_: object) -> SimpleNamespace:
+            raise RPCError("none", RPCStatusCode.NOT_FOUND, b"")
+
+        @override
+        async def start_workflow(self, _: str, __: object, *, id: str, **___: object) -> None:
+            started.append(id)
+
+    place = tmp_path / STOPPED_FOLDER / f"{path_form('dao:a')}.json"
+    place.parent.mkdir(parents=True)
+    place.write_text("{", encoding="utf-8")
+    reconciler = reconciler_of(Ended())
+    await reconciler.look()
+    assert started == [namespace_workflow_id("dao:b")]
+    assert "can't be read" in reconciler.state.problems["dao:a"]

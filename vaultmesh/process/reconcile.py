@@ -355,8 +355,10 @@ class Reconciler:
         return registered.change
 
     def _is_stopped(self, entries: Entries, name: str) -> bool:
+        """Whether a namespace is stopped, or may be: a workflow that ended since the list would be started by guess."""
         own = Entries({name: entries.hashes[name]}, entries.written_at)
-        return name in self._sources.decisions.look(own).stopped
+        decisions = self._sources.decisions.look(own)
+        return name in decisions.stopped or name in decisions.unreadable
 
     async def _has_receipts(self, name: str) -> bool:
         return await self._in_thread(lambda: self._sources.has_receipts(name))
