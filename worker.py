@@ -300,11 +300,10 @@ async def _work(
         unreadable=adapters.files.unreadable,
     )
     await server.start()
-    lost = (runner.evict_all, heartbeats.connection_lost)
     beside: dict[str, Task] = {
         "visibility": visibility.run,
         "reconciler": reconciler.run,
-        "connection": Connection(client, *lost).run,
+        "connection": Connection(client, runner.evict_all, heartbeats.connection_lost).run,
     }
     if "anchors" in roles:
         resume = ResumeRounds(client, adapters.files, adapters.targets, settings, unforeseen)

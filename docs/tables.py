@@ -26,7 +26,7 @@ DOCS = Path(__file__).resolve().parent
 EXAMPLE = DOCS.with_name(".env.example")
 _EXAMPLE_HEAD = """\
 # Variables of `make scheduler`, `make dev` and `make demo`: cp .env.example .env, then take the # away before what you set.
-# What the shell sets already counts more. Written by docs/tables.py; a value with blanks needs quotes, as in a shell.
+# What the shell sets already counts more. Written by docs/tables.py; a shell reads it: a value with blanks or any of $ & ; # ( needs single quotes.
 # Keep a .env that holds a key to yourself (chmod 600); better, name a file that holds it with keyFile in anchors.yaml.
 """
 

@@ -1,11 +1,20 @@
-"""Gathers the requests of many namespaces into one signal to a target's aggregator."""
+"""Gathers the requests of many namespaces into one signal to a target's aggregator, and starts it where it does not run.
+
+One that begins anew is paused if its last run was: that run's memo says so, written in the step that obeyed.
+"""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
 from pydantic import ValidationError
-from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+)
 from temporalio.common import (
     SearchAttributeKey,
     SearchAttributePair,
@@ -22,11 +31,12 @@ from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
     ATTRIBUTE_TARGET,
     ENQUEUE,
+    MEMO_STATUS,
     SCHEDULER_QUEUE,
     STATUS,
     aggregator_workflow_id,
 )
-from vaultmesh.domain.status import AggregatorView
+from vaultmesh.domain.status import AggregatorView, PausedView, TargetMemo
 from vaultmesh.domain.target import Target
 
 GATHER_SECONDS = 0.05
@@ -37,6 +47,7 @@ MOST_PER_SIGNAL = 500
 NO_STATUS = (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, ValidationError)
 """What is raised where an aggregator gives no status."""
 _STATUS_WITHIN = timedelta(seconds=10)
+_LOG = logging.getLogger(__name__)
 _TARGET = SearchAttributeKey.for_keyword(ATTRIBUTE_TARGET)
 
 
@@ -54,20 +65,17 @@ async def signal_aggregator(
     Raises:
         NetworkFailure: Temporal did not take the signal.
     """
+    handle = client.get_workflow_handle(aggregator_workflow_id(str(target)))
+    start = AggregatorInput(
+        target=target, backoff=backoff, continue_after_events=continue_after_events
+    )
     try:
-        await client.start_workflow(
-            AGGREGATOR_WORKFLOW,
-            AggregatorInput(
-                target=target, backoff=backoff, continue_after_events=continue_after_events
-            ),
-            id=aggregator_workflow_id(str(target)),
-            task_queue=SCHEDULER_QUEUE,
-            start_signal=signal,
-            start_signal_args=[list(requests)],
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            search_attributes=TypedSearchAttributes([SearchAttributePair(_TARGET, str(target))]),
-            static_summary=f"aggregator of {target}",
-        )
+        try:
+            await handle.signal(signal, list(requests))
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            await _start(client, start, signal, [list(requests)])
     except RPCError as error:
         message = f"the aggregator of {target} could not be signalled: {error.message}"
         raise NetworkFailure(message) from error
@@ -76,19 +84,65 @@ async def signal_aggregator(
 async def start_aggregator(
     client: Client, target: Target, *, backoff: Backoff, continue_after_events: int
 ) -> None:
-    """Start a target's aggregator unless it runs."""
-    await client.start_workflow(
-        AGGREGATOR_WORKFLOW,
+    """Start a target's aggregator unless it runs.
+
+    Raises:
+        RPCError: Temporal did not do it.
+    """
+    await _start(
+        client,
         AggregatorInput(
             target=target, backoff=backoff, continue_after_events=continue_after_events
         ),
-        id=aggregator_workflow_id(str(target)),
+    )
+
+
+async def _start(
+    client: Client,
+    start: AggregatorInput,
+    signal: str | None = None,
+    arguments: Sequence[Sequence[AnchorRequest | str]] = (),
+) -> None:
+    """Start an aggregator, paused if its last run was; one that runs meanwhile goes on, and takes the signal."""
+    name = str(start.target)
+    paused = await _paused_before(client, start.target)
+    memo = {MEMO_STATUS: TargetMemo(target=name, paused=paused)}
+    await client.start_workflow(
+        AGGREGATOR_WORKFLOW,
+        start.model_copy(update={"paused": paused}),
+        id=aggregator_workflow_id(name),
         task_queue=SCHEDULER_QUEUE,
+        start_signal=signal,
+        start_signal_args=arguments,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        search_attributes=TypedSearchAttributes([SearchAttributePair(_TARGET, str(target))]),
-        static_summary=f"aggregator of {target}",
+        search_attributes=TypedSearchAttributes([SearchAttributePair(_TARGET, name)]),
+        static_summary=f"aggregator of {name}",
+        memo=memo if paused is not None else None,  # it may be ended before its first step
     )
+
+
+async def _paused_before(client: Client, target: Target) -> PausedView | None:
+    """Return why a target was paused when its aggregator was ended; None if it was not, or Temporal knows nothing of it.
+
+    Raises:
+        RPCError: Temporal does not answer.
+    """
+    handle = client.get_workflow_handle(aggregator_workflow_id(str(target)))
+    try:
+        run = await handle.describe(rpc_timeout=_STATUS_WITHIN)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    content = await run.memo_value(MEMO_STATUS, default=None)
+    if run.status is WorkflowExecutionStatus.RUNNING or content is None:
+        return None
+    try:
+        return TargetMemo.model_validate(content).paused
+    except ValidationError:
+        _LOG.warning("nobody knows whether a target was paused", extra={"target": str(target)})
+        return None
 
 
 async def view_of(client: Client, target: Target) -> AggregatorView | None:

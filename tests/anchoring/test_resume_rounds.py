@@ -35,8 +35,8 @@ class StartedAggregators:
 
     async def start_workflow(self, _name: str, aggregator: Any, **options: Any) -> None:
         """Note one call."""
-        signal, arguments = options.get("start_signal", ""), options.get("start_signal_args", [])
-        self.calls.append((str(aggregator.target), signal, arguments))
+        signal, arguments = options["start_signal"] or "", options["start_signal_args"]
+        self.calls.append((str(aggregator.target), signal, list(arguments)))
 
     def get_workflow_handle(self, _workflow_id: str) -> "StartedAggregators":
         """Return whom to ask."""
@@ -46,6 +46,8 @@ class StartedAggregators:
         """Answer as a server does where no such workflow runs."""
         message = "no such workflow"
         raise RPCError(message, RPCStatusCode.NOT_FOUND, b"")
+
+    signal = describe = query
 
     def of(self, target: Target) -> list[tuple[str, list[Any]]]:
         """Return the signals of one target."""

@@ -18,6 +18,7 @@ from vaultmesh.domain.status import (
     LastAnchorView,
     NamespaceState,
     NamespaceView,
+    PausedView,
     RejectedView,
     TargetState,
     TargetView,
@@ -151,3 +152,17 @@ def test_a_slot_is_due_from_now_on() -> None:
     assert due(NOW - timedelta(minutes=5), NOW) == "5 min ago"
     assert due(NOW - timedelta(milliseconds=900), NOW) == "now"
     assert due(None, NOW) == "–"
+
+
+def test_a_reason_from_elsewhere_gives_the_terminal_of_whoever_looks_no_orders() -> None:
+    """The harm: whoever may signal a namespace cleared the operator's screen, and wrote lines of its own there."""
+    orders = PausedView(
+        reason="\x1b[2J\x1b[31mall is well\r", since=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    view = namespace()
+    paused = view.model_copy(update={"paused": dict.fromkeys(view.cadences, orders)})
+    target = TargetView(target="eip155:1", state=TargetState.PAUSED, paused=orders)
+    text = shown(*tables(Overview(namespaces=[paused], targets=[target])))
+    assert "all is well" in text
+    assert "\x1b[2J" not in text
+    assert "\r" not in text

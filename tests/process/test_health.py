@@ -218,6 +218,14 @@ def test_what_an_operator_stopped_is_shown_and_degrades_nothing() -> None:
     assert "refused" not in document
 
 
+def test_a_stop_that_did_not_reach_its_workflow_says_why() -> None:
+    snapshot = Snapshot(NOW - 1, {"dao:one": _memo()}, running={"namespace:dao:one"})
+    state = DesiredState(stopped={"dao:one": "unregistered"}, problems={"dao:one": "not stopped"})
+    document = cast("dict[str, Any]", health(snapshot, started=NOW, now=NOW, desired=state))
+    assert document["status"] == "degraded"
+    assert document["namespaces"]["dao:one"]["cause"] == "unregistered; not stopped"
+
+
 def test_a_target_whose_ledger_does_not_answer_is_named_unless_something_worse_is_known() -> None:
     held = HeldMemo(
         kind=FailureKind.AUTH, message="no funds", since=datetime(2026, 1, 1, tzinfo=UTC)

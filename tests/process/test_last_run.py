@@ -65,6 +65,15 @@ async def test_a_memo_that_means_nothing_is_not_taken_for_nothing_decided(addres
     assert await last_run(client, name, past) == LastRun(is_unknown=True)
 
 
+async def test_a_past_that_nobody_knows_stays_unknown_although_the_run_was_terminated(
+    address: str,
+) -> None:
+    client = await connect()
+    since = datetime(2026, 1, 15, tzinfo=UTC)
+    name = await ended(client, {MEMO_STATUS: NamespaceMemo(namespace="", unknown_since=since)})
+    assert await last_run(client, name, Past()) == LastRun(is_unknown=True)
+
+
 async def test_what_temporal_lost_is_known_to_who_saw_it_and_else_unknown(address: str) -> None:
     client = await connect()
     seen, none = f"dao:{secrets.token_hex(4)}", f"dao:{secrets.token_hex(4)}"

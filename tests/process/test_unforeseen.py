@@ -2,10 +2,14 @@
 
 import asyncio
 import logging
+from typing import cast
 
 import pytest
+from temporalio.client import Client
+from typing_extensions import override
 
 from vaultmesh.process import unforeseen
+from vaultmesh.process.connection import Connection
 from vaultmesh.process.health import health
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.unforeseen import Unforeseen
@@ -79,3 +83,42 @@ def test_an_error_degrades_health_until_it_did_not_come_back_for_a_while(
     assert document()["errors"] == {"probing eip155:1": "TypeError: a b"}
     monkeypatch.setattr(unforeseen, "SHOWN_SECONDS", 0.0)
     assert (document()["status"], "errors" in document()) == ("healthy", False)
+
+
+async def test_what_failed_in_a_group_of_tasks_is_shown_and_not_that_there_was_a_group(
+    errors: Unforeseen,
+) -> None:
+    errors.note("probing", ExceptionGroup("unhandled", [ExceptionGroup("in it", [KeyError("a")])]))
+    assert errors.shown() == {"probing": "KeyError: 'a'"}
+
+
+async def test_a_watch_of_the_connection_that_fails_leaves_none_behind_when_it_is_begun_anew() -> (
+    None
+):
+    """The harm: each failure left a call of several seconds behind, for ever repeated, until the server had thousands."""
+    waits: list[str] = []
+
+    class Weird(Connection):
+        """A watch of which one half fails at once."""
+
+        @override
+        async def ask(self) -> None:
+            """Fail."""
+            await asyncio.sleep(0)
+            message = "an answer of another version"
+            raise LookupError(message)
+
+        @override
+        async def wait(self) -> None:
+            """Wait as long as the test goes on."""
+            waits.append("begun")
+            try:
+                await asyncio.sleep(60)
+            finally:
+                waits.append("ended")
+
+    watch = Weird(cast("Client", None))
+    for _ in range(2):
+        with pytest.raises(ExceptionGroup):
+            await watch.run()
+    assert waits == ["begun", "ended"] * 2

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from vaultmesh.cli.output import visible
 from vaultmesh.domain.freshness import in_words
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.status import CadenceView, NamespaceState
@@ -71,7 +72,7 @@ def namespace_block(
     if lines:
         block.append(_table(lines, now, with_header=with_header))
     said = [*notes, *(f"{line.label}: {note}" for line in lines for note in line.notes)]
-    block += [Padding(Text(note), (0, 0, 0, _NOTE_INDENT)) for note in said]
+    block += [Padding(Text(visible(note)), (0, 0, 0, _NOTE_INDENT)) for note in said]
     return block
 
 

@@ -154,7 +154,8 @@ class System:
     async def _registered(self, client: Client, settings: Settings) -> None:
         file = load_namespaces(namespaces_path(settings))
         specs, decided = file.specs, StoppedNamespaces(LocalStore(self.root)).look(file.entries)
-        running = {name: specs[name] for name in specs if name not in decided.stopped}
+        left_out = decided.stopped.keys() | decided.unreadable.keys()
+        running = {name: specs[name] for name in specs if name not in left_out}
         deadline = time.monotonic() + REGISTER_SECONDS
         while True:
             try:

@@ -5,9 +5,7 @@ An update answers, where a signal is only sent: the operator learns at once what
 
 import argparse
 import asyncio
-import getpass
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -132,7 +130,7 @@ async def _unregister(arguments: argparse.Namespace, settings: Settings) -> int:
         config_hash=config_hash,
         running_hash=running.config_hash,
         at=datetime.now(UTC),
-        by=f"{getpass.getuser()}@{socket.gethostname()}",
+        by=output.who(),
         reason=arguments.reason,
     )
     decisions = StoppedNamespaces(LocalStore(settings.root))

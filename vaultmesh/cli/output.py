@@ -4,8 +4,10 @@ Colours and progress are for terminals only; a failure is one clear line, or one
 """
 
 import argparse
+import getpass
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterable
 from typing import TypeAlias
@@ -63,7 +65,12 @@ def warn(lines: Iterable[str]) -> None:
 
 def print_line(text: str) -> None:
     """Print one line whose words may be a file's own: none of them begins another line, or moves the cursor."""
-    print("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), flush=True)
+    print(visible(text.replace("\n", "\N{REPLACEMENT CHARACTER}")), flush=True)
+
+
+def visible(text: str) -> str:
+    """Return a foreign text without what moves a terminal's cursor or colours it; its lines stay."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def print_json(document: JsonValue) -> None:
@@ -82,6 +89,15 @@ def console(*, stderr: bool = False) -> Console:
         if attached.is_terminal
         else Console(stderr=stderr, highlight=False, emoji=False, width=_PLAIN_WIDTH)
     )
+
+
+def who() -> str:
+    """Return `user@host` of whoever runs this command; a container's user often has a number alone."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def settings_with_root() -> Settings:

@@ -5,9 +5,7 @@ Nothing is decided by default: `--yes` is asked for, and what speaks against a d
 
 import argparse
 import asyncio
-import getpass
 import os
-import socket
 from datetime import timedelta
 
 from pydantic import JsonValue
@@ -93,7 +91,7 @@ def run_resolve(arguments: argparse.Namespace) -> int:
         message = f"on {target}, {consequence}. That can't be taken back; add --yes if it is what you want"
         raise output.Usage(message)
     _require_configured(settings, target)
-    asked: dict[str, JsonValue] = {verb: value, "by": f"{getpass.getuser()}@{socket.gethostname()}"}
+    asked: dict[str, JsonValue] = {verb: value, "by": output.who()}
     read_resolve(asked)
     view = temporal.run(_resolve(target, settings, asked))
     if arguments.json:

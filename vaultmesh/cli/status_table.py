@@ -18,6 +18,7 @@ from vaultmesh.cli.cadence_table import (
     reached,
     times,
 )
+from vaultmesh.cli.output import visible
 from vaultmesh.domain.freshness import in_words, waits_for_worker
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.status import (
@@ -200,5 +201,5 @@ def _why_it_rests(target: TargetView) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Return a text in which rich finds no markup."""
-    return text.replace("[", "\\[")
+    """Return a text in which rich finds no markup, and a terminal no orders."""
+    return visible(text).replace("[", "\\[")

@@ -53,7 +53,9 @@ class Connection:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await asyncio.gather(self._repeat(self.ask), self._repeat(self.wait))
+        async with asyncio.TaskGroup() as both:  # if one fails, the other ends with it
+            both.create_task(self._repeat(self.ask))
+            both.create_task(self._repeat(self.wait))
 
     @staticmethod
     async def _repeat(look: Callable[[], Awaitable[None]]) -> None:

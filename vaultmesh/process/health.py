@@ -107,15 +107,12 @@ def health(
 ) -> dict[str, JsonValue]:
     """Return the health document; `started` and `now` in Unix seconds.
 
-    `errors` are those of this worker's tasks by their names, `unreachable` says why targets do not answer this worker,
-    and `unreadable` how many of their signed rounds it can't read.
-    Targets and tasks are named only while something is wrong with them.
+    `errors` are those of this worker's tasks, `unreachable` says why targets do not answer, and `unreadable` how many of
+    their signed rounds can't be read. Targets and tasks are named only while something is wrong with them.
     """
-    wanted = desired or DesiredState()
-    namespaces = {
-        name: _entry(name, snapshot, now, (counts or {}).get(name))
-        for name in sorted(_namespaces(snapshot))
-    }
+    wanted, counted = desired or DesiredState(), counts or {}
+    names = sorted(_namespaces(snapshot))
+    namespaces = {name: _entry(name, snapshot, now, counted.get(name)) for name in names}
     _add_stopped(namespaces, wanted, snapshot)
     is_as_desired = _add_desired(namespaces, wanted)
     targets = _targets(snapshot, now, unreachable or {}, unreadable or {})
@@ -167,7 +164,8 @@ def _add_stopped(
         elif entry.get("status") in (FAILING, OVERDUE):
             entry["cause"] = f"{entry['cause']}; {why}, and ends once it goes on"
         else:
-            entry |= {"status": DRAINING, "cause": why}
+            problem = desired.problems.get(name)
+            entry |= {"status": DRAINING, "cause": f"{why}; {problem}" if problem else why}
 
 
 def _add_desired(namespaces: dict[str, dict[str, JsonValue]], desired: DesiredState) -> bool:

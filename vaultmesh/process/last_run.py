@@ -3,7 +3,8 @@
 1. The source is the memo of the last run: the workflow writes it in the same step in which it obeys.
 2. Where Temporal has nothing of that run any more, such as an empty database, this process may still have seen its memo.
 3. If neither is so, and receipts say that the namespace ran, nobody knows: the new workflow says that of itself.
-4. A run that was stopped leaves nothing behind: whoever registers it again decides anew.
+4. A run that did not know its own past either leaves that behind.
+5. A run that was stopped leaves nothing behind: whoever registers it again decides anew.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -76,7 +77,7 @@ async def last_run(client: Client, namespace: str, past: Past) -> LastRun:
         since = run.close_time or run.start_time
         paused = PausedView(reason="paused before its last run was ended", since=since)
         decided = Decided(paused=dict.fromkeys(memo.paused, paused))
-    return LastRun(decided=decided)
+    return LastRun(decided=decided, is_unknown=memo.unknown_since is not None)
 
 
 async def decided_in(run: WorkflowExecution) -> Decided:

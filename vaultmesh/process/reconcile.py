@@ -29,6 +29,7 @@ from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.namespaces.state import Decided
 from vaultmesh.domain.namespaces.stopped import Entries, StopDecision
 from vaultmesh.domain.paths import ANCHORS_FILE, NAMESPACES_FILE
+from vaultmesh.domain.status import NamespaceMemo
 from vaultmesh.process import search_attributes
 from vaultmesh.process.config_files import AnchorsSource, NamespacesSource
 from vaultmesh.process.desired import DesiredState, Listed, Offer, Offers
@@ -170,17 +171,17 @@ class Reconciler:
         return self._expected
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled.
+
+        What nobody foresaw is raised: whoever keeps this task shows it, since what was shown before is no longer known.
+        """
         with suppress(Exception):  # the first look says what is wrong
             await self._read_in_time()
         await asyncio.sleep(random.uniform(0, JITTER_SECONDS))  # noqa: S311 - no secret
         while not self._snapshot().taken_at:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(FIRST_LIST_SECONDS)
         while True:
-            try:
-                await self.look()
-            except Exception:  # noqa: BLE001 - whatever is wrong with files ends no worker
-                _LOG.exception("files not compared with what runs")
+            await self.look()
             await asyncio.sleep(PERIOD_SECONDS)
 
     async def look(self) -> None:
@@ -226,12 +227,16 @@ class Reconciler:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _remember(self, snapshot: Snapshot) -> None:
-        """Keep what operators decided about what runs: Temporal may lose its database."""
+        """Keep what operators decided about what runs: Temporal may lose its database.
+
+        What can't be read, or is not known, is not "nothing".
+        """
         for name, memo in snapshot.namespaces.items():
-            if memo.stopping:
+            decided = snapshot.decided.get(name)
+            if decided is None or memo.stopping or _is_unsaid(memo, decided):
                 self._decided.pop(name, None)
             else:
-                self._decided[name] = snapshot.decided.get(name, Decided())
+                self._decided[name] = decided
 
     def _warn_of_stand_in(self, desired: _Desired) -> None:
         if self._is_offering and desired.is_stand_in and not self._has_warned:
@@ -350,8 +355,10 @@ class Reconciler:
         return registered.change
 
     def _is_stopped(self, entries: Entries, name: str) -> bool:
+        """Whether a namespace is stopped, or may be: a workflow that ended since the list would be started by guess."""
         own = Entries({name: entries.hashes[name]}, entries.written_at)
-        return name in self._sources.decisions.look(own).stopped
+        decisions = self._sources.decisions.look(own)
+        return name in decisions.stopped or name in decisions.unreadable
 
     async def _has_receipts(self, name: str) -> bool:
         return await self._in_thread(lambda: self._sources.has_receipts(name))
@@ -393,6 +400,11 @@ class Reconciler:
             {name: bool(how) for name, how in drift.items()},
             {file: bool(reason) for file, reason in refused.items()},
         )
+
+
+def _is_unsaid(memo: NamespaceMemo, decided: Decided) -> bool:
+    """Whether more was decided than a run says: it does not know itself, or an earlier version wrote its memo."""
+    return memo.unknown_since is not None or (decided.is_nothing and bool(memo.paused))
 
 
 def _in_health(reason: str) -> str:

@@ -50,7 +50,10 @@ class Unforeseen:
             exc_info=error,
         )
         self._metrics.task_failed(task)
-        text = one_line(f"{type(error).__name__}: {error}")
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup):  # that of a task group says nothing itself
+            cause = cause.exceptions[0]
+        text = one_line(f"{type(cause).__name__}: {cause}")
         self._errors[name] = _Error(text, time.monotonic())
 
     async def keep(self, task: str, run: Callable[[], Awaitable[None]]) -> None:

@@ -35,7 +35,7 @@ class AggregatorWorkflow:
         """Take up the state before any message arrives; each part of it goes to those who work on it."""
         describe(OF_AGGREGATORS)
         self._start = start
-        self._state = start.carried.model_copy(deep=True) if start.carried else AggregatorState()
+        self._state: AggregatorState = start.state()
         self._observing: asyncio.Task[None] | None = None
         self._shown_memo = target_memo(self._state.view(start.target, ""))
         waiting, rounds, self._pace = self._state.waiting, self._state.rounds, self._state.pace
@@ -57,7 +57,7 @@ class AggregatorWorkflow:
             lambda: not self._replies.busy and workflow.all_handlers_finished()
         )
         workflow.continue_as_new(
-            self._start.model_copy(update={"carried": self._state.carried()}),
+            self._start.model_copy(update={"carried": self._state.carried(), "paused": None}),
             memo={MEMO_STATUS: target_memo(self.status())},
         )
 
@@ -95,8 +95,10 @@ class AggregatorWorkflow:
                 self._rounds.let_go(requests, also_signed=isinstance(order, orders.Release))
             case orders.Pause(reason=reason):
                 self._pace.pause(reason, workflow.now())
+                self._show()  # in this step: the run may be ended before its next one
             case orders.Resume():
                 self._pace.resume()
+                self._show()
             case _:
                 self._carry_out_for_rounds(order)
 

@@ -15,7 +15,7 @@ from vaultmesh.domain.aggregator.pace import Pace
 from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.waiting import WaitingRequests
 from vaultmesh.domain.messages import Backoff, Wire
-from vaultmesh.domain.status import AggregatorView, RejectedView
+from vaultmesh.domain.status import AggregatorView, PausedView, RejectedView
 from vaultmesh.domain.target import Target
 
 MOST_CARRIED_BYTES = 1_500_000
@@ -93,3 +93,11 @@ class AggregatorInput(Wire):
     backoff: Backoff = Backoff()
     continue_after_events: int = 4_000
     carried: AggregatorState | None = None
+    paused: PausedView | None = None
+    """Why it was paused when its last run was ended, if it was; what is carried says it by itself."""
+
+    def state(self) -> AggregatorState:
+        """Return the state that a run begins with."""
+        if self.carried is not None:
+            return self.carried.model_copy(deep=True)
+        return AggregatorState(pace=Pace(paused=self.paused))
