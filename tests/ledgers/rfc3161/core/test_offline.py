@@ -257,3 +257,12 @@ def test_sha1_without_recorded_leave_is_refuted(leave: dict[str, Any]) -> None:
 def test_what_is_no_pem_is_told_as_such() -> None:
     findings = find(receipt_with(), COMMITMENT, Trust(authorities=(b"no pem",)))
     assert named(findings, Found.WRONG) == ["trusted roots"]
+
+
+def test_very_many_certificates_or_tokens_do_not_keep_a_verifier_busy_for_hours() -> None:
+    many = [text_of(ROOT.der)] * 300
+    for crowd in ({"certificates": many}, {"tokens": [{"token": text_of(REPLY)}] * 65}):
+        findings = find(receipt_with(**crowd), COMMITMENT, Trust(authorities=(ROOT.pem,)))
+        assert [check.name for check in findings.checks if check.found is Found.WRONG] == [
+            "evidence"
+        ]
