@@ -108,7 +108,7 @@ func (r receipt) lead(findings *report.Findings, leading []tokenReport, trust st
 	}
 	first := earliest(leading)
 	findings.When, findings.Trust = first.when(), trust+joined(names)
-	findings.Place = r.ref + " of " + first.authority()
+	findings.Place = first.token.ref() + " of " + first.authority()
 }
 
 func trustCheck(vouched, all int, hasRoots, hasFiles bool) report.Check {

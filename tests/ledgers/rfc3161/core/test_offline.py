@@ -151,11 +151,12 @@ def test_evidence_that_is_wrong_is_refuted_whoever_is_trusted(case: str) -> None
 
 def test_a_further_token_of_another_authority_proves_when_only_its_root_is_trusted() -> None:
     leaf = new_leaf(OTHER, name="second authority")
-    other = Forgery(leaf, gen_time=LATER).reply(REQUEST)
+    other = Forgery(leaf, gen_time=LATER, serial=5).reply(REQUEST)
     entry = {"token": text_of(other), "certificates": [text_of(OTHER.der)]}
     findings = found(receipt_with(tokens=[entry]), OTHER)
     assert standing_of(findings.checks) is Standing.PROVEN
     assert findings.when == "2026-01-15T10:00:02.5Z ± 1 s (clock of CN=second authority)"
+    assert findings.place == "serial:5 of CN=second authority"
     both = found(receipt_with(tokens=[entry]), ROOT, OTHER)
     assert both.when.startswith("2026-01-15T10:00:00Z")
     assert both.trust == "trust in CN=first root and CN=second root"
