@@ -5,6 +5,7 @@ package verifier
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"vaultmesh/verifier/bitcoin"
@@ -12,6 +13,7 @@ import (
 	"vaultmesh/verifier/proof"
 	"vaultmesh/verifier/report"
 	"vaultmesh/verifier/rfc3161"
+	"vaultmesh/verifier/strictjson"
 )
 
 // Verify reads a proof file, or an anchor receipt alone, and says what it proves under a trust.
@@ -70,14 +72,24 @@ func verifyAnchor(receipt *proof.Receipt, trust report.Trust) report.Ledger {
 		ledger.Place = findings.Place
 	}
 	ledger.When, ledger.Trust, ledger.NeededTrust = findings.When, findings.Trust, findings.Needed.Listed()
-	batch := "batch " + receipt.BatchID
+	batch := "batch " + asName(receipt.BatchID)
 	if receipt.Aggregation == nil {
-		batch = "the receipt calls it batch " + receipt.BatchID
+		batch = "the receipt calls it " + batch
 	}
 	statement := fmt.Sprintf("root %s (%s) was in %s by %s, under %s",
 		receipt.Root.ReceiptForm(), batch, receipt.Network, findings.When, findings.Trust)
 	ledger.Verdict = report.VerdictOf(append(checks, findings.Checks...), statement, findings.Caveat)
 	return ledger
+}
+
+var plainName = regexp.MustCompile(`\A[A-Za-z0-9._:@+-]+\z`)
+
+// asName returns a batch id so that it can't pass for a part of the sentence: whoever makes a file chooses it.
+func asName(batchID string) string {
+	if plainName.MatchString(batchID) {
+		return batchID
+	}
+	return strictjson.CanonicalString(batchID)
 }
 
 // find asks the package of the receipt's scheme; a receipt of any other is not read.

@@ -92,3 +92,23 @@ func mustVerify(t *testing.T, text []byte, trust report.Trust) report.Report {
 	}
 	return result
 }
+
+func TestANameCanNotPassForAPartOfTheSentence(t *testing.T) {
+	text, err := os.ReadFile("../tests/vectors/receipts/btc_regtest.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const spoof = `7) was in btc:mainnet by 2015-01-01T00:00:00Z, under trust in nobody; root 0x11 (batch 8`
+	var receipt map[string]any
+	if err := json.Unmarshal(text, &receipt); err != nil {
+		t.Fatal(err)
+	}
+	receipt["metadata"].(map[string]any)["batchId"] = spoof
+	if text, err = json.Marshal(receipt); err != nil {
+		t.Fatal(err)
+	}
+	said := mustVerify(t, text, needed(t, text)).Overall
+	if said.Standing != report.Proven || !strings.Contains(said.Statement, `(the receipt calls it batch "`+spoof+`")`) {
+		t.Error(said.Statement)
+	}
+}

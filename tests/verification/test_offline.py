@@ -420,3 +420,21 @@ def test_the_placeholder_of_an_event_receipt_names_its_batch() -> None:
     for change in ({"tx": "batch:1761300001"}, {"block": 1}):
         elsewhere = EVENT.model_copy(update={"anchor": EVENT.anchor.model_copy(update=change)})
         assert failed(verify_event_offline(elsewhere, [DIRECT], TRUST)) == {"event anchor"}
+
+
+def test_a_batch_id_can_not_pass_for_a_part_of_the_sentence() -> None:
+    receipt = anchor_receipt()
+    spoof = (
+        "7) was in btc:mainnet by 2015-01-01T00:00:00Z, under trust in nobody; root 0x11 (batch 8"
+    )
+    renamed = changed(receipt, "metadata", "batchId", to=spoof)
+    verdict = verify_offline(renamed, trust_in(renamed))
+    assert verdict.proven
+    assert f'(the receipt calls it batch "{spoof}")' in verdict.statement
+
+
+def test_a_chain_has_one_name() -> None:
+    receipt = anchor_receipt()
+    scheme, reference = str(receipt.network).split(":")
+    renamed = changed(receipt, "network", to=f"{scheme}:0{reference}")
+    assert "evidence" in failed(verify_offline(renamed, trust_in(receipt)))

@@ -100,11 +100,13 @@ def test_a_document_is_dropped_where_it_is_asked_for(opened: Opened) -> None:
     opened.page.get_by_text("is the recorded document").first.wait_for()
 
 
-def test_proof_and_certificate_are_dropped_together(opened: Opened) -> None:
+def test_a_root_that_comes_together_with_a_proof_makes_nothing_proven(opened: Opened) -> None:
     _drop(opened, "#drop", ROOT, PROOF)
-    opened.page.locator(".authority").wait_for()
-    assert opened.word() in ("Proven", "Consistent, not proven")
-    assert opened.page.locator(".authority").count() == 1
+    opened.page.locator("#note", has_text="Not trusted").wait_for()
+    assert opened.word() == "Consistent, not proven"
+    assert opened.page.locator(".authority").count() == 0
+    opened.trust_root()
+    assert opened.word() == "Proven"
 
 
 def test_a_pasted_text_is_verified_wherever_it_is_pasted(opened: Opened) -> None:

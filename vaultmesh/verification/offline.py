@@ -5,6 +5,7 @@
 3. An event is proven by one ledger that proves it, while nothing that is carried is wrong.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -33,6 +34,7 @@ from vaultmesh.domain.checks import (
     with_ledger,
     wrong,
 )
+from vaultmesh.domain.documents import canonical_json
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.roots import MerkleRoot
@@ -51,7 +53,7 @@ def verify_offline(receipt: AnchorReceipt, trust: Trust, batch: Batch | None = N
         lost = SchemeFindings((), "", "", place=receipt.tx_ref)
         return with_ledger(verdict_of(checks, ""), str(receipt.network), lost)
     findings = _proof_module(receipt).find(receipt, commitment, trust)
-    batch_id = receipt.metadata.batch_id
+    batch_id = _as_name(receipt.metadata.batch_id)
     named = f"the receipt calls it batch {batch_id}" if receipt.is_direct else f"batch {batch_id}"
     statement = (
         f"root {receipt.root.receipt_form} ({named}) was in {receipt.network} "
@@ -60,6 +62,14 @@ def verify_offline(receipt: AnchorReceipt, trust: Trust, batch: Batch | None = N
     verdict = verdict_of([*checks, *findings.checks], statement, findings.caveat)
     findings = findings if findings.place else replace(findings, place=receipt.tx_ref)
     return with_ledger(verdict, str(receipt.network), findings)
+
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._:@+-]+")
+
+
+def _as_name(batch_id: str) -> str:
+    """Return a batch id so that it can't pass for a part of the sentence: whoever makes a file chooses it."""
+    return batch_id if _PLAIN_NAME.fullmatch(batch_id) else canonical_json(batch_id).decode()
 
 
 class ProofModule(Protocol):

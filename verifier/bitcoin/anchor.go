@@ -173,7 +173,7 @@ func networkCheck(receipt *proof.Receipt, carried *evidence, shows *proven) repo
 	if same && slices.ContainsFunc(shows.chain, func(link *header) bool {
 		return link.target.Cmp(rules.easiestTarget) > 0
 	}) {
-		detail += "; its headers claim less work than any block of " + receipt.Network.Reference
+		detail += "; its headers claim less work than a block of " + receipt.Network.Reference + " takes"
 		return report.Check{Name: name, Found: report.Wrong, Detail: detail}
 	}
 	return report.HoldsIf(name, detail, same)

@@ -39,8 +39,9 @@ const (
 )
 
 var (
-	hexForm     = regexp.MustCompile(`\A0x(?:[0-9a-f]{2})*\z`)
-	chainIDForm = regexp.MustCompile(`\A[0-9]+\z`)
+	hexForm = regexp.MustCompile(`\A0x(?:[0-9a-f]{2})*\z`)
+	// chainIDForm writes each number in one way, so that no chain has two names.
+	chainIDForm = regexp.MustCompile(`\A(?:0|[1-9][0-9]*)\z`)
 	// anchored is the first topic of BatchAnchored(bytes32 indexed root, bytes32 indexed batchId, string memo).
 	anchored = Keccak([]byte("BatchAnchored(bytes32,bytes32,string)"))
 	// calledContract is the place of `to` by the transaction's type; the chain's id is the first item of each.

@@ -128,7 +128,7 @@ func longTag(octet func() byte) int {
 		if digit == 0x80 && tag == 0 {
 			fail("a tag is written with zeros before it")
 		}
-		if tag < 1<<40 {
+		if tag < 1<<23 {
 			tag = tag<<7 | int(digit&0x7f)
 		}
 		if digit < 0x80 {

@@ -96,8 +96,20 @@ func (k rsaKey) verify(hash string, signature, signed []byte) bool {
 	return bytes.Equal(filled, append(append(wanted, 0), digest...))
 }
 
+// A larger key makes no signature: opening one could take hours, and no authority has such a key. OpenSSL has the same
+// bounds.
+const largestRSABits, mostBitsWithAnyExponent, largestExponentBits = 16_384, 3_072, 64
+
+func (k rsaKey) isTooLarge() bool {
+	bits := k.n.BitLen()
+	return bits > largestRSABits || bits > mostBitsWithAnyExponent && k.e.BitLen() > largestExponentBits
+}
+
 // open returns what a signature holds, as long as the modulus.
 func (k rsaKey) open(signature []byte) ([]byte, bool) {
+	if k.isTooLarge() {
+		return nil, false
+	}
 	size := (k.n.BitLen() + 7) / 8
 	value := new(big.Int).SetBytes(signature)
 	if len(signature) != size || value.Cmp(k.n) >= 0 || k.n.Bit(0) == 0 {

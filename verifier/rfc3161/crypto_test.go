@@ -112,3 +112,18 @@ func TestAKeyThatLeavesBitsUnusedIsNone(t *testing.T) {
 		t.Error("a key of 255 bits is taken for one of 256")
 	}
 }
+
+func TestAKeyThatWouldTakeHoursMakesNoSignature(t *testing.T) {
+	for _, sizes := range [][2]uint{{1 << 18, 2}, {1 << 14, 1<<14 - 1}} {
+		odd := func(bits uint) *big.Int {
+			return new(big.Int).Or(new(big.Int).Lsh(big.NewInt(1), bits-1), big.NewInt(1))
+		}
+		key := rsaKey{odd(sizes[0]), odd(sizes[1])}
+		if key.verify(sha256Name, make([]byte, sizes[0]/8), nil) || !key.isTooLarge() {
+			t.Errorf("a key of %d bits was used", sizes[0])
+		}
+	}
+	if ordinary := (rsaKey{new(big.Int).Lsh(big.NewInt(1), 16_383), big.NewInt(65_537)}); ordinary.isTooLarge() {
+		t.Error("a key that OpenSSL takes is too large")
+	}
+}

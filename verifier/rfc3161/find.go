@@ -108,7 +108,7 @@ func (r receipt) lead(findings *report.Findings, leading []tokenReport, trust st
 	}
 	first := earliest(leading)
 	findings.When, findings.Trust = first.when(), trust+joined(names)
-	findings.Place = r.ref + " of " + first.authority()
+	findings.Place = first.token.ref() + " of " + first.authority()
 }
 
 func trustCheck(vouched, all int, hasRoots, hasFiles bool) report.Check {
@@ -154,6 +154,10 @@ func (r tokenReport) when() string {
 
 // examine checks the evidence, a finding per rule; the reports are of the primary token and the further ones.
 func (r receipt) examine(pins pinned) ([]report.Check, []tokenReport) {
+	if r.carriesTooMuch() {
+		detail := fmt.Sprintf("more than %d further tokens, or %d certificates or lists", mostTokens, mostParts)
+		return []report.Check{wrong("evidence", detail)}, nil
+	}
 	primary, ok := bytesOf(r.evidence["token"])
 	if !ok {
 		return []report.Check{wrong("token", "none, or no base64")}, nil
@@ -178,6 +182,18 @@ func (r receipt) examine(pins pinned) ([]report.Check, []tokenReport) {
 	checks := append([]report.Check{}, first.findings...)
 	checks = append(checks, r.claimed(first.token)...)
 	return append(checks, together(reports)...), reports
+}
+
+// A receipt carries some five certificates for each token. Every token is judged by all of them: more could take hours.
+const mostTokens, mostParts = 64, 256
+
+func (r receipt) carriesTooMuch() bool {
+	certificates, lists := 0, 0
+	for _, entry := range r.entries() {
+		certificates += len(listed(entry["certificates"]))
+		lists += len(listed(entry["revocation"]))
+	}
+	return len(listed(r.evidence["tokens"])) > mostTokens || certificates > mostParts || lists > mostParts
 }
 
 // together judges the tokens of a receipt together.

@@ -147,3 +147,15 @@ func TestAnAuthorityHasNoBlocks(t *testing.T) {
 		t.Error(wrong)
 	}
 }
+
+func TestVeryManyCertificatesEndTheReading(t *testing.T) {
+	receipt, commitment, root := readStamped(t)
+	carried := receipt.Evidence.Stamp["certificates"].([]any)
+	for len(carried) <= mostParts {
+		carried = append(carried, carried[0])
+	}
+	receipt.Evidence.Stamp["certificates"] = carried
+	if wrongs := checksOf(find(t, receipt, commitment, root), report.Wrong); wrongs != "evidence" {
+		t.Error(wrongs)
+	}
+}

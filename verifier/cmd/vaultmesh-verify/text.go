@@ -73,7 +73,7 @@ func (written page) ledger(ledger report.Ledger) {
 	}
 	written.checks(ledger.Verdict.Checks)
 	if ledger.Verdict.Standing == report.Consistent && onlyTrustIsOpen(ledger.Verdict.Checks) {
-		for _, need := range needs(ledger.NeededTrust) {
+		for _, need := range needs(ledger.Network, ledger.NeededTrust) {
 			written.line("  needs ", need)
 		}
 	}
@@ -89,12 +89,12 @@ func onlyTrustIsOpen(checks []report.Check) bool {
 }
 
 // needs says what to look up, and how to state it.
-func needs(trust report.Trust) (lines []string) {
+func needs(network string, trust report.Trust) (lines []string) {
 	for _, hash := range trust.Blocks {
-		lines = append(lines, "if a source of your own says that this block is final on the chain: --trust-block "+hash)
+		lines = append(lines, "if a source of your own says that this block is final on "+network+": --trust-block "+hash)
 	}
 	for _, hash := range trust.Headers {
-		lines = append(lines, "if a source of your own says that this block is in the chain: --trust-header "+hash)
+		lines = append(lines, "if a source of your own says that this block is in the chain of "+network+": --trust-header "+hash)
 	}
 	return lines
 }

@@ -5,10 +5,25 @@ const LARGEST_BYTES = 4e6; // A proof takes some 5 kB a ledger; what is larger i
 /** What a file was taken for. */
 const PROOF = "proof";
 
+/** Takes files. Certificates beside other files are left out: whoever gives a proof could give a root of their own with it. */
 async function takeFiles(files) {
+  const all = [...files]; // now: what was pasted is gone later
+  if (!verify) await ready;
+  const certificates = [], others = [];
+  for (const file of all) (await isCertificate(file) ? certificates : others).push(file);
   let proofs = 0;
-  for (const file of [...files]) proofs += (await takeFile(file)) === PROOF ? 1 : 0;
-  if (proofs > 1) say("Proofs are verified one at a time: this is the last of those files.", true);
+  for (const file of others.length ? others : certificates) proofs += (await takeFile(file)) === PROOF ? 1 : 0;
+  if (others.length && certificates.length) {
+    say(`Not trusted, since it came together with other files: ${listed(certificates.map((file) => file.name))}. Get certificates from the authority itself, and drop them alone.`, true);
+  } else if (proofs > 1) say("Proofs are verified one at a time: this is the last of those files.", true);
+}
+
+async function isCertificate(file) {
+  try {
+    return verify !== null && asPem(new Uint8Array(await file.slice(0, LARGEST_BYTES).arrayBuffer())) !== null;
+  } catch {
+    return false;
+  }
 }
 
 async function takeFile(file) {

@@ -155,3 +155,10 @@ def test_a_position_is_a_number_and_nothing_that_could_be_taken_for_one(position
     document["evidence"]["btc"]["position"] = position
     (check,) = _find(document, proven.hashes[0]).checks
     assert (check.found, check.name) == (Found.WRONG, "block proof")
+
+
+def test_a_block_of_a_test_network_can_not_be_passed_off_as_one_of_mainnet() -> None:
+    easiest_since_2018 = 0x91C1 << 168
+    assert (
+        easiest_since_2018 < Network.MAINNET.easiest_target < Network.TESTNET.easiest_target >> 39
+    )

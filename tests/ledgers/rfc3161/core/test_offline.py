@@ -151,11 +151,12 @@ def test_evidence_that_is_wrong_is_refuted_whoever_is_trusted(case: str) -> None
 
 def test_a_further_token_of_another_authority_proves_when_only_its_root_is_trusted() -> None:
     leaf = new_leaf(OTHER, name="second authority")
-    other = Forgery(leaf, gen_time=LATER).reply(REQUEST)
+    other = Forgery(leaf, gen_time=LATER, serial=5).reply(REQUEST)
     entry = {"token": text_of(other), "certificates": [text_of(OTHER.der)]}
     findings = found(receipt_with(tokens=[entry]), OTHER)
     assert standing_of(findings.checks) is Standing.PROVEN
     assert findings.when == "2026-01-15T10:00:02.5Z ± 1 s (clock of CN=second authority)"
+    assert findings.place == "serial:5 of CN=second authority"
     both = found(receipt_with(tokens=[entry]), ROOT, OTHER)
     assert both.when.startswith("2026-01-15T10:00:00Z")
     assert both.trust == "trust in CN=first root and CN=second root"
@@ -257,3 +258,12 @@ def test_sha1_without_recorded_leave_is_refuted(leave: dict[str, Any]) -> None:
 def test_what_is_no_pem_is_told_as_such() -> None:
     findings = find(receipt_with(), COMMITMENT, Trust(authorities=(b"no pem",)))
     assert named(findings, Found.WRONG) == ["trusted roots"]
+
+
+def test_very_many_certificates_or_tokens_do_not_keep_a_verifier_busy_for_hours() -> None:
+    many = [text_of(ROOT.der)] * 300
+    for crowd in ({"certificates": many}, {"tokens": [{"token": text_of(REPLY)}] * 65}):
+        findings = find(receipt_with(**crowd), COMMITMENT, Trust(authorities=(ROOT.pem,)))
+        assert [check.name for check in findings.checks if check.found is Found.WRONG] == [
+            "evidence"
+        ]

@@ -1,5 +1,6 @@
 """Verifies an anchor on an EVM chain offline: from a trusted block hash down to the logged root."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC
 
@@ -31,6 +32,8 @@ from vaultmesh.ledgers.evm.core.proof import (
 from vaultmesh.ledgers.evm.core.trie import HASH_BYTES
 
 _ADDRESS_BYTES = 20
+_CHAIN_ID = re.compile(r"0|[1-9][0-9]*")
+"""Written in one way, so that no chain has two names."""
 _TRUSTED_BLOCK = f"{TRUSTED}block"
 _LONGEST_REASON = 300
 _PROOF_KEYS = (HEADER, TX_INDEX, RECEIPT_PROOF, TRANSACTION_PROOF)
@@ -52,7 +55,7 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
 def _claim(receipt: AnchorReceipt, commitment: MerkleRoot) -> Claim:
     evidence = receipt.scheme_evidence
     reference = receipt.network.reference
-    if not (reference.isascii() and reference.isdecimal()):
+    if not _CHAIN_ID.fullmatch(reference):
         message = f"{receipt.network} is not an EVM chain: its reference is no chain id"
         raise InvalidValue(message)
     return Claim(

@@ -88,6 +88,9 @@ def examine(
 
     `policy` is required of a token whose request was not kept; `leave_for_sha1` counts also if the receipt records none.
     """
+    if _carries_too_much(stamped.evidence):
+        detail = f"more than {_MOST_TOKENS} further tokens, or {_MOST_PARTS} certificates or lists"
+        return EvidenceReport((wrong("evidence", detail),))
     reply = bytes_of(stamped.evidence.get("token"))
     if reply is None:
         return EvidenceReport((wrong("token", "none, or no base64"),))
@@ -112,6 +115,21 @@ def examine(
     others = [judged(token) for token in _further(stamped.evidence)]
     lines = [*first.findings, *_claimed(stamped, first), *_together(first, others, quorum)]
     return EvidenceReport(tuple(lines), (first, *others))
+
+
+_MOST_TOKENS = 64
+_MOST_PARTS = 256
+"""A receipt carries some five certificates for each token. Every token is judged by all of them: more could take hours."""
+
+
+def _carries_too_much(evidence: Mapping[str, JsonValue]) -> bool:
+    if len(_listed(evidence.get("tokens"))) > _MOST_TOKENS:
+        return True
+    entries = _entries(evidence)
+    return any(
+        sum(len(_listed(entry.get(key))) for entry in entries) > _MOST_PARTS
+        for key in ("certificates", "revocation")
+    )
 
 
 def _together(first: TokenReport, others: Sequence[TokenReport], quorum: int) -> Iterator[Check]:

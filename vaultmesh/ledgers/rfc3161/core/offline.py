@@ -63,13 +63,13 @@ def find(receipt: AnchorReceipt, commitment: MerkleRoot, trust: Trust) -> Scheme
     earliest = min(leading, key=lambda judged: _when(judged)[0], default=None)
     weak = any(judged.token is not None and needs_sha1(judged.token) for judged in report.reports)
     caveat = f"SHA-1 alone binds the signer's certificate ({ALLOWS_SHA1})" if weak else ""
-    if earliest is None:
+    if earliest is None or earliest.token is None:
         return SchemeFindings(tuple(checks), "", "", caveat)
     names = sorted({_name_of(judged.root, [*trusted, *carried]) for judged in leading})
     trust_in = f"trust in {' and '.join(names)}"
     if not vouched:  # whoever makes a certificate gives it its name
         trust_in = f"trust in what calls itself {' and '.join(names)}"
-    place = f"{receipt.tx_ref} of {earliest.authority}"
+    place = f"{earliest.token.tx_ref} of {earliest.authority}"
     return SchemeFindings(tuple(checks), _when(earliest)[1], trust_in, caveat, place)
 
 
