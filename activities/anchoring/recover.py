@@ -115,7 +115,11 @@ class Recovery:
             rounds.add_candidate(known.round_id, candidate_of(candidate, reservation, known.number))
 
     def _store_end_again(self, target: Target, known: RememberedRound) -> None:
-        """Store what was signed for a round that has ended, and of which nothing is left: its batches may be in the ledger."""
+        """Store what was signed for a round that has ended: its batches may be in the ledger.
+
+        Of one of which nothing is left the end comes first: nobody is to take it for open. One that is here as lost is open
+        until its end is stored, so that an attempt that was cut off leaves nothing undone.
+        """
         rounds = self._files.rounds(target)
         extra = {"target": str(target), "round": known.round_id}
         activity.logger.error(
@@ -129,10 +133,16 @@ class Recovery:
             candidates=max((candidate.n + 1 for candidate in known.candidates), default=0),
             number=known.number,
         )
-        rounds.close(known.round_id, closed)
+        is_here_as_lost = rounds.has_end(known.round_id)
+        if not is_here_as_lost:
+            rounds.close(known.round_id, closed)
         reservation = known.reservation.model_dump(mode="json")
         for candidate in known.candidates:
-            rounds.add_candidate(known.round_id, candidate_of(candidate, reservation, known.number))
+            if not rounds.has_candidate(known.round_id, candidate.n):
+                document = candidate_of(candidate, reservation, known.number)
+                rounds.add_candidate(known.round_id, document)
+        if is_here_as_lost:
+            rounds.close(known.round_id, closed)
 
     def _counted(self, target: Target, known: RememberedRound, n: int) -> bool:
         """Whether a round's end counted a candidate: a lost one is open again with a later one."""
