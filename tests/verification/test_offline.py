@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.ledgers.evm.core.block import CHAIN_ID, Anchored
 from vaultmesh.domain.batches import tree as legacy_tree
@@ -20,7 +21,7 @@ from vaultmesh.domain.batches.event_receipt import (
     placeholder,
 )
 from vaultmesh.domain.checks import Found, Standing, Trust, Verdict
-from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.errors import InvalidValue, problems_of
 from vaultmesh.domain.receipts.receipt import (
     AnchorReceipt,
     parse_receipt,
@@ -438,3 +439,9 @@ def test_a_chain_has_one_name() -> None:
     scheme, reference = str(receipt.network).split(":")
     renamed = changed(receipt, "network", to=f"{scheme}:0{reference}")
     assert "evidence" in failed(verify_offline(renamed, trust_in(receipt)))
+
+
+def test_a_file_of_very_many_unknown_keys_is_told_by_the_first_of_them() -> None:
+    with pytest.raises(ValidationError) as refused:
+        ProofFile.model_validate_json(json.dumps({f"key {n}": 1 for n in range(2_000)}))
+    assert len(problems_of(refused.value, ProofFile)) == 1_000

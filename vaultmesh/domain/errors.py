@@ -35,6 +35,8 @@ class InvalidValue(DomainError, ValueError):
 
 
 _LONGEST_QUOTE = 60
+_MOST_PROBLEMS = 1_000
+"""Nobody reads more, and a file of millions of keys would take minutes."""
 _MOST_PROBLEMS_SHOWN = 3
 LONGEST_MESSAGE = 500
 """Characters of a message that are kept in workflow state."""
@@ -76,7 +78,7 @@ class ConfigurationError(DomainError):
 def problems_of(error: ValidationError, model: object) -> list[Problem]:
     """Return what pydantic found wrong with a document of the form `model`, a model or a type made of models."""
     problems: list[Problem] = []
-    for detail in error.errors(include_url=False, include_input=False):
+    for detail in error.errors(include_url=False, include_input=False)[:_MOST_PROBLEMS]:
         location = detail["loc"]
         if detail["type"] == "extra_forbidden":
             message = unknown_key(str(location[-1]), _known_keys(model, location[:-1]))

@@ -56,10 +56,9 @@ function confirmation(ledger, place, key) {
 
 function comparison(ledger, offers, key) {
   const [first, ...further] = offers;
-  const chain = first.kind === "blocks" ? `the chain ${ledger.network.replace("eip155:", "")}` : ledgerName(ledger.network);
   return element("div", { className: "confirm" },
     element("h3", {}, isConfirmed(offers) ? "Confirmed by you" : "For you to confirm"),
-    element("p", {}, `Look up ${first.number ? `block ${first.number}` : "this block"} of ${chain} with a source that you trust, and that does not depend on whoever gave you this file. Its hash must be:`),
+    element("p", {}, `Look up ${first.number ? `block ${first.number}` : "this block"} of ${ledgerName(ledger.network)} with a source that you trust, and that does not depend on whoever gave you this file. Its hash must be:`),
     compareBox(first, `${key}-box-0`),
     pastedHash(offers, key),
     further.length ? details(`${key}-later`, "Or a block on top of it, which confirms it as well", further.map((offer, index) => compareBox(offer, `${key}-box-${index + 1}`))) : "");
