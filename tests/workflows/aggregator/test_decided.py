@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from activities.anchoring.signals import signal_aggregator, start_aggregator
-from tests.workflows.aggregator.scripted_target import ScriptedTarget, enqueue, request
+from tests.workflows.aggregator.scripted_target import ScriptedTarget, enqueue, one_round, request
 from tests.workflows.stage import AggregatorRun, Stage, until
 from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.names import ENQUEUE
@@ -26,19 +26,22 @@ async def test_a_target_that_was_paused_at_rest_seals_nothing_after_its_workflow
     async with stage.working(aggregator=scripted.adapters()):
         aggregator = await stage.aggregator()
         target = _target(aggregator)
+        scripted.include(await one_round(aggregator, scripted))
+        await aggregator.shows(lambda view: not view.rounds)
+        await until(lambda: len(scripted.asked("record")) == 1)
         await aggregator.handle.signal("pause", "a storm")
         paused = (await aggregator.shows(lambda view: view.paused is not None)).paused
         await _ended(stage, aggregator)
-        await signal_aggregator(client, target, ENQUEUE, [request(1)], **CLOCKS)  # type: ignore[arg-type]
+        await signal_aggregator(client, target, ENQUEUE, [request(2)], **CLOCKS)  # type: ignore[arg-type]
         view = await aggregator.shows(lambda view: view.waiting == 1)
         assert view.paused == paused
         await _ended(stage, aggregator)  # perhaps before its first memo
         await start_aggregator(client, target, **CLOCKS)  # type: ignore[arg-type]
-        await enqueue(aggregator, request(2))
+        await enqueue(aggregator, request(3))
         assert (await aggregator.shows(lambda view: view.waiting == 1)).paused == paused
-        assert "seal" not in scripted.names
+        assert len(scripted.asked("seal")) == 1
         await aggregator.handle.signal("resume")
-        await until(lambda: len(scripted.asked("seal")) == 1)
+        await until(lambda: len(scripted.asked("seal")) == 2)
 
 
 async def test_a_target_that_was_resumed_is_not_paused_again_by_a_new_run(stage: Stage) -> None:
