@@ -15,6 +15,7 @@ from vaultmesh.domain.jobs.job import (
     JobView,
     check_endpoint,
     read_registration,
+    read_row,
     unknown_service,
     variable_of,
 )
@@ -223,6 +224,51 @@ def test_no_endpoint_leads_out_of_the_services_url(text: str) -> None:
         return
     assert endpoint == f"/{text}"
     assert not {".", ".."} & set(endpoint.split("?")[0].split("/"))
+
+
+# --- rows ----------------------------------------------------------------------------------------------------------
+
+ROW: dict[str, JsonValue] = {
+    "job_name": "auto-enhance-metadata",
+    "cron_expression": "0 4 * * *",
+    "service": "crawler-service",
+    "endpoint": "/api/enhance/auto",
+    "config": {"limit": 10},
+}
+NULLS: dict[str, JsonValue] = dict.fromkeys(("display_name", "description", "enabled", "job_type"))
+
+
+@pytest.mark.parametrize("row", [ROW, NULLS | ROW], ids=["left out", "null"])
+def test_a_row_written_by_sql_may_be_partial_and_fires_nothing_unasked(
+    row: dict[str, JsonValue],
+) -> None:
+    job = read_row(row)
+    assert (job.name, job.display_name, job.job_type) == (
+        "auto-enhance-metadata", "auto-enhance-metadata", JobType.OTHER,
+    )  # fmt: skip
+    assert not job.enabled
+    assert job.config == {"limit": 10}
+    assert job.policy.timeout_seconds == 300
+
+
+def test_a_whole_row_is_the_job_that_was_registered() -> None:
+    row: dict[str, JsonValue] = {
+        "job_name": BODY["name"], "display_name": BODY["displayName"], "description": BODY["description"],
+        "cron_expression": BODY["cronExpression"], "enabled": True, "job_type": BODY["jobType"],
+        "service": BODY["service"], "endpoint": BODY["endpoint"], "config": BODY["config"], "total_runs": 7,
+    }  # fmt: skip
+    assert read_row(row) == read_registration(BODY)
+    assert read_row(row, {"timeoutSeconds": 5}).policy.timeout_seconds == 5
+    assert read_row({**row, "config": None}).config == {}
+
+
+def test_a_row_that_cannot_run_says_why() -> None:
+    row: dict[str, JsonValue] = {**ROW, "cron_expression": "@daily", "endpoint": None}
+    with pytest.raises(InvalidDocument) as refused:
+        read_row(row)
+    assert [problem.path for problem in refused.value.problems] == [
+        ("cronExpression",), ("endpoint",),
+    ]  # fmt: skip
 
 
 # --- services, and what is shown -----------------------------------------------------------------------------------

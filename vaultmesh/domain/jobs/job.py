@@ -2,7 +2,8 @@
 
 1. Keys are camelCase, as in the API; keys that are not known are ignored, but in `policy`, which is ours alone.
 2. The cron expression and the endpoint are kept as they were written.
-3. What no table can hold is refused here: NUL, half characters, numbers that are not finite.
+3. A row that somebody wrote by SQL may be partial; what it leaves out decides nothing.
+4. What no table can hold is refused here: NUL, half characters, numbers that are not finite.
 """
 
 import re
@@ -233,6 +234,34 @@ def read_registration(body: JsonValue) -> JobDefinition:
         return JobDefinition.model_validate(body, by_alias=True, by_name=False)
     except ValidationError as error:
         raise InvalidDocument(problems_of(error, JobDefinition)) from None
+
+
+def read_row(row: Mapping[str, JsonValue], policy: JsonValue = None) -> JobDefinition:
+    """Read a row of `job_schedules`, which may be written by SQL with name, expression, service and endpoint alone.
+
+    Args:
+        row: its columns by name; what is null has its default.
+        policy: what our own table says of the job; null for the defaults.
+
+    Raises:
+        InvalidDocument: the job can't run as the row stands; names keys as the API does.
+    """
+    kinds = {str(kind) for kind in JobType}
+    title = row.get("display_name") or row.get("job_name")
+    return read_registration(
+        {
+            "name": row.get("job_name"),
+            "displayName": title,
+            "description": row.get("description") or title,
+            "cronExpression": row.get("cron_expression"),
+            "enabled": row.get("enabled") is True,
+            "jobType": kind if (kind := row.get("job_type")) in kinds else JobType.OTHER,
+            "service": row.get("service"),
+            "endpoint": row.get("endpoint"),
+            "config": {} if row.get("config") is None else row["config"],
+            "policy": {} if policy is None else policy,
+        }
+    )
 
 
 def variable_of(service: str, suffix: str) -> str:
