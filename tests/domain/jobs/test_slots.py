@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vaultmesh.domain.jobs.cron import Cron, read_cron
 from vaultmesh.domain.jobs.slots import (
+    JobState,
     Passed,
     SlotOutcome,
     next_due,
@@ -21,6 +22,7 @@ MINUTE = read_cron("* * * * *")
 SECOND = read_cron("* * * * * *")
 HOURLY = read_cron("0 * * * *")
 WINDOW = timedelta(seconds=60)
+BEGIN = datetime(2025, 12, 31, 22, 11, 5, 250_000, tzinfo=UTC)
 
 
 def at(text: str) -> datetime:
@@ -82,26 +84,35 @@ def test_a_slot_at_the_very_end_of_a_run_is_skipped() -> None:
 
 
 def test_a_job_that_is_enabled_again_does_not_fire_in_a_heap() -> None:
-    passed = start_anew(MINUTE, at("08:00:00"), at("10:00:30"), WINDOW, is_armed=False)
+    passed = start_anew(MINUTE, at("08:00:00"), at("10:00:30"), WINDOW, JobState.DISABLED)
     assert passed == Passed(after=at("10:00:30"))
     assert next_due(MINUTE, passed.after) == at("10:01:00")
 
 
 def test_a_job_that_is_enabled_at_its_slot_waits_for_the_next() -> None:
-    passed = start_anew(MINUTE, at("08:00:00"), at("10:00:00"), WINDOW, is_armed=False)
+    passed = start_anew(MINUTE, at("08:00:00"), at("10:00:00"), WINDOW, JobState.DISABLED)
     assert next_due(MINUTE, passed.after) == at("10:01:00")
 
 
 def test_a_new_expression_loses_no_slot_that_was_due_under_the_old() -> None:
-    passed = start_anew(HOURLY, at("09:30:00"), at("10:00:00.2"), WINDOW, is_armed=True)
+    passed = start_anew(HOURLY, at("09:30:00"), at("10:00:00.2"), WINDOW, JobState.WAITING)
     assert passed == Passed(after=at("10:00:00.2"), slot=at("10:00:00"))
 
 
 def test_a_new_expression_doubles_no_slot() -> None:
     now = at("10:00:00")
-    passed = start_anew(HOURLY, at("09:30:00"), now, WINDOW, is_armed=True)
+    passed = start_anew(HOURLY, at("09:30:00"), now, WINDOW, JobState.WAITING)
     assert passed.slot == now
     assert take_due(MINUTE, passed.after, now, WINDOW).slot is None
+
+
+@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.PAUSED])
+def test_a_new_expression_starts_no_second_run_beside_one_that_is_under_way(
+    state: JobState,
+) -> None:
+    now = at("10:02:00.5")
+    passed = start_anew(MINUTE, at("10:00:00"), now, WINDOW, state)
+    assert passed == Passed(after=now, skipped=2)
 
 
 def test_a_clock_that_goes_back_repeats_no_slot() -> None:
@@ -117,72 +128,89 @@ def test_a_job_without_times_has_nothing_due_and_sleeps_for_ever() -> None:
     assert take_due(never, at("10:00:00"), at("23:00:00"), WINDOW) == Passed(after=at("10:00:00"))
 
 
+def slots_by_looking(cron: Cron, begin: datetime, end: datetime) -> list[datetime]:
+    """Return the slots of a stretch of time, one by one."""
+    slots, slot = [], cron.next_after(begin)
+    while slot is not None and slot <= end:
+        slots.append(slot)
+        slot = cron.next_after(slot)
+    return slots
+
+
 @dataclass
 class Life:
-    """A job's life, as its workflow leads it, with what it was told to do written down."""
+    """A job's life, as its workflow leads it; what becomes of its slots is written down."""
 
     cron: Cron
-    after: datetime
     window: timedelta
+    now: datetime
+    after: datetime
     run: list[datetime] = field(default_factory=list)
     missed: int = 0
     skipped: int = 0
+    begun: datetime = BEGIN
+    """Since when the expression holds."""
+    slots: list[datetime] = field(default_factory=list)
+    """Those of the expressions that held before."""
 
-    def take(self, passed: Passed) -> bool:
-        """Write down what became of slots; returns whether one runs."""
+    def take(self, passed: Passed, *, is_taken: bool = True, seconds: int = 0) -> None:
+        """Do what is to be done now; a run takes a while."""
+        assert passed.after >= self.after
+        passed = passed if is_taken else passed.with_missed_slot()
         self.after = passed.after
         self.missed += passed.missed
         self.skipped += passed.skipped
         if passed.slot is not None:
+            assert timedelta(0) <= self.now - passed.slot <= self.window
             self.run.append(passed.slot)
-        return passed.slot is not None
+            self.now += timedelta(seconds=seconds)
+            self.take(skip_passed(self.cron, self.after, self.now))
+
+    def change(self, cron: Cron, state: JobState) -> None:
+        """Get another expression; a slot that was due runs at once."""
+        passed = start_anew(self.cron, self.after, self.now, self.window, state)
+        if state is not JobState.DISABLED:
+            self.slots += slots_by_looking(self.cron, self.begun, passed.after)
+        self.cron, self.begun = cron, passed.after
+        self.take(passed)
 
 
+CRONS = ["* * * * *", "*/7 * * * * *", "0 * * * *", "30 */5 * * * *", "0 9 * * 1", "59 59 23 31 12 *"]  # fmt: skip
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["wait", "wait", "no worker", "paused", "clock back"]),
+        st.sampled_from(["wait", "wait", "no worker", "pause", "clock back", "change", "disable"]),
         st.integers(0, 7_200),
         st.integers(0, 900),
+        st.sampled_from(CRONS),
     ),
     max_size=25,
 )
-CRONS = st.sampled_from(
-    ["* * * * *", "*/7 * * * * *", "0 * * * *", "30 */5 * * * *", "0 9 * * 1", "59 59 23 31 12 *"]
-)
 
 
-@settings(max_examples=150)
-@given(CRONS, st.integers(1, 600), STEPS)
+@settings(max_examples=200)
+@given(st.sampled_from(CRONS), st.integers(1, 600), STEPS)
 def test_every_slot_ends_once_and_the_outcomes_sum_up(
-    text: str, window: int, steps: list[tuple[str, int, int]]
+    text: str, window: int, steps: list[tuple[str, int, int, str]]
 ) -> None:
-    begin = now = latest = datetime(2025, 12, 31, 22, 11, 5, 250_000, tzinfo=UTC)
-    life = Life(read_cron(text), begin, timedelta(seconds=window))
-    for step, pause, length in steps:
-        now += timedelta(seconds=-length if step == "clock back" else pause)
-        if step == "paused":
-            life.take(skip_passed(life.cron, life.after, now))
-        else:
-            passed = take_due(life.cron, life.after, now, life.window)
-            if step == "no worker":
-                passed = passed.with_missed_slot()
-            if life.take(passed):
-                assert timedelta(0) <= now - life.run[-1] <= life.window
-                now += timedelta(seconds=length)
-                life.take(skip_passed(life.cron, life.after, now))
-        latest = max(latest, now)
-    life.take(skip_passed(life.cron, life.after, latest))
+    life = Life(read_cron(text), timedelta(seconds=window), BEGIN, BEGIN)
+    for step, pause, seconds, another in steps:
+        life.now += timedelta(seconds=-seconds if step == "clock back" else pause)
+        match step:
+            case "pause":
+                life.take(skip_passed(life.cron, life.after, life.now))
+            case "change":
+                life.change(read_cron(another), JobState.WAITING)
+            case "disable":
+                life.change(life.cron, JobState.WAITING)
+                life.now += timedelta(seconds=seconds)
+                life.change(life.cron, JobState.DISABLED)
+            case _:
+                passed = take_due(life.cron, life.after, life.now, life.window)
+                life.take(passed, is_taken=step != "no worker", seconds=seconds)
+    end = max(life.now, life.after)
+    life.take(skip_passed(life.cron, life.after, end))
 
-    slots = slots_by_looking(life.cron, begin, latest)
+    slots = life.slots + slots_by_looking(life.cron, life.begun, end)
     assert len(life.run) + life.missed + life.skipped == len(slots)
     assert life.run == sorted(set(life.run))
-    assert set(life.run) <= slots
-
-
-def slots_by_looking(cron: Cron, begin: datetime, end: datetime) -> set[datetime]:
-    """Return the slots of a stretch of time, one by one."""
-    slots, slot = set(), cron.next_after(begin)
-    while slot is not None and slot <= end:
-        slots.add(slot)
-        slot = cron.next_after(slot)
-    return slots
+    assert set(life.run) <= set(slots)

@@ -4,7 +4,7 @@
 2. Of the slots that passed, the newest runs if it is not older than the job's catch-up window; the others are missed.
 3. Slots that pass while a run is under way, or while the job is paused, are skipped: nothing is caught up in a heap.
 4. Enabling a job, or another expression, starts anew from that instant; a slot that was due before is not lost (S1).
-5. Nothing here reads a clock: `now` is always an argument. A clock that goes back repeats no slot.
+5. Nothing here reads a clock: `now` is always an argument. A clock that goes back repeats no slot: `after` never does.
 """
 
 from datetime import datetime, timedelta
@@ -23,6 +23,19 @@ class SlotOutcome(StrEnum):
     """It was older than the catch-up window when somebody looked, or no worker took it."""
     SKIPPED = "skipped"
     """A run was under way, or the job was paused."""
+
+
+class JobState(StrEnum):
+    """What a job does at an instant, as far as its slots go."""
+
+    WAITING = "waiting"
+    """It sleeps until its next slot."""
+    RUNNING = "running"
+    """A run is under way."""
+    PAUSED = "paused"
+    """It is armed, and an operator lets no slot run."""
+    DISABLED = "disabled"
+    """It has no slots."""
 
 
 class Passed(Wire):
@@ -66,16 +79,28 @@ def skip_passed(cron: Cron, after: datetime, until: datetime) -> Passed:
 
 
 def start_anew(
-    cron: Cron, after: datetime, now: datetime, catch_up: timedelta, *, is_armed: bool
+    cron: Cron, after: datetime, now: datetime, catch_up: timedelta, state: JobState
 ) -> Passed:
-    """Deal with what passed under the expression that held so far, and begin at `now` with the next one.
+    """Deal with what passed so far, and begin at `now`: the job was enabled, or gets another expression.
 
     Args:
         cron: the expression that held so far.
         after: up to where its slots are dealt with.
-        now: when the job was enabled, or got another expression.
+        now: from when on the new state or expression holds.
         catch_up: the window that held so far.
-        is_armed: whether the job was enabled so far; else it had no slots.
+        state: what the job did so far.
     """
-    passed = take_due(cron, after, now, catch_up) if is_armed else Passed(after=after)
-    return passed.model_copy(update={"after": now})
+    passed = _until_now(cron, after, now, catch_up, state)
+    return passed.model_copy(update={"after": max(now, passed.after)})
+
+
+def _until_now(
+    cron: Cron, after: datetime, now: datetime, catch_up: timedelta, state: JobState
+) -> Passed:
+    match state:
+        case JobState.WAITING:
+            return take_due(cron, after, now, catch_up)
+        case JobState.RUNNING | JobState.PAUSED:
+            return skip_passed(cron, after, now)
+        case JobState.DISABLED:
+            return Passed(after=after)
