@@ -87,6 +87,10 @@ def test_the_vectors_hold_hundreds_of_both_kinds() -> None:
             "5-7/20 * * * *",
             "5-7/20 is a invalid expression for minute: no value before the / is divisible by 20; steps count from 0 - list the values that you mean",
         ),
+        (
+            "57/2 * * * *",
+            "57/2 is a invalid expression for minute: no value before the / is divisible by 2; steps count from 0 - write 57,59",
+        ),
         ("*/0 * * * *", "*/0 is a invalid expression for minute: a step of 0 keeps nothing - use 1 or more"),
         ("*/x * * * *", "*/x is a invalid expression for minute: 'x' is no step - write a number after /"),
         (
@@ -101,6 +105,10 @@ def test_the_vectors_hold_hundreds_of_both_kinds() -> None:
         (
             "TZ=UTC 0 9 * * *",
             "TZ=UTC is a invalid expression for second: times are in UTC - remove the time zone, and write the hour in UTC",
+        ),
+        (
+            "CRON_TZ=x 9 * * *",
+            "CRON_TZ=x is a invalid expression for minute: times are in UTC - remove the time zone, and write the hour in UTC",
         ),
         (
             "0 9 * *",
@@ -136,6 +144,20 @@ def test_the_longest_expression_that_is_read_is_quick() -> None:
     text = ("1-59," * 190)[:-1] + " * * * *"
     assert len(text) <= LONGEST_EXPRESSION
     assert read_cron(text).minutes == tuple(range(1, 60))
+
+
+def test_numbers_up_to_999_may_stand_before_a_step_as_in_node_cron() -> None:
+    assert read_cron("0-999/1000 * * * *").minutes == (0,)
+    assert read_cron("0,999/1000 * * * *").minutes == (0,)
+    assert "above 999" in refusal("0-1000/2000 * * * *")
+    assert "above 999" in refusal("0,1000/2000 * * * *")
+
+
+def test_an_expression_of_a_thousand_characters_is_read_and_no_longer_one() -> None:
+    text = " " + "0," * 495 + "0 * * * *"
+    assert len(text) == 1_000
+    assert read_cron(text).minutes == (0,)
+    assert "use at most 1000" in refusal(f" {text}")
 
 
 def test_the_expression_is_kept_as_it_was_written() -> None:

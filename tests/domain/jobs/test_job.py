@@ -66,6 +66,10 @@ def test_a_job_travels_as_json_and_comes_back_the_same() -> None:
     assert JobDefinition.model_validate_json(text) == job
 
 
+def test_the_longest_name_is_taken() -> None:
+    assert read_registration({**BODY, "name": "é" * 100}).name == "é" * 100
+
+
 def test_what_clients_send_beside_is_ignored() -> None:
     assert read_registration({**BODY, "owner": "me"}) == read_registration(BODY)
 
@@ -137,6 +141,7 @@ def test_a_number_that_is_none_in_json_is_refused(number: float) -> None:
             "name: begins with maintenance:, as maintenance tasks do - use another name",
         ),
         ({"name": "é" * 101}, "name: is too long - write at most 200 bytes"),
+        ({"policy": {"maxAttempts": 101}}, "policy.maxAttempts: is too large - use at most 100"),
         ({"name": " report"}, "name: has control characters, or spaces around it - remove them"),
         ({"name": "re\nport"}, "name: has control characters, or spaces around it - remove them"),
         (

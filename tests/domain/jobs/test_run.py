@@ -36,6 +36,8 @@ def test_the_texts_of_failures() -> None:
     )
     assert run.not_json("text/html", 4_200) == "the answer is not JSON (text/html, 4 kB)"
     assert run.not_json("", 12) == "the answer is not JSON (no content type, 12 bytes)"
+    assert run.not_json("text/css", 999).endswith("(text/css, 999 bytes)")
+    assert run.not_json("text/css", 1_000).endswith("(text/css, 1 kB)")
     assert run.http_failure(500, "Internal Server Error") == "HTTP 500: Internal Server Error"
 
 
