@@ -325,6 +325,7 @@ def test_there_are_times_up_to_the_year_9000_and_since_1970() -> None:
     assert cron.next_after(datetime.max.replace(tzinfo=UTC)) is None
     assert cron.last_until(utc("1970-01-01")) == utc("1970-01-01")
     assert cron.last_until(utc("1969-12-31")) is None
+    assert read_cron("0 0 * * *").last_until(utc("1969-12-31 12:00:00")) is None
 
 
 def test_a_week_of_every_second_is_counted_at_once() -> None:
