@@ -1,0 +1,76 @@
+"""Defines a run of a job: its id, its states, who asked for it, and in which words it fails.
+
+1. One id is the run's execution id, its row, its activity, and what the handler gets as header and body.
+2. A run is `running` until it is `completed` or `failed`; there is nothing else.
+3. A run whose fate is unknown is failed, and its text says so; only its true end replaces that.
+"""
+
+import uuid
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from vaultmesh.domain.namespaces.cadence import EPOCH
+
+_RUNS = uuid.UUID("5b0c6a0e-3f0d-5d0c-9b52-6b1f3c0f7a11")
+"""Keeps our ids apart from those that others make of the same names; never changed."""
+_SECOND = timedelta(seconds=1)
+_KILOBYTE = 1_000
+
+FATE_UNKNOWN = "its fate is unknown"
+"""Ends the text of every run that may have been done or not."""
+NO_WORKER = "not called: no worker with role jobs"
+WORKER_DIED = f"the worker died while the call was under way; {FATE_UNKNOWN}"
+CONNECTION_BROKE = f"the connection broke after the request was sent; {FATE_UNKNOWN}"
+
+
+class RunStatus(StrEnum):
+    """State of a run, in the words of the table and of the admin page."""
+
+    RUNNING = "running"
+    """Its row is open: the call is under way, or about to be."""
+    COMPLETED = "completed"
+    """The handler answered with success."""
+    FAILED = "failed"
+    """It was not called, did not succeed, or nobody knows."""
+
+
+class TriggeredBy(StrEnum):
+    """What started a run."""
+
+    SCHEDULER = "scheduler"
+    """A slot of its cron expression."""
+    MANUAL = "manual"
+    """Somebody who asked for it."""
+    ADMIN = "admin"
+    """Only in rows of others: some handlers refuse this word, so it is never sent."""
+
+
+def run_id(job: str, slot: datetime) -> uuid.UUID:
+    """Return the id of a scheduled run: always the same for a job and a slot, so that a slot is called once."""
+    return uuid.uuid5(_RUNS, f"{(slot - EPOCH) // _SECOND} {job}")
+
+
+def not_called(why: str) -> str:
+    """Return the text of a run whose request was never sent."""
+    return f"not called: {why}"
+
+
+def no_answer(timeout: timedelta) -> str:
+    """Return the text of a run whose handler did not answer in time."""
+    return f"no answer within {timeout.total_seconds():g} s; the job may go on"
+
+
+def not_json(content_type: str, size: int) -> str:
+    """Return the text of a run whose handler answered with something else than JSON."""
+    amount = f"{size} bytes" if size < _KILOBYTE else f"{size // _KILOBYTE} kB"
+    return f"the answer is not JSON ({content_type or 'no content type'}, {amount})"
+
+
+def http_failure(status: int, reason: str) -> str:
+    """Return the text of a run whose handler answered with a status of failure."""
+    return f"HTTP {status}: {reason}"
+
+
+def is_fate_unknown(error: str | None) -> bool:
+    """Whether a failed run may yet turn out to have ended otherwise."""
+    return error is not None and error.endswith(FATE_UNKNOWN)
