@@ -40,7 +40,9 @@ async def flood(client: Client, workflow_id: str) -> None:
     await asyncio.gather(
         *(handle.signal("pause", argument) for _ in range(SIGNALS)), return_exceptions=True
     )
-    with suppress(RPCError):  # some versions of the server look at the size when the next one arrives
+    with suppress(
+        RPCError
+    ):  # some versions of the server look at the size when the next one arrives
         await handle.signal("pause", {"unknown": 1})
 
 
