@@ -86,21 +86,12 @@ class Shell:
         try:
             time.sleep(5)
             assert process.poll() is None, process.communicate()
-            out, errors = _interrupted(process)
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate(timeout=SECONDS)
         finally:
             process.kill()
             process.communicate()
         assert process.returncode in {0, 130}, out + errors
-
-
-def _interrupted(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Press Ctrl-C, and once more if nothing follows: on a machine that is busy the first one may meet an answer."""
-    process.send_signal(signal.SIGINT)
-    try:
-        return process.communicate(timeout=SECONDS / 2)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        return process.communicate(timeout=SECONDS)
 
 
 @pytest.fixture(scope="module")
