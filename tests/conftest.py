@@ -11,6 +11,8 @@ from hypothesis import settings
 from tests.support.order import put_long_modules_first
 from tests.support.quick import mark_quick
 
+REASON_LINES, REASON_LETTERS = 3, 300
+"""Of what is shown at once of why a test failed."""
 SAID = "said"
 """Property of a test (`record_property`) that is printed at the end: what was counted is told."""
 
@@ -33,14 +35,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 class SaysFailures:
-    """Prints a failed test as soon as it failed: a run takes long, and its end tells nothing where it is cut off."""
+    """Prints a failed test and why as soon as it failed: a run takes long, and its end tells nothing where it is cut off."""
 
     def __init__(self, terminal: pytest.TerminalReporter) -> None:
         self._terminal = terminal
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
+            lines = report.longreprtext.strip().splitlines() or [""]
+            reasons = [line for line in lines if line.startswith("E  ")] or lines[-1:]
             self._terminal.write_line(f"\n{report.when} failed: {report.nodeid}")
+            for line in reasons[:REASON_LINES]:
+                self._terminal.write_line(line[:REASON_LETTERS])
 
 
 @pytest.hookimpl(trylast=True)

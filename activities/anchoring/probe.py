@@ -132,12 +132,7 @@ class Probing:
         return Watch(needs_operator=needs_operator, hope_at=hope_at)
 
     async def _learn(self, tasks: asyncio.TaskGroup) -> None:
-        """Watch the targets whose aggregators were in trouble at the start; each is tried once if it answers.
-
-        A worker that has just begun has no workflow in its cache yet. A query would be answered from a history that may end
-        with messages which belong to no workflow task so far: the run then orders its next steps otherwise than a replay does.
-        """
-        await asyncio.sleep(PERIOD_SECONDS)
+        """Watch the targets whose aggregators were in trouble at the start; each is tried once if it answers."""
         unasked: list[Target] | None = None
         while unasked is None or unasked:
             try:

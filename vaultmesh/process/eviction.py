@@ -1,11 +1,13 @@
-"""Drops a workflow from the worker's cache when a query has run it ahead of its history.
+"""Drops a workflow from the worker's cache when a query may have run it ahead of its history.
 
 1. A worker that is asked about a workflow that it does not hold replays the history. Events at its end may belong to a
    workflow task that has not started yet: a timer that fired, a signal, an answer. The SDK hands these to the workflow
    at once, before the query, with the time of the task before, and keeps the workflow so.
 2. The real task then brings only what came later. A replay hands out all of it together: signals first, and with the
    time of that task. So the commands may differ, and the workflow fails every task from then on.
-3. Such a workflow is dropped once the query is answered. The real task replays the whole history, as every replay does.
+3. Nothing that the SDK hands out tells these events from those of a real task: not the time either, since a task that
+   had nothing for the workflow, as after a cancelled activity, moves it unseen. So a workflow that took new events since
+   the last query is dropped once a query is answered. Its next task replays the whole history, as every replay does.
 4. All are dropped when the connection was lost (`vaultmesh.process.connection`).
 
 The SDK has no public way to drop one workflow; this uses the call that its core offers for it.
@@ -36,7 +38,7 @@ LEGACY_QUERY = "legacy_query"
 
 
 class EvictingRunner(WorkflowRunner):
-    """Runs workflows as another runner does, and drops those that a query ran ahead."""
+    """Runs workflows as another runner does, and drops those that a query may have run ahead."""
 
     def __init__(self, inner: WorkflowRunner) -> None:
         """Drop nothing before `serve`."""
@@ -83,31 +85,22 @@ class EvictingRunner(WorkflowRunner):
 
 
 class _Watched(WorkflowInstance):
-    """One run. `_ahead` says that its last activation held events of a workflow task that has not started."""
+    """One run. `_is_new` says that it took events which no replay had brought since it was queried last."""
 
     def __init__(self, inner: WorkflowInstance, runner: EvictingRunner) -> None:
         self._inner = inner
         self._runner = runner
-        self._ahead = False
-        self._instant = 0
-        self._length = 0
+        self._is_new = False
 
     @override
     def activate(self, act: "WorkflowActivation") -> "WorkflowActivationCompletion":
-        """Hand on an activation; a query in a task of its own that follows a run ahead has the run dropped."""
-        if any(job.query_workflow.query_id == LEGACY_QUERY for job in act.jobs):
-            if self._ahead:
-                self._runner.evict(act.run_id)
-        else:
-            self._look(act)
+        """Hand on an activation; a query in a task of its own that follows new events has the run dropped."""
+        if not any(job.query_workflow.query_id == LEGACY_QUERY for job in act.jobs):
+            self._is_new = self._is_new or not act.is_replaying
+        elif self._is_new:
+            self._is_new = False
+            self._runner.evict(act.run_id)
         return self._inner.activate(act)
-
-    def _look(self, act: "WorkflowActivation") -> None:
-        """Note whether new events come with the time of the task before: a task that starts brings its own."""
-        instant = act.timestamp.ToNanoseconds()
-        same_task = instant == self._instant and not act.is_replaying
-        self._ahead = same_task and act.history_length > self._length
-        self._instant, self._length = instant, act.history_length
 
     @override
     def get_serialization_context(
