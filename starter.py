@@ -3,6 +3,13 @@
 Usage: python starter.py COMMAND --help
 """
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Loading takes seconds on a busy machine. Until it is done Ctrl-C ends the process as it ends any other program:
+    # not with a traceback, and not swallowed by a module that was just being loaded.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import os
 import sys

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -48,13 +49,15 @@ class Shell:
         for name in ("minutes.pdf", "ledger.csv"):
             (self.folder / name).write_bytes(os.urandom(64))
 
-    def start(self, program: str, arguments: list[str]) -> subprocess.Popen[str]:
+    def start(
+        self, program: str, arguments: list[str], out: int | IO[str] = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, str(REPOSITORY / program), *self.real(arguments)],
             cwd=self.folder,
             env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=out,
+            stderr=subprocess.PIPE if out is subprocess.PIPE else subprocess.STDOUT,
             text=True,
         )
 
@@ -81,17 +84,20 @@ class Shell:
         return out
 
     def run_for_a_while(self, program: str, arguments: list[str]) -> None:
-        """Start a command that does not end by itself, and end it as a user does."""
-        process = self.start(program, arguments)
+        """Start a command that does not end by itself, and end it as a user does once it has said something."""
+        said = self.folder / "said.txt"
+        with said.open("w") as out:
+            process = self.start(program, arguments, out)
         try:
-            time.sleep(5)
-            assert process.poll() is None, process.communicate()
+            System.wait(lambda: said.stat().st_size, f"a word of {program}", SECONDS)
+            time.sleep(2)  # it goes on by itself
+            assert process.poll() is None, said.read_text()
             process.send_signal(signal.SIGINT)
-            out, errors = process.communicate(timeout=SECONDS)
+            code = process.wait(SECONDS)
         finally:
             process.kill()
-            process.communicate()
-        assert process.returncode in {0, 130}, out + errors
+            process.wait()
+        assert code in {0, 130}, said.read_text()
 
 
 @pytest.fixture(scope="module")

@@ -150,6 +150,21 @@ def test_a_command_without_temporal_ends_in_order(root: Path, command: tuple[str
     assert_one_line(done, "starter.py", address)
 
 
+@pytest.mark.parametrize("program", [("starter.py", "status", "--watch"), ("worker.py",)])
+def test_ctrl_c_while_it_loads_ends_a_program_at_once_and_without_a_traceback(
+    root: Path, program: tuple[str, ...]
+) -> None:
+    """The harm: whoever pressed it too early saw a traceback, or the module that was being loaded swallowed it."""
+    process = begin(root, f"{LOOPBACK}:{free_port()}", *program)
+    mapped = Path(f"/proc/{process.pid}/maps")
+    deadline = time.monotonic() + 60
+    while "_pydantic_core" not in mapped.read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    done = ended(process)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
 # --- whatever a program does ---------------------------------------------------------------------
 
 BEGINNING = """

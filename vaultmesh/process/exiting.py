@@ -7,6 +7,7 @@ nothing is taken down. What was printed or logged is written out first; `atexit`
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,12 +19,14 @@ INTERRUPTED = 130
 
 
 def run_and_exit(program: Callable[[], int]) -> NoReturn:
-    """Run a program and end the process with the code that it returns.
+    """Run a program and end the process with the code that it returns; Ctrl-C interrupts it from now on.
 
     An error that the program lets through is reported as Python reports it, and the code is 1.
     """
     code = FAILURE
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         code = program()
     except KeyboardInterrupt:
         code = INTERRUPTED
