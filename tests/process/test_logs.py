@@ -169,3 +169,24 @@ def test_lines_of_the_sdk_have_the_same_form() -> None:
     )
     line = json.loads(ended.stdout)
     assert (line["msg"], "temporal_log" in line) == ("[sdk_core] said", False)
+
+
+@pytest.mark.usefixtures("no_secrets")
+def test_a_key_in_the_path_or_query_of_a_url_is_a_secret(log: CapturedLog) -> None:
+    """The harm: most providers put the key there, and a foreign error text may repeat it."""
+    logs.register_url(
+        "https://user:pass%20word@node.example/v3/0a1b2c3d4e5f60718293?apikey=k3y-of-24-letters-in-all"
+    )
+    log.logger.info(
+        "no project 0a1b2c3d4e5f60718293 of k3y-of-24-letters-in-all, pass word, v3, node.example"
+    )
+    said = "no project [redacted] of [redacted], [redacted], v3, node.example"
+    assert log.line()["msg"] == said
+
+
+@pytest.mark.usefixtures("no_secrets")
+@pytest.mark.parametrize("url", ["http://tsa.example/time-stamp-authority/v1", "http://[::1", ""])
+def test_words_of_a_url_are_no_secrets(url: str) -> None:
+    before = set(logs._SECRETS)
+    logs.register_url(url)
+    assert before == logs._SECRETS

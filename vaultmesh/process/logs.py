@@ -7,10 +7,12 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
+from urllib.parse import unquote, urlsplit
 
 from typing_extensions import override
 
@@ -42,6 +44,8 @@ _WORDS = {
 _SECRETS: set[str] = set()
 _SHORTEST_SECRET = 6
 """A shorter text is found by chance all over."""
+_SHORTEST_KEY = 16
+"""Letters of a provider's API key; a shorter part of a path, or one without a digit, is a word such as `timestamp`."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -50,6 +54,18 @@ def register_secret(text: str) -> None:
     for form in (text, text.removeprefix("0x")):
         if len(form) >= _SHORTEST_SECRET:
             _SECRETS.update((form, _escaped(form)))
+
+
+def register_url(url: str) -> None:
+    """Never let what may be secret in a URL appear: its password, and what is long in its path and query (API keys)."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return
+    register_secret(unquote(parts.password or ""))
+    for text in re.split(r"[/&=]", f"{parts.path}&{parts.query}"):
+        if len(text) >= _SHORTEST_KEY and any(letter.isdigit() for letter in text):
+            register_secret(unquote(text))
 
 
 def without_secrets(text: str) -> str:

@@ -17,7 +17,7 @@ from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.ledgers.bitcoin.core.transaction import COIN_SATS, MOST_SATS
 from vaultmesh.ledgers.failures import public_url, shown
 from vaultmesh.ledgers.http import UNREACHABLE, Client, json_rpc_reply, reason
-from vaultmesh.process.logs import register_secret
+from vaultmesh.process.logs import register_url
 
 CALL_SECONDS = 10.0
 """A healthy node answers each of our calls within a second; a wallet that is being loaded may take longer."""
@@ -59,6 +59,7 @@ class Node:
         """Remember where; connects with the first call, and `seconds` bound each."""
         parts = urlsplit(url)
         self.label = public_url(url)
+        register_url(url)
         self.wallet_name = wallet
         place = parts.netloc.rpartition("@")[2]
         self._url = f"{parts.scheme}://{place}{parts.path.rstrip('/')}"
@@ -67,9 +68,7 @@ class Node:
             self._wallet_url += f"/wallet/{quote(wallet, safe='')}"
         self._headers = {"Content-Type": "application/json"}
         if parts.username is not None or parts.password is not None:
-            password = unquote(parts.password or "")
-            register_secret(password)
-            pair = f"{unquote(parts.username or '')}:{password}"
+            pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
             self._headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
         self._client = Client(seconds, keep_alive=False)
 

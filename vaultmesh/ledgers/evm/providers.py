@@ -18,6 +18,7 @@ from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.failures import failure_of, public_url
 from vaultmesh.ledgers.http import UNREACHABLE, Client, Rest, json_rpc_reply, reason
+from vaultmesh.process.logs import register_url
 
 CALL_SECONDS = 5.0
 """A healthy node answers each of our calls within a fraction of a second."""
@@ -37,6 +38,7 @@ class Provider(AsyncJSONBaseProvider):
         """Remember where; connects with the first call."""
         super().__init__()
         self.label = public_url(url)
+        register_url(url)
         self._url = url
         self._client = Client(timeout_seconds)
         self._rest = Rest(REST_SECONDS, REST_SECONDS)

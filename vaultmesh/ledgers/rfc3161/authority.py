@@ -18,6 +18,7 @@ from vaultmesh.ledgers.failures import public_url
 from vaultmesh.ledgers.http import UNREACHABLE, Client, Rest, reason, refused
 from vaultmesh.ledgers.rfc3161.core.judge import Window
 from vaultmesh.ledgers.rfc3161.core.token import LARGEST_REPLY
+from vaultmesh.process.logs import register_url
 
 QUERY_TYPE, REPLY_TYPE = "application/timestamp-query", "application/timestamp-reply"
 CALL_SECONDS = 10.0
@@ -39,6 +40,7 @@ class Authority:
         self.label = public_url(url)
         self.root = b""
         """The pinned root that its last good reply led to, DER; empty before the first."""
+        register_url(url)
         self._url = url
         self._spacing_seconds = spacing_seconds
         self._client = client
