@@ -63,6 +63,7 @@ from vaultmesh.process.unforeseen import Unforeseen
 from vaultmesh.process.visibility import Visibility, running_namespaces
 from vaultmesh.storage.stopped import StoppedNamespaces
 from workflows.aggregator.workflow import AggregatorWorkflow
+from workflows.jobs.workflow import JobWorkflow
 from workflows.namespace.workflow import NamespaceWorkflow
 
 ROLES = ("workflows", "anchors")
@@ -140,7 +141,7 @@ def workers(
         scheduler = Worker(
             client,
             task_queue=SCHEDULER_QUEUE,
-            workflows=[NamespaceWorkflow, AggregatorWorkflow],
+            workflows=[NamespaceWorkflow, AggregatorWorkflow, JobWorkflow],
             activities=adapters.by_queue[SCHEDULER_QUEUE],
             workflow_runner=runner,
             interceptors=[heartbeats],

@@ -7,7 +7,7 @@ from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 from vaultmesh.domain.messages import GOLDEN_RATIO
-from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
+from vaultmesh.domain.names import ANCHORS_QUEUE, JOBS_QUEUE, SCHEDULER_QUEUE
 
 
 class ActivityOptions(TypedDict, total=False):
@@ -15,6 +15,7 @@ class ActivityOptions(TypedDict, total=False):
 
     task_queue: str
     start_to_close_timeout: timedelta
+    schedule_to_start_timeout: timedelta
     schedule_to_close_timeout: timedelta
     heartbeat_timeout: timedelta
     retry_policy: RetryPolicy
@@ -124,3 +125,27 @@ def anchor(attempt: timedelta) -> ActivityOptions:
         "retry_policy": GOLDEN,
         "cancellation_type": ActivityCancellationType.ABANDON,
     }
+
+
+CALL_ROOM = timedelta(seconds=15)
+"""Beside the call itself, a run opens its row and closes it."""
+
+
+def run_job(timeout: timedelta, catch_up: timedelta) -> ActivityOptions:
+    """Options of `run_job`: one attempt, since a call whose fate is unknown is not repeated; taken in time, or missed."""
+    return {
+        "task_queue": JOBS_QUEUE,
+        "schedule_to_start_timeout": catch_up,
+        "start_to_close_timeout": timeout + CALL_ROOM,
+        "heartbeat_timeout": HEARTBEAT,
+        "retry_policy": RetryPolicy(maximum_attempts=1),
+    }
+
+
+STORE: ActivityOptions = {
+    "task_queue": JOBS_QUEUE,
+    "start_to_close_timeout": timedelta(seconds=30),
+    "retry_policy": GOLDEN,
+    "cancellation_type": ActivityCancellationType.ABANDON,
+}
+"""Writes what the store does not know yet, however long it is down: the server tries again, and that costs no history."""

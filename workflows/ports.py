@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 from vaultmesh.domain import messages
 from vaultmesh.domain.aggregator import ledger_messages
 from vaultmesh.domain.aggregator import messages as steps
+from vaultmesh.domain.jobs import messages as jobs
 
 TakesT = TypeVar("TakesT")
 GivesT = TypeVar("GivesT")
@@ -37,7 +38,12 @@ RESOLVE = Port("resolve", steps.Resolve, steps.Resolution)
 ANSWER = Port("answer", messages.Answer, messages.Nothing)
 REPORT_FAILURE = Port("report_failure", messages.ReportFailure, messages.Nothing)
 
+RUN_JOB = Port("run_job", jobs.RunOrder, jobs.RunEnd)
+CLOSE_RUN = Port("close_run", jobs.CloseOrder, messages.Nothing)
+RECORD_DECISION = Port("record_decision", jobs.DecisionOrder, jobs.Recorded)
+
 EVERY = (
     ANCHOR, ASK_AGAIN, WITHDRAW,
     RECOVER, SEAL, RESERVE, SIGN, BROADCAST, BUMP, FILL, OBSERVE, RECORD, RESOLVE, ANSWER, REPORT_FAILURE,
+    RUN_JOB, CLOSE_RUN, RECORD_DECISION,
 )  # fmt: skip

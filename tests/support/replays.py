@@ -26,12 +26,17 @@ from temporalio.worker import Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from devnet.temporal import TemporalServer
-from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, JOB_WORKFLOW, NAMESPACE_WORKFLOW
 from worker import PASSED_THROUGH
 from workflows.aggregator.workflow import AggregatorWorkflow
+from workflows.jobs.workflow import JobWorkflow
 from workflows.namespace.workflow import NamespaceWorkflow
 
-OURS = {NAMESPACE_WORKFLOW: NamespaceWorkflow, AGGREGATOR_WORKFLOW: AggregatorWorkflow}
+OURS = {
+    NAMESPACE_WORKFLOW: NamespaceWorkflow,
+    AGGREGATOR_WORKFLOW: AggregatorWorkflow,
+    JOB_WORKFLOW: JobWorkflow,
+}
 DEADLOCK = "[TMPRL1101]"
 """Begins the failure of a workflow task that took longer than 2 s."""
 BUSY = "TMPRL1101"

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,14 +19,19 @@ from temporalio.worker import Worker
 
 from tests.support.replays import COUNTED, Replays, cause_of, runner
 from vaultmesh.domain.aggregator.state import AggregatorInput
+from vaultmesh.domain.jobs.messages import JobCarried, JobInput, JobSpec
+from vaultmesh.domain.jobs.views import JobStatusView
 from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
     ANCHORS_QUEUE,
+    JOB_WORKFLOW,
+    JOBS_QUEUE,
     NAMESPACE_WORKFLOW,
     SCHEDULER_QUEUE,
     STATUS,
     aggregator_workflow_id,
+    job_workflow_id,
     namespace_workflow_id,
 )
 from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, NamespaceInput
@@ -34,6 +39,7 @@ from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
 from vaultmesh.process.eviction import EvictingRunner
 from workflows.aggregator.workflow import AggregatorWorkflow
+from workflows.jobs.workflow import JobWorkflow
 from workflows.namespace.workflow import NamespaceWorkflow
 
 TARGET = Target.parse("eip155:31337")
@@ -153,6 +159,30 @@ async def _shows(ask: Callable[[], Awaitable[Any]], fact: Callable[[Any], bool],
 
 
 @dataclass
+class JobRun:
+    """One job's workflow."""
+
+    handle: WorkflowHandle[Any, Any]
+    name: str
+
+    async def status(self) -> JobStatusView:
+        """Ask for the state."""
+        view: JobStatusView = await _asked(self.handle, JobStatusView)
+        return view
+
+    async def update(self, name: str, *arguments: object) -> JobStatusView:
+        """Send an update."""
+        view: JobStatusView = await self.handle.execute_update(
+            name, args=list(arguments), result_type=JobStatusView
+        )
+        return view
+
+    async def shows(self, fact: Callable[[JobStatusView], bool], what: str = "") -> JobStatusView:
+        """Wait until the state shows something."""
+        return await _shows(self.status, fact, what)
+
+
+@dataclass
 class Stage:
     """A server whose time can be skipped, and workers of one cache size."""
 
@@ -171,8 +201,9 @@ class Stage:
         self,
         adapters: Sequence[Adapter] = (),
         aggregator: Sequence[Adapter] = (),
-        workflows: Sequence[type] = (NamespaceWorkflow, AggregatorWorkflow),
+        workflows: Sequence[type] = (NamespaceWorkflow, AggregatorWorkflow, JobWorkflow),
         *,
+        jobs: Sequence[Adapter] = (),
         cached: int | None = None,
     ) -> AsyncIterator[None]:
         """Run workers with these adapters; one that another is to follow keeps no workflow cached.
@@ -190,17 +221,18 @@ class Stage:
             max_heartbeat_throttle_interval=timedelta(seconds=0.1),
         )
         self.runner.serve(scheduler)
-        async with scheduler:
-            if not aggregator:
-                yield
-                return
-            async with Worker(
-                self.env.client,
-                task_queue=ANCHORS_QUEUE,
-                activities=list(aggregator),
-                max_heartbeat_throttle_interval=timedelta(seconds=0.1),
-            ):
-                yield
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(scheduler)
+            for queue, beside in ((ANCHORS_QUEUE, aggregator), (JOBS_QUEUE, jobs)):
+                if beside:
+                    worker = Worker(
+                        self.env.client,
+                        task_queue=queue,
+                        activities=list(beside),
+                        max_heartbeat_throttle_interval=timedelta(seconds=0.1),
+                    )
+                    await stack.enter_async_context(worker)
+            yield
 
     async def now(self) -> datetime:
         """Return the server's time."""
@@ -304,12 +336,26 @@ class Stage:
         self.started.append(handle)
         return AggregatorRun(handle)
 
-    async def history(self, ran: NamespaceRun | AggregatorRun) -> WorkflowHistory:
+    async def job(self, cron: str, carried: JobCarried | None = None, **more: Any) -> JobRun:
+        """Start a job's workflow."""
+        name = f"job-{next(_NUMBERS)}"
+        spec = JobSpec(name=name, cron=cron, service="mail", endpoint="/run", **more)
+        self.leaves_runs = spec.continue_after_events < 4_000
+        handle = await self.env.client.start_workflow(
+            JOB_WORKFLOW,
+            JobInput(spec=spec, carried=carried or JobCarried()),
+            id=job_workflow_id(spec.kind, name),
+            task_queue=SCHEDULER_QUEUE,
+        )
+        self.started.append(handle)
+        return JobRun(handle, name)
+
+    async def history(self, ran: NamespaceRun | AggregatorRun | JobRun) -> WorkflowHistory:
         """Return the history of the current run."""
         return await self.env.client.get_workflow_handle(ran.handle.id).fetch_history()
 
     async def complete(
-        self, ran: NamespaceRun | AggregatorRun, activity_id: str, outcome: object
+        self, ran: NamespaceRun | AggregatorRun | JobRun, activity_id: str, outcome: object
     ) -> None:
         """End an activity from outside: an `anchor` as an aggregator does, any other as an operator may."""
         handle = self.env.client.get_async_activity_handle(

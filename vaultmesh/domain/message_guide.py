@@ -15,6 +15,7 @@ from vaultmesh.domain.names import (
     SET_CADENCE,
     STATUS,
     STOP,
+    TRIGGER,
 )
 
 
@@ -57,4 +58,16 @@ OF_AGGREGATORS = MessageGuide(
         '{"lost": "ROUND"}, {"adopt": ["ROUND", "TXHASH"]}, {"forget": "ROUND"}, {"fill": true}, and "by".',
     },
     queries={STATUS: "State of the target: open rounds, why it is held, who waits."},
+)
+OF_JOBS = MessageGuide(
+    signals={
+        PAUSE: 'Let no slot run. Takes nothing, a reason, or {"reason": "maintenance of the mail server"}.',
+        RESUME: "Let slots run again. Takes nothing.",
+        TRIGGER: 'Run the job now. Takes nothing, or {"user": "who asks"}.',
+    },
+    updates={
+        TRIGGER: "Run the job now; refused while a run is under way. Takes nothing, or "
+        '{"user": "who asks", "run_id": "a UUID"}. Answers with the state.',
+    },
+    queries={STATUS: "State of the job: next slot, run under way, last run, counts of slots."},
 )

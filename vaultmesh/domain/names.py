@@ -4,14 +4,19 @@ SCHEDULER_QUEUE = "scheduler"
 """Task queue of workflows and `anchor`: needs no keys."""
 ANCHORS_QUEUE = "anchors"
 """Task queue of everything the aggregator does: needs keys and the outside ledgers."""
+JOBS_QUEUE = "jobs"
+"""Task queue of the runs of jobs: needs their store and the services' tokens."""
 CONNECTION_QUEUE = "connection"
 """There is never a task on it: who waits for one only sees whether the server goes on."""
 
 NAMESPACE_WORKFLOW = "NamespaceWorkflow"
 AGGREGATOR_WORKFLOW = "AggregatorWorkflow"
+JOB_WORKFLOW = "JobWorkflow"
 
 PAUSE, RESUME, FORCE_ANCHOR, SET_CADENCE = "pause", "resume", "force_anchor", "set_cadence"
 CONFIGURE, STOP = "configure", "stop"
+TRIGGER = "trigger"
+"""Signal and update of a job: run it now."""
 NOTE_FAILURE = "note_failure"
 """Signal to a namespace from whoever failed its request: count, kind, message, next retry."""
 ENQUEUE, WITHDRAW, BUMP_FEE = "enqueue", "withdraw", "bump_fee"
@@ -46,3 +51,8 @@ def namespace_workflow_id(namespace: str) -> str:
 def aggregator_workflow_id(target: str) -> str:
     """Return the workflow id of a target's aggregator."""
     return f"aggregator:{target}"
+
+
+def job_workflow_id(kind: str, name: str) -> str:
+    """Return the workflow id of a job: `job:<name>` for HTTP jobs, `maintenance:<task>` for maintenance."""
+    return name if name.startswith("maintenance:") else f"{kind}:{name}"

@@ -20,6 +20,7 @@ FATE_UNKNOWN = "its fate is unknown"
 """Ends the text of every run that may have been done or not."""
 NO_WORKER = "not called: no worker with role jobs"
 WORKER_DIED = f"the worker died while the call was under way; {FATE_UNKNOWN}"
+CANCELLED = f"cancelled while the call was under way; {FATE_UNKNOWN}"
 CONNECTION_BROKE = f"the connection broke after the request was sent; {FATE_UNKNOWN}"
 
 
