@@ -64,7 +64,9 @@ def _origin(text: str) -> str:
     except ValueError:
         sound = False
     if not sound:
-        message = "is no origin - write each as http://host or https://host, with its port if it has one"
+        message = (
+            "is no origin - write each as http://host or https://host, with its port if it has one"
+        )
         raise InvalidValue(message)
     return text.rstrip("/").lower()
 
@@ -188,5 +190,7 @@ def _warnings(read: _Variables) -> list[str]:
         lines.append("ADMIN_TOKEN is not set: every route of administrators answers 403 - set it")
     for name, token in (("SERVICE_TOKEN", read.service_token), ("ADMIN_TOKEN", read.admin_token)):
         if token is not None and len(token.get_secret_value()) < SHORTEST_TOKEN:
-            lines.append(f"{name} is short and can be guessed - use {SHORTEST_TOKEN} letters or more")
+            lines.append(
+                f"{name} is short and can be guessed - use {SHORTEST_TOKEN} letters or more"
+            )
     return lines
