@@ -15,6 +15,8 @@ from typing_extensions import override
 
 from devnet.parts import SUPPLIES
 from devnet.supply import CACHE_VARIABLE
+from vaultmesh.api.openapi import summary
+from vaultmesh.api.routes import ROUTES, Route
 from vaultmesh.domain.failures import ADVICE, WEIGHT, FailureKind
 from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.schemes import SCHEMES
@@ -206,9 +208,27 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def route_table() -> str:
+    """Return the table of the job API's routes."""
+    rows = (
+        (f"{route.method} `{route.path}`", route.access.value, _takes(route), summary(route))
+        for route in ROUTES
+    )
+    return _table(("route", "for", "takes", "does"), rows)
+
+
+def _takes(route: Route) -> str:
+    forms = [form for form in (route.body, route.query) if form is not None]
+    names = [
+        f"`{field.alias or name}`" for form in forms for name, field in form.model_fields.items()
+    ]
+    return ", ".join(names) or "–"
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "failures": failure_table,
     "configuration": environment_table,
+    "job-api": route_table,
 }
 """By the name of the document that has the table."""
 

@@ -1,5 +1,6 @@
 """Starts the API on a free port with a real store, and speaks HTTP to it; the workflows of jobs are scripted."""
 
+import asyncio
 import http.client
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -26,6 +27,7 @@ from vaultmesh.storage.job_store import JobStore
 ADMIN_TOKEN, SERVICE_TOKEN = "an-admin-token-of-tests", "a-service-token-of-tests"
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 SERVICE = {"X-Service-Token": SERVICE_TOKEN}
+ANYWHERE = "0.0.0.0"  # noqa: S104 - all of 127.0.0.0/8 is this machine
 SERVICES = ("report-service", "email-service", "user-service")
 JOB: dict[str, Any] = {
     "name": "nightly-report",
@@ -54,12 +56,15 @@ class ScriptedWorkflows:
     away: bool = False
     busy: bool = False
     make: Making = _no_run
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by the first trigger."""
 
     async def configure(self, name: str, revision: int, definition: JobDefinition) -> None:
         self._heard("configure", name, revision, definition)
 
     async def trigger(self, name: str, run: UUID, user: str | None) -> None:
         self._heard("trigger", name, run, user)
+        self.asked.set()
         if self.busy:
             raise AlreadyRunning("a run is under way")
         await self.make(name, run, user)

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from typing_extensions import override
 
 from tests.api.running import ADMIN, JOB, SERVICE, RunningApi
 from vaultmesh.domain.instants import read_time
@@ -30,6 +31,7 @@ class Row:
     sent: Any = None
     headers: dict[str, str] | None = field(default_factory=lambda: ADMIN)
 
+    @override
     def __str__(self) -> str:
         return f"{self.method} {self.path} {self.status} {self.sent or ''}"[:80]
 

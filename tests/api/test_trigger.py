@@ -143,8 +143,7 @@ async def test_a_stop_answers_those_who_wait_that_their_run_goes_on(api: Running
     await api.register()
     asking = asyncio.create_task(api.ask("POST", TRIGGER, {}))
     async with asyncio.timeout(15):
-        while len(api.workflows.calls) < 2:
-            await asyncio.sleep(0.02)
+        await api.workflows.asked.wait()
         await api.server.stop()
         answer = await asking
     assert (answer.status, answer.json["result"]["metadata"]["status"]) == (200, "running")

@@ -54,7 +54,8 @@ def _whole(value: object) -> object:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+_WHOLE = BeforeValidator(_whole)
+"""Stands last: so the limits stand in the description, too."""
 
 
 # --- requests ----------------------------------------------------------------------------------------------------
@@ -75,14 +76,14 @@ class CronBody(_Form):
 class HistoryQuery(_Form):
     """Which part of a history is wanted."""
 
-    limit: Annotated[Whole, Field(ge=1, le=MOST_EXECUTIONS)] = 20
-    offset: Annotated[Whole, Field(ge=0, le=LARGEST_OFFSET)] = 0
+    limit: Annotated[int, Field(ge=1, le=MOST_EXECUTIONS), _WHOLE] = 20
+    offset: Annotated[int, Field(ge=0, le=LARGEST_OFFSET), _WHOLE] = 0
 
 
 class StatsQuery(_Form):
     """Over how many days sums are wanted."""
 
-    days: Annotated[Whole, Field(ge=1, le=MOST_DAYS)] = 30
+    days: Annotated[int, Field(ge=1, le=MOST_DAYS), _WHOLE] = 30
 
 
 class CronQuery(_Form):

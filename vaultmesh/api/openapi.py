@@ -105,10 +105,9 @@ def _forms(routes: Sequence[Route]) -> set[Form]:
 
 def _operation(route: Route, references: References) -> dict[str, JsonValue]:
     """Return the description of one route."""
-    summary = _summary(route)
     operation: dict[str, JsonValue] = {
         "operationId": route.handler.__name__,
-        "summary": summary,
+        "summary": summary(route),
         "security": _SECURITY[route.access],
         "responses": _responses(route, references),
     }
@@ -153,7 +152,8 @@ def _query_parameters(route: Route) -> Iterator[JsonValue]:
         yield {"name": name, "in": "query", "required": needed, "schema": form}
 
 
-def _summary(route: Route) -> str:
+def summary(route: Route) -> str:
+    """Return in one line what a route does."""
     return " ".join((route.handler.__doc__ or "").split())
 
 
@@ -175,6 +175,6 @@ def _section(route: Route) -> str:
         for word, model in (("takes", route.body), ("query", route.query), ("gives", route.answer))
         if model is not None
     ]
-    lines = (_summary(route), f"For {_WHO[route.access]}; {', '.join(forms)}.")
+    lines = (summary(route), f"For {_WHO[route.access]}; {', '.join(forms)}.")
     text = "".join(f"<p>{escape(line)}</p>" for line in lines)
     return f"<h2>{escape(route.method)} {escape(route.path)}</h2>{text}"

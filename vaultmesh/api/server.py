@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel
 
 from vaultmesh.api import headers
@@ -41,6 +42,7 @@ _UNSAFE = re.compile(r"%(?![0-9a-fA-F]{2})")
 _WITH_BODY = ("POST", "PUT", "DELETE")
 _ALLOWANCE = web.RequestKey("allowance", Allowance)
 _LOG = logging.getLogger(__name__)
+_WIRE_LOG = logging.getLogger(f"{__name__}.wire")
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -81,6 +83,7 @@ class ApiServer:
             keepalive_timeout=self._idle_seconds,
             shutdown_timeout=STOP_WITHIN_SECONDS,
             auto_decompress=False,
+            logger=_WIRE_LOG,
         )
         await runner.setup()
         host, port = self._settings.host, self._settings.port
@@ -168,6 +171,15 @@ class ApiServer:
     async def _page(self, request: web.Request) -> web.Response:
         self._count(request)
         return self._description.page()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether the library reports something else than bytes of a stranger that are no request."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
+_WIRE_LOG.addFilter(_is_ours)
 
 
 @web.middleware
