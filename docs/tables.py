@@ -15,6 +15,8 @@ from typing_extensions import override
 
 from devnet.parts import SUPPLIES
 from devnet.supply import CACHE_VARIABLE
+from vaultmesh.api.openapi import summary
+from vaultmesh.api.routes import ROUTES, Route
 from vaultmesh.domain.failures import ADVICE, WEIGHT, FailureKind
 from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.schemes import SCHEMES
@@ -53,7 +55,6 @@ MEANING = {
     "VMSH_BASE_BACKOFF": ("", "seconds; the backoff's base"),
     "VMSH_MAX_BACKOFF": ("", "level at which the backoff ends"),
     "METRICS_PORT": ("", "port of `/metrics`, `/health`, `/livez`, `/readyz`"),
-    "API_PORT": ("", "reserved for the job API; nothing listens there yet"),
     "METRICS_PREFIX": ("", "first part of every metric's name; `vmsh` gives the earlier names"),
     "LOG_LEVEL": ("", "`trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`"),
     "VMSH_REGISTER": (
@@ -69,13 +70,39 @@ PLACE: Mapping[str, Callable[[Settings], object]] = {
     "VMSH_BASE_BACKOFF": lambda settings: settings.backoff.base_seconds,
     "VMSH_MAX_BACKOFF": lambda settings: settings.backoff.cap,
     "METRICS_PORT": lambda settings: settings.metrics_port,
-    "API_PORT": lambda settings: settings.api_port,
     "METRICS_PREFIX": lambda settings: settings.metrics_prefix,
     "LOG_LEVEL": lambda settings: settings.log_level,
     "VMSH_REGISTER": lambda settings: settings.registering,
     "VMSH_ANCHOR_TIMEOUT": lambda settings: settings.anchor_timeout,
     "VMSH_CONTINUE_AFTER_EVENTS": lambda settings: settings.continue_after_events,
 }
+API = {
+    "API_PORT": ("`7007`", "port of the job API; `PORT` does as well"),
+    "API_HOST": ("`0.0.0.0`", "address that the job API listens on; `HOST` does as well"),
+    "SERVICE_TOKEN": (
+        "–",
+        "what services send as `X-Service-Token` to register jobs; unset, no service can",
+    ),
+    "ALLOW_ANONYMOUS_REGISTRATION": (
+        "`false`",
+        "`true`: while SERVICE_TOKEN is not set, anybody may register jobs",
+    ),
+    "ADMIN_TOKEN": (
+        "–",
+        "what administrators send as `Authorization: Bearer`; unset, their routes answer 403",
+    ),
+    "ALLOWED_ORIGINS": (
+        "`http://localhost:3000`",
+        "comma list of origins whose pages may call the job API from a browser",
+    ),
+    "RATE_LIMIT_MAX": ("`100`", "requests of one client in each window; 127.0.0.1 has no limit"),
+    "RATE_LIMIT_WINDOW": ("`60000`", "milliseconds of that window"),
+    "TRUSTED_PROXIES": (
+        "–",
+        "comma list of addresses or networks whose `X-Forwarded-For` is believed; behind an ingress all clients share one limit without it",
+    ),
+}
+"""Default and meaning of what `ApiSettings` reads."""
 TEMPORAL = {
     "TEMPORAL_ADDRESS": ("`localhost:7233`", "host and port of Temporal's frontend"),
     "TEMPORAL_NAMESPACE": ("`default`", "Temporal namespace, not one of ours"),
@@ -148,7 +175,7 @@ def _environment_rows() -> Iterator[tuple[str, ...]]:
         default, meaning = MEANING[name]
         value = default or f"`{_as_written(PLACE[name](defaults))}`"
         yield f"`{name}`", value, meaning
-    for name, (default, meaning) in TEMPORAL.items():
+    for name, (default, meaning) in (API | TEMPORAL).items():
         yield ", ".join(f"`{variable}`" for variable in name.split(", ")), default, meaning
     for scheme in SCHEMES:
         model = settings_model(Target(scheme, "default"))
@@ -181,9 +208,27 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def route_table() -> str:
+    """Return the table of the job API's routes."""
+    rows = (
+        (f"{route.method} `{route.path}`", route.access.value, _takes(route), summary(route))
+        for route in ROUTES
+    )
+    return _table(("route", "for", "takes", "does"), rows)
+
+
+def _takes(route: Route) -> str:
+    forms = [form for form in (route.body, route.query) if form is not None]
+    names = [
+        f"`{field.alias or name}`" for form in forms for name, field in form.model_fields.items()
+    ]
+    return ", ".join(names) or "–"
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "failures": failure_table,
     "configuration": environment_table,
+    "job-api": route_table,
 }
 """By the name of the document that has the table."""
 

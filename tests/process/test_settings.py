@@ -19,7 +19,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     settings = Settings.from_environment({"VMSH_ROOT": "", "METRICS_PORT": ""})
     assert settings.root == REPOSITORY
     assert (settings.namespaces, settings.anchors) == (None, None)
-    assert (settings.metrics_port, settings.api_port) == (9091, 7007)
+    assert settings.metrics_port == 9091
     assert settings.metrics_prefix == "scheduler"
     assert settings.log_level is LogLevel.INFO
     assert (settings.backoff.base_seconds, settings.backoff.cap) == (5.0, 7)
@@ -38,7 +38,6 @@ def test_every_variable_is_read() -> None:
             "VMSH_BASE_BACKOFF": "0.5",
             "VMSH_MAX_BACKOFF": "3",
             "METRICS_PORT": "0",
-            "API_PORT": "7008",
             "METRICS_PREFIX": "vmsh",
             "LOG_LEVEL": "WARNING",
             "VMSH_ANCHOR_TIMEOUT": "15s",
@@ -51,7 +50,7 @@ def test_every_variable_is_read() -> None:
     assert settings.anchors == Path("/etc/a.yaml")
     assert settings.state == Path("/old/scheduler.json")
     assert (settings.backoff.base_seconds, settings.backoff.cap) == (0.5, 3)
-    assert (settings.metrics_port, settings.api_port) == (0, 7008)
+    assert settings.metrics_port == 0
     assert settings.metrics_prefix == "vmsh"
     assert settings.log_level is LogLevel.WARN
     assert settings.anchor_timeout == timedelta(seconds=15)
@@ -106,8 +105,8 @@ def test_the_old_timer_is_accepted_and_reported() -> None:
     [
         ("METRICS_PORT", "http", "'http' is not a number - write digits"),
         ("METRICS_PORT", "70000", "too large - use at most 65535"),
-        ("API_PORT", "-1", "not a number"),
-        ("API_PORT", "80.5", "whole number"),
+        ("METRICS_PORT", "-1", "not a number"),
+        ("METRICS_PORT", "80.5", "whole number"),
         ("VMSH_BASE_BACKOFF", "0", "use more than 0"),
         ("VMSH_BASE_BACKOFF", "inf", "not a number"),
         ("VMSH_MAX_BACKOFF", "0", "use at least 1"),

@@ -22,6 +22,8 @@ STOPPED_FOLDER = "out/decisions/stopped"
 ROOT_ID = "out/root-id"
 """Marker by which workers see that they share a root."""
 REMEMBRANCER_DATABASE = "ops/data/remembrancer.db"
+JOBS_DATABASE = "ops/data/jobs.db"
+"""Of HTTP cron jobs, where no PostgreSQL is named."""
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789.-")
 _LONGEST_PATH_FORM = 150

@@ -127,7 +127,6 @@ class _Variables(BaseModel):
         int, BeforeValidator(_number), Field(ge=1, le=HIGHEST_BACKOFF_LEVEL)
     ] = _BACKOFF.cap
     metrics_port: Port = 9_091
-    api_port: Port = 7_007
     metrics_prefix: Annotated[str, AfterValidator(_check_prefix)] = "scheduler"
     log_level: Annotated[LogLevel, BeforeValidator(_level)] = LogLevel.INFO
     vmsh_register: Registering = Registering.AUTO
@@ -172,7 +171,6 @@ class Settings:
     backoff: Backoff
     """`VMSH_BASE_BACKOFF` and `VMSH_MAX_BACKOFF`."""
     metrics_port: int
-    api_port: int
     metrics_prefix: str
     log_level: LogLevel
     registering: Registering
@@ -215,7 +213,6 @@ class Settings:
             state=read.vmsh_state or read.vmsh_root / STATE_FILE,
             backoff=Backoff(base_seconds=read.vmsh_base_backoff, cap=read.vmsh_max_backoff),
             metrics_port=read.metrics_port,
-            api_port=read.api_port,
             metrics_prefix=read.metrics_prefix,
             log_level=read.log_level,
             registering=read.vmsh_register,

@@ -1,0 +1,121 @@
+"""What probes are told when store, Temporal or port fail."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from devnet.ports import LOOPBACK
+from tests.api.running import RunningApi, running, settings
+from vaultmesh.domain.instants import read_time
+from vaultmesh.process.http import PortTaken
+
+
+async def test_without_temporal_it_is_unhealthy_and_still_takes_registrations(
+    api: RunningApi,
+) -> None:
+    api.workflows.away = True
+    answer = await api.ask("GET", "/health", headers={})
+    assert answer.status == 503
+    assert (answer.json["status"], answer.json["problems"]) == (
+        "unhealthy",
+        ["Temporal does not answer"],
+    )
+    assert [(await api.ask("GET", path, headers={})).status for path in ("/livez", "/readyz")] == [
+        200,
+        200,
+    ]
+    assert (await api.register()).status == 200
+
+
+async def test_it_says_what_the_page_expects(api: RunningApi) -> None:
+    body = (await api.ask("GET", "/health", headers={})).json
+    read_time(body.pop("timestamp"))
+    assert body == {
+        "status": "healthy",
+        "service": "scheduler-service",
+        "version": "1.0.0",
+        "jobs": 0,
+    }
+
+
+async def test_without_the_store_it_is_unhealthy_not_ready_and_alive(api: RunningApi) -> None:
+    await api.register()
+    await api.store.close()
+    health = await api.ask("GET", "/health", headers={})
+    assert (health.status, health.json["status"]) == (503, "unhealthy")
+    assert "job store" in health.json["problems"][0]
+    assert (await api.ask("GET", "/readyz", headers={})).status == 503
+    assert (await api.ask("GET", "/livez", headers={})).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "error"),
+    [
+        ("GET", "/api/jobs", "Failed to fetch job schedules"),
+        ("GET", "/api/jobs/x", "Failed to fetch job details"),
+        ("POST", "/api/jobs/x/trigger", "Failed to trigger job"),
+        ("POST", "/api/jobs/x/enable", "Failed to enable job"),
+        ("POST", "/api/jobs/x/disable", "Failed to disable job"),
+        ("DELETE", "/api/jobs/x", "Failed to delete job"),
+        ("GET", "/api/jobs/x/history", "Failed to fetch execution history"),
+        ("GET", "/api/jobs/x/stats", "Failed to fetch execution stats"),
+        ("POST", "/api/jobs/x/reset", "Failed to reset job"),
+        ("POST", "/api/jobs/x/allow", "Failed to allow job"),
+    ],
+)
+async def test_without_the_store_each_route_fails_with_its_own_words(
+    method: str, path: str, error: str, api: RunningApi
+) -> None:
+    await api.store.close()
+    answer = await api.ask(method, path, {} if path.endswith("trigger") else None)
+    assert (answer.status, answer.json["error"]) == (500, error), answer.text
+    assert api.workflows.calls == []
+
+
+async def test_without_the_store_a_registration_fails_and_lists_nothing(api: RunningApi) -> None:
+    await api.store.close()
+    answer = await api.register()
+    assert (answer.status, answer.json["error"]) == (500, "Failed to register job")
+
+
+async def test_a_port_in_use_is_one_line_that_names_the_settings(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        taken.listen()
+        with pytest.raises(PortTaken) as caught:
+            async with running(tmp_path, settings(port=taken.getsockname()[1])):
+                pass
+    assert "API_PORT" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_host_that_is_not_of_this_machine_is_one_line_that_names_the_settings(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(PortTaken) as caught:
+        async with running(tmp_path, settings(host="192.0.2.1")):
+            pass
+    assert "API_HOST" in str(caught.value)
+
+
+async def test_two_apis_on_one_store_answer_alike(tmp_path: Path) -> None:
+    async with running(tmp_path) as first, running(tmp_path) as second:
+        await first.register()
+        assert (await second.ask("GET", "/api/jobs")).json == (
+            await first.ask("GET", "/api/jobs")
+        ).json
+        answers = await asyncio.gather(
+            *(api.ask("POST", f"/api/jobs/nightly-report/{verb}")
+              for _ in range(10) for api in (first, second) for verb in ("enable", "disable"))
+        )  # fmt: skip
+        assert {answer.status for answer in answers} == {200}
+        revisions = [call[2] for api in (first, second) for call in api.workflows.calls]
+        job = await first.store.get("nightly-report")
+        assert job is not None
+        assert job.decisions.revision == max(revisions)
+        heard = {
+            call[2]: call[3].enabled for api in (first, second) for call in api.workflows.calls
+        }
+        assert heard[job.decisions.revision] == job.row.enabled

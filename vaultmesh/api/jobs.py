@@ -1,0 +1,156 @@
+"""Answers what is asked about jobs, and changes them: first the decision in the store, then word to the job's workflow."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from vaultmesh.api.answers import Refused
+from vaultmesh.api.calls import Call, Parts
+from vaultmesh.api.models import (
+    CronAnswer,
+    CronBody,
+    CronQuery,
+    JobsAnswer,
+    MessageAnswer,
+    NextRunsAnswer,
+    RegistrationAnswer,
+)
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.jobs.cron import read_cron
+from vaultmesh.domain.jobs.job import JobType, JobView, read_registration, unknown_service
+from vaultmesh.domain.jobs.records import Actor, Change, StoredJob
+from vaultmesh.domain.jobs.refusals import UnknownJob
+from vaultmesh.domain.jobs.run import RunStatus
+
+PREVIEWED_TIMES = 5
+"""Next times that are shown of a cron expression before it is saved."""
+_STATUSES = {str(status): status for status in RunStatus}
+_TYPES = frozenset(map(str, JobType))
+Deciding = Callable[[str, Actor, datetime], Awaitable[Change]]
+
+
+async def register(call: Call) -> RegistrationAnswer:
+    """Register a job, or what changed of it. What administrators decided since stays, until they reset it."""
+    definition = read_registration(call.body)
+    services = call.parts.services()
+    if definition.service not in services:
+        raise InvalidValue(unknown_service(definition.service, services))
+    by = call.actor.model_copy(update={"name": f"{call.caller.actor}: {definition.service}"})
+    change = await call.parts.store.register(definition, by, call.parts.now())
+    await call.parts.tell(change.now)
+    return RegistrationAnswer(message=f"Job {definition.name} registered successfully")
+
+
+async def list_jobs(call: Call) -> JobsAnswer:
+    """List all jobs, by name."""
+    now = call.parts.now()
+    return JobsAnswer(
+        jobs=tuple([await _view(call.parts, job, now) for job in await call.parts.store.list()])
+    )
+
+
+async def show_job(call: Call) -> JobView:
+    """Show one job."""
+    return await _view(call.parts, await existing(call), call.parts.now())
+
+
+async def enable(call: Call) -> MessageAnswer:
+    """Let a job run at its times, from now on."""
+    await _decide(call, call.parts.store.enable)
+    return MessageAnswer(message=f"Job {call.name} enabled successfully")
+
+
+async def disable(call: Call) -> MessageAnswer:
+    """Keep a job from running at its times; a run under way goes on."""
+    await _decide(call, call.parts.store.disable)
+    return MessageAnswer(message=f"Job {call.name} disabled successfully")
+
+
+async def set_cron(call: Call) -> CronAnswer:
+    """Give a job another cron expression, from now on."""
+    expression = call.read(CronBody).cron_expression
+    read_cron(expression)
+
+    async def decide(name: str, by: Actor, at: datetime) -> Change:
+        return await call.parts.store.set_cron(name, expression, by, at)
+
+    await _decide(call, decide)
+    message = f"Cron expression updated for job {call.name}"
+    return CronAnswer(message=message, cron_expression=expression)
+
+
+async def delete(call: Call) -> MessageAnswer:
+    """Delete a job. It stays deleted, also when its service registers it again, until it is allowed; its history stays."""
+    try:
+        change = await call.parts.store.delete(call.name, call.actor, call.parts.now())
+    except UnknownJob:
+        pass
+    else:
+        await call.parts.tell(change.now)
+    return MessageAnswer(message=f"Job {call.name} deleted successfully")
+
+
+async def reset(call: Call) -> MessageAnswer:
+    """Give a job the cron expression and the state again that its service registered last."""
+    await _decide(call, call.parts.store.reset)
+    return MessageAnswer(message=f"Job {call.name} reset successfully")
+
+
+async def allow(call: Call) -> MessageAnswer:
+    """Let a deleted job be registered again, or let another service take a job's name over, once."""
+    await _decide(call, call.parts.store.allow)
+    return MessageAnswer(message=f"Job {call.name} allowed successfully")
+
+
+async def preview_cron(call: Call) -> NextRunsAnswer:
+    """Show the next times of a cron expression, in UTC, before it is saved."""
+    expression = call.query(CronQuery).expression
+    times = read_cron(expression).upcoming(call.parts.now(), PREVIEWED_TIMES)
+    return NextRunsAnswer(cron_expression=expression, next_runs=tuple(times))
+
+
+async def existing(call: Call) -> StoredJob:
+    """Return the job that the path names.
+
+    Raises:
+        Refused: there is none (404).
+    """
+    job = await call.parts.store.get(call.name)
+    if job is None:
+        raise no_such_job(call.name)
+    return job
+
+
+def no_such_job(name: str) -> Refused:
+    """Return the refusal of a name that no job has."""
+    return Refused(404, "Job not found", f"Job {name} does not exist")
+
+
+async def _decide(call: Call, decide: Deciding) -> None:
+    """Decide something about a job, and tell its workflow; what is not heard now the reconciler tells."""
+    change = await decide(call.name, call.actor, call.parts.now())
+    await call.parts.tell(change.now)
+
+
+async def _view(parts: Parts, job: StoredJob, now: datetime) -> JobView:
+    """Return a job as it is shown; of a row that somebody wrote by SQL, as much as it says."""
+    row, title = job.row, job.row.display_name or job.name
+    enabled = row.enabled is True
+    return JobView(
+        name=job.name,
+        display_name=title,
+        description=row.description or title,
+        cron_expression=row.cron_expression or "",
+        enabled=enabled,
+        is_running=enabled,
+        job_type=row.job_type if row.job_type in _TYPES else JobType.OTHER,
+        service=row.service or "",
+        endpoint=row.endpoint or "",
+        last_run_at=row.last_run_at,
+        next_run_at=await parts.store.next_run(job, now),
+        last_run_status=_STATUSES.get(row.last_run_status or ""),
+        last_run_duration=row.last_run_duration_ms,
+        total_runs=row.total_runs,
+        successful_runs=row.successful_runs,
+        failed_runs=row.failed_runs,
+        config=row.config if isinstance(row.config, dict) else {},
+    )

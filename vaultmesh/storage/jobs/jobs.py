@@ -1,0 +1,245 @@
+"""Reads jobs and writes their changes: row, revision and audit line in one transaction.
+
+1. The row of `job_decisions` is locked first, so changes of one job come one after the other, in every process.
+2. What somebody did by SQL is taken over before a change of ours is made on top of it.
+3. A change that changes nothing writes nothing.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from pydantic import JsonValue
+from sqlalchemy import Connection, select
+
+from vaultmesh.domain.jobs.decisions import Action, Job, changes, row_hash, taken_from_sql
+from vaultmesh.domain.jobs.job import MAINTENANCE_PREFIX
+from vaultmesh.domain.jobs.records import (
+    SQL,
+    Actor,
+    AuditLine,
+    Change,
+    Decisions,
+    JobRevision,
+    JobRow,
+    StoredJob,
+)
+from vaultmesh.storage.job_tables import AUDIT, DECISIONS, SCHEDULES
+from vaultmesh.storage.jobs.database import APPLICATION, Database
+from vaultmesh.storage.jobs.rows import (
+    BOTH,
+    columns_of,
+    counted,
+    decisions_of,
+    job_of,
+    line_of,
+    own_columns,
+    row_of,
+    write_line,
+)
+
+Rule = Callable[[Job], Job]
+"""What a change comes to; may refuse it."""
+
+_SAME = DECISIONS.c.job_name == SCHEDULES.c.job_name
+
+
+class Jobs:
+    """Jobs in one database; every method blocks and may raise `StoreError`."""
+
+    def __init__(self, database: Database) -> None:
+        """Use a database whose tables are there."""
+        self._database = database
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def all(self) -> tuple[StoredJob, ...]:
+        """Return all jobs by name."""
+        query = select(*BOTH).select_from(SCHEDULES.outerjoin(DECISIONS, _SAME))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(SCHEDULES.c.job_name)).all()
+        stored = (job_of(row).stored() for row in rows)
+        return tuple(job for job in stored if job is not None)
+
+    def get(self, name: str) -> StoredJob | None:
+        """Return a job; None if there is none."""
+        with self._database.read() as connection:
+            return read_job(connection, name)
+
+    def decisions(self, name: str) -> Decisions | None:
+        """Return what was decided about a job or task; None if nothing was."""
+        query = select(DECISIONS).where(DECISIONS.c.job_name == name)
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().first()
+        return None if row is None else decisions_of(dict(row))
+
+    def deleted(self) -> tuple[str, ...]:
+        """Return the names of deleted jobs."""
+        name = DECISIONS.c.job_name
+        query = select(name).where(DECISIONS.c.deleted_by.is_not(None)).order_by(name)
+        with self._database.read() as connection:
+            return tuple(connection.execute(query).scalars())
+
+    def revisions(self, *, untold: bool = False) -> tuple[JobRevision, ...]:
+        """Return all jobs as their workflows must know them, or only those that have news."""
+        name = DECISIONS.c.job_name
+        query = select(*BOTH).select_from(DECISIONS.outerjoin(SCHEDULES, _SAME)).order_by(name)
+        query = query.where(DECISIONS.c.revision > 0, name.not_like(f"{MAINTENANCE_PREFIX}%"))
+        if untold:
+            query = query.where(DECISIONS.c.told < DECISIONS.c.revision)
+        with self._database.read() as connection:
+            return tuple(job_of(row).revision() for row in connection.execute(query))
+
+    def audit(self, name: str | None, limit: int, offset: int) -> tuple[AuditLine, ...]:
+        """Return lines of audit, newest first."""
+        query = select(*(AUDIT.c[key] for key in AuditLine.model_fields))
+        if name is not None:
+            query = query.where(AUDIT.c.job_name == name)
+        query = query.order_by(AUDIT.c.id.desc()).limit(limit).offset(offset)
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return tuple(AuditLine.model_validate(dict(row)) for row in rows)
+
+    # --- changing --------------------------------------------------------------------------------------------------
+
+    def change(
+        self,
+        name: str,
+        action: Action,
+        rule: Rule,
+        by: Actor,
+        at: datetime,
+        *,
+        detail: JsonValue = None,
+    ) -> Change:
+        """Change a job by a rule, which may refuse it."""
+        with self._database.write() as connection:
+            before = self._locked(connection, name, at)
+            after = rule(before)
+            if after == before:
+                return Change(now=before.revision(), changed=False)
+            written = self._write(connection, before, after, at)
+            said = {**changes(before, written), **({} if detail is None else {"said": detail})}
+            write_line(connection, line_of(by, action, name, at, said or None))
+            return Change(now=written.revision(), changed=True)
+
+    def change_all(
+        self, names: tuple[str, ...], action: Action, rule: Rule, by: Actor, at: datetime
+    ) -> tuple[Change, ...]:
+        """Change several jobs by one rule, in a transaction each."""
+        return tuple(self.change(name, action, rule, by, at) for name in names)
+
+    def note(self, line: AuditLine) -> None:
+        """Enter a line of audit."""
+        with self._database.write() as connection:
+            write_line(connection, line)
+
+    def mark_told(self, name: str, revision: int) -> None:
+        """Note what a job's workflow has heard."""
+        news = DECISIONS.c.told < revision, DECISIONS.c.revision >= revision
+        statement = DECISIONS.update().where(DECISIONS.c.job_name == name, *news)
+        with self._database.write() as connection:
+            connection.execute(statement.values(told=revision))
+
+    def take_sql_edits(self, at: datetime) -> tuple[Change, ...]:
+        """Take over what somebody did by SQL."""
+        hashes = select(DECISIONS.c.job_name, DECISIONS.c.row_hash)
+        with self._database.read() as connection:
+            rows = [row_of(dict(row)) for row in connection.execute(select(SCHEDULES)).mappings()]
+            known = {name: value for name, value in connection.execute(hashes) if value is not None}
+        there = {row.job_name: row_hash(row) for row in rows}
+        edited = [name for name in {**there, **known} if there.get(name) != known.get(name)]
+        taken = (self._take_edit(name, at) for name in sorted(edited))
+        return tuple(change for change in taken if change is not None)
+
+    def _take_edit(self, name: str, at: datetime) -> Change | None:
+        with self._database.write() as connection:
+            before = self._read(connection, name)
+            after = self._locked(connection, name, at)
+            if after.decisions.revision == before.decisions.revision:
+                return None  # another process was faster
+            return Change(now=after.revision(), changed=True)
+
+    def _locked(self, connection: Connection, name: str, at: datetime) -> Job:
+        """Lock a job and return it, with what somebody did by SQL taken over."""
+        job = self._read(connection, name)
+        query = select(DECISIONS.c.row_hash).where(DECISIONS.c.job_name == name)
+        known = connection.execute(query).scalar()
+        if known == (None if job.row is None else row_hash(job.row)):
+            return job
+        taken, action = taken_from_sql(job, was_known=known is not None, at=at)
+        if known is None and job.row is not None:
+            _keep_beside(connection, job.row)
+        written = self._write(connection, job, taken, at)
+        by = Actor(name=APPLICATION if action is Action.TAKE_OVER else SQL)
+        said = changes(Job(name), written) or None
+        write_line(connection, line_of(by, action, name, at, said))
+        return written
+
+    def _read(self, connection: Connection, name: str) -> Job:
+        """Lock a job's rows and return it; decisions are begun where there are none."""
+        query = select(DECISIONS).where(DECISIONS.c.job_name == name).with_for_update()
+        beside = connection.execute(query).mappings().first()
+        if beside is None:
+            begun = self._database.insert(DECISIONS).values(job_name=name, policy={})
+            connection.execute(begun.on_conflict_do_nothing())
+            beside = connection.execute(query).mappings().one()
+        schedule = select(SCHEDULES).where(SCHEDULES.c.job_name == name).with_for_update()
+        row = connection.execute(schedule).mappings().first()
+        there = None if row is None else row_of(dict(row))
+        return Job(name, there, decisions_of(dict(beside)), beside["policy"])
+
+    def _write(self, connection: Connection, before: Job, after: Job, at: datetime) -> Job:
+        """Write a job with its next revision, and return it as it was read back."""
+        row = _write_row(connection, before, after, at)
+        decisions = after.decisions.model_copy(update={"revision": before.decisions.revision + 1})
+        written = Job(after.name, row, decisions, after.policy)
+        columns = columns_of(written) | {"row_hash": None if row is None else row_hash(row)}
+        this = DECISIONS.c.job_name == after.name
+        connection.execute(DECISIONS.update().where(this).values(columns))
+        return written
+
+
+def read_job(connection: Connection, name: str) -> StoredJob | None:
+    """Return a job in a transaction; None if there is none."""
+    query = select(*BOTH).select_from(SCHEDULES.outerjoin(DECISIONS, _SAME))
+    row = connection.execute(query.where(SCHEDULES.c.job_name == name)).first()
+    return None if row is None else job_of(row).stored()
+
+
+def _write_row(connection: Connection, before: Job, after: Job, at: datetime) -> JobRow | None:
+    """Write the row of `job_schedules` where it changes, and return it as it was read back."""
+    this = SCHEDULES.c.job_name == after.name
+    if after.row is None:
+        connection.execute(SCHEDULES.delete().where(this))
+        return None
+    if after.row == before.row:
+        return after.row
+    own = own_columns(after.row) | {"updated_at": at, "next_run_at": _next_run(after, at)}
+    if before.row is not None:
+        change = SCHEDULES.update().where(this).values(own).returning(*SCHEDULES.columns)
+        return row_of(dict(connection.execute(change).mappings().one()))
+    # Its history may be there from before: then the counters begin with it.
+    counters = counted(connection, after.name)
+    none_beside = {"total_beside": 0, "successful_beside": 0, "failed_beside": 0}
+    beside = DECISIONS.update().where(DECISIONS.c.job_name == after.name)
+    connection.execute(beside.values(none_beside))
+    new = SCHEDULES.insert().values(**own, **counters, created_at=at)
+    row = connection.execute(new.returning(*SCHEDULES.columns)).mappings().one()
+    return row_of(dict(row))
+
+
+def _next_run(job: Job, at: datetime) -> datetime | None:
+    stored = job.stored()
+    return stored.definition.next_run(at) if stored and stored.definition else None
+
+
+def _keep_beside(connection: Connection, row: JobRow) -> None:
+    """Note what the counters of a job that we take over hold beside the rows."""
+    rows = counted(connection, row.job_name)
+    beside = {
+        "total_beside": row.total_runs - rows["total_runs"],
+        "successful_beside": row.successful_runs - rows["successful_runs"],
+        "failed_beside": row.failed_runs - rows["failed_runs"],
+    }
+    this = DECISIONS.c.job_name == row.job_name
+    connection.execute(DECISIONS.update().where(this).values(beside))

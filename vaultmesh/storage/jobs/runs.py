@@ -1,0 +1,291 @@
+"""Opens and closes runs: each is inserted once, closed once and counted once.
+
+1. The key is the run's id. A row that is there and not of this very request is never called again.
+2. The end, the counters and the counts of slots are one transaction, and only a row that was open counts.
+3. `fate unknown` gives way to the true end, once; the counters are put right in the same transaction.
+4. Where a trigger of the database counts, an end is always the update of an open row, which counts in any case.
+5. The row of `job_decisions` is locked first, as by changes of jobs, so the two never wait for each other.
+"""
+
+import uuid
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy import text as sql
+
+from vaultmesh.domain.jobs.decisions import definition_of
+from vaultmesh.domain.jobs.records import (
+    Closing,
+    JobRow,
+    Opened,
+    Opening,
+    RunEnd,
+    RunRecord,
+    RunStart,
+    SlotCounts,
+    StoredJob,
+)
+from vaultmesh.domain.jobs.refusals import StoreError
+from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy, is_fate_unknown
+from vaultmesh.domain.jobs.storable import storable, storable_count, storable_text
+from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
+from vaultmesh.storage.jobs.database import Database
+from vaultmesh.storage.jobs.jobs import read_job
+from vaultmesh.storage.jobs.rows import RUN_COLUMNS, row_of, run_of
+from vaultmesh.storage.jobs.takeover import USERS, Found
+
+_MILLISECOND = 1_000
+_CLERK_ID = "clerk_user_id"
+_Columns = dict[str, Any]
+
+
+class Runs:
+    """Runs in one database; every method blocks and may raise `StoreError`."""
+
+    def __init__(self, database: Database, found: Found) -> None:
+        """Use a database as it was found."""
+        self._database = database
+        self._by_trigger = found.counted_by_trigger
+        self._user_columns = found.user_columns
+
+    # --- opening ---------------------------------------------------------------------------------------------------
+
+    def open(self, start: RunStart) -> Opened:
+        """Insert the row of a run unless there is one, or the job is not to be run."""
+        user = self._user_id(start)
+        with self._database.write() as connection:
+            job = read_job(connection, start.job_name) if start.needs_job else None
+            if start.needs_job and not _is_to_run(job, start):
+                return Opened(outcome=Opening.DROPPED, job=job)
+            if self._insert(connection, _opened(start, user)):
+                return Opened(outcome=Opening.OPENED, job=job)
+            run = _run(connection, start.id)
+            outcome = Opening.OPENED if _is_of(run, start) else Opening.EXISTS
+            return Opened(outcome=outcome, job=job, run=run)
+
+    def _insert(self, connection: Connection, row: _Columns) -> bool:
+        insertion = self._database.insert(RUNS).values(row)
+        statement = insertion.on_conflict_do_nothing(index_elements=["id"]).returning(RUNS.c.id)
+        return connection.execute(statement).first() is not None
+
+    def _user_id(self, start: RunStart) -> str | None:
+        """Return what the column for a user takes: a UUID; where there are accounts, of one that exists."""
+        if start.user is None:
+            return None
+        own = _uuid(start.user)
+        if not self._user_columns:
+            return own
+        column = "id" if own else _CLERK_ID
+        if column not in self._user_columns:
+            return None
+        query = sql(f"SELECT id FROM {USERS} WHERE {column} = :user")  # noqa: S608 - constants
+        with suppress(StoreError), self._database.read() as connection:
+            found = connection.execute(query, {"user": own or start.user}).scalar()
+            return None if found is None else _uuid(str(found))
+        return None  # its table can't be read: who asked stands in the audit
+
+    # --- closing ---------------------------------------------------------------------------------------------------
+
+    def close(self, end: RunEnd) -> Closing:
+        """Write a run's end and count it, if its row is open or was never opened."""
+        user = self._user_id(end.start)
+        with self._database.write() as connection:
+            _lock(connection, end.start.job_name)
+            job = _job_row(connection, end.start.job_name)
+            closing = self._close(connection, end, user)
+            match closing:
+                case Closing.CLOSED:
+                    self._count(connection, end, job)
+                case Closing.REPLACED:
+                    self._count_again(connection, end, job)
+                case Closing.KEPT:
+                    pass
+            if end.slots is not None:
+                self._add_slots(
+                    connection, end.start.job_name, end.slots, once=closing is not Closing.CLOSED
+                )
+            return closing
+
+    def _close(self, connection: Connection, end: RunEnd, user: str | None) -> Closing:
+        opened = _opened(end.start, user)
+        if self._by_trigger:
+            self._insert(connection, opened)
+        ended = _ended(end)
+        insertion = self._database.insert(RUNS).values(opened | ended)
+        closing = insertion.on_conflict_do_update(
+            index_elements=["id"], set_=ended, where=RUNS.c.status == RunStatus.RUNNING
+        )
+        if connection.execute(closing.returning(RUNS.c.id)).first() is not None:
+            return Closing.CLOSED
+        run = _run(connection, end.start.id)
+        if run is None or not _gives_way(run, end):
+            return Closing.KEPT
+        still = RUNS.c.status == RunStatus.FAILED, RUNS.c.error_message == run.error_message
+        change = RUNS.update().where(RUNS.c.id == run.id, *still).values(ended)
+        replaced = connection.execute(change.returning(RUNS.c.id)).first()
+        return Closing.KEPT if replaced is None else Closing.REPLACED
+
+    def _count(self, connection: Connection, end: RunEnd, job: JobRow | None) -> None:
+        """Count a run that ended now."""
+        if job is None:
+            return
+        completed = end.status is RunStatus.COMPLETED
+        values: _Columns = {"next_run_at": _next_run(job, end.completed_at)}
+        if not self._by_trigger:
+            values |= {
+                "total_runs": job.total_runs + 1,
+                "successful_runs": job.successful_runs + completed,
+                "failed_runs": job.failed_runs + (not completed),
+                **_last_run(end, job),
+            }
+        _update_job(connection, job, values)
+
+    def _count_again(self, connection: Connection, end: RunEnd, job: JobRow | None) -> None:
+        """Put the counters right after a run that had counted as failed; a trigger counted it twice."""
+        if job is None:
+            return
+        completed = end.status is RunStatus.COMPLETED
+        counters = {
+            "total_runs": job.total_runs,
+            "successful_runs": job.successful_runs + completed,
+            "failed_runs": job.failed_runs - completed,
+        }
+        last_run = {} if self._by_trigger else _last_run(end, job)
+        _update_job(connection, job, counters | last_run)
+
+    # --- slots -----------------------------------------------------------------------------------------------------
+
+    def pass_slots(self, name: str, slots: SlotCounts) -> bool:
+        """Count slots that passed without a run, unless they were counted before."""
+        with self._database.write() as connection:
+            return self._add_slots(connection, name, slots, once=True)
+
+    def _add_slots(
+        self, connection: Connection, name: str, slots: SlotCounts, *, once: bool
+    ) -> bool:
+        """Add counts of slots; `once`: only where what they were counted up to is news."""
+        begun = self._database.insert(DECISIONS).values(job_name=name, policy={})
+        connection.execute(begun.on_conflict_do_nothing())
+        this = DECISIONS.c.job_name == name
+        query = select(DECISIONS.c.served, DECISIONS.c.missed, DECISIONS.c.skipped).where(this)
+        served, missed, skipped = connection.execute(query.with_for_update()).one()
+        if once and served is not None and slots.served <= served:
+            return False
+        values = {
+            "served": max(filter(None, (served, slots.served))),
+            "missed": missed + slots.missed,
+            "skipped": skipped + slots.skipped,
+        }
+        connection.execute(DECISIONS.update().where(this).values(values))
+        return True
+
+
+# --- what decides --------------------------------------------------------------------------------------------------
+
+
+def _is_to_run(job: StoredJob | None, start: RunStart) -> bool:
+    """Whether a run is to be made; somebody may ask for one of a job that is disabled or paused."""
+    if job is None or job.definition is None:
+        return False
+    if start.triggered_by is not TriggeredBy.SCHEDULER:
+        return True
+    return job.definition.enabled and job.decisions.paused is None
+
+
+def _is_of(run: RunRecord | None, start: RunStart) -> bool:
+    """Whether an open row is of this very request, whose answer was lost."""
+    return (
+        run is not None
+        and run.status == RunStatus.RUNNING
+        and run.job_name == start.job_name
+        and run.started_at == start.started_at
+    )
+
+
+def _gives_way(run: RunRecord, end: RunEnd) -> bool:
+    """Whether what a row says gives way to an end."""
+    unknown = run.status == RunStatus.FAILED and is_fate_unknown(run.error_message)
+    return unknown and not is_fate_unknown(end.error_message)
+
+
+def _last_run(end: RunEnd, job: JobRow) -> _Columns:
+    """Return what is shown of the last run; nothing to change if a later one has ended."""
+    began = end.start.started_at
+    if job.last_run_at is not None and job.last_run_at > began:
+        return {}
+    return {
+        "last_run_at": began,
+        "last_run_status": end.status,
+        "last_run_duration_ms": _duration_ms(end),
+    }
+
+
+def _next_run(job: JobRow, after: datetime) -> datetime | None:
+    definition, _ = definition_of(job, None)
+    return None if definition is None else definition.next_run(after)
+
+
+# --- rows ----------------------------------------------------------------------------------------------------------
+
+
+def _opened(start: RunStart, user: str | None) -> _Columns:
+    """Return the row of a run under way; what is not said is left to the table."""
+    row: _Columns = {
+        "id": str(start.id),
+        "job_name": start.job_name,
+        "job_type": start.job_type,
+        "status": RunStatus.RUNNING,
+        "started_at": start.started_at,
+        "triggered_by": start.triggered_by,
+        "created_at": start.started_at,
+    }
+    return row if user is None else row | {"triggered_by_user": user}
+
+
+def _ended(end: RunEnd) -> _Columns:
+    error = end.error_message
+    return {
+        "status": end.status,
+        "completed_at": end.completed_at,
+        "duration_ms": _duration_ms(end),
+        "items_processed": storable_count(end.items_processed),
+        "items_succeeded": storable_count(end.items_succeeded),
+        "items_failed": storable_count(end.items_failed),
+        "error_message": None if error is None else storable_text(error),
+        "metadata": storable(end.metadata),
+    }
+
+
+def _duration_ms(end: RunEnd) -> int:
+    seconds = (end.completed_at - end.start.started_at).total_seconds()
+    return storable_count(max(0, round(seconds * _MILLISECOND)))
+
+
+def _uuid(text: str) -> str | None:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return None
+
+
+def _lock(connection: Connection, name: str) -> None:
+    query = select(DECISIONS.c.revision).where(DECISIONS.c.job_name == name)
+    connection.execute(query.with_for_update())
+
+
+def _job_row(connection: Connection, name: str) -> JobRow | None:
+    query = select(SCHEDULES).where(SCHEDULES.c.job_name == name).with_for_update()
+    row = connection.execute(query).mappings().first()
+    return None if row is None else row_of(dict(row))
+
+
+def _run(connection: Connection, run: uuid.UUID) -> RunRecord | None:
+    row = connection.execute(select(*RUN_COLUMNS).where(RUNS.c.id == str(run))).first()
+    return None if row is None else run_of(row)
+
+
+def _update_job(connection: Connection, job: JobRow, values: _Columns) -> None:
+    this = SCHEDULES.c.job_name == job.job_name
+    connection.execute(SCHEDULES.update().where(this).values(values))
