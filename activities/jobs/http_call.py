@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from http import HTTPStatus
+from io import BytesIO
 from types import SimpleNamespace
 
 from aiohttp import (
@@ -61,8 +62,6 @@ CONNECT_AGAIN = 3
 """Times: a service that is being restarted is back within the 8.5 s that they take."""
 CONNECT_BACKOFF = Backoff(base_seconds=1.0)
 """1.6, 2.6, 4.2 s."""
-RECEIVED_BACKOFF = Backoff()
-"""8.1, 13.1, 21.2 s and so on: the handler may still be at work."""
 _GATEWAY = frozenset(
     {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
@@ -77,9 +76,10 @@ _LOG = logging.getLogger(__name__)
 class HttpCalls:
     """Makes the calls of jobs to the services that are known here."""
 
-    def __init__(self, services: Services) -> None:
-        """Call nothing else than `services`."""
+    def __init__(self, services: Services, backoff: Backoff) -> None:
+        """Call nothing else than `services`; `backoff` delays what is sent again although it may have been received."""
         self._services = services
+        self._backoff = backoff
 
     async def make(self, call: JobCall, beat: Callable[[], None]) -> RunEnd:
         """Make one run's call and return how the run ended, whatever the handler does.
@@ -91,7 +91,7 @@ class HttpCalls:
         except InvalidValue as error:
             return failed(not_called(str(error)))
         with beating(beat):
-            return await _Run(call, service).end()
+            return await _Run(call, service, self._backoff).end()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,10 @@ class _Attempt:
 class _Run:
     """Makes the attempts of one run."""
 
-    def __init__(self, call: JobCall, service: Service) -> None:
+    def __init__(self, call: JobCall, service: Service, backoff: Backoff) -> None:
         self._call = call
         self._service = service
+        self._backoff = backoff
         self._url = URL(url_of(service.url, call.job.endpoint), encoded=True)
         self._body = call.body
         self._limit = call.job.policy.timeout
@@ -159,7 +160,7 @@ class _Run:
         if attempt.received:
             if self._sent >= self._call.job.policy.attempts:
                 return None
-            delay = RECEIVED_BACKOFF.delay(self._sent, FailureKind.NETWORK)
+            delay = self._backoff.delay(self._sent, FailureKind.NETWORK)
         else:
             if self._unsent > CONNECT_AGAIN:
                 return None
@@ -193,8 +194,9 @@ class _Run:
 
     async def _post(self, session: ClientSession) -> Answer | None:
         """Send the call once; None if its answer is too large."""
+        body = BytesIO(self._body)  # sent piece by piece: a large one holds up nobody
         async with session.post(
-            self._url, data=self._body, headers=self._headers(), allow_redirects=False
+            self._url, data=body, headers=self._headers(), allow_redirects=False
         ) as reply:
             try:
                 return await _answer_of(reply)

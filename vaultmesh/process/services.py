@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address
+from itertools import chain
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
@@ -100,7 +101,7 @@ class _Reader:
 
     def read(self) -> dict[str, Service]:
         services: dict[str, Service] = {}
-        for variable, name, text in (*self._own_variables(), *self._listed()):
+        for variable, name, text in chain(self._own_variables(), self._listed()):
             service, key = self._service(variable, name, text), _key(name)
             other = services.setdefault(key, service) if service else None
             if service and other and other.url != service.url:

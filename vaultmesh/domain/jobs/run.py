@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
 
-from vaultmesh.domain.errors import in_one_line
+from vaultmesh.domain.errors import LONGEST_MESSAGE, in_one_line
 from vaultmesh.domain.namespaces.cadence import EPOCH
 
 _RUNS = uuid.UUID("5b0c6a0e-3f0d-5d0c-9b52-6b1f3c0f7a11")
@@ -82,14 +82,14 @@ def not_an_object(content_type: str, size: int) -> str:
 
 def http_failure(status: int, reason: str) -> str:
     """Return the text of a run whose handler answered with a status of failure; a missing reason is looked up."""
-    words = in_one_line(reason, _LONGEST_NAME) or _phrase(status)
+    words = handler_error(reason, _LONGEST_NAME) or _phrase(status)
     note = " (redirects are not followed)" if status in _REDIRECTS else ""
     return f"HTTP {status}: {words}{note}"
 
 
-def handler_error(text: str) -> str:
-    """Return a handler's own words as the text of its run; they never pass for our words about an unknown fate."""
-    line = in_one_line(text)
+def handler_error(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """Return a handler's own words as one line; they never pass for our words about an unknown fate."""
+    line = in_one_line(text, longest)
     return f"{line}." if line.endswith(FATE_UNKNOWN) else line
 
 
