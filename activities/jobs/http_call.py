@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from http import HTTPStatus
 from io import BytesIO
+from ssl import SSLCertVerificationError, SSLError
 from types import SimpleNamespace
 
 from aiohttp import (
@@ -185,12 +186,8 @@ class _Run:
         if self._connected:
             is_http = not isinstance(error, ClientResponseError)
             return _Attempt(failed(CONNECTION_BROKE if is_http else NOT_HTTP), received=True)
-        why = (
-            f"no connection within {CONNECT_SECONDS:g} s"
-            if isinstance(error, TimeoutError)
-            else reason(error)
-        )
-        return _Attempt(failed(not_called(f"{self._service.url}: {why}")), received=False)
+        why = f"{self._service.url}: {_why_not_connected(error)}"
+        return _Attempt(failed(not_called(why)), received=False)
 
     async def _post(self, session: ClientSession) -> Answer | None:
         """Send the call once; None if its answer is too large."""
@@ -233,6 +230,19 @@ class _Run:
         self, _: ClientSession, __: SimpleNamespace, ___: TraceConnectionCreateEndParams
     ) -> None:
         self._connected = True
+
+
+def _why_not_connected(error: Exception) -> str:
+    cause = error.__cause__
+    match error, cause:
+        case TimeoutError(), _:
+            return f"no connection within {CONNECT_SECONDS:g} s"
+        case _, SSLCertVerificationError(verify_message=words):
+            return f"its certificate is refused ({words})"
+        case _, SSLError(reason=str(words)):
+            return f"TLS failed ({words.lower().replace('_', ' ')})"
+        case _:
+            return reason(error)
 
 
 async def _answer_of(reply: ClientResponse) -> Answer | None:

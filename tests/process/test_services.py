@@ -31,6 +31,15 @@ def test_a_list_names_services_of_any_name() -> None:
     assert read.find("crm").url == "https://[::1]:2"
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://user_service:80", "https://a.b-c.svc.cluster.local.", "http://127.0.0.1:1", "http://[::1]", "http://[fe80::1%25eth0]:80", "http://0.0.0.0", "HTTP://Mail", "http://3com.example"],
+)  # fmt: skip
+def test_hosts_of_every_kind_are_taken(url: str) -> None:
+    called = services(EMAIL_SERVICE_URL=f"{url}/").find("email-service").url
+    assert called.lower() == url.lower()
+
+
 def test_a_service_is_found_as_its_variable_is_called() -> None:
     read = services(USER_DATA_SERVICE_URL="http://u")
     for name in ("user-data-service", "user_data-service", "User-Data-Service"):
@@ -102,6 +111,8 @@ FORM = "is not a URL we can use - write http:// or https:// with a host, such as
         ("email:7006", FORM), ("ftp://e", FORM), ("file:///etc/passwd", FORM), ("http://", FORM), ("http:///a", FORM), ("http://e:0", FORM),
         ("http://e:70000", FORM), ("http://e:x", FORM), ("http://[::1", FORM), ("http://[x]", FORM), ("http://a b", FORM),
         ("http://\u00e9", FORM), ("http://e,f", FORM),
+        ("http://.", FORM), ("http://a..b", FORM), ("http://-a", FORM), (f"http://{'a' * 64}", FORM), (f"http://{'a.' * 127}a", FORM),
+        ("http://1", FORM), ("http://256.1.1.1", FORM), ("http://1.2.3", FORM),
         ("http://me:password@e", "has a user or a password - remove them, and set the service's _TOKEN instead"),
         ("http://e\\@f", "has a user or a password - remove them, and set the service's _TOKEN instead"),
         ("http://@e", "has a user or a password - remove them, and set the service's _TOKEN instead"),

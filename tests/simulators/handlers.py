@@ -135,8 +135,8 @@ class Handler:
         behaviour = self._behaviours[min(len(self.connections), len(self._behaviours)) - 1]
         try:
             await behaviour(connection)
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # the other side has gone
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the other side has gone, or the test is over
         finally:
             connection.closed.set()
             writer.close()

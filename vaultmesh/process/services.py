@@ -10,7 +10,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import ip_address
 from itertools import chain
 from urllib.parse import SplitResult, urlsplit
 
@@ -32,7 +32,8 @@ NO_SERVICES = f"no service is known, so no job can call one - set <NAME>_SERVICE
 _URL = "URL"
 _OURS = frozenset({"ADMIN", "SERVICE"})
 """A service of this name would be sent ADMIN_TOKEN or SERVICE_TOKEN, which open our own API."""
-_HOST = re.compile(r"[A-Za-z0-9._-]+")
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_LONGEST_HOST = 253
 _FORM = "write http:// or https:// with a host, such as http://email:7006"
 
 
@@ -200,11 +201,12 @@ def _parts(text: str) -> SplitResult | None:
 
 
 def _has_host(parts: SplitResult) -> bool:
+    """Whether there is a host; raises ValueError for an address that is none."""
     host = parts.hostname or ""
-    if ":" not in host:
-        return _HOST.fullmatch(host) is not None
-    IPv6Address(host)
-    return True
+    labels = host.removesuffix(".").split(".")
+    if ":" in host or labels[-1].isdigit():
+        return bool(ip_address(host))
+    return len(host) <= _LONGEST_HOST and all(_LABEL.fullmatch(label) for label in labels)
 
 
 def _checked_path(text: str, parts: SplitResult) -> str:
