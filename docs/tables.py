@@ -88,7 +88,7 @@ TEMPORAL = {
 SERVICES = {
     "`EMAIL_SERVICE_URL`, and so for each `<NAME>_SERVICE_URL`": (
         "–",
-        "http or https URL of the service `email-service`, whose jobs are called there; a path is put before their endpoints",
+        "http or https URL of the service `email-service`, whose jobs are called there; a path is put before their endpoints. Authorities of https servers are the system's, or those in the file that `SSL_CERT_FILE` names",
     ),
     f"`{SERVICES_VARIABLE}`": ("–", "services of any other name: `name=url,name=url`"),
     "`EMAIL_SERVICE_TOKEN`, and so for each `<SERVICE>_TOKEN`": (

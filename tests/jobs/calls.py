@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from pydantic import JsonValue
+
 from activities.jobs.http_call import HttpCalls
 from vaultmesh.domain.jobs.answer import RunEnd
 from vaultmesh.domain.jobs.call import JobCall
@@ -21,8 +23,8 @@ PATIENT = 60
 
 def job(seconds: int = PATIENT, **changes: Any) -> JobDefinition:
     """Return a job of report-service."""
-    policy = {"timeoutSeconds": seconds, **changes.pop("policy", {})}
-    body = {
+    policy: dict[str, JsonValue] = {"timeoutSeconds": seconds, **changes.pop("policy", {})}
+    body: dict[str, JsonValue] = {
         "name": "nightly-report", "displayName": "Nightly report", "description": "Mail the report",
         "cronExpression": "0 3 * * *", "enabled": True, "jobType": "analytics", "service": "report-service",
         "endpoint": "/api/jobs/nightly-report", "config": {"batchSize": 25}, "policy": policy,

@@ -156,4 +156,5 @@ def one_line(error: ValidationError, model: object) -> str:
 def in_one_line(text: str, longest: int = LONGEST_MESSAGE) -> str:
     """Return a foreign text as one line that any table, log and terminal holds: no control or half characters."""
     printed = "".join(c if c.isprintable() else " " for c in text[: 10 * longest])
-    return " ".join(printed.split())[:longest]
+    line = " ".join(printed.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
