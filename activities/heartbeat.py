@@ -7,7 +7,7 @@
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -60,19 +60,26 @@ class _Beating(ActivityInboundInterceptor):
 
 
 @contextmanager
+def beating(beat: Callable[[], None]) -> Iterator[None]:
+    """Call `beat` at once and every two seconds meanwhile."""
+    task = asyncio.create_task(_beat(beat))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+@contextmanager
 def _beats() -> Iterator[None]:
     """Beat meanwhile, where somebody waits for it."""
     if activity.info().heartbeat_timeout is None:
         yield
         return
-    beating = asyncio.create_task(_beat())
-    try:
+    with beating(activity.heartbeat):
         yield
-    finally:
-        beating.cancel()
 
 
-async def _beat() -> None:
+async def _beat(beat: Callable[[], None]) -> None:
     while True:
-        activity.heartbeat()
+        beat()
         await asyncio.sleep(BEAT_SECONDS)

@@ -18,6 +18,7 @@ from devnet.supply import CACHE_VARIABLE
 from vaultmesh.api.openapi import summary
 from vaultmesh.api.routes import ROUTES, Route
 from vaultmesh.domain.failures import ADVICE, WEIGHT, FailureKind
+from vaultmesh.domain.jobs.job import SERVICES_VARIABLE
 from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
@@ -111,6 +112,22 @@ TEMPORAL = {
         "as for every Temporal tool",
     ),
 }
+SERVICES = {
+    "`EMAIL_SERVICE_URL`, and so for each `<NAME>_SERVICE_URL`": (
+        "–",
+        "http or https URL of the service `email-service`, whose jobs are called there; a path is put before their endpoints. Authorities of https servers are the system's, or those in the file that `SSL_CERT_FILE` names",
+    ),
+    f"`{SERVICES_VARIABLE}`": ("–", "services of any other name: `name=url,name=url`"),
+    "`EMAIL_SERVICE_TOKEN`, and so for each `<SERVICE>_TOKEN`": (
+        "–",
+        "sent with each call as bearer token; 8 characters at least",
+    ),
+    "`EMAIL_SERVICE_HMAC_KEY`, and so for each `<SERVICE>_HMAC_KEY`": (
+        "–",
+        "signs each call: `X-Scheduler-Signature: t=<unix>,v1=<hex>`, the HMAC-SHA256 of `<unix>.<body>`; 8 characters at least",
+    ),
+}
+"""What jobs call, by an example of each kind of variable."""
 
 
 class Recorder(dict[str, str]):
@@ -177,6 +194,8 @@ def _environment_rows() -> Iterator[tuple[str, ...]]:
         yield f"`{name}`", value, meaning
     for name, (default, meaning) in (API | TEMPORAL).items():
         yield ", ".join(f"`{variable}`" for variable in name.split(", ")), default, meaning
+    for name, (default, meaning) in SERVICES.items():
+        yield name, default, meaning
     for scheme in SCHEMES:
         model = settings_model(Target(scheme, "default"))
         for key, name in model.ENVIRONMENT.items():

@@ -150,5 +150,11 @@ def bounded_text(value: JsonValue, what: str) -> str:
 def one_line(error: ValidationError, model: object) -> str:
     """Return what pydantic found wrong, without the values it looked at."""
     problems = [str(problem) for problem in problems_of(error, model)]
-    text = "; ".join(problems[:_MOST_PROBLEMS_SHOWN])
-    return "".join(c if c.isprintable() else " " for c in text)[:LONGEST_MESSAGE]
+    return in_one_line("; ".join(problems[:_MOST_PROBLEMS_SHOWN]))
+
+
+def in_one_line(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """Return a foreign text as one line that any table, log and terminal holds: no control or half characters."""
+    printed = "".join(c if c.isprintable() else " " for c in text[: 10 * longest])
+    line = " ".join(printed.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -31,6 +31,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from vaultmesh.domain.errors import in_one_line
 from vaultmesh.domain.freshness import overdue
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
 from vaultmesh.process.logs import without_secrets
@@ -203,8 +204,7 @@ def _words(failed: WorkflowTaskFailedEventAttributes) -> str:
 
 def one_line(text: str) -> str:
     """Return a foreign text as one line of bounded length, without secrets."""
-    plain = " ".join(without_secrets(text).split())
-    return plain if len(plain) <= LONGEST_CAUSE else plain[: LONGEST_CAUSE - 1] + "…"
+    return in_one_line(without_secrets(text), LONGEST_CAUSE)
 
 
 class FailingLook:

@@ -201,7 +201,7 @@ def test_a_definition_does_not_change() -> None:
     "endpoint",
     [
         "/", "/api/jobs/weekly-digest", "/a/.well-known/b", "/a..b/c...", "/a?x=../y&z=%2e%2e", "/ü/%20",
-        "//a", "/a/",
+        "//a", "/a/", "/..a;b/.well-known;x", "/" + "a" * 1_999,
     ],
 )  # fmt: skip
 def test_an_endpoint_is_kept_as_it_was_written(endpoint: str) -> None:
@@ -213,6 +213,7 @@ def test_an_endpoint_is_kept_as_it_was_written(endpoint: str) -> None:
     [
         "api", "http://evil/", "@evil/", ":80/", "?x", "/a\\b", "/a#b", "/a\nHost: evil", "/a\x7f", "/a\x85",
         "/..", "/../x", "/a/../b", "/a/.", "/./a", "/%2e%2e/x", "/.%2E/x", "/a%2f..%2fb", "/a%5c..%5cb", "/a/..?x",
+        "/a/..;x=1/b", "/.;/b", "/%2e%2e;/b", "/" + "a" * 2_000, "/a\r\nX: y", "/a\tb", "/a\x00b", "/a\ud800b",
     ],
 )  # fmt: skip
 def test_an_endpoint_that_may_leave_its_service_is_refused(endpoint: str) -> None:
@@ -288,8 +289,15 @@ def test_a_service_without_a_url_is_never_called_at_our_own_address() -> None:
     assert unknown_service("user-service", ["email-service"]) == (
         "'user-service' has no URL here - did you mean 'email-service'? Else set USER_SERVICE_URL, or name it in JOBS_SERVICES"
     )
-    assert unknown_service("crm", []) == (
-        "'crm' has no URL here - set CRM_URL, or name it in JOBS_SERVICES"
+    assert unknown_service("crm-service", []) == (
+        "'crm-service' has no URL here - set CRM_SERVICE_URL, or name it in JOBS_SERVICES"
+    )
+
+
+@pytest.mark.parametrize("service", ["database", "crm", "-service", "ü-service", "a b-service", ""])
+def test_nobody_is_told_to_set_a_variable_that_is_not_read(service: str) -> None:
+    assert unknown_service(service, []) == (
+        f"{service!r} has no URL here - name it in JOBS_SERVICES"
     )
 
 

@@ -39,9 +39,17 @@ MOST_ATTEMPTS = 100
 LONGEST_NAME = 200
 """Bytes of a job's name: it is part of a workflow id."""
 
+LONGEST_ENDPOINT = 2_000
+"""Characters; servers refuse longer request lines."""
+
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _ENCODED = re.compile("%(2e|2f|5c)", re.IGNORECASE)
 _DECODED = {"2e": ".", "2f": "/", "5c": "\\"}
+_DOTS = re.compile(r"\.{1,2}(;|$)")
+"""A dot segment, also with parameters: some servers take `/..;x/` for one."""
+_SERVICE_VARIABLE = re.compile(r"[A-Z0-9][A-Z0-9_]*_SERVICE_URL")
+SERVICES_VARIABLE = "JOBS_SERVICES"
+"""Environment variable that names services as `name=url,...`."""
 
 
 class JobType(StrEnum):
@@ -96,8 +104,11 @@ def check_endpoint(endpoint: str) -> str:
     if _has_control_characters(endpoint) or "\\" in endpoint or "#" in endpoint:
         message = "holds a control character, a backslash or # - remove it"
         raise InvalidValue(message)
+    if len(endpoint) > LONGEST_ENDPOINT:
+        message = f"is too long - write at most {LONGEST_ENDPOINT} characters"
+        raise InvalidValue(message)
     path = _ENCODED.sub(lambda match: _DECODED[match[1].lower()], endpoint.partition("?")[0])
-    if {".", ".."}.intersection(re.split(r"[/\\]", path)):
+    if any(_DOTS.match(segment) for segment in re.split(r"[/\\]", path)):
         message = "holds a segment . or .. - write the path that is meant"
         raise InvalidValue(message)
     return endpoint
@@ -270,8 +281,14 @@ def variable_of(service: str, suffix: str) -> str:
 
 
 def unknown_service(service: str, known: Collection[str]) -> str:
-    """Return the refusal of a service whose URL nobody named."""
+    """Return the refusal of a service whose URL nobody named; `known` are the names that have one."""
     meant = did_you_mean(service, known)
-    mend = f"{meant} Else set" if meant else "set"
     variable = variable_of(service, "URL")
-    return f"{described(service)} has no URL here - {mend} {variable}, or name it in JOBS_SERVICES"
+    own = f"set {variable}, or " if is_service_url(variable) else ""
+    mend = f"{own}name it in {SERVICES_VARIABLE}"
+    return f"{described(service)} has no URL here - {f'{meant} Else {mend}' if meant else mend}"
+
+
+def is_service_url(variable: str) -> bool:
+    """Whether an environment variable is read as a service's URL; others hold addresses of other things."""
+    return _SERVICE_VARIABLE.fullmatch(variable) is not None

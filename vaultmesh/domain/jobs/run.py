@@ -8,13 +8,20 @@
 import uuid
 from datetime import datetime, timedelta
 from enum import StrEnum
+from http import HTTPStatus
 
+from vaultmesh.domain.errors import LONGEST_MESSAGE, in_one_line
 from vaultmesh.domain.namespaces.cadence import EPOCH
 
 _RUNS = uuid.UUID("5b0c6a0e-3f0d-5d0c-9b52-6b1f3c0f7a11")
 """Keeps our ids apart from those that others make of the same names; never changed."""
 _SECOND = timedelta(seconds=1)
 _KILOBYTE = 1_000
+_LONGEST_NAME = 60
+"""Characters of a foreign content type or reason that are shown."""
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+LARGEST_ANSWER = 1_000_000
+"""Bytes of a handler's answer; a result says in a few hundred what was done."""
 
 FATE_UNKNOWN = "its fate is unknown"
 """Ends the text of every run that may have been done or not."""
@@ -22,6 +29,9 @@ NO_WORKER = "not called: no worker with role jobs"
 WORKER_DIED = f"the worker died while the call was under way; {FATE_UNKNOWN}"
 CANCELLED = f"cancelled while the call was under way; {FATE_UNKNOWN}"
 CONNECTION_BROKE = f"the connection broke after the request was sent; {FATE_UNKNOWN}"
+NOT_HTTP = f"the answer is not HTTP; {FATE_UNKNOWN}"
+ANSWER_TOO_LARGE = f"the answer is larger than {LARGEST_ANSWER // _KILOBYTE**2} MB"
+NO_ERROR_GIVEN = "the handler did not succeed, and did not say why"
 
 
 class RunStatus(StrEnum):
@@ -62,16 +72,40 @@ def no_answer(timeout: timedelta) -> str:
 
 
 def not_json(content_type: str, size: int) -> str:
-    """Return the text of a run whose handler answered with something else than JSON."""
-    amount = f"{size} bytes" if size < _KILOBYTE else f"{size // _KILOBYTE} kB"
-    return f"the answer is not JSON ({content_type or 'no content type'}, {amount})"
+    """Return the text of a run whose handler answered with something else than JSON, of `size` bytes."""
+    return f"the answer is not JSON ({_kind_and_size(content_type, size)})"
+
+
+def not_an_object(content_type: str, size: int) -> str:
+    """Return the text of a run whose handler answered with JSON that holds no result, of `size` bytes."""
+    return f"the answer is not a JSON object ({_kind_and_size(content_type, size)})"
 
 
 def http_failure(status: int, reason: str) -> str:
-    """Return the text of a run whose handler answered with a status of failure."""
-    return f"HTTP {status}: {reason}"
+    """Return the text of a run whose handler answered with a status of failure; a missing reason is looked up."""
+    words = handler_error(reason, _LONGEST_NAME) or _phrase(status)
+    note = " (redirects are not followed)" if status in _REDIRECTS else ""
+    return f"HTTP {status}: {words}{note}"
+
+
+def handler_error(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """Return a handler's own words as one line; they never pass for our words about an unknown fate."""
+    line = in_one_line(text, longest)
+    return f"{line}." if line.endswith(FATE_UNKNOWN) else line
 
 
 def is_fate_unknown(error: str | None) -> bool:
     """Whether a failed run may yet turn out to have ended otherwise."""
     return error is not None and error.endswith(FATE_UNKNOWN)
+
+
+def _kind_and_size(content_type: str, size: int) -> str:
+    amount = f"{size} bytes" if size < _KILOBYTE else f"{size // _KILOBYTE} kB"
+    return f"{in_one_line(content_type, _LONGEST_NAME) or 'no content type'}, {amount}"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "a status without a name"
