@@ -16,10 +16,9 @@ from pydantic import JsonValue, SecretStr
 
 from devnet.ports import LOOPBACK, free_port
 from vaultmesh.api.calls import Parts
-from vaultmesh.api.job_workflows import AlreadyRunning, NotTold
 from vaultmesh.api.server import ApiServer
-from vaultmesh.domain.jobs.job import JobDefinition
-from vaultmesh.domain.jobs.records import RunEnd, RunStart
+from vaultmesh.domain.jobs.records import JobRevision, RunEnd, RunStart
+from vaultmesh.domain.jobs.refusals import AlreadyRunning, NotTold
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
 from vaultmesh.process.api_settings import ApiSettings
 from vaultmesh.storage.job_store import JobStore
@@ -59,8 +58,11 @@ class ScriptedWorkflows:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by the first trigger."""
 
-    async def configure(self, name: str, revision: int, definition: JobDefinition) -> None:
-        self._heard("configure", name, revision, definition)
+    async def tell(self, revision: JobRevision) -> None:
+        if revision.definition is None:
+            self._heard("stop", revision.name)
+        else:
+            self._heard("configure", revision.name, revision.revision, revision.definition)
 
     async def trigger(self, name: str, run: UUID, user: str | None) -> None:
         self._heard("trigger", name, run, user)
@@ -68,9 +70,6 @@ class ScriptedWorkflows:
         if self.busy:
             raise AlreadyRunning("a run is under way")
         await self.make(name, run, user)
-
-    async def stop(self, name: str) -> None:
-        self._heard("stop", name)
 
     def _heard(self, *call: Any) -> None:
         if self.away:

@@ -344,7 +344,7 @@ class Stage:
         handle = await self.env.client.start_workflow(
             JOB_WORKFLOW,
             JobInput(spec=spec, carried=carried or JobCarried()),
-            id=job_workflow_id(spec.kind, name),
+            id=job_workflow_id(name),
             task_queue=SCHEDULER_QUEUE,
         )
         self.started.append(handle)

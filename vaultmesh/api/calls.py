@@ -11,10 +11,10 @@ from aiohttp import web
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from vaultmesh.api.auth import Caller
-from vaultmesh.api.job_workflows import JobWorkflows, NotTold
+from vaultmesh.api.job_workflows import JobWorkflows
 from vaultmesh.domain.errors import InvalidDocument, Problem, described, problems_of
 from vaultmesh.domain.jobs.records import Actor, JobRevision
-from vaultmesh.domain.jobs.refusals import StoreError
+from vaultmesh.domain.jobs.refusals import NotTold, StoreError
 from vaultmesh.storage.job_store import JobStore
 
 TELL_WITHIN_SECONDS = 5.0
@@ -49,12 +49,7 @@ class Parts:
         """Tell a job's workflow what was decided; False if that is left to the reconciler."""
         try:
             async with asyncio.timeout(TELL_WITHIN_SECONDS):
-                if revision.definition is None:
-                    await self.workflows.stop(revision.name)
-                else:
-                    await self.workflows.configure(
-                        revision.name, revision.revision, revision.definition
-                    )
+                await self.workflows.tell(revision)
             await self.store.mark_told(revision.name, revision.revision)
         except (NotTold, StoreError, TimeoutError) as error:
             details = {"job": revision.name, "revision": revision.revision, "err": str(error)}

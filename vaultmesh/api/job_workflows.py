@@ -1,25 +1,16 @@
-"""Declares what the API asks of the workflows of jobs; an adapter speaks to Temporal."""
+"""Declares what the API asks of the workflows of jobs; `vaultmesh.process.job_workflows` speaks to Temporal."""
 
 from typing import Protocol
 from uuid import UUID
 
-from vaultmesh.domain.errors import DomainError
-from vaultmesh.domain.jobs.job import JobDefinition
-
-
-class NotTold(DomainError):
-    """A workflow could not be told within its time; what was decided stands in the store."""
-
-
-class AlreadyRunning(DomainError):
-    """A run of the job is under way."""
+from vaultmesh.domain.jobs.records import JobRevision
 
 
 class JobWorkflows(Protocol):
     """The workflows of jobs. Each call MUST return or raise within 5 s."""
 
-    async def configure(self, name: str, revision: int, definition: JobDefinition) -> None:
-        """Give a job's workflow a definition; a revision that it knows already changes nothing.
+    async def tell(self, revision: JobRevision) -> None:
+        """Tell a job's workflow how the job stands; one that is gone ends. A revision that it knows changes nothing.
 
         Raises:
             NotTold: Temporal can't be reached; the reconciler tells it later.
@@ -31,11 +22,4 @@ class JobWorkflows(Protocol):
         Raises:
             AlreadyRunning: a run is under way.
             NotTold: Temporal can't be reached; nothing runs.
-        """
-
-    async def stop(self, name: str) -> None:
-        """End a job's workflow; a run under way ends by itself and is recorded.
-
-        Raises:
-            NotTold: Temporal can't be reached; the reconciler stops it later.
         """

@@ -11,7 +11,6 @@ from datetime import timedelta
 
 from vaultmesh.api.answers import Refused
 from vaultmesh.api.calls import Call
-from vaultmesh.api.job_workflows import AlreadyRunning, NotTold
 from vaultmesh.api.jobs import existing
 from vaultmesh.api.models import (
     HistoryAnswer,
@@ -26,7 +25,7 @@ from vaultmesh.api.models import (
 )
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.jobs.records import AuditLine, RunRecord
-from vaultmesh.domain.jobs.refusals import StoreError
+from vaultmesh.domain.jobs.refusals import AlreadyRunning, NotTold, StoreError
 from vaultmesh.domain.jobs.run import RunStatus
 
 LOOK_SECONDS = 0.1

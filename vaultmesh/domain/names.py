@@ -12,6 +12,8 @@ CONNECTION_QUEUE = "connection"
 NAMESPACE_WORKFLOW = "NamespaceWorkflow"
 AGGREGATOR_WORKFLOW = "AggregatorWorkflow"
 JOB_WORKFLOW = "JobWorkflow"
+MAINTENANCE_PREFIX = "maintenance:"
+"""Begins the names under which maintenance tasks stand among the jobs."""
 
 PAUSE, RESUME, FORCE_ANCHOR, SET_CADENCE = "pause", "resume", "force_anchor", "set_cadence"
 CONFIGURE, STOP = "configure", "stop"
@@ -53,6 +55,6 @@ def aggregator_workflow_id(target: str) -> str:
     return f"aggregator:{target}"
 
 
-def job_workflow_id(kind: str, name: str) -> str:
-    """Return the workflow id of a job: `job:<name>` for HTTP jobs, `maintenance:<task>` for maintenance."""
-    return name if name.startswith("maintenance:") else f"{kind}:{name}"
+def job_workflow_id(name: str) -> str:
+    """Return the workflow id of a job; a maintenance task's name holds its prefix already."""
+    return name if name.startswith(MAINTENANCE_PREFIX) else f"job:{name}"

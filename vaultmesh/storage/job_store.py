@@ -25,7 +25,8 @@ from sqlalchemy import select
 from vaultmesh.domain.jobs import decisions as rules
 from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.jobs.decisions import Action, Job
-from vaultmesh.domain.jobs.job import MAINTENANCE_PREFIX, JobDefinition
+from vaultmesh.domain.jobs.job import JobDefinition
+from vaultmesh.domain.jobs.messages import SlotCounts
 from vaultmesh.domain.jobs.records import (
     Actor,
     AuditLine,
@@ -42,10 +43,10 @@ from vaultmesh.domain.jobs.records import (
     RunRecord,
     RunStart,
     RunStats,
-    SlotCounts,
     StoredJob,
 )
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
+from vaultmesh.domain.names import MAINTENANCE_PREFIX
 from vaultmesh.storage.job_tables import DECISIONS
 from vaultmesh.storage.jobs.core import Ready, StoreCore, choose
 from vaultmesh.storage.jobs.database import THREADS
@@ -274,7 +275,7 @@ class JobStore:
         return await self._call(lambda ready: ready.runs.close(end))
 
     async def pass_slots(self, name: str, slots: SlotCounts) -> bool:
-        """Count slots that passed without a run; tells whether it did: not again for the same `served`, or an earlier one."""
+        """Write what a job's slots have come to; tells whether that is news. Totals only rise."""
         return await self._call(lambda ready: ready.runs.pass_slots(name, slots))
 
     async def running(self, started_before: datetime) -> tuple[RunRecord, ...]:

@@ -14,7 +14,7 @@ from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.jobs import commands
-from vaultmesh.domain.jobs.messages import JobInput, JobPause, RunEnd, RunOrder
+from vaultmesh.domain.jobs.messages import BY_SIGNAL, JobInput, JobPause, RunEnd, RunOrder
 from vaultmesh.domain.jobs.run import CANCELLED, FATE_UNKNOWN, NO_WORKER, WORKER_DIED
 from vaultmesh.domain.jobs.schedule import JobSchedule
 from vaultmesh.domain.jobs.slots import JobState
@@ -30,8 +30,6 @@ from workflows.updates import own_workflow_task, refused
 
 COUNTS_EVERY = timedelta(hours=1)
 """How long slots may be counted that the store does not know of."""
-BY_SIGNAL = "signal"
-"""Who made a decision that came as a signal: Temporal does not say more."""
 _STATUS = SearchAttributeKey.for_keyword(ATTRIBUTE_STATUS)
 
 

@@ -88,6 +88,8 @@ class Job:
             problem="" if stored is None else stored.problem,
             paused=self.decisions.paused,
             served=self.decisions.served,
+            missed=self.decisions.missed,
+            skipped=self.decisions.skipped,
         )
 
 

@@ -30,9 +30,8 @@ from vaultmesh.domain.errors import InvalidDocument, InvalidValue, Problem, desc
 from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.jobs.run import RunStatus
+from vaultmesh.domain.names import MAINTENANCE_PREFIX
 
-MAINTENANCE_PREFIX = "maintenance:"
-"""Begins the names under which runs of maintenance tasks stand in the same table."""
 LONGEST_WAIT_SECONDS = 604_800
 """A week: a longer time-out or catch-up window is a slip."""
 MOST_ATTEMPTS = 100

@@ -17,6 +17,9 @@ LONGEST_RECENT_TRIGGERS = 20
 MOST_UNWRITTEN = 100
 """Ends of runs that wait for the store; of older ones only their number is kept."""
 
+BY_SIGNAL = "signal"
+"""Who made a decision that came as a signal: Temporal does not say more."""
+
 
 class JobKind(StrEnum):
     """What a job's run does."""
@@ -83,6 +86,15 @@ class SlotCounts(Wire):
     skipped: int = 0
     served: datetime | None = None
     """The newest slot that was run, missed or skipped."""
+
+    def joined(self, other: "SlotCounts") -> "SlotCounts":
+        """Return what both together know."""
+        served = [known for known in (self.served, other.served) if known is not None]
+        return SlotCounts(
+            missed=max(self.missed, other.missed),
+            skipped=max(self.skipped, other.skipped),
+            served=max(served, default=None),
+        )
 
 
 class RunOrder(Wire):

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from vaultmesh.domain.jobs.job import IsoTime, JobDefinition
+from vaultmesh.domain.jobs.messages import SlotCounts
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
 from vaultmesh.domain.messages import Wire
 
@@ -74,6 +75,8 @@ class JobRevision(Wire):
     """Why the row can't be run, and how to mend it."""
     paused: Pause | None = None
     served: datetime | None = None
+    missed: int = 0
+    skipped: int = 0
 
 
 class JobRow(Wire):
@@ -164,14 +167,6 @@ class Opened(Wire):
     """The row that was there before."""
 
 
-class SlotCounts(Wire):
-    """Slots that passed without a run, and up to where."""
-
-    served: datetime
-    missed: int = 0
-    skipped: int = 0
-
-
 class RunEnd(Wire):
     """How a run ended; holds all of the row, which may never have been opened."""
 
@@ -184,7 +179,7 @@ class RunEnd(Wire):
     error_message: str | None = None
     metadata: dict[str, JsonValue] | None = None
     slots: SlotCounts | None = None
-    """Counted once, with the run."""
+    """What the job's slots have come to; written with the run."""
 
 
 class Closing(StrEnum):

@@ -1,6 +1,8 @@
-"""Names what a job store refuses or fails at.
+"""Names what a job store and the workflows of jobs refuse or fail at.
 
 DomainError
+├── NotTold           a job's workflow could not be told in time
+├── AlreadyRunning    a run of the job is under way
 ├── JobRefused        a rule says no: asking again changes nothing until somebody acts on the message
 │   ├── UnknownJob    there is no job of this name
 │   ├── DeletedJob    an administrator deleted it, and nobody has allowed it since
@@ -11,6 +13,14 @@ DomainError
 from enum import StrEnum
 
 from vaultmesh.domain.errors import DomainError
+
+
+class NotTold(DomainError):
+    """A workflow could not be told within its time; what was decided stands in the store."""
+
+
+class AlreadyRunning(DomainError):
+    """A run of the job is under way."""
 
 
 class JobRefused(DomainError):

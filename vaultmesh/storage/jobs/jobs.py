@@ -12,7 +12,6 @@ from pydantic import JsonValue
 from sqlalchemy import Connection, select
 
 from vaultmesh.domain.jobs.decisions import Action, Job, changes, row_hash, taken_from_sql
-from vaultmesh.domain.jobs.job import MAINTENANCE_PREFIX
 from vaultmesh.domain.jobs.records import (
     SQL,
     Actor,
@@ -23,6 +22,7 @@ from vaultmesh.domain.jobs.records import (
     JobRow,
     StoredJob,
 )
+from vaultmesh.domain.names import MAINTENANCE_PREFIX
 from vaultmesh.storage.job_tables import AUDIT, DECISIONS, SCHEDULES
 from vaultmesh.storage.jobs.database import APPLICATION, Database
 from vaultmesh.storage.jobs.rows import (

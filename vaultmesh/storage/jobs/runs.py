@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy import text as sql
 
 from vaultmesh.domain.jobs.decisions import definition_of
+from vaultmesh.domain.jobs.messages import SlotCounts
 from vaultmesh.domain.jobs.records import (
     Closing,
     JobRow,
@@ -24,7 +25,6 @@ from vaultmesh.domain.jobs.records import (
     RunEnd,
     RunRecord,
     RunStart,
-    SlotCounts,
     StoredJob,
 )
 from vaultmesh.domain.jobs.refusals import StoreError
@@ -103,9 +103,7 @@ class Runs:
                 case Closing.KEPT:
                     pass
             if end.slots is not None:
-                self._add_slots(
-                    connection, end.start.job_name, end.slots, once=closing is not Closing.CLOSED
-                )
+                self._keep_slots(connection, end.start.job_name, end.slots)
             return closing
 
     def _close(self, connection: Connection, end: RunEnd, user: str | None) -> Closing:
@@ -158,26 +156,22 @@ class Runs:
     # --- slots -----------------------------------------------------------------------------------------------------
 
     def pass_slots(self, name: str, slots: SlotCounts) -> bool:
-        """Count slots that passed without a run, unless they were counted before."""
+        """Write what a job's slots have come to; tells whether that is news."""
         with self._database.write() as connection:
-            return self._add_slots(connection, name, slots, once=True)
+            return self._keep_slots(connection, name, slots)
 
-    def _add_slots(
-        self, connection: Connection, name: str, slots: SlotCounts, *, once: bool
-    ) -> bool:
-        """Add counts of slots; `once`: only where what they were counted up to is news."""
+    def _keep_slots(self, connection: Connection, name: str, slots: SlotCounts) -> bool:
+        """Write totals, which only rise: the same or an older message once more changes nothing."""
         begun = self._database.insert(DECISIONS).values(job_name=name, policy={})
         connection.execute(begun.on_conflict_do_nothing())
         this = DECISIONS.c.job_name == name
         query = select(DECISIONS.c.served, DECISIONS.c.missed, DECISIONS.c.skipped).where(this)
         served, missed, skipped = connection.execute(query.with_for_update()).one()
-        if once and served is not None and slots.served <= served:
+        known = SlotCounts(served=served, missed=missed, skipped=skipped)
+        newest = known.joined(slots)
+        if newest == known:
             return False
-        values = {
-            "served": max(filter(None, (served, slots.served))),
-            "missed": missed + slots.missed,
-            "skipped": skipped + slots.skipped,
-        }
+        values = {"served": newest.served, "missed": newest.missed, "skipped": newest.skipped}
         connection.execute(DECISIONS.update().where(this).values(values))
         return True
 

@@ -1,0 +1,227 @@
+"""Makes the runs of jobs: opens the row, makes the call, closes the row; and writes what could not be written before.
+
+1. A run whose row exists already is not made again: a reset, a restored database or a new workflow calls a slot once.
+2. A store that is down delays no call: the call is made as the workflow knows the job, and its end is written later.
+3. The newest endpoint and config are called; the time-out is the one that the workflow waits for.
+"""
+
+import asyncio
+import logging
+import uuid
+from datetime import UTC, datetime
+
+from temporalio import activity
+
+from activities.jobs.http_call import HttpCalls
+from vaultmesh.domain.errors import DomainError, InvalidDocument
+from vaultmesh.domain.jobs import answer, records
+from vaultmesh.domain.jobs.call import JobCall
+from vaultmesh.domain.jobs.job import JobDefinition, JobPolicy
+from vaultmesh.domain.jobs.messages import (
+    BY_SIGNAL,
+    CloseOrder,
+    DecisionOrder,
+    JobSpec,
+    Recorded,
+    RunEnd,
+    RunOrder,
+)
+from vaultmesh.domain.jobs.records import Actor, Opened, Opening, RunStart
+from vaultmesh.domain.jobs.refusals import StoreError, UnknownJob
+from vaultmesh.domain.jobs.run import CANCELLED, RunStatus, not_called
+from vaultmesh.domain.messages import Nothing
+from vaultmesh.storage.job_store import JobStore
+
+STORE_SECONDS = 2.0
+"""A store that does not answer within it is passed over."""
+CLOSE_SECONDS = 5.0
+_LOG = logging.getLogger(__name__)
+
+
+class JobRuns:
+    """Adapters of the ports `run_job`, `close_run` and `record_decision`."""
+
+    def __init__(self, store: JobStore, calls: HttpCalls) -> None:
+        """Write into a store, and call through `calls`."""
+        self._store = store
+        self._calls = calls
+
+    @activity.defn(name="run_job")
+    async def run_job(self, order: RunOrder) -> RunEnd:
+        """Make one run, once; whatever happens is its result."""
+        start = _start_of(order)
+        opened = await self._opened(start)
+        if opened is not None and opened.outcome is not Opening.OPENED:
+            return _made_before(order, opened)
+        try:
+            called = await self._called(order, opened)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._closed(order, start, answer.failed(CANCELLED)))
+            raise
+        return await self._closed(order, start, called)
+
+    async def _opened(self, start: RunStart) -> Opened | None:
+        """Open the run's row; None if the store is down."""
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                return await self._store.open_run(start)
+        except (StoreError, TimeoutError) as error:
+            extra = {"job": start.job_name, "run": str(start.id), "err": str(error)}
+            _LOG.warning("run not opened in the store", extra=extra)
+            return None
+
+    async def _called(self, order: RunOrder, opened: Opened | None) -> answer.RunEnd:
+        stored = opened.job if opened is not None else None
+        try:
+            job = stored.definition if stored is not None else None
+            job = _definition_of(order.spec) if job is None else job
+        except (InvalidDocument, ValueError) as error:
+            return answer.failed(not_called(str(error)))
+        job = job.model_copy(update={"policy": _policy_of(order.spec)})
+        call = JobCall(job, uuid.UUID(order.run_id), order.triggered_by, order.user)
+        return await self._calls.make(call, activity.heartbeat)
+
+    async def _closed(self, order: RunOrder, start: RunStart, called: answer.RunEnd) -> RunEnd:
+        """Write a run's end; what can't be written is left to `close_run`."""
+        end = RunEnd(
+            run_id=order.run_id,
+            status=called.status,
+            slot=order.slot,
+            triggered_by=order.triggered_by,
+            user=order.user,
+            error=called.error,
+            started_at=start.started_at,
+            completed_at=datetime.now(UTC),
+            items_processed=called.items_processed,
+            items_succeeded=called.items_succeeded,
+            items_failed=called.items_failed,
+            metadata=called.metadata,
+        )
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._store.close_run(_row_of(order.spec, end, order))
+        except (StoreError, TimeoutError) as error:
+            extra = {"job": order.spec.name, "run": order.run_id, "err": str(error)}
+            _LOG.warning("run not closed in the store", extra=extra)
+            return end
+        return end.model_copy(update={"is_written": True})
+
+    @activity.defn(name="close_run")
+    async def close_run(self, order: CloseOrder) -> Nothing:
+        """Write ends and counts that the store does not know; one that it can never take is logged and passed over.
+
+        Raises:
+            StoreError: the store is down; all of it may be written again.
+        """
+        for end in order.ends:
+            spec = JobSpec(name=order.job, job_type=order.job_type, cron="")
+            try:
+                await self._store.close_run(_row_of(spec, end))
+            except StoreError as error:
+                if error.may_pass:
+                    raise
+                extra = {"job": order.job, "end": end.model_dump(mode="json"), "err": str(error)}
+                _LOG.error("run can't be written to the store", extra=extra)
+        await self._store.pass_slots(order.job, order.counts)
+        return Nothing()
+
+    @activity.defn(name="record_decision")
+    async def record_decision(self, order: DecisionOrder) -> Recorded:
+        """Write what a signal changed already; its workflow needs not be told.
+
+        Raises:
+            StoreError: the store is down.
+        """
+        actor = Actor(name=BY_SIGNAL)
+        try:
+            if order.paused is not None:
+                change = await self._store.pause(order.job, order.paused.reason, actor, order.at)
+            else:
+                change = await self._store.resume(order.job, actor, order.at)
+        except UnknownJob:
+            return Recorded()
+        except StoreError:
+            raise
+        except DomainError as error:
+            _LOG.warning("decision not recorded", extra={"job": order.job, "err": str(error)})
+            return Recorded()
+        return Recorded(revision=change.now.revision)
+
+
+def _start_of(order: RunOrder) -> RunStart:
+    return RunStart(
+        id=uuid.UUID(order.run_id),
+        job_name=order.spec.name,
+        job_type=order.spec.job_type,
+        started_at=datetime.now(UTC),
+        triggered_by=order.triggered_by,
+        user=order.user,
+    )
+
+
+def _row_of(spec: JobSpec, end: RunEnd, order: RunOrder | None = None) -> records.RunEnd:
+    """Return what is written of a run's end. One that was never called began when it ended."""
+    completed_at = end.completed_at or datetime.now(UTC)
+    return records.RunEnd(
+        start=RunStart(
+            id=uuid.UUID(end.run_id),
+            job_name=spec.name,
+            job_type=spec.job_type,
+            started_at=end.started_at or completed_at,
+            triggered_by=end.triggered_by,
+            user=end.user,
+        ),
+        status=end.status,
+        completed_at=completed_at,
+        items_processed=end.items_processed,
+        items_succeeded=end.items_succeeded,
+        items_failed=end.items_failed,
+        error_message=end.error,
+        metadata=end.metadata,
+        slots=order.counts if order is not None else None,
+    )
+
+
+def _made_before(order: RunOrder, opened: Opened) -> RunEnd:
+    """Return the end of a run that is not to be made: its row says how it ended, or nothing is to be counted."""
+    row = opened.run
+    if row is None or row.status not in {RunStatus.COMPLETED, RunStatus.FAILED}:
+        return RunEnd(run_id=order.run_id, slot=order.slot, is_dropped=True)
+    return RunEnd(
+        run_id=order.run_id,
+        status=RunStatus(row.status),
+        slot=order.slot,
+        triggered_by=order.triggered_by,
+        error=row.error_message,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+        is_written=True,
+    )
+
+
+def _definition_of(spec: JobSpec) -> JobDefinition:
+    """Return a job as its workflow knows it, for a call that the store can't be asked about.
+
+    Raises:
+        ValueError: what the workflow knows is no definition.
+    """
+    return JobDefinition(
+        name=spec.name,
+        display_name=spec.name,
+        description=spec.name,
+        cron_expression=spec.cron,
+        enabled=spec.enabled,
+        job_type=spec.job_type,
+        service=spec.service,
+        endpoint=spec.endpoint,
+        config=spec.config,
+    )
+
+
+def _policy_of(spec: JobSpec) -> JobPolicy:
+    return JobPolicy(
+        timeout_seconds=spec.timeout_seconds,
+        catch_up_seconds=spec.catch_up_seconds,
+        idempotent=spec.attempts > 1,
+        max_attempts=spec.attempts,
+    )

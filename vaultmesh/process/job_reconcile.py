@@ -1,0 +1,165 @@
+"""Brings the workflows of jobs to what the store says, and the store's rows to what really runs; once in a while, for ever.
+
+1. What somebody changed by SQL is taken over. Revisions that no workflow has heard are told again; workflows that are
+   missing are started; those whose job is gone are stopped.
+2. A row that says `running` although nothing runs it is closed: its fate is unknown.
+3. Old runs are deleted in small portions. Two processes that do all this at once do no harm.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from vaultmesh.domain.jobs.records import JobRevision, RunEnd, RunRecord, RunStart
+from vaultmesh.domain.jobs.refusals import NotTold, StoreError
+from vaultmesh.domain.jobs.run import WORKER_DIED, RunStatus, TriggeredBy
+from vaultmesh.domain.names import JOB_WORKFLOW, job_workflow_id
+from vaultmesh.process.job_workflows import TemporalJobs
+from vaultmesh.storage.job_store import JobStore
+
+PERIOD_SECONDS = 15.0
+AT_ONCE = 10
+"""Workflows that are told at a time."""
+ORPHAN_AFTER = timedelta(seconds=60)
+"""A row is younger than this while its worker may be starting the call, or its workflow learning of its end."""
+FOREIGN_AFTER = timedelta(days=1)
+"""A run that another scheduler began is left alone for so long."""
+OUR_VERSION = 5
+"""Version of the ids of scheduled runs of ours."""
+PRUNE_EVERY = timedelta(hours=1)
+TASK = "reconciling jobs"
+_RUNNING = f"WorkflowType = '{JOB_WORKFLOW}' AND ExecutionStatus = 'Running'"
+_WITHIN = timedelta(seconds=10)
+_LOG = logging.getLogger(__name__)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class JobReconciler:
+    """Reconciles for one process."""
+
+    def __init__(
+        self,
+        client: Client,
+        store: JobStore,
+        jobs: TemporalJobs,
+        *,
+        keep: timedelta | None,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        """Ask Temporal through a client. `keep`: how old runs may get; None keeps all."""
+        self._client = client
+        self._store = store
+        self._jobs = jobs
+        self._keep = keep
+        self._now = now
+        self._prune_at = now()
+
+    async def run(self) -> None:
+        """Reconcile until cancelled; a store or server that is away is asked again."""
+        while True:
+            try:
+                await self.once()
+            except (StoreError, RPCError) as error:
+                _LOG.warning("jobs not reconciled", extra={"err": str(error)})
+            await asyncio.sleep(PERIOD_SECONDS)
+
+    async def once(self) -> None:
+        """Reconcile once.
+
+        Raises:
+            StoreError: the store did not answer.
+            RPCError: Temporal did not.
+        """
+        await self._store.take_sql_edits(self._now())
+        runs = await self._running()
+        await self._tell(runs)
+        await self._close_orphans()
+        await self._prune()
+
+    async def _running(self) -> Collection[str]:
+        """Return the ids of the workflows that run."""
+        found = self._client.list_workflows(_RUNNING, rpc_timeout=_WITHIN)
+        return {execution.id async for execution in found}
+
+    async def _tell(self, running: Collection[str]) -> None:
+        """Tell every workflow that is missing, or has not heard the newest revision."""
+        untold = {revision.name for revision in await self._store.untold()}
+        at_once = asyncio.Semaphore(AT_ONCE)
+
+        async def tell(revision: JobRevision) -> None:
+            async with at_once:
+                try:
+                    await self._jobs.tell(revision)
+                    await self._store.mark_told(revision.name, revision.revision)
+                except NotTold as error:
+                    extra = {"job": revision.name, "err": str(error)}
+                    _LOG.warning("job's workflow not told", extra=extra)
+
+        await asyncio.gather(
+            *(
+                tell(revision)
+                for revision in await self._store.revisions()
+                if revision.name in untold
+                or (job_workflow_id(revision.name) in running) is (revision.definition is None)
+            )
+        )
+
+    # --- rows that run without a runner ----------------------------------------------------------------------------
+
+    async def _close_orphans(self) -> None:
+        for row in await self._store.running(self._now() - ORPHAN_AFTER):
+            if self._is_settled(row) and not await self._is_under_way(row):
+                _LOG.warning(
+                    "run without a runner closed", extra={"job": row.job_name, "run": row.id}
+                )
+                await self._store.close_run(_orphan(row, self._now()))
+
+    def _is_settled(self, row: RunRecord) -> bool:
+        """Whether only our own workers could still be at it: another scheduler may be, until the job is moved over."""
+        ours = uuid.UUID(row.id).version == OUR_VERSION or row.triggered_by != TriggeredBy.SCHEDULER
+        return ours or row.started_at is None or self._now() - row.started_at > FOREIGN_AFTER
+
+    async def _is_under_way(self, row: RunRecord) -> bool:
+        """Whether the job's workflow waits for the run, as far as Temporal knows."""
+        handle = self._client.get_workflow_handle(job_workflow_id(row.job_name))
+        try:
+            described = await handle.describe(rpc_timeout=_WITHIN)
+        except RPCError as error:
+            if error.status.name == "NOT_FOUND":
+                return False
+            raise
+        pending = described.raw_description.pending_activities
+        return any(activity.activity_id == row.id for activity in pending)
+
+    async def _prune(self) -> None:
+        now = self._now()
+        if self._keep is None or now < self._prune_at:
+            return
+        self._prune_at = now + PRUNE_EVERY
+        while await self._store.prune(now - self._keep):  # noqa: ASYNC110 - each deletes a portion
+            await asyncio.sleep(0)
+
+
+def _orphan(row: RunRecord, now: datetime) -> RunEnd:
+    return RunEnd(
+        start=RunStart(
+            id=uuid.UUID(row.id),
+            job_name=row.job_name,
+            job_type=row.job_type or "other",
+            started_at=row.started_at or now,
+            triggered_by=TriggeredBy(row.triggered_by)
+            if row.triggered_by in set(TriggeredBy)
+            else TriggeredBy.SCHEDULER,
+        ),
+        status=RunStatus.FAILED,
+        completed_at=now,
+        error_message=WORKER_DIED,
+    )

@@ -1,0 +1,176 @@
+"""Tells the workflows of jobs how their jobs stand, through Temporal; starts one that does not run.
+
+A workflow goes on from what the store says: after the newest slot that was dealt with, with the counts so far.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from uuid import UUID
+
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from vaultmesh.domain.jobs.messages import JobCarried, JobInput, JobPause, JobSpec, SlotCounts
+from vaultmesh.domain.jobs.records import JobRevision
+from vaultmesh.domain.jobs.refusals import AlreadyRunning, NotTold
+from vaultmesh.domain.jobs.schedule import ALREADY_RUNNING
+from vaultmesh.domain.names import (
+    CONFIGURE,
+    JOB_WORKFLOW,
+    SCHEDULER_QUEUE,
+    STOP,
+    TRIGGER,
+    job_workflow_id,
+)
+
+WITHIN = timedelta(seconds=5)
+"""Of one call, by which the caller has its answer."""
+_AGAIN_SECONDS = 0.2
+_ENDING = (RPCStatusCode.ABORTED, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.UNAVAILABLE)
+"""A run of the workflow ends just now: the same order again meets the next one."""
+
+
+def spec_of(revision: JobRevision, continue_after_events: int = 4_000) -> JobSpec:
+    """Return a job as its workflow needs it.
+
+    Raises:
+        ValueError: the job is gone, or its row can't be run.
+    """
+    job, pause = revision.definition, revision.paused
+    if job is None:
+        raise ValueError(revision.problem or revision.name)
+    return JobSpec(
+        name=revision.name,
+        revision=revision.revision,
+        job_type=job.job_type,
+        cron=job.cron_expression,
+        enabled=job.enabled,
+        paused=None if pause is None else JobPause(by=pause.by, at=pause.at, reason=pause.reason),
+        service=job.service,
+        endpoint=job.endpoint,
+        config=job.config,
+        timeout_seconds=job.policy.timeout_seconds,
+        catch_up_seconds=job.policy.catch_up_seconds,
+        attempts=job.policy.attempts,
+        continue_after_events=continue_after_events,
+    )
+
+
+def input_of(spec: JobSpec, revision: JobRevision) -> JobInput:
+    """Return what a workflow begins with, where none runs."""
+    counts = SlotCounts(missed=revision.missed, skipped=revision.skipped, served=revision.served)
+    return JobInput(
+        spec=spec,
+        carried=JobCarried(after=revision.served, counts=counts, counts_written=counts),
+    )
+
+
+class TemporalJobs:
+    """The workflows of jobs, as `vaultmesh.api.job_workflows` declares them."""
+
+    def __init__(self, client: Client, continue_after_events: int = 4_000) -> None:
+        """Speak through a client."""
+        self._client = client
+        self._continue_after_events = continue_after_events
+
+    async def tell(self, revision: JobRevision) -> None:
+        """Tell a job's workflow how the job stands, and start it if need be; one that is gone ends.
+
+        Raises:
+            NotTold: Temporal can't be reached, or nobody takes workflow tasks.
+        """
+        if revision.definition is None:
+            await self._stop(revision)
+            return
+        spec = spec_of(revision, self._continue_after_events)
+        start: WithStartWorkflowOperation[object, object] = WithStartWorkflowOperation(
+            JOB_WORKFLOW,
+            input_of(spec, revision),
+            id=job_workflow_id(spec.name),
+            task_queue=SCHEDULER_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=spec.name,
+        )
+        try:
+            async with asyncio.timeout(WITHIN.total_seconds()):
+                await self._client.execute_update_with_start_workflow(
+                    CONFIGURE, spec, start_workflow_operation=start, rpc_timeout=WITHIN
+                )
+        except (
+            RPCError,
+            TimeoutError,
+            WorkflowUpdateFailedError,
+            WorkflowUpdateRPCTimeoutOrCancelledError,
+        ) as error:
+            raise _not_told(revision.name, error) from error
+
+    async def _stop(self, revision: JobRevision) -> None:
+        handle = self._client.get_workflow_handle(job_workflow_id(revision.name))
+        order = {"revision": revision.revision}
+        try:
+            async with asyncio.timeout(WITHIN.total_seconds()):
+                await handle.execute_update(STOP, order, rpc_timeout=WITHIN)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise _not_told(revision.name, error) from error
+        except (
+            TimeoutError,
+            WorkflowUpdateFailedError,
+            WorkflowUpdateRPCTimeoutOrCancelledError,
+        ) as error:
+            raise _not_told(revision.name, error) from error
+
+    async def trigger(self, name: str, run: UUID, user: str | None) -> None:
+        """Have a job run now, under this execution id; asked twice with one id, it runs once.
+
+        Raises:
+            AlreadyRunning: a run is under way.
+            NotTold: Temporal can't be reached, nobody takes workflow tasks, or no workflow of the job runs yet.
+        """
+        order = {"run_id": str(run), **({"user": user} if user else {})}
+        try:
+            async with asyncio.timeout(WITHIN.total_seconds()):
+                while not await self._triggered(name, order):  # noqa: ASYNC110 - nobody tells when it may be asked again
+                    await asyncio.sleep(_AGAIN_SECONDS)
+        except WorkflowUpdateFailedError as error:
+            cause = error.cause
+            if isinstance(cause, ApplicationError) and cause.message == ALREADY_RUNNING:
+                raise AlreadyRunning(ALREADY_RUNNING) from error
+            raise _not_told(name, error) from error
+        except (RPCError, TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+            raise _not_told(name, error) from error
+
+    async def _triggered(self, name: str, order: Mapping[str, str]) -> bool:
+        """Send a trigger; False if it met the end of the workflow's run."""
+        handle = self._client.get_workflow_handle(job_workflow_id(name))
+        try:
+            await handle.execute_update(TRIGGER, order, rpc_timeout=WITHIN)
+        except RPCError as error:
+            if error.status not in _ENDING:
+                raise
+            return False
+        return True
+
+
+def _not_told(name: str, error: Exception) -> NotTold:
+    if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+        return NotTold(
+            f"no workflow of job {name!r} runs yet; workers with role jobs start it within 15 s"
+        )
+    if isinstance(error, RPCError):
+        return NotTold(f"Temporal did not take it: {error.message}")
+    if isinstance(error, WorkflowUpdateFailedError):
+        cause = error.cause
+        return NotTold(cause.message if isinstance(cause, ApplicationError) else str(cause))
+    within = f"{WITHIN.total_seconds():g} s"
+    return NotTold(
+        f"nobody answered for job {name!r} within {within}: Temporal is away, or no worker with role workflows runs"
+    )
