@@ -13,9 +13,12 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from temporalio.client import Client
@@ -29,14 +32,20 @@ from activities.anchoring.probe import Probing
 from activities.anchoring.resume_rounds import ResumeRounds
 from activities.anchoring.troubles import NotesTroubles
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
+from activities.jobs.http_call import HttpCalls
+from activities.jobs.run_job import JobRuns
 from activities.registry import Adapters, build
+from vaultmesh.api.calls import Parts
+from vaultmesh.api.server import ApiServer
 from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.errors import ConfigurationError, DomainError
-from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
+from vaultmesh.domain.jobs.refusals import StoreError
+from vaultmesh.domain.names import ANCHORS_QUEUE, JOBS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers.targets import settings_model
-from vaultmesh.process import logs, search_attributes
+from vaultmesh.process import job_reconcile, logs, search_attributes
+from vaultmesh.process.api_settings import ApiSettings
 from vaultmesh.process.client import connect, retention, retention_warning
 from vaultmesh.process.config_files import (
     AnchorsFile,
@@ -52,21 +61,28 @@ from vaultmesh.process.connection import Connection
 from vaultmesh.process.counts import Counts
 from vaultmesh.process.eviction import EvictingRunner
 from vaultmesh.process.exiting import run_and_exit
+from vaultmesh.process.health import is_silent
 from vaultmesh.process.http import HealthServer
+from vaultmesh.process.job_reconcile import JobReconciler
+from vaultmesh.process.job_settings import JobSettings
+from vaultmesh.process.job_workflows import TemporalJobs
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.places import why_not_written
 from vaultmesh.process.readiness import Readiness
 from vaultmesh.process.reconcile import Reconciler, Sources
+from vaultmesh.process.services import Services
 from vaultmesh.process.settings import Registering, Settings
 from vaultmesh.process.sticky import sticky_timeout
 from vaultmesh.process.unforeseen import Unforeseen
 from vaultmesh.process.visibility import Visibility, running_namespaces
+from vaultmesh.storage.job_store import JobStore
 from vaultmesh.storage.stopped import StoppedNamespaces
 from workflows.aggregator.workflow import AggregatorWorkflow
 from workflows.jobs.workflow import JobWorkflow
 from workflows.namespace.workflow import NamespaceWorkflow
 
-ROLES = ("workflows", "anchors")
+ROLES = ("workflows", "anchors", "jobs", "api")
+DEFAULT_ROLES = ("workflows", "anchors")
 PASSED_THROUGH = ("vaultmesh.domain", "pydantic", "pydantic_core", "rfc8785", "typing_extensions")
 """Pure modules that the sandbox does not import anew for every workflow."""
 OWN_CODE = ("workflows",)
@@ -105,8 +121,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog="worker.py", description="Run a worker until SIGTERM or Ctrl-C.")
     parser.add_argument(
         "--roles",
-        default=",".join(ROLES),
-        help="comma list of workflows (needs no keys) and anchors",
+        default=",".join(DEFAULT_ROLES),
+        help="comma list of workflows (needs no keys), anchors, jobs (makes the runs of HTTP jobs) and api (their API)",
     )
     parsed = parser.parse_args(arguments)
     parsed.roles = [role.strip() for role in parsed.roles.split(",") if role.strip()]
@@ -165,6 +181,75 @@ def workers(
             )
         )
     return built
+
+
+def job_worker(client: Client, runs: JobRuns, drain: timedelta) -> Worker:
+    """Return the worker that makes the runs of jobs; after SIGTERM they get `drain` to end."""
+    return Worker(
+        client,
+        task_queue=JOBS_QUEUE,
+        activities=[runs.run_job, runs.close_run, runs.record_decision],
+        max_concurrent_activities=200,
+        max_heartbeat_throttle_interval=timedelta(seconds=BEAT_SECONDS),
+        graceful_shutdown_timeout=drain,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class JobParts:
+    """What the roles `jobs` and `api` need, opened."""
+
+    settings: JobSettings
+    api: ApiSettings
+    services: Services
+    store: JobStore
+
+    @classmethod
+    async def open(cls, root: Path) -> "JobParts":
+        """Read the environment and open the store.
+
+        Raises:
+            ConfigurationError: something there can't be used.
+        """
+        settings = JobSettings.from_environment(os.environ)
+        api = ApiSettings.from_environment(os.environ)
+        services = Services.from_environment(os.environ)
+        for warning in api.warnings:
+            _LOG.warning("job API has a warning", extra={"detail": warning})
+        _LOG.info("services known", extra={"services": services.names})
+        url = settings.database_url
+        try:
+            store = await JobStore.open(
+                None if url is None else url.get_secret_value(), root, supabase=settings.is_supabase
+            )
+        except StoreError as error:
+            raise ConfigurationError([str(error)]) from error
+        for notice in store.notices:
+            _LOG.warning("job store has a notice", extra={"detail": notice})
+        return cls(settings, api, services, store)
+
+    def beside(self, client: Client, roles: Sequence[str]) -> dict[str, Task]:
+        """Return what runs beside the workers."""
+        if "jobs" not in roles:
+            return {}
+        keep = self.settings.keep(made_by_us=self.store.made_by_us)
+        jobs = TemporalJobs(client)
+        return {job_reconcile.TASK: JobReconciler(client, self.store, jobs, keep=keep).run}
+
+    def worker(self, client: Client, settings: Settings) -> Worker:
+        """Return the worker that makes runs."""
+        calls = HttpCalls(self.services, settings.backoff)
+        return job_worker(client, JobRuns(self.store, calls), self.settings.drain)
+
+    def server(self, client: Client, is_silent: Callable[[], bool]) -> ApiServer:
+        """Return the API; `is_silent` tells whether Temporal has not answered for too long."""
+        parts = Parts(
+            store=self.store,
+            workflows=TemporalJobs(client),
+            services=lambda: self.services.names,
+            temporal_silent=is_silent,
+        )
+        return ApiServer(self.api, parts)
 
 
 def check_configuration(
@@ -305,6 +390,7 @@ async def _work(
         unreadable=adapters.files.unreadable,
     )
     await server.start()
+    closing: list[Task] = [server.stop, adapters.targets.close]
     beside: dict[str, Task] = {
         "visibility": visibility.run,
         "reconciler": reconciler.run,
@@ -313,8 +399,17 @@ async def _work(
     if "anchors" in roles:
         resume = ResumeRounds(client, adapters.files, adapters.targets, settings, unforeseen)
         beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
+    if {"jobs", "api"}.intersection(roles):
+        jobs = await JobParts.open(settings.root)
+        closing.insert(0, jobs.store.close)
+        beside |= jobs.beside(client, roles)
+        if "jobs" in roles:
+            running.append(jobs.worker(client, settings))
+        if "api" in roles:
+            api = jobs.server(client, lambda: is_silent(visibility.snapshot, time.time()))
+            await api.start()
+            closing.append(api.stop)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
-    closing = (server.stop, adapters.targets.close)
     await _keep_until(stopped, unforeseen, running, beside, closing)
 
 
