@@ -40,11 +40,22 @@ def system(running: EvmSystem) -> Iterator[EvmSystem]:
 
 
 def under_load(system: EvmSystem) -> dict[str, list[str]]:
-    """Seal batches of every namespace between two slots, and wait until their transaction waits in the pool."""
+    """Seal batches of every namespace between two slots, and wait until a transaction holds all of them."""
     time.sleep(PERIOD_SECONDS - time.time() % PERIOD_SECONDS + 0.2)
     owed = {namespace: [system.seal(namespace), system.seal(namespace)] for namespace in NAMESPACES}
+    system.wait(lambda: all_in_rounds(system, owed), "rounds with all batches")
     system.wait_pooled()
     return owed
+
+
+def all_in_rounds(system: EvmSystem, owed: dict[str, list[str]]) -> bool:
+    """Whether every batch is in a signed round; while one waits for its inclusion, another may be sealed."""
+    manifests = [
+        json.loads(place.read_text())
+        for place in (system.root / "out/rounds").glob("*/*/manifest.json")
+    ]
+    sealed = {leaf["batchId"] for manifest in manifests for leaf in manifest["leaves"]}
+    return sealed.issuperset(batch for batches in owed.values() for batch in batches)
 
 
 def mine_until_final(system: EvmSystem, owed: dict[str, list[str]]) -> None:

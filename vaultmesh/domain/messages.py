@@ -4,7 +4,7 @@ Every message is a frozen pydantic model; fields are only ever added, with defau
 because old histories must replay. The aggregator's steps are in `vaultmesh.domain.aggregator.messages`.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -44,6 +44,16 @@ class AnchorRequest(Wire):
     def id(self) -> str:
         """Request id, also the id of the `anchor` activity that waits for it."""
         return f"{self.namespace}/{self.cadence}/{self.slot}"
+
+    @property
+    def due(self) -> str:
+        """The slot for people: `due 2026-01-15 10:00:00 UTC`, or `forced` or `registered` and the instant."""
+        kind = {"f": "forced", "r": "registered"}.get(self.slot[:1], "due")
+        try:
+            instant = datetime.fromtimestamp(int(self.slot.lstrip("fr")), UTC)
+        except (ValueError, OverflowError, OSError):
+            return f"slot {self.slot}"
+        return f"{kind} {instant:%Y-%m-%d %H:%M:%S} UTC"
 
     @property
     def is_forced(self) -> bool:

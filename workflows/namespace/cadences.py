@@ -170,7 +170,7 @@ class Cadences:
             ask,
             result_type=RawValue,
             activity_id=flight.request.id,
-            summary=f"{label} slot {flight.request.slot} to {flight.target}",
+            summary=f"{label} {flight.request.due} to {flight.target}",
             **options.anchor(self._schedule.anchor_timeout(label)),
         )
 
@@ -227,7 +227,7 @@ class Cadences:
             await workflow.execute_activity(
                 port_name,
                 ask,
-                summary=f"{ask.request.cadence} slot {ask.request.slot} of {ask.target}",
+                summary=f"{ask.request.cadence} {ask.request.due} of {ask.target}",
                 **options.ASK_AGAIN,
             )
         except ActivityError:
