@@ -346,6 +346,8 @@ async def test_a_certificate_of_nobody_we_know_is_sent_nothing(tmp_path: Path) -
 
 # --- it may have been received -------------------------------------------------------------------------------------
 
+ACTIVITY_MARGIN_SECONDS = 15
+"""So much longer than the call the activity around it may take: then Temporal ends it."""
 AFTER_HEAD_OR_EARLIER: dict[str, Behaviour] = {
     "closes at once": closes_at_once,
     "resets at once": resets_at_once,
@@ -411,7 +413,7 @@ async def test_a_handler_that_does_not_come_to_an_end_is_left_in_time(behaviour:
     began = time.monotonic()
     async with Handler(behaviour) as handler:
         assert await error_of(handler.url, 1) == "no answer within 1 s; the job may go on"
-        assert time.monotonic() - began >= 1
+        assert 1 <= time.monotonic() - began < 1 + ACTIVITY_MARGIN_SECONDS
         await asyncio.wait_for(handler.only.closed.wait(), 30)
         assert len(handler.connections) == 1
     assert handler.only.content["jobName"] == "nightly-report"
@@ -614,6 +616,24 @@ async def test_a_call_that_may_have_been_received_is_never_said_not_to_be_called
         assert handler.calls == 1
 
 
+async def test_an_attempt_that_found_no_connection_is_none_of_those_that_may_have_been_received(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def breaks_and_is_gone(connection: Any) -> None:
+        await connection.read_request()
+        handler.stop_listening()
+        connection.reset()
+
+    async with Handler(breaks_and_is_gone, port=free_port()) as handler:
+        running = asyncio.create_task(end_of(handler.url, policy=TWICE))
+        await until(lambda: caplog.messages.count(WAITS) == 2)
+        async with Handler(port=handler.port) as restarted:
+            assert (await running).is_completed
+            assert (handler.calls, restarted.calls) == (1, 1)
+
+
 async def test_all_attempts_together_end_with_the_time_out() -> None:
     async with Handler(closes_after_request, hangs) as handler:
         began = time.monotonic()
@@ -638,7 +658,7 @@ async def test_it_beats_while_it_waits_and_not_afterwards() -> None:
         call = call_of(job())
         end = await calls_to(handler.url).make(call, lambda: beats.append(time.monotonic()))
     assert end.is_completed
-    assert all(2 <= later - earlier < 10 for earlier, later in pairwise(beats))
+    assert all(1.9 <= later - earlier < 10 for earlier, later in pairwise(beats))
     count = len(beats)
     await asyncio.sleep(2.5)
     assert len(beats) == count
