@@ -7,6 +7,7 @@ import hmac
 import json
 import logging
 import os
+import random
 import socket
 import ssl
 import subprocess
@@ -487,6 +488,29 @@ async def test_a_large_call_that_is_answered_unread_ends_with_the_answer() -> No
         assert await error_of(handler.url, config=config) == "HTTP 413: Payload Too Large"
         assert time.monotonic() - began < 30
         assert len(handler.connections) == 1
+
+
+def damaged(by: random.Random) -> bytes:
+    """Return an answer with a few bytes lost, changed or put in."""
+    parts = [
+        b"\r\n", b"\n", b":", b"\x00", b"\xff", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n", b"HTTP/1.1 ", b"0\r\n\r\n", b"Set-Cookie: \xff=\x01\r\n", b"Connection: keep-alive\r\n",
+    ]  # fmt: skip
+    chunked = CHUNKED + b'5\r\n{"a":\r\n2;x=1\r\n1}\r\n0\r\nX: y\r\n\r\n'
+    answer = bytearray(by.choice([reply(SUCCESS, "X: y", "Location: http://[x"), chunked]))
+    for _ in range(by.randint(1, 4)):
+        at, length = by.randrange(len(answer)), by.randint(0, 9)
+        answer[at : at + length] = by.choice([b"", by.choice(parts), by.randbytes(length)])
+    return bytes(answer)
+
+
+async def test_no_damaged_answer_raises_or_is_asked_for_twice() -> None:
+    by = random.Random(7)
+    async with Handler(*(sends(damaged(by)) for _ in range(300))) as handler:
+        for _ in range(300):
+            end = await end_of(handler.url)
+            assert end.error is None or end.error.isprintable()
+        assert (len(handler.connections), handler.calls) == (300, 300)
 
 
 # --- statuses ------------------------------------------------------------------------------------------------------
