@@ -195,10 +195,7 @@ class _Run:
         async with session.post(
             self._url, data=body, headers=self._headers(), allow_redirects=False
         ) as reply:
-            try:
-                return await _answer_of(reply)
-            finally:
-                reply.close()  # at once, whatever is left to be sent or read
+            return await _answer_of(reply)
 
     def _headers(self) -> Mapping[str, str]:
         headers = {

@@ -7,6 +7,7 @@ import hmac
 import json
 import logging
 import os
+import random
 import socket
 import ssl
 import subprocess
@@ -346,6 +347,8 @@ async def test_a_certificate_of_nobody_we_know_is_sent_nothing(tmp_path: Path) -
 
 # --- it may have been received -------------------------------------------------------------------------------------
 
+ACTIVITY_MARGIN_SECONDS = 15
+"""So much longer than the call the activity around it may take: then Temporal ends it."""
 AFTER_HEAD_OR_EARLIER: dict[str, Behaviour] = {
     "closes at once": closes_at_once,
     "resets at once": resets_at_once,
@@ -411,7 +414,7 @@ async def test_a_handler_that_does_not_come_to_an_end_is_left_in_time(behaviour:
     began = time.monotonic()
     async with Handler(behaviour) as handler:
         assert await error_of(handler.url, 1) == "no answer within 1 s; the job may go on"
-        assert time.monotonic() - began >= 1
+        assert 1 <= time.monotonic() - began < 1 + ACTIVITY_MARGIN_SECONDS
         await asyncio.wait_for(handler.only.closed.wait(), 30)
         assert len(handler.connections) == 1
     assert handler.only.content["jobName"] == "nightly-report"
@@ -485,6 +488,29 @@ async def test_a_large_call_that_is_answered_unread_ends_with_the_answer() -> No
         assert await error_of(handler.url, config=config) == "HTTP 413: Payload Too Large"
         assert time.monotonic() - began < 30
         assert len(handler.connections) == 1
+
+
+def damaged(by: random.Random) -> bytes:
+    """Return an answer with a few bytes lost, changed or put in."""
+    parts = [
+        b"\r\n", b"\n", b":", b"\x00", b"\xff", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n", b"HTTP/1.1 ", b"0\r\n\r\n", b"Set-Cookie: \xff=\x01\r\n", b"Connection: keep-alive\r\n",
+    ]  # fmt: skip
+    chunked = CHUNKED + b'5\r\n{"a":\r\n2;x=1\r\n1}\r\n0\r\nX: y\r\n\r\n'
+    answer = bytearray(by.choice([reply(SUCCESS, "X: y", "Location: http://[x"), chunked]))
+    for _ in range(by.randint(1, 4)):
+        at, length = by.randrange(len(answer)), by.randint(0, 9)
+        answer[at : at + length] = by.choice([b"", by.choice(parts), by.randbytes(length)])
+    return bytes(answer)
+
+
+async def test_no_damaged_answer_raises_or_is_asked_for_twice() -> None:
+    by = random.Random(7)
+    async with Handler(*(sends(damaged(by)) for _ in range(300))) as handler:
+        for _ in range(300):
+            end = await end_of(handler.url)
+            assert end.error is None or end.error.isprintable()
+        assert (len(handler.connections), handler.calls) == (300, 300)
 
 
 # --- statuses ------------------------------------------------------------------------------------------------------
@@ -614,6 +640,24 @@ async def test_a_call_that_may_have_been_received_is_never_said_not_to_be_called
         assert handler.calls == 1
 
 
+async def test_an_attempt_that_found_no_connection_is_none_of_those_that_may_have_been_received(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def breaks_and_is_gone(connection: Any) -> None:
+        await connection.read_request()
+        handler.stop_listening()
+        connection.reset()
+
+    async with Handler(breaks_and_is_gone, port=free_port()) as handler:
+        running = asyncio.create_task(end_of(handler.url, policy=TWICE))
+        await until(lambda: caplog.messages.count(WAITS) == 2)
+        async with Handler(port=handler.port) as restarted:
+            assert (await running).is_completed
+            assert (handler.calls, restarted.calls) == (1, 1)
+
+
 async def test_all_attempts_together_end_with_the_time_out() -> None:
     async with Handler(closes_after_request, hangs) as handler:
         began = time.monotonic()
@@ -638,7 +682,7 @@ async def test_it_beats_while_it_waits_and_not_afterwards() -> None:
         call = call_of(job())
         end = await calls_to(handler.url).make(call, lambda: beats.append(time.monotonic()))
     assert end.is_completed
-    assert all(2 <= later - earlier < 10 for earlier, later in pairwise(beats))
+    assert all(1.9 <= later - earlier < 10 for earlier, later in pairwise(beats))
     count = len(beats)
     await asyncio.sleep(2.5)
     assert len(beats) == count

@@ -89,15 +89,15 @@ class Handler:
     ) -> None:
         self._behaviours = behaviours or (answers(DONE),)
         self._tls = tls
-        self._port = port
+        self.port = port
         self._serving: list[asyncio.Task[None]] = []
         self.connections: list[Connection] = []
 
     async def __aenter__(self) -> "Handler":
         self._server = await asyncio.start_server(
-            self._serve, LOOPBACK, self._port, ssl=self._tls, limit=2**22
+            self._serve, LOOPBACK, self.port, ssl=self._tls, limit=2**22
         )
-        self._port = self._server.sockets[0].getsockname()[1]
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -113,7 +113,7 @@ class Handler:
     @property
     def url(self) -> str:
         """The service's URL."""
-        return f"{'https' if self._tls else 'http'}://{LOOPBACK}:{self._port}"
+        return f"{'https' if self._tls else 'http'}://{LOOPBACK}:{self.port}"
 
     @property
     def calls(self) -> int:
