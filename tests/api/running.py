@@ -19,7 +19,7 @@ from vaultmesh.api.calls import Parts
 from vaultmesh.api.job_workflows import AlreadyRunning, NotTold
 from vaultmesh.api.server import ApiServer
 from vaultmesh.domain.jobs.job import JobDefinition
-from vaultmesh.domain.jobs.records import RunEnd, RunStart
+from vaultmesh.domain.jobs.records import AuditLine, RunEnd, RunStart
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
 from vaultmesh.process.api_settings import ApiSettings
 from vaultmesh.storage.job_store import JobStore
@@ -128,6 +128,10 @@ class RunningApi:
         """Register the job of the example, with some keys changed; those that are `...` are left out."""
         body = {key: value for key, value in {**JOB, **changes}.items() if value is not ...}
         return await self.ask("POST", "/api/jobs/register", body, headers=SERVICE)
+
+    async def audited(self) -> list[AuditLine]:
+        """Return the lines of audit about jobs, the oldest first."""
+        return [line for line in reversed(await self.store.audit()) if line.job_name]
 
     async def made(self, run: UUID, *, ended: bool = True, **end: Any) -> None:
         """Write a run as a worker does: opened, then closed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,16 @@ import pytest
 from devnet.ports import LOOPBACK
 from tests.api.running import RunningApi, running, settings
 from vaultmesh.domain.instants import read_time
+from vaultmesh.domain.paths import JOBS_DATABASE
 from vaultmesh.process.http import PortTaken
+
+
+@pytest.fixture
+async def storeless(tmp_path: Path) -> AsyncIterator[RunningApi]:
+    """Run an API whose store can't be opened: a folder lies where its file belongs."""
+    (tmp_path / JOBS_DATABASE).mkdir(parents=True)
+    async with running(tmp_path) as started:
+        yield started
 
 
 async def test_without_temporal_it_is_unhealthy_and_still_takes_registrations(
@@ -40,14 +50,12 @@ async def test_it_says_what_the_page_expects(api: RunningApi) -> None:
     }
 
 
-async def test_without_the_store_it_is_unhealthy_not_ready_and_alive(api: RunningApi) -> None:
-    await api.register()
-    await api.store.close()
-    health = await api.ask("GET", "/health", headers={})
-    assert (health.status, health.json["status"]) == (503, "unhealthy")
+async def test_without_the_store_it_is_unhealthy_not_ready_and_alive(storeless: RunningApi) -> None:
+    health = await storeless.ask("GET", "/health", headers={})
+    assert (health.status, health.json["status"], health.json["jobs"]) == (503, "unhealthy", 0)
     assert "job store" in health.json["problems"][0]
-    assert (await api.ask("GET", "/readyz", headers={})).status == 503
-    assert (await api.ask("GET", "/livez", headers={})).status == 200
+    assert (await storeless.ask("GET", "/readyz", headers={})).status == 503
+    assert (await storeless.ask("GET", "/livez", headers={})).status == 200
 
 
 @pytest.mark.parametrize(
@@ -66,18 +74,19 @@ async def test_without_the_store_it_is_unhealthy_not_ready_and_alive(api: Runnin
     ],
 )
 async def test_without_the_store_each_route_fails_with_its_own_words(
-    method: str, path: str, error: str, api: RunningApi
+    method: str, path: str, error: str, storeless: RunningApi
 ) -> None:
-    await api.store.close()
-    answer = await api.ask(method, path, {} if path.endswith("trigger") else None)
+    answer = await storeless.ask(method, path, {} if path.endswith("trigger") else None)
     assert (answer.status, answer.json["error"]) == (500, error), answer.text
-    assert api.workflows.calls == []
+    assert storeless.workflows.calls == []
 
 
-async def test_without_the_store_a_registration_fails_and_lists_nothing(api: RunningApi) -> None:
-    await api.store.close()
-    answer = await api.register()
+async def test_without_the_store_a_registration_fails_and_tells_nobody(
+    storeless: RunningApi,
+) -> None:
+    answer = await storeless.register()
     assert (answer.status, answer.json["error"]) == (500, "Failed to register job")
+    assert storeless.workflows.calls == []
 
 
 async def test_a_port_in_use_is_one_line_that_names_the_settings(tmp_path: Path) -> None:

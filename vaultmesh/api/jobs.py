@@ -34,7 +34,7 @@ async def register(call: Call) -> RegistrationAnswer:
     services = call.parts.services()
     if definition.service not in services:
         raise InvalidValue(unknown_service(definition.service, services))
-    by = call.actor.model_copy(update={"name": f"{call.caller.actor}: {definition.service}"})
+    by = call.actor.model_copy(update={"name": f"{call.caller.actor} {definition.service}"})
     change = await call.parts.store.register(definition, by, call.parts.now())
     await call.parts.tell(change.now)
     return RegistrationAnswer(message=f"Job {definition.name} registered successfully")
