@@ -18,7 +18,8 @@ from devnet.ports import LOOPBACK, free_port
 from vaultmesh.api.calls import Parts
 from vaultmesh.api.job_workflows import AlreadyRunning, NotTold
 from vaultmesh.api.server import ApiServer
-from vaultmesh.domain.jobs.job import JobDefinition
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.jobs.job import JobDefinition, unknown_service
 from vaultmesh.domain.jobs.records import AuditLine, RunEnd, RunStart
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
 from vaultmesh.process.api_settings import ApiSettings
@@ -145,6 +146,12 @@ class RunningApi:
             await self.store.close_run(RunEnd(start=start, completed_at=datetime.now(UTC), **end))
 
 
+def check_service(service: str) -> None:
+    """Refuse a service whose URL nobody named, as a worker does."""
+    if service not in SERVICES:
+        raise InvalidValue(unknown_service(service, SERVICES))
+
+
 def settings(**changes: Any) -> ApiSettings:
     """Return the settings of most tests."""
     told = {
@@ -167,7 +174,7 @@ async def running(
     """Run an API over a store below a folder."""
     store = await JobStore.open(None, root)
     workflows = ScriptedWorkflows()
-    shared = Parts(store, workflows, lambda: SERVICES, lambda: workflows.away, **(parts or {}))
+    shared = Parts(store, workflows, check_service, lambda: workflows.away, **(parts or {}))
     api = ApiServer(told or settings(), shared, **server)
     await api.start()
     try:

@@ -109,22 +109,35 @@ async def test_a_host_that_is_not_of_this_machine_is_one_line_that_names_the_set
     assert "API_HOST" in str(caught.value)
 
 
-async def test_two_apis_on_one_store_answer_alike(tmp_path: Path) -> None:
+async def test_two_apis_that_change_one_job_200_times_leave_row_and_workflow_agreed(
+    tmp_path: Path,
+) -> None:
     async with running(tmp_path) as first, running(tmp_path) as second:
         await first.register()
         assert (await second.ask("GET", "/api/jobs")).json == (
             await first.ask("GET", "/api/jobs")
         ).json
-        answers = await asyncio.gather(
-            *(api.ask("POST", f"/api/jobs/nightly-report/{verb}")
-              for _ in range(10) for api in (first, second) for verb in ("enable", "disable"))
-        )  # fmt: skip
-        assert {answer.status for answer in answers} == {200}
-        revisions = [call[2] for api in (first, second) for call in api.workflows.calls]
+        at = "/api/jobs/nightly-report"
+        for number in range(10):
+            answers = await asyncio.gather(
+                *(api.register(description=f"text {number} {turn}") for api in (first, second) for turn in range(6)),
+                *(api.ask("POST", f"{at}/{verb}") for api in (first, second) for verb in ("enable", "disable") * 2),
+                *(api.ask("GET", at) for api in (first, second)),
+            )  # fmt: skip
+            assert {answer.status for answer in answers} == {200}
+        heard = {call[2]: call[3] for api in (first, second) for call in api.workflows.calls}
         job = await first.store.get("nightly-report")
         assert job is not None
-        assert job.decisions.revision == max(revisions)
-        heard = {
-            call[2]: call[3].enabled for api in (first, second) for call in api.workflows.calls
-        }
-        assert heard[job.decisions.revision] == job.row.enabled
+        assert job.decisions.revision == max(heard)
+        assert job.definition == heard[max(heard)]
+        assert await first.store.untold() == ()
+
+
+async def test_one_registration_sent_twenty_times_at_once_is_one_job_of_one_revision(
+    api: RunningApi,
+) -> None:
+    answers = await asyncio.gather(*(api.register() for _ in range(20)))
+    assert {answer.status for answer in answers} == {200}
+    assert len((await api.ask("GET", "/api/jobs")).json["jobs"]) == 1
+    assert len({call[2] for call in api.workflows.calls}) == 1
+    assert len(await api.audited()) == 1
