@@ -10,6 +10,7 @@ from devnet.anvil import ANVIL
 from devnet.bitcoind_fetch import BITCOIND
 from devnet.chromium import CHROMIUM
 from devnet.errors import PartError
+from devnet.postgres import PGBOUNCER, POSTGRES
 from devnet.promtool import PROMTOOL
 from devnet.solc import SOLC
 from devnet.supply import Supply, obtain_all
@@ -30,6 +31,8 @@ SUPPLIES: dict[str, Supply] = {
         SOLC,
         PROMTOOL,
         CHROMIUM,
+        POSTGRES,
+        PGBOUNCER,
     )
 }
 

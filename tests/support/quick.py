@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAMS = frozenset(
     f"devnet.{name}"
     for name in (
-        "anvil", "bitcoind", "temporal", "test_server", "timestamp_server", "tsa", "tctl", "promtool", "solc",
+        "anvil", "bitcoind", "temporal", "test_server", "timestamp_server", "tsa", "tctl", "promtool", "solc", "postgres",
     )
 )  # fmt: skip
 """Modules of parts that take a while to start, or to be had at all."""

@@ -121,11 +121,24 @@ def _make(database: Database, missing: list[Table]) -> None:
     except StoreError as error:
         if error.kind is not StoreErrorKind.DENIED:
             raise
+        statements += _grants(database, missing)
         message = (
             f"job store {database.place.shown}: its user may not create tables - let somebody who may run: "
             f"{'; '.join(statements)};"
         )
         raise StoreError(message, StoreErrorKind.DENIED) from None
+
+
+def _grants(database: Database, missing: list[Table]) -> list[str]:
+    """Return what gives our user its rights on tables that another one makes."""
+    with database.read() as connection:
+        quote = connection.dialect.identifier_preparer.quote_identifier
+        user = quote(str(connection.execute(sql("SELECT current_user")).scalar()))
+    names = ", ".join(table.name for table in missing)
+    grants = [f"GRANT SELECT, INSERT, UPDATE, DELETE ON {names} TO {user}"]
+    if AUDIT in missing:
+        grants.append(f"GRANT USAGE ON SEQUENCE {AUDIT.name}_id_seq TO {user}")
+    return grants
 
 
 def _note_made(connection: Connection) -> None:
@@ -143,7 +156,7 @@ def _create(table: Table) -> CreateTable:
 
 
 def _line(statement: str) -> str:
-    return " ".join(statement.split())
+    return " ".join(statement.split()).replace("( ", "(").replace(" )", ")")
 
 
 def _index(database: Database, name: str, *, beside: bool = False) -> str:

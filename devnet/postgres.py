@@ -1,0 +1,302 @@
+"""Runs PostgreSQL, and pgbouncer before it, for tests that need a real one.
+
+1. The programs are the host's own where Debian installed them, else Debian's packages, unpacked and not installed.
+2. PostgreSQL refuses to run as root: there it runs as `nobody`, with its data and, if need be, its programs where that one
+   may read them.
+3. Its data survives a killed process and no power cut: tests need the former, and are faster for the latter.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from devnet.debian import debian_suite
+from devnet.errors import PartError
+from devnet.ports import LOOPBACK, free_port, is_free
+from devnet.process import Part
+from devnet.supply import Supply
+
+OLDEST = 15
+"""Version of PostgreSQL that the product supports."""
+USER = "postgres"
+_UNPRIVILEGED = "nobody"
+_DEBIAN = Path("/usr/lib/postgresql")
+_BOUNCER = Path("/usr/sbin/pgbouncer")
+_HOSTS_OWN = ("libc6", "libc-bin", "libllvm")
+"""Beginnings of packages that are left out: the C library is the host's, and nothing is compiled while it runs."""
+_ASK_SECONDS = 120
+_MAX_CONNECTIONS = 100
+
+
+def _host_version() -> Path | None:
+    """Return the folder of the host's newest programs, if they are new enough."""
+    versions = [
+        int(folder.name)
+        for folder in _DEBIAN.glob("*")
+        if folder.name.isdecimal() and (folder / "bin" / "postgres").exists()
+    ]
+    newest = max(versions, default=0)
+    return _DEBIAN / str(newest) / "bin" if newest >= OLDEST else None
+
+
+def _fetch_postgres(folder: Path) -> None:
+    own = _host_version()
+    if own is not None:
+        (folder / "postgres").symlink_to(own / "postgres")
+        return
+    with debian_suite(_codename(), folder) as (suite, tree):
+        servers = [name for name in suite.depends("postgresql") if name.startswith("postgresql-")]
+        if not servers:
+            message = f"{suite.name} has no postgresql"
+            raise PartError(message)
+        client = servers[0].replace("postgresql-", "postgresql-client-")
+        libraries = [*suite.libraries_of(servers[0]), *suite.libraries_of(client)]
+        suite.unpack({servers[0], client, *_private(libraries)}, tree)
+        shutil.move(tree / "usr", folder / "usr")
+    version = next((folder / "usr" / "lib" / "postgresql").iterdir())
+    (folder / "postgres").symlink_to(version.relative_to(folder) / "bin" / "postgres")
+
+
+def _fetch_pgbouncer(folder: Path) -> None:
+    if _BOUNCER.exists():
+        (folder / "pgbouncer").symlink_to(_BOUNCER)
+        return
+    with debian_suite(_codename(), folder) as (suite, tree):
+        libraries = suite.libraries_of("pgbouncer")
+        suite.unpack({"pgbouncer", *_private(libraries)}, tree)
+        shutil.move(tree / "usr", folder / "usr")
+    (folder / "pgbouncer").symlink_to(Path("usr") / "sbin" / "pgbouncer")
+
+
+def _private(packages: list[str]) -> list[str]:
+    return [name for name in packages if not name.startswith(_HOSTS_OWN)]
+
+
+def _codename() -> str:
+    release = Path("/etc/os-release")
+    lines = release.read_text().splitlines() if release.exists() else []
+    values = dict(line.split("=", 1) for line in lines if "=" in line)
+    if values.get("ID") != "debian":
+        message = "this is no Debian; install PostgreSQL 15 or newer and pgbouncer"
+        raise PartError(message)
+    return values["VERSION_CODENAME"]
+
+
+POSTGRES = Supply(
+    name="postgres",
+    version="debian",
+    variable="POSTGRES",
+    product="postgres",
+    fetch=_fetch_postgres,
+    takes="20 seconds",
+    needs="apt-get",
+)
+PGBOUNCER = Supply(
+    name="pgbouncer",
+    version="debian",
+    variable="PGBOUNCER",
+    product="pgbouncer",
+    fetch=_fetch_pgbouncer,
+    takes="10 seconds",
+    needs="apt-get",
+)
+
+
+class PostgresServer:
+    """PostgreSQL on a free port of the loopback address; anybody there may be any user."""
+
+    def __init__(self, options: Mapping[str, str] | None = None) -> None:
+        """Start nothing yet; `options` are set in its configuration."""
+        self.port = free_port()
+        self._folder = _readable_folder()
+        self._data = self._folder / "data"
+        self._options = dict(options or {})
+        self._programs = _readable(POSTGRES.obtain(), self._folder)
+        self._part = Part(
+            name="postgres",
+            command=[*_unprivileged(), str(self._programs / "postgres"), *self._arguments()],
+            log=self._folder / "postgres.log",
+            is_ready=self._answers,
+            environment=_libraries(self._programs),
+            folder=self._folder,
+        )
+
+    def start(self) -> None:
+        """Start it, with the data that it had.
+
+        Raises:
+            PartError: it can't be started.
+        """
+        if not self._data.exists():
+            initial = ["-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync"]
+            self._run("initdb", *initial, "-D", str(self._data))
+        self._part.start()
+
+    def stop(self) -> None:
+        """End it in order: connections are cut."""
+        if self._part.process is not None and self._part.alive:
+            self._run("pg_ctl", "stop", "-m", "fast", "-D", str(self._data))
+            self._part.process.wait(_ASK_SECONDS)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self._part.kill()
+
+    @property
+    def pid(self) -> int:
+        """Process id of its first process."""
+        return self._part.pid
+
+    def url(self, database: str, user: str = USER) -> str:
+        """Return the URL of a database."""
+        return f"postgresql://{user}@{LOOPBACK}:{self.port}/{database}"
+
+    def sql(self, database: str, statements: str, user: str = USER) -> str:
+        """Run SQL and return what it prints: rows as lines, columns apart by `|`.
+
+        Raises:
+            PartError: it failed.
+        """
+        options = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.url(database, user)]
+        return self._run("psql", *options, "-c", statements)
+
+    def create(self, database: str) -> str:
+        """Create a database and return its URL."""
+        self.sql("postgres", f'CREATE DATABASE "{database}" TEMPLATE template0')
+        return self.url(database)
+
+    def close(self) -> None:
+        """End it at once and delete its data."""
+        self._part.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End it and delete its data."""
+        self.close()
+
+    def _arguments(self) -> list[str]:
+        settings = {
+            "listen_addresses": LOOPBACK,
+            "port": str(self.port),
+            "unix_socket_directories": str(self._folder),
+            "fsync": "off",
+            "max_connections": str(_MAX_CONNECTIONS),
+            "shared_buffers": "64MB",
+            **self._options,
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        return ["-D", str(self._data), *options]
+
+    def _answers(self) -> bool:
+        command = [str(self._programs / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port)]
+        environment = {**os.environ, **_libraries(self._programs)}
+        return subprocess.run(command, env=environment, check=False).returncode == 0
+
+    def _run(self, program: str, *arguments: str) -> str:
+        as_whom = _unprivileged() if program in {"initdb", "pg_ctl"} else []
+        done = subprocess.run(
+            [*as_whom, str(self._programs / program), *arguments],
+            cwd=self._folder,
+            env={**os.environ, **_libraries(self._programs)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_ASK_SECONDS,
+        )
+        if done.returncode:
+            message = f"{program} failed: {done.stderr.strip()}"
+            raise PartError(message)
+        return done.stdout.strip()
+
+
+class Pgbouncer:
+    """A pooler in transaction mode before a server: a connection is lent for one transaction."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        """Start nothing yet."""
+        self.port = free_port()
+        self._folder = _readable_folder()
+        programs = _readable(PGBOUNCER.obtain(), self._folder)
+        users, configuration = self._folder / "users.txt", self._folder / "pgbouncer.ini"
+        users.write_text(f'"{USER}" ""\n')
+        configuration.write_text(
+            f"[databases]\n* = host={LOOPBACK} port={server.port}\n"
+            f"[pgbouncer]\nlisten_addr={LOOPBACK}\nlisten_port={self.port}\nunix_socket_dir=\n"
+            f"pool_mode=transaction\nauth_type=trust\nauth_file={users}\n"
+            "max_client_conn=200\ndefault_pool_size=3\n"
+        )
+        self._part = Part(
+            name="pgbouncer",
+            command=[*_unprivileged(), str(programs / "pgbouncer"), str(configuration)],
+            log=self._folder / "pgbouncer.log",
+            is_ready=lambda: not is_free(self.port),
+            environment=_libraries(programs),
+            folder=self._folder,
+        )
+
+    def url(self, database: str) -> str:
+        """Return the URL of a database behind it."""
+        return f"postgresql://{USER}@{LOOPBACK}:{self.port}/{database}"
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self._part.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Stop."""
+        self._part.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def _unprivileged() -> list[str]:
+    """Return what a command begins with so that it does not run as root; it still dies with us."""
+    if not _is_root():
+        return []
+    user = pwd.getpwnam(_UNPRIVILEGED)
+    return [
+        "setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--pdeathsig", "KILL", "--",
+    ]  # fmt: skip
+
+
+def _readable_folder() -> Path:
+    """Return a new folder that whoever runs the server has."""
+    folder = Path(tempfile.mkdtemp(prefix="vmsh-postgres-"))
+    if _is_root():
+        user = pwd.getpwnam(_UNPRIVILEGED)
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    return folder
+
+
+def _readable(program: Path, folder: Path) -> Path:
+    """Return the folder of a program, where whoever runs it may read it."""
+    programs = program.resolve().parent
+    if not _is_root() or programs.is_relative_to("/usr"):
+        return programs
+    tree = next(parent for parent in programs.parents if parent.name == "usr")
+    shutil.copytree(tree, folder / "usr", symlinks=True)
+    return folder / "usr" / programs.relative_to(tree)
+
+
+def _libraries(programs: Path) -> dict[str, str]:
+    """Return where programs that were unpacked have their libraries."""
+    if programs.is_relative_to("/usr"):
+        return {}
+    tree = next(parent for parent in programs.parents if parent.name == "usr")
+    folders = sorted({str(file.parent) for file in (tree / "lib").rglob("*.so*")})
+    return {"LD_LIBRARY_PATH": ":".join(folders)}

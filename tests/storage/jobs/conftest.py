@@ -1,0 +1,50 @@
+"""Gives tests of the job store a database of each kind."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from devnet.postgres import Pgbouncer, PostgresServer
+from tests.storage.jobs.places import Place, emptied
+from vaultmesh.storage.job_store import JobStore
+
+DATABASE = "jobs"
+KINDS = ("sqlite", "postgresql", "pooler")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        server.create(DATABASE)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pooler(server: PostgresServer) -> Iterator[Pgbouncer]:
+    with Pgbouncer(server) as pooler:
+        yield pooler
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "sqlite":
+        return Place(tmp_path)
+    postgres: Place = request.getfixturevalue("postgres")
+    if request.param == "postgresql":
+        return postgres
+    pooler: Pgbouncer = request.getfixturevalue("pooler")
+    return replace(postgres, url=pooler.url(DATABASE))
+
+
+@pytest.fixture
+def postgres(server: PostgresServer, tmp_path: Path) -> Place:
+    emptied(server, DATABASE)
+    return Place(tmp_path, server, DATABASE, server.url(DATABASE))
+
+
+@pytest.fixture
+async def store(place: Place) -> AsyncIterator[JobStore]:
+    async with place.store() as store:
+        yield store

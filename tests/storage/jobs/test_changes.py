@@ -1,0 +1,278 @@
+"""Jobs are registered, decided about and edited by SQL, each change with its revision and its line of audit."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.storage.jobs.places import ADMIN, CRON, NAME, NOON, SERVICE, Place, definition
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.jobs.records import Actor, AuditLine, SlotCounts
+from vaultmesh.domain.jobs.refusals import DeletedJob, ForeignName, UnknownJob
+from vaultmesh.storage.job_store import JobStore
+
+LATER = NOON + timedelta(hours=1)
+
+
+async def actions(store: JobStore, name: str | None = NAME) -> list[str]:
+    return [line.action for line in reversed(await store.audit(name))]
+
+
+async def test_a_job_is_read_as_it_was_registered(store: JobStore) -> None:
+    policy = {"timeoutSeconds": 20, "idempotent": True, "maxAttempts": 3}
+    wanted = definition(policy=policy)
+    change = await store.register(wanted, SERVICE, NOON)
+    job = await store.get(NAME)
+    assert change.changed
+    assert change.now.revision == 1
+    assert job is not None
+    assert job.definition == change.now.definition == wanted
+    assert job.row.created_at == NOON
+    assert (job.row.total_runs, job.row.last_run_at) == (0, None)
+    assert [listed.name for listed in await store.list()] == [NAME]
+
+
+async def test_the_same_registration_at_each_start_of_a_client_leaves_no_trace(
+    store: JobStore,
+) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    again = await store.register(definition(), SERVICE, LATER)
+    assert not again.changed
+    assert again.now.revision == 1
+    assert await actions(store) == ["register"]
+
+
+async def test_a_client_that_restarts_undoes_nothing_that_an_administrator_changed(
+    store: JobStore,
+) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    await store.disable(NAME, ADMIN, LATER)
+    await store.set_cron(NAME, "*/5 * * * *", ADMIN, LATER)
+    change = await store.register(definition(description="New words"), SERVICE, LATER)
+    job = await store.get(NAME)
+    assert job is not None
+    assert job.definition == change.now.definition
+    assert job.definition is not None
+    assert (job.definition.enabled, job.definition.cron_expression) == (False, "*/5 * * * *")
+    assert job.definition.description == "New words"
+    assert (job.decisions.client_enabled, job.decisions.client_cron) == (True, CRON)
+    assert job.decisions.enabled is not None
+    assert (job.decisions.enabled.by, job.decisions.enabled.at) == (ADMIN.name, LATER)
+
+
+async def test_reset_gives_the_client_its_newest_words_back(store: JobStore) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    await store.disable(NAME, ADMIN, NOON)
+    await store.set_cron(NAME, "*/5 * * * *", ADMIN, NOON)
+    await store.register(definition(cronExpression="0 4 * * *"), SERVICE, NOON)
+    change = await store.reset(NAME, ADMIN, LATER)
+    assert change.now.definition == definition(cronExpression="0 4 * * *")
+    assert change.now.served == LATER
+    after = await store.register(definition(cronExpression="0 5 * * *"), SERVICE, LATER)
+    assert after.now.definition == definition(cronExpression="0 5 * * *")
+
+
+async def test_a_deleted_job_stays_deleted_until_it_is_allowed(store: JobStore) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    gone = await store.delete(NAME, ADMIN, NOON)
+    assert (gone.now.definition, gone.now.revision) == (None, 2)
+    assert await store.get(NAME) is None
+    assert await store.list() == ()
+    assert await store.deleted() == (NAME,)
+    with pytest.raises(
+        DeletedJob, match=r"deleted by admin@example.org .*jobs allow nightly-report"
+    ):
+        await store.register(definition(), SERVICE, LATER)
+    await store.allow(NAME, ADMIN, LATER)
+    back = await store.register(definition(), SERVICE, LATER)
+    assert back.now.definition == definition()
+    assert back.now.revision == 4
+    assert await store.deleted() == ()
+    assert await actions(store) == ["register", "delete", "allow", "register"]
+
+
+async def test_a_name_belongs_to_its_service_until_an_administrator_allows_another(
+    store: JobStore,
+) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    other = definition(service="other-service")
+    with pytest.raises(ForeignName, match=r"belongs to 'report-service'.*other-service"):
+        await store.register(other, SERVICE, NOON)
+    await store.allow(NAME, ADMIN, NOON)
+    assert (await store.register(other, SERVICE, NOON)).now.definition == other
+    with pytest.raises(ForeignName):
+        await store.register(definition(), SERVICE, NOON)
+
+
+async def test_what_nobody_knows_is_refused_and_leaves_nothing(
+    store: JobStore, place: Place
+) -> None:
+    for refused in (
+        store.enable("nobody", ADMIN, NOON),
+        store.disable("nobody", ADMIN, NOON),
+        store.set_cron("nobody", CRON, ADMIN, NOON),
+        store.delete("nobody", ADMIN, NOON),
+        store.reset("nobody", ADMIN, NOON),
+        store.allow("nobody", ADMIN, NOON),
+        store.pause("nobody", "", ADMIN, NOON),
+        store.resume("nobody", ADMIN, NOON),
+    ):
+        with pytest.raises(UnknownJob, match="Job nobody not found"):
+            await refused
+    assert await actions(store, "nobody") == []
+    assert place.sql("SELECT job_name FROM job_decisions") == []
+
+
+async def test_an_expression_that_cannot_be_read_changes_nothing(store: JobStore) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    with pytest.raises(InvalidValue, match="invalid expression for minute"):
+        await store.set_cron(NAME, "99 * * * *", ADMIN, NOON)
+    assert await actions(store) == ["register"]
+
+
+async def test_enabling_begins_anew_and_disabling_does_not(store: JobStore) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    assert (await store.disable(NAME, ADMIN, LATER)).now.served == NOON
+    assert (await store.enable(NAME, ADMIN, LATER)).now.served == LATER
+
+
+async def test_a_pause_is_apart_from_enabled_and_is_for_tasks_too(store: JobStore) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    await store.register(definition("other"), SERVICE, NOON)
+    await store.pause(NAME, "the mail server moves", ADMIN, NOON)
+    assert [change.now.name for change in await store.pause_all("all", ADMIN, NOON)] == ["other"]
+    job = await store.get(NAME)
+    assert job is not None
+    assert job.decisions.paused is not None
+    assert job.decisions.paused.reason == "the mail server moves"
+    assert job.row.enabled is True
+    resumed = await store.resume_all(ADMIN, LATER)
+    assert [change.now.paused for change in resumed] == [None, None]
+    await store.pause("maintenance:vacuum", "", ADMIN, NOON)
+    task = await store.decisions("maintenance:vacuum")
+    assert task is not None
+    assert task.paused is not None
+    assert [revision.name for revision in await store.revisions()] == [NAME, "other"]
+
+
+async def test_the_audit_says_who_did_what_and_whom_a_body_named(store: JobStore) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    actor = Actor(name="token", claimed_user="user-7")
+    await store.set_cron(NAME, "0 4 * * *", actor, LATER)
+    note = AuditLine(at=LATER, actor="token", action="trigger", job_name=NAME, detail={"a": [1]})
+    await store.note(note)
+    lines = await store.audit(NAME)
+    assert lines[0] == note
+    assert (lines[1].at, lines[1].actor, lines[1].claimed_user) == (LATER, "token", "user-7")
+    assert lines[1].detail == {"cron_expression": {"was": CRON, "is": "0 4 * * *"}}
+    assert await store.audit(NAME, limit=1, offset=2) == lines[2:3]
+
+
+async def test_what_no_workflow_heard_is_told_until_it_did(store: JobStore) -> None:
+    first = await store.register(definition(), SERVICE, NOON)
+    second = await store.disable(NAME, ADMIN, NOON)
+    await store.mark_told(NAME, first.now.revision)
+    assert await store.untold() == (second.now,)
+    await store.mark_told(NAME, second.now.revision)
+    await store.mark_told(NAME, first.now.revision)
+    await store.mark_told(NAME, 99)
+    assert await store.untold() == ()
+    assert await store.revisions() == (second.now,)
+    await store.delete(NAME, ADMIN, NOON)
+    assert [revision.definition for revision in await store.untold()] == [None]
+
+
+# --- by SQL --------------------------------------------------------------------------------------------------------
+
+
+async def test_an_edit_by_sql_is_a_revision_and_a_decision(store: JobStore, place: Place) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    place.sql("UPDATE job_schedules SET cron_expression = '0 6 * * *'")
+    (change,) = await store.take_sql_edits(LATER)
+    assert change.now.definition == definition(cronExpression="0 6 * * *")
+    assert change.now.revision == 2
+    assert await store.take_sql_edits(LATER) == ()
+    kept = await store.register(definition(), SERVICE, LATER)
+    assert kept.now.definition == definition(cronExpression="0 6 * * *")
+    assert await actions(store) == ["register", "sql edit"]
+
+
+async def test_an_edit_that_nobody_took_yet_is_not_overwritten_by_a_change(
+    store: JobStore, place: Place
+) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    place.sql("UPDATE job_schedules SET enabled = false")
+    change = await store.register(definition(description="New words"), SERVICE, LATER)
+    assert change.now.definition == definition(description="New words", enabled=False)
+    assert await actions(store) == ["register", "sql edit", "register"]
+
+
+async def test_what_runs_write_is_no_edit(store: JobStore, place: Place) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    place.sql(
+        "UPDATE job_schedules SET total_runs = 7, last_run_status = 'failed', next_run_at = null"
+    )
+    assert await store.take_sql_edits(LATER) == ()
+
+
+async def test_a_row_that_is_deleted_by_sql_stops_and_may_come_back(
+    store: JobStore, place: Place
+) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    place.sql("DELETE FROM job_schedules")
+    (change,) = await store.take_sql_edits(LATER)
+    assert change.now.definition is None
+    assert await store.take_sql_edits(LATER) == ()
+    assert (await store.register(definition(), SERVICE, LATER)).now.definition == definition()
+
+
+async def test_a_partial_row_inserted_by_sql_runs(store: JobStore, place: Place) -> None:
+    place.sql(
+        "INSERT INTO job_schedules (job_name, cron_expression, service, endpoint, config) VALUES "
+        "('auto-enhance-metadata', '0 */6 * * *', 'crawler-service', '/api/enhance/auto', '{\"batchSize\": 10}')"
+    )
+    (change,) = await store.take_sql_edits(NOON)
+    job = change.now.definition
+    assert job is not None
+    assert (job.name, job.enabled, job.config) == ("auto-enhance-metadata", True, {"batchSize": 10})
+    assert job.display_name == "auto-enhance-metadata"
+    assert change.now.served == NOON
+    assert await store.check() == ()
+
+
+async def test_a_row_that_cannot_run_is_listed_with_its_problem(
+    store: JobStore, place: Place
+) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    place.sql("UPDATE job_schedules SET cron_expression = '@daily', service = null")
+    (change,) = await store.take_sql_edits(LATER)
+    (job,) = await store.list()
+    assert (change.now.definition, job.definition) == (None, None)
+    assert "cronExpression: '@daily' is no cron expression" in job.problem
+    assert "service: is not a text" in job.problem
+
+
+async def test_a_job_knows_its_next_slot_and_computes_it_again_when_it_passed(
+    store: JobStore,
+) -> None:
+    await store.register(definition(cronExpression="0 * * * *"), SERVICE, NOON)
+    job = await store.get(NAME)
+    assert job is not None
+    one = NOON.replace(hour=13, minute=0, second=0, microsecond=0)
+    assert await store.next_run(job, NOON) == one
+    assert await store.next_run(job, one) == one + timedelta(hours=1)
+    assert await store.next_run(job, NOON) == one
+    disabled = await store.disable(NAME, ADMIN, NOON)
+    assert disabled.now.definition is not None
+    job = await store.get(NAME)
+    assert job is not None
+    assert await store.next_run(job, NOON) is None
+
+
+async def test_slots_are_counted_once(store: JobStore) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    slots = SlotCounts(served=LATER, missed=3, skipped=1)
+    assert [await store.pass_slots(NAME, slots) for _ in range(3)] == [True, False, False]
+    decisions = await store.decisions(NAME)
+    assert decisions is not None
+    assert (decisions.missed, decisions.skipped, decisions.served) == (3, 1, LATER)
+    assert (await store.untold())[0].revision == 1
