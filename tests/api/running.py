@@ -168,11 +168,12 @@ async def running(
     root: Path,
     told: ApiSettings | None = None,
     *,
+    database: str | None = None,
     parts: Mapping[str, Any] | None = None,
     **server: Any,
 ) -> AsyncIterator[RunningApi]:
-    """Run an API over a store below a folder."""
-    store = await JobStore.open(None, root)
+    """Run an API over a store: a file below the folder, or a database of PostgreSQL."""
+    store = await JobStore.open(database, root)
     workflows = ScriptedWorkflows()
     shared = Parts(store, workflows, check_service, lambda: workflows.away, **(parts or {}))
     api = ApiServer(told or settings(), shared, **server)
