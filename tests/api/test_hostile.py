@@ -295,3 +295,28 @@ async def test_hundreds_of_slow_clients_keep_nobody_from_an_answer(api: RunningA
         assert (await api.register()).status == 200
     for _, writer in slow:
         writer.close()
+
+
+HEAD = (
+    f"POST /api/jobs/register HTTP/1.1\r\nHost: x\r\nX-Service-Token: {SERVICE['X-Service-Token']}\r\nContent-Type: application/json\r\n"
+).encode()
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"Content-Length: 100\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n5\r\n{", b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"],
+    ids=["length", "chunk", "no chunk"],
+)  # fmt: skip
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_failure_of_ours(
+    rest: bytes, api: RunningApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        _, writer = await asyncio.open_connection(LOOPBACK, api.server.port)
+        writer.write(HEAD + rest)
+        await writer.drain()
+        writer.transport.abort()
+    answer = await raw(api.server.port, HEAD + rest, end=True)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400"), answer
+    assert (await api.register()).status == 200
+    await api.server.stop()
+    assert [record.getMessage() for record in caplog.records] == []
