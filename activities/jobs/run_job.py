@@ -35,6 +35,8 @@ from vaultmesh.storage.job_store import JobStore
 STORE_SECONDS = 2.0
 """A store that does not answer within it is passed over."""
 CLOSE_SECONDS = 5.0
+MOST_CARRIED = 10_000
+"""Bytes of an end that waits for the store; a handler's metadata beyond it is left out."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -97,14 +99,15 @@ class JobRuns:
             items_failed=called.items_failed,
             metadata=called.metadata,
         )
+        bounded = end if _is_short(called) else end.model_copy(update={"metadata": None})
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._store.close_run(_row_of(order.spec, end, order))
         except (StoreError, TimeoutError) as error:
             extra = {"job": order.spec.name, "run": order.run_id, "err": str(error)}
             _LOG.warning("run not closed in the store", extra=extra)
-            return end
-        return end.model_copy(update={"is_written": True})
+            return bounded
+        return end.model_copy(update={"is_written": True, "metadata": None})
 
     @activity.defn(name="close_run")
     async def close_run(self, order: CloseOrder) -> Nothing:
@@ -146,6 +149,11 @@ class JobRuns:
             _LOG.warning("decision not recorded", extra={"job": order.job, "err": str(error)})
             return Recorded()
         return Recorded(revision=change.now.revision)
+
+
+def _is_short(called: answer.RunEnd) -> bool:
+    """Whether the handler's metadata may lie in a history until the store is back."""
+    return len(called.model_dump_json()) <= MOST_CARRIED
 
 
 def _start_of(order: RunOrder) -> RunStart:

@@ -17,7 +17,9 @@ from pydantic import JsonValue, SecretStr
 from devnet.ports import LOOPBACK, free_port
 from vaultmesh.api.calls import Parts
 from vaultmesh.api.server import ApiServer
-from vaultmesh.domain.jobs.records import JobRevision, RunEnd, RunStart
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.jobs.job import unknown_service
+from vaultmesh.domain.jobs.records import AuditLine, JobRevision, RunEnd, RunStart
 from vaultmesh.domain.jobs.refusals import AlreadyRunning, NotTold
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
 from vaultmesh.process.api_settings import ApiSettings
@@ -128,6 +130,10 @@ class RunningApi:
         body = {key: value for key, value in {**JOB, **changes}.items() if value is not ...}
         return await self.ask("POST", "/api/jobs/register", body, headers=SERVICE)
 
+    async def audited(self) -> list[AuditLine]:
+        """Return the lines of audit about jobs, the oldest first."""
+        return [line for line in reversed(await self.store.audit()) if line.job_name]
+
     async def made(self, run: UUID, *, ended: bool = True, **end: Any) -> None:
         """Write a run as a worker does: opened, then closed."""
         now = datetime.now(UTC)
@@ -138,6 +144,12 @@ class RunningApi:
         if ended:
             end.setdefault("status", RunStatus.COMPLETED)
             await self.store.close_run(RunEnd(start=start, completed_at=datetime.now(UTC), **end))
+
+
+def check_service(service: str) -> None:
+    """Refuse a service whose URL nobody named, as a worker does."""
+    if service not in SERVICES:
+        raise InvalidValue(unknown_service(service, SERVICES))
 
 
 def settings(**changes: Any) -> ApiSettings:
@@ -156,13 +168,14 @@ async def running(
     root: Path,
     told: ApiSettings | None = None,
     *,
+    database: str | None = None,
     parts: Mapping[str, Any] | None = None,
     **server: Any,
 ) -> AsyncIterator[RunningApi]:
-    """Run an API over a store below a folder."""
-    store = await JobStore.open(None, root)
+    """Run an API over a store: a file below the folder, or a database of PostgreSQL."""
+    store = await JobStore.open(database, root)
     workflows = ScriptedWorkflows()
-    shared = Parts(store, workflows, lambda: SERVICES, lambda: workflows.away, **(parts or {}))
+    shared = Parts(store, workflows, check_service, lambda: workflows.away, **(parts or {}))
     api = ApiServer(told or settings(), shared, **server)
     await api.start()
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,16 @@ import pytest
 from devnet.ports import LOOPBACK
 from tests.api.running import RunningApi, running, settings
 from vaultmesh.domain.instants import read_time
+from vaultmesh.domain.paths import JOBS_DATABASE
 from vaultmesh.process.http import PortTaken
+
+
+@pytest.fixture
+async def storeless(tmp_path: Path) -> AsyncIterator[RunningApi]:
+    """Run an API whose store can't be opened: a folder lies where its file belongs."""
+    (tmp_path / JOBS_DATABASE).mkdir(parents=True)
+    async with running(tmp_path) as started:
+        yield started
 
 
 async def test_without_temporal_it_is_unhealthy_and_still_takes_registrations(
@@ -40,14 +50,12 @@ async def test_it_says_what_the_page_expects(api: RunningApi) -> None:
     }
 
 
-async def test_without_the_store_it_is_unhealthy_not_ready_and_alive(api: RunningApi) -> None:
-    await api.register()
-    await api.store.close()
-    health = await api.ask("GET", "/health", headers={})
-    assert (health.status, health.json["status"]) == (503, "unhealthy")
+async def test_without_the_store_it_is_unhealthy_not_ready_and_alive(storeless: RunningApi) -> None:
+    health = await storeless.ask("GET", "/health", headers={})
+    assert (health.status, health.json["status"], health.json["jobs"]) == (503, "unhealthy", 0)
     assert "job store" in health.json["problems"][0]
-    assert (await api.ask("GET", "/readyz", headers={})).status == 503
-    assert (await api.ask("GET", "/livez", headers={})).status == 200
+    assert (await storeless.ask("GET", "/readyz", headers={})).status == 503
+    assert (await storeless.ask("GET", "/livez", headers={})).status == 200
 
 
 @pytest.mark.parametrize(
@@ -66,18 +74,19 @@ async def test_without_the_store_it_is_unhealthy_not_ready_and_alive(api: Runnin
     ],
 )
 async def test_without_the_store_each_route_fails_with_its_own_words(
-    method: str, path: str, error: str, api: RunningApi
+    method: str, path: str, error: str, storeless: RunningApi
 ) -> None:
-    await api.store.close()
-    answer = await api.ask(method, path, {} if path.endswith("trigger") else None)
+    answer = await storeless.ask(method, path, {} if path.endswith("trigger") else None)
     assert (answer.status, answer.json["error"]) == (500, error), answer.text
-    assert api.workflows.calls == []
+    assert storeless.workflows.calls == []
 
 
-async def test_without_the_store_a_registration_fails_and_lists_nothing(api: RunningApi) -> None:
-    await api.store.close()
-    answer = await api.register()
+async def test_without_the_store_a_registration_fails_and_tells_nobody(
+    storeless: RunningApi,
+) -> None:
+    answer = await storeless.register()
     assert (answer.status, answer.json["error"]) == (500, "Failed to register job")
+    assert storeless.workflows.calls == []
 
 
 async def test_a_port_in_use_is_one_line_that_names_the_settings(tmp_path: Path) -> None:
@@ -100,22 +109,35 @@ async def test_a_host_that_is_not_of_this_machine_is_one_line_that_names_the_set
     assert "API_HOST" in str(caught.value)
 
 
-async def test_two_apis_on_one_store_answer_alike(tmp_path: Path) -> None:
+async def test_two_apis_that_change_one_job_200_times_leave_row_and_workflow_agreed(
+    tmp_path: Path,
+) -> None:
     async with running(tmp_path) as first, running(tmp_path) as second:
         await first.register()
         assert (await second.ask("GET", "/api/jobs")).json == (
             await first.ask("GET", "/api/jobs")
         ).json
-        answers = await asyncio.gather(
-            *(api.ask("POST", f"/api/jobs/nightly-report/{verb}")
-              for _ in range(10) for api in (first, second) for verb in ("enable", "disable"))
-        )  # fmt: skip
-        assert {answer.status for answer in answers} == {200}
-        revisions = [call[2] for api in (first, second) for call in api.workflows.calls]
+        at = "/api/jobs/nightly-report"
+        for number in range(10):
+            answers = await asyncio.gather(
+                *(api.register(description=f"text {number} {turn}") for api in (first, second) for turn in range(6)),
+                *(api.ask("POST", f"{at}/{verb}") for api in (first, second) for verb in ("enable", "disable") * 2),
+                *(api.ask("GET", at) for api in (first, second)),
+            )  # fmt: skip
+            assert {answer.status for answer in answers} == {200}
+        heard = {call[2]: call[3] for api in (first, second) for call in api.workflows.calls}
         job = await first.store.get("nightly-report")
         assert job is not None
-        assert job.decisions.revision == max(revisions)
-        heard = {
-            call[2]: call[3].enabled for api in (first, second) for call in api.workflows.calls
-        }
-        assert heard[job.decisions.revision] == job.row.enabled
+        assert job.decisions.revision == max(heard)
+        assert job.definition == heard[max(heard)]
+        assert await first.store.untold() == ()
+
+
+async def test_one_registration_sent_twenty_times_at_once_is_one_job_of_one_revision(
+    api: RunningApi,
+) -> None:
+    answers = await asyncio.gather(*(api.register() for _ in range(20)))
+    assert {answer.status for answer in answers} == {200}
+    assert len((await api.ask("GET", "/api/jobs")).json["jobs"]) == 1
+    assert len({call[2] for call in api.workflows.calls}) == 1
+    assert len(await api.audited()) == 1

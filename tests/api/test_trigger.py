@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import aiohttp
 import pytest
 
 from tests.api.running import ADMIN, JOB, RunningApi, running
+from vaultmesh.api.calls import Parts
 from vaultmesh.domain.jobs.run import RunStatus
+from vaultmesh.storage.job_store import JobStore
 
 NAME = JOB["name"]
 TRIGGER = f"/api/jobs/{NAME}/trigger"
@@ -147,3 +150,27 @@ async def test_a_stop_answers_those_who_wait_that_their_run_goes_on(api: Running
         await api.server.stop()
         answer = await asking
     assert (answer.status, answer.json["result"]["metadata"]["status"]) == (200, "running")
+
+
+async def test_a_store_that_hangs_keeps_nobody_waiting_longer(hasty: RunningApi) -> None:
+    class Hanging:
+        """The store, but for looks at runs and audit: those never end."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(hasty.store, name)
+
+        async def run(self, *_: Any) -> None:
+            await asyncio.Event().wait()
+
+        async def note(self, *_: Any) -> None:
+            await asyncio.Event().wait()
+
+    hasty.parts.store = cast("JobStore", Hanging())
+    async with asyncio.timeout(20):
+        answer = await hasty.ask("POST", TRIGGER, {})
+    assert (answer.status, answer.json["result"]["metadata"]["status"]) == (200, "running")
+
+
+def test_a_trigger_is_answered_before_proxies_give_up() -> None:
+    (wait,) = [field.default for field in fields(Parts) if field.name == "trigger_wait_seconds"]
+    assert wait == 25

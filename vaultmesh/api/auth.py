@@ -109,7 +109,7 @@ class Gate:
             raise Refused(401, _UNAUTHORIZED, message)
         if token is None or not is_same(token, expected.get_secret_value()):
             raise Refused(401, _UNAUTHORIZED, "Invalid service token")
-        return Caller("service token")
+        return Caller("service")
 
     async def _admin(self, header: str) -> Caller:
         if not self._proofs:

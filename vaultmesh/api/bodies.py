@@ -51,6 +51,8 @@ async def _bytes(request: web.Request, within: float) -> bytes:
     except TimeoutError:
         message = f"The body did not come within {within:g} s - send it at once"
         raise BadRequest(408, message) from None
+    except (ConnectionError, web.RequestPayloadError):
+        raise BadRequest(400, "The body broke off - send all of it, as its head says") from None
 
 
 def _too_large() -> str:

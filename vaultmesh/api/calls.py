@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -35,8 +35,8 @@ class Parts:
 
     store: JobStore
     workflows: JobWorkflows
-    services: Callable[[], Collection[str]]
-    """Names of the services whose URL is known."""
+    check_service: Callable[[str], object]
+    """Raises `InvalidValue` for a service whose URL nobody named."""
     temporal_silent: Callable[[], bool]
     """Whether Temporal has not answered for too long."""
     now: Callable[[], datetime] = _now

@@ -19,6 +19,8 @@ class JobWorkflows(Protocol):
     async def trigger(self, name: str, run: UUID, user: str | None) -> None:
         """Have a job run now, under this execution id; asked twice with one id, it runs once.
 
+        A refusal that comes of a run which is just ending is no answer: it asks again, with the same id.
+
         Raises:
             AlreadyRunning: a run is under way.
             NotTold: Temporal can't be reached; nothing runs.

@@ -14,9 +14,8 @@ from vaultmesh.api.models import (
     NextRunsAnswer,
     RegistrationAnswer,
 )
-from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.jobs.cron import read_cron
-from vaultmesh.domain.jobs.job import JobType, JobView, read_registration, unknown_service
+from vaultmesh.domain.jobs.job import JobType, JobView, read_registration
 from vaultmesh.domain.jobs.records import Actor, Change, StoredJob
 from vaultmesh.domain.jobs.refusals import UnknownJob
 from vaultmesh.domain.jobs.run import RunStatus
@@ -31,10 +30,8 @@ Deciding = Callable[[str, Actor, datetime], Awaitable[Change]]
 async def register(call: Call) -> RegistrationAnswer:
     """Register a job, or what changed of it. What administrators decided since stays, until they reset it."""
     definition = read_registration(call.body)
-    services = call.parts.services()
-    if definition.service not in services:
-        raise InvalidValue(unknown_service(definition.service, services))
-    by = call.actor.model_copy(update={"name": f"{call.caller.actor}: {definition.service}"})
+    call.parts.check_service(definition.service)
+    by = call.actor.model_copy(update={"name": f"{call.caller.actor} {definition.service}"})
     change = await call.parts.store.register(definition, by, call.parts.now())
     await call.parts.tell(change.now)
     return RegistrationAnswer(message=f"Job {definition.name} registered successfully")

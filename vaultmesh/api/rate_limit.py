@@ -33,12 +33,14 @@ class Allowance:
     @property
     def headers(self) -> Mapping[str, str]:
         """What the answer says of it."""
-        shown = {
+        headers = {
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.remaining),
             "X-RateLimit-Reset": str(self.reset_seconds),
         }
-        return {**shown, "Retry-After": str(self.reset_seconds)} if self.exceeded else shown
+        if self.exceeded:
+            headers["Retry-After"] = str(self.reset_seconds)
+        return headers
 
     def refusal(self) -> BadRequest:
         """Return what is said to a client that asks too often."""

@@ -7,6 +7,7 @@ the run ends, or shortly before proxies give up: then the run goes on, and its r
 import asyncio
 import logging
 import uuid
+from contextlib import suppress
 from datetime import timedelta
 
 from vaultmesh.api.answers import Refused
@@ -32,6 +33,8 @@ LOOK_SECONDS = 0.1
 """Between two looks at the row."""
 ASK_WITHIN_SECONDS = 10.0
 """Within this a workflow takes a trigger, also one that meets the end of another run."""
+NOTE_WITHIN_SECONDS = 3.0
+"""Within this the audit has its line, or the log has it."""
 FAILURE = "Failed to trigger job"
 _ENDED = frozenset(map(str, (RunStatus.COMPLETED, RunStatus.FAILED)))
 _LOG = logging.getLogger(__name__)
@@ -39,6 +42,7 @@ _LOG = logging.getLogger(__name__)
 
 async def trigger(call: Call) -> TriggerAnswer:
     """Run a job now, also a disabled one, and answer when it ended; after 25 s the answer says that it still runs."""
+    until = asyncio.get_running_loop().time() + call.parts.trigger_wait_seconds
     body = call.read(TriggerBody)
     job = await existing(call)
     if job.definition is None:
@@ -46,7 +50,7 @@ async def trigger(call: Call) -> TriggerAnswer:
     run = uuid.uuid4()
     await _ask(call, run, call.caller.user or body.user_id or None)
     await _note(call, run)
-    record = await _ended(call, run)
+    record = await _ended(call, run, until)
     message = f"Job {call.name} triggered successfully"
     if record is not None:
         return TriggerAnswer(message=message, result=RunResult.of(record))
@@ -114,25 +118,26 @@ async def _note(call: Call, run: uuid.UUID) -> None:
         claimed_user=by.claimed_user, execution_id=run,
     )  # fmt: skip
     try:
-        await call.parts.store.note(line)
-    except StoreError as error:
+        async with asyncio.timeout(NOTE_WITHIN_SECONDS):
+            await call.parts.store.note(line)
+    except (StoreError, TimeoutError) as error:
         extra = {"audit": line.model_dump(mode="json"), "err": str(error)}
         _LOG.warning("audit line not stored", extra=extra)
 
 
-async def _ended(call: Call, run: uuid.UUID) -> RunRecord | None:
-    """Return a run that ended while somebody waits for it."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + call.parts.trigger_wait_seconds
-    while loop.time() < until and not call.parts.stopping.is_set():
-        transport = call.request.transport
-        if transport is None or transport.is_closing():
-            return None
-        try:
-            record = await call.parts.store.run(call.name, run)
-        except StoreError:
-            record = None  # the run goes on without it
-        if record is not None and record.status in _ENDED:
-            return record
-        await asyncio.sleep(LOOK_SECONDS)
+async def _ended(call: Call, run: uuid.UUID, until: float) -> RunRecord | None:
+    """Return a run that ended while somebody waits for it, by the loop's clock until an instant."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(until):
+            while not call.parts.stopping.is_set() and _is_connected(call):
+                with suppress(StoreError):  # the run goes on without it
+                    record = await call.parts.store.run(call.name, run)
+                    if record is not None and record.status in _ENDED:
+                        return record
+                await asyncio.sleep(LOOK_SECONDS)
     return None
+
+
+def _is_connected(call: Call) -> bool:
+    transport = call.request.transport
+    return transport is not None and not transport.is_closing()

@@ -156,6 +156,7 @@ class ApiServer:
                 raise allowance.refusal()
 
     async def _add_headers(self, request: web.Request, answer: web.StreamResponse) -> None:
+        answer.headers.pop("Server", None)  # it names the library's version
         for name, value in headers.SECURITY.items():
             answer.headers.setdefault(name, value)
         allowed = headers.cors(request.headers.get("Origin"), self._settings.allowed_origins)

@@ -13,6 +13,7 @@ from calendar import monthrange
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 
 from vaultmesh.domain.errors import InvalidValue, described
@@ -25,6 +26,8 @@ LARGEST_NUMBER = 999
 """No field goes beyond 59; a range to a larger number would only take memory."""
 
 _FEWEST_FIELDS, _MOST_FIELDS = 5, 6
+_MOST_KEPT = 1_000
+"""Expressions; each takes some 2 kB."""
 _LONGEST_QUOTE = 60
 _MONTHS_A_YEAR = 12
 _DAYS_OF_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -207,8 +210,9 @@ class Cron:
         )
 
 
+@lru_cache(maxsize=_MOST_KEPT)
 def read_cron(text: str) -> Cron:
-    """Read a cron expression.
+    """Read a cron expression. Those that were read last are kept: a list of jobs reads each of them again.
 
     Raises:
         InvalidValue: says which field cannot be read, why, and what to write.
