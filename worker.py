@@ -32,9 +32,11 @@ from activities.anchoring.probe import Probing
 from activities.anchoring.resume_rounds import ResumeRounds
 from activities.anchoring.troubles import NotesTroubles
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
+from activities.jobs import reconcile
 from activities.jobs.http_call import HttpCalls
+from activities.jobs.reconcile import JobReconciler
 from activities.jobs.run_job import JobRuns
-from activities.registry import Adapters, build
+from activities.registry import Adapters, build, job_activities
 from vaultmesh.api.calls import Parts
 from vaultmesh.api.server import ApiServer
 from vaultmesh.domain.complaints import did_you_mean
@@ -44,7 +46,7 @@ from vaultmesh.domain.names import ANCHORS_QUEUE, JOBS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers.targets import settings_model
-from vaultmesh.process import job_reconcile, logs, search_attributes
+from vaultmesh.process import logs, search_attributes
 from vaultmesh.process.api_settings import ApiSettings
 from vaultmesh.process.client import connect, retention, retention_warning
 from vaultmesh.process.config_files import (
@@ -63,7 +65,6 @@ from vaultmesh.process.eviction import EvictingRunner
 from vaultmesh.process.exiting import run_and_exit
 from vaultmesh.process.health import is_silent
 from vaultmesh.process.http import HealthServer
-from vaultmesh.process.job_reconcile import JobReconciler
 from vaultmesh.process.job_settings import JobSettings
 from vaultmesh.process.job_workflows import TemporalJobs
 from vaultmesh.process.metrics import Metrics
@@ -188,7 +189,7 @@ def job_worker(client: Client, runs: JobRuns, drain: timedelta) -> Worker:
     return Worker(
         client,
         task_queue=JOBS_QUEUE,
-        activities=[runs.run_job, runs.close_run, runs.record_decision],
+        activities=job_activities(runs),
         max_concurrent_activities=200,
         max_heartbeat_throttle_interval=timedelta(seconds=BEAT_SECONDS),
         graceful_shutdown_timeout=drain,
@@ -234,20 +235,26 @@ class JobParts:
             return {}
         keep = self.settings.keep(made_by_us=self.store.made_by_us)
         jobs = TemporalJobs(client)
-        return {job_reconcile.TASK: JobReconciler(client, self.store, jobs, keep=keep).run}
+        return {reconcile.TASK: JobReconciler(client, self.store, jobs, keep=keep).run}
 
-    def worker(self, client: Client, settings: Settings) -> Worker:
-        """Return the worker that makes runs."""
+    def workers(self, client: Client, settings: Settings, roles: Sequence[str]) -> list[Worker]:
+        """Return the worker that makes runs, if that is a role."""
+        if "jobs" not in roles:
+            return []
         calls = HttpCalls(self.services, settings.backoff)
-        return job_worker(client, JobRuns(self.store, calls), self.settings.drain)
+        return [job_worker(client, JobRuns(self.store, calls), self.settings.drain)]
 
-    def server(self, client: Client, is_silent: Callable[[], bool]) -> ApiServer:
-        """Return the API; `is_silent` tells whether Temporal has not answered for too long."""
+    def server(
+        self, client: Client, roles: Sequence[str], visibility: Visibility
+    ) -> ApiServer | None:
+        """Return the API, if that is a role."""
+        if "api" not in roles:
+            return None
         parts = Parts(
             store=self.store,
             workflows=TemporalJobs(client),
-            services=lambda: self.services.names,
-            temporal_silent=is_silent,
+            check_service=self.services.find,
+            temporal_silent=lambda: is_silent(visibility.snapshot, time.time()),
         )
         return ApiServer(self.api, parts)
 
@@ -403,10 +410,8 @@ async def _work(
         jobs = await JobParts.open(settings.root)
         closing.insert(0, jobs.store.close)
         beside |= jobs.beside(client, roles)
-        if "jobs" in roles:
-            running.append(jobs.worker(client, settings))
-        if "api" in roles:
-            api = jobs.server(client, lambda: is_silent(visibility.snapshot, time.time()))
+        running += jobs.workers(client, settings, roles)
+        if api := jobs.server(client, roles, visibility):
             await api.start()
             closing.append(api.stop)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})

@@ -9,10 +9,13 @@ import pytest
 from temporalio import activity
 from temporalio.client import Client
 
-from activities.registry import Activity, build
-from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
+from activities.jobs.http_call import HttpCalls
+from activities.jobs.run_job import JobRuns
+from activities.registry import Activity, build, job_activities
+from vaultmesh.domain.names import ANCHORS_QUEUE, JOBS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.process.config_files import AnchorsSource
 from vaultmesh.process.metrics import Metrics
+from vaultmesh.storage.job_store import JobStore
 from workflows import options, ports
 from workflows.ports import Port
 
@@ -22,7 +25,9 @@ def by_queue(tmp_path: Path) -> dict[str, list[Activity]]:
     """Return what a worker offers; nothing is opened before it is used, so no server is needed."""
     anchors = AnchorsSource(tmp_path / "anchors.yaml")
     nobody = cast("Client", object())
-    return build(nobody, tmp_path, anchors, Metrics("vmsh")).by_queue
+    runs = JobRuns(cast("JobStore", object()), cast("HttpCalls", object()))
+    by_queue = build(nobody, tmp_path, anchors, Metrics("vmsh")).by_queue
+    return {**by_queue, JOBS_QUEUE: job_activities(runs)}
 
 
 def name_of(adapter: Activity) -> str:

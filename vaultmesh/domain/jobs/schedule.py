@@ -42,11 +42,11 @@ ALREADY_RUNNING = "Job is already running"
 class JobSchedule:
     """The state of one job's workflow."""
 
-    def __init__(self, given: JobInput, now: datetime) -> None:
+    def __init__(self, start: JobInput, now: datetime) -> None:
         """Go on from what was carried; a job that begins now has no slot before."""
-        self.spec = given.spec
-        self._cron: Cron = read_cron(given.spec.cron)
-        carried = given.carried
+        self.spec = start.spec
+        self._cron: Cron = read_cron(start.spec.cron)
+        carried = start.carried
         self._after = carried.after or now
         self._counts = carried.counts
         self._counts_written = carried.counts_written

@@ -86,8 +86,8 @@ class JobReconciler:
 
     async def _running(self) -> Collection[str]:
         """Return the ids of the workflows that run."""
-        found = self._client.list_workflows(_RUNNING, rpc_timeout=_WITHIN)
-        return {execution.id async for execution in found}
+        executions = self._client.list_workflows(_RUNNING, rpc_timeout=_WITHIN)
+        return {execution.id async for execution in executions}
 
     async def _tell(self, running: Collection[str]) -> None:
         """Tell every workflow that is missing, or has not heard the newest revision."""
