@@ -1,6 +1,6 @@
 """Lets a worker's workflows notice within seconds that another worker died: tests kill dozens, and wait each time.
 
-How long it takes in production is held by the tests of `workflows.options` and by the fault suite, which use it as it is.
+What holds in production is held by `tests/workflows/test_options.py`, and tried by storms and restores.
 """
 
 from datetime import timedelta
