@@ -7,6 +7,9 @@ STAMP := $(VENV)/.locked
 # Variables of .env, where there is one; what the shell sets already counts more.
 WITH_ENV = if [ -f .env ]; then before=$$(export -p); set -a; . ./.env; set +a; eval "$$before"; fi;
 
+# Python keeps the bytecode of what it imports, also where an image told it not to: `setup` compiles nothing.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup parts demo dev quick test check lint format scheduler scheduler-test bench fault vectors histories recording image contract verifier verifier-page fuzz-verifier
 .DEFAULT_GOAL := help
 

@@ -3,8 +3,11 @@
 Usage: python starter.py COMMAND --help
 """
 
+import gc
 import signal
 
+if __name__ == "__main__":
+    gc.disable()  # while modules load, of which nothing goes away; `run_and_exit` enables it
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     # Loading takes seconds on a busy machine. Until it is done Ctrl-C ends the process as it ends any other program:
     # not with a traceback, and not swallowed by a module that was just being loaded.

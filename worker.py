@@ -3,8 +3,11 @@
 Usage: python worker.py [--roles workflows,anchors]
 """
 
+import gc
 import signal
 
+if __name__ == "__main__":
+    gc.disable()  # while modules load, of which nothing goes away; `run_and_exit` enables it
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # while modules load; see starter.py
 

@@ -3,7 +3,12 @@
 1. Generated tests take the same examples in every run, and none fails for being slow.
 2. Tests that need no server, no node and no toolchain are marked `quick`.
 3. Modules that wait longest come first.
+4. Python keeps the bytecode of what it imports, also where an image told it not to: hundreds of programs are started, and each
+   of them, and each sandbox of a workflow, would compile everything again.
 """
+
+import os
+import sys
 
 import pytest
 from hypothesis import settings
@@ -16,6 +21,10 @@ REASON_LINES, REASON_LETTERS = 3, 300
 SAID = "said"
 """Property of a test (`record_property`) that is printed at the end: what was counted is told."""
 
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+
+os.environ.pop(NO_BYTECODE, None)  # programs that tests start, and the processes of xdist
+sys.dont_write_bytecode = False
 settings.load_profile("ci")  # its deadline of 200 ms is off: a pause of the machine is no failure
 
 

@@ -16,6 +16,7 @@ from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 import worker
+from tests.faults.impatient import notice_the_dead_soon
 from vaultmesh.process.exiting import run_and_exit
 
 WHEN, _, STEP = os.environ["CRASH_AT"].partition(":")
@@ -52,4 +53,5 @@ class CrashingWorker(temporalio.worker.Worker):
 
 if __name__ == "__main__":
     worker.Worker = CrashingWorker
+    notice_the_dead_soon()  # its own death
     run_and_exit(lambda: worker.main(sys.argv[1:]))

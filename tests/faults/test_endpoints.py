@@ -19,7 +19,8 @@ pytestmark = [*FAULTS, pytest.mark.timeout(400)]
 
 BACKOFF = Backoff(base_seconds=100)
 """After one failure the next try is 162 s away, after two 262 s: none of them comes during a test."""
-OUTAGE_SECONDS = 20.0
+OUTAGE_SECONDS = 12.0
+"""A target in trouble is asked twice in it, or once by a question that waits in vain."""
 QUIET_SECONDS = 15.0
 """A target in trouble is asked three times in it."""
 USED_WITHIN_SECONDS = 15.0

@@ -10,6 +10,7 @@ import pytest
 from devnet.process import Part
 from tests.support.evm_system import EvmSystem
 from tests.support.marks import FAULTS
+from tests.support.system import IMPATIENT_WORKER
 
 pytestmark = [*FAULTS, pytest.mark.timeout(700)]
 
@@ -36,7 +37,7 @@ def asleep(system: EvmSystem, when: str) -> tuple[Part, str, str]:
     """
     namespace, mark = f"dao:{when}", system.folder / f"asleep-{when}"
     batch = system.seal(namespace)
-    system.start_worker("--roles", "workflows")
+    system.start_worker("--roles", "workflows", script=IMPATIENT_WORKER)
     ghost = system.start_worker(
         *ANCHORS, script=SLEEPING_WORKER, SLEEP_AT=when, SLEEP_MARK=str(mark)
     )

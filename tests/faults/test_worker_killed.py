@@ -35,4 +35,5 @@ def test_a_killed_worker_neither_loses_nor_doubles_an_anchor(
     system.wait_final(namespace, *batches)
     system.wait_idle(namespace)  # what is left over would crash the next test's worker too early
     survivor.stop()
+    system.terminate_namespace(namespace)  # each later worker would replay it
     system.assert_paid_once({namespace: batches})

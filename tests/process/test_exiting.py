@@ -217,6 +217,17 @@ def test_a_reader_that_is_gone_keeps_nobody(root: Path) -> None:
     process.communicate()
 
 
+def test_garbage_is_collected_once_all_is_loaded_and_what_was_loaded_is_not_looked_at(
+    root: Path,
+) -> None:
+    script = (
+        "import gc\ngc.disable()\nfrom vaultmesh.process.exiting import run_and_exit\n"
+        "run_and_exit(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1_000) or 0)\n"
+    )
+    done = ended(begin(root, "", "-c", script), 20)
+    assert done.stdout == "True True\n", done.stderr
+
+
 # --- a worker that can't start -------------------------------------------------------------------
 
 

@@ -219,7 +219,9 @@ async def test_two_workers_with_different_files_make_two_changes_at_most(
             reconciler, seen = beside(client, system.root, file)
             reconcilers.append(reconciler)
             tasks += [group.create_task(seen.run()), group.create_task(reconciler.run())]
-        await asyncio.sleep(25)
+        await asyncio.sleep(
+            15
+        )  # ten looks of each; that nothing more is changed has no event to wait for
         for task in tasks:
             task.cancel()
     history = await client.get_workflow_handle("namespace:dao:rollout").fetch_history()

@@ -15,6 +15,7 @@ from tests.support.evm_system import EvmSystem
 from tests.support.system import reset_workflow
 from vaultmesh.domain.names import namespace_workflow_id
 
+EAGER_WORKER = "tests/process/eager_worker.py"
 WITHIN_SECONDS = 90.0
 """A look of a worker, a visibility list, and a busy machine."""
 
@@ -35,7 +36,8 @@ class Reconciled(EvmSystem):
     def begin(self, **environment: str) -> None:
         """Start a worker whose health can be asked for."""
         self.metrics_port = free_port()
-        self.start_worker(METRICS_PORT=str(self.metrics_port), **environment)
+        environment["METRICS_PORT"] = str(self.metrics_port)
+        self.start_worker(script=EAGER_WORKER, **environment)
 
     def end(self) -> None:
         self.workers[-1].stop()

@@ -38,6 +38,7 @@ from vaultmesh.domain.target import Target
 from vaultmesh.process.settings import REPOSITORY
 
 CRASHING_WORKER = "tests/faults/crashing_worker.py"
+IMPATIENT_WORKER = "tests/faults/impatient_worker.py"
 POLL_SECONDS = 0.2
 QUERY_WITHIN = timedelta(seconds=10)
 """A query that the server hands to a stopped worker's open poll would wait much longer for nobody."""
@@ -132,6 +133,11 @@ class System(LocalSystem):
 
     def terminate_aggregator(self) -> None:
         workflow_id = aggregator_workflow_id(self.target)
+        self.ask(lambda client: client.get_workflow_handle(workflow_id).terminate("test"))
+
+    def terminate_namespace(self, namespace: str) -> None:
+        """End a namespace's workflow, which else takes a task for each slot as long as its server runs."""
+        workflow_id = namespace_workflow_id(namespace)
         self.ask(lambda client: client.get_workflow_handle(workflow_id).terminate("test"))
 
     def reset_aggregator(self) -> None:

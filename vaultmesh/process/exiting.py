@@ -3,8 +3,11 @@
 Threads of Temporal's SDK may still run when a program is done, above all after a connection that never came about. They
 abort a Python interpreter that is being taken down: instead of its exit code the process then leaves a core dump. So
 nothing is taken down. What was printed or logged is written out first; `atexit` functions do not run.
+
+What is loaded when a program begins lives as long as its process: the garbage collector does not look at it.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -25,6 +28,8 @@ def run_and_exit(program: Callable[[], int]) -> NoReturn:
     """
     code = FAILURE
     try:
+        gc.freeze()
+        gc.enable()
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         code = program()

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 from pydantic import JsonValue
 
 from contracts.check import load_artifact
@@ -18,6 +16,7 @@ from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.evm.fees import Caps, opening_bid
+from vaultmesh.ledgers.evm.libraries import Account, LocalAccount
 from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.evm.providers import Providers
 from vaultmesh.ledgers.evm.reads import count_at, quantity

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 from pydantic import JsonValue
 from typing_extensions import override
@@ -36,6 +34,7 @@ from vaultmesh.ledgers.evm.fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_b
 from vaultmesh.ledgers.evm.foreign import ForeignUse
 from vaultmesh.ledgers.evm.gap import decide_filler, free_below, mark_gap
 from vaultmesh.ledgers.evm.inquiry import inquire
+from vaultmesh.ledgers.evm.libraries import Account, LocalAccount
 from vaultmesh.ledgers.evm.memory import forgetful_providers
 from vaultmesh.ledgers.evm.notes import Notes
 from vaultmesh.ledgers.evm.observe import ProviderView, agreed_view, is_suspected, look_from

@@ -5,8 +5,6 @@
 """
 
 import rlp
-from eth_account import Account
-from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
 from pydantic import JsonValue
 
@@ -17,6 +15,7 @@ from vaultmesh.ledgers.driver import Fate
 from vaultmesh.ledgers.evm.anchor_contract import SELECTOR
 from vaultmesh.ledgers.evm.block_encoding import encode_transaction, keccak_hex
 from vaultmesh.ledgers.evm.fees import MAX_FEE, MAX_TIP, Bid
+from vaultmesh.ledgers.evm.libraries import Account, TypedTransaction
 from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.evm.observe import nonce_of
 from vaultmesh.ledgers.evm.outcome import OwnCall

@@ -11,10 +11,9 @@ from typing import Any, TypeVar, cast
 
 from pydantic import JsonValue
 from typing_extensions import override
-from web3.providers.async_base import AsyncJSONBaseProvider
-from web3.types import RPCEndpoint, RPCResponse
 
 from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
+from vaultmesh.ledgers.evm.libraries import AsyncJSONBaseProvider, RPCEndpoint, RPCResponse
 from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.failures import failure_of, public_url
 from vaultmesh.ledgers.http import UNREACHABLE, Client, Rest, json_rpc_reply, reason
