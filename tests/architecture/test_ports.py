@@ -2,6 +2,7 @@
 
 import inspect
 import typing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,8 +71,10 @@ def test_a_ports_options_name_the_queue_that_offers_it(
         "recover": options.RECOVER, "resolve": options.RESOLVE, "answer": options.REPLY, "report_failure": options.REPLY,
         "observe": options.OBSERVE_ALONE, "ask_again": options.ASK_AGAIN,
         "withdraw": options.ASK_AGAIN, "anchor": options.anchor(1),
+        "run_job": options.run_job(timedelta(1), timedelta(1)),
+        "close_run": options.STORE, "record_decision": options.STORE,
     }  # fmt: skip
     queues = {name: policy["task_queue"] for name, policy in policies.items()}
-    for queue in (SCHEDULER_QUEUE, ANCHORS_QUEUE):
+    for queue in (SCHEDULER_QUEUE, ANCHORS_QUEUE, JOBS_QUEUE):
         offered = {name_of(one) for one in by_queue[queue]}
         assert offered == {name for name, named in queues.items() if named == queue}
