@@ -29,6 +29,10 @@ _DECIDED = ("cron", "enabled", "deleted", "allowed")
 _COUNTERS = ("total_runs", "successful_runs", "failed_runs")
 _PREFIX = "d_"
 RUN_COLUMNS = tuple(RUNS.c[name] for name in RunRecord.model_fields)
+READ_RUNS = select(*RUN_COLUMNS)
+"""To be narrowed, and read by `run_of`."""
+READ_ROWS = select(SCHEDULES)
+"""To be narrowed, and read by `row_of`."""
 BOTH = (
     *SCHEDULES.columns,
     *(column.label(f"{_PREFIX}{column.name}") for column in DECISIONS.columns),
