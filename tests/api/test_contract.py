@@ -1,8 +1,11 @@
 """The contract that clients and the admin page rely on: each route, each status, each text of `error`."""
 
 import re
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,6 +15,7 @@ from typing_extensions import override
 from tests.api.running import ADMIN, JOB, SERVICE, RunningApi
 from vaultmesh.domain.instants import read_time
 from vaultmesh.domain.jobs.run import RunStatus
+from vaultmesh.domain.paths import JOBS_DATABASE
 
 NAME = JOB["name"]
 AT = f"/api/jobs/{NAME}"
@@ -264,6 +268,34 @@ async def test_what_temporal_does_not_hear_is_answered_200_and_left_to_the_recon
     assert (await api.ask("POST", f"{AT}/disable")).status == 200
     assert (await api.ask("GET", AT)).json["enabled"] is False
     assert [job.name for job in await api.store.untold()] == [NAME]
+
+
+# --- rows that somebody wrote by SQL -----------------------------------------------------------------------------
+
+
+async def test_a_partial_row_by_sql_is_shown_and_one_that_cannot_run_hides_no_other(
+    api: RunningApi, tmp_path: Path
+) -> None:
+    await api.register()
+    with closing(sqlite3.connect(tmp_path / JOBS_DATABASE)) as file, file:
+        for name, cron in [("auto-enhance-metadata", "0 4 * * *"), ("broken", "nonsense")]:
+            file.execute(
+                "INSERT INTO job_schedules (job_name, cron_expression, service, endpoint, config) VALUES (?, ?, 'crawler-service', '/api/enhance/auto', '{\"a\": 1}')",
+                (name, cron),
+            )
+    jobs = {job["name"]: job for job in (await api.ask("GET", "/api/jobs")).json["jobs"]}
+    assert list(jobs) == ["auto-enhance-metadata", "broken", NAME]
+    partial = jobs["auto-enhance-metadata"]
+    assert partial.keys() == jobs[NAME].keys()
+    assert (partial["displayName"], partial["jobType"], partial["config"]) == (
+        "auto-enhance-metadata",
+        "other",
+        {"a": 1},
+    )
+    assert (jobs["broken"]["cronExpression"], jobs["broken"]["nextRunAt"]) == ("nonsense", None)
+    refused = await api.ask("POST", "/api/jobs/broken/trigger", {})
+    assert (refused.status, refused.json["error"]) == (400, "Failed to trigger job")
+    assert "nonsense" in refused.json["message"]
 
 
 # --- history and stats -------------------------------------------------------------------------------------------

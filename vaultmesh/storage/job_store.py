@@ -100,23 +100,23 @@ class JobStore:
     @property
     def place(self) -> str:
         """Where it lies, without user or password; for people."""
-        return self._core.place.shown
+        return self._core.place.label
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What people should know of it at the start: a line each."""
-        found = self._core.found
-        return ("it does not answer yet",) if found is None else found.notices
+        traits = self._core.traits
+        return ("it does not answer yet",) if traits is None else traits.notices
 
     @property
     def made_by_us(self) -> bool:
         """Whether we made the tables; where others did, history is kept for ever unless JOBS_KEEP_DAYS says otherwise."""
-        return self._core.found is not None and self._core.found.made_by_us
+        return self._core.traits is not None and self._core.traits.made_by_us
 
     @property
     def counted_by_trigger(self) -> bool:
         """Whether a trigger of the database counts runs; then the counters are left to it."""
-        return self._core.found is not None and self._core.found.counted_by_trigger
+        return self._core.traits is not None and self._core.traits.counted_by_trigger
 
     async def close(self) -> None:
         """Give the connections back; calls under way end by themselves, those that wait are dropped."""

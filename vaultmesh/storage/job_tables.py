@@ -40,6 +40,7 @@ class _Column(UserDefinedType[Any]):
     on_sqlite = "TEXT"
     on_postgresql = "TEXT"
 
+    @override
     def __init_subclass__(cls, **arguments: object) -> None:
         """Let statements be cached: no column has a state of its own. It is asked of each class by itself."""
         super().__init_subclass__(**arguments)

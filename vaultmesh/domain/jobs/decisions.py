@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from pydantic import JsonValue
 
@@ -33,6 +34,8 @@ OWN_COLUMNS = (
     "job_name", "display_name", "description", "cron_expression", "enabled", "job_type", "service", "endpoint", "config",
 )  # fmt: skip
 """What makes a job; counters and what its runs write are left out."""
+_MOST_REMEMBERED = 4_096
+"""Definitions that were read; more jobs than that are read again."""
 
 
 class Action(StrEnum):
@@ -95,16 +98,26 @@ class Job:
 
 def definition_of(row: JobRow, policy: JsonValue) -> tuple[JobDefinition | None, str]:
     """Return what runs by a row; or None, and why the row can't be run."""
+    return _definition(json.dumps([_own(row), policy]))
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _definition(text: str) -> tuple[JobDefinition | None, str]:
+    """Read a row and a policy once: all jobs are listed often, and expressions take time to read."""
+    row, policy = json.JSONDecoder().decode(text)
     try:
-        return read_row(row.model_dump(include=set(OWN_COLUMNS)), policy), ""
+        return read_row(row, policy), ""
     except InvalidDocument as error:
         return None, "; ".join(map(str, error.problems))
 
 
+def _own(row: JobRow) -> dict[str, JsonValue]:
+    return {name: getattr(row, name) for name in OWN_COLUMNS}
+
+
 def row_hash(row: JobRow) -> str:
     """Return what tells a row from an edited one, computed from what was read back: a database rewrites JSON."""
-    own = row.model_dump(include=set(OWN_COLUMNS))
-    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_own(row), sort_keys=True).encode()).hexdigest()
 
 
 # --- what services do ----------------------------------------------------------------------------------------------
@@ -281,11 +294,11 @@ def taken_from_sql(job: Job, *, was_known: bool, at: datetime) -> tuple[Job, Act
 
 def changes(before: Job, after: Job) -> dict[str, JsonValue]:
     """Return what an audit line says of a change: what differs of a row, as it was and is, without its long texts."""
-    told = ("cron_expression", "enabled", "service", "endpoint")
-    old = {} if before.row is None else before.row.model_dump(include=set(told), mode="json")
-    new = {} if after.row is None else after.row.model_dump(include=set(told), mode="json")
+    columns = ("cron_expression", "enabled", "service", "endpoint")
+    old = {} if before.row is None else before.row.model_dump(include=set(columns), mode="json")
+    new = {} if after.row is None else after.row.model_dump(include=set(columns), mode="json")
     return {
         key: {"was": old.get(key), "is": new.get(key)}
-        for key in told
+        for key in columns
         if old.get(key) != new.get(key)
     }

@@ -15,6 +15,7 @@ from vaultmesh.domain.jobs.job import IsoTime, JobDefinition
 from vaultmesh.domain.jobs.messages import SlotCounts
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
 from vaultmesh.domain.messages import Wire
+from vaultmesh.domain.namespaces.cadence import EPOCH
 
 SQL = "sql"
 """Actor of changes that somebody made in the tables."""
@@ -212,6 +213,12 @@ class RunRecord(BaseModel):
     metadata: JsonValue = None
     triggered_by: str | None = None
     triggered_by_user: str | None = None
+
+    def as_start(self) -> RunStart:
+        """Return what a clean-up needs to close a row that nobody runs any more."""
+        return RunStart(
+            id=uuid.UUID(self.id), job_name=self.job_name, started_at=self.started_at or EPOCH
+        )
 
 
 class HistoryPage(BaseModel):

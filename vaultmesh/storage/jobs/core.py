@@ -20,7 +20,7 @@ from vaultmesh.storage.jobs.database import (
 from vaultmesh.storage.jobs.history import History
 from vaultmesh.storage.jobs.jobs import Jobs
 from vaultmesh.storage.jobs.runs import Runs
-from vaultmesh.storage.jobs.takeover import Found, check_host, take_over
+from vaultmesh.storage.jobs.takeover import Traits, check_host, take_over
 
 EMPTY_STORE = "sqlite"
 """Value of JOBS_DATABASE_URL that asks for the file, also where SUPABASE_URL is set."""
@@ -31,7 +31,7 @@ class Ready:
     """A database that was made ready, and what reads and writes it."""
 
     database: Database
-    found: Found
+    traits: Traits
     jobs: Jobs
     runs: Runs
     history: History
@@ -67,9 +67,9 @@ class StoreCore:
         self._turn = threading.Lock()
 
     @property
-    def found(self) -> Found | None:
+    def traits(self) -> Traits | None:
         """What the database turned out to be; None as long as it never answered."""
-        return None if self._ready is None else self._ready.found
+        return None if self._ready is None else self._ready.traits
 
     def ready(self) -> Ready:
         """Return what reads and writes; makes the database ready at the first call that reaches it."""
@@ -95,8 +95,8 @@ class StoreCore:
                 why = f"its folder can't be made: {error.strerror}"
                 raise database.failure(why, StoreErrorKind.DENIED) from error
             check_host(path)
-        found = take_over(database)
-        return Ready(database, found, Jobs(database), Runs(database, found), History(database))
+        traits = take_over(database)
+        return Ready(database, traits, Jobs(database), Runs(database, traits), History(database))
 
     def close(self) -> None:
         """Give the connections back."""

@@ -83,7 +83,7 @@ class Place:
     """Where a database lies."""
 
     url: URL
-    shown: str
+    label: str
     """Without user, password or parameters."""
     secrets: tuple[str, ...] = ()
     """What no message may hold."""
@@ -121,9 +121,9 @@ def postgres_place(text: str) -> Place:
     port = f":{url.port}" if url.port else ""
     raw = text.partition("://")[2].rpartition("@")[0].partition(":")[2]
     secrets = {str(url.password or ""), raw, unquote(raw), *_hidden_parameters(url)}
-    shown = f"{url.host or 'local socket'}{port}/{url.database}"
+    label = f"{url.host or 'local socket'}{port}/{url.database}"
     place = url.set(drivername=f"{POSTGRESQL}+psycopg")
-    return Place(place, shown, tuple(sorted(filter(None, secrets), key=len, reverse=True)))
+    return Place(place, label, tuple(sorted(filter(None, secrets), key=len, reverse=True)))
 
 
 def _hidden_parameters(url: URL) -> Iterator[str]:
@@ -198,7 +198,7 @@ class Database:
 
     def failure(self, why: str, kind: StoreErrorKind) -> StoreError:
         """Return an error of a kind, with the mend that belongs to it."""
-        return StoreError(f"job store {self.place.shown}: {why}; {_MENDS[kind]}", kind)
+        return StoreError(f"job store {self.place.label}: {why}; {_MENDS[kind]}", kind)
 
     @contextmanager
     def _begun(self, *, write: bool) -> Iterator[Connection]:

@@ -16,7 +16,7 @@ from vaultmesh.domain.jobs.records import (
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
 from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import Database
-from vaultmesh.storage.jobs.rows import RUN_COLUMNS, counters_of, run_of
+from vaultmesh.storage.jobs.rows import READ_RUNS, counters_of, run_of
 
 PRUNED_A_GO = 5_000
 """Rows of one transaction."""
@@ -36,7 +36,7 @@ class History:
     def page(self, name: str, limit: int, offset: int) -> HistoryPage:
         """Return some runs of a job, newest first, and how many there are."""
         of_job = RUNS.c.job_name == name
-        newest = select(*RUN_COLUMNS).where(of_job).order_by(RUNS.c.started_at.desc(), RUNS.c.id)
+        newest = READ_RUNS.where(of_job).order_by(RUNS.c.started_at.desc(), RUNS.c.id)
         count = select(func.count()).select_from(RUNS).where(of_job)
         with self._database.read() as connection:
             total = int(connection.execute(count).scalar_one())
@@ -45,7 +45,7 @@ class History:
 
     def run(self, name: str, run: uuid.UUID) -> RunRecord | None:
         """Return a run of a job."""
-        query = select(*RUN_COLUMNS).where(RUNS.c.id == str(run), RUNS.c.job_name == name)
+        query = READ_RUNS.where(RUNS.c.id == str(run), RUNS.c.job_name == name)
         runs = self._runs(query)
         return runs[0] if runs else None
 
@@ -72,29 +72,27 @@ class History:
     def running(self, started_before: datetime) -> tuple[RunRecord, ...]:
         """Return runs whose rows are open, oldest first."""
         started = RUNS.c.started_at
-        query = select(*RUN_COLUMNS).where(
-            RUNS.c.status == RunStatus.RUNNING, started < started_before
-        )
+        query = READ_RUNS.where(RUNS.c.status == RunStatus.RUNNING, started < started_before)
         return self._runs(query.order_by(started).limit(MOST_RUNNING))
 
     def last_successes(self) -> Mapping[str, datetime]:
         """Return when the last completed run of each job began."""
         query = select(SCHEDULES.c.job_name, SCHEDULES.c.last_run_at, SCHEDULES.c.last_run_status)
         query = query.where(SCHEDULES.c.last_run_at.is_not(None))
-        found: dict[str, datetime] = {}
+        successes: dict[str, datetime] = {}
         with self._database.read() as connection:
             for name, last, status in connection.execute(query).all():
                 at = last
                 if status != RunStatus.COMPLETED:
                     at = connection.execute(_last_success(name)).scalar()
                 if at is not None:
-                    found[name] = at
-        return found
+                    successes[name] = at
+        return successes
 
     def foreign_runs(self, since: datetime) -> tuple[RunRecord, ...]:
         """Return scheduled runs that began since an instant and have no id of ours."""
         by_scheduler = RUNS.c.triggered_by == TriggeredBy.SCHEDULER, RUNS.c.started_at >= since
-        query = select(*RUN_COLUMNS).where(*by_scheduler).order_by(RUNS.c.started_at.desc())
+        query = READ_RUNS.where(*by_scheduler).order_by(RUNS.c.started_at.desc())
         runs = self._runs(query.limit(MOST_RUNNING))
         foreign = [run for run in runs if uuid.UUID(run.id).version != _OURS]
         return tuple(foreign[:MOST_FOREIGN])
@@ -138,8 +136,8 @@ class History:
         ).select_from(tables.outerjoin(rows, rows.c.job_name == of_job))
         query = query.where(DECISIONS.c.row_hash.is_not(None)).order_by(of_job)
         with self._database.read() as connection:
-            found = [_miscounts(tuple(row)) for row in connection.execute(query)]
-        return tuple(miscount for of_one in found for miscount in of_one)
+            compared = [_miscounts(tuple(row)) for row in connection.execute(query)]
+        return tuple(miscount for of_one in compared for miscount in of_one)
 
     def _runs(self, query: Select[Any]) -> tuple[RunRecord, ...]:
         with self._database.read() as connection:

@@ -27,6 +27,7 @@ from vaultmesh.storage.job_tables import AUDIT, DECISIONS, SCHEDULES
 from vaultmesh.storage.jobs.database import APPLICATION, Database
 from vaultmesh.storage.jobs.rows import (
     BOTH,
+    READ_ROWS,
     columns_of,
     counted,
     decisions_of,
@@ -41,6 +42,10 @@ Rule = Callable[[Job], Job]
 """What a change comes to; may refuse it."""
 
 _SAME = DECISIONS.c.job_name == SCHEDULES.c.job_name
+# Statements of many columns take long to put together.
+_JOBS = select(*BOTH).select_from(SCHEDULES.outerjoin(DECISIONS, _SAME))
+_KNOWN = select(*BOTH).select_from(DECISIONS.outerjoin(SCHEDULES, _SAME))
+_BESIDE = select(DECISIONS)
 
 
 class Jobs:
@@ -54,9 +59,8 @@ class Jobs:
 
     def all(self) -> tuple[StoredJob, ...]:
         """Return all jobs by name."""
-        query = select(*BOTH).select_from(SCHEDULES.outerjoin(DECISIONS, _SAME))
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(SCHEDULES.c.job_name)).all()
+            rows = connection.execute(_JOBS.order_by(SCHEDULES.c.job_name)).all()
         stored = (job_of(row).stored() for row in rows)
         return tuple(job for job in stored if job is not None)
 
@@ -67,7 +71,7 @@ class Jobs:
 
     def decisions(self, name: str) -> Decisions | None:
         """Return what was decided about a job or task; None if nothing was."""
-        query = select(DECISIONS).where(DECISIONS.c.job_name == name)
+        query = _BESIDE.where(DECISIONS.c.job_name == name)
         with self._database.read() as connection:
             row = connection.execute(query).mappings().first()
         return None if row is None else decisions_of(dict(row))
@@ -82,8 +86,8 @@ class Jobs:
     def revisions(self, *, untold: bool = False) -> tuple[JobRevision, ...]:
         """Return all jobs as their workflows must know them, or only those that have news."""
         name = DECISIONS.c.job_name
-        query = select(*BOTH).select_from(DECISIONS.outerjoin(SCHEDULES, _SAME)).order_by(name)
-        query = query.where(DECISIONS.c.revision > 0, name.not_like(f"{MAINTENANCE_PREFIX}%"))
+        query = _KNOWN.where(DECISIONS.c.revision > 0, name.not_like(f"{MAINTENANCE_PREFIX}%"))
+        query = query.order_by(name)
         if untold:
             query = query.where(DECISIONS.c.told < DECISIONS.c.revision)
         with self._database.read() as connection:
@@ -144,7 +148,7 @@ class Jobs:
         """Take over what somebody did by SQL."""
         hashes = select(DECISIONS.c.job_name, DECISIONS.c.row_hash)
         with self._database.read() as connection:
-            rows = [row_of(dict(row)) for row in connection.execute(select(SCHEDULES)).mappings()]
+            rows = [row_of(dict(row)) for row in connection.execute(READ_ROWS).mappings()]
             known = {name: value for name, value in connection.execute(hashes) if value is not None}
         there = {row.job_name: row_hash(row) for row in rows}
         edited = [name for name in {**there, **known} if there.get(name) != known.get(name)]
@@ -177,13 +181,13 @@ class Jobs:
 
     def _read(self, connection: Connection, name: str) -> Job:
         """Lock a job's rows and return it; decisions are begun where there are none."""
-        query = select(DECISIONS).where(DECISIONS.c.job_name == name).with_for_update()
+        query = _BESIDE.where(DECISIONS.c.job_name == name).with_for_update()
         beside = connection.execute(query).mappings().first()
         if beside is None:
             begun = self._database.insert(DECISIONS).values(job_name=name, policy={})
             connection.execute(begun.on_conflict_do_nothing())
             beside = connection.execute(query).mappings().one()
-        schedule = select(SCHEDULES).where(SCHEDULES.c.job_name == name).with_for_update()
+        schedule = READ_ROWS.where(SCHEDULES.c.job_name == name).with_for_update()
         row = connection.execute(schedule).mappings().first()
         there = None if row is None else row_of(dict(row))
         return Job(name, there, decisions_of(dict(beside)), beside["policy"])
@@ -201,8 +205,7 @@ class Jobs:
 
 def read_job(connection: Connection, name: str) -> StoredJob | None:
     """Return a job in a transaction; None if there is none."""
-    query = select(*BOTH).select_from(SCHEDULES.outerjoin(DECISIONS, _SAME))
-    row = connection.execute(query.where(SCHEDULES.c.job_name == name)).first()
+    row = connection.execute(_JOBS.where(SCHEDULES.c.job_name == name)).first()
     return None if row is None else job_of(row).stored()
 
 

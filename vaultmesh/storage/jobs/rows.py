@@ -27,23 +27,24 @@ _KEPT = ("revision", "told", "served", "client_cron", "client_enabled", "missed"
 _DECIDED = ("cron", "enabled", "deleted", "allowed")
 """Decisions of which who and when are kept, in two columns each."""
 _COUNTERS = ("total_runs", "successful_runs", "failed_runs")
-_PREFIX = "d_"
+_SCHEDULE_NAMES = tuple(SCHEDULES.columns.keys())
+_DECISION_NAMES = tuple(DECISIONS.columns.keys())
 RUN_COLUMNS = tuple(RUNS.c[name] for name in RunRecord.model_fields)
+READ_RUNS = select(*RUN_COLUMNS)
+"""To be narrowed, and read by `run_of`."""
+READ_ROWS = select(SCHEDULES)
+"""To be narrowed, and read by `row_of`."""
 BOTH = (
     *SCHEDULES.columns,
-    *(column.label(f"{_PREFIX}{column.name}") for column in DECISIONS.columns),
+    *(column.label(f"decisions_{column.name}") for column in DECISIONS.columns),
 )
 """Columns of both tables about jobs, to be read by `job_of`."""
 
 
 def job_of(row: Row[Any]) -> Job:
     """Return a job of the columns `BOTH`, of which either table may have none."""
-    values: Values = dict(row._mapping)  # noqa: SLF001 - its documented name
-    beside = {
-        name.removeprefix(_PREFIX): value
-        for name, value in values.items()
-        if name.startswith(_PREFIX)
-    }
+    values = dict(zip(_SCHEDULE_NAMES, row, strict=False))
+    beside = dict(zip(_DECISION_NAMES, row[len(_SCHEDULE_NAMES) :], strict=True))
     known = beside["job_name"] is not None
     there = values["job_name"] is not None
     return Job(

@@ -33,8 +33,8 @@ from vaultmesh.domain.jobs.storable import storable, storable_count, storable_te
 from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import Database
 from vaultmesh.storage.jobs.jobs import read_job
-from vaultmesh.storage.jobs.rows import RUN_COLUMNS, row_of, run_of
-from vaultmesh.storage.jobs.takeover import USERS, Found
+from vaultmesh.storage.jobs.rows import READ_ROWS, READ_RUNS, row_of, run_of
+from vaultmesh.storage.jobs.takeover import USERS, Traits
 
 _MILLISECOND = 1_000
 _CLERK_ID = "clerk_user_id"
@@ -44,11 +44,11 @@ _Columns = dict[str, Any]
 class Runs:
     """Runs in one database; every method blocks and may raise `StoreError`."""
 
-    def __init__(self, database: Database, found: Found) -> None:
+    def __init__(self, database: Database, traits: Traits) -> None:
         """Use a database as it was found."""
         self._database = database
-        self._by_trigger = found.counted_by_trigger
-        self._user_columns = found.user_columns
+        self._by_trigger = traits.counted_by_trigger
+        self._user_columns = traits.user_columns
 
     # --- opening ---------------------------------------------------------------------------------------------------
 
@@ -82,8 +82,8 @@ class Runs:
             return None
         query = sql(f"SELECT id FROM {USERS} WHERE {column} = :user")  # noqa: S608 - constants
         with suppress(StoreError), self._database.read() as connection:
-            found = connection.execute(query, {"user": own or start.user}).scalar()
-            return None if found is None else _uuid(str(found))
+            account = connection.execute(query, {"user": own or start.user}).scalar()
+            return None if account is None else _uuid(str(account))
         return None  # its table can't be read: who asked stands in the audit
 
     # --- closing ---------------------------------------------------------------------------------------------------
@@ -270,13 +270,13 @@ def _lock(connection: Connection, name: str) -> None:
 
 
 def _job_row(connection: Connection, name: str) -> JobRow | None:
-    query = select(SCHEDULES).where(SCHEDULES.c.job_name == name).with_for_update()
+    query = READ_ROWS.where(SCHEDULES.c.job_name == name).with_for_update()
     row = connection.execute(query).mappings().first()
     return None if row is None else row_of(dict(row))
 
 
 def _run(connection: Connection, run: uuid.UUID) -> RunRecord | None:
-    row = connection.execute(select(*RUN_COLUMNS).where(RUNS.c.id == str(run))).first()
+    row = connection.execute(READ_RUNS.where(RUNS.c.id == str(run))).first()
     return None if row is None else run_of(row)
 
 

@@ -44,7 +44,7 @@ _PROBE = "vmsh-probe-"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Traits:
     """What a database turned out to be."""
 
     made_by_us: bool
@@ -54,7 +54,7 @@ class Found:
     notices: tuple[str, ...]
 
 
-def take_over(database: Database) -> Found:
+def take_over(database: Database) -> Traits:
     """Make the tables that are missing and look at those that are there.
 
     Raises:
@@ -77,7 +77,7 @@ def take_over(database: Database) -> Found:
         inspector = inspect(connection)
         columns = inspector.get_columns(USERS) if inspector.has_table(USERS) else []
     names = frozenset(str(column["name"]) for column in columns)
-    return Found(ours, counted, names if "id" in names else frozenset(), tuple(notices))
+    return Traits(ours, counted, names if "id" in names else frozenset(), tuple(notices))
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def _make(database: Database, missing: list[Table]) -> None:
             raise
         statements += _grants(database, missing)
         message = (
-            f"job store {database.place.shown}: its user may not create tables - let somebody who may run: "
+            f"job store {database.place.label}: its user may not create tables - let somebody who may run: "
             f"{'; '.join(statements)};"
         )
         raise StoreError(message, StoreErrorKind.DENIED) from None
