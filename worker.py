@@ -247,19 +247,25 @@ class JobParts:
         calls = HttpCalls(self.services, settings.backoff)
         return [job_worker(client, JobRuns(self.store, calls), self.settings.drain)]
 
-    def server(
+    async def serve(
         self, client: Client, roles: Sequence[str], visibility: Visibility
-    ) -> ApiServer | None:
-        """Return the API, if that is a role."""
+    ) -> list[Task]:
+        """Start the API, if that is a role; returns what stops it.
+
+        Raises:
+            PortTaken: somebody else listens there.
+        """
         if "api" not in roles:
-            return None
+            return []
         parts = Parts(
             store=self.store,
             workflows=TemporalJobs(client),
             check_service=self.services.find,
             temporal_silent=lambda: is_silent(visibility.snapshot, time.time()),
         )
-        return ApiServer(self.api, parts)
+        server = ApiServer(self.api, parts)
+        await server.start()
+        return [server.stop]
 
 
 def check_configuration(
@@ -411,12 +417,9 @@ async def _work(
         beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
     if {"jobs", "api"}.intersection(roles):
         jobs = await JobParts.open(settings.root)
-        closing.insert(0, jobs.store.close)
         beside |= jobs.beside(client, roles)
         running += jobs.workers(client, settings, roles)
-        if api := jobs.server(client, roles, visibility):
-            await api.start()
-            closing.append(api.stop)
+        closing = [jobs.store.close, *closing, *await jobs.serve(client, roles, visibility)]
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, running, beside, closing)
 
