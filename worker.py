@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -387,8 +387,8 @@ async def _work(
     metrics = Metrics(settings.metrics_prefix)
     configured, anchors = watched_files(settings, roles, readiness)
     adapters = build(client, settings.root, anchors, metrics, configured.folders)
-    decisions = StoppedNamespaces(adapters.files.store)
-    sources = Sources(configured, anchors, decisions, adapters.files.receipts.has_any)
+    files = adapters.files
+    sources = Sources(configured, anchors, StoppedNamespaces(files.store), files.receipts.has_any)
     reconciler, visibility = _reconciled(client, roles, settings, sources, metrics)
     sticky = sticky_timeout(max(len(configured.names()), await running_namespaces(client)))
     runner, heartbeats, unforeseen = sandbox(), Heartbeats(), Unforeseen(metrics)
@@ -399,45 +399,60 @@ async def _work(
         metrics,
         visibility,
         lambda: all(queue_worker.is_running for queue_worker in running),
-        Counts(adapters.files.owed),
+        Counts(files.owed),
         desired=lambda: reconciler.state,
         errors=unforeseen.shown,
         unreachable=probing.unreachable,
-        unreadable=adapters.files.unreadable,
+        unreadable=files.unreadable,
     )
     await server.start()
-    closing: list[Task] = [server.stop, adapters.targets.close]
-    beside: dict[str, Task] = {
-        "visibility": visibility.run,
-        "reconciler": reconciler.run,
-        "connection": Connection(client, runner.evict_all, heartbeats.connection_lost).run,
-    }
+    connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
+    looking: dict[str, Task] = {"visibility": visibility.run, "reconciler": reconciler.run}
+    kept = Kept(running, looking, [server.stop, adapters.targets.close])
+    kept.beside["connection"] = connection.run
     if "anchors" in roles:
-        resume = ResumeRounds(client, adapters.files, adapters.targets, settings, unforeseen)
-        beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
-    if {"jobs", "api"}.intersection(roles):
-        jobs = await JobParts.open(settings.root)
-        beside |= jobs.beside(client, roles)
-        running += jobs.workers(client, settings, roles)
-        closing = [jobs.store.close, *closing, *await jobs.serve(client, roles, visibility)]
+        resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
+        kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
+    await _keep_jobs(kept, client, roles, settings, visibility)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
-    await _keep_until(stopped, unforeseen, running, beside, closing)
+    await _keep_until(stopped, unforeseen, kept)
 
 
-async def _keep_until(
-    stopped: asyncio.Event,
-    unforeseen: Unforeseen,
-    running: Sequence[Worker],
-    beside: Mapping[str, Task],
-    closing: Iterable[Task],
+@dataclass(slots=True)
+class Kept:
+    """What a process keeps until it is told to end."""
+
+    workers: list[Worker]
+    beside: dict[str, Task] = field(default_factory=dict)
+    closing: list[Task] = field(default_factory=list)
+    """Ends what the others use; the last comes first."""
+
+
+async def _keep_jobs(
+    kept: Kept,
+    client: Client,
+    roles: Sequence[str],
+    settings: Settings,
+    visibility: Visibility,
 ) -> None:
-    """Keep workers, and what runs beside them, until the process is told to end; then close what they use, the last first."""
+    """Open what the roles `jobs` and `api` need, if the process has one of them, and have it kept."""
+    if not {"jobs", "api"}.intersection(roles):
+        return
+    jobs = await JobParts.open(settings.root)
+    kept.closing.insert(0, jobs.store.close)
+    kept.beside |= jobs.beside(client, roles)
+    kept.workers += jobs.workers(client, settings, roles)
+    kept.closing += await jobs.serve(client, roles, visibility)
+
+
+async def _keep_until(stopped: asyncio.Event, unforeseen: Unforeseen, kept: Kept) -> None:
+    """Keep workers, and what runs beside them, until the process is told to end; then close what they use."""
     async with AsyncExitStack() as stack:
-        for close in closing:
+        for close in kept.closing:
             stack.push_async_callback(close)
-        for worker in running:
+        for worker in kept.workers:
             await stack.enter_async_context(worker)
-        tasks = [asyncio.create_task(unforeseen.keep(*task)) for task in beside.items()]
+        tasks = [asyncio.create_task(unforeseen.keep(*task)) for task in kept.beside.items()]
         await stopped.wait()
         for task in tasks:
             task.cancel()
