@@ -104,6 +104,18 @@ API = {
     ),
 }
 """Default and meaning of what `ApiSettings` reads."""
+JOBS = {
+    "JOBS_DATABASE_URL": (
+        "–",
+        "PostgreSQL that keeps the jobs, `postgresql://user:password@host:5432/database`; unset or `sqlite`, a file below `VMSH_ROOT`",
+    ),
+    "JOBS_KEEP_DAYS": (
+        "`400`",
+        "days for which ended runs are kept; `0` keeps all, as is the default in a database that others made",
+    ),
+    "JOBS_DRAIN": ("`310`", "seconds that runs under way get to end after SIGTERM"),
+}
+"""Default and meaning of what `JobSettings` reads."""
 TEMPORAL = {
     "TEMPORAL_ADDRESS": ("`localhost:7233`", "host and port of Temporal's frontend"),
     "TEMPORAL_NAMESPACE": ("`default`", "Temporal namespace, not one of ours"),
@@ -192,7 +204,7 @@ def _environment_rows() -> Iterator[tuple[str, ...]]:
         default, meaning = MEANING[name]
         value = default or f"`{_as_written(PLACE[name](defaults))}`"
         yield f"`{name}`", value, meaning
-    for name, (default, meaning) in (API | TEMPORAL).items():
+    for name, (default, meaning) in (API | JOBS | TEMPORAL).items():
         yield ", ".join(f"`{variable}`" for variable in name.split(", ")), default, meaning
     for name, (default, meaning) in SERVICES.items():
         yield name, default, meaning
