@@ -296,4 +296,4 @@ async def test_people_who_read_the_table_see_the_next_slot(store: JobStore, plac
     await store.close_run(end(run))
     assert str(place.sql(query)[0][0]).startswith("2026-03-04")
     await store.disable(NAME, ADMIN, NOON)
-    assert str(place.sql(query)[0][0]) in {"", "None"}
+    assert place.sql(query) in ([], [(None,)])  # psql prints nothing for null
