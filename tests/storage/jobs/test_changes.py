@@ -4,7 +4,17 @@ from datetime import timedelta
 
 import pytest
 
-from tests.storage.jobs.places import ADMIN, CRON, NAME, NOON, SERVICE, Place, definition
+from tests.storage.jobs.places import (
+    ADMIN,
+    CRON,
+    NAME,
+    NOON,
+    SERVICE,
+    Place,
+    definition,
+    end,
+    start,
+)
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.jobs.records import Actor, AuditLine, SlotCounts
 from vaultmesh.domain.jobs.refusals import DeletedJob, ForeignName, UnknownJob
@@ -276,3 +286,14 @@ async def test_slots_are_counted_once(store: JobStore) -> None:
     assert decisions is not None
     assert (decisions.missed, decisions.skipped, decisions.served) == (3, 1, LATER)
     assert (await store.untold())[0].revision == 1
+
+
+async def test_people_who_read_the_table_see_the_next_slot(store: JobStore, place: Place) -> None:
+    query = "SELECT next_run_at FROM job_schedules"
+    await store.register(definition(), SERVICE, NOON)
+    assert str(place.sql(query)[0][0]).startswith("2026-03-03")
+    run = start(after=timedelta(days=1))
+    await store.close_run(end(run))
+    assert str(place.sql(query)[0][0]).startswith("2026-03-04")
+    await store.disable(NAME, ADMIN, NOON)
+    assert place.sql(query) in ([], [(None,)])  # psql prints nothing for null

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import psycopg
 from psycopg.types.json import set_json_loads
@@ -115,12 +115,16 @@ def postgres_place(text: str) -> Place:
             ". "
         )
         raise _bad_url(why)
+    if "@" in (url.host or ""):
+        why = "has @ in its user or password"
+        raise _bad_url(why)
     if not url.database:
         why = "names no database"
         raise _bad_url(why)
     port = f":{url.port}" if url.port else ""
     raw = text.partition("://")[2].rpartition("@")[0].partition(":")[2]
-    secrets = {str(url.password or ""), raw, unquote(raw), *_hidden_parameters(url)}
+    plain = {str(url.password or ""), raw, unquote(raw), *_hidden_parameters(url)}
+    secrets = plain | {quote(secret, safe="") for secret in plain}
     label = f"{url.host or 'local socket'}{port}/{url.database}"
     place = url.set(drivername=f"{POSTGRESQL}+psycopg")
     return Place(place, label, tuple(sorted(filter(None, secrets), key=len, reverse=True)))
@@ -135,7 +139,7 @@ def _hidden_parameters(url: URL) -> Iterator[str]:
 def _bad_url(why: str) -> StoreError:
     message = (
         f"JOBS_DATABASE_URL {why} - write postgresql://user:password@host:5432/database with odd characters of the password "
-        "percent-encoded, or leave it out for a file below VMSH_ROOT"
+        "percent-encoded (@ as %40), or leave it out for a file below VMSH_ROOT"
     )
     return StoreError(message, StoreErrorKind.SETTING)
 

@@ -36,11 +36,14 @@ class History:
     def page(self, name: str, limit: int, offset: int) -> HistoryPage:
         """Return some runs of a job, newest first, and how many there are."""
         of_job = RUNS.c.job_name == name
-        newest = READ_RUNS.where(of_job).order_by(RUNS.c.started_at.desc(), RUNS.c.id)
+        order = RUNS.c.started_at.desc(), RUNS.c.id
+        # The index alone finds the page; rows are read of the page only.
+        ids = select(RUNS.c.id).where(of_job).order_by(*order).limit(limit).offset(offset)
+        newest = READ_RUNS.where(RUNS.c.id.in_(ids)).order_by(*order)
         count = select(func.count()).select_from(RUNS).where(of_job)
         with self._database.read() as connection:
             total = int(connection.execute(count).scalar_one())
-            rows = connection.execute(newest.limit(limit).offset(offset)).all() if total else []
+            rows = connection.execute(newest).all() if total else []
         return HistoryPage(executions=tuple(map(run_of, rows)), total=total)
 
     def run(self, name: str, run: uuid.UUID) -> RunRecord | None:
