@@ -10,31 +10,28 @@ from rich.text import Text
 
 from vaultmesh.cli.cadence_table import DASH, at, due, times
 from vaultmesh.cli.output import visible
-from vaultmesh.domain.jobs.listing import JobReport
+from vaultmesh.domain.jobs.listing import JobReport, JobReportState
 from vaultmesh.domain.jobs.records import Decision, RunRecord, RunStats
 from vaultmesh.domain.jobs.run import RunStatus
 
-_JOB_COLUMNS = ("job", "cron", "state", "next run", "last run", "runs")
+_JOB_COLUMNS = ("job", "cron", "state", "next run", "last run", "runs", "failed")
 _RUN_COLUMNS = ("started", "by", "status", "took", "items", "error")
+_FOLDED = ("job", "cron", "items", "error")
+"""Columns that are folded where a terminal is narrow; the others stay whole."""
 _STYLES: Mapping[str, str] = {
-    "waiting": "green", "running": "bold green", "paused": "yellow", "disabled": "dim", "can't run": "red",
-    RunStatus.COMPLETED: "green", RunStatus.FAILED: "red",
-}  # fmt: skip
+    JobReportState.WAITING: "green",
+    JobReportState.RUNNING: "bold green",
+    JobReportState.PAUSED: "yellow",
+    JobReportState.DISABLED: "dim",
+    JobReportState.NEVER: "red",
+    JobReportState.UNUSABLE: "red",
+    RunStatus.COMPLETED: "green",
+    RunStatus.FAILED: "red",
+}
 _NOTE_INDENT = 2
 _SECOND, _MINUTE = 1_000, 60_000
 """Milliseconds."""
 UNHEARD = "its workflow has not heard the newest decision yet; workers with role jobs tell it"
-
-
-def state_of(job: JobReport) -> str:
-    """Return what a job does, in a word or two."""
-    if job.execution_id is not None:
-        return "running"
-    if not job.why_idle:
-        return "waiting"
-    if not job.enabled:
-        return "disabled"
-    return "paused" if job.paused is not None else "can't run"
 
 
 def jobs_table(
@@ -43,14 +40,14 @@ def jobs_table(
     """Return a line for each job, and below why some do not run."""
     table = _table(_JOB_COLUMNS)
     for job in jobs:
-        failed = f", {job.failed_runs} failed" if job.failed_runs else ""
         table.add_row(
             _text(job.name),
             _text(job.cron_expression or DASH),
-            _state(state_of(job)),
+            _state(job.state),
             due(job.next_run_at, now) if not job.why_idle else DASH,
             _last_run(job, now),
-            f"{job.total_runs}{failed}",
+            str(job.total_runs),
+            str(job.failed_runs) if job.failed_runs else DASH,
         )
     notes = [f"{job.name}: {note}" for job in jobs for note in _notes(job)]
     if deleted:
@@ -65,15 +62,17 @@ def _notes(job: JobReport) -> list[str]:
 def _last_run(job: JobReport, now: datetime) -> Text:
     if job.last_run_at is None:
         return Text(DASH)
-    status = str(job.last_run_status or "")
-    return Text(f"{status} ", style=_STYLES.get(status, "")).append(due(job.last_run_at, now), "")
+    ago = due(job.last_run_at, now)
+    if job.last_run_status is RunStatus.FAILED:
+        return Text(f"failed {ago}", style=_STYLES[RunStatus.FAILED])
+    return Text(ago)
 
 
 def job_lines(job: JobReport, next_runs: Sequence[datetime], now: datetime) -> list[RenderableType]:
     """Return all that there is to say of a job, a line each."""
     title = _text(job.name)
     title.stylize("bold")
-    title.append("  ").append_text(_state(state_of(job)))
+    title.append("  ").append_text(_state(job.state))
     lines = {
         "what": f"{job.display_name} ({job.job_type})",
         "calls": f"{job.service or DASH} {job.endpoint}",
@@ -127,7 +126,7 @@ def state_line(job: JobReport, now: datetime) -> str:
     if job.why_idle:
         return f"{job.name}: {'; '.join(job.why_idle)}"
     next_run = f"{at(job.next_run_at)} UTC ({due(job.next_run_at, now)})"
-    return f"{job.name}: {state_of(job)}; next run {next_run}"
+    return f"{job.name}: {job.state}; next run {next_run}"
 
 
 def preview(expression: str, next_runs: Sequence[datetime], now: datetime) -> str:
@@ -197,7 +196,7 @@ def stats_lines(name: str, days: int, stats: RunStats) -> str:
 def _table(columns: Sequence[str]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column not in _FOLDED)
     return table
 
 

@@ -1,6 +1,7 @@
 """Shows a stored job to people and programs: what it is, when it runs next, and why it does not run."""
 
 from datetime import datetime
+from enum import StrEnum
 
 from pydantic import Field
 
@@ -13,9 +14,27 @@ _STATUSES = {str(status): status for status in RunStatus}
 _TYPES = frozenset(map(str, JobType))
 
 
+class JobReportState(StrEnum):
+    """What a job does, as its row and its runs say."""
+
+    RUNNING = "running"
+    """A run is under way."""
+    WAITING = "waiting"
+    """Its next slot will be run."""
+    PAUSED = "paused"
+    """It is armed, and an operator lets no slot run."""
+    DISABLED = "disabled"
+    """It has no slots."""
+    NEVER = "never"
+    """No date matches its expression."""
+    UNUSABLE = "unusable"
+    """Its row can't be run."""
+
+
 class JobReport(JobView):
     """A job as operators see it: as the API lists it, with what was decided about it."""
 
+    state: JobReportState
     why_idle: tuple[str, ...] = ()
     """What keeps its slots from being run, a line each; empty if nothing does."""
     paused: Pause | None = None
@@ -72,6 +91,7 @@ def job_report(job: StoredJob, next_run: datetime | None, running: RunRecord | N
     decisions = job.decisions
     view = job_view(job, next_run)
     decided = {
+        "state": _state(job, next_run, is_running=running is not None),
         "why_idle": why_idle(job, next_run),
         "paused": decisions.paused,
         "cron_decision": decisions.cron,
@@ -99,6 +119,19 @@ def why_idle(job: StoredJob, next_run: datetime | None) -> tuple[str, ...]:
     if (pause := job.decisions.paused) is not None:
         reasons.append(f"paused{_by(pause)}{f': {pause.reason}' if pause.reason else ''}")
     return tuple(reasons)
+
+
+def _state(job: StoredJob, next_run: datetime | None, *, is_running: bool) -> JobReportState:
+    definition = job.definition
+    if is_running:
+        return JobReportState.RUNNING
+    if definition is None:
+        return JobReportState.UNUSABLE
+    if not definition.enabled:
+        return JobReportState.DISABLED
+    if job.decisions.paused is not None:
+        return JobReportState.PAUSED
+    return JobReportState.NEVER if next_run is None else JobReportState.WAITING
 
 
 def _by(decision: Decision | None) -> str:
