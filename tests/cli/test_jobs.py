@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from devnet.ports import LOOPBACK, free_port
 from tests.cli.conftest import Command, Outcome
+from tests.docs.readme import commands
 from tests.storage.jobs.places import CRON, NAME, definition
 from tests.support.evm_system import EvmSystem
 from vaultmesh.cli import job_table
@@ -537,3 +538,26 @@ def test_decisions_are_heard_and_a_trigger_tells_how_the_run_ended(
     assert operate("jobs", "delete", NAME, "--json").json()["told"] is True
     assert operate("jobs", "trigger", NAME).code == 1
     assert operate("jobs", "allow", NAME).code == 0
+
+
+@pytest.mark.server
+@pytest.mark.evm
+@pytest.mark.timeout(300)
+def test_every_command_that_the_page_shows_works_in_its_order(
+    operate: Command,
+    working: None,
+    service: Handlers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service.gate.set()
+    service.answer = {"success": True}
+    file_of(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    page = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+    shown = commands("python starter.py jobs ", page)
+    assert len(shown) >= 14
+    for given in shown:
+        outcome = operate("jobs", *given)
+        assert outcome.code == 0, outcome.err
+        assert "not heard of yet" not in outcome.err

@@ -188,8 +188,8 @@ async def _history(store: "JobStore", arguments: argparse.Namespace) -> int:
         return output.SUCCESS
     if page.executions:
         output.console().print(job_table.history_table(page.executions))
-    shown = f"{len(page.executions)} of {page.total} runs"
-    output.note(shown if page.total else f"{arguments.name} never ran")
+    counts = f"{len(page.executions)} of {page.total} runs"
+    output.note(counts if page.total else f"{arguments.name} never ran")
     return output.SUCCESS
 
 
