@@ -24,6 +24,7 @@ from devnet.errors import PartError
 from vaultmesh.cli import (
     contract,
     diff,
+    jobs,
     operate,
     output,
     proof,
@@ -48,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     modules = (dev, demo, register, status, diff, operate, seal, verify, proof, contract)
-    for module in (*modules, resolve):
+    for module in (*modules, resolve, jobs):
         module.add_parser(subparsers)
     return parser
 

@@ -27,6 +27,17 @@ REFUSED = {"resolve": "can't be taken back; add --yes"}
 LEDGERS = 3
 EVENT, BATCH, ROOTS = "evt-0001", "1761300000", "roots.pem"
 """Names that the pages show; each is replaced by one of the running system."""
+JOB = {
+    "name": "nightly-report",
+    "displayName": "Nightly report",
+    "description": "Mail the report",
+    "cronExpression": "0 3 * * *",
+    "enabled": True,
+    "jobType": "analytics",
+    "service": "report-service",
+    "endpoint": "/api/jobs/nightly-report",
+}
+"""What job.json holds."""
 
 
 class Shell:
@@ -36,6 +47,7 @@ class Shell:
         self.folder = folder
         self.folder.mkdir()
         (folder / "scheduler.json").write_text('{"namespaces": {}}')
+        (folder / "job.json").write_text(json.dumps(JOB))
         self.places: dict[str, str] = {ROOTS: str(running.root / "tsa" / "roots.pem")}
         self.environment = {
             "PATH": os.environ["PATH"],

@@ -15,15 +15,13 @@ from vaultmesh.api.models import (
     RegistrationAnswer,
 )
 from vaultmesh.domain.jobs.cron import read_cron
-from vaultmesh.domain.jobs.job import JobType, JobView, read_registration
+from vaultmesh.domain.jobs.job import JobView, read_registration
+from vaultmesh.domain.jobs.listing import job_view
 from vaultmesh.domain.jobs.records import Actor, Change, StoredJob
 from vaultmesh.domain.jobs.refusals import UnknownJob
-from vaultmesh.domain.jobs.run import RunStatus
 
 PREVIEWED_TIMES = 5
 """Next times that are shown of a cron expression before it is saved."""
-_STATUSES = {str(status): status for status in RunStatus}
-_TYPES = frozenset(map(str, JobType))
 Deciding = Callable[[str, Actor, datetime], Awaitable[Change]]
 
 
@@ -129,25 +127,4 @@ async def _decide(call: Call, decide: Deciding) -> None:
 
 
 async def _view(parts: Parts, job: StoredJob, now: datetime) -> JobView:
-    """Return a job as it is shown; of a row that somebody wrote by SQL, as much as it says."""
-    row, title = job.row, job.row.display_name or job.name
-    enabled = row.enabled is True
-    return JobView(
-        name=job.name,
-        display_name=title,
-        description=row.description or title,
-        cron_expression=row.cron_expression or "",
-        enabled=enabled,
-        is_running=enabled,
-        job_type=row.job_type if row.job_type in _TYPES else JobType.OTHER,
-        service=row.service or "",
-        endpoint=row.endpoint or "",
-        last_run_at=row.last_run_at,
-        next_run_at=await parts.store.next_run(job, now),
-        last_run_status=_STATUSES.get(row.last_run_status or ""),
-        last_run_duration=row.last_run_duration_ms,
-        total_runs=row.total_runs,
-        successful_runs=row.successful_runs,
-        failed_runs=row.failed_runs,
-        config=row.config if isinstance(row.config, dict) else {},
-    )
+    return job_view(job, await parts.store.next_run(job, now))
