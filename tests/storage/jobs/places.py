@@ -9,7 +9,8 @@ from pathlib import Path
 
 from devnet.postgres import PostgresServer
 from vaultmesh.domain.jobs.job import JobDefinition, read_registration
-from vaultmesh.domain.jobs.records import Actor, RunEnd, RunStart, SlotCounts
+from vaultmesh.domain.jobs.messages import SlotCounts
+from vaultmesh.domain.jobs.records import Actor, RunEnd, RunStart
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy, run_id
 from vaultmesh.domain.paths import JOBS_DATABASE
 from vaultmesh.storage.job_store import JobStore

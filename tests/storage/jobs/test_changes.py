@@ -16,7 +16,8 @@ from tests.storage.jobs.places import (
     start,
 )
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.jobs.records import Actor, AuditLine, SlotCounts
+from vaultmesh.domain.jobs.messages import SlotCounts
+from vaultmesh.domain.jobs.records import Actor, AuditLine
 from vaultmesh.domain.jobs.refusals import DeletedJob, ForeignName, UnknownJob
 from vaultmesh.storage.job_store import JobStore
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from tests.storage.jobs.places import ADMIN, NAME, NOON, SERVICE, Place, definition, end, start
-from vaultmesh.domain.jobs.records import Closing, Opening, RunStats, SlotCounts
+from vaultmesh.domain.jobs.messages import SlotCounts
+from vaultmesh.domain.jobs.records import Closing, Opening, RunStats
 from vaultmesh.domain.jobs.run import NO_WORKER, WORKER_DIED, RunStatus, TriggeredBy
 from vaultmesh.storage.job_store import JobStore
 from vaultmesh.storage.jobs import history

@@ -17,7 +17,8 @@ from tests.storage.jobs.places import (
     end,
     start,
 )
-from vaultmesh.domain.jobs.records import Closing, SlotCounts
+from vaultmesh.domain.jobs.messages import SlotCounts
+from vaultmesh.domain.jobs.records import Closing
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
 from vaultmesh.domain.jobs.run import WORKER_DIED, TriggeredBy
 from vaultmesh.storage.job_store import JobStore
