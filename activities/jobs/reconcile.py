@@ -64,12 +64,21 @@ class JobReconciler:
 
     async def run(self) -> None:
         """Reconcile until cancelled; a store or server that is away is asked again."""
+        indexed = False
         while True:
             try:
                 await self.once()
+                if not indexed:
+                    await self._make_indexes()
+                indexed = True
             except (StoreError, RPCError) as error:
                 _LOG.warning("jobs not reconciled", extra={"err": str(error)})
             await asyncio.sleep(PERIOD_SECONDS)
+
+    async def _make_indexes(self) -> None:
+        """Have a database that others made indexed for our questions; what it does not allow is said."""
+        for line in await self._store.make_indexes():
+            _LOG.warning("job store has a notice", extra={"detail": line})
 
     async def once(self) -> None:
         """Reconcile once.
