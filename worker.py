@@ -87,6 +87,8 @@ from workflows.namespace.workflow import NamespaceWorkflow
 
 ROLES = ("workflows", "anchors", "jobs", "api")
 DEFAULT_ROLES = ("workflows", "anchors")
+ANCHORING = frozenset(DEFAULT_ROLES)
+"""Roles that need to know what is anchored where; the others hold no key and need no ledger's settings."""
 PASSED_THROUGH = ("vaultmesh.domain", "pydantic", "pydantic_core", "rfc8785", "typing_extensions")
 """Pure modules that the sandbox does not import anew for every workflow."""
 OWN_CODE = ("workflows",)
@@ -271,7 +273,7 @@ class JobParts:
 def check_configuration(
     settings: Settings, roles: Sequence[str], readiness: Readiness | None = None
 ) -> None:
-    """Look at the configuration before any work is taken.
+    """Look at the configuration before any work is taken; what is anchored where concerns only those who anchor.
 
     Raises:
         ConfigurationError: with every problem; keys are looked at only where the role needs them.
@@ -279,6 +281,8 @@ def check_configuration(
     if reason := why_not_written(settings.root):
         message = f"VMSH_ROOT: {settings.root} {reason} - name the right one, make it, or mount it"
         raise ConfigurationError([message])
+    if not ANCHORING.intersection(roles):
+        return
     namespaces = load_namespaces(namespaces_path(settings))
     for warning in namespaces.warnings:
         _LOG.warning("namespaces file has a warning", extra={"detail": warning})
@@ -296,6 +300,8 @@ def watched_files(
     signing = "anchors" in roles
 
     def check(file: AnchorsFile, targets: Iterable[Target]) -> None:
+        if not ANCHORING.intersection(roles):
+            return
         models = _models(targets)
         file.check(models, signing=signing)
         if readiness is not None and signing:
