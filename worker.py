@@ -16,12 +16,10 @@ import asyncio
 import logging
 import os
 import sys
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from temporalio.client import Client
@@ -35,22 +33,14 @@ from activities.anchoring.probe import Probing
 from activities.anchoring.resume_rounds import ResumeRounds
 from activities.anchoring.troubles import NotesTroubles
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
-from activities.jobs import reconcile
-from activities.jobs.http_call import HttpCalls
-from activities.jobs.reconcile import JobReconciler
-from activities.jobs.run_job import JobRuns
-from activities.registry import Adapters, build, job_activities
-from vaultmesh.api.calls import Parts
-from vaultmesh.api.server import ApiServer
+from activities.registry import Adapters, build
 from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.errors import ConfigurationError, DomainError
-from vaultmesh.domain.jobs.refusals import StoreError
-from vaultmesh.domain.names import ANCHORS_QUEUE, JOBS_QUEUE, SCHEDULER_QUEUE
+from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers.targets import settings_model
 from vaultmesh.process import logs, search_attributes
-from vaultmesh.process.api_settings import ApiSettings
 from vaultmesh.process.client import connect, retention, retention_warning
 from vaultmesh.process.config_files import (
     AnchorsFile,
@@ -66,20 +56,15 @@ from vaultmesh.process.connection import Connection
 from vaultmesh.process.counts import Counts
 from vaultmesh.process.eviction import EvictingRunner
 from vaultmesh.process.exiting import run_and_exit
-from vaultmesh.process.health import is_silent
 from vaultmesh.process.http import HealthServer
-from vaultmesh.process.job_settings import JobSettings
-from vaultmesh.process.job_workflows import TemporalJobs
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.places import why_not_written
 from vaultmesh.process.readiness import Readiness
 from vaultmesh.process.reconcile import Reconciler, Sources
-from vaultmesh.process.services import Services
 from vaultmesh.process.settings import Registering, Settings
 from vaultmesh.process.sticky import sticky_timeout
 from vaultmesh.process.unforeseen import Unforeseen
 from vaultmesh.process.visibility import Visibility, running_namespaces
-from vaultmesh.storage.job_store import JobStore
 from vaultmesh.storage.stopped import StoppedNamespaces
 from workflows.aggregator.workflow import AggregatorWorkflow
 from workflows.jobs.workflow import JobWorkflow
@@ -187,87 +172,6 @@ def workers(
             )
         )
     return built
-
-
-def job_worker(client: Client, runs: JobRuns, drain: timedelta) -> Worker:
-    """Return the worker that makes the runs of jobs; after SIGTERM they get `drain` to end."""
-    return Worker(
-        client,
-        task_queue=JOBS_QUEUE,
-        activities=job_activities(runs),
-        max_concurrent_activities=200,
-        max_heartbeat_throttle_interval=timedelta(seconds=BEAT_SECONDS),
-        graceful_shutdown_timeout=drain,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class JobParts:
-    """What the roles `jobs` and `api` need, opened."""
-
-    settings: JobSettings
-    api: ApiSettings
-    services: Services
-    store: JobStore
-
-    @classmethod
-    async def open(cls, root: Path) -> "JobParts":
-        """Read the environment and open the store.
-
-        Raises:
-            ConfigurationError: something there can't be used.
-        """
-        settings = JobSettings.from_environment(os.environ)
-        api = ApiSettings.from_environment(os.environ)
-        services = Services.from_environment(os.environ)
-        for warning in api.warnings:
-            _LOG.warning("job API has a warning", extra={"detail": warning})
-        _LOG.info("services known", extra={"services": services.names})
-        url = settings.database_url
-        try:
-            store = await JobStore.open(
-                None if url is None else url.get_secret_value(), root, supabase=settings.is_supabase
-            )
-        except StoreError as error:
-            raise ConfigurationError([str(error)]) from error
-        for notice in store.notices:
-            _LOG.warning("job store has a notice", extra={"detail": notice})
-        return cls(settings, api, services, store)
-
-    def beside(self, client: Client, roles: Sequence[str]) -> dict[str, Task]:
-        """Return what runs beside the workers."""
-        if "jobs" not in roles:
-            return {}
-        keep = self.settings.keep(made_by_us=self.store.made_by_us)
-        jobs = TemporalJobs(client)
-        return {reconcile.TASK: JobReconciler(client, self.store, jobs, keep=keep).run}
-
-    def workers(self, client: Client, settings: Settings, roles: Sequence[str]) -> list[Worker]:
-        """Return the worker that makes runs, if that is a role."""
-        if "jobs" not in roles:
-            return []
-        calls = HttpCalls(self.services, settings.backoff)
-        return [job_worker(client, JobRuns(self.store, calls), self.settings.drain)]
-
-    async def serve(
-        self, client: Client, roles: Sequence[str], visibility: Visibility
-    ) -> list[Task]:
-        """Start the API, if that is a role; returns what stops it.
-
-        Raises:
-            PortTaken: somebody else listens there.
-        """
-        if "api" not in roles:
-            return []
-        parts = Parts(
-            store=self.store,
-            workflows=TemporalJobs(client),
-            check_service=self.services.find,
-            temporal_silent=lambda: is_silent(visibility.snapshot, time.time()),
-        )
-        server = ApiServer(self.api, parts)
-        await server.start()
-        return [server.stop]
 
 
 def check_configuration(
@@ -444,6 +348,8 @@ async def _keep_jobs(
     """Open what the roles `jobs` and `api` need, if the process has one of them, and have it kept."""
     if not {"jobs", "api"}.intersection(roles):
         return
+    from vaultmesh.cli.job_roles import JobParts  # noqa: PLC0415 - loads SQLAlchemy, which others do without
+
     jobs = await JobParts.open(settings.root)
     kept.closing.insert(0, jobs.store.close)
     kept.beside |= jobs.beside(client, roles)

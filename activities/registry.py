@@ -22,7 +22,6 @@ from activities.anchoring.submit import Submitting
 from activities.anchoring.targets import Targets
 from activities.anchoring.troubles import Troubles
 from activities.current import Attempts
-from activities.jobs.run_job import JobRuns
 from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.process.config_files import AnchorsSource
 from vaultmesh.process.metrics import Metrics
@@ -80,8 +79,3 @@ def build(
         targets=targets,
         troubles=Troubles(),
     )
-
-
-def job_activities(runs: JobRuns) -> list[Activity]:
-    """Return what a worker offers on the queue of jobs."""
-    return [runs.run_job, runs.close_run, runs.record_decision]

@@ -8,7 +8,9 @@
 import asyncio
 import logging
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from temporalio import activity
 
@@ -47,6 +49,10 @@ class JobRuns:
         """Write into a store, and call through `calls`."""
         self._store = store
         self._calls = calls
+
+    def activities(self) -> list[Callable[..., Any]]:
+        """Return what a worker offers on the queue of jobs."""
+        return [self.run_job, self.close_run, self.record_decision]
 
     @activity.defn(name="run_job")
     async def run_job(self, order: RunOrder) -> RunEnd:

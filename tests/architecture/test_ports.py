@@ -12,7 +12,7 @@ from temporalio.client import Client
 
 from activities.jobs.http_call import HttpCalls
 from activities.jobs.run_job import JobRuns
-from activities.registry import Activity, build, job_activities
+from activities.registry import Activity, build
 from vaultmesh.domain.names import ANCHORS_QUEUE, JOBS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.process.config_files import AnchorsSource
 from vaultmesh.process.metrics import Metrics
@@ -28,7 +28,7 @@ def by_queue(tmp_path: Path) -> dict[str, list[Activity]]:
     nobody = cast("Client", object())
     runs = JobRuns(cast("JobStore", object()), cast("HttpCalls", object()))
     by_queue = build(nobody, tmp_path, anchors, Metrics("vmsh")).by_queue
-    return {**by_queue, JOBS_QUEUE: job_activities(runs)}
+    return {**by_queue, JOBS_QUEUE: runs.activities()}
 
 
 def name_of(adapter: Activity) -> str:

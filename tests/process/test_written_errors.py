@@ -126,7 +126,7 @@ def test_each_misspelt_key_of_a_ledger_is_answered_with_the_right_one(
 
 @pytest.mark.parametrize(
     "variable",
-    ["VMSH_BASE_BACKOFF", "VMSH_MAX_BACKOFF", "METRICS_PORT", "API_PORT", "METRICS_PREFIX", "LOG_LEVEL",
+    ["VMSH_BASE_BACKOFF", "VMSH_MAX_BACKOFF", "METRICS_PORT", "METRICS_PREFIX", "LOG_LEVEL",
      "VMSH_REGISTER", "VMSH_ANCHOR_TIMEOUT", "VMSH_CONTINUE_AFTER_EVENTS", "VMSH_ROOT"],
 )  # fmt: skip
 def test_every_bad_variable_is_told_in_our_words(variable: str) -> None:
