@@ -16,11 +16,12 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -56,6 +57,7 @@ from vaultmesh.process.connection import Connection
 from vaultmesh.process.counts import Counts
 from vaultmesh.process.eviction import EvictingRunner
 from vaultmesh.process.exiting import run_and_exit
+from vaultmesh.process.health import is_silent
 from vaultmesh.process.http import HealthServer
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.places import why_not_written
@@ -69,6 +71,9 @@ from vaultmesh.storage.stopped import StoppedNamespaces
 from workflows.aggregator.workflow import AggregatorWorkflow
 from workflows.jobs.workflow import JobWorkflow
 from workflows.namespace.workflow import NamespaceWorkflow
+
+if TYPE_CHECKING:
+    from activities.jobs.roles import JobParts
 
 ROLES = ("workflows", "anchors", "jobs", "api")
 DEFAULT_ROLES = ("workflows", "anchors")
@@ -348,13 +353,35 @@ async def _keep_jobs(
     """Open what the roles `jobs` and `api` need, if the process has one of them, and have it kept."""
     if not {"jobs", "api"}.intersection(roles):
         return
-    from vaultmesh.cli.job_roles import JobParts  # noqa: PLC0415 - loads SQLAlchemy, which others do without
+    from activities.jobs.roles import JobParts  # noqa: PLC0415 - loads SQLAlchemy, which others do without
 
     jobs = await JobParts.open(settings.root)
     kept.closing.insert(0, jobs.store.close)
     kept.beside |= jobs.beside(client, roles)
     kept.workers += jobs.workers(client, settings, roles)
-    kept.closing += await jobs.serve(client, roles, visibility)
+    if "api" in roles:
+        kept.closing.append(await _serve(jobs, client, visibility))
+
+
+async def _serve(jobs: "JobParts", client: Client, visibility: Visibility) -> Task:
+    """Start the API of jobs; returns what stops it.
+
+    Raises:
+        PortTaken: somebody else listens there.
+    """
+    from vaultmesh.api.calls import Parts  # noqa: PLC0415 - as the roles' own
+    from vaultmesh.api.server import ApiServer  # noqa: PLC0415 - as the roles' own
+    from vaultmesh.process.job_workflows import TemporalJobs  # noqa: PLC0415 - as the roles' own
+
+    parts = Parts(
+        store=jobs.store,
+        workflows=TemporalJobs(client),
+        check_service=jobs.services.find,
+        temporal_silent=lambda: is_silent(visibility.snapshot, time.time()),
+    )
+    server = ApiServer(jobs.api, parts)
+    await server.start()
+    return server.stop
 
 
 async def _keep_until(stopped: asyncio.Event, unforeseen: Unforeseen, kept: Kept) -> None:

@@ -91,6 +91,7 @@ def assert_one_line(done: Ended, program: str, address: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # thirty starts of some seconds each, on a machine that may be busy
 def test_a_worker_without_temporal_ends_in_order_every_time(root: Path) -> None:
     address = f"{LOOPBACK}:{free_port()}"
     with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -1,8 +1,7 @@
-"""Puts the roles `jobs` and `api` of a worker together: the store, the services, the runs of jobs and their API."""
+"""Opens what the roles `jobs` and `api` of a worker share: the store, the services and the settings; and makes what runs jobs."""
 
 import logging
 import os
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,18 +15,14 @@ from activities.jobs import reconcile
 from activities.jobs.http_call import HttpCalls
 from activities.jobs.reconcile import JobReconciler
 from activities.jobs.run_job import JobRuns
-from vaultmesh.api.calls import Parts
-from vaultmesh.api.server import ApiServer
 from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.jobs.refusals import StoreError
 from vaultmesh.domain.names import JOBS_QUEUE
 from vaultmesh.process.api_settings import ApiSettings
-from vaultmesh.process.health import is_silent
 from vaultmesh.process.job_settings import JobSettings
 from vaultmesh.process.job_workflows import TemporalJobs
 from vaultmesh.process.services import Services
 from vaultmesh.process.settings import Settings
-from vaultmesh.process.visibility import Visibility
 from vaultmesh.storage.job_store import JobStore
 
 _LOG = logging.getLogger("worker")
@@ -94,23 +89,3 @@ class JobParts:
             return []
         calls = HttpCalls(self.services, settings.backoff)
         return [job_worker(client, JobRuns(self.store, calls), self.settings.drain)]
-
-    async def serve(
-        self, client: Client, roles: Sequence[str], visibility: Visibility
-    ) -> list[Task]:
-        """Start the API, if that is a role; returns what stops it.
-
-        Raises:
-            PortTaken: somebody else listens there.
-        """
-        if "api" not in roles:
-            return []
-        parts = Parts(
-            store=self.store,
-            workflows=TemporalJobs(client),
-            check_service=self.services.find,
-            temporal_silent=lambda: is_silent(visibility.snapshot, time.time()),
-        )
-        server = ApiServer(self.api, parts)
-        await server.start()
-        return [server.stop]
