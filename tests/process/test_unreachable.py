@@ -56,6 +56,10 @@ def speak_http_1(connection: socket.socket) -> None:
     connection.sendall(
         b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\n\r\n<html>no</html>"
     )
+    # What is not read yet when a connection is closed resets it, and the answer may be lost.
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(4_096):
+        pass
 
 
 def speak_http_2_without_grpc(connection: socket.socket) -> None:
