@@ -54,7 +54,9 @@ _CAUSES: Sequence[_Cause] = (
         "set TEMPORAL_API_KEY, or the client certificate, of somebody who may use this Temporal namespace",
     ),
     _Cause(
-        re.compile(r"ConnectionReset|BrokenPipe|UnexpectedEof|transport error|operation was canceled"),
+        re.compile(
+            r"ConnectionReset|BrokenPipe|UnexpectedEof|transport error|operation was canceled"
+        ),
         "the connection was closed at once: a server that wants TLS does that, or a proxy",
         "set TEMPORAL_TLS=true, or name Temporal's frontend itself with TEMPORAL_ADDRESS",
     ),
