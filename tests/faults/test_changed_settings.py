@@ -164,6 +164,7 @@ def test_a_cadence_that_moves_to_another_target_leaves_its_round_to_end(
     for name in NAMESPACES:
         system.signal(namespace_workflow_id(name), "set_cadence", {"namespace": name, **moved})
     mine_until_final(system, first)
+    assert len(system.transactions()) == len(sent) + 1
     assert system.transactions() - sent <= anchored(system, first)
     assert all(count == 1 for count in system.commitments().values())
     verify(system, first, monkeypatch)
