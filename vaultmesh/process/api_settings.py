@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import ValidationError as Invalid
 
 from vaultmesh.domain.errors import ConfigurationError, InvalidValue, problems_of
-from vaultmesh.domain.setting_values import Flag
+from vaultmesh.domain.setting_values import Count, Flag
 from vaultmesh.process import logs
 from vaultmesh.process.settings import Port
 
@@ -20,16 +20,8 @@ ALIASES: Mapping[str, str] = {"API_PORT": "PORT", "API_HOST": "HOST"}
 """Names that the scheduler before us had; ours count more."""
 SHORTEST_TOKEN = 16
 """Characters; a shorter one can be guessed."""
-_DIGITS = re.compile(r"[0-9]{1,9}")
 _VISIBLE = re.compile(r"[!-~]+")
 _HOST = re.compile(r"[0-9A-Za-z.:_-]{1,255}")
-
-
-def _number(value: object) -> object:
-    if isinstance(value, str) and not _DIGITS.fullmatch(value):
-        message = f"{value[:40]!r} is not a whole number - write digits"
-        raise InvalidValue(message)
-    return value
 
 
 def _token(token: SecretStr) -> SecretStr:
@@ -98,10 +90,8 @@ class _Variables(BaseModel):
     allowed_origins: Annotated[tuple[Origin, ...], BeforeValidator(_entries)] = (
         "http://localhost:3000",
     )
-    rate_limit_max: Annotated[int, BeforeValidator(_number), Field(ge=1)] = 100
-    rate_limit_window: Annotated[int, BeforeValidator(_number), Field(ge=1_000, le=86_400_000)] = (
-        60_000
-    )
+    rate_limit_max: Annotated[Count, Field(ge=1)] = 100
+    rate_limit_window: Annotated[Count, Field(ge=1_000, le=86_400_000)] = 60_000
     trusted_proxies: Annotated[
         tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(_entries)
     ] = ()

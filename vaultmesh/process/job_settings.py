@@ -1,29 +1,21 @@
 """Reads what the roles `jobs` and `api` are told by the environment about the store of jobs and their runs."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic import ValidationError as Invalid
 
-from vaultmesh.domain.errors import ConfigurationError, InvalidValue, problems_of
+from vaultmesh.domain.errors import ConfigurationError, problems_of
+from vaultmesh.domain.setting_values import Count
 from vaultmesh.process.logs import register_url
 
 KEEP_DAYS = 400
 """In a store that we made."""
 DRAIN_SECONDS = 310
 """A call may last for 300 s unless its job says otherwise."""
-_DIGITS = re.compile(r"[0-9]{1,9}")
-
-
-def _number(value: object) -> object:
-    if isinstance(value, str) and not _DIGITS.fullmatch(value):
-        message = f"{value[:40]!r} is not a whole number - write digits"
-        raise InvalidValue(message)
-    return value
 
 
 class _Variables(BaseModel):
@@ -33,8 +25,8 @@ class _Variables(BaseModel):
 
     jobs_database_url: SecretStr | None = None
     supabase_url: str | None = None
-    jobs_keep_days: Annotated[int, BeforeValidator(_number), Field(le=100_000)] | None = None
-    jobs_drain: Annotated[int, BeforeValidator(_number), Field(le=86_400)] = DRAIN_SECONDS
+    jobs_keep_days: Annotated[Count, Field(le=100_000)] | None = None
+    jobs_drain: Annotated[Count, Field(le=86_400)] = DRAIN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
