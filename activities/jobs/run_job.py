@@ -200,7 +200,9 @@ def _made_before(order: RunOrder, opened: Opened) -> RunEnd:
     """Return the end of a run that is not to be made: its row says how it ended, or nothing is to be counted."""
     row = opened.run
     if row is None or row.status not in {RunStatus.COMPLETED, RunStatus.FAILED}:
-        return RunEnd(run_id=order.run_id, slot=order.slot, is_dropped=True)
+        return RunEnd(
+            run_id=order.run_id, slot=order.slot, is_dropped=True, is_skipped=_is_paused(opened)
+        )
     return RunEnd(
         run_id=order.run_id,
         status=RunStatus(row.status),
@@ -211,6 +213,14 @@ def _made_before(order: RunOrder, opened: Opened) -> RunEnd:
         completed_at=row.completed_at,
         is_written=True,
     )
+
+
+def _is_paused(opened: Opened) -> bool:
+    """Whether a scheduled run is not to be made because the job was paused; one that was disabled has no slots."""
+    job = opened.job
+    if opened.outcome is not Opening.DROPPED or job is None or job.definition is None:
+        return False
+    return job.definition.enabled and job.decisions.paused is not None
 
 
 def _definition_of(spec: JobSpec) -> JobDefinition:

@@ -26,6 +26,7 @@ class ScriptedRuns:
         self.status = RunStatus.COMPLETED
         self.is_written = True
         self.is_dropped = False
+        self.is_skipped = False
         self.breaks = False
         """Whether runs end without an answer of the worker."""
         self.close_failures = 0
@@ -66,6 +67,7 @@ class ScriptedRuns:
             completed_at=datetime.now(UTC),
             is_written=self.is_written,
             is_dropped=self.is_dropped,
+            is_skipped=self.is_skipped,
         )
 
     @activity.defn(name="close_run")

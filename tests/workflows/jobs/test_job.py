@@ -319,3 +319,21 @@ async def test_a_run_that_was_completed_by_hand_with_nonsense_is_failed(stage: S
         await until(lambda: bool(runs.closed))
     assert view.last_run is not None
     assert "done by hand" in (view.last_run.error or "")
+
+
+@pytest.mark.parametrize("is_skipped", [True, False])
+async def test_a_slot_of_a_job_that_was_paused_before_its_workflow_heard_of_it_is_skipped(
+    stage: Stage, is_skipped: bool
+) -> None:
+    """The harm: such a slot ended in nothing. One of a job that was disabled meanwhile does not exist."""
+    runs = ScriptedRuns()
+    runs.is_dropped, runs.is_skipped = True, is_skipped
+    async with stage.working(jobs=runs.adapters()):
+        job = await stage.job(EVERY_MINUTE)
+        await stage.skip(minutes=1)
+        await until(lambda: bool(runs.orders))
+        await job.update("configure", spec_of(job, 1, NEVER))
+        view = await job.shows(lambda view: view.running is None)
+    assert view.last_run is None
+    assert view.skipped == (len(runs.orders) if is_skipped else 0)
+    assert runs.closed == []

@@ -130,6 +130,8 @@ class RunEnd(Wire):
     """Whether the row and the counters say so already."""
     is_dropped: bool = False
     """Whether nothing was called because the job was disabled or deleted, or the run was made before: it counts nowhere."""
+    is_skipped: bool = False
+    """Of a dropped run: whether the job was paused meanwhile, so that its slot counts as skipped."""
 
 
 class CloseOrder(Wire):

@@ -176,6 +176,8 @@ class JobSchedule:
         self._skip(now)
         self._running, self._running_since = None, None
         if end.is_dropped:
+            skipped = self._counts.skipped + end.is_skipped
+            self._counts = self._counts.model_copy(update={"skipped": skipped})
             return
         self._last_run = LastRun(run_id=end.run_id, status=end.status, error=end.error, at=now)
         self._failures = self._failures + 1 if end.status is RunStatus.FAILED else 0
