@@ -369,9 +369,9 @@ async def _serve(jobs: "JobParts", client: Client, visibility: Visibility) -> Ta
     Raises:
         PortTaken: somebody else listens there.
     """
-    from vaultmesh.api.calls import Parts  # noqa: PLC0415 - as the roles' own
-    from vaultmesh.api.server import ApiServer  # noqa: PLC0415 - as the roles' own
-    from vaultmesh.process.job_workflows import TemporalJobs  # noqa: PLC0415 - as the roles' own
+    from vaultmesh.api.calls import Parts  # noqa: PLC0415 - loads SQLAlchemy too
+    from vaultmesh.api.server import ApiServer  # noqa: PLC0415 - loads SQLAlchemy too
+    from vaultmesh.process.job_workflows import TemporalJobs  # noqa: PLC0415 - loads SQLAlchemy too
 
     parts = Parts(
         store=jobs.store,
