@@ -59,7 +59,6 @@ def test_a_worker_killed_in_the_middle_of_a_call_leaves_a_failed_run_and_calls_n
 
 def _trigger_and_kill(system: JobSystem) -> None:
     """Kill the worker as soon as the handler has the call; its API's connection breaks."""
-    import threading
 
     def kill_when_called() -> None:
         system.wait(lambda: bool(system.handler.calls), "the call")
