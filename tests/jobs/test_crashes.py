@@ -1,7 +1,6 @@
 """Jobs on real parts, whatever dies: no slot is called twice, nothing overlaps, and every run's fate is written."""
 
 import threading
-import threading
 import time
 from collections.abc import Iterator
 
