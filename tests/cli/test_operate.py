@@ -119,7 +119,7 @@ def test_a_worker_that_is_busy_is_not_called_missing(
     operate: Command, system: EvmSystem, namespace: str
 ) -> None:
     """An operator who is told that none answers starts another one, or looks for a fault that is none."""
-    worker = system.workers[-1].pid
+    worker = system.workers[0].pid
     os.kill(worker, signal.SIGSTOP)
     try:
         for command in ("pause", "force", "status"):

@@ -37,7 +37,7 @@ def test_a_worker_that_is_busy_for_long_is_waited_for_and_never_called_missing(
     place = write_namespaces(tmp_path / "namespaces.yaml", {name: cadences() for name in NAMES})
     assert operate("register", "--config", place).code == 0
     write_namespaces(place, {name: cadences(fast="900d") for name in NAMES})
-    worker = system.workers[-1].pid
+    worker = system.workers[0].pid
     os.kill(worker, signal.SIGSTOP)
     timer = _resume_later(worker, 14)
     try:

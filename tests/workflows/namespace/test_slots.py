@@ -197,7 +197,7 @@ async def test_an_anchor_costs_at_most_12_events_and_an_idle_slot_11(stage: Stag
         await namespace.shows(lambda view: settled(view, first_due))
         [anchored] = await stage.runs(namespace.handle)
         behind.owed = lambda _: 0
-        await stage.skip(hours=32)
+        await stage.skip(hours=12)
         await namespace.shows(lambda view: settled(view, first_due))
         [idle] = await stage.runs(namespace.handle)
     asked = len(behind.asked) - 1
