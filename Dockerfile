@@ -29,6 +29,7 @@ RUN python -m compileall -q vaultmesh workflows activities contracts devnet work
 USER 10001:10001
 VOLUME ["/data"]
 EXPOSE 9091
+EXPOSE 7007
 
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('METRICS_PORT', '9091') + '/livez', timeout=5)"]

@@ -1,6 +1,6 @@
 """Puts a worker process together: settings, client, adapters, workflows, and the health server.
 
-Usage: python worker.py [--roles workflows,anchors]
+Usage: python worker.py [--roles workflows,anchors,jobs,api]
 """
 
 import gc
@@ -76,8 +76,7 @@ if TYPE_CHECKING:
     from activities.jobs.roles import JobParts
 
 ROLES = ("workflows", "anchors", "jobs", "api")
-DEFAULT_ROLES = ("workflows", "anchors")
-ANCHORING = frozenset(DEFAULT_ROLES)
+ANCHORING = frozenset({"workflows", "anchors"})
 """Roles that need to know what is anchored where; the others hold no key and need no ledger's settings."""
 PASSED_THROUGH = ("vaultmesh.domain", "pydantic", "pydantic_core", "rfc8785", "typing_extensions")
 """Pure modules that the sandbox does not import anew for every workflow."""
@@ -117,8 +116,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog="worker.py", description="Run a worker until SIGTERM or Ctrl-C.")
     parser.add_argument(
         "--roles",
-        default=",".join(DEFAULT_ROLES),
-        help="comma list of workflows (needs no keys), anchors, jobs (makes the runs of HTTP jobs) and api (their API)",
+        default=",".join(ROLES),
+        help="comma list of workflows (needs no keys), anchors, jobs (makes the runs of HTTP jobs) and api (their API); all by default",
     )
     parsed = parser.parse_args(arguments)
     parsed.roles = [role.strip() for role in parsed.roles.split(",") if role.strip()]

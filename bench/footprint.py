@@ -8,11 +8,13 @@ from temporalio.client import Client
 
 from bench.figures import Row, at_most, megabytes, unlimited
 from bench.system import BenchSystem, cpu_seconds, memory, names, until
+from devnet.ports import free_port
 from devnet.process import Part
 
 NEEDS = "server, chain and workers; about 6 minutes"
 _FEW_MB, _MANY_MB, _WORKFLOWS_MB, _IDLE_PERCENT = 150.0, 300.0, 240.0, 1.0
 _DAY_SECONDS = 86_400
+ALL_ROLES = "workflows,anchors,jobs,api"
 _ANCHORED_WITHIN = 180.0
 
 
@@ -20,7 +22,7 @@ def measure(*, quick: bool) -> list[Row]:
     """Measure both sizes; quickly, 10 and 50 namespaces."""
     few, many, idle_seconds = (10, 50, 1.0) if quick else (100, 1_000, 30.0)
     with BenchSystem() as system:
-        worker = system.start_worker()
+        worker = system.start_worker("--roles", ALL_ROLES, API_PORT=str(free_port()))
         rows = asyncio.run(_all_roles(system, worker, few, many, idle_seconds))
         worker.stop()
         alone = system.start_worker("--roles", "workflows")

@@ -26,6 +26,7 @@ from vaultmesh.domain.namespaces.state import Configuration, NamespaceInput
 from vaultmesh.domain.paths import ANCHORS_FILE, CONFIG_FOLDER, NAMESPACES_FILE
 from vaultmesh.process.search_attributes import ensure
 
+ANCHORING_ROLES = "workflows,anchors"
 DEPTH = 2
 """Confirmations that are asked for."""
 ANCHORED_TOPIC = "0x422475c780472c369a714f8b6a226f0d5545429886a44c599148ec3b2e408fe2"
@@ -165,7 +166,9 @@ class LocalSystem:
     def start_worker(
         self, *arguments: str, script: str = "worker.py", **environment: str
     ) -> WorkerProcess:
-        """Start a worker, or what stands in for it, and wait until it is ready."""
+        """Start a worker, or what stands in for it, and wait until it is ready; it anchors unless its roles are named."""
+        if "--roles" not in arguments:
+            arguments += ("--roles", ANCHORING_ROLES)
         name = f"worker-{len(self.workers)}"
         settings = {**self.environment(), **environment}
         worker = WorkerProcess(name, self.log(name), settings, *arguments, script=script)
