@@ -6,16 +6,24 @@
 2. The real task then brings only what came later. A replay hands out all of it together: signals first, and with the
    time of that task. So the commands may differ, and the workflow fails every task from then on.
 3. Nothing that the SDK hands out tells these events from those of a real task: not the time either, since a task that
-   had nothing for the workflow, as after a cancelled activity, moves it unseen. So a workflow that took new events since
-   the last query is dropped once a query is answered. Its next task replays the whole history, as every replay does.
-4. All are dropped when the connection was lost (`vaultmesh.process.connection`).
+   had nothing for the workflow, as after a cancelled activity, moves it unseen. But the SDK says which event it handed
+   out last, and for a real task that is the task's start. So where a workflow took new events since the last query, the
+   server is asked for that event before the next query is answered; no other task of this workflow begins meanwhile.
+4. A workflow whose last event is another one, or is not told in time, is dropped. Its next task replays all of it.
+5. All are dropped when the connection was lost (`vaultmesh.process.connection`).
 
 The SDK has no public way to drop one workflow; this uses the call that its core offers for it.
 """
 
+import asyncio
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
+from temporalio.service import RPCError
 from temporalio.worker import (
     Worker,
     WorkflowInstance,
@@ -30,11 +38,16 @@ if TYPE_CHECKING:
     from temporalio import workflow
     from temporalio.bridge.proto.workflow_activation import WorkflowActivation
     from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+    from temporalio.client import Client
     from temporalio.converter import SerializationContext, StorageDriverStoreContext
     from temporalio.worker._command_aware_visitor import CommandInfo
 
 LEGACY_QUERY = "legacy_query"
 """The SDK's id of a query that comes in a task of its own, and not with a workflow task."""
+NEWEST_EVENTS = 32
+"""Among which the start of the last task is looked for; commands and what came meanwhile are newer."""
+ASKED_FOR_SECONDS = 0.5
+"""The SDK gives up a workflow that takes longer than 2 s for one activation."""
 
 
 class EvictingRunner(WorkflowRunner):
@@ -44,20 +57,38 @@ class EvictingRunner(WorkflowRunner):
         """Drop nothing before `serve`."""
         self._inner = inner
         self._worker: Worker | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._kept: WeakValueDictionary[str, _Watched] = WeakValueDictionary()
         """By run id; an instance goes with the SDK's cache."""
         self.evicted = 0
         """How many were dropped so far."""
 
     def serve(self, worker: Worker) -> None:
-        """Name the worker whose cache it is; without one, as in a replay, nothing is dropped."""
+        """Name the worker whose cache it is; without one, as in a replay, nothing is dropped.
+
+        To be called in the loop that the worker's client runs in: workflows run in threads of their own.
+        """
         self._worker = worker
+        self._loop = asyncio.get_running_loop()
 
     def evict(self, run_id: str) -> None:
         """Have the SDK drop a run as soon as it has answered what it is asked."""
         if self._worker is not None:
             self.evicted += 1
             self._worker._bridge_worker.request_workflow_eviction(run_id)  # noqa: SLF001 - see the module
+
+    def is_level(self, info: "workflow.Info", event_id: int) -> bool:
+        """Whether the server has the start of a task as this event, the last one that a run took; waits for half a second."""
+        if self._worker is None or self._loop is None:
+            return True
+        asked = asyncio.run_coroutine_threadsafe(
+            _starts_a_task(self._worker.client, info, event_id), self._loop
+        )
+        try:
+            return asked.result(ASKED_FOR_SECONDS)
+        except (RPCError, TimeoutError, CancelledError):
+            asked.cancel()
+            return False
 
     def evict_all(self) -> None:
         """Have the SDK drop every run, each once the task is done that it may be in."""
@@ -79,27 +110,46 @@ class EvictingRunner(WorkflowRunner):
     @override
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         """Return the inner runner's instance, watched."""
-        watched = _Watched(self._inner.create_instance(det), self)
+        watched = _Watched(self._inner.create_instance(det), det.info, self)
         self._kept[det.info.run_id] = watched
         return watched
+
+
+async def _starts_a_task(client: "Client", info: "workflow.Info", event_id: int) -> bool:
+    """Whether an event, one of the newest of its run, is the start of a workflow task."""
+    request = GetWorkflowExecutionHistoryReverseRequest(
+        namespace=info.namespace,
+        execution=WorkflowExecution(workflow_id=info.workflow_id, run_id=info.run_id),
+        maximum_page_size=NEWEST_EVENTS,
+    )
+    answer = await client.workflow_service.get_workflow_execution_history_reverse(request)
+    started = EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED
+    return any(
+        event.event_id == event_id and event.event_type == started
+        for event in answer.history.events
+    )
 
 
 class _Watched(WorkflowInstance):
     """One run. `_is_new` says that it took events which no replay had brought since it was queried last."""
 
-    def __init__(self, inner: WorkflowInstance, runner: EvictingRunner) -> None:
+    def __init__(
+        self, inner: WorkflowInstance, info: "workflow.Info", runner: EvictingRunner
+    ) -> None:
         self._inner = inner
+        self._info = info
         self._runner = runner
         self._is_new = False
 
     @override
     def activate(self, act: "WorkflowActivation") -> "WorkflowActivationCompletion":
-        """Hand on an activation; a query in a task of its own that follows new events has the run dropped."""
+        """Hand on an activation; a query in a task of its own that follows new events may have the run dropped."""
         if not any(job.query_workflow.query_id == LEGACY_QUERY for job in act.jobs):
             self._is_new = self._is_new or not act.is_replaying
         elif self._is_new:
             self._is_new = False
-            self._runner.evict(act.run_id)
+            if not self._runner.is_level(self._info, act.history_length):
+                self._runner.evict(act.run_id)
         return self._inner.activate(act)
 
     @override
