@@ -12,7 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from bench.local_system import write_whole
+from bench.local_system import ANCHORING_ROLES, write_whole
 from devnet.ports import free_port
 from tests.judge.judge import Judge
 from tests.support.running_dev import Running
@@ -166,4 +166,5 @@ class Drill:
             "VMSH_ROOT": str(self.root),
             "METRICS_PORT": str(free_port()),
         }
-        return WorkerProcess("second worker", self.root / "logs" / "second.log", environment)
+        log = self.root / "logs" / "second.log"
+        return WorkerProcess("second worker", log, environment, "--roles", ANCHORING_ROLES)
