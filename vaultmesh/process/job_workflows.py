@@ -25,6 +25,7 @@ from vaultmesh.domain.jobs.schedule import ALREADY_RUNNING
 from vaultmesh.domain.names import (
     CONFIGURE,
     JOB_WORKFLOW,
+    MEMO_REVISION,
     SCHEDULER_QUEUE,
     STOP,
     TRIGGER,
@@ -98,6 +99,7 @@ class TemporalJobs:
             task_queue=SCHEDULER_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=spec.name,
+            memo={MEMO_REVISION: spec.revision},
         )
         try:
             async with asyncio.timeout(WITHIN.total_seconds()):

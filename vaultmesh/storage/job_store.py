@@ -263,9 +263,13 @@ class JobStore:
 
     # --- runs ------------------------------------------------------------------------------------------------------
 
-    async def open_run(self, start: RunStart) -> Opened:
-        """Insert the row of a run, unless there is one, and return the job as it stands; the key is the run's id."""
-        return await self._call(lambda ready: ready.runs.open(start))
+    async def open_run(self, start: RunStart, slots: SlotCounts | None = None) -> Opened:
+        """Insert the row of a run, unless there is one, and return the job as it stands; the key is the run's id.
+
+        `slots` is what the job's slots have come to with this run's. Written with the row, it keeps a workflow that begins
+        anew meanwhile from taking the run's slot for one that nobody dealt with.
+        """
+        return await self._call(lambda ready: ready.runs.open(start, slots))
 
     async def close_run(self, end: RunEnd) -> Closing:
         """Write how a run ended, with the counters, in one transaction; the key is the run's id.
@@ -274,8 +278,8 @@ class JobStore:
         """
         return await self._call(lambda ready: ready.runs.close(end))
 
-    async def pass_slots(self, name: str, slots: SlotCounts) -> bool:
-        """Write what a job's slots have come to; tells whether that is news. Totals only rise."""
+    async def pass_slots(self, name: str, slots: SlotCounts) -> SlotCounts:
+        """Write what a job's slots have come to; returns that with what was known before. Totals only rise."""
         return await self._call(lambda ready: ready.runs.pass_slots(name, slots))
 
     async def running(self, started_before: datetime) -> tuple[RunRecord, ...]:

@@ -5,12 +5,14 @@
 3. Slots that pass while a run is under way, or while the job is paused, are skipped: nothing is caught up in a heap.
 4. Enabling a job, or another expression, starts anew from that instant; a slot that was due before is not lost (S1).
 5. Nothing here reads a clock: `now` is always an argument. A clock that goes back repeats no slot: `after` never does.
+6. A workflow that was reset or put back deals with slots again; the store knows which were dealt with, and none counts twice.
 """
 
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from vaultmesh.domain.jobs.cron import Cron
+from vaultmesh.domain.jobs.cron import Cron, read_cron
+from vaultmesh.domain.jobs.messages import SlotCounts, Unchecked
 from vaultmesh.domain.messages import Wire
 
 
@@ -104,3 +106,33 @@ def _until_now(
             return skip_passed(cron, after, now)
         case JobState.DISABLED:
             return Passed(after=after)
+
+
+def agreed(known: SlotCounts, told: SlotCounts) -> SlotCounts:
+    """Return what the totals of a job's slots are, by what the store knows and what the job's workflow tells.
+
+    Slots up to the newest one that the store knows of are counted there already. The workflow may count some of them
+    again: it was reset, or put back with its database. The same message twice changes nothing.
+    """
+    missed = _together(known.missed, told.missed, told.unchecked, known.served, is_missed=True)
+    skipped = _together(known.skipped, told.skipped, told.unchecked, known.served, is_missed=False)
+    return SlotCounts(missed=missed, skipped=skipped, served=later(known.served, told.served))
+
+
+def _together(
+    known: int, told: int, unchecked: Unchecked | None, served: datetime | None, *, is_missed: bool
+) -> int:
+    """Return one total: what was known before, and the slots of the workflow's that came after `served`."""
+    if unchecked is None:
+        return max(known, told)
+    cron = read_cron(unchecked.cron)
+    stretches = [one for one in unchecked.stretches if one.is_missed is is_missed]
+    counted = sum(cron.count(one.since, one.until) for one in stretches)
+    begins = [max(one.since, served or one.since) for one in stretches]
+    new = sum(cron.count(since, one.until) for since, one in zip(begins, stretches, strict=True))
+    return max(known, told - counted) + new
+
+
+def later(one: datetime | None, other: datetime | None) -> datetime | None:
+    """Return the later of two instants, either of which may be missing."""
+    return max((each for each in (one, other) if each is not None), default=None)
