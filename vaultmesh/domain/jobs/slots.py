@@ -108,31 +108,40 @@ def _until_now(
             return Passed(after=after)
 
 
-def agreed(known: SlotCounts, told: SlotCounts) -> SlotCounts:
-    """Return what the totals of a job's slots are, by what the store knows and what the job's workflow tells.
+def agreed(known: SlotCounts, reported: SlotCounts) -> SlotCounts:
+    """Return what the totals of a job's slots are, by what the store knows and what the job's workflow reports.
 
     Slots up to the newest one that the store knows of are counted there already. The workflow may count some of them
-    again: it was reset, or put back with its database. The same message twice changes nothing.
+    again: it was reset, or put back with its database. The same report twice changes nothing.
     """
-    missed = _together(known.missed, told.missed, told.unchecked, known.served, is_missed=True)
-    skipped = _together(known.skipped, told.skipped, told.unchecked, known.served, is_missed=False)
-    return SlotCounts(missed=missed, skipped=skipped, served=later(known.served, told.served))
+    served, unchecked = known.served, reported.unchecked
+    return SlotCounts(
+        missed=_total(known.missed, reported.missed, unchecked, served, is_missed=True),
+        skipped=_total(known.skipped, reported.skipped, unchecked, served, is_missed=False),
+        served=later(served, reported.served),
+    )
 
 
-def _together(
-    known: int, told: int, unchecked: Unchecked | None, served: datetime | None, *, is_missed: bool
+def _total(
+    known: int,
+    reported: int,
+    unchecked: Unchecked | None,
+    served: datetime | None,
+    *,
+    is_missed: bool,
 ) -> int:
     """Return one total: what was known before, and the slots of the workflow's that came after `served`."""
     if unchecked is None:
-        return max(known, told)
+        return max(known, reported)
     cron = read_cron(unchecked.cron)
-    stretches = [one for one in unchecked.stretches if one.is_missed is is_missed]
-    counted = sum(cron.count(one.since, one.until) for one in stretches)
-    begins = [max(one.since, served or one.since) for one in stretches]
-    new = sum(cron.count(since, one.until) for since, one in zip(begins, stretches, strict=True))
-    return max(known, told - counted) + new
+    counted = new = 0
+    for stretch in unchecked.stretches:
+        if stretch.is_missed is is_missed:
+            counted += cron.count(stretch.since, stretch.until)
+            new += cron.count(max(stretch.since, served or stretch.since), stretch.until)
+    return max(known, reported - counted) + new
 
 
-def later(one: datetime | None, other: datetime | None) -> datetime | None:
+def later(first: datetime | None, second: datetime | None) -> datetime | None:
     """Return the later of two instants, either of which may be missing."""
-    return max((each for each in (one, other) if each is not None), default=None)
+    return max((instant for instant in (first, second) if instant is not None), default=None)
