@@ -2,7 +2,7 @@
 
 1. What somebody changed by SQL is taken over. Revisions that a job's workflow has not heard are told again, also to one that
    had heard them before it was reset, or put back with its database. Workflows that are missing are started; those whose
-   job is gone are stopped.
+   job is gone are stopped. The store counts: put back to an older copy, it goes on above what workflows have heard.
 2. A row that says `running` although nothing runs it is closed: its fate is unknown.
 3. Old runs are deleted in small portions. Two processes that do all this at once do no harm.
 """
@@ -10,7 +10,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
@@ -89,8 +89,8 @@ class JobReconciler:
             RPCError: Temporal did not.
         """
         await self._store.take_sql_edits(self._now())
-        runs = await self._running()
-        await self._tell(runs)
+        running = await self._running()
+        await self._tell(running, await self._revisions(running))
         await self._close_orphans()
         await self._prune()
 
@@ -102,7 +102,19 @@ class JobReconciler:
             async for execution in executions
         }
 
-    async def _tell(self, running: Mapping[str, int]) -> None:
+    async def _revisions(self, running: Mapping[str, int]) -> Sequence[JobRevision]:
+        """Return all jobs; the store counts on from what workflows have heard, if an older copy of it was put back."""
+        revisions = await self._store.revisions()
+        overtaken = False
+        for revision in revisions:
+            heard = running.get(job_workflow_id(revision.name), 0)
+            if heard > revision.revision and await self._store.overtake(revision.name, heard):
+                extra = {"job": revision.name, "heard": heard, "stored": revision.revision}
+                _LOG.warning("job store was behind a workflow", extra=extra)
+                overtaken = True
+        return await self._store.revisions() if overtaken else revisions
+
+    async def _tell(self, running: Mapping[str, int], revisions: Sequence[JobRevision]) -> None:
         """Tell every workflow that is missing, or has not heard the newest revision."""
         untold = {revision.name for revision in await self._store.untold()}
         at_once = asyncio.Semaphore(AT_ONCE)
@@ -119,7 +131,7 @@ class JobReconciler:
         await asyncio.gather(
             *(
                 tell(revision)
-                for revision in await self._store.revisions()
+                for revision in revisions
                 if revision.name in untold or _has_news(revision, running)
             )
         )

@@ -36,6 +36,8 @@ POINTS = ("before", "opened", "connected", "called", "answered", "closed")
 GIVEN_UP = "run given up by Temporal goes on"
 DRAIN_SECONDS = 2.0
 CHANGES = 200
+PROGRAMS = {"temporal": (temporal_cli, "--workflow-id"), "tctl": (tctl, "--workflow_id")}
+"""Programs of Temporal's, and how each is told a workflow."""
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def test_a_worker_killed_at_any_point_of_a_run_calls_no_slot_twice(
     for name in names:
         system.register(name)
     held = {f"killed-{point}" for point in POINTS if point != "called"}
-    system.wait(lambda: {place.name for place in tmp_path.iterdir()} == held, "all points", 9)
+    system.wait(lambda: {place.name for place in tmp_path.iterdir()} == held, "all points")
     rows_called(system, "killed-called")
     kill(doomed)
     system.handler.open("killed-called")
@@ -126,12 +128,15 @@ def test_a_worker_that_stood_still_writes_the_true_end_of_its_call(system: JobSy
     run = rows_called(system, "frozen")
     second = system.start_worker("jobs")
     os.kill(frozen.pid, signal.SIGSTOP)
-    try:
-        row = ends_as(system, "frozen", run, "failed")  # 10 s without a beat
-        assert is_fate_unknown(row["error_message"])
-        system.wait(lambda: len(set(system.handler.of("frozen"))) > 1, "the next slot")
+    try:  # 10 s without a beat
+        system.wait(
+            lambda: (system.status("frozen")["running"] or {}).get("run_id") != run, "its end"
+        )
     finally:
         os.kill(frozen.pid, signal.SIGCONT)
+    row = ends_as(system, "frozen", run, "failed")
+    assert is_fate_unknown(row["error_message"])
+    system.wait(lambda: len(set(system.handler.of("frozen"))) > 1, "the next slot")
     system.wait(lambda: GIVEN_UP in frozen.log.read_text(), "the worker to hear of it")
     system.handler.open("frozen")
     ends_as(system, "frozen", run, "completed")
@@ -376,7 +381,7 @@ def registration(text: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("client", ["temporal", "tctl"])
+@pytest.mark.parametrize("client", PROGRAMS)
 def test_signals_from_temporals_own_clients_are_taken_and_written(
     system: JobSystem, runner: WorkerProcess, client: str
 ) -> None:
@@ -400,15 +405,16 @@ def test_signals_from_temporals_own_clients_are_taken_and_written(
 
 def send(system: JobSystem, client: str, name: str, message: str, content: str = "") -> None:
     """Send a signal by a program of Temporal's."""
-    at, workflow_id = system.temporal.address, job_workflow_id(name)
-    if client == "temporal":
-        program = [str(temporal_cli()), "workflow", "signal", "--address", at, "--name", message]
-        given = ["--input", content] if content else []
-    else:
-        program = [str(tctl()), "--address", at, "workflow", "signal", "--name", message]
-        given = ["--input", content] if content else []
+    program, workflow_key = PROGRAMS[client]
+    at = system.temporal.address
+    given = {"--name": message, workflow_key: job_workflow_id(name), "--input": content}
+    arguments = [text for key, value in given.items() if value for text in (key, value)]
     done = subprocess.run(
-        [*program, "--workflow-id" if client == "temporal" else "--workflow_id", workflow_id, *given],
-        capture_output=True, text=True, check=False, timeout=30,
-    )  # fmt: skip
+        [str(program()), "workflow", "signal", *arguments],
+        env={**os.environ, "TEMPORAL_ADDRESS": at, "TEMPORAL_CLI_ADDRESS": at},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"

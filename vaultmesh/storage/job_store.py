@@ -254,6 +254,13 @@ class JobStore:
         """Note that a job's workflow has heard a revision; an older one changes nothing."""
         await self._call(lambda ready: ready.jobs.mark_told(name, revision))
 
+    async def overtake(self, name: str, heard: int) -> bool:
+        """Give a job a revision above the one that its workflow has heard; tells whether it was not above before.
+
+        A workflow heeds the highest revision: after an older copy of the store was put back it would heed none of its.
+        """
+        return await self._call(lambda ready: ready.jobs.overtake(name, heard))
+
     async def take_sql_edits(self, at: datetime) -> tuple[Change, ...]:
         """Take over what somebody changed, inserted or deleted in `job_schedules` by SQL: each is a revision of its own.
 
