@@ -35,7 +35,7 @@ POINTS = ("before", "opened", "connected", "called", "answered", "closed")
 """Where a run may be when its worker dies."""
 GIVEN_UP = "run given up by Temporal goes on"
 DRAIN_SECONDS = 2.0
-CHANGES = 200
+CHANGES, CLIENTS = 200, 10
 PROGRAMS = {"temporal": (temporal_cli, "--workflow-id"), "tctl": (tctl, "--workflow_id")}
 """Programs of Temporal's, and how each is told a workflow."""
 
@@ -349,15 +349,15 @@ def test_two_apis_that_register_and_disable_one_job_leave_row_and_workflow_agree
     system.register("torn", "0 * * * * *")
     statuses: list[int] = []
 
-    def change(half: int) -> None:
-        for number in range(CHANGES // 4):
-            at = ports[(number + half) % 2]
-            verb = "disable" if (number + half) % 2 else "enable"
+    def change(client: int) -> None:
+        for number in range(CHANGES // CLIENTS // 2):
+            at = ports[(number + client) % 2]
+            verb = "disable" if (number + client) % 2 else "enable"
             statuses.append(system.ask("POST", f"/api/jobs/torn/{verb}", {}, port=at)[0])
-            body = registration(f"text {half} {number}")
+            body = registration(f"text {client} {number}")
             statuses.append(system.ask("POST", "/api/jobs/register", body, port=at)[0])
 
-    threads = [threading.Thread(target=change, args=(half,)) for half in range(2)]
+    threads = [threading.Thread(target=change, args=(client,)) for client in range(CLIENTS)]
     for thread in threads:
         thread.start()
     for thread in threads:
