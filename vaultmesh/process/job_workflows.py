@@ -31,6 +31,8 @@ from vaultmesh.domain.names import (
     TRIGGER,
     job_workflow_id,
 )
+from vaultmesh.process.client import Unreachable
+from vaultmesh.process.search_attributes import SearchAttributesMissing, ensure
 
 WITHIN = timedelta(seconds=5)
 """Of one call, by which the caller has its answer."""
@@ -103,9 +105,13 @@ class TemporalJobs:
         )
         try:
             async with asyncio.timeout(WITHIN.total_seconds()):
-                await self._client.execute_update_with_start_workflow(
-                    CONFIGURE, spec, start_workflow_operation=start, rpc_timeout=WITHIN
-                )
+                if not await self._configured(spec):
+                    await ensure(self._client)  # the server may be a new one, without any
+                    await self._client.execute_update_with_start_workflow(
+                        CONFIGURE, spec, start_workflow_operation=start, rpc_timeout=WITHIN
+                    )
+        except (SearchAttributesMissing, Unreachable) as error:
+            raise NotTold(str(error)) from error
         except (
             RPCError,
             TimeoutError,
@@ -113,6 +119,17 @@ class TemporalJobs:
             WorkflowUpdateRPCTimeoutOrCancelledError,
         ) as error:
             raise _not_told(revision.name, error) from error
+
+    async def _configured(self, spec: JobSpec) -> bool:
+        """Tell a workflow that runs; False if there is none."""
+        handle = self._client.get_workflow_handle(job_workflow_id(spec.name))
+        try:
+            await handle.execute_update(CONFIGURE, spec, rpc_timeout=WITHIN)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
 
     async def _stop(self, revision: JobRevision) -> None:
         handle = self._client.get_workflow_handle(job_workflow_id(revision.name))
