@@ -39,7 +39,7 @@ ANSWER = Port("answer", messages.Answer, messages.Nothing)
 REPORT_FAILURE = Port("report_failure", messages.ReportFailure, messages.Nothing)
 
 RUN_JOB = Port("run_job", jobs.RunOrder, jobs.RunEnd)
-CLOSE_RUN = Port("close_run", jobs.CloseOrder, messages.Nothing)
+CLOSE_RUN = Port("close_run", jobs.CloseOrder, jobs.Written)
 RECORD_DECISION = Port("record_decision", jobs.DecisionOrder, jobs.Recorded)
 
 EVERY = (

@@ -1,7 +1,8 @@
 """Brings the workflows of jobs to what the store says, and the store's rows to what really runs; once in a while, for ever.
 
-1. What somebody changed by SQL is taken over. Revisions that no workflow has heard are told again; workflows that are
-   missing are started; those whose job is gone are stopped.
+1. What somebody changed by SQL is taken over. Revisions that a job's workflow has not heard are told again, also to one that
+   had heard them before it was reset, or put back with its database. Workflows that are missing are started; those whose
+   job is gone are stopped. The store counts: put back to an older copy, it goes on above what workflows have heard.
 2. A row that says `running` although nothing runs it is closed: its fate is unknown.
 3. Old runs are deleted in small portions. Two processes that do all this at once do no harm.
 """
@@ -9,7 +10,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
@@ -18,7 +19,7 @@ from temporalio.service import RPCError
 from vaultmesh.domain.jobs.records import JobRevision, RunEnd, RunRecord, RunStart
 from vaultmesh.domain.jobs.refusals import NotTold, StoreError
 from vaultmesh.domain.jobs.run import WORKER_DIED, RunStatus, TriggeredBy
-from vaultmesh.domain.names import JOB_WORKFLOW, job_workflow_id
+from vaultmesh.domain.names import JOB_WORKFLOW, MEMO_REVISION, job_workflow_id
 from vaultmesh.process.job_workflows import TemporalJobs
 from vaultmesh.storage.job_store import JobStore
 
@@ -88,17 +89,32 @@ class JobReconciler:
             RPCError: Temporal did not.
         """
         await self._store.take_sql_edits(self._now())
-        runs = await self._running()
-        await self._tell(runs)
+        running = await self._running()
+        await self._tell(running, await self._revisions(running))
         await self._close_orphans()
         await self._prune()
 
-    async def _running(self) -> Collection[str]:
-        """Return the ids of the workflows that run."""
+    async def _running(self) -> Mapping[str, int]:
+        """Return the ids of the workflows that run, with the highest revision that each has heard."""
         executions = self._client.list_workflows(_RUNNING, rpc_timeout=_WITHIN)
-        return {execution.id async for execution in executions}
+        return {
+            execution.id: await execution.memo_value(MEMO_REVISION, 0, type_hint=int)
+            async for execution in executions
+        }
 
-    async def _tell(self, running: Collection[str]) -> None:
+    async def _revisions(self, running: Mapping[str, int]) -> Sequence[JobRevision]:
+        """Return all jobs; the store counts on from what workflows have heard, if an older copy of it was put back."""
+        revisions = await self._store.revisions()
+        overtaken = False
+        for revision in revisions:
+            heard = running.get(job_workflow_id(revision.name), 0)
+            if heard > revision.revision and await self._store.overtake(revision.name, heard):
+                extra = {"job": revision.name, "heard": heard, "stored": revision.revision}
+                _LOG.warning("job store was behind a workflow", extra=extra)
+                overtaken = True
+        return await self._store.revisions() if overtaken else revisions
+
+    async def _tell(self, running: Mapping[str, int], revisions: Sequence[JobRevision]) -> None:
         """Tell every workflow that is missing, or has not heard the newest revision."""
         untold = {revision.name for revision in await self._store.untold()}
         at_once = asyncio.Semaphore(AT_ONCE)
@@ -115,9 +131,8 @@ class JobReconciler:
         await asyncio.gather(
             *(
                 tell(revision)
-                for revision in await self._store.revisions()
-                if revision.name in untold
-                or (job_workflow_id(revision.name) in running) is (revision.definition is None)
+                for revision in revisions
+                if revision.name in untold or _has_news(revision, running)
             )
         )
 
@@ -155,6 +170,14 @@ class JobReconciler:
         self._prune_at = now + PRUNE_EVERY
         while await self._store.prune(now - self._keep):  # noqa: ASYNC110 - each deletes a portion
             await asyncio.sleep(0)
+
+
+def _has_news(revision: JobRevision, running: Mapping[str, int]) -> bool:
+    """Whether a job's workflow is missing or behind, or runs although the job is gone."""
+    heard = running.get(job_workflow_id(revision.name))
+    if revision.definition is None:
+        return heard is not None
+    return heard is None or heard < revision.revision
 
 
 def _orphan(row: RunRecord, now: datetime) -> RunEnd:

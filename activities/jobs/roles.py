@@ -87,5 +87,5 @@ class JobParts:
         """Return the worker that makes runs, if that is a role."""
         if "jobs" not in roles:
             return []
-        calls = HttpCalls(self.services, settings.backoff)
-        return [job_worker(client, JobRuns(self.store, calls), self.settings.drain)]
+        calls, drain = HttpCalls(self.services, settings.backoff), self.settings.drain
+        return [job_worker(client, JobRuns(self.store, calls, drain), drain)]

@@ -2,19 +2,22 @@
 
 1. A run whose row exists already is not made again: a reset, a restored database or a new workflow calls a slot once.
 2. A store that is down delays no call: the call is made as the workflow knows the job, and its end is written later.
-3. The newest endpoint and config are called; the time-out is the one that the workflow waits for.
+3. A call goes on whatever becomes of its workflow or of Temporal, and its row gets the true end: only whoever cancels the
+   run, and a worker that ends, cut it off.
+4. The newest endpoint and config are called; the time-out is the one that the workflow waits for.
 """
 
 import asyncio
 import logging
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio import activity
 
 from activities.jobs.http_call import HttpCalls
+from activities.jobs.outlive import outlive
 from vaultmesh.domain.errors import DomainError, InvalidDocument
 from vaultmesh.domain.jobs import answer, records
 from vaultmesh.domain.jobs.call import JobCall
@@ -24,14 +27,15 @@ from vaultmesh.domain.jobs.messages import (
     CloseOrder,
     DecisionOrder,
     JobSpec,
+    KeptEnd,
     Recorded,
     RunEnd,
     RunOrder,
+    Written,
 )
-from vaultmesh.domain.jobs.records import Actor, Opened, Opening, RunStart
+from vaultmesh.domain.jobs.records import Actor, Closing, Opened, Opening, RunStart
 from vaultmesh.domain.jobs.refusals import StoreError, UnknownJob
 from vaultmesh.domain.jobs.run import CANCELLED, RunStatus, not_called
-from vaultmesh.domain.messages import Nothing
 from vaultmesh.storage.job_store import JobStore
 
 STORE_SECONDS = 2.0
@@ -39,16 +43,18 @@ STORE_SECONDS = 2.0
 CLOSE_SECONDS = 5.0
 MOST_CARRIED = 10_000
 """Bytes of an end that waits for the store; a handler's metadata beyond it is left out."""
+_ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED})
 _LOG = logging.getLogger(__name__)
 
 
 class JobRuns:
     """Adapters of the ports `run_job`, `close_run` and `record_decision`."""
 
-    def __init__(self, store: JobStore, calls: HttpCalls) -> None:
-        """Write into a store, and call through `calls`."""
+    def __init__(self, store: JobStore, calls: HttpCalls, drain: timedelta) -> None:
+        """Write into a store, and call through `calls`; a worker that ends gives them `drain`."""
         self._store = store
         self._calls = calls
+        self._drain = drain
 
     def activities(self) -> list[Callable[..., Any]]:
         """Return what a worker offers on the queue of jobs."""
@@ -57,8 +63,11 @@ class JobRuns:
     @activity.defn(name="run_job")
     async def run_job(self, order: RunOrder) -> RunEnd:
         """Make one run, once; whatever happens is its result."""
+        return await outlive(self._run(order), self._drain)
+
+    async def _run(self, order: RunOrder) -> RunEnd:
         start = _start_of(order)
-        opened = await self._opened(start)
+        opened = await self._opened(order, start)
         if opened is not None and opened.outcome is not Opening.OPENED:
             return _made_before(order, opened)
         try:
@@ -66,13 +75,14 @@ class JobRuns:
         except asyncio.CancelledError:
             await asyncio.shield(self._closed(order, start, answer.failed(CANCELLED)))
             raise
-        return await self._closed(order, start, called)
+        end = await self._closed(order, start, called)
+        return end.model_copy(update={"counts": None if opened is None else opened.slots})
 
-    async def _opened(self, start: RunStart) -> Opened | None:
+    async def _opened(self, order: RunOrder, start: RunStart) -> Opened | None:
         """Open the run's row; None if the store is down."""
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                return await self._store.open_run(start)
+                return await self._store.open_run(start, order.counts)
         except (StoreError, TimeoutError) as error:
             extra = {"job": start.job_name, "run": str(start.id), "err": str(error)}
             _LOG.warning("run not opened in the store", extra=extra)
@@ -116,23 +126,33 @@ class JobRuns:
         return end.model_copy(update={"is_written": True, "metadata": None})
 
     @activity.defn(name="close_run")
-    async def close_run(self, order: CloseOrder) -> Nothing:
+    async def close_run(self, order: CloseOrder) -> Written:
         """Write ends and counts that the store does not know; one that it can never take is logged and passed over.
 
         Raises:
             StoreError: the store is down; all of it may be written again.
         """
+        spec = JobSpec(name=order.job, job_type=order.job_type, cron="")
+        kept = list[KeptEnd]()
         for end in order.ends:
-            spec = JobSpec(name=order.job, job_type=order.job_type, cron="")
             try:
-                await self._store.close_run(_row_of(spec, end))
+                closing = await self._store.close_run(_row_of(spec, end))
+                if closing is Closing.KEPT:
+                    kept += await self._kept(order.job, end)
             except StoreError as error:
                 if error.may_pass:
                     raise
                 extra = {"job": order.job, "end": end.model_dump(mode="json"), "err": str(error)}
                 _LOG.error("run can't be written to the store", extra=extra)
-        await self._store.pass_slots(order.job, order.counts)
-        return Nothing()
+        counts = await self._store.pass_slots(order.job, order.counts)
+        return Written(run_ids=[end.run_id for end in order.ends], kept=kept, counts=counts)
+
+    async def _kept(self, job: str, end: RunEnd) -> list[KeptEnd]:
+        """Return how a run ended by its row, if that says an end."""
+        row = await self._store.run(job, uuid.UUID(end.run_id))
+        if row is None or row.status not in _ENDED:
+            return []
+        return [KeptEnd(run_id=end.run_id, status=RunStatus(row.status), error=row.error_message)]
 
     @activity.defn(name="record_decision")
     async def record_decision(self, order: DecisionOrder) -> Recorded:
@@ -199,9 +219,13 @@ def _row_of(spec: JobSpec, end: RunEnd, order: RunOrder | None = None) -> record
 def _made_before(order: RunOrder, opened: Opened) -> RunEnd:
     """Return the end of a run that is not to be made: its row says how it ended, or nothing is to be counted."""
     row = opened.run
-    if row is None or row.status not in {RunStatus.COMPLETED, RunStatus.FAILED}:
+    if row is None or row.status not in _ENDED:
         return RunEnd(
-            run_id=order.run_id, slot=order.slot, is_dropped=True, is_skipped=_is_paused(opened)
+            run_id=order.run_id,
+            slot=order.slot,
+            counts=opened.slots,
+            is_dropped=True,
+            is_skipped=_is_paused(opened),
         )
     return RunEnd(
         run_id=order.run_id,
@@ -211,6 +235,7 @@ def _made_before(order: RunOrder, opened: Opened) -> RunEnd:
         error=row.error_message,
         started_at=row.started_at,
         completed_at=row.completed_at,
+        counts=opened.slots,
         is_written=True,
     )
 

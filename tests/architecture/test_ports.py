@@ -26,7 +26,7 @@ def by_queue(tmp_path: Path) -> dict[str, list[Activity]]:
     """Return what a worker offers; nothing is opened before it is used, so no server is needed."""
     anchors = AnchorsSource(tmp_path / "anchors.yaml")
     nobody = cast("Client", object())
-    runs = JobRuns(cast("JobStore", object()), cast("HttpCalls", object()))
+    runs = JobRuns(cast("JobStore", object()), cast("HttpCalls", object()), timedelta(0))
     by_queue = build(nobody, tmp_path, anchors, Metrics("vmsh")).by_queue
     return {**by_queue, JOBS_QUEUE: runs.activities()}
 

@@ -1,6 +1,6 @@
 """Saves histories for ever: `python -m tests.histories.save`.
 
-Namespaces run on the time-skipping server, aggregators on the real one; each of its runs becomes one file,
+Namespaces and jobs run on the time-skipping server, aggregators on the real one; each of its runs becomes one file,
 `<workflow>/<version>-<scenario>-<number>.json`. A file that exists is never written again.
 """
 
@@ -8,17 +8,21 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
 from tests.workflows.aggregator.scripted_target import SETTINGS, ScriptedTarget, failure, request
 from tests.workflows.conftest import Server, start_real
+from tests.workflows.jobs.scripted_runs import ScriptedRuns
 from tests.workflows.namespace.scripted_worker import ScriptedWorker
 from tests.workflows.stage import (
     KEPT,
     SLOW_BACKOFF,
     AggregatorRun,
+    JobRun,
     NamespaceRun,
     Stage,
     cadences,
@@ -27,10 +31,13 @@ from tests.workflows.stage import (
 from vaultmesh.domain.aggregator.ledger_messages import RoundState
 from vaultmesh.domain.aggregator.messages import Sealed
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
+from vaultmesh.domain.jobs.messages import JobCarried, JobSpec, SlotCounts
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, JOB_WORKFLOW, NAMESPACE_WORKFLOW
 from vaultmesh.process.version import VERSION
 
 FOLDER = Path(__file__).parent
+NEVER, EVERY_MINUTE = "0 0 31 2 *", "* * * * *"
+Ran = NamespaceRun | AggregatorRun | JobRun
 _DONE = "workflow_task_completed_event_attributes"
 
 
@@ -184,7 +191,87 @@ async def overtaken(stage: Stage) -> AggregatorRun:
     return aggregator
 
 
-SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[NamespaceRun | AggregatorRun]]], ...] = (
+def revised(job: JobRun, revision: int, cron: str = EVERY_MINUTE, **changes: Any) -> dict[str, Any]:
+    """Return a revision of a job, as `configure` takes it."""
+    spec = JobSpec(
+        name=job.name, revision=revision, cron=cron, service="mail", endpoint="/run", **changes
+    )
+    return spec.model_dump(mode="json")
+
+
+async def asked(stage: Stage) -> JobRun:
+    """Run slots, be asked, paused, disabled and given another expression, and end during a run."""
+    runs = ScriptedRuns()
+    async with stage.working(jobs=runs.adapters()):
+        job = await stage.job(EVERY_MINUTE)
+        await stage.skip(minutes=3)
+        await until(lambda: len(runs.orders) >= 2)
+        await job.update("trigger", {"user": "ada"})
+        await until(lambda: runs.orders[-1].slot is None)
+        await job.handle.signal("pause", {"reason": "a test"})
+        await job.shows(lambda view: view.revision > 100)
+        await stage.skip(hours=2)
+        await job.handle.signal("resume")
+        await job.handle.signal("pause", 7)
+        await job.shows(lambda view: view.last_rejected is not None and view.revision > 101)
+        await job.update("configure", revised(job, 200, enabled=False))
+        await stage.skip(minutes=3)
+        await job.update("configure", revised(job, 201, "*/20 * * * * *"))
+        ran = len(runs.orders)
+        await stage.skip(minutes=1)
+        await until(lambda: len(runs.orders) > ran)
+        runs.seconds = 1.0
+        await job.shows(lambda view: view.running is None)
+        await job.update("configure", revised(job, 202, NEVER))
+        await job.update("trigger")
+        await job.shows(lambda view: view.running is not None)
+        await job.update("stop", {"revision": 203})
+        await job.handle.result()
+    return job
+
+
+async def broken(stage: Stage) -> JobRun:
+    """Have no worker for a slot and for a trigger, runs that break, a store that is down, and be paused unheard."""
+    runs = ScriptedRuns()
+    async with stage.working(cached=0):
+        job = await stage.job("* * * * * *", catch_up_seconds=1)
+        await job.shows(lambda view: view.missed >= 2)
+        await job.update("configure", revised(job, 1, NEVER, catch_up_seconds=1))
+        await job.shows(lambda view: view.running is None)
+        await job.update("trigger")
+        await job.shows(lambda view: view.unwritten == 1)
+    runs.close_failures, runs.breaks = 1, True
+    async with stage.working(jobs=runs.adapters(), cached=0):
+        await stage.skip(seconds=30)
+        await job.shows(lambda view: view.unwritten == 0)
+        await job.update("trigger")
+        await until(lambda: len(runs.closed) > 1)
+        runs.breaks, runs.is_written = False, False
+        await job.update("trigger")
+        await until(lambda: len(runs.closed) > 2)
+        runs.is_written, runs.is_dropped, runs.is_skipped = True, True, True
+        await job.update("configure", revised(job, 2))
+        await stage.skip(minutes=2)
+        await job.shows(lambda view: view.skipped > 0)
+        await job.update("stop", {"revision": 3})
+        await job.handle.result()
+    return job
+
+
+async def anew(stage: Stage) -> JobRun:
+    """Begin again after a week that nobody looked, and go through several runs."""
+    runs = ScriptedRuns()
+    async with stage.working(jobs=runs.adapters()):
+        served = (await stage.now()).replace(second=0, microsecond=0) - timedelta(days=7)
+        counts = SlotCounts(missed=3, skipped=2, served=served)
+        carried = JobCarried(after=served, counts=counts, counts_written=counts)
+        job = await stage.job(EVERY_MINUTE, carried, continue_after_events=40)
+        await stage.skip(minutes=12)
+        await until(lambda: len(runs.orders) >= 12)
+    return job
+
+
+SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[Ran]]], ...] = (
     (NAMESPACE_WORKFLOW, slots),
     (NAMESPACE_WORKFLOW, continued),
     (NAMESPACE_WORKFLOW, idle),
@@ -193,6 +280,9 @@ SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[NamespaceRun | Aggregato
     (AGGREGATOR_WORKFLOW, closed_again),
     (AGGREGATOR_WORKFLOW, closed_beside),
     (AGGREGATOR_WORKFLOW, overtaken),
+    (JOB_WORKFLOW, asked),
+    (JOB_WORKFLOW, broken),
+    (JOB_WORKFLOW, anew),
 )
 
 
@@ -204,7 +294,7 @@ async def save_all() -> int:
         folder = _folder(workflow)
         if any(folder.glob(f"{stem}-*.json")):
             continue
-        stage = Stage(await server.usable() if workflow == NAMESPACE_WORKFLOW else real, KEPT)
+        stage = Stage(real if workflow == AGGREGATOR_WORKFLOW else await server.usable(), KEPT)
         written += await _save(stage, (await scenario(stage)), folder, stem)
         await stage.close()
     await server.close()
@@ -218,7 +308,7 @@ def _folder(kind: str) -> Path:
     return folder
 
 
-async def _save(stage: Stage, ran: NamespaceRun | AggregatorRun, folder: Path, stem: str) -> int:
+async def _save(stage: Stage, ran: Ran, folder: Path, stem: str) -> int:
     run_id, number = ran.handle.first_execution_run_id, 0
     while run_id:
         handle = stage.env.client.get_workflow_handle(ran.handle.id, run_id=run_id)

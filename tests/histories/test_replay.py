@@ -10,11 +10,12 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
-from tests.histories.changed import RestingAggregator, RestingNamespace
+from tests.histories.changed import RestingAggregator, RestingJob, RestingNamespace
 from tests.workflows.stage import runner
 from vaultmesh.domain.aggregator.rounds import OpenRounds
-from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, JOB_WORKFLOW, NAMESPACE_WORKFLOW
 from workflows.aggregator.workflow import AggregatorWorkflow
+from workflows.jobs.workflow import JobWorkflow
 from workflows.namespace.workflow import NamespaceWorkflow
 
 FOLDER = Path(__file__).parent
@@ -36,13 +37,15 @@ def replayer(*workflows: type) -> Replayer:
     )
 
 
-def test_histories_of_both_workflows_are_saved() -> None:
-    assert {path.parent.name for path in SAVED} == {NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW}
+def test_histories_of_all_workflows_are_saved() -> None:
+    kinds = {NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW, JOB_WORKFLOW}
+    assert {path.parent.name for path in SAVED} == kinds
 
 
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: f"{path.parent.name}-{path.stem}")
 async def test_a_saved_history_replays(path: Path) -> None:
-    await replayer(NamespaceWorkflow, AggregatorWorkflow).replay_workflow(read(path))
+    every = replayer(NamespaceWorkflow, AggregatorWorkflow, JobWorkflow)
+    await every.replay_workflow(read(path))
 
 
 async def test_rounds_that_an_earlier_version_signed_are_not_missed_by_number(
@@ -70,7 +73,11 @@ async def test_rounds_that_an_earlier_version_signed_are_not_missed_by_number(
 
 @pytest.mark.parametrize(
     ("kind", "changed"),
-    [(NAMESPACE_WORKFLOW, RestingNamespace), (AGGREGATOR_WORKFLOW, RestingAggregator)],
+    [
+        (NAMESPACE_WORKFLOW, RestingNamespace),
+        (AGGREGATOR_WORKFLOW, RestingAggregator),
+        (JOB_WORKFLOW, RestingJob),
+    ],
 )
 async def test_a_workflow_with_one_more_timer_is_caught(kind: str, changed: type) -> None:
     path = next(path for path in SAVED if path.parent.name == kind)

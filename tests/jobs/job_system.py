@@ -1,32 +1,59 @@
 """Runs jobs for real: a Temporal server, workers as processes, and a service that counts its calls."""
 
+import asyncio
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import psycopg
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
+
 from devnet.ports import LOOPBACK, free_port
 from devnet.temporal import TemporalServer
+from tests.jobs.books import Books
 from tests.support.replays import Replays
 from vaultmesh.cli.worker_process import WorkerProcess
+from vaultmesh.domain.names import STATUS, job_workflow_id
+from vaultmesh.domain.paths import JOBS_DATABASE
 
+EVERY_SECOND, NEVER = "* * * * * *", "0 0 31 2 *"
+GATE_SECONDS = 120.0
+"""A gate that a test forgot opens by itself."""
+NOT_NOW = (
+    OSError,
+    AssertionError,
+    HTTPException,
+    RPCError,
+    RuntimeError,
+    sqlite3.Error,
+    psycopg.Error,
+)
+"""What questions meet while a part is being started, or is locked."""
 ADMIN, SERVICE = "admin-token-of-tests-1", "service-token-of-tests"
 SERVICE_NAME = "mail-service"
 Answer = TypeVar("Answer")
 
 
 class Handler(ThreadingHTTPServer):
-    """A service that takes every call, and waits for `seconds` of the job's config."""
+    """A service that takes every call, and waits as long as the job's gate is shut."""
 
     def __init__(self) -> None:
         """Listen on a free port."""
@@ -34,16 +61,26 @@ class Handler(ThreadingHTTPServer):
         self.calls: list[dict[str, Any]] = []
         """Bodies, with the instant of each under `at`."""
         self.at_once: Counter[str] = Counter()
-        self.most_at_once = 0
+        self.most_at_once: Counter[str] = Counter()
+        """Calls of each job at the same time, and the most that there ever were."""
+        self.gates: dict[str, threading.Event] = {}
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
     def url(self) -> str:
         return f"http://{LOOPBACK}:{self.server_address[1]}"
 
-    def ids(self) -> Counter[str]:
-        """Return how often each run was called."""
-        return Counter(call["executionId"] for call in self.calls)
+    def shut(self, job: str) -> None:
+        """Let calls of a job wait from now on."""
+        self.gates[job] = threading.Event()
+
+    def open(self, job: str) -> None:
+        """Let calls of a job end."""
+        self.gates[job].set()
+
+    def of(self, job: str) -> list[str]:
+        """Return the ids of the runs of a job that were called, in their order."""
+        return [call["executionId"] for call in list(self.calls) if call["jobName"] == job]
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -54,7 +91,10 @@ class _Answers(BaseHTTPRequestHandler):
         job = body["jobName"]
         self.server.calls.append({**body, "at": time.time()})
         self.server.at_once[job] += 1
-        self.server.most_at_once = max(self.server.most_at_once, self.server.at_once[job])
+        most = self.server.most_at_once
+        most[job] = max(most[job], self.server.at_once[job])
+        if gate := self.server.gates.get(job):
+            gate.wait(GATE_SECONDS)
         time.sleep(body["config"].get("seconds", 0))
         self.server.at_once[job] -= 1
         answer = json.dumps({"success": True, "itemsProcessed": 1}).encode()
@@ -72,20 +112,25 @@ class _Answers(BaseHTTPRequestHandler):
 
 
 class JobSystem:
-    """Temporal with a database, a handler, and workers with the roles of jobs; SQLite keeps the jobs."""
+    """Temporal with a database, a handler, and workers with the roles of jobs."""
 
-    def __init__(self, folder: Path) -> None:
-        """Start nothing yet."""
+    def __init__(self, folder: Path, database: str = "", namespaces: object = None) -> None:
+        """Start nothing yet; a file of SQLite keeps the jobs unless a URL of PostgreSQL is given."""
         self.folder = folder
+        self.database = database
         self.root = folder / "root"
         config = self.root / "vmsh/config"
         config.mkdir(parents=True)
-        (config / "namespaces.yaml").write_text("namespaces: {}\n")
-        (config / "anchors.yaml").write_text("{}\n")
+        (config / "namespaces.yaml").write_text(json.dumps({"namespaces": namespaces or {}}))
+        authority = {"url": f"http://{LOOPBACK}:9/", "trustBundle": "roots.pem"}  # asked by nobody
+        anchors = {"rfc3161": {"tsa": authority}} if namespaces else {}
+        (config / "anchors.yaml").write_text(json.dumps(anchors))
         self.temporal = TemporalServer(folder, headless=True, database=folder / "temporal.db")
         self.handler = Handler()
         self.workers: list[WorkerProcess] = []
-        self.ports: list[int] = []
+        self.api_port = 0
+        """Of the API that was started last."""
+        self.books = Books(database or self.root / JOBS_DATABASE)
         self.replays = Replays()
 
     def __enter__(self) -> Self:
@@ -111,10 +156,16 @@ class JobSystem:
             self.handler.shutdown()
             self.handler.server_close()
 
-    def start_worker(self, roles: str = "workflows,jobs,api") -> WorkerProcess:
+    def start_worker(
+        self,
+        roles: str = "workflows,jobs,api",
+        *,
+        script: str = "worker.py",
+        environment: Mapping[str, str] | None = None,
+    ) -> WorkerProcess:
         """Start a worker and wait until it answers."""
         port = free_port()
-        environment = {
+        settings = {
             **os.environ,
             "TEMPORAL_ADDRESS": self.temporal.address,
             "VMSH_ROOT": str(self.root),
@@ -125,31 +176,50 @@ class JobSystem:
             "ADMIN_TOKEN": ADMIN,
             "MAIL_SERVICE_URL": self.handler.url,
             "JOBS_DRAIN": "5",
+            "JOBS_DATABASE_URL": self.database,
+            **(environment or {}),
         }
         number = len(self.workers)
-        worker = WorkerProcess(
-            f"worker {number}", self.folder / f"worker-{number}.log", environment, "--roles", roles
-        )
+        log = self.folder / f"worker-{number}.log"
+        worker = WorkerProcess(f"worker {number}", log, settings, "--roles", roles, script=script)
         worker.start()
         self.workers.append(worker)
-        self.ports.append(port)
+        if "api" in roles:
+            self.api_port = port
         return worker
 
-    def kill_worker(self, number: int = -1) -> None:
-        """Kill a worker as a power cut would."""
-        kill(self.workers[number])
+    def replace_database(self, copy: Path | None = None) -> None:
+        """Kill the server, and start it again with an older copy of its database, or with none."""
+        database = self.temporal.database
+        assert database is not None
+        self.replays.check_at(self.temporal.address)
+        kill(self.temporal)
+        for place in database.parent.glob(f"{database.name}*"):
+            place.unlink()
+        if copy is not None:
+            shutil.copy(copy, database)
+        self.temporal.start()
+
+    def copy_database(self) -> Path:
+        """Copy the database of the running server as it is between two transactions."""
+        assert self.temporal.database is not None
+        copy = self.folder / "copy.db"
+        with (
+            closing(sqlite3.connect(self.temporal.database)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+        return copy
 
     # --- the API -------------------------------------------------------------------------------------------------------
 
-    def ask(
-        self, method: str, path: str, body: object = None, *, worker: int = -1
-    ) -> tuple[int, Any]:
+    def ask(self, method: str, path: str, body: object = None, *, port: int = 0) -> tuple[int, Any]:
         """Return status and body of the API's answer."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {ADMIN}", "X-Service-Token": SERVICE}
         if data is not None:
             headers["Content-Type"] = "application/json"
-        url = f"http://{LOOPBACK}:{self.ports[worker]}{path}"
+        url = f"http://{LOOPBACK}:{port or self.api_port}{path}"
         request = urllib.request.Request(url, data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
@@ -157,7 +227,7 @@ class JobSystem:
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
-    def register(self, name: str, cron: str, **config: object) -> None:
+    def register(self, name: str, cron: str = EVERY_SECOND, **changes: Any) -> None:
         """Register a job as a service does."""
         body = {
             "name": name,
@@ -168,31 +238,70 @@ class JobSystem:
             "jobType": "other",
             "service": SERVICE_NAME,
             "endpoint": "/run",
-            "config": config,
+            "config": {},
+            **changes,
         }
         status, answer = self.ask("POST", "/api/jobs/register", body)
         assert status == 200, answer
 
-    def job(self, name: str) -> dict[str, Any]:
-        """Return a job as the API shows it."""
-        status, answer = self.ask("GET", f"/api/jobs/{name}")
+    def trigger(self, name: str) -> dict[str, Any]:
+        """Trigger a job and return the answer."""
+        status, answer = self.ask("POST", f"/api/jobs/{name}/trigger", {})
         assert status == 200, answer
-        return answer
+        return dict(answer["result"])
 
-    def history(self, name: str) -> list[dict[str, Any]]:
-        """Return up to 100 runs of a job."""
-        status, answer = self.ask("GET", f"/api/jobs/{name}/history?limit=100")
-        assert status == 200, answer
-        return answer["executions"]
+    # --- Temporal ------------------------------------------------------------------------------------------------------
 
-    def assert_books_agree(self, name: str) -> None:
-        """Counters equal the rows, and every run was called at most once."""
-        rows, job = self.history(name), self.job(name)
-        ended = [row for row in rows if row["status"] != "running"]
-        assert job["totalRuns"] == len(ended)
-        assert job["successfulRuns"] == sum(row["status"] == "completed" for row in ended)
-        assert set(self.handler.ids().values()) <= {1}, self.handler.ids()
-        assert self.handler.most_at_once <= 1
+    def temporal_says(self, question: Callable[[Client], Awaitable[Answer]]) -> Answer:
+        """Ask Temporal itself."""
+
+        async def asked() -> Answer:
+            address, converter = self.temporal.address, pydantic_data_converter
+            return await question(await Client.connect(address, data_converter=converter))
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(asyncio.run, asked()).result()
+
+    def status(self, name: str) -> dict[str, Any]:
+        """Return what a job's workflow says of itself."""
+        workflow_id = job_workflow_id(name)
+        return self.temporal_says(
+            lambda client: client.get_workflow_handle(workflow_id).query(STATUS, result_type=dict)
+        )
+
+    def signal(self, name: str, message: str, *arguments: Any) -> None:
+        """Send a signal to a job's workflow."""
+        workflow_id = job_workflow_id(name)
+        self.temporal_says(
+            lambda client: client.get_workflow_handle(workflow_id).signal(
+                message, args=list(arguments)
+            )
+        )
+
+    # --- judging -------------------------------------------------------------------------------------------------------
+
+    def settle(self, *names: str) -> None:
+        """Let no slot run any more, and have what the slots have come to written: a last run brings it."""
+        for name in names:
+            self.signal(name, "pause", "the test ends")
+        for name in names:
+            self.wait(lambda job=name: self._rests(job), f"a rest of {name}")
+            assert self.trigger(name)["success"]
+            self.wait(lambda job=name: self._rests(job), f"a rest of {name} after its last run")
+
+    def _rests(self, name: str) -> bool:
+        view = self.status(name)
+        nothing_left = view["running"] is None and view["unwritten"] == 0
+        return nothing_left and view["paused"] and not self.books.open_runs(name)
+
+    def assert_kept(self, *names: str, period: int = 0) -> None:
+        """One call a run, counters equal rows, nothing runs; and slots of a job that is due each so many seconds add up."""
+        findings = []
+        for name in names:
+            found = self.books.findings(name, self.handler.calls)
+            found += self.books.slot_findings(name, period) if period else []
+            findings += [f"{name}: {finding}" for finding in found]
+        assert findings == []
 
     @staticmethod
     def wait(question: Callable[[], Answer], what: str, seconds: float = 60.0) -> Answer:
@@ -202,8 +311,8 @@ class JobSystem:
             try:
                 if answer := question():
                     return answer
-            except (OSError, AssertionError):
-                pass  # an API that is being started
+            except NOT_NOW:
+                pass
             time.sleep(0.2)
         raise AssertionError(f"{what} did not come within {seconds:g} s")
 

@@ -43,6 +43,8 @@ MEMO_STATUS = "status"
 """Memo key of a namespace's workflow: what metrics and health read without a query."""
 MEMO_DECIDED = "decided"
 """Memo key of a namespace's workflow: what operators decided, for a run that begins after it was ended."""
+MEMO_REVISION = "revision"
+"""Memo key of a job's workflow: the highest revision of the job that it heard."""
 
 
 def namespace_workflow_id(namespace: str) -> str:

@@ -25,11 +25,14 @@ from vaultmesh.domain.jobs.schedule import ALREADY_RUNNING
 from vaultmesh.domain.names import (
     CONFIGURE,
     JOB_WORKFLOW,
+    MEMO_REVISION,
     SCHEDULER_QUEUE,
     STOP,
     TRIGGER,
     job_workflow_id,
 )
+from vaultmesh.process.client import Unreachable
+from vaultmesh.process.search_attributes import SearchAttributesMissing, ensure
 
 WITHIN = timedelta(seconds=5)
 """Of one call, by which the caller has its answer."""
@@ -98,12 +101,17 @@ class TemporalJobs:
             task_queue=SCHEDULER_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=spec.name,
+            memo={MEMO_REVISION: spec.revision},
         )
         try:
             async with asyncio.timeout(WITHIN.total_seconds()):
-                await self._client.execute_update_with_start_workflow(
-                    CONFIGURE, spec, start_workflow_operation=start, rpc_timeout=WITHIN
-                )
+                if not await self._configured(spec):
+                    await ensure(self._client)  # the server may be a new one, without any
+                    await self._client.execute_update_with_start_workflow(
+                        CONFIGURE, spec, start_workflow_operation=start, rpc_timeout=WITHIN
+                    )
+        except (SearchAttributesMissing, Unreachable) as error:
+            raise NotTold(str(error)) from error
         except (
             RPCError,
             TimeoutError,
@@ -111,6 +119,17 @@ class TemporalJobs:
             WorkflowUpdateRPCTimeoutOrCancelledError,
         ) as error:
             raise _not_told(revision.name, error) from error
+
+    async def _configured(self, spec: JobSpec) -> bool:
+        """Tell a workflow that runs; False if there is none."""
+        handle = self._client.get_workflow_handle(job_workflow_id(spec.name))
+        try:
+            await handle.execute_update(CONFIGURE, spec, rpc_timeout=WITHIN)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
 
     async def _stop(self, revision: JobRevision) -> None:
         handle = self._client.get_workflow_handle(job_workflow_id(revision.name))

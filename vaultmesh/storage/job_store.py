@@ -254,6 +254,13 @@ class JobStore:
         """Note that a job's workflow has heard a revision; an older one changes nothing."""
         await self._call(lambda ready: ready.jobs.mark_told(name, revision))
 
+    async def overtake(self, name: str, heard: int) -> bool:
+        """Give a job a revision above the one that its workflow has heard; tells whether it was not above before.
+
+        A workflow heeds the highest revision: after an older copy of the store was put back it would heed none of its.
+        """
+        return await self._call(lambda ready: ready.jobs.overtake(name, heard))
+
     async def take_sql_edits(self, at: datetime) -> tuple[Change, ...]:
         """Take over what somebody changed, inserted or deleted in `job_schedules` by SQL: each is a revision of its own.
 
@@ -263,9 +270,13 @@ class JobStore:
 
     # --- runs ------------------------------------------------------------------------------------------------------
 
-    async def open_run(self, start: RunStart) -> Opened:
-        """Insert the row of a run, unless there is one, and return the job as it stands; the key is the run's id."""
-        return await self._call(lambda ready: ready.runs.open(start))
+    async def open_run(self, start: RunStart, slots: SlotCounts | None = None) -> Opened:
+        """Insert the row of a run, unless there is one, and return the job as it stands; the key is the run's id.
+
+        `slots` is what the job's slots have come to with this run's. Written with the row, it keeps a workflow that begins
+        anew meanwhile from taking the run's slot for one that nobody dealt with.
+        """
+        return await self._call(lambda ready: ready.runs.open(start, slots))
 
     async def close_run(self, end: RunEnd) -> Closing:
         """Write how a run ended, with the counters, in one transaction; the key is the run's id.
@@ -274,8 +285,8 @@ class JobStore:
         """
         return await self._call(lambda ready: ready.runs.close(end))
 
-    async def pass_slots(self, name: str, slots: SlotCounts) -> bool:
-        """Write what a job's slots have come to; tells whether that is news. Totals only rise."""
+    async def pass_slots(self, name: str, slots: SlotCounts) -> SlotCounts:
+        """Write what a job's slots have come to; returns that with what was known before. Totals only rise."""
         return await self._call(lambda ready: ready.runs.pass_slots(name, slots))
 
     async def running(self, started_before: datetime) -> tuple[RunRecord, ...]:

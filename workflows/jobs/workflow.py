@@ -13,14 +13,23 @@ from temporalio.exceptions import ActivityError, ApplicationError, CancelledErro
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.jobs import commands
-from vaultmesh.domain.jobs.messages import BY_SIGNAL, JobInput, JobPause, RunEnd, RunOrder
+from vaultmesh.domain.jobs.messages import (
+    BY_SIGNAL,
+    CloseOrder,
+    JobInput,
+    JobPause,
+    RunEnd,
+    RunOrder,
+    Written,
+)
 from vaultmesh.domain.jobs.run import CANCELLED, FATE_UNKNOWN, NO_WORKER, WORKER_DIED
 from vaultmesh.domain.jobs.schedule import JobSchedule
 from vaultmesh.domain.jobs.slots import JobState
 from vaultmesh.domain.jobs.views import JobStatusView, job_details, job_status, job_view
 from vaultmesh.domain.message_guide import OF_JOBS
-from vaultmesh.domain.names import ATTRIBUTE_STATUS, JOB_WORKFLOW, STATUS
+from vaultmesh.domain.names import ATTRIBUTE_STATUS, JOB_WORKFLOW, MEMO_REVISION, STATUS
 from workflows import options, ports
 from workflows.calls import StepFailed, understood
 from workflows.metadata import describe
@@ -47,6 +56,7 @@ class JobWorkflow:
         self._writing: asyncio.Task[None] | None = None
         self._counts_due = workflow.now() + COUNTS_EVERY
         self._shown_status = ""
+        self._shown_revision: int | None = workflow.memo_value(MEMO_REVISION, None, type_hint=int)
 
     @workflow.run
     async def run(self, start: JobInput) -> JobStatusView:
@@ -97,7 +107,13 @@ class JobWorkflow:
             summary=f"{spec.name}: {what}",
             **options.run_job(spec.timeout, spec.catch_up),
         )
-        return understood(reply, ports.RUN_JOB.name, RunEnd)
+        end = understood(reply, ports.RUN_JOB.name, RunEnd)
+        if (
+            end.run_id != order.run_id
+        ):  # the server was put back, and the answer names a step by its number
+            message = "the answer of another run came in place of this one's"
+            raise StepFailed(FailureKind.UNKNOWN, message)
+        return end
 
     async def _sleep(self) -> None:
         """Wait for the next slot, a message, or the hour in which counts are written."""
@@ -107,7 +123,7 @@ class JobWorkflow:
             self._schedule.count_paused(now)
             self._write(also_counts=True)
         wakes = [due] if (due := self._schedule.next_due()) is not None else []
-        if self._schedule.state is JobState.PAUSED or self._schedule.has_unwritten_counts:
+        if self._schedule.state is JobState.PAUSED or self._is_anything_unwritten():
             wakes.append(self._counts_due)
         timeout = max(min(wakes) - now, timedelta(0)) if wakes else None
         try:
@@ -118,6 +134,9 @@ class JobWorkflow:
             return
 
     # --- what the store does not know yet --------------------------------------------------------------------------
+
+    def _is_anything_unwritten(self) -> bool:
+        return self._schedule.has_unwritten_counts or not self._is_all_written()
 
     def _is_all_written(self) -> bool:
         return (
@@ -160,18 +179,26 @@ class JobWorkflow:
                 )
                 self._schedule.recorded(decision, recorded.revision)
             elif ends is not None:
-                await workflow.execute_activity(
-                    ports.CLOSE_RUN.name,
-                    ends,
-                    result_type=RawValue,
-                    summary=f"{len(ends.ends)} ends of runs",
-                    **options.STORE,
-                )
-                self._schedule.wrote(ends)
+                self._schedule.wrote(ends, await self._closed(ends))
+                self._show()
         except (ActivityError, StepFailed) as error:
             workflow.logger.warning("not written to the store", extra={"err": str(error)})
             return False
         return decision is not None or ends is not None
+
+    async def _closed(self, order: CloseOrder) -> Written:
+        reply = await workflow.execute_activity(
+            ports.CLOSE_RUN.name,
+            order,
+            result_type=RawValue,
+            summary=f"{len(order.ends)} ends of runs",
+            **options.STORE,
+        )
+        written = understood(reply, ports.CLOSE_RUN.name, ports.CLOSE_RUN.gives)
+        if written.run_ids != [end.run_id for end in order.ends]:
+            message = "the answer about other runs came in place of these"
+            raise StepFailed(FailureKind.UNKNOWN, message)
+        return written
 
     # --- messages --------------------------------------------------------------------------------------------------
 
@@ -232,12 +259,15 @@ class JobWorkflow:
         return job_view(self._schedule, info.workflow_id, info.run_id)
 
     def _show(self) -> None:
-        """Bring details and search attribute up to date where they changed."""
+        """Bring details, search attribute and the revision in the memo up to date where they changed."""
         workflow.set_current_details(job_details(job_view(self._schedule, "", "")))
         state = job_status(self._schedule)
         if state != self._shown_status:
             self._shown_status = state
             workflow.upsert_search_attributes([_STATUS.value_set(state)])
+        if self._schedule.spec.revision != self._shown_revision:
+            self._shown_revision = self._schedule.spec.revision
+            workflow.upsert_memo({MEMO_REVISION: self._shown_revision})
 
 
 def _unknown_end(order: RunOrder, error: str) -> RunEnd:

@@ -7,9 +7,21 @@ from hypothesis import strategies as st
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.jobs.cron import read_cron
-from vaultmesh.domain.jobs.messages import JobInput, JobPause, JobSpec, RunEnd, TriggerOrder
+from vaultmesh.domain.jobs.messages import (
+    JobCarried,
+    JobInput,
+    JobPause,
+    JobSpec,
+    KeptEnd,
+    RunEnd,
+    RunOrder,
+    SlotCounts,
+    TriggerOrder,
+    Written,
+)
 from vaultmesh.domain.jobs.run import RunStatus
-from vaultmesh.domain.jobs.schedule import JobSchedule
+from vaultmesh.domain.jobs.schedule import MOST_AHEAD, JobSchedule
+from vaultmesh.domain.jobs.slots import agreed
 
 START = datetime(2026, 1, 15, 10, tzinfo=UTC)
 EVERY_TEN_SECONDS = "*/10 * * * * *"
@@ -115,5 +127,107 @@ def test_what_is_not_written_is_carried_until_it_is(steps: list[tuple[str, int]]
     order = life.schedule.unwritten(also_counts=True)
     assert {end.run_id for end in (order.ends if order else [])} == unwritten
     if order is not None:
-        life.schedule.wrote(order)
+        life.schedule.wrote(order, Written())
     assert life.schedule.unwritten(also_counts=True) is None
+
+
+class Stored(Life):
+    """The same with a store: each run opens its row there, and the workflow may forget what it knew."""
+
+    def __init__(self) -> None:
+        """Begin with a store that knows of nothing."""
+        super().__init__()
+        self.known = SlotCounts()
+        self.rows: set[str] = set()
+        self.order: RunOrder | None = None
+        self.copy = self.schedule.carried()
+
+    def take(self) -> None:
+        order = self.schedule.take(self.now)
+        if order is None:
+            return
+        self.order, self.known = order, agreed(self.known, order.counts)
+        if order.slot is not None:
+            self.rows.add(order.run_id)
+
+    def end(self) -> None:
+        """End the run under way; what its worker says of slots reaches the workflow."""
+        self._end(self.known)
+
+    def die(self) -> None:
+        """End the run under way without a word of its worker; the row is closed beside."""
+        self._end(None)
+        closing = self.schedule.unwritten(also_counts=False)
+        if closing is not None:
+            self.known = agreed(self.known, closing.counts)
+            self.known = agreed(self.known, closing.counts)  # an activity may run twice
+            self.schedule.wrote(closing, Written(counts=self.known))
+
+    def _end(self, known: SlotCounts | None) -> None:
+        running = self.schedule.running
+        if running is not None:
+            end = RunEnd(run_id=running.run_id, counts=known, is_written=known is not None)
+            self.schedule.ended(end, self.now)
+
+    def lose(self) -> None:
+        """Put the workflow back to an older state, as a reset or an older database does."""
+        self.schedule = JobSchedule(self.copy, self.now)
+
+    def go_on(self) -> None:
+        """Copy the workflow's state: what `lose` may put back."""
+        if self.schedule.running is None:
+            self.copy = self.schedule.carried()
+
+    def configure(self) -> None:
+        """Lose the workflow for good; it begins anew with what the store knows."""
+        carried = JobCarried(after=self.known.served, counts=self.known, counts_written=self.known)
+        if self.known.served is not None:
+            self.schedule = JobSchedule(JobInput(spec=self.spec(), carried=carried), self.now)
+
+
+FORGETTING = ("take", "take", "end", "end", "die", "pause", "resume", "lose", "go_on", "configure")
+
+
+@given(st.lists(st.tuples(st.sampled_from(FORGETTING), st.integers(0, 90)), max_size=60))
+def test_a_workflow_that_was_put_back_counts_no_slot_twice(steps: list[tuple[str, int]]) -> None:
+    """The harm: slots that had been run were also counted as missed."""
+    life = Stored()
+    for what, seconds in steps:
+        life.now += timedelta(seconds=seconds)
+        life.step(what)
+    for what, seconds in (("end", 0), ("resume", 0), ("take", 10), ("end", 0), ("take", 10)):
+        life.now += timedelta(seconds=seconds)
+        life.step(what)
+    served = life.known.served
+    assert served is not None
+    due = read_cron(EVERY_TEN_SECONDS).count(START, served)
+    assert len(life.rows) + life.known.missed + life.known.skipped == due
+
+
+def test_a_host_whose_clock_is_ahead_silences_no_job() -> None:
+    """The harm: a job that was registered there had no slot until the others' clocks came as far."""
+    spec = JobSpec(name="job", cron=EVERY_TEN_SECONDS)
+    ahead = JobCarried(after=START + timedelta(days=1))
+    schedule = JobSchedule(JobInput(spec=spec, carried=ahead), START)
+    assert schedule.next_due() == START + timedelta(seconds=10)
+    slightly = JobCarried(after=START + MOST_AHEAD)
+    schedule = JobSchedule(JobInput(spec=spec, carried=slightly), START)
+    assert schedule.next_due() == START + MOST_AHEAD + timedelta(seconds=10)
+
+
+def test_a_run_that_had_ended_well_before_its_worker_died_is_no_failure() -> None:
+    """The harm: the workflow called a job failing whose row says completed, for a week where it runs weekly."""
+    life = Life()
+    life.trigger()
+    life.take()
+    running = life.schedule.running
+    assert running is not None
+    life.schedule.ended(RunEnd(run_id=running.run_id, error="who knows"), life.now)
+    assert life.schedule.failures == 1
+    order = life.schedule.unwritten(also_counts=False)
+    assert order is not None
+    kept = KeptEnd(run_id=running.run_id, status=RunStatus.COMPLETED)
+    life.schedule.wrote(order, Written(run_ids=[running.run_id], kept=[kept]))
+    assert life.schedule.failures == 0
+    assert life.schedule.last_run is not None
+    assert (life.schedule.last_run.status, life.schedule.last_run.error) == ("completed", None)

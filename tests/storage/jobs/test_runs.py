@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from tests.storage.jobs.places import ADMIN, NAME, NOON, SERVICE, Place, definition, end, start
-from vaultmesh.domain.jobs.messages import SlotCounts
+from vaultmesh.domain.jobs.messages import SlotCounts, Stretch, Unchecked
 from vaultmesh.domain.jobs.records import Closing, Opening, RunStats
 from vaultmesh.domain.jobs.run import NO_WORKER, WORKER_DIED, RunStatus, TriggeredBy
 from vaultmesh.storage.job_store import JobStore
@@ -54,6 +54,33 @@ async def test_a_slot_is_called_once_though_a_workflow_is_reset(store: JobStore)
     assert again.outcome is Opening.EXISTS
     assert again.run is not None
     assert again.run.status == RunStatus.COMPLETED
+
+
+async def test_a_run_under_way_is_no_slot_that_nobody_dealt_with(store: JobStore) -> None:
+    """The harm: a workflow that began anew meanwhile counted its slot as missed, beside its row."""
+    slots = SlotCounts(served=NOON + MINUTE, missed=2)
+    opened = await store.open_run(start(after=MINUTE), slots)
+    assert opened.slots == slots
+    job = await store.get(NAME)
+    assert job is not None
+    assert (job.decisions.served, job.decisions.missed) == (NOON + MINUTE, 2)
+    await store.disable(NAME, ADMIN, NOON)
+    later = SlotCounts(served=NOON + 2 * MINUTE, missed=3)
+    assert (await store.open_run(start(after=2 * MINUTE), later)).slots is None
+    job = await store.get(NAME)
+    assert job is not None
+    assert job.decisions.missed == 2
+
+
+async def test_slots_that_were_dealt_with_before_a_reset_count_once(store: JobStore) -> None:
+    run, begun = start(after=10 * MINUTE), NOON.replace(microsecond=0)
+    await store.pass_slots(NAME, SlotCounts(served=begun + 8 * MINUTE, missed=3, skipped=1))
+    stretch = Stretch(since=begun, until=begun + 9 * MINUTE, is_missed=True)
+    unchecked = Unchecked(cron="* * * * *", stretches=[stretch])
+    told = SlotCounts(served=begun + 10 * MINUTE, missed=9, unchecked=unchecked)
+    known = SlotCounts(served=begun + 10 * MINUTE, missed=4, skipped=1)
+    assert (await store.open_run(run, told)).slots == known
+    assert (await store.open_run(run, told)).slots == known
 
 
 async def test_a_scheduled_run_of_a_job_that_must_not_run_is_dropped(store: JobStore) -> None:

@@ -8,9 +8,15 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from tests.workflows.stage import Adapter
-from vaultmesh.domain.jobs.messages import CloseOrder, DecisionOrder, Recorded, RunEnd, RunOrder
+from vaultmesh.domain.jobs.messages import (
+    CloseOrder,
+    DecisionOrder,
+    Recorded,
+    RunEnd,
+    RunOrder,
+    Written,
+)
 from vaultmesh.domain.jobs.run import RunStatus
-from vaultmesh.domain.messages import Nothing
 
 
 class ScriptedRuns:
@@ -71,14 +77,14 @@ class ScriptedRuns:
         )
 
     @activity.defn(name="close_run")
-    async def close_run(self, order: CloseOrder) -> Nothing:
+    async def close_run(self, order: CloseOrder) -> Written:
         """Write, or fail as planned."""
         if self.close_failures > 0:
             self.close_failures -= 1
             message = "the store is down"
             raise ApplicationError(message)
         self.closed.append(order)
-        return Nothing()
+        return Written(run_ids=[end.run_id for end in order.ends])
 
     @activity.defn(name="record_decision")
     async def record_decision(self, order: DecisionOrder) -> Recorded:

@@ -1,5 +1,6 @@
 """A job's workflow: each slot is run once or counted once, nothing overlaps, and nothing that is sent to it wedges it."""
 
+import asyncio
 import uuid
 from datetime import timedelta
 from itertools import pairwise
@@ -8,15 +9,21 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
 
+from tests.storage.jobs.places import definition
 from tests.workflows.jobs.scripted_runs import ScriptedRuns
 from tests.workflows.stage import JobRun, Stage, failed_tasks, until
 from vaultmesh.domain.jobs.messages import JobCarried, JobSpec, SlotCounts
+from vaultmesh.domain.jobs.records import JobRevision
+from vaultmesh.domain.jobs.refusals import AlreadyRunning
 from vaultmesh.domain.jobs.run import FATE_UNKNOWN, NO_WORKER, RunStatus, TriggeredBy, run_id
 from vaultmesh.domain.jobs.schedule import ALREADY_RUNNING
 from vaultmesh.domain.jobs.slots import JobState
+from vaultmesh.process.job_workflows import TemporalJobs
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.server]
 EVERY_MINUTE, EVERY_SECOND, NEVER = "* * * * *", "* * * * * *", "0 0 31 2 *"
+MONDAYS = "0 9 * * 1"
+MESSAGES = 200
 
 
 def spec_of(job: JobRun, revision: int, cron: str = EVERY_MINUTE, **more: Any) -> dict[str, Any]:
@@ -337,3 +344,76 @@ async def test_a_slot_of_a_job_that_was_paused_before_its_workflow_heard_of_it_i
     assert view.last_run is None
     assert view.skipped == (len(runs.orders) if is_skipped else 0)
     assert runs.closed == []
+
+
+async def test_a_year_of_mondays_is_run_monday_by_monday(stage: Stage) -> None:
+    runs = ScriptedRuns()
+    async with stage.working(jobs=runs.adapters()):
+        job = await stage.job(MONDAYS, continue_after_events=60)
+        began = await stage.now()
+        for _ in range(52):
+            await stage.env.sleep(timedelta(weeks=1))
+        due = ((await stage.now()) - began) // timedelta(weeks=1)
+        await until(lambda: len(runs.orders) >= due)
+        view = await job.shows(lambda view: view.running is None)
+        assert len(await stage.runs(job.handle)) > 2
+    slots = runs.slots
+    assert {(slot.weekday(), slot.hour, slot.minute, slot.second) for slot in slots} == {
+        (0, 9, 0, 0)
+    }
+    assert {later - sooner for sooner, later in pairwise(slots)} == {timedelta(weeks=1)}
+    assert (len(slots), view.missed, view.skipped) == (due, 0, 0)
+
+
+async def test_200_triggers_and_revisions_meet_a_job_that_continues_as_new_and_none_is_lost(
+    stage: Stage,
+) -> None:
+    runs = ScriptedRuns()
+    accepted: list[str] = []
+    async with stage.working(jobs=runs.adapters()):
+        job = await stage.job(NEVER, continue_after_events=60)
+        jobs = TemporalJobs(stage.env.client, continue_after_events=60)
+
+        async def trigger() -> None:
+            run = uuid.uuid4()
+            while str(run) not in accepted:
+                try:
+                    await jobs.trigger(job.name, run, None)
+                except AlreadyRunning:
+                    await asyncio.sleep(0.05)
+                else:
+                    accepted.append(str(run))
+
+        async def send(half: int) -> None:
+            for number in range(1, MESSAGES // 4 + 1):
+                told = definition(job.name, cronExpression=NEVER)
+                revision = number * 2 + half
+                await jobs.tell(JobRevision(name=job.name, revision=revision, definition=told))
+                await trigger()
+
+        await asyncio.gather(send(0), send(1))
+        view = await job.shows(lambda view: view.running is None and not view.is_asked_for)
+        assert len(await stage.runs(job.handle)) > 5
+    assert sorted(order.run_id for order in runs.orders) == sorted(accepted)
+    assert len(accepted) == MESSAGES // 2
+    assert view.revision == MESSAGES // 2 + 1
+    assert runs.most_at_once == 1
+
+
+async def test_the_answer_of_another_run_is_not_taken_for_this_ones(stage: Stage) -> None:
+    """The harm: a server that was put back hands it to the step of the same number, whose own end is then lost."""
+    runs = ScriptedRuns()
+    runs.seconds = 3.0
+    async with stage.working(jobs=runs.adapters()):
+        job = await stage.job(NEVER)
+        asked = str(uuid.uuid4())
+        await job.update("trigger", {"run_id": asked})
+        await until(lambda: bool(runs.orders))
+        other = {"run_id": str(uuid.uuid4()), "status": "completed", "is_written": True}
+        await stage.complete(job, asked, other)
+        view = await job.shows(lambda view: view.last_run is not None)
+        await until(lambda: bool(runs.closed))
+    assert view.last_run is not None
+    assert (view.last_run.run_id, view.last_run.status) == (asked, RunStatus.FAILED)
+    (end,) = runs.closed[0].ends
+    assert (end.run_id, (end.error or "").endswith(FATE_UNKNOWN)) == (asked, True)

@@ -14,6 +14,8 @@ from vaultmesh.domain.messages import Wire
 
 LONGEST_RECENT_TRIGGERS = 20
 """Ids of triggers that a workflow remembers: one that comes twice starts nothing twice."""
+MOST_UNCHECKED = 20
+"""Stretches of slots that are carried; there are more only while the store is down, and then it knows nothing better."""
 MOST_UNWRITTEN = 100
 """Ends of runs that wait for the store; of older ones only their number is kept."""
 
@@ -79,6 +81,26 @@ class TriggerOrder(Wire):
     """Who asked, as the handler is told; None if nobody said."""
 
 
+class Stretch(Wire):
+    """Slots that a workflow counted together: those after `since` and up to `until`."""
+
+    since: datetime
+    until: datetime
+    is_missed: bool
+    """Whether they were missed; else they were skipped."""
+
+
+class Unchecked(Wire):
+    """What a workflow counted since it last compared its totals with the store.
+
+    One that was reset, or put back with its database, counts slots that it had run before.
+    """
+
+    cron: str
+    """The expression that they are slots of."""
+    stretches: list[Stretch] = Field(default_factory=list)
+
+
 class SlotCounts(Wire):
     """Totals of a job's slots since it exists. They only rise, so that writing them twice counts nothing twice."""
 
@@ -86,15 +108,8 @@ class SlotCounts(Wire):
     skipped: int = 0
     served: datetime | None = None
     """The newest slot that was run, missed or skipped."""
-
-    def joined(self, other: "SlotCounts") -> "SlotCounts":
-        """Return what both together know."""
-        served = [known for known in (self.served, other.served) if known is not None]
-        return SlotCounts(
-            missed=max(self.missed, other.missed),
-            skipped=max(self.skipped, other.skipped),
-            served=max(served, default=None),
-        )
+    unchecked: Unchecked | None = None
+    """Those of them that the store may know better; always None in what the store says."""
 
 
 class RunOrder(Wire):
@@ -126,6 +141,8 @@ class RunEnd(Wire):
     items_succeeded: int | None = None
     items_failed: int | None = None
     metadata: dict[str, JsonValue] | None = None
+    counts: SlotCounts | None = None
+    """What the job's slots have come to with what the store knew; None where it was not asked."""
     is_written: bool = False
     """Whether the row and the counters say so already."""
     is_dropped: bool = False
@@ -141,6 +158,25 @@ class CloseOrder(Wire):
     job_type: str = "other"
     ends: list[RunEnd] = Field(default_factory=list)
     counts: SlotCounts = SlotCounts()
+
+
+class KeptEnd(Wire):
+    """How a run ended by its row, where the workflow believes otherwise."""
+
+    run_id: str
+    status: RunStatus
+    error: str | None = None
+
+
+class Written(Wire):
+    """Result of `close_run`."""
+
+    run_ids: list[str] = Field(default_factory=list)
+    """Of the ends that the store has now."""
+    kept: list[KeptEnd] = Field(default_factory=list)
+    """Those whose rows said already how they ended."""
+    counts: SlotCounts | None = None
+    """What the job's slots have come to with what the store knew."""
 
 
 class DecisionOrder(Wire):

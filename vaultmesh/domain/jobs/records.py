@@ -166,6 +166,8 @@ class Opened(Wire):
     """The job as it stands now."""
     run: "RunRecord | None" = None
     """The row that was there before."""
+    slots: SlotCounts | None = None
+    """What the job's slots have come to with what the store knew; None if they were not told, or the run is dropped."""
 
 
 class RunEnd(Wire):

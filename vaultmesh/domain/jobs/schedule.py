@@ -5,12 +5,13 @@
 3. The highest revision that was heard counts. Counts only rise.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.jobs.cron import Cron, read_cron
 from vaultmesh.domain.jobs.messages import (
     LONGEST_RECENT_TRIGGERS,
+    MOST_UNCHECKED,
     MOST_UNWRITTEN,
     CloseOrder,
     DecisionOrder,
@@ -23,12 +24,16 @@ from vaultmesh.domain.jobs.messages import (
     RunEnd,
     RunOrder,
     SlotCounts,
+    Stretch,
     TriggerOrder,
+    Unchecked,
+    Written,
 )
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy, run_id
 from vaultmesh.domain.jobs.slots import (
     JobState,
     Passed,
+    later,
     next_due,
     skip_passed,
     start_anew,
@@ -37,6 +42,9 @@ from vaultmesh.domain.jobs.slots import (
 
 ALREADY_RUNNING = "Job is already running"
 """What clients of the API know for it."""
+MOST_AHEAD = timedelta(minutes=1)
+"""Clocks of hosts differ by less; a job whose slots are dealt with up to a later instant begins now."""
+_INSTANT = timedelta(microseconds=1)
 
 
 class JobSchedule:
@@ -48,6 +56,8 @@ class JobSchedule:
         self._cron: Cron = read_cron(start.spec.cron)
         carried = start.carried
         self._after = carried.after or now
+        if self._after - now > MOST_AHEAD:
+            self._after = now
         self._counts = carried.counts
         self._counts_written = carried.counts_written
         self._owed_slot = carried.owed_slot
@@ -155,8 +165,9 @@ class JobSchedule:
         slot = passed.slot
         if slot is None and self._owed_slot is not None:
             slot = self._owed_slot
-        elif self._owed_slot is not None:
-            passed = passed.model_copy(update={"missed": passed.missed + 1})
+        elif self._owed_slot is not None:  # of the expression before
+            missed = self._counts.missed + 1
+            self._counts = self._counts.model_copy(update={"missed": missed})
         self._owed_slot = None
         self._passed(passed)
         if slot is None:
@@ -175,22 +186,25 @@ class JobSchedule:
             return
         self._skip(now)
         self._running, self._running_since = None, None
+        if end.is_written or end.counts is not None:
+            self._stored(order.counts, end.counts)
         if end.is_dropped:
-            skipped = self._counts.skipped + end.is_skipped
-            self._counts = self._counts.model_copy(update={"skipped": skipped})
+            if end.is_skipped and order.slot is not None:
+                self._count_one(order.slot, is_missed=False)
             return
         self._last_run = LastRun(run_id=end.run_id, status=end.status, error=end.error, at=now)
         self._failures = self._failures + 1 if end.status is RunStatus.FAILED else 0
         if not end.is_written:
             self._keep(end)
-        else:
-            self._written(order.counts)
 
     def not_taken(self, now: datetime) -> None:
         """No worker took the slot in time: nothing was called, and it is missed."""
+        order = self._running
+        if order is None or order.slot is None:
+            return
         self._skip(now)
         self._running, self._running_since = None, None
-        self._counts = self._counts.model_copy(update={"missed": self._counts.missed + 1})
+        self._count_one(order.slot, is_missed=True)
 
     def _skip(self, now: datetime) -> None:
         """Skip the slots that passed during the run under way."""
@@ -203,13 +217,33 @@ class JobSchedule:
             self._passed(skip_passed(self._cron, self._after, now))
 
     def _passed(self, passed: Passed) -> None:
-        if passed.missed or passed.skipped or passed.slot is not None:
-            self._counts = SlotCounts(
-                missed=self._counts.missed + passed.missed,
-                skipped=self._counts.skipped + passed.skipped,
-                served=max(passed.after, self._counts.served or passed.after),
-            )
+        since = self._after
         self._after = max(self._after, passed.after)
+        if not (passed.missed or passed.skipped or passed.slot is not None):
+            return
+        served = later(self._counts.served, passed.after)
+        self._counts = self._counts.model_copy(update={"served": served})
+        until = passed.after if passed.slot is None else passed.slot - _INSTANT
+        stretch = Stretch(since=since, until=until, is_missed=passed.missed > 0)
+        if passed.missed or passed.skipped:
+            self._count(passed.missed, passed.skipped, stretch)
+
+    def _count_one(self, slot: datetime, *, is_missed: bool) -> None:
+        """Count a slot that was to be run as missed, or as skipped."""
+        stretch = Stretch(since=slot - _INSTANT, until=slot, is_missed=is_missed)
+        self._count(int(is_missed), int(not is_missed), stretch)
+
+    def _count(self, missed: int, skipped: int, stretch: Stretch) -> None:
+        """Count slots, to be compared with what the store knows of them."""
+        cron, counts = self.spec.cron, self._counts
+        before = counts.unchecked.stretches if counts.unchecked is not None else []
+        unchecked = Unchecked(cron=cron, stretches=[*before, stretch][-MOST_UNCHECKED:])
+        self._counts = SlotCounts(
+            missed=counts.missed + missed,
+            skipped=counts.skipped + skipped,
+            served=counts.served,
+            unchecked=unchecked,
+        )
 
     # --- what others order -----------------------------------------------------------------------------------------
 
@@ -225,6 +259,8 @@ class JobSchedule:
             self._passed(passed)
         elif resumes:
             self.count_paused(now)
+        if spec.cron != self.spec.cron:
+            self._counts = self._counts.model_copy(update={"unchecked": None})
         self.spec, self._cron = spec, read_cron(spec.cron)
         self._stopping = False
         return True
@@ -308,14 +344,29 @@ class JobSchedule:
             counts=self._counts,
         )
 
-    def wrote(self, order: CloseOrder) -> None:
-        """Take that an order is written."""
+    def wrote(self, order: CloseOrder, written: Written) -> None:
+        """Take that an order is written; the row of a run that had ended otherwise is right."""
         done = {end.run_id for end in order.ends}
         self._unwritten = [end for end in self._unwritten if end.run_id not in done]
-        self._written(order.counts)
+        self._stored(order.counts, written.counts)
+        last = self._last_run
+        for kept in written.kept:
+            if last is not None and kept.run_id == last.run_id and kept.status is not last.status:
+                change = {"status": kept.status, "error": kept.error}
+                self._last_run = last.model_copy(update=change)
+                self._failures = 0 if kept.status is RunStatus.COMPLETED else self._failures + 1
 
-    def _written(self, counts: SlotCounts) -> None:
-        self._counts_written = counts
+    def _stored(self, sent: SlotCounts, stored: SlotCounts | None) -> None:
+        """Take that totals are in the store, and what they came to there; what was counted meanwhile is added."""
+        stored = sent.model_copy(update={"unchecked": None}) if stored is None else stored
+        counts = self._counts
+        self._counts = SlotCounts(
+            missed=stored.missed + counts.missed - sent.missed,
+            skipped=stored.skipped + counts.skipped - sent.skipped,
+            served=later(stored.served, counts.served),
+            unchecked=_counted_since(counts.unchecked, sent.unchecked),
+        )
+        self._counts_written = stored
 
     def decided(self, pause: JobPause | None, at: datetime) -> None:
         """Keep what a signal changed until the row says it; only the newest counts."""
@@ -354,3 +405,11 @@ class JobSchedule:
                 stopping=self._stopping,
             ),
         )
+
+
+def _counted_since(unchecked: Unchecked | None, sent: Unchecked | None) -> Unchecked | None:
+    """Return what was counted after totals were sent to the store."""
+    if unchecked is None or sent is None:
+        return unchecked
+    left = [stretch for stretch in unchecked.stretches if stretch not in sent.stretches]
+    return unchecked.model_copy(update={"stretches": left}) if left else None

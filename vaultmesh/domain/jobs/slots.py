@@ -5,12 +5,14 @@
 3. Slots that pass while a run is under way, or while the job is paused, are skipped: nothing is caught up in a heap.
 4. Enabling a job, or another expression, starts anew from that instant; a slot that was due before is not lost (S1).
 5. Nothing here reads a clock: `now` is always an argument. A clock that goes back repeats no slot: `after` never does.
+6. A workflow that was reset or put back deals with slots again; the store knows which were dealt with, and none counts twice.
 """
 
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from vaultmesh.domain.jobs.cron import Cron
+from vaultmesh.domain.jobs.cron import Cron, read_cron
+from vaultmesh.domain.jobs.messages import SlotCounts, Unchecked
 from vaultmesh.domain.messages import Wire
 
 
@@ -104,3 +106,42 @@ def _until_now(
             return skip_passed(cron, after, now)
         case JobState.DISABLED:
             return Passed(after=after)
+
+
+def agreed(known: SlotCounts, reported: SlotCounts) -> SlotCounts:
+    """Return what the totals of a job's slots are, by what the store knows and what the job's workflow reports.
+
+    Slots up to the newest one that the store knows of are counted there already. The workflow may count some of them
+    again: it was reset, or put back with its database. The same report twice changes nothing.
+    """
+    served, unchecked = known.served, reported.unchecked
+    return SlotCounts(
+        missed=_total(known.missed, reported.missed, unchecked, served, is_missed=True),
+        skipped=_total(known.skipped, reported.skipped, unchecked, served, is_missed=False),
+        served=later(served, reported.served),
+    )
+
+
+def _total(
+    known: int,
+    reported: int,
+    unchecked: Unchecked | None,
+    served: datetime | None,
+    *,
+    is_missed: bool,
+) -> int:
+    """Return one total: what was known before, and the slots of the workflow's that came after `served`."""
+    if unchecked is None:
+        return max(known, reported)
+    cron = read_cron(unchecked.cron)
+    counted = new = 0
+    for stretch in unchecked.stretches:
+        if stretch.is_missed is is_missed:
+            counted += cron.count(stretch.since, stretch.until)
+            new += cron.count(max(stretch.since, served or stretch.since), stretch.until)
+    return max(known, reported - counted) + new
+
+
+def later(first: datetime | None, second: datetime | None) -> datetime | None:
+    """Return the later of two instants, either of which may be missing."""
+    return max((instant for instant in (first, second) if instant is not None), default=None)

@@ -144,6 +144,13 @@ class Jobs:
         with self._database.write() as connection:
             connection.execute(statement.values(told=revision))
 
+    def overtake(self, name: str, heard: int) -> bool:
+        """Give a job a revision above the one that its workflow has heard; tells whether it was not above before."""
+        behind = DECISIONS.c.job_name == name, DECISIONS.c.revision <= heard
+        statement = DECISIONS.update().where(*behind).values(revision=heard + 1)
+        with self._database.write() as connection:
+            return connection.execute(statement).rowcount > 0
+
     def take_sql_edits(self, at: datetime) -> tuple[Change, ...]:
         """Take over what somebody did by SQL."""
         hashes = select(DECISIONS.c.job_name, DECISIONS.c.row_hash)

@@ -29,6 +29,7 @@ from vaultmesh.domain.jobs.records import (
 )
 from vaultmesh.domain.jobs.refusals import StoreError
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy, is_fate_unknown
+from vaultmesh.domain.jobs.slots import agreed
 from vaultmesh.domain.jobs.storable import storable, storable_count, storable_text
 from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import Database
@@ -52,18 +53,20 @@ class Runs:
 
     # --- opening ---------------------------------------------------------------------------------------------------
 
-    def open(self, start: RunStart) -> Opened:
-        """Insert the row of a run unless there is one, or the job is not to be run."""
+    def open(self, start: RunStart, slots: SlotCounts | None) -> Opened:
+        """Insert the row of a run unless there is one, or the job is not to be run; with its slot, that is dealt with."""
         user = self._user_id(start)
         with self._database.write() as connection:
             job = read_job(connection, start.job_name) if start.needs_job else None
             if start.needs_job and not _is_to_run(job, start):
                 return Opened(outcome=Opening.DROPPED, job=job)
+            if slots is not None:
+                slots = self._keep_slots(connection, start.job_name, slots)
             if self._insert(connection, _opened(start, user)):
-                return Opened(outcome=Opening.OPENED, job=job)
+                return Opened(outcome=Opening.OPENED, job=job, slots=slots)
             run = _run(connection, start.id)
             outcome = Opening.OPENED if _is_of(run, start) else Opening.EXISTS
-            return Opened(outcome=outcome, job=job, run=run)
+            return Opened(outcome=outcome, job=job, run=run, slots=slots)
 
     def _insert(self, connection: Connection, row: _Columns) -> bool:
         insertion = self._database.insert(RUNS).values(row)
@@ -155,12 +158,12 @@ class Runs:
 
     # --- slots -----------------------------------------------------------------------------------------------------
 
-    def pass_slots(self, name: str, slots: SlotCounts) -> bool:
-        """Write what a job's slots have come to; tells whether that is news."""
+    def pass_slots(self, name: str, slots: SlotCounts) -> SlotCounts:
+        """Write what a job's slots have come to; returns that with what was known before."""
         with self._database.write() as connection:
             return self._keep_slots(connection, name, slots)
 
-    def _keep_slots(self, connection: Connection, name: str, slots: SlotCounts) -> bool:
+    def _keep_slots(self, connection: Connection, name: str, slots: SlotCounts) -> SlotCounts:
         """Write totals, which only rise: the same or an older message once more changes nothing."""
         begun = self._database.insert(DECISIONS).values(job_name=name, policy={})
         connection.execute(begun.on_conflict_do_nothing())
@@ -168,12 +171,11 @@ class Runs:
         query = select(DECISIONS.c.served, DECISIONS.c.missed, DECISIONS.c.skipped).where(this)
         served, missed, skipped = connection.execute(query.with_for_update()).one()
         known = SlotCounts(served=served, missed=missed, skipped=skipped)
-        newest = known.joined(slots)
-        if newest == known:
-            return False
-        values = {"served": newest.served, "missed": newest.missed, "skipped": newest.skipped}
-        connection.execute(DECISIONS.update().where(this).values(values))
-        return True
+        newest = agreed(known, slots)
+        if newest != known:
+            values = {"served": newest.served, "missed": newest.missed, "skipped": newest.skipped}
+            connection.execute(DECISIONS.update().where(this).values(values))
+        return newest
 
 
 # --- what decides --------------------------------------------------------------------------------------------------
