@@ -79,6 +79,7 @@ ROLES = ("workflows", "anchors", "jobs", "api")
 DEFAULT_ROLES = ("workflows", "anchors")
 ANCHORING = frozenset(DEFAULT_ROLES)
 """Roles that need to know what is anchored where; the others hold no key and need no ledger's settings."""
+OF_JOBS = frozenset({"jobs", "api"})
 PASSED_THROUGH = ("vaultmesh.domain", "pydantic", "pydantic_core", "rfc8785", "typing_extensions")
 """Pure modules that the sandbox does not import anew for every workflow."""
 OWN_CODE = ("workflows",)
@@ -190,6 +191,10 @@ def check_configuration(
     if reason := why_not_written(settings.root):
         message = f"VMSH_ROOT: {settings.root} {reason} - name the right one, make it, or mount it"
         raise ConfigurationError([message])
+    if OF_JOBS.intersection(roles):
+        from activities.jobs.roles import JobEnvironment  # noqa: PLC0415 - loads SQLAlchemy, which others do without
+
+        JobEnvironment.read(os.environ, settings.root)
     if not ANCHORING.intersection(roles):
         return
     namespaces = load_namespaces(namespaces_path(settings))
@@ -351,7 +356,7 @@ async def _keep_jobs(
     visibility: Visibility,
 ) -> None:
     """Open what the roles `jobs` and `api` need, if the process has one of them, and have it kept."""
-    if not {"jobs", "api"}.intersection(roles):
+    if not OF_JOBS.intersection(roles):
         return
     from activities.jobs.roles import JobParts  # noqa: PLC0415 - loads SQLAlchemy, which others do without
 

@@ -3,19 +3,21 @@
 1. A run whose row exists already is not made again: a reset, a restored database or a new workflow calls a slot once.
 2. A store that is down delays no call: the call is made as the workflow knows the job, and its end is written later.
 3. The newest endpoint and config are called; the time-out is the one that the workflow waits for.
+4. The log says when each run started and how it ended, with its execution id.
 """
 
 import asyncio
 import logging
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio import activity
 
 from activities.jobs.http_call import HttpCalls
 from vaultmesh.domain.errors import DomainError, InvalidDocument
+from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.jobs import answer, records
 from vaultmesh.domain.jobs.call import JobCall
 from vaultmesh.domain.jobs.job import JobDefinition, JobPolicy
@@ -30,7 +32,7 @@ from vaultmesh.domain.jobs.messages import (
 )
 from vaultmesh.domain.jobs.records import Actor, Opened, Opening, RunStart
 from vaultmesh.domain.jobs.refusals import StoreError, UnknownJob
-from vaultmesh.domain.jobs.run import CANCELLED, RunStatus, not_called
+from vaultmesh.domain.jobs.run import CANCELLED, RunStatus, TriggeredBy, not_called
 from vaultmesh.domain.messages import Nothing
 from vaultmesh.storage.job_store import JobStore
 
@@ -61,6 +63,7 @@ class JobRuns:
         opened = await self._opened(start)
         if opened is not None and opened.outcome is not Opening.OPENED:
             return _made_before(order, opened)
+        _log_start(order)
         try:
             called = await self._called(order, opened)
         except asyncio.CancelledError:
@@ -74,7 +77,7 @@ class JobRuns:
             async with asyncio.timeout(STORE_SECONDS):
                 return await self._store.open_run(start)
         except (StoreError, TimeoutError) as error:
-            extra = {"job": start.job_name, "run": str(start.id), "err": str(error)}
+            extra = {"job": start.job_name, "execution": str(start.id), "err": str(error)}
             _LOG.warning("run not opened in the store", extra=extra)
             return None
 
@@ -105,12 +108,13 @@ class JobRuns:
             items_failed=called.items_failed,
             metadata=called.metadata,
         )
+        _log_end(order.spec.name, end)
         bounded = end if _is_short(called) else end.model_copy(update={"metadata": None})
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._store.close_run(_row_of(order.spec, end, order))
         except (StoreError, TimeoutError) as error:
-            extra = {"job": order.spec.name, "run": order.run_id, "err": str(error)}
+            extra = {"job": order.spec.name, "execution": order.run_id, "err": str(error)}
             _LOG.warning("run not closed in the store", extra=extra)
             return bounded
         return end.model_copy(update={"is_written": True, "metadata": None})
@@ -123,6 +127,8 @@ class JobRuns:
             StoreError: the store is down; all of it may be written again.
         """
         for end in order.ends:
+            if end.started_at is None:  # no worker that made it could say so
+                _log_end(order.job, end)
             spec = JobSpec(name=order.job, job_type=order.job_type, cron="")
             try:
                 await self._store.close_run(_row_of(spec, end))
@@ -160,6 +166,32 @@ class JobRuns:
 def _is_short(called: answer.RunEnd) -> bool:
     """Whether the handler's metadata may lie in a history until the store is back."""
     return len(called.model_dump_json()) <= MOST_CARRIED
+
+
+def _log_start(order: RunOrder) -> None:
+    told = _told_of(order.spec.name, order.run_id, order.triggered_by, order.slot)
+    _LOG.info("job execution started", extra=told)
+
+
+def _log_end(job: str, end: RunEnd) -> None:
+    told = {**_told_of(job, end.run_id, end.triggered_by, end.slot), "status": end.status.value}
+    if end.started_at is not None and end.completed_at is not None:
+        took = end.completed_at - end.started_at
+        told["milliseconds"] = round(took / timedelta(milliseconds=1))
+    if end.items_processed is not None:
+        told["items"] = end.items_processed
+    if end.error is not None:
+        told["error"] = end.error
+    level = logging.INFO if end.status is RunStatus.COMPLETED else logging.WARNING
+    _LOG.log(level, "job execution ended", extra=told)
+
+
+def _told_of(
+    job: str, execution: str, triggered_by: TriggeredBy, slot: datetime | None
+) -> dict[str, object]:
+    """Return what the log says of a run, at its start and at its end."""
+    told = {"job": job, "execution": execution, "triggered_by": triggered_by.value}
+    return told if slot is None else {**told, "slot": write_time(slot)}
 
 
 def _start_of(order: RunOrder) -> RunStart:
