@@ -103,8 +103,8 @@ class JobParts:
         Raises:
             ConfigurationError: something there can't be used.
         """
-        told = JobEnvironment.read(os.environ, root)
-        settings, api, services = told.settings, told.api, told.services
+        stated = JobEnvironment.read(os.environ, root)
+        settings, api, services = stated.settings, stated.api, stated.services
         for warning in settings.warnings:
             _LOG.warning("setting no longer needed", extra={"detail": warning})
         for warning in api.warnings:

@@ -169,29 +169,29 @@ def _is_short(called: answer.RunEnd) -> bool:
 
 
 def _log_start(order: RunOrder) -> None:
-    told = _told_of(order.spec.name, order.run_id, order.triggered_by, order.slot)
-    _LOG.info("job execution started", extra=told)
+    fields = _fields_of(order.spec.name, order.run_id, order.triggered_by, order.slot)
+    _LOG.info("job execution started", extra=fields)
 
 
 def _log_end(job: str, end: RunEnd) -> None:
-    told = {**_told_of(job, end.run_id, end.triggered_by, end.slot), "status": end.status.value}
+    fields = {**_fields_of(job, end.run_id, end.triggered_by, end.slot), "status": end.status.value}
     if end.started_at is not None and end.completed_at is not None:
         took = end.completed_at - end.started_at
-        told["milliseconds"] = round(took / timedelta(milliseconds=1))
+        fields["milliseconds"] = round(took / timedelta(milliseconds=1))
     if end.items_processed is not None:
-        told["items"] = end.items_processed
+        fields["items"] = end.items_processed
     if end.error is not None:
-        told["error"] = end.error
+        fields["error"] = end.error
     level = logging.INFO if end.status is RunStatus.COMPLETED else logging.WARNING
-    _LOG.log(level, "job execution ended", extra=told)
+    _LOG.log(level, "job execution ended", extra=fields)
 
 
-def _told_of(
+def _fields_of(
     job: str, execution: str, triggered_by: TriggeredBy, slot: datetime | None
 ) -> dict[str, object]:
     """Return what the log says of a run, at its start and at its end."""
-    told = {"job": job, "execution": execution, "triggered_by": triggered_by.value}
-    return told if slot is None else {**told, "slot": write_time(slot)}
+    fields = {"job": job, "execution": execution, "triggered_by": triggered_by.value}
+    return fields if slot is None else {**fields, "slot": write_time(slot)}
 
 
 def _start_of(order: RunOrder) -> RunStart:

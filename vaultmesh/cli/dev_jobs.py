@@ -76,17 +76,17 @@ class DevJobs:
     def environment(self) -> dict[str, str]:
         """Return what the worker is told on top of the caller's environment."""
         port = self._stated("API_PORT")
-        told = {
+        variables = {
             "API_HOST": self._host,
             "API_PORT": str(self._port) if not port or port.isdecimal() else port,
             "JOBS_DRAIN": self._told.get("JOBS_DRAIN") or str(DRAIN_SECONDS),
             variable_of(SAMPLE_SERVICE, "URL"): self.sample.url,
         }
         if self._own_token:
-            told["ADMIN_TOKEN"] = self._own_token
+            variables["ADMIN_TOKEN"] = self._own_token
         if self.is_open:
-            told["ALLOW_ANONYMOUS_REGISTRATION"] = "true"
-        return told
+            variables["ALLOW_ANONYMOUS_REGISTRATION"] = "true"
+        return variables
 
     @property
     def is_open(self) -> bool:
