@@ -152,7 +152,9 @@ class DemoJobs:
 
     def _notes(self, job: JobReport) -> list[str]:
         run = self._runs.get(job.name)
-        notes = [f"{job.skipped} slots passed during runs: skipped"] if job.skipped else []
+        notes = []
+        if job.skipped:
+            notes.append(f"{_slots(job.skipped)} passed during its runs: skipped")
         if run is not None and run.status == RunStatus.FAILED:
             notes.append(f"failed: {run.error_message}")
         return notes
@@ -164,8 +166,12 @@ class DemoJobs:
         lines = [job_table.run_line(run) for run in self._runs.values()]
         return [
             *lines,
-            *(f"{job.name}: {job.skipped} slots skipped" for job in self._reports if job.skipped),
+            *(f"{job.name}: {_slots(job.skipped)} skipped" for job in self._reports if job.skipped),
         ]
+
+
+def _slots(count: int) -> str:
+    return "1 slot" if count == 1 else f"{count} slots"
 
 
 def _send(session: DevJobs, registration: Mapping[str, object]) -> None:
@@ -184,8 +190,17 @@ def _send(session: DevJobs, registration: Mapping[str, object]) -> None:
         with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS):  # noqa: S310 - our own
             return
     except urllib.error.HTTPError as error:
-        why = error.read().decode(errors="replace")
+        why = _refusal(error.read())
     except OSError as error:
         why = str(error)
     message = f"{registration['name']} could not be registered: {why}"
     raise output.Refusal(message)
+
+
+def _refusal(body: bytes) -> str:
+    """Return what the API says of a refusal; what is not its form is shown as it came."""
+    text = body.decode(errors="replace")
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, TypeError, KeyError):
+        return text
