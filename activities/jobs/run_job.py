@@ -3,21 +3,20 @@
 1. A run whose row exists already is not made again: a reset, a restored database or a new workflow calls a slot once.
 2. A store that is down delays no call: the call is made as the workflow knows the job, and its end is written later.
 3. The newest endpoint and config are called; the time-out is the one that the workflow waits for.
-4. The log says when each run started and how it ended, with its execution id.
 """
 
 import asyncio
 import logging
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from temporalio import activity
 
 from activities.jobs.http_call import HttpCalls
+from activities.jobs.run_log import log_end, log_start
 from vaultmesh.domain.errors import DomainError, InvalidDocument
-from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.jobs import answer, records
 from vaultmesh.domain.jobs.call import JobCall
 from vaultmesh.domain.jobs.job import JobDefinition, JobPolicy
@@ -32,7 +31,7 @@ from vaultmesh.domain.jobs.messages import (
 )
 from vaultmesh.domain.jobs.records import Actor, Opened, Opening, RunStart
 from vaultmesh.domain.jobs.refusals import StoreError, UnknownJob
-from vaultmesh.domain.jobs.run import CANCELLED, RunStatus, TriggeredBy, not_called
+from vaultmesh.domain.jobs.run import CANCELLED, RunStatus, not_called
 from vaultmesh.domain.messages import Nothing
 from vaultmesh.storage.job_store import JobStore
 
@@ -63,7 +62,7 @@ class JobRuns:
         opened = await self._opened(start)
         if opened is not None and opened.outcome is not Opening.OPENED:
             return _made_before(order, opened)
-        _log_start(order)
+        log_start(order)
         try:
             called = await self._called(order, opened)
         except asyncio.CancelledError:
@@ -108,7 +107,7 @@ class JobRuns:
             items_failed=called.items_failed,
             metadata=called.metadata,
         )
-        _log_end(order.spec.name, end)
+        log_end(order.spec.name, end)
         bounded = end if _is_short(called) else end.model_copy(update={"metadata": None})
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -127,8 +126,6 @@ class JobRuns:
             StoreError: the store is down; all of it may be written again.
         """
         for end in order.ends:
-            if end.started_at is None:  # no worker that made it could say so
-                _log_end(order.job, end)
             spec = JobSpec(name=order.job, job_type=order.job_type, cron="")
             try:
                 await self._store.close_run(_row_of(spec, end))
@@ -137,6 +134,8 @@ class JobRuns:
                     raise
                 extra = {"job": order.job, "end": end.model_dump(mode="json"), "err": str(error)}
                 _LOG.error("run can't be written to the store", extra=extra)
+            if end.started_at is None:  # no worker that made it could say so
+                log_end(order.job, end)
         await self._store.pass_slots(order.job, order.counts)
         return Nothing()
 
@@ -166,32 +165,6 @@ class JobRuns:
 def _is_short(called: answer.RunEnd) -> bool:
     """Whether the handler's metadata may lie in a history until the store is back."""
     return len(called.model_dump_json()) <= MOST_CARRIED
-
-
-def _log_start(order: RunOrder) -> None:
-    fields = _fields_of(order.spec.name, order.run_id, order.triggered_by, order.slot)
-    _LOG.info("job execution started", extra=fields)
-
-
-def _log_end(job: str, end: RunEnd) -> None:
-    fields = {**_fields_of(job, end.run_id, end.triggered_by, end.slot), "status": end.status.value}
-    if end.started_at is not None and end.completed_at is not None:
-        took = end.completed_at - end.started_at
-        fields["milliseconds"] = round(took / timedelta(milliseconds=1))
-    if end.items_processed is not None:
-        fields["items"] = end.items_processed
-    if end.error is not None:
-        fields["error"] = end.error
-    level = logging.INFO if end.status is RunStatus.COMPLETED else logging.WARNING
-    _LOG.log(level, "job execution ended", extra=fields)
-
-
-def _fields_of(
-    job: str, execution: str, triggered_by: TriggeredBy, slot: datetime | None
-) -> dict[str, object]:
-    """Return what the log says of a run, at its start and at its end."""
-    fields = {"job": job, "execution": execution, "triggered_by": triggered_by.value}
-    return fields if slot is None else {**fields, "slot": write_time(slot)}
 
 
 def _start_of(order: RunOrder) -> RunStart:
