@@ -78,8 +78,8 @@ class _Server(ThreadingHTTPServer):
 class _Call(BaseHTTPRequestHandler):
     """One call of a job."""
 
-    server: _Server
-    timeout = _IDLE_SECONDS
+    server: _Server  # type: ignore[mutable-override] # nobody else makes one
+    timeout: float | None = _IDLE_SECONDS
     server_version = "sample-service"
     sys_version = ""
 
