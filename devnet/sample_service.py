@@ -9,7 +9,7 @@ import json
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
@@ -79,7 +79,7 @@ class _Call(BaseHTTPRequestHandler):
     """One call of a job."""
 
     server: _Server  # type: ignore[mutable-override] # nobody else makes one
-    timeout: float | None = _IDLE_SECONDS
+    timeout: ClassVar[float | None] = _IDLE_SECONDS
     server_version = "sample-service"
     sys_version = ""
 
