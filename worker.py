@@ -191,10 +191,25 @@ def check_configuration(
     if reason := why_not_written(settings.root):
         message = f"VMSH_ROOT: {settings.root} {reason} - name the right one, make it, or mount it"
         raise ConfigurationError([message])
-    if OF_JOBS.intersection(roles):
-        from activities.jobs.roles import JobEnvironment  # noqa: PLC0415 - loads SQLAlchemy, which others do without
+    problems: list[str] = []
+    for check in (_check_jobs, _check_anchoring):
+        try:
+            check(settings, roles, readiness)
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
 
-        JobEnvironment.read(os.environ, settings.root)
+
+def _check_jobs(settings: Settings, roles: Sequence[str], _: Readiness | None) -> None:
+    if not OF_JOBS.intersection(roles):
+        return
+    from activities.jobs.roles import JobEnvironment  # noqa: PLC0415 - loads SQLAlchemy, which others do without
+
+    JobEnvironment.read(os.environ, settings.root)
+
+
+def _check_anchoring(settings: Settings, roles: Sequence[str], readiness: Readiness | None) -> None:
     if not ANCHORING.intersection(roles):
         return
     namespaces = load_namespaces(namespaces_path(settings))
