@@ -78,6 +78,7 @@ if TYPE_CHECKING:
 ROLES = ("workflows", "anchors", "jobs", "api")
 ANCHORING = frozenset({"workflows", "anchors"})
 """Roles that need to know what is anchored where; the others hold no key and need no ledger's settings."""
+OF_JOBS = frozenset({"jobs", "api"})
 PASSED_THROUGH = ("vaultmesh.domain", "pydantic", "pydantic_core", "rfc8785", "typing_extensions")
 """Pure modules that the sandbox does not import anew for every workflow."""
 OWN_CODE = ("workflows",)
@@ -189,6 +190,25 @@ def check_configuration(
     if reason := why_not_written(settings.root):
         message = f"VMSH_ROOT: {settings.root} {reason} - name the right one, make it, or mount it"
         raise ConfigurationError([message])
+    problems: list[str] = []
+    for check in (_check_jobs, _check_anchoring):
+        try:
+            check(settings, roles, readiness)
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _check_jobs(settings: Settings, roles: Sequence[str], _: Readiness | None) -> None:
+    if not OF_JOBS.intersection(roles):
+        return
+    from activities.jobs.roles import JobEnvironment  # noqa: PLC0415 - loads SQLAlchemy, which others do without
+
+    JobEnvironment.read(os.environ, settings.root)
+
+
+def _check_anchoring(settings: Settings, roles: Sequence[str], readiness: Readiness | None) -> None:
     if not ANCHORING.intersection(roles):
         return
     namespaces = load_namespaces(namespaces_path(settings))
@@ -350,7 +370,7 @@ async def _keep_jobs(
     visibility: Visibility,
 ) -> None:
     """Open what the roles `jobs` and `api` need, if the process has one of them, and have it kept."""
-    if not {"jobs", "api"}.intersection(roles):
+    if not OF_JOBS.intersection(roles):
         return
     from activities.jobs.roles import JobParts  # noqa: PLC0415 - loads SQLAlchemy, which others do without
 

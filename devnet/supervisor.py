@@ -33,11 +33,15 @@ class Supervisor:
         """Start a part and wait until it is ready; `run` keeps it running, `stop` ends it.
 
         Raises:
-            PartError: it did not start.
+            PartError: it did not start, and is nothing that is kept running.
         """
         part.launch()
         self._parts.append(part)
-        await part.until_ready()
+        try:
+            await part.until_ready()
+        except PartError:
+            self._parts.remove(part)
+            raise
 
     async def run(self) -> None:
         """Keep all parts running, also those that are started later, until cancelled.

@@ -142,7 +142,8 @@ class JobReconciler:
         for row in await self._store.running(self._now() - ORPHAN_AFTER):
             if self._is_settled(row) and not await self._is_under_way(row):
                 _LOG.warning(
-                    "run without a runner closed", extra={"job": row.job_name, "run": row.id}
+                    "job execution without a runner closed",
+                    extra={"job": row.job_name, "execution": row.id},
                 )
                 await self._store.close_run(_orphan(row, self._now()))
 

@@ -1,11 +1,12 @@
-"""Opens what the roles `jobs` and `api` of a worker share: the store, the services and the settings; and makes what runs jobs."""
+"""Reads and opens what the roles `jobs` and `api` of a worker share: settings, services, the store; and makes what runs jobs."""
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -24,8 +25,10 @@ from vaultmesh.process.job_workflows import TemporalJobs
 from vaultmesh.process.services import Services
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.job_store import JobStore
+from vaultmesh.storage.jobs.core import choose
 
 _LOG = logging.getLogger("worker")
+Part = TypeVar("Part")
 Task = Callable[[], Awaitable[None]]
 """What runs beside the workers until it is cancelled."""
 
@@ -40,6 +43,48 @@ def job_worker(client: Client, runs: JobRuns, drain: timedelta) -> Worker:
         max_heartbeat_throttle_interval=timedelta(seconds=BEAT_SECONDS),
         graceful_shutdown_timeout=drain,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnvironment:
+    """What the environment says of jobs."""
+
+    settings: JobSettings
+    api: ApiSettings
+    services: Services
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], root: Path) -> "JobEnvironment":
+        """Read it; `root` is where a store that is a file lies.
+
+        Raises:
+            ConfigurationError: with everything in it that can't be used.
+        """
+        problems: list[str] = []
+        settings = _noted(problems, JobSettings.from_environment, environment)
+        api = _noted(problems, ApiSettings.from_environment, environment)
+        services = _noted(problems, Services.from_environment, environment)
+        if settings is not None:
+            try:
+                choose(settings.stated_url, root, supabase=settings.is_supabase)
+            except StoreError as error:
+                problems.append(str(error))
+        if problems or settings is None or api is None or services is None:
+            raise ConfigurationError(problems)
+        return cls(settings, api, services)
+
+
+def _noted(
+    problems: list[str],
+    read: Callable[[Mapping[str, str]], Part],
+    environment: Mapping[str, str],
+) -> Part | None:
+    """Return what is read; None, with what is wrong noted, if it can't be used."""
+    try:
+        return read(environment)
+    except ConfigurationError as error:
+        problems.extend(error.problems)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +103,15 @@ class JobParts:
         Raises:
             ConfigurationError: something there can't be used.
         """
-        settings = JobSettings.from_environment(os.environ)
-        api = ApiSettings.from_environment(os.environ)
-        services = Services.from_environment(os.environ)
+        stated = JobEnvironment.read(os.environ, root)
+        settings, api, services = stated.settings, stated.api, stated.services
+        for warning in settings.warnings:
+            _LOG.warning("setting no longer needed", extra={"detail": warning})
         for warning in api.warnings:
             _LOG.warning("job API has a warning", extra={"detail": warning})
-        _LOG.info("services known", extra={"services": services.names})
-        url = settings.database_url
+        _LOG.info("services known", extra={"services": services.lines()})
         try:
-            store = await JobStore.open(
-                None if url is None else url.get_secret_value(), root, supabase=settings.is_supabase
-            )
+            store = await JobStore.open(settings.stated_url, root, supabase=settings.is_supabase)
         except StoreError as error:
             raise ConfigurationError([str(error)]) from error
         for notice in store.notices:

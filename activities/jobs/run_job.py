@@ -18,6 +18,7 @@ from temporalio import activity
 
 from activities.jobs.http_call import HttpCalls
 from activities.jobs.outlive import outlive
+from activities.jobs.run_log import log_end, log_start
 from vaultmesh.domain.errors import DomainError, InvalidDocument
 from vaultmesh.domain.jobs import answer, records
 from vaultmesh.domain.jobs.call import JobCall
@@ -70,6 +71,7 @@ class JobRuns:
         opened = await self._opened(order, start)
         if opened is not None and opened.outcome is not Opening.OPENED:
             return _made_before(order, opened)
+        log_start(order)
         try:
             called = await self._called(order, opened)
         except asyncio.CancelledError:
@@ -84,7 +86,7 @@ class JobRuns:
             async with asyncio.timeout(STORE_SECONDS):
                 return await self._store.open_run(start, order.counts)
         except (StoreError, TimeoutError) as error:
-            extra = {"job": start.job_name, "run": str(start.id), "err": str(error)}
+            extra = {"job": start.job_name, "execution": str(start.id), "err": str(error)}
             _LOG.warning("run not opened in the store", extra=extra)
             return None
 
@@ -115,12 +117,13 @@ class JobRuns:
             items_failed=called.items_failed,
             metadata=called.metadata,
         )
+        log_end(order.spec.name, end)
         bounded = end if _is_short(called) else end.model_copy(update={"metadata": None})
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._store.close_run(_row_of(order.spec, end, order))
         except (StoreError, TimeoutError) as error:
-            extra = {"job": order.spec.name, "run": order.run_id, "err": str(error)}
+            extra = {"job": order.spec.name, "execution": order.run_id, "err": str(error)}
             _LOG.warning("run not closed in the store", extra=extra)
             return bounded
         return end.model_copy(update={"is_written": True, "metadata": None})
@@ -144,6 +147,8 @@ class JobRuns:
                     raise
                 extra = {"job": order.job, "end": end.model_dump(mode="json"), "err": str(error)}
                 _LOG.error("run can't be written to the store", extra=extra)
+            if end.started_at is None:  # no worker that made it could say so
+                log_end(order.job, end)
         counts = await self._store.pass_slots(order.job, order.counts)
         return Written(run_ids=[end.run_id for end in order.ends], kept=kept, counts=counts)
 

@@ -107,6 +107,20 @@ async def test_a_killed_part_is_back_within_two_seconds_and_its_new_pid_is_told(
             assert took < RESTART_SECONDS
 
 
+async def test_a_part_that_did_not_start_is_not_kept_and_another_takes_its_place(
+    tmp_path: Path,
+) -> None:
+    supervisor = Supervisor()
+    with pytest.raises(PartError, match="ended while starting"):
+        await supervisor.start(Part("one", ["false"], tmp_path / "log", lambda: False))
+    assert supervisor.pids() == {}
+    other = Part("one", ["sleep", "600"], tmp_path / "log", lambda: True)
+    await supervisor.start(other)
+    assert supervisor.pids() == {"one": other.pid}
+    supervisor.stop()
+    assert not other.alive
+
+
 @pytest.mark.fault
 async def test_a_part_that_keeps_ending_ends_the_supervision_with_its_last_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

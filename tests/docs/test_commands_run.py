@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from tests.docs.readme import README, REPOSITORY, commands
+from tests.docs.readme import README, REPOSITORY, blocks, commands
 from tests.support.running_dev import Running
 from tests.support.system import System
 
@@ -27,17 +27,9 @@ REFUSED = {"resolve": "can't be taken back; add --yes"}
 LEDGERS = 3
 EVENT, BATCH, ROOTS = "evt-0001", "1761300000", "roots.pem"
 """Names that the pages show; each is replaced by one of the running system."""
-JOB = {
-    "name": "nightly-report",
-    "displayName": "Nightly report",
-    "description": "Mail the report",
-    "cronExpression": "0 3 * * *",
-    "enabled": True,
-    "jobType": "analytics",
-    "service": "report-service",
-    "endpoint": "/api/jobs/nightly-report",
-}
-"""What job.json holds."""
+STARTER = ["python", "starter.py"]
+PLACE_OF_API = "http://127.0.0.1:PORT"
+"""How the pages show where the API of jobs is."""
 
 
 class Shell:
@@ -47,8 +39,11 @@ class Shell:
         self.folder = folder
         self.folder.mkdir()
         (folder / "scheduler.json").write_text('{"namespaces": {}}')
-        (folder / "job.json").write_text(json.dumps(JOB))
-        self.places: dict[str, str] = {ROOTS: str(running.root / "tsa" / "roots.pem")}
+        (folder / "job.json").write_text(*blocks("json", README.read_text(encoding="utf-8")))
+        self.places: dict[str, str] = {
+            ROOTS: str(running.root / "tsa" / "roots.pem"),
+            PLACE_OF_API: running.announced()["api"]["url"],
+        }
         self.environment = {
             "PATH": os.environ["PATH"],
             "VMSH_ROOT": str(running.root),
@@ -95,6 +90,18 @@ class Shell:
             self.places[EVENT] = errors.splitlines()[0].removeprefix("event ")
         return out
 
+    def call(self, arguments: list[str]) -> None:
+        """Call the API of jobs as it is shown; it takes what it is given."""
+        done = subprocess.run(
+            ["curl", "--silent", *self.real(arguments)],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=True,
+        )
+        assert json.loads(done.stdout)["success"] is True, done.stdout
+
     def run_for_a_while(self, program: str, arguments: list[str]) -> None:
         """Start a command that does not end by itself, and end it as a user does once it has said something."""
         said = self.folder / "said.txt"
@@ -137,11 +144,13 @@ def _anchored(shell: Shell, verify: list[str]) -> bool:
     "page", [README, REPOSITORY / "docs" / "commands.md"], ids=lambda p: p.stem
 )
 def test_every_command_that_is_shown_does_what_it_says(shell: Shell, page: Path) -> None:
-    shown = commands("python starter.py ", page.read_text(encoding="utf-8"))
-    assert len(shown) >= 6
+    shown = commands("", page.read_text(encoding="utf-8"))
+    assert [words[:2] for words in shown].count(STARTER) >= 6
     shell.write_files()
-    for given in shown:
-        if any(word in given for word in ENDLESS):
+    for program, given in ((words[:2], words[2:]) for words in shown):
+        if program[:1] == ["curl"]:
+            shell.call([*program[1:], *given])
+        if program != STARTER or any(word in given for word in ENDLESS):
             continue
         if given[:2] == ["verify", "--batch"]:
             System.wait(

@@ -38,3 +38,12 @@ def test_a_worker_that_anchors_is_told_what_is_missing(
 ) -> None:
     with pytest.raises(ConfigurationError, match="NOT_SET_HERE"):
         worker.check_configuration(settings, roles)
+
+
+def test_what_is_wrong_for_jobs_hides_nothing_that_is_wrong_for_anchors(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_PORT", "http")
+    with pytest.raises(ConfigurationError, match="API_PORT") as caught:
+        worker.check_configuration(settings, worker.ROLES)
+    assert [problem for problem in caught.value.problems if "NOT_SET_HERE" in problem]

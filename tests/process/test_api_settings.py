@@ -65,7 +65,8 @@ def test_every_variable_is_read() -> None:
         ip_network("::1"),
         ip_network("192.0.2.1"),
     )
-    assert settings.warnings == ()
+    (said,) = settings.warnings
+    assert said.startswith("ALLOW_ANONYMOUS_REGISTRATION has no effect while SERVICE_TOKEN is set")
 
 
 def test_the_names_of_the_scheduler_before_us_do_as_well_and_ours_count_more() -> None:
@@ -83,6 +84,16 @@ def test_open_registration_and_weak_tokens_are_said() -> None:
     ).warnings
     assert "whoever reaches the API" in open_to_all
     assert weak.startswith("ADMIN_TOKEN is short")
+
+
+def test_keys_of_another_log_in_are_said_to_open_nothing_and_are_never_logged() -> None:
+    keys = {"CLERK_PUBLISHABLE_KEY": "pk_test_0123456789", "CLERK_SECRET_KEY": "sk_test_0123456789"}
+    settings = ApiSettings.from_environment({**keys, "SERVICE_TOKEN": TOKEN, "ADMIN_TOKEN": TOKEN})
+    (said,) = settings.warnings
+    assert said == (
+        "CLERK_PUBLISHABLE_KEY, CLERK_SECRET_KEY: not read here; administrators send ADMIN_TOKEN - set that"
+    )
+    assert not any(key in logs.without_secrets(f"they are {keys}") for key in keys.values())
 
 
 @pytest.mark.parametrize(

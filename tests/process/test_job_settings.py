@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from vaultmesh.domain.errors import ConfigurationError
+from vaultmesh.process import logs
 from vaultmesh.process.job_settings import JobSettings
 
 
@@ -31,3 +32,14 @@ def test_what_is_set_counts_also_for_a_database_of_others() -> None:
 def test_a_bad_number_is_refused_with_its_variable(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         JobSettings.from_environment({name: value})
+
+
+def test_what_the_scheduler_before_us_needed_is_taken_and_said_to_be_superfluous() -> None:
+    assert JobSettings.from_environment({"NODE_ENV": ""}).warnings == ()
+    key = "a-service-key-of-these-tests"
+    settings = JobSettings.from_environment({"NODE_ENV": "production", "SUPABASE_SERVICE_KEY": key})
+    assert settings.warnings == (
+        "NODE_ENV is no longer needed: it changes nothing here - remove it",
+        "SUPABASE_SERVICE_KEY is no longer needed: the store of jobs is reached by JOBS_DATABASE_URL - remove it",
+    )
+    assert key not in logs.without_secrets(f"it is {key}")

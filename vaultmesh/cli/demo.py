@@ -1,4 +1,4 @@
-"""The command `demo` shows the main job: batches are sealed, anchored, and watched until they are final."""
+"""The command `demo` shows what the system does: batches are anchored until they are final, and sample jobs run."""
 
 import argparse
 import asyncio
@@ -8,7 +8,9 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.live import Live
 from temporalio.service import RPCError
 
@@ -24,6 +26,9 @@ from vaultmesh.process.polling import NoAnswer
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.seal_batch import seal_files
 
+if TYPE_CHECKING:
+    from vaultmesh.cli.demo_jobs import DemoJobs
+
 SEAL_EVERY_SECONDS = 12.0
 LOOK_SECONDS = 0.5
 ANSWER_WITHIN = timedelta(seconds=3)
@@ -37,8 +42,9 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command `demo`."""
     parser = subparsers.add_parser(
         "demo",
-        help="run `dev`, seal sample batches, and show how they are anchored",
-        description="Run what `dev` runs, seal sample batches, and show how they are anchored and become final.",
+        help="run `dev`, show how sample batches are anchored and sample jobs run",
+        description="Run what `dev` runs, seal sample batches and register sample jobs, and show how batches are anchored "
+        "and become final, and how jobs run.",
         epilog="example: python starter.py demo --once",
     )
     parser.add_argument(
@@ -60,26 +66,32 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 async def _demo(root: Path, *, once: bool) -> int:
+    from vaultmesh.cli.demo_jobs import DemoJobs  # noqa: PLC0415 - no other command needs the sample service
+
     started = time.monotonic()
+    preparing = asyncio.create_task(DemoJobs.prepare())
     async with running(root, registered=False) as system:
-        demo = Demo(system)
+        demo = Demo(system, DemoJobs(system.dev_system.jobs))
         with system.steps.step("sealing sample batches"):
             await asyncio.to_thread(demo.seal_samples)
         await system.register()
+        await preparing
         demo.introduce()
-        if once:
-            return await demo.until_final(started)
-        await demo.show_until_stopped()
+        async with demo.jobs.registered():
+            if once:
+                return await demo.until_final(started)
+            await demo.show_until_stopped()
     return 0
 
 
 class Demo:
     """What the demonstration seals and shows."""
 
-    def __init__(self, system: System) -> None:
-        """Demonstrate on a running system."""
+    def __init__(self, system: System, jobs: "DemoJobs") -> None:
+        """Demonstrate on a running system, and with these jobs."""
         assert system.settings is not None  # noqa: S101 - it was started
         self._system = system
+        self.jobs = jobs
         self._console = output.console()
         from activities.anchoring.stores import Files  # noqa: PLC0415 - loads the registry of targets
 
@@ -98,7 +110,8 @@ class Demo:
         dev_system = self._system.dev_system
         print(f"root     {self._system.root}")
         print(f"Web UI   {dev_system.temporal.ui}/namespaces/default/workflows")
-        print(f"metrics  {dev_system.metrics_url}/metrics", flush=True)
+        print(f"metrics  {dev_system.metrics_url}/metrics")
+        print(*dev_system.jobs.introduction(), sep="\n", flush=True)
 
     def seal_samples(self) -> None:
         """Seal one small batch of fresh files for every namespace."""
@@ -137,6 +150,14 @@ class Demo:
         )
         known = [self._views[name] for name in self._namespaces if name in self._views]
         return await asyncio.to_thread(self._rows, known)
+
+    async def _looked(self) -> list[Row]:
+        """Return the rows, once the jobs were looked at too."""
+        rows, _ = await asyncio.gather(self.rows(), self.jobs.look())
+        return rows
+
+    def _table(self, rows: Sequence[Row]) -> Group:
+        return demo_table(rows, len(self._sealed), self.jobs.blocks())
 
     async def _look(self, namespace: str) -> None:
         from vaultmesh.cli.look import failing_view  # noqa: PLC0415 - loads the registry of targets
@@ -210,9 +231,9 @@ class Demo:
         next_seal = time.monotonic() + SEAL_EVERY_SECONDS
         with Live(console=self._console, auto_refresh=False, transient=False) as live:
             while not stopped.is_set():
-                rows = await self.rows()
+                rows = await self._looked()
                 if self._console.is_terminal:
-                    live.update(demo_table(rows, len(self._sealed)), refresh=True)
+                    live.update(self._table(rows), refresh=True)
                 else:
                     self._print_news(rows)
                 if time.monotonic() >= next_seal:
@@ -225,7 +246,7 @@ class Demo:
 
     def _print_news(self, rows: Sequence[Row]) -> None:
         """Print, for a program that reads on, the lines that were not printed yet."""
-        for line in map(plain_line, rows):
+        for line in (*map(plain_line, rows), *self.jobs.lines()):
             if line not in self._printed:
                 print(line, flush=True)
                 self._printed.add(line)
@@ -235,14 +256,16 @@ class Demo:
         deadline = time.monotonic() + ONCE_WITHIN_SECONDS
         rows = await self._rows_once_final(deadline)
         if self._console.is_terminal:
-            self._console.print(demo_table(rows, len(self._sealed)))
-        for row in rows:
-            print(plain_line(row))
+            self._console.print(self._table(rows))
+        print(*map(plain_line, rows), *self.jobs.lines(), sep="\n")
         seconds = time.monotonic() - started
         if not self._all_final(rows) or not await self._all_verified(rows):
             output.note(f"not every cadence has a final, verified anchor after {seconds:.0f} s")
             return 1
         print(f"every cadence has a final, verified anchor after {seconds:.0f} s")
+        if not self.jobs.are_shown:
+            output.note(f"not every sample job ended as it should after {seconds:.0f} s")
+            return 1
         return 0
 
     async def _rows_once_final(self, deadline: float) -> list[Row]:
@@ -258,11 +281,11 @@ class Demo:
             redirect_stderr=False,
         ) as live:
             while time.monotonic() < deadline and not self._system.stopped.is_set():
-                rows = await self.rows()
-                if self._all_final(rows):
+                rows = await self._looked()
+                if self._all_final(rows) and self.jobs.are_shown:
                     break
                 if console.is_terminal:
-                    live.update(demo_table(rows, len(self._sealed)), refresh=True)
+                    live.update(self._table(rows), refresh=True)
                 else:
                     self._note_news(rows)
                 await asyncio.sleep(LOOK_SECONDS)

@@ -58,8 +58,8 @@ class Row:
         return [*notes, *(self.view.problems or ())]
 
 
-def demo_table(rows: Sequence[Row], sealed: int) -> Group:
-    """Return what is blocks of all cadences, by namespace."""
+def demo_table(rows: Sequence[Row], sealed: int, jobs: Sequence[RenderableType] = ()) -> Group:
+    """Return the blocks of all cadences, by namespace, and then what is shown of jobs."""
     now = datetime.now(UTC)
     blocks: list[RenderableType] = []
     for namespace, group in groupby(rows, key=lambda row: row.namespace):
@@ -68,7 +68,7 @@ def demo_table(rows: Sequence[Row], sealed: int) -> Group:
             *namespace_block(namespace, None, lines, now, with_header=not blocks),
             Text(),
         ]
-    return Group(f"{sealed} batches sealed", Text(), *blocks)
+    return Group(f"{sealed} batches sealed", Text(), *blocks, *jobs)
 
 
 def plain_line(row: Row) -> str:

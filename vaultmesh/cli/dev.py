@@ -39,7 +39,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "dev",
         help="run a whole local system: Temporal, three ledgers, a worker, example namespaces",
         description="Run Temporal, an EVM chain, Bitcoin, a time-stamp authority and a worker, with example namespaces, "
-        "until SIGTERM or Ctrl-C. With the same "
+        "the API of HTTP jobs and a sample service that jobs can call, until SIGTERM or Ctrl-C. With the same "
         "folder again it goes on with the same chain, keys and workflows.",
         epilog="example: python starter.py dev --root /var/tmp/vaultmesh",
     )
@@ -108,8 +108,9 @@ async def _dev(root: Path) -> int:
             f"root     {root}\nWeb UI   {dev_system.temporal.ui}\nmetrics  {dev_system.metrics_url}/metrics\n"
             f"EVM      {dev_system.anvil.url}\nBitcoin  {dev_system.bitcoind.url}\nTSA      {dev_system.tsa.url}"
         )
+        print(*dev_system.jobs.introduction(), sep="\n")
         print(
-            f"Try: TEMPORAL_ADDRESS={system.dev_system.temporal.address} VMSH_ROOT={root} python starter.py status"
+            f"Try: TEMPORAL_ADDRESS={dev_system.temporal.address} VMSH_ROOT={root} python starter.py status"
         )
         sys.stdout.flush()
         await system.stopped.wait()

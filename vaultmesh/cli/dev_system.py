@@ -27,6 +27,7 @@ from devnet.supply import obtain_all
 from devnet.temporal import TEMPORAL, TemporalServer
 from devnet.tsa import Tsa
 from vaultmesh.cli import example_config
+from vaultmesh.cli.dev_jobs import DevJobs
 from vaultmesh.cli.progress import Steps
 from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.errors import DomainError
@@ -42,6 +43,8 @@ from vaultmesh.domain.paths import (
 TEMPORAL_NAMESPACE = "default"
 FOREIGN = ("VMSH_NAMESPACES", "VMSH_ANCHORS", "VMSH_STATE")
 """Variables that would bring the configuration of another system in."""
+ALL_ROLES = "workflows,anchors,jobs,api"
+ANCHORING_ROLES = "workflows,anchors"
 ANCHOR_TIMEOUT = "15s"
 BITCOIN_BLOCK_SECONDS = 2.0
 
@@ -60,6 +63,7 @@ class Ports:
     btc: int
     tsa: int
     metrics: int
+    api: int
 
 
 class DevSystem:
@@ -75,6 +79,7 @@ class DevSystem:
         self._chain_file = self._state / "anvil.json"
         self._bitcoin = self._state / "bitcoind"
         self._database = self._state / "temporal.db"
+        self.jobs = DevJobs(self._state, os.environ)
         self.supervisor = Supervisor(self._rewrite)
         self.contract = ""
         self._ready = False
@@ -131,8 +136,9 @@ class DevSystem:
 
         metrics_port = os.environ.get("METRICS_PORT", "")
         metrics = int(metrics_port) if metrics_port.isdecimal() else choose("metrics")
+        api = self.jobs.stated_port or choose("api")
         names = ("temporal", "ui", "evm", "btc", "tsa")
-        return Ports(**{name: choose(name) for name in names}, metrics=metrics)
+        return Ports(**{name: choose(name) for name in names}, metrics=metrics, api=api)
 
     # --- starting ------------------------------------------------------------------------------
 
@@ -151,6 +157,7 @@ class DevSystem:
         for folder in (BATCHES_FOLDER, CONFIG_FOLDER, "keys", "devnet"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / "keys").chmod(0o700)
+        self.jobs.start(self.ports.api)
         await self._start_parts()
         if remembered:
             self.contract = str(remembered["contract"])
@@ -229,10 +236,27 @@ class DevSystem:
         }
 
     async def start_worker(self) -> None:
-        """Start a worker as its own process."""
-        log = self.root / "logs" / "worker.log"
+        """Start a worker as its own process; where something about jobs keeps it from starting, one that only anchors.
+
+        Raises:
+            PartError: it does not start, and jobs are not to blame.
+        """
         with self._steps.step("starting worker"):
-            await self.supervisor.start(WorkerProcess("worker", log, self.environment()))
+            worker = self._worker(ALL_ROLES)
+            try:
+                await self.supervisor.start(worker)
+            except PartError:
+                self.jobs.trouble = worker.refusal()
+                if not self.jobs.trouble:
+                    raise
+                await self.supervisor.start(self._worker(ANCHORING_ROLES))
+
+    def _worker(self, roles: str) -> WorkerProcess:
+        environment = self.environment() | self.jobs.environment()
+        log = self.root / "logs" / "worker.log"
+        worker = WorkerProcess("worker", log, environment, "--roles", roles)
+        worker.grace_seconds = self.jobs.grace_seconds
+        return worker
 
     @property
     def metrics_url(self) -> str:
@@ -262,6 +286,7 @@ class DevSystem:
             "btc": {"rpc": self.bitcoind.url, "network": self.bitcoind.network},
             "tsa": {"url": self.tsa.url, "ca": str(self.tsa.roots.relative_to(self.root))},
             "http": {"url": self.metrics_url},
+            **({} if self.jobs.trouble else {"api": {"url": self.jobs.url}}),
             "pids": self.supervisor.pids(),
         }
         temporary = self.root / ".devnet.json.new"
@@ -273,7 +298,9 @@ class DevSystem:
         if self._lock is None:
             return
         (self.root / "devnet.json").unlink(missing_ok=True)
+        self.jobs.sample.hurry()
         self.supervisor.stop()
+        self.jobs.stop()
         self._lock.close()
         self._lock = None
 

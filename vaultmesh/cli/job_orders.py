@@ -52,11 +52,8 @@ async def opened() -> AsyncIterator["JobStore"]:
 
     root = output.settings_with_root().root
     settings = JobSettings.from_environment(os.environ)
-    url = settings.database_url
     try:
-        store = await JobStore.open(
-            None if url is None else url.get_secret_value(), root, supabase=settings.is_supabase
-        )
+        store = await JobStore.open(settings.stated_url, root, supabase=settings.is_supabase)
     except StoreError as error:
         if error.kind is StoreErrorKind.SETTING:
             raise ConfigurationError([str(error)]) from error

@@ -35,9 +35,12 @@ UNHEARD = "its workflow has not heard the newest decision yet; workers with role
 
 
 def jobs_table(
-    jobs: Sequence[JobReport], deleted: Sequence[str], now: datetime
+    jobs: Sequence[JobReport],
+    deleted: Sequence[str],
+    now: datetime,
+    more: Mapping[str, Sequence[str]] | None = None,
 ) -> list[RenderableType]:
-    """Return a line for each job, and below why some do not run."""
+    """Return a line for each job, and below why some do not run; `more` is said of jobs by their names."""
     table = _table(_JOB_COLUMNS)
     for job in jobs:
         table.add_row(
@@ -49,7 +52,11 @@ def jobs_table(
             str(job.total_runs),
             str(job.failed_runs) if job.failed_runs else DASH,
         )
-    notes = [f"{job.name}: {note}" for job in jobs for note in _notes(job)]
+    notes = [
+        f"{job.name}: {note}"
+        for job in jobs
+        for note in (*_notes(job), *(more or {}).get(job.name, ()))
+    ]
     if deleted:
         notes.append(f"deleted, until somebody allows them: {', '.join(deleted)}")
     return [table, *(Padding(_text(note), (0, 0, 0, _NOTE_INDENT), expand=False) for note in notes)]

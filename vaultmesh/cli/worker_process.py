@@ -1,5 +1,6 @@
 """Runs a worker as a process of its own, which is ready as soon as it polls."""
 
+import json
 import sys
 import urllib.error
 import urllib.request
@@ -29,6 +30,17 @@ class WorkerProcess(Part):
         self.url = f"http://{LOOPBACK}:{environment['METRICS_PORT']}"
         command = [sys.executable, str(REPOSITORY / script), *arguments]
         super().__init__(name, command, log, self._polls, environment, REPOSITORY)
+
+    def refusal(self) -> str:
+        """Return why the worker ended by itself, as the last line of its log says; empty if it says no reason."""
+        lines = self.last_lines().splitlines()
+        if self.alive or not lines:
+            return ""
+        try:
+            problems = json.loads(lines[-1]).get("problems", [])
+        except (ValueError, AttributeError):
+            return ""
+        return "; ".join(map(str, problems))
 
     def _polls(self) -> bool:
         try:

@@ -18,6 +18,8 @@ from vaultmesh.process.settings import Port
 Network = IPv4Network | IPv6Network
 ALIASES: Mapping[str, str] = {"API_PORT": "PORT", "API_HOST": "HOST"}
 """Names that the scheduler before us had; ours count more."""
+UNREAD = ("CLERK_PUBLISHABLE_KEY", "CLERK_SECRET_KEY")
+"""Variables of the scheduler before us that open nothing here."""
 SHORTEST_TOKEN = 16
 """Characters; a shorter one can be guessed."""
 _VISIBLE = re.compile(r"[!-~]+")
@@ -140,6 +142,8 @@ class ApiSettings:
         for token in (read.service_token, read.admin_token):
             if token is not None:
                 logs.register_secret(token.get_secret_value())
+        for name in UNREAD:
+            logs.register_secret(environment.get(name, ""))
         return cls(
             port=read.api_port,
             host=read.api_host,
@@ -150,7 +154,7 @@ class ApiSettings:
             rate_limit=read.rate_limit_max,
             rate_window_milliseconds=read.rate_limit_window,
             trusted_proxies=read.trusted_proxies,
-            warnings=tuple(_warnings(read)),
+            warnings=(*_warnings(read), *_unread(environment)),
         )
 
 
@@ -176,6 +180,10 @@ def _warnings(read: _Variables) -> list[str]:
         lines.append(
             "SERVICE_TOKEN is not set: no service can register - set it, or ALLOW_ANONYMOUS_REGISTRATION=true"
         )
+    elif read.allow_anonymous_registration:
+        lines.append(
+            "ALLOW_ANONYMOUS_REGISTRATION has no effect while SERVICE_TOKEN is set - remove one of them"
+        )
     if read.admin_token is None:
         lines.append("ADMIN_TOKEN is not set: every route of administrators answers 403 - set it")
     for name, token in (("SERVICE_TOKEN", read.service_token), ("ADMIN_TOKEN", read.admin_token)):
@@ -184,3 +192,11 @@ def _warnings(read: _Variables) -> list[str]:
                 f"{name} is short and can be guessed - use {SHORTEST_TOKEN} letters or more"
             )
     return lines
+
+
+def _unread(environment: Mapping[str, str]) -> list[str]:
+    """Return a line if somebody expects that its users log in as they did."""
+    names = [name for name in UNREAD if environment.get(name)]
+    if not names:
+        return []
+    return [f"{', '.join(names)}: not read here; administrators send ADMIN_TOKEN - set that"]

@@ -10,12 +10,17 @@ from pydantic import ValidationError as Invalid
 
 from vaultmesh.domain.errors import ConfigurationError, problems_of
 from vaultmesh.domain.setting_values import Count
-from vaultmesh.process.logs import register_url
+from vaultmesh.process.logs import register_secret, register_url
 
 KEEP_DAYS = 400
 """In a store that we made."""
 DRAIN_SECONDS = 310
 """A call may last for 300 s unless its job says otherwise."""
+NOT_NEEDED: Mapping[str, str] = {
+    "NODE_ENV": "it changes nothing here - remove it",
+    "SUPABASE_SERVICE_KEY": "the store of jobs is reached by JOBS_DATABASE_URL - remove it",
+}
+"""Variables of the scheduler before us, and why they are not needed."""
 
 
 class _Variables(BaseModel):
@@ -41,6 +46,8 @@ class JobSettings:
     """`JOBS_KEEP_DAYS`: 0 keeps all."""
     drain: timedelta = timedelta(seconds=DRAIN_SECONDS)
     """`JOBS_DRAIN`: after SIGTERM, runs under way get so long to end."""
+    warnings: tuple[str, ...] = ()
+    """One line each; nothing that stops a start."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -62,12 +69,23 @@ class JobSettings:
             ) from None
         if read.jobs_database_url is not None:
             register_url(read.jobs_database_url.get_secret_value())
+        register_secret(environment.get("SUPABASE_SERVICE_KEY", ""))
         return cls(
             database_url=read.jobs_database_url,
             is_supabase=bool(read.supabase_url),
             keep_days=read.jobs_keep_days,
             drain=timedelta(seconds=read.jobs_drain),
+            warnings=tuple(
+                f"{name} is no longer needed: {why}"
+                for name, why in NOT_NEEDED.items()
+                if environment.get(name)
+            ),
         )
+
+    @property
+    def stated_url(self) -> str | None:
+        """The URL of the store in plain text; None if it is left open."""
+        return None if self.database_url is None else self.database_url.get_secret_value()
 
     def keep(self, *, made_by_us: bool) -> timedelta | None:
         """Return how old runs may get; None keeps all, as in a database that others made unless they say otherwise."""

@@ -1,0 +1,197 @@
+"""A worker that is given the environment of the scheduler before us, and what its services send, does that scheduler's work."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from devnet.ports import LOOPBACK, free_port
+from tests.api.test_clients import NAMES, REGISTRATIONS
+from tests.jobs.job_system import ADMIN, JobSystem
+from tests.simulators.handlers import refusals_of_email_service, refusals_of_user_service
+from vaultmesh.process.settings import REPOSITORY
+
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(300)]
+SUPABASE_KEY, CLERK_KEY = "a-service-key-of-supabase-1", "sk_test_0123456789abcdefghij"
+USER = "user_2abcdefghijklmnop"
+CLIENT = """
+const [url, token, ...registrations] = process.argv.slice(1);
+for (const registration of registrations) {
+  const headers = { 'Content-Type': 'application/json' };
+  if (token) headers['X-Service-Token'] = token;
+  const body = JSON.stringify(JSON.parse(registration));
+  const answer = await fetch(`${url}/api/jobs/register`, { method: 'POST', headers, body });
+  console.log(JSON.stringify({ status: answer.status, body: await answer.json() }));
+}
+"""
+"""Registers as the services do: with Node's own client, one job after the other."""
+
+
+def _seed(system: JobSystem) -> dict[str, str]:
+    """Return Secret, ConfigMap and Deployment of the scheduler before us; every service is our handler."""
+    services = ("EMAIL", "USER", "CRAWLER", "DISCOVERY", "INTERACTION")
+    return {
+        "NODE_ENV": "production",
+        "PORT": str(free_port()),
+        "HOST": LOOPBACK,
+        "LOG_LEVEL": "info",
+        "ALLOWED_ORIGINS": "https://seed.example,https://www.seed.example",
+        "RATE_LIMIT_MAX": "100",
+        "RATE_LIMIT_WINDOW": "60000",
+        "SUPABASE_URL": "https://project.supabase.example",
+        "SUPABASE_SERVICE_KEY": SUPABASE_KEY,
+        "CLERK_PUBLISHABLE_KEY": f"pk_test_{base64.b64encode(b'clerk.seed.example$').decode()}",
+        "CLERK_SECRET_KEY": CLERK_KEY,
+        **{f"{service}_SERVICE_URL": system.handler.url for service in services},
+    }
+
+
+OURS = {
+    "JOBS_DATABASE_URL": "sqlite",
+    "ADMIN_TOKEN": ADMIN,
+    "ALLOW_ANONYMOUS_REGISTRATION": "true",
+    "JOBS_DRAIN": "5",
+}
+"""What an operator adds."""
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobSystem]:
+    with JobSystem(tmp_path_factory.mktemp("seed")) as running:
+        running.start_worker(told={**_seed(running), **OURS})
+        yield running
+
+
+def _registered(system: JobSystem, token: str = "") -> list[dict[str, Any]]:
+    """Have both services register, as they do when they start; return what they were answered."""
+    url = f"http://{LOOPBACK}:{system.api_port}"
+    jobs = map(json.dumps, REGISTRATIONS)
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", CLIENT, url, token, *jobs],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _log(system: JobSystem) -> list[dict[str, Any]]:
+    """Return the lines of the worker's log; each is a JSON object."""
+    return [json.loads(line) for line in system.workers[-1].log.read_text().splitlines()]
+
+
+def test_both_services_register_without_a_token_and_their_jobs_are_listed(
+    system: JobSystem,
+) -> None:
+    for _ in range(2):  # as at each of their starts
+        for registration, answer in zip(REGISTRATIONS, _registered(system), strict=True):
+            said = {
+                "success": True,
+                "message": f"Job {registration['name']} registered successfully",
+            }
+            assert answer == {"status": 200, "body": said}
+    status, answer = system.ask("GET", "/api/jobs")
+    assert status == 200
+    assert [job["name"] for job in answer["jobs"]] == NAMES
+    for job in answer["jobs"]:
+        (registration,) = [one for one in REGISTRATIONS if one["name"] == job["name"]]
+        assert {key: job[key] for key in registration} == registration
+        assert job["isRunning"] is True
+        assert job["nextRunAt"]
+
+
+def test_their_jobs_fire_and_are_triggered_in_the_form_that_they_check(system: JobSystem) -> None:
+    _registered(system)
+    cron = {"cronExpression": "* * * * * *"}
+    assert system.ask("PUT", "/api/jobs/weekly-digest/cron", cron)[0] == 200
+    fired = system.wait(
+        lambda: [call for call in system.handler.requests if call[0].endswith("/weekly-digest")],
+        "a call by its slot",
+    )[0]
+    assert system.ask("POST", "/api/jobs/weekly-digest/disable")[0] == 200
+    assert fired[2]["triggeredBy"] == "scheduler"
+    status, answer = system.ask("POST", "/api/jobs/deletion-cleanup/trigger", {"userId": USER})
+    assert (status, answer["result"]["success"]) == (200, True)
+    (asked,) = [call for call in system.handler.requests if call[2]["triggeredBy"] == "manual"]
+    assert (asked[0], asked[2]["triggeredByUser"]) == ("/api/jobs/process-deletions", USER)
+    assert refusals_of_email_service(fired[2], fired[1]) == []
+    assert refusals_of_user_service(asked[2], asked[1]) == []
+    (row,) = system.history("deletion-cleanup")
+    assert (row["id"], row["status"]) == (asked[1], "completed")
+
+
+def test_begin_and_end_of_each_run_are_lines_of_the_log_with_its_id(system: JobSystem) -> None:
+    _registered(system)
+    system.ask("POST", "/api/jobs/queue-cleanup/trigger", {})
+    execution = system.history("queue-cleanup")[0]["id"]
+    begin, end = [line for line in _log(system) if line.get("execution") == execution]
+    assert (begin["msg"], end["msg"]) == ("job execution started", "job execution ended")
+    assert begin["job"] == end["job"] == "queue-cleanup"
+    assert begin["triggered_by"] == "manual"
+    assert (end["status"], end["items"]) == ("completed", 1)
+    assert end["milliseconds"] >= 0
+
+
+def test_what_is_open_and_what_is_not_needed_is_said_at_the_start_and_no_key_is(
+    system: JobSystem,
+) -> None:
+    details = [line["detail"] for line in _log(system) if "detail" in line]
+    for beginning in (
+        "ALLOW_ANONYMOUS_REGISTRATION: whoever reaches the API may register jobs",
+        "NODE_ENV is no longer needed",
+        "SUPABASE_SERVICE_KEY is no longer needed",
+    ):
+        assert [detail for detail in details if detail.startswith(beginning)], beginning
+    (known,) = [line["services"] for line in _log(system) if line["msg"] == "services known"]
+    assert f"service email-service: {system.handler.url}, called with no proof of origin" in known
+    text = system.workers[-1].log.read_text()
+    assert not [key for key in (SUPABASE_KEY, CLERK_KEY, ADMIN) if key in text]
+
+
+@pytest.mark.parametrize("roles", ["jobs", "api", "workflows,jobs,api"])
+def test_jobs_in_a_database_that_nobody_named_are_not_left_behind_in_silence(
+    system: JobSystem, roles: str
+) -> None:
+    told = {name: value for name, value in OURS.items() if name != "JOBS_DATABASE_URL"}
+    done = _ended(system, roles, {**_seed(system), **told})
+    assert done.returncode == 2, done.stdout
+    (problem,) = json.loads(done.stdout.splitlines()[-1])["problems"]
+    assert "SUPABASE_URL is set and JOBS_DATABASE_URL is not" in problem
+    assert "set JOBS_DATABASE_URL to its connection string" in problem
+
+
+def test_everything_that_is_wrong_is_said_at_once(system: JobSystem) -> None:
+    wrong = {"PORT": "http", "RATE_LIMIT_MAX": "many", "EMAIL_SERVICE_URL": "ftp://mail"}
+    done = _ended(system, "api", {**_seed(system), **OURS, **wrong, "JOBS_DATABASE_URL": ""})
+    assert done.returncode == 2
+    problems = json.loads(done.stdout.splitlines()[-1])["problems"]
+    for name in (*wrong, "SUPABASE_URL"):
+        assert [line for line in problems if line.startswith(name)], name
+
+
+def _ended(
+    system: JobSystem, roles: str, told: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a worker until it ends by itself, which it does before it asks Temporal for anything."""
+    environment = {
+        **os.environ,
+        "TEMPORAL_ADDRESS": f"{LOOPBACK}:{free_port()}",
+        "VMSH_ROOT": str(system.root),
+        "METRICS_PORT": "0",
+        **told,
+    }
+    return subprocess.run(
+        [sys.executable, "worker.py", "--roles", roles],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
