@@ -2,7 +2,8 @@
 
 1. A run whose row exists already is not made again: a reset, a restored database or a new workflow calls a slot once.
 2. A store that is down delays no call: the call is made as the workflow knows the job, and its end is written later.
-3. The newest endpoint and config are called; the time-out is the one that the workflow waits for.
+3. A slot that another scheduler on the same database begins is left to it.
+4. The newest endpoint and config are called; the time-out is the one that the workflow waits for.
 """
 
 import asyncio
@@ -18,15 +19,24 @@ from activities.jobs.http_call import HttpCalls
 from vaultmesh.domain.errors import DomainError, InvalidDocument
 from vaultmesh.domain.jobs import answer, records
 from vaultmesh.domain.jobs.call import JobCall
+from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.jobs.job import JobDefinition, JobPolicy
 from vaultmesh.domain.jobs.messages import (
     BY_SIGNAL,
     CloseOrder,
     DecisionOrder,
+    JobKind,
     JobSpec,
     Recorded,
     RunEnd,
     RunOrder,
+)
+from vaultmesh.domain.jobs.other_scheduler import (
+    BEGINS_WITHIN,
+    LastBegun,
+    SlotSpan,
+    left_to_other,
+    slot_span,
 )
 from vaultmesh.domain.jobs.records import Actor, Opened, Opening, RunStart
 from vaultmesh.domain.jobs.refusals import StoreError, UnknownJob
@@ -37,6 +47,8 @@ from vaultmesh.storage.job_store import JobStore
 STORE_SECONDS = 2.0
 """A store that does not answer within it is passed over."""
 CLOSE_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+"""Between two looks whether another scheduler has begun a slot."""
 MOST_CARRIED = 10_000
 """Bytes of an end that waits for the store; a handler's metadata beyond it is left out."""
 _LOG = logging.getLogger(__name__)
@@ -57,6 +69,8 @@ class JobRuns:
     @activity.defn(name="run_job")
     async def run_job(self, order: RunOrder) -> RunEnd:
         """Make one run, once; whatever happens is its result."""
+        if (why := await self._why_left(order)) is not None:
+            return _left(order, why)
         start = _start_of(order)
         opened = await self._opened(start)
         if opened is not None and opened.outcome is not Opening.OPENED:
@@ -67,6 +81,31 @@ class JobRuns:
             await asyncio.shield(self._closed(order, start, answer.failed(CANCELLED)))
             raise
         return await self._closed(order, start, called)
+
+    async def _why_left(self, order: RunOrder) -> str | None:
+        """Return why a slot is left to another scheduler, which gets its time to begin it; None if it is run here."""
+        if order.slot is None or order.spec.kind is not JobKind.HTTP:
+            return None
+        span = slot_span(read_cron(order.spec.cron), order.slot)
+        while True:
+            now = datetime.now(UTC)
+            began = await self._last_begun(order.spec.name, span, now)
+            sign = began.sign_of_other
+            if sign is not None and began.has_begun(span):
+                return left_to_other(sign)
+            if sign is None or now >= order.slot + BEGINS_WITHIN:
+                return None
+            activity.heartbeat()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _last_begun(self, name: str, span: SlotSpan, now: datetime) -> LastBegun:
+        """Return what tells of another scheduler; a store that is down tells nothing, to that one neither."""
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                return await self._store.last_begun(name, span, now)
+        except (StoreError, TimeoutError) as error:
+            _LOG.warning("other schedulers not looked for", extra={"job": name, "err": str(error)})
+            return LastBegun()
 
     async def _opened(self, start: RunStart) -> Opened | None:
         """Open the run's row; None if the store is down."""
@@ -127,7 +166,7 @@ class JobRuns:
             try:
                 await self._store.close_run(_row_of(spec, end))
             except StoreError as error:
-                if error.may_pass:
+                if error.may_be_mended:
                     raise
                 extra = {"job": order.job, "end": end.model_dump(mode="json"), "err": str(error)}
                 _LOG.error("run can't be written to the store", extra=extra)
@@ -213,6 +252,11 @@ def _made_before(order: RunOrder, opened: Opened) -> RunEnd:
         completed_at=row.completed_at,
         is_written=True,
     )
+
+
+def _left(order: RunOrder, why: str) -> RunEnd:
+    """Return the end of a slot that another scheduler runs: it is skipped here, and counts no run."""
+    return RunEnd(run_id=order.run_id, slot=order.slot, error=why, is_dropped=True, is_skipped=True)
 
 
 def _is_paused(opened: Opened) -> bool:

@@ -18,6 +18,7 @@ from vaultmesh.storage.jobs.database import (
     postgres_place,
 )
 from vaultmesh.storage.jobs.history import History
+from vaultmesh.storage.jobs.intake import Intake
 from vaultmesh.storage.jobs.jobs import Jobs
 from vaultmesh.storage.jobs.runs import Runs
 from vaultmesh.storage.jobs.takeover import Traits, check_host, take_over
@@ -35,6 +36,7 @@ class Ready:
     jobs: Jobs
     runs: Runs
     history: History
+    intake: Intake
 
 
 def choose(url: str | None, root: Path, *, supabase: bool) -> Place:
@@ -96,7 +98,14 @@ class StoreCore:
                 raise database.failure(why, StoreErrorKind.DENIED) from error
             check_host(path)
         traits = take_over(database)
-        return Ready(database, traits, Jobs(database), Runs(database, traits), History(database))
+        return Ready(
+            database,
+            traits,
+            Jobs(database),
+            Runs(database, traits),
+            History(database),
+            Intake(database, traits),
+        )
 
     def close(self) -> None:
         """Give the connections back."""

@@ -1,20 +1,25 @@
 """Reads the history of jobs, bounds it, and compares the counters with it."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Update, case, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Update, case, func, or_, select
 
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.jobs.cron import read_cron
+from vaultmesh.domain.jobs.other_scheduler import SILENT_AFTER, LastBegun, SlotSpan, slot_span
 from vaultmesh.domain.jobs.records import (
     HistoryPage,
     Miscount,
     RunRecord,
     RunStats,
 )
-from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
-from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
+from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy, is_of_our_slot
+from vaultmesh.storage.job_tables import AUDIT, DECISIONS, RUNS, SCHEDULES, TABLES_MADE
 from vaultmesh.storage.jobs.database import Database
 from vaultmesh.storage.jobs.rows import READ_RUNS, counters_of, run_of
 
@@ -22,8 +27,6 @@ PRUNED_A_GO = 5_000
 """Rows of one transaction."""
 MOST_RUNNING = 1_000
 MOST_FOREIGN = 100
-_OURS = 5
-"""Version of the UUIDs of scheduled runs; another scheduler makes random ones."""
 
 
 class History:
@@ -94,11 +97,28 @@ class History:
 
     def foreign_runs(self, since: datetime) -> tuple[RunRecord, ...]:
         """Return scheduled runs that began since an instant and have no id of ours."""
-        by_scheduler = RUNS.c.triggered_by == TriggeredBy.SCHEDULER, RUNS.c.started_at >= since
-        query = READ_RUNS.where(*by_scheduler).order_by(RUNS.c.started_at.desc())
-        runs = self._runs(query.limit(MOST_RUNNING))
-        foreign = [run for run in runs if uuid.UUID(run.id).version != _OURS]
-        return tuple(foreign[:MOST_FOREIGN])
+        with self._database.read() as connection:
+            return _foreign_runs(connection, since)
+
+    def last_begun(self, name: str, span: SlotSpan, now: datetime) -> LastBegun:
+        """Return what tells whether another scheduler works on a job."""
+        with self._database.read() as connection:
+            began = _last_begun(connection, name, span.watched_from)
+            if began.by_other or began.by_us:
+                return began
+            return LastBegun(of_any_job=_newest(_foreign_runs(connection, now - SILENT_AFTER)))
+
+    def left_to_other(self, now: datetime) -> Mapping[str, datetime]:
+        """Return the jobs that another scheduler works on, with the run by which that is known."""
+        left: dict[str, datetime] = {}
+        with self._database.read() as connection:
+            anywhere = _newest(_foreign_runs(connection, now - SILENT_AFTER))
+            for name, span in _next_spans(connection, now):
+                began = _last_begun(connection, name, span.watched_from)
+                sign = replace(began, of_any_job=anywhere).sign_of_other
+                if sign is not None:
+                    left[name] = sign
+        return left
 
     def prune(self, before: datetime) -> int:
         """Delete closed runs that began before an instant; what they counted is noted beside the counters."""
@@ -116,6 +136,14 @@ class History:
             for name, counts in sorted(ends.items()):
                 connection.execute(_noted_beside(name, counters_of(counts.items())))
         return len(gone)
+
+    def prune_audit(self, before: datetime) -> int:
+        """Delete lines of audit from before an instant; the one by which the database is known as ours stays."""
+        old = select(AUDIT.c.id).where(AUDIT.c.at < before, AUDIT.c.action != TABLES_MADE)
+        some = old.order_by(AUDIT.c.id).limit(PRUNED_A_GO).with_for_update(skip_locked=True)
+        deletion = AUDIT.delete().where(AUDIT.c.id.in_(some)).returning(AUDIT.c.id)
+        with self._database.write() as connection:
+            return len(connection.execute(deletion).all())
 
     def check(self) -> tuple[Miscount, ...]:
         """Return the counters that differ from the rows; one statement, so that runs that end meanwhile do no harm."""
@@ -145,6 +173,60 @@ class History:
     def _runs(self, query: Select[Any]) -> tuple[RunRecord, ...]:
         with self._database.read() as connection:
             return tuple(map(run_of, connection.execute(query)))
+
+
+def _foreign_runs(connection: Connection, since: datetime) -> tuple[RunRecord, ...]:
+    """Return scheduled runs that began since an instant, have no id of ours, and were not imported; newest first."""
+    query = READ_RUNS.where(_by_a_scheduler(), RUNS.c.started_at >= since)
+    rows = connection.execute(query.order_by(RUNS.c.started_at.desc()).limit(MOST_RUNNING))
+    runs = [run for run in map(run_of, rows) if not is_of_our_slot(run.id)]
+    if not runs:
+        return ()
+    imported = select(DECISIONS.c.job_name, DECISIONS.c.imported_until)
+    imported = imported.where(DECISIONS.c.imported_until.is_not(None))
+    until = {str(name): instant for name, instant in connection.execute(imported)}
+    foreign = [run for run in runs if not _is_imported(run.started_at, until.get(run.job_name))]
+    return tuple(foreign[:MOST_FOREIGN])
+
+
+def _last_begun(connection: Connection, name: str, since: datetime) -> LastBegun:
+    """Return when scheduled runs of a job began last, of those since an instant."""
+    query = select(RUNS.c.id, RUNS.c.started_at).where(
+        RUNS.c.job_name == name, _by_a_scheduler(), RUNS.c.started_at >= since
+    )
+    rows = connection.execute(query.order_by(RUNS.c.started_at.desc()).limit(MOST_RUNNING)).all()
+    ours = [began for run, began in rows if is_of_our_slot(run)]
+    others = [began for run, began in rows if not is_of_our_slot(run)]
+    if others:
+        beside = select(DECISIONS.c.imported_until).where(DECISIONS.c.job_name == name)
+        until = connection.execute(beside).scalar()
+        others = [began for began in others if not _is_imported(began, until)]
+    return LastBegun(max(others, default=None), max(ours, default=None))
+
+
+def _by_a_scheduler() -> ColumnElement[bool]:
+    return or_(RUNS.c.triggered_by == TriggeredBy.SCHEDULER, RUNS.c.triggered_by.is_(None))
+
+
+def _is_imported(began: datetime | None, until: datetime | None) -> bool:
+    return began is None or (until is not None and began <= until)
+
+
+def _newest(runs: Iterable[RunRecord]) -> datetime | None:
+    return max((run.started_at for run in runs if run.started_at is not None), default=None)
+
+
+def _next_spans(connection: Connection, now: datetime) -> list[tuple[str, SlotSpan]]:
+    """Return the next slot of every job that has one, as the span in which runs say something about it."""
+    query = select(SCHEDULES.c.job_name, SCHEDULES.c.cron_expression).where(SCHEDULES.c.enabled)
+    spans: list[tuple[str, SlotSpan]] = []
+    for name, expression in connection.execute(query).all():
+        with suppress(InvalidValue):  # a row that can't be run has no slots
+            cron = read_cron(expression or "")
+            slot = cron.next_after(now)
+            if slot is not None:
+                spans.append((name, slot_span(cron, slot)))
+    return spans
 
 
 def _number_of(status: RunStatus) -> ColumnElement[Any]:
