@@ -4,7 +4,7 @@
 2. While one works on a job, it gets `BEGINS_WITHIN` to begin each slot. What it begins is its own, and skipped here; what it
    leaves is run here. So whichever of the two is stopped, and whenever, each slot is run once.
 3. It works on a job if it began one of the last two slots, until a later slot was run here alone. Of a job that nobody ran in
-   that time nothing is known: there it works if it began a run of any job within `SILENT_AFTER`.
+   that time nothing is known: there it works if by the same rule it works on any job, and began that run within `SILENT_AFTER`.
 4. Runs that were imported, runs of other replicas and runs that somebody asked for say nothing.
 """
 
@@ -49,7 +49,7 @@ class LastBegun:
     by_us: datetime | None = None
     """Of the job, by any of our workers."""
     of_any_job: datetime | None = None
-    """Of any job by another scheduler, within `SILENT_AFTER`; looked for only if nobody began one of this job."""
+    """The newest within `SILENT_AFTER` by which another scheduler works on any job; looked for only if nobody began one of this."""
 
     @property
     def sign_of_other(self) -> datetime | None:

@@ -106,13 +106,13 @@ class History:
             began = _last_begun(connection, name, span.watched_from)
             if began.by_other or began.by_us:
                 return began
-            return LastBegun(of_any_job=_newest(_foreign_runs(connection, now - SILENT_AFTER)))
+            return LastBegun(of_any_job=_sign_anywhere(connection, now - SILENT_AFTER))
 
     def left_to_other(self, now: datetime) -> Mapping[str, datetime]:
         """Return the jobs that another scheduler works on, with the run by which that is known."""
         left: dict[str, datetime] = {}
         with self._database.read() as connection:
-            anywhere = _newest(_foreign_runs(connection, now - SILENT_AFTER))
+            anywhere = _sign_anywhere(connection, now - SILENT_AFTER)
             for name, span in _next_spans(connection, now):
                 began = _last_begun(connection, name, span.watched_from)
                 sign = replace(began, of_any_job=anywhere).sign_of_other
@@ -177,16 +177,38 @@ class History:
 
 def _foreign_runs(connection: Connection, since: datetime) -> tuple[RunRecord, ...]:
     """Return scheduled runs that began since an instant, have no id of ours, and were not imported; newest first."""
+    foreign = _without_imported(connection, _scheduled_runs(connection, since))
+    return tuple(run for run in foreign if not is_of_our_slot(run.id))[:MOST_FOREIGN]
+
+
+def _sign_anywhere(connection: Connection, since: datetime) -> datetime | None:
+    """Return when another scheduler began the newest run by which it is known to work on any job."""
+    runs = _scheduled_runs(connection, since)
+    if all(is_of_our_slot(run.id) for run in runs):
+        return None
+    began: dict[str, LastBegun] = {}
+    for run in _without_imported(connection, runs):  # the newest comes first
+        known = began.get(run.job_name, LastBegun())
+        if is_of_our_slot(run.id):
+            began[run.job_name] = replace(known, by_us=known.by_us or run.started_at)
+        else:
+            began[run.job_name] = replace(known, by_other=known.by_other or run.started_at)
+    signs = (of_job.sign_of_other for of_job in began.values())
+    return max((sign for sign in signs if sign is not None), default=None)
+
+
+def _scheduled_runs(connection: Connection, since: datetime) -> list[RunRecord]:
+    """Return the newest scheduled runs that began since an instant, newest first."""
     query = READ_RUNS.where(_by_a_scheduler(), RUNS.c.started_at >= since)
     rows = connection.execute(query.order_by(RUNS.c.started_at.desc()).limit(MOST_RUNNING))
-    runs = [run for run in map(run_of, rows) if not is_of_our_slot(run.id)]
-    if not runs:
-        return ()
+    return list(map(run_of, rows))
+
+
+def _without_imported(connection: Connection, runs: Iterable[RunRecord]) -> list[RunRecord]:
     imported = select(DECISIONS.c.job_name, DECISIONS.c.imported_until)
     imported = imported.where(DECISIONS.c.imported_until.is_not(None))
     until = {str(name): instant for name, instant in connection.execute(imported)}
-    foreign = [run for run in runs if not _is_imported(run.started_at, until.get(run.job_name))]
-    return tuple(foreign[:MOST_FOREIGN])
+    return [run for run in runs if not _is_imported(run.started_at, until.get(run.job_name))]
 
 
 def _last_begun(connection: Connection, name: str, since: datetime) -> LastBegun:
@@ -210,10 +232,6 @@ def _by_a_scheduler() -> ColumnElement[bool]:
 
 def _is_imported(began: datetime | None, until: datetime | None) -> bool:
     return began is None or (until is not None and began <= until)
-
-
-def _newest(runs: Iterable[RunRecord]) -> datetime | None:
-    return max((run.started_at for run in runs if run.started_at is not None), default=None)
 
 
 def _next_spans(connection: Connection, now: datetime) -> list[tuple[str, SlotSpan]]:
