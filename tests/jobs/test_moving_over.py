@@ -22,6 +22,11 @@ PAGE = (REPOSITORY / "docs" / "jobs.md").read_text(encoding="utf-8")
 DATABASE, JOB = "jobs", "weekly-digest"
 SLOTS_AT = "10 * * * * *"
 SECOND = 10
+ASKED_FOR_THERE = """
+INSERT INTO scheduled_jobs (job_name, job_type, status, started_at, triggered_by) VALUES
+  ('queue-cleanup', 'email', 'completed', '2020-01-01', 'scheduler'),
+  ('queue-cleanup', 'email', 'running', now() - interval '5 minutes', 'admin')
+"""
 REGISTRATIONS = """
 - name: report
   displayName: Report
@@ -86,6 +91,7 @@ def test_nothing_is_lost_or_doubled_while_an_installation_moves_over(
     check, first_list, second_list, history = shown("Move over from the scheduler before, in")
     this = f"WHERE job_name = '{JOB}'"
     server.sql(DATABASE, f"UPDATE job_schedules SET cron_expression = '{SLOTS_AT}' {this}")  # noqa: S608
+    server.sql(DATABASE, ASKED_FOR_THERE)
     counted = f"SELECT total_runs FROM job_schedules {this}"  # noqa: S608
     before = int(server.sql(DATABASE, counted))
     old = OldScheduler(server, DATABASE, JOB, f"{system.handler.url}/run", SECOND)
@@ -111,6 +117,12 @@ def test_nothing_is_lost_or_doubled_while_an_installation_moves_over(
         assert listed.returncode == 0, listed.stderr
         assert f"{JOB}: left to another scheduler, which began a run" in listed.stdout
         assert {call["executionId"] for call in system.handler.calls} == set(old.runs)
+        # A run that somebody asked for there is not ours to close, and nothing is deleted in a database of others.
+        system.wait(lambda: said(system, "another scheduler works here"), "word of the other one")
+        kept = (
+            "SELECT status FROM scheduled_jobs WHERE job_name = 'queue-cleanup' ORDER BY started_at"
+        )
+        assert server.sql(DATABASE, kept).split() == ["completed", "running"]
         # Somebody who asks is served meanwhile.
         status, answer = system.ask("POST", f"/api/jobs/{JOB}/trigger", {})
         assert (status, answer["result"]["success"]) == (200, True)
@@ -185,6 +197,6 @@ def ours(system: JobSystem) -> list[dict[str, object]]:
 
 
 def said(system: JobSystem, words: str) -> int:
-    return sum(
-        f'"{words}"' in log.read_text(errors="replace") or 0 for log in system.folder.glob("*.log")
-    )
+    """Return how often the workers have logged something."""
+    logs = system.folder.glob("*.log")
+    return sum(log.read_text(errors="replace").count(f'"{words}"') for log in logs)

@@ -64,15 +64,15 @@ class Outcome:
     runs_there: int = 0
     refused: int = 0
     """Jobs and runs."""
-    told: list[tuple[str, str]] = field(default_factory=list)
+    refusals: list[tuple[str, str]] = field(default_factory=list)
     """What was refused, and why; the first of them."""
 
     def refuse(self, what: str, reason: str) -> None:
         """Tell that something can't be taken."""
         output.warn([f"{output.visible(what)}: not taken: {output.visible(reason)}"])
         self.refused += 1
-        if len(self.told) < MOST_TOLD:
-            self.told.append((what, reason))
+        if len(self.refusals) < MOST_TOLD:
+            self.refusals.append((what, reason))
 
     def add(self, job: ImportedJob) -> None:
         """Tell what became of a job."""
@@ -109,7 +109,6 @@ def run_import(arguments: argparse.Namespace) -> int:
 
 
 async def _import(arguments: argparse.Namespace) -> int:
-    register_url(arguments.source)
     services = Services.from_environment(os.environ)
     with _settings_told(), _opened(arguments.source) as source:
         if source is None:
@@ -145,6 +144,7 @@ def _opened(text: str) -> Iterator["Source | None"]:
     from vaultmesh.storage.jobs.source import Source  # noqa: PLC0415 - loads SQLAlchemy
 
     if "://" in text and not text.startswith(_SQLITE_URL):
+        register_url(text)
         source = Source.at_url(text, SETTING)
     else:
         path = Path(text.removeprefix(_SQLITE_URL))
@@ -199,17 +199,19 @@ def _check(
     jobs, unreadable = _parted(source.jobs())
     known = {job.name: job.job for job in jobs} if here is source else _jobs_here(here)
     problem = _service_problem(services)
-    told = [
+    reports = [
         told_of_job(job, known.get(job.name, Job(job.name)), now, problem)
         for job in jobs
         if job.row is not None
     ]
-    told += [ImportedJob(name=job.name, fate=Fate.REFUSED, reason=job.reason) for job in unreadable]
+    reports += [
+        ImportedJob(name=job.name, fate=Fate.REFUSED, reason=job.reason) for job in unreadable
+    ]
     begun = [job.tally.newest_of_other for job in jobs if job.tally.newest_of_other is not None]
     checked = Checked(
         source=source.place,
         is_store_itself=here is source,
-        jobs=tuple(sorted(told, key=lambda job: job.name)),
+        jobs=tuple(sorted(reports, key=lambda job: job.name)),
         deleted=tuple(job.name for job in jobs if job.row is None),
         runs=source.count_runs(),
         running=sum(tally.running for tally in source.tallies().values()),
@@ -218,7 +220,7 @@ def _check(
         other_began_at=max(begun, default=None),
     )
     import_report.show(checked, now, as_json=arguments.json)
-    is_refused = any(job.fate is Fate.REFUSED for job in told)
+    is_refused = any(job.fate is Fate.REFUSED for job in reports)
     return output.FAILURE if is_refused else output.SUCCESS
 
 
@@ -300,21 +302,21 @@ async def _copy_job(
     problem: "import_report.ServiceProblem",
 ) -> None:
     now = datetime.now(UTC)
-    told = told_of_job(job, Job(job.name), now, problem)
+    report = told_of_job(job, Job(job.name), now, problem)
     try:
         change = await store.take_job(job, job_orders.operator(), now, {"from": place})
     except JobRefused as refusal:
-        told = told.model_copy(update={"fate": Fate.REFUSED, "reason": str(refusal)})
+        report = report.model_copy(update={"fate": Fate.REFUSED, "reason": str(refusal)})
     except StoreError as error:
         if error.kind is not StoreErrorKind.VALUE:
             raise
-        told = told.model_copy(update={"fate": Fate.REFUSED, "reason": str(error)})
+        report = report.model_copy(update={"fate": Fate.REFUSED, "reason": str(error)})
     else:
         outcome.changes.append(change)
         fate = Fate.TAKEN if change.changed else Fate.UNCHANGED
-        told = told.model_copy(update={"fate": fate, "reason": ""})
-    if job.row is not None or told.fate is Fate.REFUSED:
-        outcome.add(told)
+        report = report.model_copy(update={"fate": fate, "reason": ""})
+    if job.row is not None or report.fate is Fate.REFUSED:
+        outcome.add(report)
 
 
 # --- from a file ---------------------------------------------------------------------------------------------------
@@ -385,13 +387,13 @@ def _check_file(
     now = datetime.now(UTC)
     with _here() as here:
         known = _jobs_here(here)
-    told = list(outcome.jobs)
+    reports = list(outcome.jobs)
     for definition in definitions:
         before = known.get(definition.name, Job(definition.name))
-        told.append(_told_before(before, definition, now, problem(definition.service)))
-    checked = Checked(source=arguments.source, jobs=tuple(told))
+        reports.append(_told_before(before, definition, now, problem(definition.service)))
+    checked = Checked(source=arguments.source, jobs=tuple(reports))
     import_report.show(checked, now, as_json=arguments.json)
-    is_refused = any(job.fate is Fate.REFUSED for job in told)
+    is_refused = any(job.fate is Fate.REFUSED for job in reports)
     return output.FAILURE if is_refused else output.SUCCESS
 
 
@@ -406,9 +408,9 @@ def _told_before(
     fate = Fate.UNCHANGED if after == before else Fate.TAKEN
     stored = after.stored()
     stands = stored.definition if stored is not None else None
-    told = told_of_registration(stands or definition, fate, "", now, service_problem)
+    report = told_of_registration(stands or definition, fate, "", now, service_problem)
     differing = tuple(rules.changes(before, after)) if before.row is not None else ()
-    return told.model_copy(update={"differences": differing})
+    return report.model_copy(update={"differences": differing})
 
 
 # --- the end -------------------------------------------------------------------------------------------------------
@@ -422,7 +424,7 @@ async def _finish(
     silences = await job_orders.tell(store, changed)
     if arguments.json:
         refused: list[JsonValue] = [
-            {"what": what, "reason": reason} for what, reason in outcome.told
+            {"what": what, "reason": reason} for what, reason in outcome.refusals
         ]
         output.print_json(
             {

@@ -330,16 +330,16 @@ def told_of_job(
         texts = {
             name: getattr(row, name) or "" for name in ("cron_expression", "service", "endpoint")
         }
-        told = ImportedJob(name=source.name, fate=fate, reason=reason, **texts)
-        return told.model_copy(update={**known, "warnings": _warnings(source, "")})
-    told = told_of_registration(definition, fate, reason, at, "")
+        report = ImportedJob(name=source.name, fate=fate, reason=reason, **texts)
+        return report.model_copy(update={**known, "warnings": _warnings(source, "")})
+    report = told_of_registration(definition, fate, reason, at, "")
     paused = source.decisions.paused
     pause = (f"paused by {paused.by}: {paused.reason}",) if paused else ()
     differing = () if here.row is None else differences(here.row, _complete(row, definition))
-    return told.model_copy(
+    return report.model_copy(
         update={
             **known,
-            "why_idle": (*told.why_idle, *pause),
+            "why_idle": (*report.why_idle, *pause),
             "warnings": _warnings(source, service_problem(definition.service)),
             "differences": tuple(differing),
         }

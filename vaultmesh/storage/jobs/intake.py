@@ -57,9 +57,9 @@ class Intake:
                 result.refused.append((str(runs[0]["id"]), str(error)))
                 return result
             for run in runs:
-                one = self.take_runs([run], line)
-                result.taken += one.taken
-                result.refused += one.refused
+                alone = self.take_runs([run], line)
+                result.taken += alone.taken
+                result.refused += alone.refused
         result.there = len(runs) - result.taken - len(result.refused)
         return result
 
@@ -132,8 +132,8 @@ def _count(connection: Connection, job: Columns | None, runs: Sequence[Columns])
     ended = [run for run in runs if run["status"] != RunStatus.RUNNING]
     newest = max(ended, key=lambda run: run["started_at"], default=None)
     if newest and (job["last_run_at"] is None or job["last_run_at"] < newest["started_at"]):
-        shown = (newest["started_at"], newest["status"], newest["duration_ms"])
-        values |= dict(zip(_LAST_RUN, shown, strict=True))
+        last_run = (newest["started_at"], newest["status"], newest["duration_ms"])
+        values |= dict(zip(_LAST_RUN, last_run, strict=True))
     this = SCHEDULES.c.job_name == job["job_name"]
     connection.execute(SCHEDULES.update().where(this).values(values))
 

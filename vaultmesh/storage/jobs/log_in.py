@@ -60,8 +60,8 @@ def refused_log_in(message: str, setting: str) -> RefusedLogIn | None:
         setting: what names the database, for people.
     """
     for words, mend in _MENDS:
-        if found := words.search(message):
-            begin = message.rfind("\n", 0, found.start()) + 1
+        if match := words.search(message):
+            begin = message.rfind("\n", 0, match.start()) + 1
             line = message[begin:].partition("\n")[0]
             return RefusedLogIn(line.rpartition("FATAL:")[2].strip(), mend.format(setting=setting))
     return None

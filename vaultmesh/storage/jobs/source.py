@@ -108,14 +108,14 @@ class Source:
             return (
                 both_files and all(path.exists() for path in paths) and paths[0].samefile(paths[1])
             )
-        one, two = (secrets.randbelow(2**31) for _ in range(2))
+        first, second = (secrets.randbelow(2**31) for _ in range(2))
         with self.reading() as connection, other.reading() as beside:
-            connection.execute(sql(f"SELECT pg_advisory_xact_lock({one}, {two})"))
+            connection.execute(sql(f"SELECT pg_advisory_xact_lock({first}, {second})"))
             seen = sql(
-                "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = :one AND objid = :two AND database = "
+                "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = :first AND objid = :second AND database = "
                 "(SELECT oid FROM pg_database WHERE datname = current_database())"
             )
-            return beside.execute(seen, {"one": one, "two": two}).first() is not None
+            return beside.execute(seen, {"first": first, "second": second}).first() is not None
 
     # --- jobs ------------------------------------------------------------------------------------------------------
 
@@ -209,16 +209,14 @@ class Source:
         if self._columns is None:
             with self.reading() as connection:
                 inspector = inspect(connection)
-                found = {
+                columns = {
                     table.name: frozenset(
                         str(column["name"]) for column in inspector.get_columns(table.name)
                     )
                     for table in (SCHEDULES, RUNS, DECISIONS)
                     if inspector.has_table(table.name)
                 }
-            self._columns = {
-                name: columns for name, columns in found.items() if "job_name" in columns
-            }
+            self._columns = {name: names for name, names in columns.items() if "job_name" in names}
         return self._columns
 
     def _column(self, table: Table, name: str) -> ColumnElement[Any]:
