@@ -47,6 +47,7 @@ from vaultmesh.storage.job_store import JobStore
 STORE_SECONDS = 2.0
 """A store that does not answer within it is passed over."""
 CLOSE_SECONDS = 5.0
+STOPPED_WAITING = not_called("its worker ended while it waited for another scheduler")
 LOOK_SECONDS = 1.0
 """Between two looks whether another scheduler has begun a slot."""
 MOST_CARRIED = 10_000
@@ -69,7 +70,12 @@ class JobRuns:
     @activity.defn(name="run_job")
     async def run_job(self, order: RunOrder) -> RunEnd:
         """Make one run, once; whatever happens is its result."""
-        if (why := await self._why_left(order)) is not None:
+        try:
+            why = await self._why_left(order)
+        except asyncio.CancelledError:
+            not_made = answer.failed(STOPPED_WAITING)
+            return await asyncio.shield(self._closed(order, _start_of(order), not_made))
+        if why is not None:
             return _left(order, why)
         start = _start_of(order)
         opened = await self._opened(start)

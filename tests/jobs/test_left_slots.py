@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities.jobs.run_job import JobRuns
+from activities.jobs.run_job import STOPPED_WAITING, JobRuns
 from tests.jobs.calls import calls_to
 from tests.jobs.job_system import Handler
 from tests.storage.jobs.places import NAME, SERVICE, Place, definition
@@ -99,6 +99,24 @@ async def test_a_slot_that_another_scheduler_leaves_is_run_when_its_time_is_over
     assert (end.status, end.is_dropped) == (RunStatus.COMPLETED, False)
     assert len(handler.calls) == 1
     assert handler.calls[0]["at"] >= (slot + BEGINS_WITHIN).timestamp()
+
+
+async def test_a_worker_that_ends_while_it_waits_has_called_nobody_and_says_so(
+    place: Place, handler: Handler
+) -> None:
+    slot = last_slot()
+    begun_by_other(place, slot - MINUTE)
+    environment = ActivityEnvironment()
+    async with place.store() as store:
+        await store.register(definition(cronExpression=MINUTELY), SERVICE, slot - 9 * MINUTE)
+        runs = JobRuns(store, calls_to(handler.url))
+        running = asyncio.create_task(environment.run(runs.run_job, order(slot)))
+        await asyncio.sleep(1)
+        environment.cancel()
+        end = await running
+    assert (end.status, end.is_written) == (RunStatus.FAILED, True)
+    assert end.error == STOPPED_WAITING
+    assert handler.calls == []
 
 
 async def test_the_next_slot_waits_for_nobody(place: Place, handler: Handler) -> None:
