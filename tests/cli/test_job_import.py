@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from devnet.postgres import PostgresServer
+from devnet.postgres import Pgbouncer, PostgresServer
 from tests.cli.conftest import Command, Outcome
 from tests.storage.jobs.old_scheduler import make_old_database
 from tests.storage.jobs.places import Place, definition, emptied
@@ -318,6 +318,25 @@ def test_the_store_itself_is_not_copied_and_its_take_over_is_checked(
     assert (outcome.code, outcome.out) == (0, "")
     assert "there is nothing to copy" in outcome.err
     assert tables(server, OLD) == ["job_schedules", "scheduled_jobs", "users"]
+
+
+def test_a_pooler_leads_to_the_same_database_and_lets_everything_be_read(
+    run: Command,
+    old: Place,
+    server: PostgresServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emptied(server, NEW)
+    with Pgbouncer(server) as pooler:
+        point_at(Place(tmp_path, server, NEW, pooler.url(NEW)), monkeypatch)
+        assert run("jobs", "import", pooler.url(OLD), "--json").json()["runs"]["taken"] == 4
+        assert run("jobs", "import", pooler.url(OLD), "--json").json()["runs"]["there"] == 4
+        for url in (server.url(NEW), pooler.url(NEW)):
+            checked = run("jobs", "import", url, "--check", "--json")
+            assert (checked.code, checked.json()["isStoreItself"]) == (0, True)
+        checked = run("jobs", "import", server.url(OLD), "--check", "--json")
+        assert checked.json()["isStoreItself"] is False
 
 
 # --- from a store of ours ------------------------------------------------------------------------------------------
