@@ -31,7 +31,7 @@ ORPHAN_AFTER = timedelta(seconds=60)
 FOREIGN_AFTER = timedelta(days=1)
 """A run that another scheduler began is left alone for so long."""
 PRUNE_EVERY = timedelta(hours=1)
-LOOK_FOR_OTHERS_EVERY = timedelta(seconds=30)
+LOOK_FOR_OTHERS_EVERY = timedelta(minutes=1)
 MOST_NAMED = 20
 """Jobs that one line of log names."""
 TASK = "reconciling jobs"

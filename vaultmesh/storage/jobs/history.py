@@ -1,13 +1,24 @@
 """Reads the history of jobs, bounds it, and compares the counters with it."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, Update, case, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Update,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+)
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.jobs.cron import read_cron
@@ -27,6 +38,27 @@ PRUNED_A_GO = 5_000
 """Rows of one transaction."""
 MOST_RUNNING = 1_000
 MOST_FOREIGN = 100
+
+
+# Many jobs are asked about at a time, and putting a statement together takes longer than carrying it out.
+_BY_A_SCHEDULER = or_(RUNS.c.triggered_by == TriggeredBy.SCHEDULER, RUNS.c.triggered_by.is_(None))
+_SINCE = RUNS.c.started_at >= bindparam("since", type_=RUNS.c.started_at.type)
+_NEWEST_FIRST = RUNS.c.started_at.desc()
+_RUNS_BEGUN = READ_RUNS.where(_BY_A_SCHEDULER, _SINCE).order_by(_NEWEST_FIRST).limit(MOST_RUNNING)
+_BEGUN = (
+    select(RUNS.c.id, RUNS.c.job_name, RUNS.c.started_at)
+    .where(_BY_A_SCHEDULER, _SINCE)
+    .order_by(_NEWEST_FIRST)
+    .limit(MOST_RUNNING)
+)
+_BEGUN_OF_JOB = (
+    select(RUNS.c.id, RUNS.c.started_at)
+    .where(
+        RUNS.c.job_name == bindparam("name", type_=RUNS.c.job_name.type), _BY_A_SCHEDULER, _SINCE
+    )
+    .order_by(_NEWEST_FIRST)
+    .limit(MOST_RUNNING)
+)
 
 
 class History:
@@ -177,13 +209,14 @@ class History:
 
 def _foreign_runs(connection: Connection, since: datetime) -> tuple[RunRecord, ...]:
     """Return scheduled runs that began since an instant, have no id of ours, and were not imported; newest first."""
-    foreign = _without_imported(connection, _scheduled_runs(connection, since))
-    return tuple(run for run in foreign if not is_of_our_slot(run.id))[:MOST_FOREIGN]
+    runs = map(run_of, connection.execute(_RUNS_BEGUN, {"since": since}))
+    foreign = _without_imported(connection, [run for run in runs if not is_of_our_slot(run.id)])
+    return tuple(foreign[:MOST_FOREIGN])
 
 
 def _sign_anywhere(connection: Connection, since: datetime) -> datetime | None:
     """Return when another scheduler began the newest run by which it is known to work on any job."""
-    runs = _scheduled_runs(connection, since)
+    runs = connection.execute(_BEGUN, {"since": since}).all()
     if all(is_of_our_slot(run.id) for run in runs):
         return None
     began: dict[str, LastBegun] = {}
@@ -197,14 +230,13 @@ def _sign_anywhere(connection: Connection, since: datetime) -> datetime | None:
     return max((sign for sign in signs if sign is not None), default=None)
 
 
-def _scheduled_runs(connection: Connection, since: datetime) -> list[RunRecord]:
-    """Return the newest scheduled runs that began since an instant, newest first."""
-    query = READ_RUNS.where(_by_a_scheduler(), RUNS.c.started_at >= since)
-    rows = connection.execute(query.order_by(RUNS.c.started_at.desc()).limit(MOST_RUNNING))
-    return list(map(run_of, rows))
+_Begun = TypeVar("_Begun", RunRecord, Row[Any])
 
 
-def _without_imported(connection: Connection, runs: Iterable[RunRecord]) -> list[RunRecord]:
+def _without_imported(connection: Connection, runs: Sequence[_Begun]) -> list[_Begun]:
+    """Return those of some runs that were not imported."""
+    if not runs:
+        return []
     imported = select(DECISIONS.c.job_name, DECISIONS.c.imported_until)
     imported = imported.where(DECISIONS.c.imported_until.is_not(None))
     until = {str(name): instant for name, instant in connection.execute(imported)}
@@ -213,10 +245,7 @@ def _without_imported(connection: Connection, runs: Iterable[RunRecord]) -> list
 
 def _last_begun(connection: Connection, name: str, since: datetime) -> LastBegun:
     """Return when scheduled runs of a job began last, of those since an instant."""
-    query = select(RUNS.c.id, RUNS.c.started_at).where(
-        RUNS.c.job_name == name, _by_a_scheduler(), RUNS.c.started_at >= since
-    )
-    rows = connection.execute(query.order_by(RUNS.c.started_at.desc()).limit(MOST_RUNNING)).all()
+    rows = connection.execute(_BEGUN_OF_JOB, {"name": name, "since": since}).all()
     ours = [began for run, began in rows if is_of_our_slot(run)]
     others = [began for run, began in rows if not is_of_our_slot(run)]
     if others:
@@ -224,10 +253,6 @@ def _last_begun(connection: Connection, name: str, since: datetime) -> LastBegun
         until = connection.execute(beside).scalar()
         others = [began for began in others if not _is_imported(began, until)]
     return LastBegun(max(others, default=None), max(ours, default=None))
-
-
-def _by_a_scheduler() -> ColumnElement[bool]:
-    return or_(RUNS.c.triggered_by == TriggeredBy.SCHEDULER, RUNS.c.triggered_by.is_(None))
 
 
 def _is_imported(began: datetime | None, until: datetime | None) -> bool:
