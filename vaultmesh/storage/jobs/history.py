@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     Select,
     Update,
     bindparam,
@@ -230,11 +229,8 @@ def _sign_anywhere(connection: Connection, since: datetime) -> datetime | None:
     return max((sign for sign in signs if sign is not None), default=None)
 
 
-_Begun = TypeVar("_Begun", RunRecord, Row[Any])
-
-
-def _without_imported(connection: Connection, runs: Sequence[_Begun]) -> list[_Begun]:
-    """Return those of some runs that were not imported."""
+def _without_imported(connection: Connection, runs: Sequence[Any]) -> list[Any]:
+    """Return those of some runs that were not imported; any rows with `job_name` and `started_at`."""
     if not runs:
         return []
     imported = select(DECISIONS.c.job_name, DECISIONS.c.imported_until)
