@@ -317,6 +317,8 @@ def test_the_store_itself_is_not_copied_and_its_take_over_is_checked(
     outcome = jobs("import", other_way, JOBS_DATABASE_URL=server.url(OLD))
     assert (outcome.code, outcome.out) == (0, "")
     assert "there is nothing to copy" in outcome.err
+    as_json = jobs("import", other_way, "--json", JOBS_DATABASE_URL=server.url(OLD)).json()
+    assert (as_json["isStoreItself"], as_json["jobs"]) == (True, [])
     assert tables(server, OLD) == ["job_schedules", "scheduled_jobs", "users"]
 
 

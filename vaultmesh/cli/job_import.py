@@ -123,6 +123,8 @@ async def _import(arguments: argparse.Namespace) -> int:
                 f"{source.place} is the job store itself: there is nothing to copy, its jobs are taken over as they are; "
                 "--check tells how they would run"
             )
+            if arguments.json:
+                output.print_json(_document(Outcome(), source.place, is_store_itself=True))
             return output.SUCCESS
         return await _copy(arguments, source, services)
 
@@ -423,19 +425,7 @@ async def _finish(
     changed = [change for change in outcome.changes if change.changed]
     silences = await job_orders.tell(store, changed)
     if arguments.json:
-        refused: list[JsonValue] = [
-            {"what": what, "reason": reason} for what, reason in outcome.refusals
-        ]
-        output.print_json(
-            {
-                "source": source,
-                "jobs": [job.model_dump(mode="json", by_alias=True) for job in outcome.jobs],
-                "runs": {"taken": outcome.runs_taken, "there": outcome.runs_there},
-                "refused": refused,
-                "refusedTotal": outcome.refused,
-                "untold": list(silences),
-            }
-        )
+        output.print_json({**_document(outcome, source), "untold": list(silences)})
     else:
         for line in import_report.taken_lines(outcome.jobs, datetime.now(UTC)):
             output.print_line(line)
@@ -446,3 +436,18 @@ async def _finish(
         )
     job_orders.warn_of_silence(silences)
     return output.FAILURE if outcome.refused else output.SUCCESS
+
+
+def _document(
+    outcome: Outcome, source: str, *, is_store_itself: bool = False
+) -> dict[str, JsonValue]:
+    """Return what programs read of an import."""
+    return {
+        "source": source,
+        "isStoreItself": is_store_itself,
+        "jobs": [job.model_dump(mode="json", by_alias=True) for job in outcome.jobs],
+        "runs": {"taken": outcome.runs_taken, "there": outcome.runs_there},
+        "refused": [{"what": what, "reason": reason} for what, reason in outcome.refusals],
+        "refusedTotal": outcome.refused,
+        "untold": [],
+    }
