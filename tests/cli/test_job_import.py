@@ -360,9 +360,14 @@ def test_what_administrators_decided_moves_with_a_store_of_ours(
         ("import", file), ("pause", "paused", "--reason", "mail moves"), ("cron", "moved", "0 4 * * *"), ("delete", "deleted"),
     ):  # fmt: skip
         assert run("jobs", *command).code == 0
+    revisions = "SELECT job_name, revision FROM job_decisions ORDER BY 1"
+    heard = before.sql(revisions)
     point_at(here, monkeypatch)
     for _ in range(2):
         assert run("jobs", "import", before.file).code == 0
+    # A workflow heeds only what is newer than all that it heard of the store before.
+    for (name, now), (same, then) in zip(here.sql(revisions), heard, strict=True):
+        assert (name, int(str(now)) > int(str(then))) == (same, True)
     listed = by_name(run("jobs", "list", "--json").json())
     assert set(listed) == {"paused", "moved"}
     assert listed["paused"]["paused"]["reason"] == "mail moves"

@@ -6,6 +6,7 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from pydantic import JsonValue
@@ -134,7 +135,10 @@ class Jobs:
             after = imported(before, source, at)
             if after == before:
                 return Change(now=before.revision(), changed=False)
-            written = self._write(connection, before, after, at)
+            # Its workflow may have heard that store's revisions, and heeds only a higher one.
+            heard = max(before.decisions.revision, source.decisions.revision)
+            decisions = before.decisions.model_copy(update={"revision": heard})
+            written = self._write(connection, replace(before, decisions=decisions), after, at)
             _take_counters(connection, source)
             said: JsonValue = {**changes(before, written), "said": detail}
             write_line(connection, line_of(by, Action.IMPORT, source.name, at, said))
