@@ -334,7 +334,9 @@ def told_of_job(
         return report.model_copy(update={**known, "warnings": _warnings(source, "")})
     report = told_of_registration(definition, fate, reason, at, "")
     paused = source.decisions.paused
-    pause = (f"paused by {paused.by}: {paused.reason}",) if paused else ()
+    pause = (
+        (f"paused by {paused.by}{f': {paused.reason}' if paused.reason else ''}",) if paused else ()
+    )
     differing = () if here.row is None else differences(here.row, _complete(row, definition))
     return report.model_copy(
         update={
