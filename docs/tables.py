@@ -111,7 +111,7 @@ JOBS = {
     ),
     "JOBS_KEEP_DAYS": (
         "`400`",
-        "days for which ended runs are kept; `0` keeps all, as is the default in a database that others made",
+        "days for which ended runs and lines of audit are kept; `0` keeps all, as is the default in a database that others made",
     ),
     "JOBS_DRAIN": ("`310`", "seconds that runs under way get to end after SIGTERM"),
 }

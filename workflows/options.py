@@ -6,6 +6,7 @@ from typing import TypedDict
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
+from vaultmesh.domain.jobs.other_scheduler import BEGINS_WITHIN
 from vaultmesh.domain.messages import GOLDEN_RATIO
 from vaultmesh.domain.names import ANCHORS_QUEUE, JOBS_QUEUE, SCHEDULER_QUEUE
 
@@ -127,8 +128,8 @@ def anchor(attempt: timedelta) -> ActivityOptions:
     }
 
 
-CALL_ROOM = timedelta(seconds=15)
-"""Beside the call itself, a run opens its row and closes it."""
+CALL_ROOM = timedelta(seconds=15) + BEGINS_WITHIN
+"""Beside the call itself, a run opens its row and closes it, and may have to wait for another scheduler."""
 
 
 def run_job(timeout: timedelta, catch_up: timedelta) -> ActivityOptions:

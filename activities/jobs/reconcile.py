@@ -4,7 +4,8 @@
    had heard them before it was reset, or put back with its database. Workflows that are missing are started; those whose
    job is gone are stopped. The store counts: put back to an older copy, it goes on above what workflows have heard.
 2. A row that says `running` although nothing runs it is closed: its fate is unknown.
-3. Old runs are deleted in small portions. Two processes that do all this at once do no harm.
+3. Another scheduler that works on the same database is said, once when it begins and once when it ends.
+4. Old runs and old lines of audit are deleted in small portions. Two processes that do all this at once do no harm.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from temporalio.service import RPCError
 
 from vaultmesh.domain.jobs.records import JobRevision, RunEnd, RunRecord, RunStart
 from vaultmesh.domain.jobs.refusals import NotTold, StoreError
-from vaultmesh.domain.jobs.run import WORKER_DIED, RunStatus, TriggeredBy
+from vaultmesh.domain.jobs.run import WORKER_DIED, RunStatus, TriggeredBy, is_of_our_slot
 from vaultmesh.domain.names import JOB_WORKFLOW, MEMO_REVISION, job_workflow_id
 from vaultmesh.process.job_workflows import TemporalJobs
 from vaultmesh.storage.job_store import JobStore
@@ -30,9 +31,10 @@ ORPHAN_AFTER = timedelta(seconds=60)
 """A row is younger than this while its worker may be starting the call, or its workflow learning of its end."""
 FOREIGN_AFTER = timedelta(days=1)
 """A run that another scheduler began is left alone for so long."""
-OUR_VERSION = 5
-"""Version of the ids of scheduled runs of ours."""
 PRUNE_EVERY = timedelta(hours=1)
+LOOK_FOR_OTHERS_EVERY = timedelta(minutes=1)
+MOST_NAMED = 20
+"""Jobs that one line of log names."""
 TASK = "reconciling jobs"
 _RUNNING = f"WorkflowType = '{JOB_WORKFLOW}' AND ExecutionStatus = 'Running'"
 _WITHIN = timedelta(seconds=10)
@@ -62,6 +64,8 @@ class JobReconciler:
         self._keep = keep
         self._now = now
         self._prune_at = now()
+        self._look_at = now()
+        self._others_work = False
 
     async def run(self) -> None:
         """Reconcile until cancelled; a store or server that is away is asked again."""
@@ -91,6 +95,7 @@ class JobReconciler:
         await self._store.take_sql_edits(self._now())
         running = await self._running()
         await self._tell(running, await self._revisions(running))
+        await self._look_for_others()
         await self._close_orphans()
         await self._prune()
 
@@ -136,6 +141,19 @@ class JobReconciler:
             )
         )
 
+    async def _look_for_others(self) -> None:
+        """Say once that another scheduler works here, and once that none does any more."""
+        now = self._now()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_FOR_OTHERS_EVERY
+        left = await self._store.left_to_other(now)
+        if left and not self._others_work:
+            _LOG.warning("another scheduler works here", extra={"jobs": sorted(left)[:MOST_NAMED]})
+        elif self._others_work and not left:
+            _LOG.warning("no other scheduler works here any more")
+        self._others_work = bool(left)
+
     # --- rows that run without a runner ----------------------------------------------------------------------------
 
     async def _close_orphans(self) -> None:
@@ -149,7 +167,8 @@ class JobReconciler:
 
     def _is_settled(self, row: RunRecord) -> bool:
         """Whether only our own workers could still be at it: another scheduler may be, until the job is moved over."""
-        ours = uuid.UUID(row.id).version == OUR_VERSION or row.triggered_by != TriggeredBy.SCHEDULER
+        asked_for = row.triggered_by != TriggeredBy.SCHEDULER and not self._others_work
+        ours = is_of_our_slot(row.id) or asked_for
         return ours or row.started_at is None or self._now() - row.started_at > FOREIGN_AFTER
 
     async def _is_under_way(self, row: RunRecord) -> bool:
@@ -169,8 +188,9 @@ class JobReconciler:
         if self._keep is None or now < self._prune_at:
             return
         self._prune_at = now + PRUNE_EVERY
-        while await self._store.prune(now - self._keep):  # noqa: ASYNC110 - each deletes a portion
-            await asyncio.sleep(0)
+        for portion in (self._store.prune, self._store.prune_audit):
+            while await portion(now - self._keep):  # noqa: ASYNC110 - each deletes a portion
+                await asyncio.sleep(0)
 
 
 def _has_news(revision: JobRevision, running: Mapping[str, int]) -> bool:

@@ -4,7 +4,8 @@
 2. A store that is down delays no call: the call is made as the workflow knows the job, and its end is written later.
 3. A call goes on whatever becomes of its workflow or of Temporal, and its row gets the true end: only whoever cancels the
    run, and a worker that ends, cut it off.
-4. The newest endpoint and config are called; the time-out is the one that the workflow waits for.
+4. A slot that another scheduler on the same database begins is left to it.
+5. The newest endpoint and config are called; the time-out is the one that the workflow waits for.
 """
 
 import asyncio
@@ -22,17 +23,26 @@ from activities.jobs.run_log import log_end, log_start
 from vaultmesh.domain.errors import DomainError, InvalidDocument
 from vaultmesh.domain.jobs import answer, records
 from vaultmesh.domain.jobs.call import JobCall
+from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.jobs.job import JobDefinition, JobPolicy
 from vaultmesh.domain.jobs.messages import (
     BY_SIGNAL,
     CloseOrder,
     DecisionOrder,
+    JobKind,
     JobSpec,
     KeptEnd,
     Recorded,
     RunEnd,
     RunOrder,
     Written,
+)
+from vaultmesh.domain.jobs.other_scheduler import (
+    BEGINS_WITHIN,
+    LastBegun,
+    SlotSpan,
+    left_to_other,
+    slot_span,
 )
 from vaultmesh.domain.jobs.records import Actor, Closing, Opened, Opening, RunStart
 from vaultmesh.domain.jobs.refusals import StoreError, UnknownJob
@@ -42,6 +52,9 @@ from vaultmesh.storage.job_store import JobStore
 STORE_SECONDS = 2.0
 """A store that does not answer within it is passed over."""
 CLOSE_SECONDS = 5.0
+STOPPED_WAITING = not_called("its worker ended while it waited for another scheduler")
+LOOK_SECONDS = 1.0
+"""Between two looks whether another scheduler has begun a slot."""
 MOST_CARRIED = 10_000
 """Bytes of an end that waits for the store; a handler's metadata beyond it is left out."""
 _ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED})
@@ -67,6 +80,13 @@ class JobRuns:
         return await outlive(self._run(order), self._drain)
 
     async def _run(self, order: RunOrder) -> RunEnd:
+        try:
+            why = await self._why_left(order)
+        except asyncio.CancelledError:
+            not_made = answer.failed(STOPPED_WAITING)
+            return await asyncio.shield(self._closed(order, _start_of(order), not_made))
+        if why is not None:
+            return _left(order, why)
         start = _start_of(order)
         opened = await self._opened(order, start)
         if opened is not None and opened.outcome is not Opening.OPENED:
@@ -79,6 +99,31 @@ class JobRuns:
             raise
         end = await self._closed(order, start, called)
         return end.model_copy(update={"counts": None if opened is None else opened.slots})
+
+    async def _why_left(self, order: RunOrder) -> str | None:
+        """Return why a slot is left to another scheduler, which gets its time to begin it; None if it is run here."""
+        if order.slot is None or order.spec.kind is not JobKind.HTTP:
+            return None
+        span = slot_span(read_cron(order.spec.cron), order.slot)
+        while True:
+            now = datetime.now(UTC)
+            began = await self._last_begun(order.spec.name, span, now)
+            sign = began.sign_of_other
+            if sign is not None and began.has_begun(span):
+                return left_to_other(sign)
+            if sign is None or now >= order.slot + BEGINS_WITHIN:
+                return None
+            activity.heartbeat()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _last_begun(self, name: str, span: SlotSpan, now: datetime) -> LastBegun:
+        """Return what tells of another scheduler; a store that is down tells nothing, to that one neither."""
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                return await self._store.last_begun(name, span, now)
+        except (StoreError, TimeoutError) as error:
+            _LOG.warning("other schedulers not looked for", extra={"job": name, "err": str(error)})
+            return LastBegun()
 
     async def _opened(self, order: RunOrder, start: RunStart) -> Opened | None:
         """Open the run's row; None if the store is down."""
@@ -143,7 +188,7 @@ class JobRuns:
                 if closing is Closing.KEPT:
                     kept += await self._kept(order.job, end)
             except StoreError as error:
-                if error.may_pass:
+                if error.may_be_mended:
                     raise
                 extra = {"job": order.job, "end": end.model_dump(mode="json"), "err": str(error)}
                 _LOG.error("run can't be written to the store", extra=extra)
@@ -243,6 +288,11 @@ def _made_before(order: RunOrder, opened: Opened) -> RunEnd:
         counts=opened.slots,
         is_written=True,
     )
+
+
+def _left(order: RunOrder, why: str) -> RunEnd:
+    """Return the end of a slot that another scheduler runs: it is skipped here, and counts no run."""
+    return RunEnd(run_id=order.run_id, slot=order.slot, error=why, is_dropped=True, is_skipped=True)
 
 
 def _is_paused(opened: Opened) -> bool:

@@ -200,6 +200,30 @@ def test_a_mistyped_name_is_a_clear_failure_and_not_a_job_that_never_ran(
     assert registered("list", "--json").json()["jobs"][0]["whyIdle"] == []
 
 
+def test_a_job_that_another_scheduler_runs_says_so_and_which_of_the_two_goes_first(
+    registered: Command, tmp_path: Path
+) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    from vaultmesh.domain.paths import JOBS_DATABASE
+
+    began = datetime.now(UTC).replace(microsecond=0)
+    with closing(sqlite3.connect(tmp_path / JOBS_DATABASE)) as file, file:
+        row = (str(uuid.uuid4()), NAME, f"{began:%Y-%m-%dT%H:%M:%S.%fZ}")
+        file.execute("INSERT INTO scheduled_jobs (id, job_name, started_at) VALUES (?, ?, ?)", row)
+        file.execute("UPDATE scheduled_jobs SET status = 'completed'")
+    (listed,) = registered("list", "--json").json()["jobs"]
+    assert (listed["state"], listed["otherBeganAt"]) == ("left", f"{began:%Y-%m-%dT%H:%M:%S}Z")
+    (why,) = listed["whyIdle"]
+    assert why.startswith(
+        f"left to another scheduler, which began a run {began:%Y-%m-%dT%H:%M:%S}Z: "
+    )
+    for command in (("list",), ("show", NAME)):
+        assert f"{why}" in " ".join(registered(*command).out.split())
+    assert registered("pause", NAME, "--json").json()["job"]["state"] == "paused"
+
+
 # --- deciding ------------------------------------------------------------------------------------------------------
 
 

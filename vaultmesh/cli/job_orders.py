@@ -94,7 +94,11 @@ async def reports(store: "JobStore", jobs: Sequence[StoredJob]) -> list[JobRepor
     """Return jobs as operators see them, now."""
     now = datetime.now(UTC)
     running = {run.job_name: run for run in await store.running(now)}
-    return [job_report(job, await store.next_run(job, now), running.get(job.name)) for job in jobs]
+    left = await store.left_to_other(now)
+    return [
+        job_report(job, await store.next_run(job, now), running.get(job.name), left.get(job.name))
+        for job in jobs
+    ]
 
 
 # --- telling -------------------------------------------------------------------------------------------------------

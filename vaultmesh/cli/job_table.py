@@ -22,6 +22,7 @@ _STYLES: Mapping[str, str] = {
     JobReportState.WAITING: "green",
     JobReportState.RUNNING: "bold green",
     JobReportState.PAUSED: "yellow",
+    JobReportState.LEFT: "yellow",
     JobReportState.DISABLED: "dim",
     JobReportState.NEVER: "red",
     JobReportState.UNUSABLE: "red",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from vaultmesh.cli import job_orders, job_table, output, temporal
+from vaultmesh.cli import job_import, job_orders, job_table, output, temporal
 from vaultmesh.domain.errors import ConfigurationError, InvalidDocument, InvalidValue
 from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.jobs.cron import read_cron
@@ -68,6 +68,7 @@ def add_parser(subparsers: output.Subparsers) -> None:
     what = "let a deleted job be registered again, or another service take its name over, once"
     _add(actions, "allow", what, "weekly-digest", _allow)
     _add_pauses(actions)
+    job_import.add_parser(actions)
 
 
 def _add(

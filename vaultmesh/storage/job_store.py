@@ -13,20 +13,23 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
+from pydantic import JsonValue
 from sqlalchemy import select
 
 from vaultmesh.domain.jobs import decisions as rules
 from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.jobs.decisions import Action, Job
+from vaultmesh.domain.jobs.importing import SourceJob
 from vaultmesh.domain.jobs.job import JobDefinition
 from vaultmesh.domain.jobs.messages import SlotCounts
+from vaultmesh.domain.jobs.other_scheduler import LastBegun, SlotSpan
 from vaultmesh.domain.jobs.records import (
     Actor,
     AuditLine,
@@ -50,6 +53,7 @@ from vaultmesh.domain.names import MAINTENANCE_PREFIX
 from vaultmesh.storage.job_tables import DECISIONS
 from vaultmesh.storage.jobs.core import Ready, StoreCore, choose
 from vaultmesh.storage.jobs.database import THREADS
+from vaultmesh.storage.jobs.intake import TakenRuns
 from vaultmesh.storage.jobs.jobs import Rule
 from vaultmesh.storage.jobs.takeover import make_indexes
 
@@ -317,11 +321,42 @@ class JobStore:
         """Return scheduled runs that began since an instant and that we did not make: another scheduler works. At most 100."""
         return await self._call(lambda ready: ready.history.foreign_runs(since))
 
+    async def last_begun(self, name: str, span: SlotSpan, now: datetime) -> LastBegun:
+        """Return what tells whether another scheduler works on a job, and has begun a slot of it."""
+        return await self._call(lambda ready: ready.history.last_begun(name, span, now))
+
+    async def left_to_other(self, now: datetime) -> Mapping[str, datetime]:
+        """Return the enabled jobs that another scheduler works on, with the start of the run by which that is known."""
+        return await self._call(lambda ready: ready.history.left_to_other(now))
+
+    # --- what other stores have -------------------------------------------------------------------------------------
+
+    async def take_job(
+        self, source: SourceJob, by: Actor, at: datetime, detail: JsonValue = None
+    ) -> Change:
+        """Take a job of another store, with its counters, once its runs were taken; the key is its name.
+
+        Raises:
+            NotTaken: its row can't be run, or another job of this name is here.
+            DeletedJob: somebody deleted it here.
+        """
+        return await self._call(lambda ready: ready.jobs.take(source, by, at, detail))
+
+    async def take_runs(self, runs: Sequence[Mapping[str, Any]], line: AuditLine) -> TakenRuns:
+        """Take runs of another store, as `read_run` returns them, in one transaction with a line of audit; the key is their ids."""
+        return await self._call(
+            lambda ready: ready.intake.take_runs([dict(run) for run in runs], line), None
+        )
+
     # --- upkeep ----------------------------------------------------------------------------------------------------
 
     async def prune(self, before: datetime) -> int:
         """Delete closed runs that began before an instant, at most 5,000; returns how many. Counters stay."""
         return await self._call(lambda ready: ready.history.prune(before))
+
+    async def prune_audit(self, before: datetime) -> int:
+        """Delete lines of audit from before an instant, at most 5,000; returns how many."""
+        return await self._call(lambda ready: ready.history.prune_audit(before))
 
     async def note(self, line: AuditLine) -> None:
         """Enter a line of audit of something that changes no job, such as a trigger."""

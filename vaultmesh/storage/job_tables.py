@@ -225,6 +225,8 @@ DECISIONS = Table(
     _count("total_beside"),
     _count("successful_beside"),
     _count("failed_beside"),
+    # Runs that began up to here were imported: they say nothing about a scheduler that works here.
+    Column("imported_until", Instant),
 )
 """What was decided about jobs, and what is known of them beside their rows."""
 
@@ -242,7 +244,9 @@ AUDIT = Table(
     Column("execution_id", Id),
     Column("detail", Json),
 )
-"""Who did what, appended only."""
+"""Who did what, appended only; old lines go with the history."""
+TABLES_MADE = "tables made"
+"""Action of the line of audit by which a database is known as ours."""
 
 HOST = Table("job_host", MetaData(), Column("host", Words, nullable=False))
 """Which host has a file of SQLite; one row."""

@@ -74,15 +74,19 @@ async def test_what_the_client_library_refuses_of_a_url_is_a_setting(postgres: P
 
 async def test_a_wrong_password_or_host_shows_no_secret(postgres: Place, tmp_path: Path) -> None:
     assert postgres.server is not None
-    for place in (f"127.0.0.1:{postgres.server.port}/nowhere", "127.0.0.1:1/jobs"):
-        store = await JobStore.open(f"postgresql://vmsh:{ENCODED}@{place}", tmp_path)
-        with pytest.raises(StoreError) as refused:
-            await store.list()
-        assert refused.value.may_pass
-        assert place in str(refused.value)
-        assert PASSWORD not in str(refused.value)
-        assert store.notices == ("it does not answer yet",)
-        await store.close()
+    place = f"127.0.0.1:{postgres.server.port}/nowhere"
+    refused = await refusal(f"postgresql://vmsh:{ENCODED}@{place}", tmp_path)
+    assert refused.kind is StoreErrorKind.SETTING
+    away = "127.0.0.1:1/jobs"
+    store = await JobStore.open(f"postgresql://vmsh:{ENCODED}@{away}", tmp_path)
+    with pytest.raises(StoreError) as unanswered:
+        await store.list()
+    assert unanswered.value.may_pass
+    for message, where in ((str(refused), place), (str(unanswered.value), away)):
+        assert where in message
+        assert PASSWORD not in message
+    assert store.notices == ("it does not answer yet",)
+    await store.close()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from tests.storage.jobs.places import ADMIN, NAME, NOON, SERVICE, Place, definition, end, start
 from vaultmesh.domain.jobs.messages import SlotCounts, Stretch, Unchecked
-from vaultmesh.domain.jobs.records import Closing, Opening, RunStats
+from vaultmesh.domain.jobs.records import AuditLine, Closing, Opening, RunStats
 from vaultmesh.domain.jobs.run import NO_WORKER, WORKER_DIED, RunStatus, TriggeredBy
 from vaultmesh.storage.job_store import JobStore
 from vaultmesh.storage.jobs import history
@@ -306,3 +306,37 @@ async def test_who_asked_is_kept_where_the_column_takes_it(store: JobStore) -> N
         assert (await store.open_run(run)).outcome is Opening.OPENED
     page = await store.history(NAME, 10, 0)
     assert [run.triggered_by_user for run in page.executions] == [None, None, str(asked)]
+
+
+async def test_the_audit_bounds_itself_and_the_database_stays_known_as_ours(place: Place) -> None:
+    async with place.store() as store:
+        for minutes in range(5):
+            line = AuditLine(
+                at=NOON + minutes * MINUTE, actor="ada", action="trigger", job_name=NAME
+            )
+            await store.note(line)
+        assert await store.prune_audit(NOON + 3 * MINUTE) == 3
+        assert await store.prune_audit(NOON + 3 * MINUTE) == 0
+        left = await store.audit()
+        assert [line.action for line in left] == ["trigger", "trigger", "tables made"]
+    place.sql("UPDATE job_audit SET at = '2020-01-01T00:00:00Z' WHERE action = 'tables made'")
+    async with place.store() as store:
+        assert await store.prune_audit(NOON + 9 * MINUTE) == 2
+        assert store.made_by_us
+    async with place.store() as store:
+        assert store.made_by_us
+
+
+async def test_a_large_audit_goes_in_portions(place: Place) -> None:
+    async with place.store() as store:
+        numbers = (
+            "generate_series(1, 7000) AS n"
+            if not place.is_file
+            else "(WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 7000) SELECT n FROM c)"
+        )
+        place.sql(
+            "INSERT INTO job_audit (at, actor, action, job_name) "  # noqa: S608 - constants
+            f"SELECT '2026-03-02T12:00:00.000000Z', 'ada', 'trigger', 'x' FROM {numbers}"
+        )
+        assert await store.prune_audit(NOON + MINUTE) == 5_000
+        assert await store.prune_audit(NOON + MINUTE) == 2_000

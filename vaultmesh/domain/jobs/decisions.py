@@ -52,6 +52,8 @@ class Action(StrEnum):
     RESUME = "resume"
     TAKE_OVER = "take over"
     """Its row was there before we were, or was inserted by SQL."""
+    IMPORT = "import"
+    """It was taken from another store, with its history."""
     SQL_EDIT = "sql edit"
     SQL_DELETE = "sql delete"
 

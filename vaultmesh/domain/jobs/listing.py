@@ -7,6 +7,7 @@ from pydantic import Field
 
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.jobs.job import IsoTime, JobType, JobView
+from vaultmesh.domain.jobs.other_scheduler import left_to_other
 from vaultmesh.domain.jobs.records import Decision, Pause, RunRecord, StoredJob
 from vaultmesh.domain.jobs.run import RunStatus
 
@@ -23,6 +24,8 @@ class JobReportState(StrEnum):
     """Its next slot will be run."""
     PAUSED = "paused"
     """It is armed, and an operator lets no slot run."""
+    LEFT = "left"
+    """Another scheduler works on it: a slot is run here only if that one has not begun it."""
     DISABLED = "disabled"
     """It has no slots."""
     NEVER = "never"
@@ -50,6 +53,8 @@ class JobReport(JobView):
     """Slots that passed during a run or a pause."""
     is_told: bool = Field(default=True)
     """Whether its workflow has heard the newest revision."""
+    other_began_at: IsoTime | None = None
+    """When another scheduler began a run last, as long as it counts as one that works on this job."""
     running_since: IsoTime | None = None
     execution_id: str | None = None
     """Of the run under way."""
@@ -80,19 +85,26 @@ def job_view(job: StoredJob, next_run: datetime | None) -> JobView:
     )
 
 
-def job_report(job: StoredJob, next_run: datetime | None, running: RunRecord | None) -> JobReport:
+def job_report(
+    job: StoredJob,
+    next_run: datetime | None,
+    running: RunRecord | None,
+    other_began: datetime | None = None,
+) -> JobReport:
     """Return a job as operators see it.
 
     Args:
         job: as it is stored.
         next_run: its next slot; None while it is disabled, or if there is none.
         running: its run under way.
+        other_began: when another scheduler that works on it began a run last.
     """
     decisions = job.decisions
     view = job_view(job, next_run)
     decided = {
-        "state": _state(job, next_run, is_running=running is not None),
-        "why_idle": why_idle(job, next_run),
+        "state": _state(job, next_run, running, other_began),
+        "why_idle": why_idle(job, next_run, other_began),
+        "other_began_at": other_began,
         "paused": decisions.paused,
         "cron_decision": decisions.cron,
         "enabled_decision": decisions.enabled,
@@ -107,7 +119,9 @@ def job_report(job: StoredJob, next_run: datetime | None, running: RunRecord | N
     return JobReport.model_validate({**view.model_dump(), **decided})
 
 
-def why_idle(job: StoredJob, next_run: datetime | None) -> tuple[str, ...]:
+def why_idle(
+    job: StoredJob, next_run: datetime | None, other_began: datetime | None = None
+) -> tuple[str, ...]:
     """Return what keeps a job's slots from being run, a line each; empty if nothing does."""
     if job.definition is None:
         return (f"its row can't be run: {job.problem}",)
@@ -118,12 +132,19 @@ def why_idle(job: StoredJob, next_run: datetime | None) -> tuple[str, ...]:
         reasons.append(f"no date ever matches {job.definition.cron_expression!r}")
     if (pause := job.decisions.paused) is not None:
         reasons.append(f"paused{_by(pause)}{f': {pause.reason}' if pause.reason else ''}")
+    if other_began is not None:
+        reasons.append(left_to_other(other_began))
     return tuple(reasons)
 
 
-def _state(job: StoredJob, next_run: datetime | None, *, is_running: bool) -> JobReportState:
+def _state(
+    job: StoredJob,
+    next_run: datetime | None,
+    running: RunRecord | None,
+    other_began: datetime | None,
+) -> JobReportState:
     definition = job.definition
-    if is_running:
+    if running is not None:
         return JobReportState.RUNNING
     if definition is None:
         return JobReportState.UNUSABLE
@@ -131,7 +152,9 @@ def _state(job: StoredJob, next_run: datetime | None, *, is_running: bool) -> Jo
         return JobReportState.DISABLED
     if job.decisions.paused is not None:
         return JobReportState.PAUSED
-    return JobReportState.NEVER if next_run is None else JobReportState.WAITING
+    if next_run is None:
+        return JobReportState.NEVER
+    return JobReportState.WAITING if other_began is None else JobReportState.LEFT
 
 
 def _by(decision: Decision | None) -> str:

@@ -148,7 +148,7 @@ class RunEnd(Wire):
     is_dropped: bool = False
     """Whether nothing was called because the job was disabled or deleted, or the run was made before: it counts nowhere."""
     is_skipped: bool = False
-    """Of a dropped run: whether the job was paused meanwhile, so that its slot counts as skipped."""
+    """Of a dropped run: whether the job was paused meanwhile, or another scheduler runs the slot, so that it counts as skipped."""
 
 
 class CloseOrder(Wire):

@@ -45,11 +45,11 @@ class StoreErrorKind(StrEnum):
     DOWN = "down"
     """Away, locked, full, or too slow: the same again later may work."""
     DENIED = "denied"
-    """Its user lacks a right, or its password is wrong."""
+    """Its user lacks a right."""
     SCHEMA = "schema"
     """Its tables have another form than they need."""
     SETTING = "setting"
-    """What names the database can't be used as it is."""
+    """What names the database can't be used as it is: its form, user, password or database."""
     VALUE = "value"
     """It does not take this value."""
 
@@ -66,3 +66,8 @@ class StoreError(DomainError):
     def may_pass(self) -> bool:
         """Whether the same again later may work, without anybody's doing."""
         return self.kind is StoreErrorKind.DOWN
+
+    @property
+    def may_be_mended(self) -> bool:
+        """Whether the same again may work later: by itself, or after somebody mended a setting or a right."""
+        return self.kind in {StoreErrorKind.DOWN, StoreErrorKind.SETTING, StoreErrorKind.DENIED}

@@ -15,6 +15,9 @@ from vaultmesh.domain.namespaces.cadence import EPOCH
 
 _RUNS = uuid.UUID("5b0c6a0e-3f0d-5d0c-9b52-6b1f3c0f7a11")
 """Keeps our ids apart from those that others make of the same names; never changed."""
+_OUR_VERSION = "5"
+"""Of the UUIDs of scheduled runs, as their texts say it; another scheduler makes random ones."""
+_LENGTH, _VERSION_AT = 36, 14
 _SECOND = timedelta(seconds=1)
 _KILOBYTE = 1_000
 _LONGEST_NAME = 60
@@ -59,6 +62,11 @@ class TriggeredBy(StrEnum):
 def run_id(job: str, slot: datetime) -> uuid.UUID:
     """Return the id of a scheduled run: always the same for a job and a slot, so that a slot is called once."""
     return uuid.uuid5(_RUNS, f"{(slot - EPOCH) // _SECOND} {job}")
+
+
+def is_of_our_slot(run: str) -> bool:
+    """Whether the id of a scheduled run is one that we make."""
+    return len(run) == _LENGTH and run[_VERSION_AT] == _OUR_VERSION
 
 
 def not_called(why: str) -> str:

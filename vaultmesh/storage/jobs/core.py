@@ -18,6 +18,7 @@ from vaultmesh.storage.jobs.database import (
     postgres_place,
 )
 from vaultmesh.storage.jobs.history import History
+from vaultmesh.storage.jobs.intake import Intake
 from vaultmesh.storage.jobs.jobs import Jobs
 from vaultmesh.storage.jobs.rows import KnownJobs
 from vaultmesh.storage.jobs.runs import Runs
@@ -36,6 +37,7 @@ class Ready:
     jobs: Jobs
     runs: Runs
     history: History
+    intake: Intake
 
 
 def choose(url: str | None, root: Path, *, supabase: bool) -> Place:
@@ -99,7 +101,8 @@ class StoreCore:
         traits = take_over(database)
         known = KnownJobs()
         jobs, runs = Jobs(database, known), Runs(database, traits, known)
-        return Ready(database, traits, jobs, runs, History(database))
+        history, intake = History(database), Intake(database, traits)
+        return Ready(database, traits, jobs, runs, history, intake)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -28,6 +28,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
 from vaultmesh.storage.job_tables import POSTGRESQL, read_json
+from vaultmesh.storage.jobs.log_in import refused_log_in
 
 THREADS = 4
 """Of the store alone; as many connections."""
@@ -41,6 +42,8 @@ _SILENCE_MS = 8_000
 _IDLE_SECONDS = 240
 """Older connections are replaced: poolers and firewalls drop idle ones in silence."""
 APPLICATION = "vmsh:jobs"
+SETTING = "JOBS_DATABASE_URL"
+"""What names the database, unless a command does."""
 
 _POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 _BEGIN = sql(
@@ -52,7 +55,7 @@ _PASSING_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
 _KINDS_BY_STATE: Mapping[str, StoreErrorKind] = {
     "22": StoreErrorKind.VALUE,
     "23": StoreErrorKind.VALUE,
-    "28": StoreErrorKind.DENIED,
+    "28": StoreErrorKind.SETTING,
     "3D": StoreErrorKind.SETTING,
     "42": StoreErrorKind.SCHEMA,
     "42501": StoreErrorKind.DENIED,
@@ -73,7 +76,7 @@ _MENDS: Mapping[StoreErrorKind, str] = {
     StoreErrorKind.DOWN: "it is tried again; see whether it is up and who locks it",
     StoreErrorKind.DENIED: "give its user the right, or name another user",
     StoreErrorKind.SCHEMA: "see whether it is the database that is meant",
-    StoreErrorKind.SETTING: "correct JOBS_DATABASE_URL",
+    StoreErrorKind.SETTING: "correct {setting}",
     StoreErrorKind.VALUE: "it does not take this value",
 }
 
@@ -87,6 +90,8 @@ class Place:
     """Without user, password or parameters."""
     secrets: tuple[str, ...] = ()
     """What no message may hold."""
+    setting: str = SETTING
+    """What names it, for people."""
 
     @property
     def is_postgres(self) -> bool:
@@ -94,13 +99,13 @@ class Place:
         return self.url.drivername.startswith(POSTGRESQL)
 
 
-def file_place(path: Path) -> Place:
+def file_place(path: Path, setting: str = SETTING) -> Place:
     """Return the place of a file of SQLite."""
-    return Place(URL.create("sqlite", database=str(path)), str(path))
+    return Place(URL.create("sqlite", database=str(path)), str(path), setting=setting)
 
 
-def postgres_place(text: str) -> Place:
-    """Read JOBS_DATABASE_URL of PostgreSQL.
+def postgres_place(text: str, setting: str = SETTING) -> Place:
+    """Read the URL of a PostgreSQL, which `setting` holds.
 
     Raises:
         StoreError: another form; the text is not repeated, since it may hold a password.
@@ -109,25 +114,26 @@ def postgres_place(text: str) -> Place:
         url = make_url(text.strip())
     except (ArgumentError, ValueError):
         why = "can't be read"
-        raise _bad_url(why) from None
+        raise _bad_url(setting, why) from None
     if url.drivername not in _POSTGRES_SCHEMES:
         why = f"is no URL of PostgreSQL. {did_you_mean(url.drivername, _POSTGRES_SCHEMES)}".rstrip(
             ". "
         )
-        raise _bad_url(why)
+        raise _bad_url(setting, why)
     if "@" in (url.host or ""):
         why = "has @ in its user or password"
-        raise _bad_url(why)
+        raise _bad_url(setting, why)
     if not url.database:
         why = "names no database"
-        raise _bad_url(why)
+        raise _bad_url(setting, why)
     port = f":{url.port}" if url.port else ""
     raw = text.partition("://")[2].rpartition("@")[0].partition(":")[2]
     plain = {str(url.password or ""), raw, unquote(raw), *_hidden_parameters(url)}
     secrets = plain | {quote(secret, safe="") for secret in plain}
     label = f"{url.host or 'local socket'}{port}/{url.database}"
     place = url.set(drivername=f"{POSTGRESQL}+psycopg")
-    return Place(place, label, tuple(sorted(filter(None, secrets), key=len, reverse=True)))
+    hidden = tuple(sorted(filter(None, secrets), key=len, reverse=True))
+    return Place(place, label, hidden, setting)
 
 
 def _hidden_parameters(url: URL) -> Iterator[str]:
@@ -136,11 +142,13 @@ def _hidden_parameters(url: URL) -> Iterator[str]:
             yield from [value] if isinstance(value, str) else value
 
 
-def _bad_url(why: str) -> StoreError:
+def _bad_url(setting: str, why: str) -> StoreError:
     message = (
-        f"JOBS_DATABASE_URL {why} - write postgresql://user:password@host:5432/database with odd characters of the password "
-        "percent-encoded (@ as %40), or leave it out for a file below VMSH_ROOT"
+        f"{setting} {why} - write postgresql://user:password@host:5432/database with odd characters of the password "
+        "percent-encoded (@ as %40)"
     )
+    if setting == SETTING:
+        message += ", or leave it out for a file below VMSH_ROOT"
     return StoreError(message, StoreErrorKind.SETTING)
 
 
@@ -202,7 +210,10 @@ class Database:
 
     def failure(self, why: str, kind: StoreErrorKind) -> StoreError:
         """Return an error of a kind, with the mend that belongs to it."""
-        return StoreError(f"job store {self.place.label}: {why}; {_MENDS[kind]}", kind)
+        return self._failure(why, kind, _MENDS[kind].format(setting=self.place.setting))
+
+    def _failure(self, why: str, kind: StoreErrorKind, mend: str) -> StoreError:
+        return StoreError(f"job store {self.place.label}: {why}; {mend}", kind)
 
     @contextmanager
     def _begun(self, *, write: bool) -> Iterator[Connection]:
@@ -253,12 +264,20 @@ class Database:
             raise self.failure(str(error.strerror), StoreErrorKind.DOWN) from error
 
     def _translation(self, error: BaseException | None) -> StoreError:
+        if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+            refused = refused_log_in(str(error), self.place.setting)
+            if refused is not None:
+                why = self._without_secrets(refused.why)
+                return self._failure(why, StoreErrorKind.SETTING, refused.mend)
         return self.failure(self._said(error), _kind(error))
 
     def _said(self, error: BaseException | None) -> str:
         """Return what the database says, in one line, without values and secrets."""
         primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-        line = " ".join((primary or str(error)).split())
+        return self._without_secrets(primary or str(error))
+
+    def _without_secrets(self, text: str) -> str:
+        line = " ".join(text.split())
         for secret in self.place.secrets:
             line = line.replace(secret, "***")
         return line[:300]

@@ -2,19 +2,34 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Update, case, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Update,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+)
 
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.jobs.cron import read_cron
+from vaultmesh.domain.jobs.other_scheduler import SILENT_AFTER, LastBegun, SlotSpan, slot_span
 from vaultmesh.domain.jobs.records import (
     HistoryPage,
     Miscount,
     RunRecord,
     RunStats,
 )
-from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
-from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
+from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy, is_of_our_slot
+from vaultmesh.storage.job_tables import AUDIT, DECISIONS, RUNS, SCHEDULES, TABLES_MADE
 from vaultmesh.storage.jobs.database import Database
 from vaultmesh.storage.jobs.rows import READ_RUNS, counters_of, run_of
 
@@ -22,8 +37,27 @@ PRUNED_A_GO = 5_000
 """Rows of one transaction."""
 MOST_RUNNING = 1_000
 MOST_FOREIGN = 100
-_OURS = 5
-"""Version of the UUIDs of scheduled runs; another scheduler makes random ones."""
+
+
+# Many jobs are asked about at a time, and putting a statement together takes longer than carrying it out.
+_BY_A_SCHEDULER = or_(RUNS.c.triggered_by == TriggeredBy.SCHEDULER, RUNS.c.triggered_by.is_(None))
+_SINCE = RUNS.c.started_at >= bindparam("since", type_=RUNS.c.started_at.type)
+_NEWEST_FIRST = RUNS.c.started_at.desc()
+_RUNS_BEGUN = READ_RUNS.where(_BY_A_SCHEDULER, _SINCE).order_by(_NEWEST_FIRST).limit(MOST_RUNNING)
+_BEGUN = (
+    select(RUNS.c.id, RUNS.c.job_name, RUNS.c.started_at)
+    .where(_BY_A_SCHEDULER, _SINCE)
+    .order_by(_NEWEST_FIRST)
+    .limit(MOST_RUNNING)
+)
+_BEGUN_OF_JOB = (
+    select(RUNS.c.id, RUNS.c.started_at)
+    .where(
+        RUNS.c.job_name == bindparam("name", type_=RUNS.c.job_name.type), _BY_A_SCHEDULER, _SINCE
+    )
+    .order_by(_NEWEST_FIRST)
+    .limit(MOST_RUNNING)
+)
 
 
 class History:
@@ -91,11 +125,28 @@ class History:
 
     def foreign_runs(self, since: datetime) -> tuple[RunRecord, ...]:
         """Return scheduled runs that began since an instant and have no id of ours."""
-        by_scheduler = RUNS.c.triggered_by == TriggeredBy.SCHEDULER, RUNS.c.started_at >= since
-        query = READ_RUNS.where(*by_scheduler).order_by(RUNS.c.started_at.desc())
-        runs = self._runs(query.limit(MOST_RUNNING))
-        foreign = [run for run in runs if uuid.UUID(run.id).version != _OURS]
-        return tuple(foreign[:MOST_FOREIGN])
+        with self._database.read() as connection:
+            return _foreign_runs(connection, since)
+
+    def last_begun(self, name: str, span: SlotSpan, now: datetime) -> LastBegun:
+        """Return what tells whether another scheduler works on a job."""
+        with self._database.read() as connection:
+            began = _last_begun(connection, name, span.watched_from)
+            if began.by_other or began.by_us:
+                return began
+            return LastBegun(of_any_job=_sign_anywhere(connection, now - SILENT_AFTER))
+
+    def left_to_other(self, now: datetime) -> Mapping[str, datetime]:
+        """Return the jobs that another scheduler works on, with the run by which that is known."""
+        left: dict[str, datetime] = {}
+        with self._database.read() as connection:
+            anywhere = _sign_anywhere(connection, now - SILENT_AFTER)
+            for name, span in _next_spans(connection, now):
+                began = _last_begun(connection, name, span.watched_from)
+                sign = replace(began, of_any_job=anywhere).sign_of_other
+                if sign is not None:
+                    left[name] = sign
+        return left
 
     def prune(self, before: datetime) -> int:
         """Delete closed runs that began before an instant; what they counted is noted beside the counters."""
@@ -113,6 +164,14 @@ class History:
             for name, counts in sorted(ends.items()):
                 connection.execute(_noted_beside(name, counters_of(counts.items())))
         return len(gone)
+
+    def prune_audit(self, before: datetime) -> int:
+        """Delete lines of audit from before an instant; the one by which the database is known as ours stays."""
+        old = select(AUDIT.c.id).where(AUDIT.c.at < before, AUDIT.c.action != TABLES_MADE)
+        some = old.order_by(AUDIT.c.id).limit(PRUNED_A_GO).with_for_update(skip_locked=True)
+        deletion = AUDIT.delete().where(AUDIT.c.id.in_(some)).returning(AUDIT.c.id)
+        with self._database.write() as connection:
+            return len(connection.execute(deletion).all())
 
     def check(self) -> tuple[Miscount, ...]:
         """Return the counters that differ from the rows; one statement, so that runs that end meanwhile do no harm."""
@@ -157,6 +216,68 @@ def _page(name: str, limit: int, offset: int, total: int) -> Select[Any]:
     ids = select(RUNS.c.id).where(RUNS.c.job_name == name).order_by(*order)
     page = ids.limit(limit).offset(offset)
     return READ_RUNS.where(RUNS.c.id.in_(page)).order_by(*newest_first)
+
+
+def _foreign_runs(connection: Connection, since: datetime) -> tuple[RunRecord, ...]:
+    """Return scheduled runs that began since an instant, have no id of ours, and were not imported; newest first."""
+    runs = map(run_of, connection.execute(_RUNS_BEGUN, {"since": since}))
+    foreign = _without_imported(connection, [run for run in runs if not is_of_our_slot(run.id)])
+    return tuple(foreign[:MOST_FOREIGN])
+
+
+def _sign_anywhere(connection: Connection, since: datetime) -> datetime | None:
+    """Return when another scheduler began the newest run by which it is known to work on any job."""
+    runs = connection.execute(_BEGUN, {"since": since}).all()
+    if all(is_of_our_slot(run.id) for run in runs):
+        return None
+    began: dict[str, LastBegun] = {}
+    for run in _without_imported(connection, runs):  # the newest comes first
+        known = began.get(run.job_name, LastBegun())
+        if is_of_our_slot(run.id):
+            began[run.job_name] = replace(known, by_us=known.by_us or run.started_at)
+        else:
+            began[run.job_name] = replace(known, by_other=known.by_other or run.started_at)
+    signs = (of_job.sign_of_other for of_job in began.values())
+    return max((sign for sign in signs if sign is not None), default=None)
+
+
+def _without_imported(connection: Connection, runs: Sequence[Any]) -> list[Any]:
+    """Return those of some runs that were not imported; any rows with `job_name` and `started_at`."""
+    if not runs:
+        return []
+    imported = select(DECISIONS.c.job_name, DECISIONS.c.imported_until)
+    imported = imported.where(DECISIONS.c.imported_until.is_not(None))
+    until = {str(name): instant for name, instant in connection.execute(imported)}
+    return [run for run in runs if not _is_imported(run.started_at, until.get(run.job_name))]
+
+
+def _last_begun(connection: Connection, name: str, since: datetime) -> LastBegun:
+    """Return when scheduled runs of a job began last, of those since an instant."""
+    rows = connection.execute(_BEGUN_OF_JOB, {"name": name, "since": since}).all()
+    ours = [began for run, began in rows if is_of_our_slot(run)]
+    others = [began for run, began in rows if not is_of_our_slot(run)]
+    if others:
+        beside = select(DECISIONS.c.imported_until).where(DECISIONS.c.job_name == name)
+        until = connection.execute(beside).scalar()
+        others = [began for began in others if not _is_imported(began, until)]
+    return LastBegun(max(others, default=None), max(ours, default=None))
+
+
+def _is_imported(began: datetime | None, until: datetime | None) -> bool:
+    return began is None or (until is not None and began <= until)
+
+
+def _next_spans(connection: Connection, now: datetime) -> list[tuple[str, SlotSpan]]:
+    """Return the next slot of every job that has one, as the span in which runs say something about it."""
+    query = select(SCHEDULES.c.job_name, SCHEDULES.c.cron_expression).where(SCHEDULES.c.enabled)
+    spans: list[tuple[str, SlotSpan]] = []
+    for name, expression in connection.execute(query).all():
+        with suppress(InvalidValue):  # a row that can't be run has no slots
+            cron = read_cron(expression or "")
+            slot = cron.next_after(now)
+            if slot is not None:
+                spans.append((name, slot_span(cron, slot)))
+    return spans
 
 
 def _number_of(status: RunStatus) -> ColumnElement[Any]:

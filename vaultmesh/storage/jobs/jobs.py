@@ -6,12 +6,14 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from pydantic import JsonValue
 from sqlalchemy import Connection, bindparam, func, select
 
 from vaultmesh.domain.jobs.decisions import Action, Job, changes, row_hash, taken_from_sql
+from vaultmesh.domain.jobs.importing import SourceJob, imported
 from vaultmesh.domain.jobs.records import (
     SQL,
     Actor,
@@ -134,6 +136,22 @@ class Jobs:
             write_line(connection, line_of(by, action, name, at, said or None))
             return Change(now=written.revision(), changed=True)
 
+    def take(self, source: SourceJob, by: Actor, at: datetime, detail: JsonValue) -> Change:
+        """Take a job of another store, with its counters; raises `JobRefused`. Taking it again changes nothing."""
+        with self._database.write() as connection:
+            before = self._locked(connection, source.name, at)
+            after = imported(before, source, at)
+            if after == before:
+                return Change(now=before.revision(), changed=False)
+            # Its workflow may have heard that store's revisions, and heeds only a higher one.
+            heard = max(before.decisions.revision, source.decisions.revision)
+            decisions = before.decisions.model_copy(update={"revision": heard})
+            written = self._write(connection, replace(before, decisions=decisions), after, at)
+            _take_counters(connection, source)
+            said: JsonValue = {**changes(before, written), "said": detail}
+            write_line(connection, line_of(by, Action.IMPORT, source.name, at, said))
+            return Change(now=written.revision(), changed=True)
+
     def change_all(
         self, names: tuple[str, ...], action: Action, rule: Rule, by: Actor, at: datetime
     ) -> tuple[Change, ...]:
@@ -248,6 +266,25 @@ def _write_row(connection: Connection, before: Job, after: Job, at: datetime) ->
 def _next_run(job: Job, at: datetime) -> datetime | None:
     stored = job.stored()
     return stored.definition.next_run(at) if stored and stored.definition else None
+
+
+def _take_counters(connection: Connection, source: SourceJob) -> None:
+    """Write the counters of a job that was taken: its runs that are here, and what it counted beside its rows there."""
+    name, beside = source.name, source.counters_beside()
+    if source.row is not None:
+        rows = counted(connection, name)
+        values: dict[str, object] = {
+            f"{counter}_runs": rows[f"{counter}_runs"] + more for counter, more in beside.items()
+        }
+        last_run = ("last_run_at", "last_run_status", "last_run_duration_ms")
+        values |= {column: getattr(source.row, column) for column in last_run}
+        if source.row.created_at is not None:
+            values["created_at"] = source.row.created_at
+        this = SCHEDULES.c.job_name == name
+        connection.execute(SCHEDULES.update().where(this).values(values))
+    slots = {"missed": source.decisions.missed, "skipped": source.decisions.skipped}
+    noted = {f"{counter}_beside": more for counter, more in beside.items()} | slots
+    connection.execute(DECISIONS.update().where(DECISIONS.c.job_name == name).values(noted))
 
 
 def _keep_beside(connection: Connection, row: JobRow) -> None:

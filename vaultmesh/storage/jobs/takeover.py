@@ -30,11 +30,10 @@ from vaultmesh.storage.job_tables import (
     POSTGRESQL,
     RUNS,
     SCHEDULES,
+    TABLES_MADE,
 )
 from vaultmesh.storage.jobs.database import APPLICATION, Database
 
-TABLES_MADE = "tables made"
-"""Action of the line of audit by which a database is known as ours."""
 USERS = "users"
 """Table of whoever has accounts, where it lies in the same database."""
 
@@ -222,6 +221,11 @@ _TRIGGERS = {
 }
 
 
+def trigger_texts(connection: Connection, dialect: str) -> list[str]:
+    """Return the texts of what is triggered by a change of a run."""
+    return [str(text) for text in connection.exec_driver_sql(_TRIGGERS[dialect]).scalars()]
+
+
 class _Undo(Exception):
     """Leaves a transaction that is not to be kept."""
 
@@ -229,7 +233,7 @@ class _Undo(Exception):
 def _counts_by_trigger(database: Database) -> bool:
     """Whether a trigger counts a run that ends."""
     with database.read() as connection:
-        texts = connection.exec_driver_sql(_TRIGGERS[database.dialect]).scalars().all()
+        texts = trigger_texts(connection, database.dialect)
     if not texts:
         return False
     counted = False
