@@ -31,8 +31,11 @@ class Work:
 
 
 async def started(work: Work, drain: timedelta) -> tuple[ActivityEnvironment, asyncio.Task[str]]:
+    async def run() -> str:
+        return await outlive(work.done(), drain)
+
     environment = ActivityEnvironment()
-    task = asyncio.create_task(environment.run(lambda: outlive(work.done(), drain)))
+    task = asyncio.create_task(environment.run(run))
     await work.begun.wait()
     return environment, task
 
