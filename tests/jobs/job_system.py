@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +33,6 @@ class Handler(ThreadingHTTPServer):
         super().__init__((LOOPBACK, 0), _Answers)
         self.calls: list[dict[str, Any]] = []
         """Bodies, with the instant of each under `at`."""
-        self.requests: list[tuple[str, str, dict[str, Any]]] = []
-        """Path, header with the execution id, and body of each."""
         self.at_once: Counter[str] = Counter()
         self.most_at_once = 0
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -54,8 +52,6 @@ class _Answers(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         job = body["jobName"]
-        execution = self.headers.get("X-Scheduler-Execution-Id", "")
-        self.server.requests.append((self.path, execution, body))
         self.server.calls.append({**body, "at": time.time()})
         self.server.at_once[job] += 1
         self.server.most_at_once = max(self.server.most_at_once, self.server.at_once[job])
@@ -115,12 +111,14 @@ class JobSystem:
             self.handler.shutdown()
             self.handler.server_close()
 
-    def start_worker(
-        self, roles: str = "workflows,jobs,api", told: Mapping[str, str] | None = None
-    ) -> WorkerProcess:
-        """Start a worker and wait until it answers; `told` are its variables of jobs, with a PORT, instead of the usual ones."""
+    def start_worker(self, roles: str = "workflows,jobs,api") -> WorkerProcess:
+        """Start a worker and wait until it answers."""
         port = free_port()
-        usual = {
+        environment = {
+            **os.environ,
+            "TEMPORAL_ADDRESS": self.temporal.address,
+            "VMSH_ROOT": str(self.root),
+            "METRICS_PORT": str(free_port()),
             "API_PORT": str(port),
             "API_HOST": LOOPBACK,
             "SERVICE_TOKEN": SERVICE,
@@ -128,20 +126,13 @@ class JobSystem:
             "MAIL_SERVICE_URL": self.handler.url,
             "JOBS_DRAIN": "5",
         }
-        environment = {
-            **os.environ,
-            "TEMPORAL_ADDRESS": self.temporal.address,
-            "VMSH_ROOT": str(self.root),
-            "METRICS_PORT": str(free_port()),
-            **(usual if told is None else told),
-        }
         number = len(self.workers)
         worker = WorkerProcess(
             f"worker {number}", self.folder / f"worker-{number}.log", environment, "--roles", roles
         )
         worker.start()
         self.workers.append(worker)
-        self.ports.append(port if told is None else int(told["PORT"]))
+        self.ports.append(port)
         return worker
 
     def kill_worker(self, number: int = -1) -> None:
