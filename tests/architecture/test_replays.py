@@ -19,6 +19,7 @@ JUDGED = {
     "tests/faults/drill.py": "its dev is ended by tests.support.running_dev",
     "tests/faults/test_fault_suite.py": "the drill is ended after the last test, and its database judged",
     "tests/bench/test_bench_quick.py": "runs benchmarks by tests.bench.judged",
+    "tests/jobs/test_drop_in.py": "its server is judged once its worker has ended",
     "tests/jobs/job_system.py": "judges in JobSystem.__exit__",
     "tests/bench/judged.py": "judges the server of a benchmark before it is killed",
 }

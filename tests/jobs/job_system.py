@@ -60,8 +60,6 @@ class Handler(ThreadingHTTPServer):
         super().__init__((LOOPBACK, 0), _Answers)
         self.calls: list[dict[str, Any]] = []
         """Bodies, with the instant of each under `at`."""
-        self.requests: list[tuple[str, str, dict[str, Any]]] = []
-        """Path, header with the execution id, and body of each."""
         self.at_once: Counter[str] = Counter()
         self.most_at_once: Counter[str] = Counter()
         """Calls of each job at the same time, and the most that there ever were."""
@@ -91,8 +89,6 @@ class _Answers(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         job = body["jobName"]
-        execution = self.headers.get("X-Scheduler-Execution-Id", "")
-        self.server.requests.append((self.path, execution, body))
         self.server.calls.append({**body, "at": time.time()})
         self.server.at_once[job] += 1
         most = self.server.most_at_once
@@ -166,11 +162,14 @@ class JobSystem:
         *,
         script: str = "worker.py",
         environment: Mapping[str, str] | None = None,
-        told: Mapping[str, str] | None = None,
     ) -> WorkerProcess:
-        """Start a worker and wait until it answers; `told` are its variables of jobs, with a PORT, instead of the usual ones."""
+        """Start a worker and wait until it answers."""
         port = free_port()
-        usual = {
+        settings = {
+            **os.environ,
+            "TEMPORAL_ADDRESS": self.temporal.address,
+            "VMSH_ROOT": str(self.root),
+            "METRICS_PORT": str(free_port()),
             "API_PORT": str(port),
             "API_HOST": LOOPBACK,
             "SERVICE_TOKEN": SERVICE,
@@ -180,20 +179,13 @@ class JobSystem:
             "JOBS_DATABASE_URL": self.database,
             **(environment or {}),
         }
-        settings = {
-            **os.environ,
-            "TEMPORAL_ADDRESS": self.temporal.address,
-            "VMSH_ROOT": str(self.root),
-            "METRICS_PORT": str(free_port()),
-            **(usual if told is None else told),
-        }
         number = len(self.workers)
         log = self.folder / f"worker-{number}.log"
         worker = WorkerProcess(f"worker {number}", log, settings, "--roles", roles, script=script)
         worker.start()
         self.workers.append(worker)
         if "api" in roles:
-            self.api_port = port if told is None else int(told["PORT"])
+            self.api_port = port
         return worker
 
     def replace_database(self, copy: Path | None = None) -> None:

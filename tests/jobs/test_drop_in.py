@@ -5,18 +5,27 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from devnet.ports import LOOPBACK, free_port
+from devnet.temporal import TemporalServer
 from tests.api.test_clients import NAMES, REGISTRATIONS
-from tests.jobs.job_system import ADMIN, JobSystem
 from tests.simulators.handlers import refusals_of_email_service, refusals_of_user_service
+from tests.support.replays import Replays
+from tests.support.system import System
+from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.process.settings import REPOSITORY
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(300)]
+ADMIN = "an-admin-token-of-tests"
 SUPABASE_KEY, CLERK_KEY = "a-service-key-of-supabase-1", "sk_test_0123456789abcdefghij"
 USER = "user_2abcdefghijklmnop"
 CLIENT = """
@@ -32,23 +41,94 @@ for (const registration of registrations) {
 """Registers as the services do: with Node's own client, one job after the other."""
 
 
-def _seed(system: JobSystem) -> dict[str, str]:
-    """Return Secret, ConfigMap and Deployment of the scheduler before us; every service is our handler."""
-    services = ("EMAIL", "USER", "CRAWLER", "DISCOVERY", "INTERACTION")
-    return {
-        "NODE_ENV": "production",
-        "PORT": str(free_port()),
-        "HOST": LOOPBACK,
-        "LOG_LEVEL": "info",
-        "ALLOWED_ORIGINS": "https://seed.example,https://www.seed.example",
-        "RATE_LIMIT_MAX": "100",
-        "RATE_LIMIT_WINDOW": "60000",
-        "SUPABASE_URL": "https://project.supabase.example",
-        "SUPABASE_SERVICE_KEY": SUPABASE_KEY,
-        "CLERK_PUBLISHABLE_KEY": f"pk_test_{base64.b64encode(b'clerk.seed.example$').decode()}",
-        "CLERK_SECRET_KEY": CLERK_KEY,
-        **{f"{service}_SERVICE_URL": system.handler.url for service in services},
-    }
+class Services(ThreadingHTTPServer):
+    """Every service of the scheduler before us, at one address; it keeps what it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__((LOOPBACK, 0), _Answers)
+        self.calls: list[tuple[str, str, dict[str, Any]]] = []
+        """Path, header with the execution id, and body of each call."""
+        self.url = f"http://{LOOPBACK}:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Answers(BaseHTTPRequestHandler):
+    server: Services
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.calls.append((self.path, self.headers["X-Scheduler-Execution-Id"], body))
+        answer = json.dumps({"success": True, "itemsProcessed": 1, "durationMs": 1}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Seed:
+    """A worker with that environment, its Temporal server, and the services."""
+
+    def __init__(self, folder: Path, address: str, services: Services) -> None:
+        config = folder / "root/vmsh/config"
+        config.mkdir(parents=True)
+        (config / "namespaces.yaml").write_text("namespaces: {}\n")
+        (config / "anchors.yaml").write_text("{}\n")
+        self.root, self.services, self.port = folder / "root", services, free_port()
+        environment = {
+            **self.environment(),
+            **OURS,
+            "TEMPORAL_ADDRESS": address,
+            "VMSH_ROOT": str(self.root),
+            "METRICS_PORT": str(free_port()),
+        }
+        roles = ("--roles", "jobs,api,workflows")
+        self.worker = WorkerProcess("worker", folder / "worker.log", environment, *roles)
+
+    def environment(self) -> dict[str, str]:
+        """Return Secret, ConfigMap and Deployment of the scheduler before us."""
+        services = ("EMAIL", "USER", "CRAWLER", "DISCOVERY", "INTERACTION")
+        return {
+            "NODE_ENV": "production",
+            "PORT": str(self.port),
+            "HOST": LOOPBACK,
+            "LOG_LEVEL": "info",
+            "ALLOWED_ORIGINS": "https://seed.example,https://www.seed.example",
+            "RATE_LIMIT_MAX": "100",
+            "RATE_LIMIT_WINDOW": "60000",
+            "SUPABASE_URL": "https://project.supabase.example",
+            "SUPABASE_SERVICE_KEY": SUPABASE_KEY,
+            "CLERK_PUBLISHABLE_KEY": f"pk_test_{base64.b64encode(b'clerk.seed.example$').decode()}",
+            "CLERK_SECRET_KEY": CLERK_KEY,
+            **{f"{service}_SERVICE_URL": self.services.url for service in services},
+        }
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """Return status and body of what the API answers an administrator."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {ADMIN}"}
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 - our own
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - our own
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """Return the runs of a job, newest first."""
+        status, answer = self.ask("GET", f"/api/jobs/{name}/history")
+        assert status == 200, answer
+        executions: list[dict[str, Any]] = answer["executions"]
+        return executions
 
 
 OURS = {
@@ -61,18 +141,23 @@ OURS = {
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobSystem]:
-    with JobSystem(tmp_path_factory.mktemp("seed")) as running:
-        running.start_worker(told={**_seed(running), **OURS})
-        yield running
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seed]:
+    folder = tmp_path_factory.mktemp("seed")
+    services, replays = Services(), Replays()
+    with TemporalServer(folder, headless=True) as temporal:
+        running = Seed(folder, temporal.address, services)
+        with running.worker:
+            yield running
+        replays.check_at(temporal.address)
+    services.shutdown()
+    services.server_close()
 
 
-def _registered(system: JobSystem, token: str = "") -> list[dict[str, Any]]:
+def _registered(seed: Seed, token: str = "") -> list[dict[str, Any]]:
     """Have both services register, as they do when they start; return what they were answered."""
-    url = f"http://{LOOPBACK}:{system.api_port}"
     jobs = map(json.dumps, REGISTRATIONS)
     done = subprocess.run(
-        ["node", "--input-type=module", "-e", CLIENT, url, token, *jobs],
+        ["node", "--input-type=module", "-e", CLIENT, seed.url, token, *jobs],
         capture_output=True,
         text=True,
         timeout=120,
@@ -81,22 +166,22 @@ def _registered(system: JobSystem, token: str = "") -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def _log(system: JobSystem) -> list[dict[str, Any]]:
+def _log(seed: Seed) -> list[dict[str, Any]]:
     """Return the lines of the worker's log; each is a JSON object."""
-    return [json.loads(line) for line in system.workers[-1].log.read_text().splitlines()]
+    return [json.loads(line) for line in seed.worker.log.read_text().splitlines()]
 
 
 def test_both_services_register_without_a_token_and_their_jobs_are_listed(
-    system: JobSystem,
+    seed: Seed,
 ) -> None:
     for _ in range(2):  # as at each of their starts
-        for registration, answer in zip(REGISTRATIONS, _registered(system), strict=True):
+        for registration, answer in zip(REGISTRATIONS, _registered(seed), strict=True):
             said = {
                 "success": True,
                 "message": f"Job {registration['name']} registered successfully",
             }
             assert answer == {"status": 200, "body": said}
-    status, answer = system.ask("GET", "/api/jobs")
+    status, answer = seed.ask("GET", "/api/jobs")
     assert status == 200
     assert [job["name"] for job in answer["jobs"]] == NAMES
     for job in answer["jobs"]:
@@ -106,31 +191,31 @@ def test_both_services_register_without_a_token_and_their_jobs_are_listed(
         assert job["nextRunAt"]
 
 
-def test_their_jobs_fire_and_are_triggered_in_the_form_that_they_check(system: JobSystem) -> None:
-    _registered(system)
+def test_their_jobs_fire_and_are_triggered_in_the_form_that_they_check(seed: Seed) -> None:
+    _registered(seed)
     cron = {"cronExpression": "* * * * * *"}
-    assert system.ask("PUT", "/api/jobs/weekly-digest/cron", cron)[0] == 200
-    fired = system.wait(
-        lambda: [call for call in system.handler.requests if call[0].endswith("/weekly-digest")],
+    assert seed.ask("PUT", "/api/jobs/weekly-digest/cron", cron)[0] == 200
+    fired = System.wait(
+        lambda: [call for call in seed.services.calls if call[0].endswith("/weekly-digest")],
         "a call by its slot",
     )[0]
-    assert system.ask("POST", "/api/jobs/weekly-digest/disable")[0] == 200
+    assert seed.ask("POST", "/api/jobs/weekly-digest/disable")[0] == 200
     assert fired[2]["triggeredBy"] == "scheduler"
-    status, answer = system.ask("POST", "/api/jobs/deletion-cleanup/trigger", {"userId": USER})
+    status, answer = seed.ask("POST", "/api/jobs/deletion-cleanup/trigger", {"userId": USER})
     assert (status, answer["result"]["success"]) == (200, True)
-    (asked,) = [call for call in system.handler.requests if call[2]["triggeredBy"] == "manual"]
+    (asked,) = [call for call in seed.services.calls if call[2]["triggeredBy"] == "manual"]
     assert (asked[0], asked[2]["triggeredByUser"]) == ("/api/jobs/process-deletions", USER)
     assert refusals_of_email_service(fired[2], fired[1]) == []
     assert refusals_of_user_service(asked[2], asked[1]) == []
-    (row,) = system.history("deletion-cleanup")
+    (row,) = seed.history("deletion-cleanup")
     assert (row["id"], row["status"]) == (asked[1], "completed")
 
 
-def test_begin_and_end_of_each_run_are_lines_of_the_log_with_its_id(system: JobSystem) -> None:
-    _registered(system)
-    system.ask("POST", "/api/jobs/queue-cleanup/trigger", {})
-    execution = system.history("queue-cleanup")[0]["id"]
-    begin, end = [line for line in _log(system) if line.get("execution") == execution]
+def test_begin_and_end_of_each_run_are_lines_of_the_log_with_its_id(seed: Seed) -> None:
+    _registered(seed)
+    seed.ask("POST", "/api/jobs/queue-cleanup/trigger", {})
+    execution = seed.history("queue-cleanup")[0]["id"]
+    begin, end = [line for line in _log(seed) if line.get("execution") == execution]
     assert (begin["msg"], end["msg"]) == ("job execution started", "job execution ended")
     assert begin["job"] == end["job"] == "queue-cleanup"
     assert begin["triggered_by"] == "manual"
@@ -139,50 +224,48 @@ def test_begin_and_end_of_each_run_are_lines_of_the_log_with_its_id(system: JobS
 
 
 def test_what_is_open_and_what_is_not_needed_is_said_at_the_start_and_no_key_is(
-    system: JobSystem,
+    seed: Seed,
 ) -> None:
-    details = [line["detail"] for line in _log(system) if "detail" in line]
+    details = [line["detail"] for line in _log(seed) if "detail" in line]
     for beginning in (
         "ALLOW_ANONYMOUS_REGISTRATION: whoever reaches the API may register jobs",
         "NODE_ENV is no longer needed",
         "SUPABASE_SERVICE_KEY is no longer needed",
     ):
         assert [detail for detail in details if detail.startswith(beginning)], beginning
-    (known,) = [line["services"] for line in _log(system) if line["msg"] == "services known"]
-    assert f"service email-service: {system.handler.url}, called with no proof of origin" in known
-    text = system.workers[-1].log.read_text()
+    (known,) = [line["services"] for line in _log(seed) if line["msg"] == "services known"]
+    assert f"service email-service: {seed.services.url}, called with no proof of origin" in known
+    text = seed.worker.log.read_text()
     assert not [key for key in (SUPABASE_KEY, CLERK_KEY, ADMIN) if key in text]
 
 
 @pytest.mark.parametrize("roles", ["jobs", "api", "workflows,jobs,api"])
 def test_jobs_in_a_database_that_nobody_named_are_not_left_behind_in_silence(
-    system: JobSystem, roles: str
+    seed: Seed, roles: str
 ) -> None:
     told = {name: value for name, value in OURS.items() if name != "JOBS_DATABASE_URL"}
-    done = _ended(system, roles, {**_seed(system), **told})
+    done = _ended(seed, roles, {**seed.environment(), **told})
     assert done.returncode == 2, done.stdout
     (problem,) = json.loads(done.stdout.splitlines()[-1])["problems"]
     assert "SUPABASE_URL is set and JOBS_DATABASE_URL is not" in problem
     assert "set JOBS_DATABASE_URL to its connection string" in problem
 
 
-def test_everything_that_is_wrong_is_said_at_once(system: JobSystem) -> None:
+def test_everything_that_is_wrong_is_said_at_once(seed: Seed) -> None:
     wrong = {"PORT": "http", "RATE_LIMIT_MAX": "many", "EMAIL_SERVICE_URL": "ftp://mail"}
-    done = _ended(system, "api", {**_seed(system), **OURS, **wrong, "JOBS_DATABASE_URL": ""})
+    done = _ended(seed, "api", {**seed.environment(), **OURS, **wrong, "JOBS_DATABASE_URL": ""})
     assert done.returncode == 2
     problems = json.loads(done.stdout.splitlines()[-1])["problems"]
     for name in (*wrong, "SUPABASE_URL"):
         assert [line for line in problems if line.startswith(name)], name
 
 
-def _ended(
-    system: JobSystem, roles: str, told: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
+def _ended(seed: Seed, roles: str, told: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a worker until it ends by itself, which it does before it asks Temporal for anything."""
     environment = {
         **os.environ,
         "TEMPORAL_ADDRESS": f"{LOOPBACK}:{free_port()}",
-        "VMSH_ROOT": str(system.root),
+        "VMSH_ROOT": str(seed.root),
         "METRICS_PORT": "0",
         **told,
     }

@@ -19,6 +19,7 @@ from vaultmesh.domain.jobs.schedule import JobSchedule
 
 MINUTELY = "* * * * *"
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+DRAIN = MINUTE
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ async def run(place: Place, handler: Handler, asked: RunOrder) -> RunEnd:
         await store.register(
             definition(cronExpression=MINUTELY), SERVICE, datetime.now(UTC) - 9 * MINUTE
         )
-        runs = JobRuns(store, calls_to(handler.url))
+        runs = JobRuns(store, calls_to(handler.url), DRAIN)
         return await ActivityEnvironment().run(runs.run_job, asked)
 
 
@@ -109,7 +110,7 @@ async def test_a_worker_that_ends_while_it_waits_has_called_nobody_and_says_so(
     environment = ActivityEnvironment()
     async with place.store() as store:
         await store.register(definition(cronExpression=MINUTELY), SERVICE, slot - 9 * MINUTE)
-        runs = JobRuns(store, calls_to(handler.url))
+        runs = JobRuns(store, calls_to(handler.url), DRAIN)
         running = asyncio.create_task(environment.run(runs.run_job, order(slot)))
         await asyncio.sleep(1)
         environment.cancel()

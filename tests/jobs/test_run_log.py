@@ -1,7 +1,7 @@
 """The log says how each run ended, with its execution id, also where the worker that made it can't any more."""
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 from uuid import uuid4
@@ -14,13 +14,15 @@ from vaultmesh.domain.jobs.messages import CloseOrder, RunEnd
 from vaultmesh.domain.jobs.run import WORKER_DIED
 from vaultmesh.storage.job_store import JobStore
 
+DRAIN = timedelta(minutes=1)
+
 
 async def _logged(root: Path, end: RunEnd, caplog: pytest.LogCaptureFixture) -> list[object]:
     """Have an end written that its own worker did not write; return the ids whose end the log tells."""
     store = await JobStore.open(None, root)
     try:
         with caplog.at_level(logging.INFO):
-            runs = JobRuns(store, cast("HttpCalls", object()))
+            runs = JobRuns(store, cast("HttpCalls", object()), DRAIN)
             await runs.close_run(CloseOrder(job="nightly-report", ends=[end]))
     finally:
         await store.close()

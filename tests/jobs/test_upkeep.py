@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.job_system import JobSystem
+from tests.jobs.job_system import JobSystem, kill
 from vaultmesh.domain.paths import JOBS_DATABASE
 
 pytestmark = [pytest.mark.server, pytest.mark.fault, pytest.mark.timeout(300)]
@@ -33,7 +33,7 @@ def test_a_worker_deletes_old_runs_and_old_lines_of_audit_and_keeps_the_counters
     system.start_worker()
     system.register("tick", "0 0 1 1 *")
     system.ask("POST", "/api/jobs/tick/trigger", {})
-    system.kill_worker()
+    kill(system.workers[-1])
     file = system.root / JOBS_DATABASE
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE scheduled_jobs SET started_at = '2020-01-01T00:00:00.000000Z'")
@@ -43,4 +43,4 @@ def test_a_worker_deletes_old_runs_and_old_lines_of_audit_and_keeps_the_counters
     old = "SELECT action FROM job_audit WHERE at < '2021'"
     # This line says whose database it is.
     system.wait(lambda: rows(file, old) == [("tables made",)], "the end of the old audit")
-    assert system.job("tick")["totalRuns"] == 1
+    assert system.books.schedule("tick")["total_runs"] == 1
