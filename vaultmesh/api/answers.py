@@ -22,6 +22,11 @@ def json_answer(document: Mapping[str, JsonValue] | BaseModel, status: int = 200
         text = document.model_dump_json(by_alias=True)
     else:
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return text_answer(text, status)
+
+
+def text_answer(text: str, status: int = 200) -> web.Response:
+    """Return a JSON text as an answer."""
     return web.Response(
         status=status, body=printable(text).encode(), headers={"Content-Type": _FORM}
     )

@@ -12,6 +12,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from vaultmesh.api.auth import Caller
 from vaultmesh.api.job_workflows import JobWorkflows
+from vaultmesh.api.listing import JobListing
 from vaultmesh.domain.errors import InvalidDocument, Problem, described, problems_of
 from vaultmesh.domain.jobs.records import Actor, JobRevision
 from vaultmesh.domain.jobs.refusals import NotTold, StoreError
@@ -40,6 +41,7 @@ class Parts:
     temporal_silent: Callable[[], bool]
     """Whether Temporal has not answered for too long."""
     now: Callable[[], datetime] = _now
+    listing: JobListing = field(default_factory=JobListing)
     trigger_wait_seconds: float = 25.0
     """So long a trigger waits for the run's end: proxies end a request after 30 s."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -24,7 +24,7 @@ async def health(call: Call) -> HealthAnswer | web.Response:
     problems, jobs = [], 0
     try:
         async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
-            jobs = len(await call.parts.store.list())
+            jobs = await call.parts.store.count()
     except StoreError as error:
         problems.append(f"the job store fails: {error}")
     except TimeoutError:

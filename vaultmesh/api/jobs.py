@@ -3,13 +3,14 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from vaultmesh.api.answers import Refused
+from aiohttp import web
+
+from vaultmesh.api.answers import Refused, text_answer
 from vaultmesh.api.calls import Call, Parts
 from vaultmesh.api.models import (
     CronAnswer,
     CronBody,
     CronQuery,
-    JobsAnswer,
     MessageAnswer,
     NextRunsAnswer,
     RegistrationAnswer,
@@ -35,12 +36,11 @@ async def register(call: Call) -> RegistrationAnswer:
     return RegistrationAnswer(message=f"Job {definition.name} registered successfully")
 
 
-async def list_jobs(call: Call) -> JobsAnswer:
+async def list_jobs(call: Call) -> web.Response:
     """List all jobs, by name."""
-    now = call.parts.now()
-    return JobsAnswer(
-        jobs=tuple([await _view(call.parts, job, now) for job in await call.parts.store.list()])
-    )
+    store, now = call.parts.store, call.parts.now()
+    jobs = [(job, await store.next_run(job, now)) for job in await store.list()]
+    return text_answer(call.parts.listing.write(jobs))
 
 
 async def show_job(call: Call) -> JobView:

@@ -140,6 +140,10 @@ class JobStore:
         """Return all jobs by name; deleted ones are left out."""
         return await self._call(lambda ready: ready.jobs.all())
 
+    async def count(self) -> int:
+        """Return how many jobs there are; deleted ones are left out."""
+        return await self._call(lambda ready: ready.jobs.count())
+
     async def get(self, name: str) -> StoredJob | None:
         """Return a job; None if there is none, or it was deleted."""
         return await self._call(lambda ready: ready.jobs.get(name))

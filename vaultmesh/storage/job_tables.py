@@ -20,9 +20,6 @@ from typing_extensions import override
 
 POSTGRESQL = "postgresql"
 _YES = frozenset({"1", "t", "true", "yes", "on"})
-_DIGITS = "%Y-%m-%dT%H:%M:%S.%fZ"
-"""Instants of equal length, so that SQLite sorts them as texts."""
-
 _Process = Callable[[Any], Any]
 
 
@@ -111,7 +108,10 @@ class Json(_Column):
 
 
 def _written(value: datetime | None) -> str | None:
-    return None if value is None else value.astimezone(UTC).strftime(_DIGITS)
+    """Return an instant as SQLite keeps it: all have the same length, so that they sort as texts."""
+    if value is None:
+        return None
+    return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def _instant(value: datetime | str | None) -> datetime | None:

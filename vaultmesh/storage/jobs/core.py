@@ -19,6 +19,7 @@ from vaultmesh.storage.jobs.database import (
 )
 from vaultmesh.storage.jobs.history import History
 from vaultmesh.storage.jobs.jobs import Jobs
+from vaultmesh.storage.jobs.rows import KnownJobs
 from vaultmesh.storage.jobs.runs import Runs
 from vaultmesh.storage.jobs.takeover import Traits, check_host, take_over
 
@@ -96,7 +97,9 @@ class StoreCore:
                 raise database.failure(why, StoreErrorKind.DENIED) from error
             check_host(path)
         traits = take_over(database)
-        return Ready(database, traits, Jobs(database), Runs(database, traits), History(database))
+        known = KnownJobs()
+        jobs, runs = Jobs(database, known), Runs(database, traits, known)
+        return Ready(database, traits, jobs, runs, History(database))
 
     def close(self) -> None:
         """Give the connections back."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from vaultmesh.domain.jobs.decisions import Action, Job, changes, row_hash, taken_from_sql
 from vaultmesh.domain.jobs.records import (
@@ -28,10 +28,10 @@ from vaultmesh.storage.jobs.database import APPLICATION, Database
 from vaultmesh.storage.jobs.rows import (
     BOTH,
     READ_ROWS,
+    KnownJobs,
     columns_of,
     counted,
     decisions_of,
-    job_of,
     line_of,
     own_columns,
     row_of,
@@ -44,6 +44,7 @@ Rule = Callable[[Job], Job]
 _SAME = DECISIONS.c.job_name == SCHEDULES.c.job_name
 # Statements of many columns take long to put together.
 _JOBS = select(*BOTH).select_from(SCHEDULES.outerjoin(DECISIONS, _SAME))
+_JOB = _JOBS.where(SCHEDULES.c.job_name == bindparam("name"))
 _KNOWN = select(*BOTH).select_from(DECISIONS.outerjoin(SCHEDULES, _SAME))
 _BESIDE = select(DECISIONS)
 
@@ -51,9 +52,10 @@ _BESIDE = select(DECISIONS)
 class Jobs:
     """Jobs in one database; every method blocks and may raise `StoreError`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, known: KnownJobs) -> None:
         """Use a database whose tables are there."""
         self._database = database
+        self._known = known
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -61,13 +63,18 @@ class Jobs:
         """Return all jobs by name."""
         with self._database.read() as connection:
             rows = connection.execute(_JOBS.order_by(SCHEDULES.c.job_name)).all()
-        stored = (job_of(row).stored() for row in rows)
+        stored = (self._known.read(row).stored for row in rows)
         return tuple(job for job in stored if job is not None)
+
+    def count(self) -> int:
+        """Return how many jobs there are."""
+        with self._database.read() as connection:
+            return connection.execute(select(func.count()).select_from(SCHEDULES)).scalar_one()
 
     def get(self, name: str) -> StoredJob | None:
         """Return a job; None if there is none."""
         with self._database.read() as connection:
-            return read_job(connection, name)
+            return read_job(connection, self._known, name)
 
     def decisions(self, name: str) -> Decisions | None:
         """Return what was decided about a job or task; None if nothing was."""
@@ -91,7 +98,8 @@ class Jobs:
         if untold:
             query = query.where(DECISIONS.c.told < DECISIONS.c.revision)
         with self._database.read() as connection:
-            return tuple(job_of(row).revision() for row in connection.execute(query))
+            rows = connection.execute(query).all()
+        return tuple(self._known.read(row).revision for row in rows)
 
     def audit(self, name: str | None, limit: int, offset: int) -> tuple[AuditLine, ...]:
         """Return lines of audit, newest first."""
@@ -146,12 +154,11 @@ class Jobs:
 
     def take_sql_edits(self, at: datetime) -> tuple[Change, ...]:
         """Take over what somebody did by SQL."""
-        hashes = select(DECISIONS.c.job_name, DECISIONS.c.row_hash)
+        gone = _KNOWN.where(DECISIONS.c.row_hash.is_not(None), SCHEDULES.c.job_name.is_(None))
         with self._database.read() as connection:
-            rows = [row_of(dict(row)) for row in connection.execute(READ_ROWS).mappings()]
-            known = {name: value for name, value in connection.execute(hashes) if value is not None}
-        there = {row.job_name: row_hash(row) for row in rows}
-        edited = [name for name in {**there, **known} if there.get(name) != known.get(name)]
+            rows = [*connection.execute(_JOBS), *connection.execute(gone)]
+        known = map(self._known.read, rows)
+        edited = {job.job.name for job in known if job.is_edited}
         taken = (self._take_edit(name, at) for name in sorted(edited))
         return tuple(change for change in taken if change is not None)
 
@@ -203,10 +210,10 @@ class Jobs:
         return written
 
 
-def read_job(connection: Connection, name: str) -> StoredJob | None:
+def read_job(connection: Connection, known: KnownJobs, name: str) -> StoredJob | None:
     """Return a job in a transaction; None if there is none."""
-    row = connection.execute(_JOBS.where(SCHEDULES.c.job_name == name)).first()
-    return None if row is None else job_of(row).stored()
+    row = connection.execute(_JOB, {"name": name}).first()
+    return None if row is None else known.read(row).stored
 
 
 def _write_row(connection: Connection, before: Job, after: Job, at: datetime) -> JobRow | None:

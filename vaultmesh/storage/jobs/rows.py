@@ -1,24 +1,34 @@
-"""Turns rows of the job tables into values, and values into columns."""
+"""Turns rows of the job tables into values, and values into columns.
+
+All jobs are listed often, and few of their rows have changed since. So jobs are read as the tables store them, compared
+with what was read before, and turned into values only where they differ.
+"""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Text, cast, func, select, type_coerce
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.types import NullType
 
-from vaultmesh.domain.jobs.decisions import OWN_COLUMNS, Action, Job
+from vaultmesh.domain.jobs.decisions import OWN_COLUMNS, Action, Job, row_hash
 from vaultmesh.domain.jobs.records import (
     Actor,
     AuditLine,
     Decision,
     Decisions,
+    JobRevision,
     JobRow,
     Pause,
     RunRecord,
+    StoredJob,
 )
 from vaultmesh.domain.jobs.run import RunStatus
-from vaultmesh.storage.job_tables import AUDIT, DECISIONS, RUNS, SCHEDULES
+from vaultmesh.storage.job_tables import AUDIT, DECISIONS, RUNS, SCHEDULES, Json
 
 Values = Mapping[str, Any]
 
@@ -34,25 +44,86 @@ READ_RUNS = select(*RUN_COLUMNS)
 """To be narrowed, and read by `run_of`."""
 READ_ROWS = select(SCHEDULES)
 """To be narrowed, and read by `row_of`."""
+_MOST_REMEMBERED = 4_096
+"""Jobs whose rows are kept; each takes some kilobytes."""
+
+
+def _stored(column: Column[Any]) -> ColumnElement[Any]:
+    """Return a column as the table stores it; JSON as its text, in which 1 is not true."""
+    return cast(column, Text) if isinstance(column.type, Json) else type_coerce(column, NullType())
+
+
+_COLUMNS = (*SCHEDULES.columns, *DECISIONS.columns)
+_READERS = tuple(column.type.result_processor(DefaultDialect(), None) for column in _COLUMNS)
 BOTH = (
-    *SCHEDULES.columns,
-    *(column.label(f"decisions_{column.name}") for column in DECISIONS.columns),
+    *(_stored(column).label(column.name) for column in SCHEDULES.columns),
+    *(_stored(column).label(f"decisions_{column.name}") for column in DECISIONS.columns),
 )
-"""Columns of both tables about jobs, to be read by `job_of`."""
+"""Columns of both tables about jobs, to be read by `KnownJobs`."""
 
 
-def job_of(row: Row[Any]) -> Job:
-    """Return a job of the columns `BOTH`, of which either table may have none."""
-    values = dict(zip(_SCHEDULE_NAMES, row, strict=False))
-    beside = dict(zip(_DECISION_NAMES, row[len(_SCHEDULE_NAMES) :], strict=True))
+@dataclass(frozen=True)
+class KnownJob:
+    """A job as its rows say; what follows from them is computed once."""
+
+    job: Job
+    taken_hash: str | None
+    """Tells the row that we know from one that somebody edited since."""
+
+    @cached_property
+    def stored(self) -> StoredJob | None:
+        """The job as it is read; None without a row in `job_schedules`."""
+        return self.job.stored()
+
+    @cached_property
+    def revision(self) -> JobRevision:
+        """What its workflow must know."""
+        return self.job.revision()
+
+    @cached_property
+    def is_edited(self) -> bool:
+        """Whether its row is another one than we know."""
+        row = self.job.row
+        return self.taken_hash != (None if row is None else row_hash(row))
+
+
+class KnownJobs:
+    """Reads jobs, and remembers them with the rows that they were read from; any thread may use it."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._known: dict[str, tuple[tuple[Any, ...], KnownJob]] = {}
+
+    def read(self, row: Row[Any]) -> KnownJob:
+        """Return the job of the columns `BOTH`, of which either table may have none."""
+        columns = tuple(row)
+        name: str = columns[0] if columns[0] is not None else columns[len(_SCHEDULE_NAMES)]
+        before = self._known.get(name)
+        if before is not None and before[0] == columns:
+            return before[1]
+        known = _job_of(columns)
+        if len(self._known) >= _MOST_REMEMBERED:
+            self._known.clear()
+        self._known[name] = columns, known
+        return known
+
+
+def _job_of(columns: tuple[Any, ...]) -> KnownJob:
+    read = [
+        value if reader is None else reader(value)
+        for reader, value in zip(_READERS, columns, strict=True)
+    ]
+    values = dict(zip(_SCHEDULE_NAMES, read, strict=False))
+    beside = dict(zip(_DECISION_NAMES, read[len(_SCHEDULE_NAMES) :], strict=True))
     known = beside["job_name"] is not None
     there = values["job_name"] is not None
-    return Job(
+    job = Job(
         name=values["job_name"] if there else beside["job_name"],
         row=row_of(values) if there else None,
         decisions=decisions_of(beside) if known else Decisions(),
         policy=beside["policy"] if known else {},
     )
+    return KnownJob(job, beside["row_hash"])
 
 
 def row_of(values: Values) -> JobRow:

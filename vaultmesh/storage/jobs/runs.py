@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy import text as sql
 
 from vaultmesh.domain.jobs.decisions import definition_of
@@ -33,22 +33,48 @@ from vaultmesh.domain.jobs.storable import storable, storable_count, storable_te
 from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import Database
 from vaultmesh.storage.jobs.jobs import read_job
-from vaultmesh.storage.jobs.rows import READ_ROWS, READ_RUNS, row_of, run_of
+from vaultmesh.storage.jobs.rows import READ_ROWS, READ_RUNS, KnownJobs, row_of, run_of
 from vaultmesh.storage.jobs.takeover import USERS, Traits
 
 _MILLISECOND = 1_000
 _CLERK_ID = "clerk_user_id"
 _Columns = dict[str, Any]
 
+# Each run executes these; to put them together anew takes longer than the database does.
+_NAME, _RUN_ID = bindparam("name"), bindparam("run_id")
+_SLOTS = (
+    select(DECISIONS.c.served, DECISIONS.c.missed, DECISIONS.c.skipped)
+    .where(DECISIONS.c.job_name == _NAME)
+    .with_for_update()
+)
+_KEEP_SLOTS = DECISIONS.update().where(DECISIONS.c.job_name == _NAME)
+_JOB_ROW = READ_ROWS.where(SCHEDULES.c.job_name == _NAME).with_for_update()
+_UPDATE_JOB = SCHEDULES.update().where(SCHEDULES.c.job_name == _NAME)
+_RUN = READ_RUNS.where(RUNS.c.id == _RUN_ID)
+_ENDED = (
+    "status", "completed_at", "duration_ms", "items_processed", "items_succeeded", "items_failed", "error_message",
+    "metadata",
+)  # fmt: skip
+"""Columns that a run's end writes."""
+
 
 class Runs:
     """Runs in one database; every method blocks and may raise `StoreError`."""
 
-    def __init__(self, database: Database, traits: Traits) -> None:
+    def __init__(self, database: Database, traits: Traits, known: KnownJobs) -> None:
         """Use a database as it was found."""
         self._database = database
+        self._known = known
         self._by_trigger = traits.counted_by_trigger
         self._user_columns = traits.user_columns
+        insertion = database.insert(RUNS)
+        self._opening = insertion.on_conflict_do_nothing(index_elements=["id"]).returning(RUNS.c.id)
+        self._closing = insertion.on_conflict_do_update(
+            index_elements=["id"],
+            set_={name: insertion.excluded[name] for name in _ENDED},
+            where=RUNS.c.status == RunStatus.RUNNING,
+        ).returning(RUNS.c.id)
+        self._begin_slots = database.insert(DECISIONS).on_conflict_do_nothing()
 
     # --- opening ---------------------------------------------------------------------------------------------------
 
@@ -56,8 +82,9 @@ class Runs:
         """Insert the row of a run unless there is one, or the job is not to be run."""
         user = self._user_id(start)
         with self._database.write() as connection:
-            job = read_job(connection, start.job_name) if start.needs_job else None
-            if start.needs_job and not _is_to_run(job, start):
+            needs_job = start.needs_job
+            job = read_job(connection, self._known, start.job_name) if needs_job else None
+            if needs_job and not _is_to_run(job, start):
                 return Opened(outcome=Opening.DROPPED, job=job)
             if self._insert(connection, _opened(start, user)):
                 return Opened(outcome=Opening.OPENED, job=job)
@@ -66,9 +93,7 @@ class Runs:
             return Opened(outcome=outcome, job=job, run=run)
 
     def _insert(self, connection: Connection, row: _Columns) -> bool:
-        insertion = self._database.insert(RUNS).values(row)
-        statement = insertion.on_conflict_do_nothing(index_elements=["id"]).returning(RUNS.c.id)
-        return connection.execute(statement).first() is not None
+        return connection.execute(self._opening, row).first() is not None
 
     def _user_id(self, start: RunStart) -> str | None:
         """Return what the column for a user takes: a UUID; where there are accounts, of one that exists."""
@@ -92,7 +117,7 @@ class Runs:
         """Write a run's end and count it, if its row is open or was never opened."""
         user = self._user_id(end.start)
         with self._database.write() as connection:
-            _lock(connection, end.start.job_name)
+            slots = _locked_slots(connection, end.start.job_name)
             job = _job_row(connection, end.start.job_name)
             closing = self._close(connection, end, user)
             match closing:
@@ -103,7 +128,7 @@ class Runs:
                 case Closing.KEPT:
                     pass
             if end.slots is not None:
-                self._keep_slots(connection, end.start.job_name, end.slots)
+                self._keep_slots(connection, end.start.job_name, slots, end.slots)
             return closing
 
     def _close(self, connection: Connection, end: RunEnd, user: str | None) -> Closing:
@@ -111,11 +136,7 @@ class Runs:
         if self._by_trigger:
             self._insert(connection, opened)
         ended = _ended(end)
-        insertion = self._database.insert(RUNS).values(opened | ended)
-        closing = insertion.on_conflict_do_update(
-            index_elements=["id"], set_=ended, where=RUNS.c.status == RunStatus.RUNNING
-        )
-        if connection.execute(closing.returning(RUNS.c.id)).first() is not None:
+        if connection.execute(self._closing, opened | ended).first() is not None:
             return Closing.CLOSED
         run = _run(connection, end.start.id)
         if run is None or not _gives_way(run, end):
@@ -158,21 +179,20 @@ class Runs:
     def pass_slots(self, name: str, slots: SlotCounts) -> bool:
         """Write what a job's slots have come to; tells whether that is news."""
         with self._database.write() as connection:
-            return self._keep_slots(connection, name, slots)
+            return self._keep_slots(connection, name, _locked_slots(connection, name), slots)
 
-    def _keep_slots(self, connection: Connection, name: str, slots: SlotCounts) -> bool:
+    def _keep_slots(
+        self, connection: Connection, name: str, before: SlotCounts | None, slots: SlotCounts
+    ) -> bool:
         """Write totals, which only rise: the same or an older message once more changes nothing."""
-        begun = self._database.insert(DECISIONS).values(job_name=name, policy={})
-        connection.execute(begun.on_conflict_do_nothing())
-        this = DECISIONS.c.job_name == name
-        query = select(DECISIONS.c.served, DECISIONS.c.missed, DECISIONS.c.skipped).where(this)
-        served, missed, skipped = connection.execute(query.with_for_update()).one()
-        known = SlotCounts(served=served, missed=missed, skipped=skipped)
-        newest = known.joined(slots)
-        if newest == known:
+        if before is None:
+            connection.execute(self._begin_slots, {"job_name": name, "policy": {}})
+            before = _locked_slots(connection, name) or SlotCounts()
+        newest = before.joined(slots)
+        if newest == before:
             return False
         values = {"served": newest.served, "missed": newest.missed, "skipped": newest.skipped}
-        connection.execute(DECISIONS.update().where(this).values(values))
+        connection.execute(_KEEP_SLOTS, {"name": name, **values})
         return True
 
 
@@ -264,22 +284,24 @@ def _uuid(text: str) -> str | None:
         return None
 
 
-def _lock(connection: Connection, name: str) -> None:
-    query = select(DECISIONS.c.revision).where(DECISIONS.c.job_name == name)
-    connection.execute(query.with_for_update())
+def _locked_slots(connection: Connection, name: str) -> SlotCounts | None:
+    """Lock what is known beside a job, and return what its slots have come to; None where nothing is known."""
+    row = connection.execute(_SLOTS, {"name": name}).first()
+    if row is None:
+        return None
+    served, missed, skipped = row
+    return SlotCounts(served=served, missed=missed, skipped=skipped)
 
 
 def _job_row(connection: Connection, name: str) -> JobRow | None:
-    query = READ_ROWS.where(SCHEDULES.c.job_name == name).with_for_update()
-    row = connection.execute(query).mappings().first()
+    row = connection.execute(_JOB_ROW, {"name": name}).mappings().first()
     return None if row is None else row_of(dict(row))
 
 
 def _run(connection: Connection, run: uuid.UUID) -> RunRecord | None:
-    row = connection.execute(READ_RUNS.where(RUNS.c.id == str(run))).first()
+    row = connection.execute(_RUN, {"run_id": str(run)}).first()
     return None if row is None else run_of(row)
 
 
 def _update_job(connection: Connection, job: JobRow, values: _Columns) -> None:
-    this = SCHEDULES.c.job_name == job.job_name
-    connection.execute(SCHEDULES.update().where(this).values(values))
+    connection.execute(_UPDATE_JOB, {"name": job.job_name, **values})
