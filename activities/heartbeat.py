@@ -1,6 +1,7 @@
 """Lets running activities prove that their worker lives, and keeps back answers that may reach another step.
 
-1. An activity with a heartbeat time-out beats, so that a killed worker is noticed in seconds.
+1. An activity with a heartbeat time-out beats, so that a killed worker is noticed in seconds. One that ends before its first
+   beat costs the server none: it counts from the start.
 2. An answer names its step by a number in the history. When the connection was lost meanwhile, the server may have come
    back with an older history, in which that number will be another step's: the answer is not given, and the step is
    done again. Each is idempotent.
@@ -61,7 +62,7 @@ class _Beating(ActivityInboundInterceptor):
 
 @contextmanager
 def beating(beat: Callable[[], None]) -> Iterator[None]:
-    """Call `beat` at once and every two seconds meanwhile."""
+    """Call `beat` every two seconds meanwhile."""
     task = asyncio.create_task(_beat(beat))
     try:
         yield
@@ -81,5 +82,5 @@ def _beats() -> Iterator[None]:
 
 async def _beat(beat: Callable[[], None]) -> None:
     while True:
-        beat()
         await asyncio.sleep(BEAT_SECONDS)
+        beat()

@@ -10,7 +10,21 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from bench import bare, burst, demo, folder, footprint, history, kill, lag, verify
+from bench import (
+    bare,
+    burst,
+    demo,
+    folder,
+    footprint,
+    history,
+    job_api,
+    job_faults,
+    job_idle,
+    jobs,
+    kill,
+    lag,
+    verify,
+)
 from bench.figures import Row, machine, print_table
 from bench.system import BenchError
 from devnet.errors import PartError
@@ -25,9 +39,13 @@ BENCHMARKS: dict[str, tuple[Measure, str]] = {
     "bare": (bare.measure, bare.NEEDS),
     "footprint": (footprint.measure, footprint.NEEDS),
     "kill": (kill.measure, kill.NEEDS),
+    "jobs": (jobs.measure, jobs.NEEDS),
+    "job-api": (job_api.measure, job_api.NEEDS),
+    "job-faults": (job_faults.measure, job_faults.NEEDS),
+    "job-idle": (job_idle.measure, job_idle.NEEDS),
     "demo": (demo.measure, demo.NEEDS),
 }
-WITHIN_MINUTES = 60.0
+WITHIN_MINUTES = 90.0
 
 
 class OutOfTimeError(BenchError):

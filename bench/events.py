@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -70,6 +71,16 @@ def slots(events: Sequence[HistoryEvent]) -> list[Anchored]:
             times = (at(event), at(start), at(end))
             anchored.append(Anchored(float(slot), *times, attempts, answers_anchored(end)))
     return anchored
+
+
+def between_timers(events: Sequence[HistoryEvent]) -> list[Sequence[HistoryEvent]]:
+    """Return the events from each timer's end to the next one's."""
+    ends = [
+        index
+        for index, event in enumerate(events)
+        if event.event_type == EventType.EVENT_TYPE_TIMER_FIRED
+    ]
+    return [events[start:end] for start, end in pairwise(ends)]
 
 
 async def anchors_of(client: Client, names: Sequence[str]) -> list[Anchored]:

@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from itertools import pairwise
 
-from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
 from bench.bursts import burst
-from bench.events import answers_anchored, at, history
+from bench.events import answers_anchored, at, between_timers, history
 from bench.figures import Row, at_most, unlimited
 from bench.system import TARGET, BenchError, BenchSystem, sleep_until
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
@@ -82,12 +80,6 @@ async def _until_slots(client: Client, count: int) -> None:
 
 def _per_slot(events: Sequence[HistoryEvent]) -> list[tuple[int, bool]]:
     """Return how many events lie between one timer's end and the next, and whether an anchor is among them."""
-    ends = [
-        index
-        for index, event in enumerate(events)
-        if event.event_type == EventType.EVENT_TYPE_TIMER_FIRED
-    ]
     return [
-        (end - start, any(map(answers_anchored, events[start:end])))
-        for start, end in pairwise(ends)
+        (len(between), any(map(answers_anchored, between))) for between in between_timers(events)
     ]

@@ -6,6 +6,7 @@ Benchmarks measure such a system. Tests add what they ask it and how they judge 
 import asyncio
 import json
 import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +26,7 @@ from vaultmesh.domain.names import NAMESPACE_WORKFLOW, SCHEDULER_QUEUE, namespac
 from vaultmesh.domain.namespaces.state import Configuration, NamespaceInput
 from vaultmesh.domain.paths import ANCHORS_FILE, CONFIG_FOLDER, NAMESPACES_FILE
 from vaultmesh.process.search_attributes import ensure
+from vaultmesh.process.settings import REPOSITORY
 
 ANCHORING_ROLES = "workflows,anchors"
 DEPTH = 2
@@ -139,7 +141,8 @@ class LocalSystem:
 
     def write_anchors(self, **changes: object) -> None:
         """Write anchors.yaml with changed settings of the first ledger; namespaces.yaml only where there is none."""
-        self.ledgers[0].settings.update(changes)
+        if changes:
+            self.ledgers[0].settings.update(changes)
         sections: dict[str, dict[str, object]] = {}
         for ledger in self.ledgers:
             scheme, _, reference = ledger.target.partition(":")
@@ -175,6 +178,14 @@ class LocalSystem:
         self.workers.append(worker)
         worker.start()
         return worker
+
+    def start_part(self, command: Sequence[str], is_ready: Callable[[], bool]) -> Part:
+        """Start a program that works for the server in place of a worker."""
+        name = "stand-in"
+        part = Part(name, command, self.log(name), is_ready, self.environment(), REPOSITORY)
+        self.workers.append(part)
+        part.start()
+        return part
 
     def log(self, name: str) -> Path:
         """Return where a part's output goes."""

@@ -22,7 +22,6 @@ from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration
 from vaultmesh.domain.receipts.receipt import receipt_path
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
-from vaultmesh.process.settings import REPOSITORY
 from vaultmesh.process.sticky import FEW_NAMESPACES
 
 TARGET = Target.parse(f"eip155:{CHAIN_ID}")
@@ -55,13 +54,6 @@ class BenchSystem(LocalSystem):
         """Stop everything and remove the folder."""
         super().stop()
         self._temporary.cleanup()
-
-    def start_part(self, command: Sequence[str], is_ready: Callable[[], bool]) -> None:
-        """Start a program that works for the server in place of a worker."""
-        name = "stand-in"
-        part = Part(name, command, self.log(name), is_ready, self.environment(), REPOSITORY)
-        self.workers.append(part)
-        part.start()
 
     def cpu_seconds(self) -> float:
         """Return what server and workers have used of the processors so far."""

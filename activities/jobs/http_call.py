@@ -85,7 +85,7 @@ class HttpCalls:
     async def make(self, call: JobCall, beat: Callable[[], None]) -> RunEnd:
         """Make one run's call and return how the run ended, whatever the handler does.
 
-        `beat` is called at once and every two seconds meanwhile. Cancelling ends the call at once: its connection is closed.
+        `beat` is called every two seconds meanwhile. Cancelling ends the call at once: its connection is closed.
         """
         try:
             service = self._services.find(call.job.service)

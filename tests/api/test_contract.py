@@ -4,7 +4,7 @@ import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 import pytest
 from typing_extensions import override
 
-from tests.api.running import ADMIN, JOB, SERVICE, RunningApi
+from tests.api.running import ADMIN, JOB, SERVICE, RunningApi, running
+from vaultmesh.api.models import JobsAnswer
 from vaultmesh.domain.instants import read_time
 from vaultmesh.domain.jobs.run import RunStatus
 from vaultmesh.domain.paths import JOBS_DATABASE
@@ -193,6 +194,48 @@ async def test_no_handler_of_an_administrators_route_runs_without_its_token(
             assert answer.status in (401, 404), row
             assert answer.json.get("error") in ("Unauthorized", "Endpoint not found"), row
     assert [call[0] for call in api.workflows.calls] == ["configure"]
+
+
+# --- the list ----------------------------------------------------------------------------------------------------
+
+
+async def test_the_list_says_of_each_job_what_its_own_page_says_after_every_change(
+    api: RunningApi,
+) -> None:
+    async def agreed() -> list[Any]:
+        answer = await api.ask("GET", "/api/jobs")
+        JobsAnswer.model_validate_json(answer.text)
+        listed: list[Any] = answer.json["jobs"]
+        assert [(await api.ask("GET", f"/api/jobs/{job['name']}")).json for job in listed] == listed
+        return listed
+
+    assert await agreed() == []
+    await api.register()
+    await api.register(name="weekly-report", description='With "quotes" and é')
+    assert [job["name"] for job in await agreed()] == [NAME, "weekly-report"]
+    await api.ask("POST", f"{AT}/disable")
+    assert [job["enabled"] for job in await agreed()] == [False, True]
+    await api.ask("PUT", f"{AT}/cron", {"cronExpression": "1 2 * * *"})
+    await api.made(uuid4(), items_processed=3)
+    assert [(job["cronExpression"], job["totalRuns"]) for job in await agreed()] == [
+        ("1 2 * * *", 1), ("0 3 * * *", 0),
+    ]  # fmt: skip
+    await api.ask("DELETE", AT)
+    assert [job["name"] for job in await agreed()] == ["weekly-report"]
+
+
+async def test_the_list_tells_the_next_slot_as_soon_as_one_has_passed(tmp_path: Path) -> None:
+    clock = [datetime(2026, 3, 2, 2, 59, 59, tzinfo=UTC)]
+    async with running(tmp_path, parts={"now": lambda: clock[0]}) as api:
+        await api.register()
+
+        async def next_run() -> str:
+            (job,) = (await api.ask("GET", "/api/jobs")).json["jobs"]
+            return str(job["nextRunAt"])
+
+        assert await next_run() == "2026-03-02T03:00:00Z"
+        clock[0] += timedelta(seconds=1)
+        assert await next_run() == "2026-03-03T03:00:00Z"
 
 
 # --- registering again -------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from typing import Any
 from typing_extensions import override
 
 import bench.local_system
+from bench import bare_worker, schedules_worker
 from bench.__main__ import main
-from bench.bare_worker import WORKFLOW
 from devnet.temporal import TemporalServer
 from tests.support.replays import Replays
 
@@ -20,7 +20,7 @@ class JudgedServer(TemporalServer):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._replays = Replays(foreign=[WORKFLOW])
+        self._replays = Replays(foreign=[bare_worker.WORKFLOW, schedules_worker.WORKFLOW])
         self._is_up = False
 
     @override

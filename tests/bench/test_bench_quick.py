@@ -10,6 +10,10 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FACTS = {
+    "job-faults": "worker killed in a call",
+    "jobs": "APScheduler, jobs in SQLite, the same",
+    "job-api": "PostgreSQL, list of",
+    "job-idle": "memory of the worker",
     "footprint": "memory of a worker with the role workflows alone",
     "bare": "bare workflows per second",
     "lag": "due to start of the anchor, p99",

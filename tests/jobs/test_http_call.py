@@ -670,6 +670,14 @@ async def test_all_attempts_together_end_with_the_time_out() -> None:
 # --- waiting -------------------------------------------------------------------------------------------------------
 
 
+async def test_a_call_that_is_answered_at_once_costs_the_server_no_beat() -> None:
+    beats: list[float] = []
+    async with Handler(answers(DONE)) as handler:
+        end = await calls_to(handler.url).make(call_of(job()), lambda: beats.append(0.0))
+    assert end.is_completed
+    assert beats == []
+
+
 async def test_it_beats_while_it_waits_and_not_afterwards() -> None:
     beats: list[float] = []
 

@@ -1,5 +1,6 @@
 """Jobs are registered, decided about and edited by SQL, each change with its revision and its line of audit."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -277,6 +278,59 @@ async def test_a_job_knows_its_next_slot_and_computes_it_again_when_it_passed(
     job = await store.get(NAME)
     assert job is not None
     assert await store.next_run(job, NOON) is None
+
+
+async def test_a_paused_job_still_tells_its_next_slot_since_it_is_armed(store: JobStore) -> None:
+    await store.register(definition(cronExpression="0 * * * *"), SERVICE, NOON)
+    await store.pause(NAME, "the database moves", ADMIN, NOON)
+    job = await store.get(NAME)
+    assert job is not None
+    assert job.decisions.paused is not None
+    assert await store.next_run(job, NOON) == NOON.replace(
+        hour=13, minute=0, second=0, microsecond=0
+    )
+
+
+async def test_jobs_are_counted_without_those_that_were_deleted(store: JobStore) -> None:
+    for name in ("first", "second", "third"):
+        await store.register(definition(name), SERVICE, NOON)
+    assert await store.count() == 3
+    await store.delete("second", ADMIN, NOON)
+    assert await store.count() == len(await store.list()) == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("1", "true"), ("0", "false"), ("2", "2.0"), ('{"a": 1}', '{"a": true}')]
+)
+async def test_a_value_of_another_kind_is_an_edit_although_python_takes_both_for_equal(
+    before: str, after: str, store: JobStore, place: Place
+) -> None:
+    place.sql(
+        "INSERT INTO job_schedules (job_name, cron_expression, service, endpoint, config) VALUES "
+        f"('edited', '0 3 * * *', 'crawler-service', '/run', '{{\"value\": {before}}}')"  # noqa: S608 - constants
+    )
+    await store.take_sql_edits(NOON)
+    (job,) = await store.list()
+    assert json.dumps(job.row.config) == f'{{"value": {before}}}'
+    place.sql(f"UPDATE job_schedules SET config = '{{\"value\": {after}}}'")  # noqa: S608 - constants
+    (job,) = await store.list()
+    assert json.dumps(job.row.config) == f'{{"value": {after}}}'
+    assert [change.now.name for change in await store.take_sql_edits(LATER)] == ["edited"]
+
+
+async def test_a_list_shows_what_another_process_wrote_meanwhile(
+    store: JobStore, place: Place
+) -> None:
+    for name in ("first", "second"):
+        await store.register(definition(name), SERVICE, NOON)
+    assert [job.row.total_runs for job in await store.list()] == [0, 0]
+    async with place.store() as other:
+        await other.close_run(end(start("first")))
+        await other.pause("second", "it moves", ADMIN, NOON)
+    first, second = await store.list()
+    assert (first.row.total_runs, first.row.last_run_status) == (1, "completed")
+    assert second.decisions.paused is not None
+    assert await store.get("first") == first
 
 
 async def test_slots_are_counted_once(store: JobStore) -> None:
