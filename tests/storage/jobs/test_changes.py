@@ -306,8 +306,8 @@ async def test_a_value_of_another_kind_is_an_edit_although_python_takes_both_for
     before: str, after: str, store: JobStore, place: Place
 ) -> None:
     place.sql(
-        "INSERT INTO job_schedules (job_name, cron_expression, service, endpoint, config) VALUES "
-        f"('edited', '0 3 * * *', 'crawler-service', '/run', '{{\"value\": {before}}}')"  # noqa: S608 - constants
+        "INSERT INTO job_schedules (job_name, cron_expression, service, endpoint, config) VALUES "  # noqa: S608 - constants
+        f"('edited', '0 3 * * *', 'crawler-service', '/run', '{{\"value\": {before}}}')"
     )
     await store.take_sql_edits(NOON)
     (job,) = await store.list()
