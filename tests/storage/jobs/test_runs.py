@@ -171,6 +171,25 @@ async def test_history_goes_by_pages_newest_first(store: JobStore) -> None:
     }  # fmt: skip
 
 
+async def test_pages_from_either_end_show_each_run_once_also_those_of_one_instant(
+    store: JobStore,
+) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    for number in range(9):
+        run = start(after=timedelta(minutes=number // 3)).model_copy(update={"id": uuid.uuid4()})
+        await store.close_run(end(run))
+    whole = (await store.history(NAME, 100, 0)).executions
+    assert len({run.id for run in whole}) == 9
+    assert [run.started_at for run in whole] == sorted(
+        (run.started_at for run in whole), key=lambda at: at or NOON, reverse=True
+    )
+    for limit in (1, 2, 4, 5, 9, 20):
+        for offset in range(11):
+            page = await store.history(NAME, limit, offset)
+            assert page.executions == whole[offset : offset + limit], (limit, offset)
+            assert page.total == 9
+
+
 async def test_stats_are_sums_over_days(store: JobStore) -> None:
     day = timedelta(days=1)
     await store.close_run(end(start(), items=5))

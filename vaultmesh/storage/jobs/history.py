@@ -1,7 +1,7 @@
 """Reads the history of jobs, bounds it, and compares the counters with it."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,14 +36,11 @@ class History:
     def page(self, name: str, limit: int, offset: int) -> HistoryPage:
         """Return some runs of a job, newest first, and how many there are."""
         of_job = RUNS.c.job_name == name
-        order = RUNS.c.started_at.desc(), RUNS.c.id
-        # The index alone finds the page; rows are read of the page only.
-        ids = select(RUNS.c.id).where(of_job).order_by(*order).limit(limit).offset(offset)
-        newest = READ_RUNS.where(RUNS.c.id.in_(ids)).order_by(*order)
         count = select(func.count()).select_from(RUNS).where(of_job)
         with self._database.read() as connection:
             total = int(connection.execute(count).scalar_one())
-            rows = connection.execute(newest).all() if total else []
+            there = max(0, min(limit, total - offset))
+            rows = connection.execute(_page(name, there, offset, total)).all() if there else []
         return HistoryPage(executions=tuple(map(run_of, rows)), total=total)
 
     def run(self, name: str, run: uuid.UUID) -> RunRecord | None:
@@ -145,6 +142,21 @@ class History:
     def _runs(self, query: Select[Any]) -> tuple[RunRecord, ...]:
         with self._database.read() as connection:
             return tuple(map(run_of, connection.execute(query)))
+
+
+def _page(name: str, limit: int, offset: int, total: int) -> Select[Any]:
+    """Return what reads a page, newest first, of a history of `total` runs.
+
+    The index alone finds the page, from the nearer end; rows are read of the page only.
+    """
+    newest_first = RUNS.c.started_at.desc(), RUNS.c.id
+    order: Sequence[ColumnElement[Any]] = newest_first
+    after = total - offset - limit
+    if after < offset:
+        order, offset = (RUNS.c.started_at, RUNS.c.id.desc()), after
+    ids = select(RUNS.c.id).where(RUNS.c.job_name == name).order_by(*order)
+    page = ids.limit(limit).offset(offset)
+    return READ_RUNS.where(RUNS.c.id.in_(page)).order_by(*newest_first)
 
 
 def _number_of(status: RunStatus) -> ColumnElement[Any]:
