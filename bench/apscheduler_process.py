@@ -3,7 +3,6 @@
 Usage: python -m bench.apscheduler_process READY_FILE DATABASE URL SECONDS JOB...
 """
 
-import copy
 import json
 import sys
 import threading
@@ -29,12 +28,11 @@ class _Telling(ThreadPoolExecutor):  # type: ignore[misc]
 
     @override
     def _do_submit_job(self, job: Any, run_times: Sequence[datetime]) -> None:
-        told = copy.copy(job)
-        told.kwargs = {**job.kwargs, "slot": int(run_times[-1].timestamp())}
-        super()._do_submit_job(told, run_times)
+        job.kwargs = {"slot": int(run_times[-1].timestamp())}
+        super()._do_submit_job(job, run_times)
 
 
-def call(name: str, url: str, slot: int) -> None:
+def call(name: str, url: str, slot: int = 0) -> None:
     """Call the handler on a connection of its own, as our jobs do."""
     body = {"jobName": name, "executionId": str(uuid.uuid4()), "slot": slot}
     request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310 - our own

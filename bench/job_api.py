@@ -32,9 +32,9 @@ _DATABASE = "jobs"
 def measure(*, quick: bool) -> list[Row]:
     """Measure 500 jobs with 100,000 runs in both databases; quickly, few."""
     size = _Size(20, 2_000, 10) if quick else _Size(500, 100_000, 200)
-    rows = asyncio.run(_measure("SQLite", "", size))
+    rows = _measure("SQLite", "", size)
     with PostgresServer() as server:
-        return rows + asyncio.run(_measure("PostgreSQL", server.create(_DATABASE), size))
+        return rows + _measure("PostgreSQL", server.create(_DATABASE), size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class _Size:
         return int(self.runs * _BUSY_SHARE)
 
 
-async def _measure(kind: str, url: str, size: _Size) -> list[Row]:
+def _measure(kind: str, url: str, size: _Size) -> list[Row]:
     wanted = job_names(size.jobs)
     with JobBench(database_url=url) as system:
-        await system.fill([definition(name, _DAILY) for name in wanted])
+        asyncio.run(system.fill([definition(name, _DAILY) for name in wanted]))
         _insert(postgres_place(url) if url else file_place(system.root / JOBS_DATABASE), size)
         system.start_jobs_worker()
-        await all_started(system, size.jobs)
+        asyncio.run(all_started(system, size.jobs))
         return _asked(system, kind, size)
 
 

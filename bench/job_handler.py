@@ -60,14 +60,22 @@ class Handler:
         _trace: TracebackType | None,
     ) -> None:
         """Listen no more."""
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_START_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        if self._server is not None:
-            self._server.close()
         self._loop.close()
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._answer, LOOPBACK, self.port, backlog=1_000)
+
+    async def _end(self) -> None:
+        """Close the port, and cut off who waits for an answer."""
+        if self._server is not None:
+            self._server.close()
+        waiting = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -17,24 +17,23 @@ _HALF_HOUR = 30
 
 def measure(*, quick: bool) -> list[Row]:
     """Measure 2,000 jobs that fire once an hour; quickly, 20 for a moment."""
-    return asyncio.run(
-        _measure(20, 1.0, 5.0) if quick else _measure(2_000, _REST_SECONDS, _SECONDS)
-    )
+    return _measure(20, 1.0, 5.0) if quick else _measure(2_000, _REST_SECONDS, _SECONDS)
 
 
-async def _measure(count: int, rest_seconds: float, seconds: float) -> list[Row]:
+def _measure(count: int, rest_seconds: float, seconds: float) -> list[Row]:
     minute = (datetime.now(UTC).minute + _HALF_HOUR) % 60  # none fires while it is measured
     with JobBench() as system:
-        await system.fill([definition(name, f"{minute} * * * *") for name in job_names(count)])
+        jobs = [definition(name, f"{minute} * * * *") for name in job_names(count)]
+        asyncio.run(system.fill(jobs))
         began = time.monotonic()
         worker = system.start_jobs_worker()
         empty = memory(worker)
-        await all_started(system, count)
+        asyncio.run(all_started(system, count))
         started = time.monotonic() - began
-        await asyncio.sleep(rest_seconds)
+        time.sleep(rest_seconds)
         parts = {"worker": worker, "server": system.temporal.part}
         before = {name: cpu_seconds(part) for name, part in parts.items()}
-        await asyncio.sleep(seconds)
+        time.sleep(seconds)
         percent = {
             name: 100 * (cpu_seconds(part) - before[name]) / seconds for name, part in parts.items()
         }

@@ -3,13 +3,12 @@
 import asyncio
 import importlib.util
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from temporalio.client import (
-    Client,
     Schedule,
     ScheduleActionStartWorkflow,
     ScheduleIntervalSpec,
@@ -40,8 +39,10 @@ _LATE_SECONDS = 10.0
 """After the last slot: what has not been called by then did not fire."""
 _SAMPLE = 10
 """Jobs whose histories are read."""
-SlotOf = Callable[[Call], tuple[str, int] | None]
-"""Tells the job and the slot of a call, in Unix seconds; None for one of another time."""
+_BEFORE_SECONDS = 1.0
+"""Processor time is taken so long before the first slot, until so long before the one after the last."""
+Slot = tuple[str, int]
+"""A job and an instant at which it was due, in Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,12 @@ def measure(*, quick: bool) -> list[Row]:
     """Measure all three, one after the other; quickly, few jobs for a short time."""
     count, seconds = (10, 10) if quick else (200, 60)
     title = f"{count} jobs every {_EVERY} s for {seconds} s"
-    rows = _judged(title, asyncio.run(_ours(count, seconds)))
-    rows += _beside("Temporal Schedules", asyncio.run(_schedules(count, seconds)))
+    rows = _judged(title, _ours(count, seconds))
+    rows += _beside("Temporal Schedules", _schedules(count, seconds))
     if importlib.util.find_spec(APSCHEDULER) is None:
         missing = f"not measured: the package is missing, `pip install '{APSCHEDULER}>=3.11,<4'`"
         return [*rows, unlimited("APScheduler", missing)]
-    return rows + _beside("APScheduler, jobs in SQLite", asyncio.run(_apscheduler(count, seconds)))
+    return rows + _beside("APScheduler, jobs in SQLite", _apscheduler(count, seconds))
 
 
 def _judged(title: str, fired: Fired) -> list[Row]:
@@ -115,44 +116,43 @@ def _lags(fired: Fired) -> str:
 # --- three engines -------------------------------------------------------------------------------------------------
 
 
-async def _ours(count: int, seconds: int) -> Fired:
+def _ours(count: int, seconds: int) -> Fired:
     wanted = job_names(count)
     with JobBench() as system:
-        worker, client = system.start_jobs_worker(), await system.client()
-        api = system.api()
+        worker, api = system.start_jobs_worker(), system.api()
         for name in wanted:
             api.ask("POST", "/api/jobs/register", registration(name, f"*/{_EVERY} * * * * *"))
         api.close()
+        window = _Window(wanted, seconds)
+        ids = {str(run_id(name, of_seconds(slot))): (name, slot) for name, slot in window.expected}
 
-        def slot_of(ids: Mapping[str, tuple[str, int]]) -> SlotOf:
-            return lambda call: ids.get(call.body["executionId"])
+        def slot_of(call: Call) -> Slot | None:
+            return ids.get(call.body["executionId"])
 
-        window = _Window(seconds)
-        ids = {
-            str(run_id(name, of_seconds(slot))): (name, slot)
-            for name in wanted
-            for slot in window.slots
-        }
         parts = {"worker": worker, "server": system.temporal.part}
-        fired = await window.watch(system.handler, wanted, slot_of(ids), parts)
-        return replace(fired, events=await _events(client, wanted[:_SAMPLE]))
+        fired = asyncio.run(window.watch(system.handler, slot_of, parts))
+        return replace(fired, events=asyncio.run(_events(system, wanted[:_SAMPLE])))
 
 
-async def _schedules(count: int, seconds: int) -> Fired:
+def _schedules(count: int, seconds: int) -> Fired:
     wanted = job_names(count)
     with JobBench() as system:
         ready = system.folder / "ready"
         command = [sys.executable, "-m", "bench.schedules_worker", str(ready)]
-        worker, client = system.start_part(command, ready.exists), await system.client()
-
-        async def start(name: str) -> None:
-            await client.create_schedule(name, _schedule(name, system.handler.url))
-
-        await for_each(wanted, start)
-
+        worker = system.start_part(command, ready.exists)
+        asyncio.run(_create_schedules(system, wanted))
         parts = {"worker": worker, "server": system.temporal.part}
-        window = _Window(seconds)
-        return await window.watch(system.handler, wanted, _named_slot(window), parts)
+        window = _Window(wanted, seconds)
+        return asyncio.run(window.watch(system.handler, _said_slot, parts))
+
+
+async def _create_schedules(system: JobBench, wanted: Sequence[str]) -> None:
+    client = await system.client()
+
+    async def create(name: str) -> None:
+        await client.create_schedule(name, _schedule(name, system.handler.url))
+
+    await for_each(wanted, create)
 
 
 def _schedule(name: str, url: str) -> Schedule:
@@ -164,28 +164,20 @@ def _schedule(name: str, url: str) -> Schedule:
     return Schedule(action, spec, policy=policy)
 
 
-async def _apscheduler(count: int, seconds: int) -> Fired:
+def _apscheduler(count: int, seconds: int) -> Fired:
     wanted = job_names(count)
     with JobBench() as system:
-        ready = system.folder / "ready"
-        command = [
-            sys.executable, "-m", "bench.apscheduler_process", str(ready), str(system.folder / "apscheduler.db"),
-            system.handler.url, str(_EVERY), *wanted,
-        ]  # fmt: skip
-        worker = system.start_part(command, ready.exists)
-        window = _Window(seconds)
-        parts = {"process": worker}
-        return await window.watch(system.handler, wanted, _named_slot(window), parts)
+        ready, database = system.folder / "ready", system.folder / "apscheduler.db"
+        arguments = [str(ready), str(database), system.handler.url, str(_EVERY), *wanted]
+        command = [sys.executable, "-m", "bench.apscheduler_process", *arguments]
+        process = system.start_part(command, ready.exists)
+        window = _Window(wanted, seconds)
+        return asyncio.run(window.watch(system.handler, _said_slot, {"process": process}))
 
 
-def _named_slot(window: "_Window") -> SlotOf:
-    """Return what reads the slot that a call names itself."""
-
-    def slot_of(call: Call) -> tuple[str, int] | None:
-        slot = int(call.body["slot"])
-        return (call.body["jobName"], slot) if slot in window.slots else None
-
-    return slot_of
+def _said_slot(call: Call) -> Slot:
+    """Return the slot that a call names itself."""
+    return call.body["jobName"], int(call.body["slot"])
 
 
 # --- one minute of it ----------------------------------------------------------------------------------------------
@@ -194,56 +186,54 @@ def _named_slot(window: "_Window") -> SlotOf:
 class _Window:
     """The slots that are watched: some seconds from now, so that everything is warm."""
 
-    def __init__(self, seconds: int) -> None:
-        self.first = next_due(_EVERY, least=_WARM_SECONDS)
-        self.end = self.first + seconds
-        self.slots: Collection[int] = range(self.first, self.end, _EVERY)
+    def __init__(self, wanted: Sequence[str], seconds: int) -> None:
+        self._first = next_due(_EVERY, least=_WARM_SECONDS)
+        self._end = self._first + seconds
+        slots = range(self._first, self._end, _EVERY)
+        self.expected = {(name, slot) for name in wanted for slot in slots}
 
     async def watch(
-        self,
-        handler: Handler,
-        wanted: Sequence[str],
-        slot_of: SlotOf,
-        parts: Mapping[str, Part],
+        self, handler: Handler, slot_of: Callable[[Call], Slot | None], parts: Mapping[str, Part]
     ) -> Fired:
         """Wait until the window is over, and return what came of it."""
-        await sleep_until(self.first - 1.0)
+        await sleep_until(self._first - _BEFORE_SECONDS)
         cpu = {name: cpu_seconds(part) for name, part in parts.items()}
         calls_before = len(handler.calls)
-        await sleep_until(self.end - 1.0)
+        await sleep_until(self._end - _BEFORE_SECONDS)
         used = {name: cpu_seconds(part) - cpu[name] for name, part in parts.items()}
         calls = len(handler.calls) - calls_before
-        expected = len(wanted) * len(self.slots)
 
         async def all_called() -> bool:
-            return len(self._lags(handler, slot_of)[0]) >= expected
+            return len(self._lags(handler, slot_of)[0]) >= len(self.expected)
 
         with suppress(BenchError):  # the table says how many were not called
             await until(all_called, "all calls", _LATE_SECONDS)
         lags, repeated = self._lags(handler, slot_of)
         return Fired(
-            expected=expected,
+            expected=len(self.expected),
             lags=list(lags.values()) or [float("inf")],
             repeated=repeated,
             cpu_ms={name: 1_000 * seconds / max(calls, 1) for name, seconds in used.items()},
         )
 
     def _lags(
-        self, handler: Handler, slot_of: SlotOf
-    ) -> tuple[Mapping[tuple[str, int], float], int]:
-        lags: dict[tuple[str, int], float] = {}
+        self, handler: Handler, slot_of: Callable[[Call], Slot | None]
+    ) -> tuple[Mapping[Slot, float], int]:
+        """Return how late each slot was called, and how many calls repeated one."""
+        lags: dict[Slot, float] = {}
         repeated = 0
         for call in tuple(handler.calls):
             slot = slot_of(call)
-            if slot is None:
+            if slot is None or slot not in self.expected:
                 continue
             repeated += slot in lags
             lags.setdefault(slot, call.at - slot[1])
         return lags, repeated
 
 
-async def _events(client: Client, wanted: Sequence[str]) -> float:
+async def _events(system: JobBench, wanted: Sequence[str]) -> float:
     """Return how many events a run takes, by the histories of some jobs."""
+    client = await system.client()
     taken: list[int] = []
     for name in wanted:
         events = await history(client, job_workflow_id(name))
