@@ -65,7 +65,7 @@ check: ## what CI runs: lint and test
 fault: parts ## run the tests that kill, terminate or lose parts
 	@$(PY) -m pytest -m fault $(ARGS)
 
-bench: setup ## measure how many anchors one machine sustains
+bench: setup ## measure what one machine sustains; ARGS=jobs measures that alone
 	@$(PY) -m bench $(ARGS)
 
 histories: setup ## save histories of a release for replays

@@ -8,11 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bench.figures import Row, at_most, median, quantile, unlimited
-from bench.job_system import JobBench, definition, job_names
-from bench.system import until
+from bench.job_system import JobBench, all_started, definition, job_names
 from devnet.postgres import PostgresServer
 from vaultmesh.domain.jobs.run import RunStatus, run_id
-from vaultmesh.domain.names import JOB_WORKFLOW
 from vaultmesh.domain.paths import JOBS_DATABASE
 from vaultmesh.storage.job_tables import RUNS
 from vaultmesh.storage.jobs.database import Database, Place, file_place, postgres_place
@@ -24,7 +22,6 @@ _PORTION = 5_000
 """Rows of one statement."""
 _BUSY_SHARE = 0.4
 """Of all runs, those of the job that is asked about."""
-_STARTED_WITHIN = 300.0
 _DAILY = "0 3 * * *"
 _DATABASE = "jobs"
 
@@ -84,20 +81,6 @@ def _asked(system: JobBench, kind: str, size: _Size) -> list[Row]:
     assert api.ask("GET", deep)["pagination"]["total"] == size.busy
     api.close()
     return [*rows, unlimited("  size of the list", f"{listed:.0f} kB")]
-
-
-async def all_started(system: JobBench, jobs: int) -> None:
-    """Wait until every job's workflow runs and the store knows it."""
-    client, store = await system.client(), await system.store()
-
-    async def started() -> bool:
-        running = await client.count_workflows(f"WorkflowType = '{JOB_WORKFLOW}'")
-        return running.count >= jobs and not await store.untold()
-
-    try:
-        await until(started, f"{jobs} workflows", _STARTED_WITHIN)
-    finally:
-        await store.close()
 
 
 def _insert(place: Place, size: _Size) -> None:

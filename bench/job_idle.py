@@ -5,8 +5,7 @@ import time
 from datetime import UTC, datetime
 
 from bench.figures import Row, at_most, megabytes, unlimited
-from bench.job_api import all_started
-from bench.job_system import JobBench, definition, job_names
+from bench.job_system import JobBench, all_started, definition, job_names
 from bench.system import cpu_seconds, memory
 
 NEEDS = "server and worker; about 6 minutes"

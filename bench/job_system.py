@@ -12,11 +12,12 @@ from typing_extensions import override
 
 from bench.job_handler import Handler
 from bench.local_system import LocalSystem
-from bench.system import BenchError
+from bench.system import BenchError, until
 from devnet.ports import LOOPBACK, free_port
 from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.jobs.job import JobDefinition, read_registration
 from vaultmesh.domain.jobs.records import Actor
+from vaultmesh.domain.names import JOB_WORKFLOW
 from vaultmesh.domain.namespaces.cadence import EPOCH
 from vaultmesh.storage.job_store import JobStore
 
@@ -26,6 +27,7 @@ BY = Actor(name="bench")
 _ADMIN, _TOKEN = "admin-token-of-benchmarks", "service-token-of-benchmarks"
 _ANSWER_SECONDS = 60.0
 _OK = 200
+_STARTED_WITHIN = 300.0
 
 
 class JobBench(LocalSystem):
@@ -89,6 +91,20 @@ class JobBench(LocalSystem):
     def api(self, worker: int = -1) -> "Api":
         """Return a client of a worker's API."""
         return Api(self.ports[worker])
+
+
+async def all_started(system: JobBench, jobs: int) -> None:
+    """Wait until every job's workflow runs and the store knows it."""
+    client, store = await system.client(), await system.store()
+
+    async def started() -> bool:
+        running = await client.count_workflows(f"WorkflowType = '{JOB_WORKFLOW}'")
+        return running.count >= jobs and not await store.untold()
+
+    try:
+        await until(started, f"{jobs} workflows", _STARTED_WITHIN)
+    finally:
+        await store.close()
 
 
 class Api:

@@ -21,7 +21,7 @@ from bench.bursts import next_due
 from bench.events import between_timers, history
 from bench.figures import Row, at_least, at_most, quantile, unlimited
 from bench.job_handler import Call, Handler
-from bench.job_system import JobBench, job_names, registration
+from bench.job_system import JobBench, all_started, definition, job_names
 from bench.schedules_worker import QUEUE, WORKFLOW
 from bench.system import BenchError, cpu_seconds, for_each, sleep_until, until
 from devnet.process import Part
@@ -119,10 +119,9 @@ def _lags(fired: Fired) -> str:
 def _ours(count: int, seconds: int) -> Fired:
     wanted = job_names(count)
     with JobBench() as system:
-        worker, api = system.start_jobs_worker(), system.api()
-        for name in wanted:
-            api.ask("POST", "/api/jobs/register", registration(name, f"*/{_EVERY} * * * * *"))
-        api.close()
+        asyncio.run(system.fill([definition(name, f"*/{_EVERY} * * * * *") for name in wanted]))
+        worker = system.start_jobs_worker()
+        asyncio.run(all_started(system, count))
         window = _Window(wanted, seconds)
         ids = {str(run_id(name, of_seconds(slot))): (name, slot) for name, slot in window.expected}
 
