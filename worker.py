@@ -37,7 +37,12 @@ from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.registry import Adapters, build
 from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.errors import ConfigurationError, DomainError
-from vaultmesh.domain.names import ANCHORS_QUEUE, SCHEDULER_QUEUE
+from vaultmesh.domain.names import (
+    ANCHORS_QUEUE,
+    JOB_WORKFLOW,
+    NAMESPACE_WORKFLOW,
+    SCHEDULER_QUEUE,
+)
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers.targets import settings_model
@@ -66,7 +71,7 @@ from vaultmesh.process.reconcile import Reconciler, Sources
 from vaultmesh.process.settings import Registering, Settings
 from vaultmesh.process.sticky import sticky_timeout
 from vaultmesh.process.unforeseen import Unforeseen
-from vaultmesh.process.visibility import Visibility, running_namespaces
+from vaultmesh.process.visibility import Visibility, running_workflows
 from vaultmesh.storage.stopped import StoppedNamespaces
 from workflows.aggregator.workflow import AggregatorWorkflow
 from workflows.jobs.workflow import JobWorkflow
@@ -324,7 +329,8 @@ async def _work(
     files = adapters.files
     sources = Sources(configured, anchors, StoppedNamespaces(files.store), files.receipts.has_any)
     reconciler, visibility = _reconciled(client, roles, settings, sources, metrics)
-    sticky = sticky_timeout(max(len(configured.names()), await running_namespaces(client)))
+    namespaces = max(len(configured.names()), await running_workflows(client, NAMESPACE_WORKFLOW))
+    sticky = sticky_timeout(namespaces, await running_workflows(client, JOB_WORKFLOW))
     runner, heartbeats, unforeseen = sandbox(), Heartbeats(), Unforeseen(metrics)
     running = workers(client, adapters, roles, runner, heartbeats=heartbeats, sticky=sticky)
     probing = Probing(client, adapters.targets, adapters.troubles, unforeseen)

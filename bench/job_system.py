@@ -5,6 +5,7 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.jobs.job import JobDefinition, read_registration
 from vaultmesh.domain.jobs.records import Actor
 from vaultmesh.domain.names import JOB_WORKFLOW
-from vaultmesh.domain.namespaces.cadence import EPOCH
 from vaultmesh.storage.job_store import JobStore
 
 SERVICE = "bench-service"
@@ -81,10 +81,10 @@ class JobBench(LocalSystem):
 
     async def fill(self, jobs: Sequence[JobDefinition]) -> None:
         """Enter jobs before a worker runs: it starts their workflows."""
-        store = await self.store()
+        store, now = await self.store(), datetime.now(UTC)
         try:
             for job in jobs:
-                await store.register(job, BY, EPOCH)
+                await store.register(job, BY, now)
         finally:
             await store.close()
 

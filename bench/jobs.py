@@ -84,13 +84,8 @@ def _judged(title: str, fired: Fired) -> list[Row]:
         at_most("  called more than once", fired.repeated, 0, "{}"),
         at_most("  slot to call, p99", quantile(fired.lags, 0.99), _LAG_SECONDS, "{:.2f} s"),
         unlimited("  p50, largest", _lags(fired)),
-        at_most(
-            "  CPU of worker and server a run",
-            worker + server,
-            _CPU_MS,
-            "{:.1f} ms",
-            more=f" ({worker:.1f} + {server:.1f})",
-        ),
+        at_most("  CPU of the worker a run", worker, _CPU_MS, "{:.1f} ms"),
+        unlimited("  CPU of the server a run", f"{server:.1f} ms"),
         at_most("  history events a run", fired.events or 0.0, _EVENTS, "{:.1f}"),
     ]
 
@@ -122,6 +117,8 @@ def _ours(count: int, seconds: int) -> Fired:
         asyncio.run(system.fill([definition(name, f"*/{_EVERY} * * * * *") for name in wanted]))
         worker = system.start_jobs_worker()
         asyncio.run(all_started(system, count))
+        worker.stop()
+        worker.start()  # a worker decides at its start how long its cached workflows wait for it
         window = _Window(wanted, seconds)
         ids = {str(run_id(name, of_seconds(slot))): (name, slot) for name, slot in window.expected}
 

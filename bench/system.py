@@ -22,7 +22,7 @@ from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration
 from vaultmesh.domain.receipts.receipt import receipt_path
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
-from vaultmesh.process.sticky import FEW_NAMESPACES
+from vaultmesh.process.sticky import FEW
 
 TARGET = Target.parse(f"eip155:{CHAIN_ID}")
 FAST = "fast"
@@ -76,7 +76,7 @@ class BenchSystem(LocalSystem):
 
         await for_each(turns, start)
         await self.views(client, names)
-        if len(names) > FEW_NAMESPACES:  # a worker decides at its start how much it caches
+        if len(names) > FEW:  # a worker decides at its start how much it caches
             for worker in self.workers:
                 worker.stop()
                 worker.start()

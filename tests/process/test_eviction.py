@@ -12,9 +12,12 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import WorkflowSerializationContext
 from temporalio.worker import Worker, WorkflowInstanceDetails, WorkflowRunner
 from typing_extensions import override
 
+from vaultmesh.domain.jobs.messages import JobSpec
 from vaultmesh.process.eviction import NEWEST_EVENTS, EvictingRunner
 
 REPLAYED, LIVE, QUERY, QUERY_WITH_A_TASK = "replayed", "live", "query", "query with a task"
@@ -153,3 +156,17 @@ async def test_every_run_that_is_kept_is_dropped_at_once() -> None:
     del kept[1]
     runner.evict_all()
     assert sorted(asked) == ["a", "c"]
+
+
+def test_the_sandbox_is_asked_for_no_context_since_no_converter_of_ours_takes_one() -> None:
+    instance = EvictingRunner(PassiveRunner()).create_instance(details())  # it has none to give
+    assert instance.get_serialization_context(None) is None
+    assert instance.get_external_store_context(None).target is None
+    ours = pydantic_data_converter
+    assert (ours.payload_codec, ours.external_storage) == (None, None)
+    context = WorkflowSerializationContext(namespace="default", workflow_id="job:nightly-report")
+    spec = JobSpec(name="nightly-report", cron="0 3 * * *", config={"batchSize": 25})
+    with_context = ours.with_context(context).payload_converter
+    payloads = ours.payload_converter.to_payloads([spec])
+    assert with_context.to_payloads([spec]) == payloads
+    assert with_context.from_payloads(payloads, [JobSpec]) == [spec]

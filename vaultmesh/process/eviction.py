@@ -23,6 +23,7 @@ from weakref import WeakValueDictionary
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
+from temporalio.converter import StorageDriverStoreContext
 from temporalio.service import RPCError
 from temporalio.worker import (
     Worker,
@@ -39,9 +40,10 @@ if TYPE_CHECKING:
     from temporalio.bridge.proto.workflow_activation import WorkflowActivation
     from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
     from temporalio.client import Client
-    from temporalio.converter import SerializationContext, StorageDriverStoreContext
+    from temporalio.converter import SerializationContext
     from temporalio.worker._command_aware_visitor import CommandInfo
 
+_NO_STORE = StorageDriverStoreContext(target=None)
 LEGACY_QUERY = "legacy_query"
 """The SDK's id of a query that comes in a task of its own, and not with a workflow task."""
 NEWEST_EVENTS = 32
@@ -156,15 +158,14 @@ class _Watched(WorkflowInstance):
     def get_serialization_context(
         self, command_info: "CommandInfo | None"
     ) -> "SerializationContext | None":
-        """Do as the inner instance."""
-        return self._inner.get_serialization_context(command_info)
+        """Return none: no converter of ours takes one. The SDK asks several times for each payload, each time in the sandbox."""
 
     @override
     def get_external_store_context(
         self, command_info: "CommandInfo | None"
-    ) -> "StorageDriverStoreContext":
-        """Do as the inner instance."""
-        return self._inner.get_external_store_context(command_info)
+    ) -> StorageDriverStoreContext:
+        """Return an empty one: we keep no payload elsewhere."""
+        return _NO_STORE
 
     @override
     def get_info(self) -> "workflow.Info":

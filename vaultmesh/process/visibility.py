@@ -42,10 +42,11 @@ Form = TypeVar("Form", bound=View)
 _LOG = logging.getLogger(__name__)
 
 
-async def running_namespaces(client: Client) -> int:
-    """Return how many namespaces have a running workflow; 0 if Temporal can't count them now, as without its search store."""
+async def running_workflows(client: Client, workflow_type: str) -> int:
+    """Return how many workflows of a type run; 0 if Temporal can't count them now, as without its search store."""
+    query = f"WorkflowType = '{workflow_type}' AND ExecutionStatus = 'Running'"
     try:
-        return (await client.count_workflows(_NAMESPACES, rpc_timeout=ANSWER_WITHIN)).count
+        return (await client.count_workflows(query, rpc_timeout=ANSWER_WITHIN)).count
     except RPCError as error:
         _LOG.warning("running workflows not counted", extra={"err": error.message})
         return 0

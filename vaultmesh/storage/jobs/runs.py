@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import BindParameter, Connection, bindparam, select
 from sqlalchemy import text as sql
 
 from vaultmesh.domain.jobs.decisions import definition_of
@@ -42,7 +42,8 @@ _CLERK_ID = "clerk_user_id"
 _Columns = dict[str, Any]
 
 # Each run executes these; to put them together anew takes longer than the database does.
-_NAME, _RUN_ID = bindparam("name"), bindparam("run_id")
+_NAME: BindParameter[str] = bindparam("name")
+_RUN_ID: BindParameter[str] = bindparam("run_id")
 _SLOTS = (
     select(DECISIONS.c.served, DECISIONS.c.missed, DECISIONS.c.skipped)
     .where(DECISIONS.c.job_name == _NAME)
