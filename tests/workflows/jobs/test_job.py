@@ -369,6 +369,7 @@ async def test_200_triggers_and_revisions_meet_a_job_that_continues_as_new_and_n
     stage: Stage,
 ) -> None:
     runs = ScriptedRuns()
+    messages = MESSAGES if stage.cached else MESSAGES // 10  # each task replays the whole run
     accepted: list[str] = []
     async with stage.working(jobs=runs.adapters()):
         job = await stage.job(NEVER, continue_after_events=60)
@@ -385,7 +386,7 @@ async def test_200_triggers_and_revisions_meet_a_job_that_continues_as_new_and_n
                     accepted.append(str(run))
 
         async def send(half: int) -> None:
-            for number in range(1, MESSAGES // 4 + 1):
+            for number in range(1, messages // 4 + 1):
                 told = definition(job.name, cronExpression=NEVER)
                 revision = number * 2 + half
                 await jobs.tell(JobRevision(name=job.name, revision=revision, definition=told))
@@ -393,10 +394,10 @@ async def test_200_triggers_and_revisions_meet_a_job_that_continues_as_new_and_n
 
         await asyncio.gather(send(0), send(1))
         view = await job.shows(lambda view: view.running is None and not view.is_asked_for)
-        assert len(await stage.runs(job.handle)) > 5
+        assert len(await stage.runs(job.handle)) > messages // 40
     assert sorted(order.run_id for order in runs.orders) == sorted(accepted)
-    assert len(accepted) == MESSAGES // 2
-    assert view.revision == MESSAGES // 2 + 1
+    assert len(accepted) == messages // 2
+    assert view.revision == messages // 2 + 1
     assert runs.most_at_once == 1
 
 
