@@ -301,7 +301,7 @@ class JobSystem:
             found = self.books.findings(name, self.handler.calls)
             found += self.books.slot_findings(name, period) if period else []
             findings += [f"{name}: {finding}" for finding in found]
-        assert findings == []
+        assert findings == [], findings
 
     @staticmethod
     def wait(question: Callable[[], Answer], what: str, seconds: float = 60.0) -> Answer:

@@ -110,6 +110,8 @@ class SlotCounts(Wire):
     """The newest slot that was run, missed or skipped."""
     unchecked: Unchecked | None = None
     """Those of them that the store may know better; always None in what the store says."""
+    answers: int = 0
+    """Answers of the store that a workflow's totals build on; 0 in what the store says."""
 
 
 class RunOrder(Wire):

@@ -243,6 +243,7 @@ class JobSchedule:
             skipped=counts.skipped + skipped,
             served=counts.served,
             unchecked=unchecked,
+            answers=counts.answers,
         )
 
     # --- what others order -----------------------------------------------------------------------------------------
@@ -357,14 +358,22 @@ class JobSchedule:
                 self._failures = 0 if kept.status is RunStatus.COMPLETED else self._failures + 1
 
     def _stored(self, sent: SlotCounts, stored: SlotCounts | None) -> None:
-        """Take that totals are in the store, and what they came to there; what was counted meanwhile is added."""
-        stored = sent.model_copy(update={"unchecked": None}) if stored is None else stored
+        """Take that totals are in the store, and what they came to there; what was counted meanwhile is added.
+
+        A run and an end that waited for the store may both carry the same slots. The first answer counts them; the other
+        one tells nothing of what was counted since, and the next report is compared anyway.
+        """
         counts = self._counts
+        if sent.answers != counts.answers:
+            return
+        answers = {"unchecked": None, "answers": counts.answers + 1}
+        stored = (sent if stored is None else stored).model_copy(update=answers)
         self._counts = SlotCounts(
             missed=stored.missed + counts.missed - sent.missed,
             skipped=stored.skipped + counts.skipped - sent.skipped,
             served=later(stored.served, counts.served),
             unchecked=_counted_since(counts.unchecked, sent.unchecked),
+            answers=stored.answers,
         )
         self._counts_written = stored
 
