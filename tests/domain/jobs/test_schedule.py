@@ -143,6 +143,8 @@ class Stored(Life):
         self.of_slots: set[str] = set()
         self.order: RunOrder | None = None
         self.copy = self.schedule.carried()
+        self.opened: SlotCounts | None = None
+        """What the store said when the run under way began; None if it was locked."""
         self.closing: CloseOrder | None = None
         self.answer: Written | None = None
 
@@ -150,7 +152,8 @@ class Stored(Life):
         order = self.schedule.take(self.now)
         if order is None:
             return
-        self.order, self.known = order, agreed(self.known, order.counts)
+        self.order = order
+        self.known = self.opened = agreed(self.known, order.counts)
         if order.slot is not None:
             self.of_slots.add(order.run_id)
             self.rows.add(order.run_id)
@@ -160,14 +163,23 @@ class Stored(Life):
         order = self.schedule.take(self.now)
         if order is not None and order.slot is not None:
             self.of_slots.add(order.run_id)
+            self.opened = None
 
     def end(self) -> None:
-        """End the run under way; what its worker says of slots reaches the workflow."""
-        self._end(self.known)
+        """End the run under way; its worker writes the row, and tells of slots what the store said when it began."""
+        running = self.schedule.running
+        if running is None:
+            return
+        self.known = agreed(self.known, running.counts)
+        self.rows |= {running.run_id} & self.of_slots
+        end = RunEnd(run_id=running.run_id, counts=self.opened, is_written=True)
+        self.schedule.ended(end, self.now)
 
     def die(self) -> None:
         """End the run under way without a word of its worker; the row is closed beside."""
-        self._end(None)
+        running = self.schedule.running
+        if running is not None:
+            self.schedule.ended(RunEnd(run_id=running.run_id), self.now)
         if self.closing is None:
             self.closing = self.schedule.unwritten(also_counts=False)
 
@@ -190,12 +202,6 @@ class Stored(Life):
         assert self.known.served is not None
         due = read_cron(EVERY_TEN_SECONDS).count(START, self.known.served)
         return len(self.rows) + self.known.missed + self.known.skipped == due
-
-    def _end(self, known: SlotCounts | None) -> None:
-        running = self.schedule.running
-        if running is not None:
-            end = RunEnd(run_id=running.run_id, counts=known, is_written=known is not None)
-            self.schedule.ended(end, self.now)
 
     def lose(self) -> None:
         """Put the workflow back to an older state, as a reset or an older database does."""
@@ -222,24 +228,13 @@ FORGETTING = (
 
 @given(st.lists(st.tuples(st.sampled_from(FORGETTING), st.integers(0, 90)), max_size=60))
 def test_a_workflow_that_was_put_back_counts_no_slot_twice(steps: list[tuple[str, int]]) -> None:
-    """The harm: slots that had been run were also counted as missed."""
+    """The harm: slots that had been run were also counted as missed; after a lock of the store, some were skipped twice."""
     life = Stored()
     for what, seconds in steps:
         life.now += timedelta(seconds=seconds)
         life.step(what)
     rest = ["die", "close", "hear", "die", "close", "hear", "resume", "take", "end", "take"]
     for what, seconds in [(what, 10 if what == "take" else 0) for what in rest]:
-        life.now += timedelta(seconds=seconds)
-        life.step(what)
-    assert life.all_slots_end_once()
-
-
-def test_an_answer_of_the_store_that_comes_after_a_newer_one_counts_no_slot_again() -> None:
-    """The harm: after a lock of the store, an end that had waited for it and the next run told of the same slots."""
-    life = Stored()
-    for what, seconds in (
-        ("take_unheard", 10), ("die", 35), ("take", 10), ("end", 25), ("close", 0), ("hear", 0), ("take", 10), ("end", 0),
-    ):  # fmt: skip
         life.now += timedelta(seconds=seconds)
         life.step(what)
     assert life.all_slots_end_once()
