@@ -9,6 +9,7 @@ import pytest
 from devnet.ports import free_port
 from devnet.process import GRACE_SECONDS
 from vaultmesh.cli.dev_jobs import DevJobs
+from vaultmesh.domain.names import EMPTY_STORE
 from vaultmesh.process.api_settings import ApiSettings
 from vaultmesh.process.job_settings import JobSettings
 from vaultmesh.process.logs import without_secrets
@@ -115,3 +116,15 @@ def test_jobs_that_do_not_run_are_said_to_and_nothing_else(session: Session) -> 
     jobs = session()
     jobs.trouble = "port 7007 is taken"
     assert jobs.introduction() == ["jobs     do not run: port 7007 is taken"]
+
+
+@pytest.mark.parametrize("name", ["JOBS_DATABASE_URL", "SUPABASE_URL"])
+def test_samples_of_the_demo_reach_no_store_that_people_use(name: str, tmp_path: Path) -> None:
+    """The harm: three sample jobs were registered in a real database, and the demo ran what it held."""
+    told = {name: "https://store.example/jobs"}
+    demo, dev = DevJobs(tmp_path, told, own_store=True), DevJobs(tmp_path, told)
+    settings = JobSettings.from_environment({**told, **demo.environment()})
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == EMPTY_STORE
+    assert any(f"{name} is left to `dev`" in line for line in demo.introduction())
+    assert "JOBS_DATABASE_URL" not in dev.environment()

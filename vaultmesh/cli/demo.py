@@ -70,7 +70,7 @@ async def _demo(root: Path, *, once: bool) -> int:
 
     started = time.monotonic()
     preparing = asyncio.create_task(DemoJobs.prepare())
-    async with running(root, registered=False) as system:
+    async with running(root, registered=False, own_store=True) as system:
         demo = Demo(system, DemoJobs(system.dev_system.jobs))
         with system.steps.step("sealing sample batches"):
             await asyncio.to_thread(demo.seal_samples)

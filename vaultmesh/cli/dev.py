@@ -120,13 +120,13 @@ async def _dev(root: Path) -> int:
 class System:
     """A running system and what ends it."""
 
-    def __init__(self, root: Path) -> None:
-        """Prepare a system below a folder."""
+    def __init__(self, root: Path, *, own_store: bool = False) -> None:
+        """Prepare a system below a folder; with `own_store` its jobs lie there in any case."""
         from vaultmesh.cli.dev_system import DevSystem  # noqa: PLC0415 - loads client libraries
 
         self.root = root
         self.steps = Steps()
-        self.dev_system = DevSystem(root, self.steps)
+        self.dev_system = DevSystem(root, self.steps, own_store=own_store)
         self.stopped = asyncio.Event()
         self.client: Client | None = None
         self.settings: Settings | None = None
@@ -170,14 +170,18 @@ class System:
 
 
 @asynccontextmanager
-async def running(root: Path, *, registered: bool = True) -> AsyncIterator[System]:
+async def running(
+    root: Path, *, registered: bool = True, own_store: bool = False
+) -> AsyncIterator[System]:
     """Run a system; it is stopped, and no process of it left, however this ends.
+
+    With `own_store` its jobs lie below `root`, whatever database the environment names.
 
     Raises:
         PartError: a part did not start, or could not be brought back.
         NotTheSame: the folder holds only part of an earlier system, or another one runs in it.
     """
-    system = System(root)
+    system = System(root, own_store=own_store)
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     starting = True

@@ -17,6 +17,7 @@ from devnet.ports import LOOPBACK
 from devnet.process import GRACE_SECONDS
 from devnet.sample_service import SampleService
 from vaultmesh.domain.jobs.job import variable_of
+from vaultmesh.domain.names import EMPTY_STORE
 from vaultmesh.process.api_settings import ALIASES
 from vaultmesh.process.logs import register_secret
 
@@ -24,6 +25,8 @@ SAMPLE_SERVICE = "sample-service"
 """Name of the service that jobs of `dev` can call."""
 DRAIN_SECONDS = 5
 """What dev's own jobs need to end: nobody waits five minutes after Ctrl-C."""
+STORES = ("JOBS_DATABASE_URL", "SUPABASE_URL")
+"""Variables of an environment that has a store of jobs already."""
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 _HEADER_FILE = "admin.header"
 _OWNER_ONLY = 0o600
@@ -32,9 +35,15 @@ _OWNER_ONLY = 0o600
 class DevJobs:
     """What a session of `dev` knows of its jobs."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        """Read the environment; `folder` gets the file with the session's token."""
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], *, own_store: bool = False
+    ) -> None:
+        """Read the environment; `folder` gets the file with the session's token.
+
+        With `own_store` jobs lie below VMSH_ROOT, whatever database the environment names.
+        """
         self._told = dict(environment)
+        self._passed_over = [name for name in STORES if own_store and environment.get(name)]
         self._header_file = folder / _HEADER_FILE
         self._host = self._stated("API_HOST") or LOOPBACK
         self._own_token = secrets.token_urlsafe(32) if not environment.get("ADMIN_TOKEN") else ""
@@ -82,6 +91,8 @@ class DevJobs:
             "JOBS_DRAIN": self._told.get("JOBS_DRAIN") or str(DRAIN_SECONDS),
             variable_of(SAMPLE_SERVICE, "URL"): self.sample.url,
         }
+        if self._passed_over:
+            variables["JOBS_DATABASE_URL"] = EMPTY_STORE
         if self._own_token:
             variables["ADMIN_TOKEN"] = self._own_token
         if self.is_open:
@@ -120,6 +131,7 @@ class DevJobs:
             header = shlex.quote(f"@{self._header_file}")
         return [
             f"job API  {self.url}/api/jobs; {self._who_registers()}",
+            *(f"jobs     lie below root: {name} is left to `dev`" for name in self._passed_over),
             f"Try: curl -H {header} \\\n     {self.url}/api/jobs",
         ]
 

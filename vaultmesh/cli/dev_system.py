@@ -69,8 +69,11 @@ class Ports:
 class DevSystem:
     """One `dev` system below a folder."""
 
-    def __init__(self, root: Path, steps: Steps | None = None) -> None:
-        """Prepare to run below `root`; nothing is made yet. `steps` tells each part as it starts."""
+    def __init__(self, root: Path, steps: Steps | None = None, *, own_store: bool = False) -> None:
+        """Prepare to run below `root`; nothing is made yet. `steps` tells each part as it starts.
+
+        With `own_store` jobs lie below `root`, whatever database the environment names.
+        """
         self.root = root
         self._steps = steps or Steps()
         self._state = root / "devnet"
@@ -79,7 +82,7 @@ class DevSystem:
         self._chain_file = self._state / "anvil.json"
         self._bitcoin = self._state / "bitcoind"
         self._database = self._state / "temporal.db"
-        self.jobs = DevJobs(self._state, os.environ)
+        self.jobs = DevJobs(self._state, os.environ, own_store=own_store)
         self.supervisor = Supervisor(self._rewrite)
         self.contract = ""
         self._ready = False

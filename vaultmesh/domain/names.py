@@ -12,6 +12,8 @@ CONNECTION_QUEUE = "connection"
 NAMESPACE_WORKFLOW = "NamespaceWorkflow"
 AGGREGATOR_WORKFLOW = "AggregatorWorkflow"
 JOB_WORKFLOW = "JobWorkflow"
+EMPTY_STORE = "sqlite"
+"""Value of JOBS_DATABASE_URL that asks for the file, also where SUPABASE_URL is set."""
 MAINTENANCE_PREFIX = "maintenance:"
 """Begins the names under which maintenance tasks stand among the jobs."""
 

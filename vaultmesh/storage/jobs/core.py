@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
+from vaultmesh.domain.names import EMPTY_STORE
 from vaultmesh.domain.paths import JOBS_DATABASE
 from vaultmesh.storage.jobs.database import (
     BUSY_SECONDS,
@@ -23,9 +24,6 @@ from vaultmesh.storage.jobs.jobs import Jobs
 from vaultmesh.storage.jobs.rows import KnownJobs
 from vaultmesh.storage.jobs.runs import Runs
 from vaultmesh.storage.jobs.takeover import Traits, check_host, take_over
-
-EMPTY_STORE = "sqlite"
-"""Value of JOBS_DATABASE_URL that asks for the file, also where SUPABASE_URL is set."""
 
 
 @dataclass(frozen=True, slots=True)
