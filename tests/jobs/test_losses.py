@@ -28,6 +28,7 @@ LOCKED_SECONDS = 20.0
 AWAY_SECONDS = 13.0
 """Longer than a heartbeat may be missed: then Temporal gives a run up, as after any longer time."""
 PUT_BACK_SECONDS = 12.0
+TICK_SECONDS = 4
 MOST_LATER = timedelta(seconds=0.5)
 """How much later than before anchors may be on a busy machine; whoever waited for the store would be 2 s late."""
 
@@ -54,12 +55,12 @@ def called_again(system: JobSystem, name: str, more: int, seconds: float = 60) -
 
 
 def test_a_registered_job_fires_on_time_and_its_books_agree(system: JobSystem) -> None:
-    system.register("tick")
-    called(system, "tick", 6)
-    lags = sorted(call["at"] % 1 for call in list(system.handler.calls)[1:])
-    assert lags[len(lags) // 2] < 0.8
+    system.register("tick", f"*/{TICK_SECONDS} * * * * *")
+    called(system, "tick", 5)
+    lags = sorted(call["at"] % TICK_SECONDS for call in list(system.handler.calls))
+    assert lags[len(lags) // 2] < TICK_SECONDS / 2
     system.settle("tick")
-    system.assert_kept("tick", period=1)
+    system.assert_kept("tick", period=TICK_SECONDS)
 
 
 # --- store ---------------------------------------------------------------------------------------------------------
@@ -78,7 +79,7 @@ def test_a_locked_store_delays_no_anchor_and_hears_of_every_run_later(system: Jo
         ended = time.time()
         locker.execute("ROLLBACK")
     meanwhile = system.handler.calls[calls:]
-    assert {call["jobName"] for call in meanwhile} == set(names)
+    assert {call["jobName"] for call in meanwhile}.issuperset(names)
     system.settle(*names)
     system.assert_kept(*names, period=1)
     lags = system.temporal_says(anchors_lags)
