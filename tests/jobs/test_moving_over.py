@@ -57,7 +57,7 @@ def system(
     monkeypatch.setenv("JOBS_DATABASE_URL", server.url(DATABASE))
     monkeypatch.setenv("JOBS_SERVICES", "user-service=http://127.0.0.1:9")
     monkeypatch.delenv("SUPABASE_URL", raising=False)
-    with JobSystem(tmp_path_factory.mktemp("moving")) as running:
+    with JobSystem(tmp_path_factory.mktemp("moving"), server.url(DATABASE)) as running:
         yield running
 
 
