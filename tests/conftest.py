@@ -5,9 +5,11 @@
 3. Modules that wait longest come first.
 4. Python keeps the bytecode of what it imports, also where an image told it not to: hundreds of programs are started, and each
    of them, and each sandbox of a workflow, would compile everything again.
+5. Ctrl-C reaches the programs that tests start, also where a shell started the tests in the background and ignores it.
 """
 
 import os
+import signal
 import sys
 
 import pytest
@@ -25,6 +27,8 @@ NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 os.environ.pop(NO_BYTECODE, None)  # programs that tests start, and the processes of xdist
 sys.dont_write_bytecode = False
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # programs would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.load_profile("ci")  # its deadline of 200 ms is off: a pause of the machine is no failure
 
 

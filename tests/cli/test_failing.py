@@ -20,6 +20,7 @@ from tests.cli.conftest import NEVER, Command, Outcome, cadences, write_namespac
 from tests.support.broken import plant_unreplayable
 from tests.support.evm_system import TARGET, EvmSystem
 from vaultmesh.cli.demo import Demo
+from vaultmesh.cli.demo_jobs import DemoJobs
 from vaultmesh.cli.demo_table import Row, demo_table, plain_line
 from vaultmesh.cli.dev import System as DevSystem
 from vaultmesh.domain.aggregator.state import AggregatorInput
@@ -256,7 +257,7 @@ def test_the_demonstrations_table_shows_the_cause_beside_the_others(system: EvmS
     async def rows(client: Client) -> list[Row]:
         settings = Settings.from_environment({"VMSH_ROOT": str(system.root)})
         local = SimpleNamespace(root=system.root, settings=settings, client=client)
-        return await Demo(cast("DevSystem", local)).rows()
+        return await Demo(cast("DevSystem", local), cast("DemoJobs", None)).rows()
 
     shown = {(row.namespace, row.cadence): row for row in system.ask(rows)}
     assert shown[BROKEN, "fast"].cause.startswith(f"failing: {NONDETERMINISM}")
