@@ -37,10 +37,10 @@ scheduler: setup ## run one worker, with TEMPORAL_ADDRESS and VMSH_ROOT set
 parts: setup ## fetch the programs of all local parts beforehand
 	@$(PY) -m devnet.parts fetch > /dev/null
 
-# Half of the time tests wait for blocks, time-outs and servers: two processes take files side by side, each with servers of its own,
-# those that wait longest first. More processes are faster, and make tests that measure time fail now and then on two cores.
-JOBS ?= 2
-test: parts ## run every test, against real programs; JOBS=2 processes
+# More than half of the time tests wait for blocks, time-outs and servers: three processes take files side by side, each with servers
+# of its own, those that wait longest first. More processes are faster, and make tests that measure time fail now and then on two cores.
+JOBS ?= 3
+test: parts ## run every test, against real programs; JOBS=3 processes
 	@$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The tests of the domain, of files and of documents, without Temporal's server and without nodes.
