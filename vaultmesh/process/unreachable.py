@@ -57,8 +57,10 @@ _CAUSES: Sequence[_Cause] = (
         re.compile(
             r"ConnectionReset|BrokenPipe|UnexpectedEof|transport error|operation was canceled"
         ),
-        "the connection was closed at once: a server that wants TLS does that, or a proxy",
-        "set TEMPORAL_TLS=true, or name Temporal's frontend itself with TEMPORAL_ADDRESS",
+        # Also where the alert that wants our certificate comes after the end of what was to be sent.
+        "the connection was closed at once: a server that wants TLS or our certificate does that, or a proxy",
+        "set TEMPORAL_TLS=true, for a certificate set TEMPORAL_TLS_CLIENT_CERT_PATH and "
+        "TEMPORAL_TLS_CLIENT_KEY_PATH, or name Temporal's frontend itself with TEMPORAL_ADDRESS",
     ),
 )
 """The first one whose words are there counts."""
