@@ -6,7 +6,9 @@ on a new one: search attributes are whoever's who needs them.
 """
 
 import json
+import sqlite3
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
@@ -100,6 +102,16 @@ class TemporalServer(Part):
         if self.database is not None:
             self.database.parent.mkdir(parents=True, exist_ok=True)
         super().launch()
+
+    def copy_database(self, place: Path) -> Path:
+        """Copy the data to a file as they are between two transactions, also while the server runs; returns the file."""
+        assert self.database is not None  # noqa: S101 - in memory there is nothing to copy
+        with (
+            closing(sqlite3.connect(self.database)) as source,
+            closing(sqlite3.connect(place)) as target,
+        ):
+            source.backup(target)
+        return place
 
     @property
     def part(self) -> Part:

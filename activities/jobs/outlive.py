@@ -33,7 +33,8 @@ async def outlive(work: Coroutine[Any, Any, _Result], drain: timedelta) -> _Resu
         if not _is_given_up():
             task.cancel()
             return await task
-    _LOG.warning("run given up by Temporal goes on", extra={"run": activity.info().activity_id})
+    extra = {"execution": activity.info().activity_id}
+    _LOG.warning("job execution given up by Temporal goes on", extra=extra)
     ended = asyncio.create_task(_drained(drain))
     try:
         await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)

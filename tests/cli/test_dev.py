@@ -44,25 +44,8 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         running.end()
 
 
-def _ask_status(running: Running) -> subprocess.CompletedProcess[str]:
-    """Run `status --json` with just the two variables that every command needs."""
-    return subprocess.run(
-        [sys.executable, "starter.py", "status", "--json"],
-        cwd=REPOSITORY,
-        env={
-            "PATH": os.environ["PATH"],
-            "TEMPORAL_ADDRESS": running.announced()["temporal"]["address"],
-            "VMSH_ROOT": str(running.root),
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def _status(running: Running) -> list[dict[str, Any]]:
-    shown = _ask_status(running)
+    shown = running.starter("status", "--json")
     assert shown.returncode == 0, shown.stderr
     found: list[dict[str, Any]] = json.loads(shown.stdout)["namespaces"]
     return found
@@ -145,7 +128,9 @@ def test_a_part_that_is_killed_is_started_again_and_its_new_process_announced(
     if took >= SPREADS_WITHIN_SECONDS:  # a pause of the machine is not dev's
         took = _killed_until_announced(dev, name)
     assert took < SPREADS_WITHIN_SECONDS
-    System.wait(lambda: _ask_status(dev).returncode == 0, "an answer of every namespace")
+    System.wait(
+        lambda: dev.starter("status", "--json").returncode == 0, "an answer of every namespace"
+    )
     System.wait(lambda: int(_rpc(dev)("eth_chainId"), 16) == 31337, "the chain")
     System.wait(lambda: _bitcoin(dev, "getblockcount") > 0, "Bitcoin's chain")
     assert _get(f"{dev.announced()['http']['url']}/readyz")

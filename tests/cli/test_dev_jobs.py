@@ -52,23 +52,6 @@ def _ask(
         return error.code, json.load(error)
 
 
-def _jobs(running: Running, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `jobs` with just the two variables that every command needs."""
-    return subprocess.run(
-        [sys.executable, "starter.py", "jobs", *arguments],
-        cwd=REPOSITORY,
-        env={
-            "PATH": os.environ["PATH"],
-            "TEMPORAL_ADDRESS": running.announced()["temporal"]["address"],
-            "VMSH_ROOT": str(running.root),
-        },
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-
-
 # --- nobody decided anything -------------------------------------------------------------------
 
 
@@ -85,10 +68,10 @@ def test_a_service_registers_and_an_operator_runs_its_job(dev: Running) -> None:
     assert _ask(dev, "GET", "/health")[1]["status"] == "healthy"
     status, answer = _ask(dev, "POST", "/api/jobs/register", JOB)
     assert (status, answer["success"]) == (200, True)
-    triggered = _jobs(dev, "trigger", JOB["name"], "--wait")
+    triggered = dev.starter("jobs", "trigger", JOB["name"], "--wait")
     assert triggered.returncode == 0, triggered.stderr
     assert "completed" in triggered.stdout
-    listed = json.loads(_jobs(dev, "list", "--json").stdout)
+    listed = json.loads(dev.starter("jobs", "list", "--json").stdout)
     assert [(job["name"], job["totalRuns"]) for job in listed["jobs"]] == [(JOB["name"], 1)]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from devnet.errors import PartError
 from devnet.postgres import Pgbouncer, PostgresServer
 from tests.cli.conftest import Command, Outcome
 from tests.storage.jobs.old_scheduler import make_old_database
@@ -484,7 +486,7 @@ def runs_in(place: Place) -> int:
         return 0
     try:
         ((count,),) = place.sql("SELECT count(*) FROM scheduled_jobs")
-    except Exception:  # noqa: BLE001 - the table is being made
+    except (sqlite3.OperationalError, PartError):  # the table is being made
         return 0
     return int(str(count))
 

@@ -8,11 +8,9 @@ import os
 import re
 import shutil
 import signal
-import sqlite3
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -67,24 +65,12 @@ def running(system: EvmSystem) -> Batches:
 # --- Temporal's database -------------------------------------------------------------------------
 
 
-def copy_database(system: EvmSystem) -> Path:
-    """Copy the database of the running server as it is between two transactions."""
-    assert system.temporal.database is not None
-    copy = system.folder / "copy.db"
-    with (
-        closing(sqlite3.connect(system.temporal.database)) as source,
-        closing(sqlite3.connect(copy)) as target,
-    ):
-        source.backup(target)
-    return copy
-
-
 @pytest.mark.parametrize("outage_seconds", [0, 15])
 def test_an_older_copy_of_temporals_database_pays_nothing_twice_and_leaves_nothing_out(
     system: EvmSystem, outage_seconds: float
 ) -> None:
     batches = running(system)
-    copy = copy_database(system)
+    copy = system.temporal.copy_database(system.folder / "copy.db")
     anchors_for(system, 15, batches)
     system.replays.check_at(system.temporal.address)
     system.replace_database(copy, outage_seconds)

@@ -1,6 +1,7 @@
 """Makes calls of jobs as a worker does, against handlers that tests run."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,7 @@ from uuid import UUID
 from pydantic import JsonValue
 
 from activities.jobs.http_call import HttpCalls
+from tests.simulators.handlers import DONE
 from vaultmesh.domain.jobs.answer import RunEnd
 from vaultmesh.domain.jobs.call import JobCall
 from vaultmesh.domain.jobs.job import JobDefinition, read_registration
@@ -17,6 +19,9 @@ from vaultmesh.process.services import Services
 
 EXECUTION = UUID("38aeb3d1-82a4-529d-8a25-a9065081dcc8")
 QUICK = Backoff(base_seconds=0.03)
+WAITS = "job call failed, trying again"
+BROKE = "the connection broke after the request was sent; its fate is unknown"
+SUCCESS = json.dumps(DONE).encode()
 PATIENT = 60
 """Seconds; a time-out that only a broken test reaches."""
 

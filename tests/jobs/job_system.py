@@ -14,7 +14,6 @@ import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -199,17 +198,6 @@ class JobSystem:
         if copy is not None:
             shutil.copy(copy, database)
         self.temporal.start()
-
-    def copy_database(self) -> Path:
-        """Copy the database of the running server as it is between two transactions."""
-        assert self.temporal.database is not None
-        copy = self.folder / "copy.db"
-        with (
-            closing(sqlite3.connect(self.temporal.database)) as source,
-            closing(sqlite3.connect(copy)) as target,
-        ):
-            source.backup(target)
-        return copy
 
     # --- the API -------------------------------------------------------------------------------------------------------
 

@@ -6,29 +6,23 @@ import hashlib
 import hmac
 import json
 import logging
-import os
 import random
-import socket
-import ssl
-import subprocess
-import sys
 import time
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
 
-from activities.jobs.http_call import CONNECT_SECONDS
-from devnet.ports import LOOPBACK, free_port
-from tests.jobs.calls import EXECUTION, call_of, calls_to, end_of, error_of, job, until
-from tests.simulators.certificates import certificate, issuer_of
+from tests.jobs.calls import (
+    BROKE,
+    EXECUTION,
+    SUCCESS,
+    call_of,
+    calls_to,
+    end_of,
+    error_of,
+    job,
+)
 from tests.simulators.handlers import (
     DONE,
     Behaviour,
@@ -40,7 +34,6 @@ from tests.simulators.handlers import (
     closes_after_request,
     closes_at_once,
     hangs,
-    never_speaks,
     refusals_of_email_service,
     refusals_of_user_service,
     reply,
@@ -50,15 +43,10 @@ from tests.simulators.handlers import (
     sends,
     sends_for_ever,
 )
-from tests.simulators.timestamps import Holder
-from tests.support.quick import REPOSITORY
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
 from vaultmesh.process.version import VERIFIER
 
-WAITS = "job call failed, trying again"
-BROKE = "the connection broke after the request was sent; its fate is unknown"
 NOT_HTTP = "the answer is not HTTP; its fate is unknown"
-SUCCESS = json.dumps(DONE).encode()
 PARTLY = reply(SUCCESS)[:-9]
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -185,164 +173,6 @@ async def test_a_service_without_a_url_is_not_called() -> None:
             "Else set REPORTS_SERVICE_URL, or name it in JOBS_SERVICES"
         )
         assert handler.connections == []
-
-
-# --- nothing was sent ----------------------------------------------------------------------------------------------
-
-
-async def test_a_refused_connection_is_not_called_and_says_where() -> None:
-    url = f"http://{LOOPBACK}:{free_port()}"
-    assert await error_of(url, seconds=1) == f"not called: {url}: Connection refused"
-
-
-async def test_a_name_that_nobody_knows_is_not_called() -> None:
-    url = "http://no-such-host.invalid"
-    assert await error_of(url, seconds=1) == f"not called: {url}: its name is not known"
-
-
-@pytest.fixture
-def full_port() -> Iterator[int]:
-    """Return a port whose queue is full: who connects there waits."""
-    with ExitStack() as held:
-        server = held.enter_context(socket.socket())
-        server.bind((LOOPBACK, 0))
-        server.listen(0)
-        for _ in range(8):
-            waiting = held.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(server.getsockname())
-        yield server.getsockname()[1]
-
-
-async def test_a_connection_that_does_not_come_about_in_time_is_not_called(full_port: int) -> None:
-    url = f"http://{LOOPBACK}:{full_port}"
-    assert await error_of(url, seconds=1) == f"not called: {url}: no connection within 1 s"
-
-
-async def test_a_connection_is_waited_for_ten_seconds(full_port: int) -> None:
-    url, began = f"http://{LOOPBACK}:{full_port}", time.monotonic()
-    assert await error_of(url, seconds=11) == f"not called: {url}: no connection within 10 s"
-    assert time.monotonic() - began >= CONNECT_SECONDS
-
-
-def sends_at_once(content: bytes) -> Behaviour:
-    async def behaviour(connection: Any) -> None:
-        await connection.send(content)
-        await connection.wait_until_left()
-
-    return behaviour
-
-
-async def test_tls_to_a_plain_port_sends_nothing_and_is_tried_four_times() -> None:
-    async with Handler(sends_at_once(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as handler:
-        url, began = handler.url.replace("http:", "https:"), time.monotonic()
-        error = await error_of(url)
-        assert error == f"not called: {url}: TLS failed (wrong version number)"
-        assert time.monotonic() - began >= 1.6 + 2.6 + 4.2
-        assert len(handler.connections) == 4
-    assert all(b"POST" not in connection.received for connection in handler.connections)
-    assert all(b"nightly" not in connection.received for connection in handler.connections)
-
-
-async def test_a_port_that_takes_connections_and_never_speaks_tls_is_not_called() -> None:
-    async with Handler(never_speaks) as handler:
-        url = handler.url.replace("http:", "https:")
-        assert await error_of(url, seconds=1) == f"not called: {url}: no connection within 1 s"
-        assert handler.calls == 0
-
-
-async def test_a_service_that_is_being_restarted_is_called_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO)
-    port = free_port()
-    running = asyncio.create_task(end_of(f"http://{LOOPBACK}:{port}"))
-    await until(lambda: WAITS in caplog.messages)
-    async with Handler(port=port) as handler:
-        assert (await running).is_completed
-        assert handler.calls == 1
-    assert handler.only.content["executionId"] == str(EXECUTION)
-    record = next(record for record in caplog.records if record.message == WAITS)
-    assert (vars(record)["execution"], vars(record)["seconds"]) == (str(EXECUTION), 1.6)
-
-
-async def test_an_idempotent_job_is_not_called_more_often_where_nothing_can_be_sent() -> None:
-    url, policy = f"http://{LOOPBACK}:{free_port()}", {"idempotent": True, "maxAttempts": 100}
-    began = time.monotonic()
-    assert "Connection refused" in await error_of(url, policy=policy)
-    assert time.monotonic() - began >= 1.6 + 2.6 + 4.2
-
-
-# --- TLS -----------------------------------------------------------------------------------------------------------
-
-
-class Authority:
-    """Issues certificates, and is trusted by who reads its file."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._root = issuer_of("root", starts=datetime.now(UTC) - timedelta(days=1))
-        self.file = folder / "root.pem"
-        self.file.write_bytes(self._root.pem)
-
-    def server(self, address: str) -> ssl.SSLContext:
-        """Return what a server of that address shows."""
-        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
-        leaf = certificate(
-            "server", self._root, authority=False, starts=datetime.now(UTC) - timedelta(days=1),
-            further=[(names, False)],
-        )  # fmt: skip
-        return _context(self._folder / f"{address}.pem", leaf)
-
-
-def _context(file: Path, leaf: Holder) -> ssl.SSLContext:
-    from cryptography.hazmat.primitives import serialization as to
-
-    key = leaf.key.private_bytes(to.Encoding.PEM, to.PrivateFormat.PKCS8, to.NoEncryption())
-    file.write_bytes(key + leaf.pem)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    return context
-
-
-CALLER = """
-import asyncio, sys
-from tests.jobs.calls import end_of
-print(asyncio.run(end_of(sys.argv[1], seconds=int(sys.argv[2]))).model_dump_json())
-"""
-
-
-async def called_from_a_process_that_trusts(file: Path, url: str, seconds: int) -> dict[str, Any]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CALLER, url, str(seconds), stdout=subprocess.PIPE, cwd=REPOSITORY,
-        env={**os.environ, "SSL_CERT_FILE": str(file)},
-    )  # fmt: skip
-    out, _ = await process.communicate()
-    return dict(json.loads(out))
-
-
-async def test_a_certificate_of_a_trusted_authority_is_taken(tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
-    async with Handler(tls=authority.server(LOOPBACK)) as handler:
-        end = await called_from_a_process_that_trusts(authority.file, handler.url, 60)
-    assert (end["status"], end["error"], handler.calls) == ("completed", None, 1)
-
-
-async def test_a_certificate_of_another_host_is_sent_nothing(tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
-    async with Handler(tls=authority.server("127.0.0.2")) as handler:
-        end = await called_from_a_process_that_trusts(authority.file, handler.url, 1)
-    assert end["error"].startswith(
-        f"not called: {handler.url}: its certificate is refused (IP address mismatch"
-    )
-    assert (end["status"], handler.calls) == ("failed", 0)
-
-
-async def test_a_certificate_of_nobody_we_know_is_sent_nothing(tmp_path: Path) -> None:
-    async with Handler(tls=Authority(tmp_path).server(LOOPBACK)) as handler:
-        error = await error_of(handler.url, seconds=1)
-    assert error.startswith(f"not called: {handler.url}: its certificate is refused (")
-    assert handler.calls == 0
 
 
 # --- it may have been received -------------------------------------------------------------------------------------
@@ -574,166 +404,6 @@ async def test_a_page_is_no_answer() -> None:
     page = b"<!doctype html>" + b" " * 4_000
     async with Handler(sends(reply(page, kind="text/html; charset=utf-8"))) as handler:
         assert await error_of(handler.url) == "the answer is not JSON (text/html, 4 kB)"
-
-
-# --- jobs that can take the same call twice ------------------------------------------------------------------------
-
-TWICE = {"idempotent": True, "maxAttempts": 2}
-
-
-async def test_an_idempotent_job_is_called_again_with_the_same_id() -> None:
-    async with Handler(resets_after_request, closes_at_once, answers(DONE)) as handler:
-        end = await end_of(handler.url, policy={"idempotent": True, "maxAttempts": 5})
-        assert end.is_completed
-        assert (len(handler.connections), handler.calls) == (3, 2)
-    first, _, last = handler.connections
-    assert first.body == last.body
-    assert first.headers["x-scheduler-execution-id"] == last.headers["x-scheduler-execution-id"]
-
-
-async def test_a_cookie_of_a_first_attempt_is_not_sent_with_the_next_one() -> None:
-    first = sends(reply(b"", "Set-Cookie: a=b; Path=/", status="503 Busy"))
-    async with Handler(first, answers(DONE)) as handler:
-        url = handler.url.replace(LOOPBACK, "localhost")
-        assert (await end_of(url, policy=TWICE)).is_completed
-    assert b"ookie" not in handler.connections[1].received
-
-
-async def test_an_idempotent_job_is_called_as_often_as_it_says_and_not_more() -> None:
-    async with Handler(closes_after_request) as handler:
-        assert await error_of(handler.url, policy=TWICE) == BROKE
-        assert handler.calls == 2
-
-
-@pytest.mark.parametrize("status", ["502 Bad Gateway", "503 Service Unavailable", "504 Slow"])
-async def test_an_idempotent_job_is_called_again_where_a_gateway_answered(status: str) -> None:
-    async with Handler(answers({}, status), answers(DONE)) as handler:
-        assert (await end_of(handler.url, policy=TWICE)).is_completed
-        assert handler.calls == 2
-
-
-@pytest.mark.parametrize(
-    "behaviour",
-    [answers({}, "500 Internal Server Error"), answers({"success": False}), sends(reply(b"no"))],
-    ids=["500", "no success", "not JSON"],
-)
-async def test_an_idempotent_job_that_answered_is_not_called_again(behaviour: Behaviour) -> None:
-    async with Handler(behaviour) as handler:
-        assert not (await end_of(handler.url, policy=TWICE)).is_completed
-        assert handler.calls == 1
-
-
-async def test_a_job_that_is_not_idempotent_is_called_once_whatever_its_attempts() -> None:
-    async with Handler(closes_after_request) as handler:
-        assert await error_of(handler.url, policy={"maxAttempts": 9}) == BROKE
-        assert handler.calls == 1
-
-
-async def test_a_call_that_may_have_been_received_is_never_said_not_to_be_called() -> None:
-    async def breaks_and_is_gone(connection: Any) -> None:
-        await connection.read_request()
-        handler.stop_listening()
-        connection.reset()
-
-    async with Handler(breaks_and_is_gone) as handler:
-        assert await error_of(handler.url, 3, policy=TWICE) == BROKE
-        assert handler.calls == 1
-
-
-async def test_an_attempt_that_found_no_connection_is_none_of_those_that_may_have_been_received(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO)
-
-    async def breaks_and_is_gone(connection: Any) -> None:
-        await connection.read_request()
-        handler.stop_listening()
-        connection.reset()
-
-    async with Handler(breaks_and_is_gone, port=free_port()) as handler:
-        running = asyncio.create_task(end_of(handler.url, policy=TWICE))
-        await until(lambda: caplog.messages.count(WAITS) == 2)
-        async with Handler(port=handler.port) as restarted:
-            assert (await running).is_completed
-            assert (handler.calls, restarted.calls) == (1, 1)
-
-
-async def test_all_attempts_together_end_with_the_time_out() -> None:
-    async with Handler(closes_after_request, hangs) as handler:
-        began = time.monotonic()
-        error = await error_of(handler.url, 2, policy={"idempotent": True, "maxAttempts": 9})
-        assert error == "no answer within 2 s; the job may go on"
-        assert time.monotonic() - began >= 2
-        assert handler.calls == 2
-
-
-# --- waiting -------------------------------------------------------------------------------------------------------
-
-
-async def test_a_call_that_is_answered_at_once_costs_the_server_no_beat() -> None:
-    beats: list[float] = []
-    async with Handler(answers(DONE)) as handler:
-        end = await calls_to(handler.url).make(call_of(job()), lambda: beats.append(0.0))
-    assert end.is_completed
-    assert beats == []
-
-
-async def test_it_beats_while_it_waits_and_not_afterwards() -> None:
-    beats: list[float] = []
-
-    async def waits(connection: Any) -> None:
-        await connection.read_request()
-        await until(lambda: len(beats) >= 3)
-        await connection.send(reply(SUCCESS))
-
-    async with Handler(waits) as handler:
-        call = call_of(job())
-        end = await calls_to(handler.url).make(call, lambda: beats.append(time.monotonic()))
-    assert end.is_completed
-    assert all(1.9 <= later - earlier < 10 for earlier, later in pairwise(beats))
-    count = len(beats)
-    await asyncio.sleep(2.5)
-    assert len(beats) == count
-
-
-async def test_a_cancelled_call_ends_at_once_and_closes_its_connection() -> None:
-    async with Handler(hangs) as handler:
-        running = asyncio.create_task(end_of(handler.url))
-        await until(lambda: handler.calls > 0)
-        began = time.monotonic()
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        assert time.monotonic() - began < 5
-        await asyncio.wait_for(handler.only.closed.wait(), 30)
-
-
-async def test_a_call_is_cancelled_while_it_waits_to_be_tried_again(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO)
-    running = asyncio.create_task(end_of(f"http://{LOOPBACK}:{free_port()}"))
-    await until(lambda: WAITS in caplog.messages)
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-
-
-async def test_a_hundred_calls_wait_side_by_side() -> None:
-    begun = 0
-
-    async def waits_for_all(connection: Any) -> None:
-        nonlocal begun
-        await connection.read_request()
-        begun += 1
-        await until(lambda: begun == 150)
-        await connection.send(reply(SUCCESS))
-
-    async with Handler(waits_for_all) as handler:
-        calls = calls_to(handler.url)
-        ends = await asyncio.gather(*(calls.make(call_of(job()), lambda: None) for _ in range(150)))
-        assert all(end.is_completed for end in ends)
-        assert handler.calls == 150
 
 
 # --- secrets -------------------------------------------------------------------------------------------------------

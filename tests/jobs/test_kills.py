@@ -33,7 +33,7 @@ from vaultmesh.domain.names import job_workflow_id
 pytestmark = [pytest.mark.server, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(300)]
 POINTS = ("before", "opened", "connected", "called", "answered", "closed")
 """Where a run may be when its worker dies."""
-GIVEN_UP = "run given up by Temporal goes on"
+GIVEN_UP = "job execution given up by Temporal goes on"
 DRAIN_SECONDS = 2.0
 CHANGES, CLIENTS = 200, 10
 PROGRAMS = {"temporal": (temporal_cli, "--workflow-id"), "tctl": (tctl, "--workflow_id")}

@@ -58,7 +58,7 @@ def test_a_registered_job_fires_on_time_and_its_books_agree(system: JobSystem) -
     system.register("tick", f"*/{TICK_SECONDS} * * * * *")
     called(system, "tick", 5)
     lags = sorted(call["at"] % TICK_SECONDS for call in list(system.handler.calls))
-    assert lags[len(lags) // 2] < TICK_SECONDS / 2
+    assert lags[len(lags) // 2] < 1.5
     system.settle("tick")
     system.assert_kept("tick", period=TICK_SECONDS)
 
@@ -79,7 +79,7 @@ def test_a_locked_store_delays_no_anchor_and_hears_of_every_run_later(system: Jo
         ended = time.time()
         locker.execute("ROLLBACK")
     meanwhile = system.handler.calls[calls:]
-    assert {call["jobName"] for call in meanwhile}.issuperset(names)
+    assert {call["jobName"] for call in meanwhile} == set(names)
     system.settle(*names)
     system.assert_kept(*names, period=1)
     lags = system.temporal_says(anchors_lags)
@@ -127,6 +127,12 @@ def test_a_store_put_back_behind_its_workflows_is_heeded_again(system: JobSystem
     assert view["revision"] == system.books.decisions("behind")["revision"] > 5
 
 
+def between_slots(system: JobSystem, name: str, period: int) -> bool:
+    """Whether a job rests in the middle of two slots: what passes during a run is skipped, and not missed."""
+    in_the_middle = period / 4 < time.time() % period < period / 2
+    return in_the_middle and system.status(name)["running"] is None
+
+
 # --- Temporal ------------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +146,7 @@ def test_a_temporal_that_is_away_in_the_middle_of_a_call_changes_neither_its_end
     called(system, "away", 2)
     system.handler.shut("away")
     run = called(system, "away", len(system.handler.of("away")) + 1)
+    system.wait(lambda: between_slots(system, "away-long", 5), "a moment in which nothing runs")
     kill(system.temporal)
     time.sleep(AWAY_SECONDS)
     assert len(system.handler.of("away")) == len(set(system.handler.of("away")))
@@ -157,8 +164,7 @@ def test_a_temporal_that_is_away_in_the_middle_of_a_call_changes_neither_its_end
     system.settle("away", "away-long")
     system.assert_kept("away", period=1)
     system.assert_kept("away-long", period=5)
-    decided = system.books.decisions("away-long")
-    assert decided["missed"] + decided["skipped"] >= 1  # skipped where a run was under way
+    assert system.books.decisions("away-long")["missed"] >= 1
 
 
 def test_a_database_of_temporal_put_back_calls_no_slot_again_and_hears_what_it_forgot(
@@ -171,7 +177,7 @@ def test_a_database_of_temporal_put_back_calls_no_slot_again_and_hears_what_it_f
     system.register("back-enabled", enabled=False)
     system.register("back-changed", NEVER)
     called(system, "back", 2)
-    copy = system.copy_database()
+    copy = system.temporal.copy_database(system.folder / "copy.db")
     began = time.monotonic()
     assert system.ask("POST", "/api/jobs/back-enabled/enable", {})[0] == 200
     cron = {"cronExpression": "* * * * * *"}

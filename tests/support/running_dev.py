@@ -17,6 +17,7 @@ from tests.support.system import System
 from vaultmesh.process.settings import REPOSITORY
 
 STARTS_WITHIN_SECONDS = 120.0
+COMMAND_ENDS_WITHIN_SECONDS = 90.0
 ENDS_WITHIN_SECONDS = 90.0
 """Each of five parts has ten seconds to end by itself."""
 
@@ -55,6 +56,22 @@ class Running:
         document: dict[str, Any] | None = System.wait(look, "devnet.json", STARTS_WITHIN_SECONDS)
         assert document is not None
         return document
+
+    def starter(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of `starter.py` with just the two variables that every command needs."""
+        return subprocess.run(
+            [sys.executable, "starter.py", *arguments],
+            cwd=REPOSITORY,
+            env={
+                "PATH": os.environ["PATH"],
+                "TEMPORAL_ADDRESS": self.announced()["temporal"]["address"],
+                "VMSH_ROOT": str(self.root),
+            },
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_ENDS_WITHIN_SECONDS,
+            check=False,
+        )
 
     def said(self) -> str:
         return self.log.read_text()

@@ -152,6 +152,19 @@ class System:
             await self._registered(self.client, self.settings)
         self.dev_system.announce()
 
+    async def end(self, watching: asyncio.Task[None] | None) -> None:
+        """Stop every part, after what watches them."""
+        try:
+            if watching is not None:
+                watching.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watching
+        finally:
+            if self.dev_system.supervisor.pids():
+                with self.steps.step("stopping everything"):
+                    self.dev_system.stop()
+            self.dev_system.stop()
+
     async def _registered(self, client: Client, settings: Settings) -> None:
         file = load_namespaces(namespaces_path(settings))
         specs, decided = file.specs, StoppedNamespaces(LocalStore(self.root)).look(file.entries)
@@ -203,13 +216,4 @@ async def running(
         starting = False
         yield system
     finally:
-        try:
-            if watching is not None:
-                watching.cancel()
-                with suppress(asyncio.CancelledError):
-                    await watching
-        finally:
-            if system.dev_system.supervisor.pids():
-                with system.steps.step("stopping everything"):
-                    system.dev_system.stop()
-            system.dev_system.stop()
+        await system.end(watching)

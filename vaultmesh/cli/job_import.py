@@ -357,15 +357,9 @@ async def _from_file(arguments: argparse.Namespace, services: Services) -> int:
 
 def _entries(path: Path) -> list[JsonValue]:
     """Return the registrations that a file lists; one alone is a list of one."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        message = f"{path}: can't be read: {error.strerror} - name a file of registrations"
-        raise ConfigurationError([message]) from error
-    if len(data) > LARGEST_FILE:
-        message = f"{path}: is larger than {LARGEST_FILE} bytes - split it into several files"
-        raise ConfigurationError([message])
+    data = job_orders.read_bounded(
+        path, LARGEST_FILE, "name a file of registrations, or split it into several"
+    )
     try:
         document: JsonValue = from_json(data, allow_inf_nan=False)
     except (ValueError, RecursionError):

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from temporalio.client import Client
@@ -38,6 +39,22 @@ LOOK_SECONDS = 0.2
 """Between two looks at the row of a run that is waited for."""
 CLOSING = timedelta(seconds=90)
 """After a run's own time is over, whoever cleans up has written its end by then."""
+
+
+def read_bounded(path: Path, most: int, mend: str) -> bytes:
+    """Return what a file that an operator named holds, of at most so many bytes.
+
+    Raises:
+        ConfigurationError: it can't be read, or is larger; `mend` says what to do.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise ConfigurationError([f"{path}: can't be read: {error.strerror} - {mend}"]) from error
+    if len(data) > most:
+        raise ConfigurationError([f"{path}: is larger than {most} bytes - {mend}"])
+    return data
 
 
 @asynccontextmanager

@@ -229,15 +229,7 @@ def _read_file(path: Path) -> JobDefinition:
     Raises:
         ConfigurationError: with everything that is wrong in it.
     """
-    try:
-        with path.open("rb") as file:
-            body = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        message = f"{path}: can't be read: {error.strerror} - name a file with a registration"
-        raise ConfigurationError([message]) from error
-    if len(body) > LARGEST_FILE:
-        message = f"{path}: is larger than {LARGEST_FILE} bytes - name a file with one registration"
-        raise ConfigurationError([message])
+    body = job_orders.read_bounded(path, LARGEST_FILE, "name a file with one registration")
     try:
         return read_registration(from_json(body, allow_inf_nan=False))
     except InvalidDocument as error:

@@ -108,9 +108,8 @@ class JobWorkflow:
             **options.run_job(spec.timeout, spec.catch_up),
         )
         end = understood(reply, ports.RUN_JOB.name, RunEnd)
-        if (
-            end.run_id != order.run_id
-        ):  # the server was put back, and the answer names a step by its number
+        if end.run_id != order.run_id:
+            # The server was put back, and an answer names its step by number.
             message = "the answer of another run came in place of this one's"
             raise StepFailed(FailureKind.UNKNOWN, message)
         return end
