@@ -324,13 +324,13 @@ async def _work(
     readiness: Readiness,
 ) -> None:
     metrics = Metrics(settings.metrics_prefix)
+    jobs = await _opened_jobs(roles, settings)
     configured, anchors = watched_files(settings, roles, readiness)
     adapters = build(client, settings.root, anchors, metrics, configured.folders)
     files = adapters.files
     sources = Sources(configured, anchors, StoppedNamespaces(files.store), files.receipts.has_any)
     reconciler, visibility = _reconciled(client, roles, settings, sources, metrics)
-    namespaces = max(len(configured.names()), await running_workflows(client, NAMESPACE_WORKFLOW))
-    sticky = sticky_timeout(namespaces, await running_workflows(client, JOB_WORKFLOW))
+    sticky = await _sticky(client, len(configured.names()), jobs)
     runner, heartbeats, unforeseen = sandbox(), Heartbeats(), Unforeseen(metrics)
     running = workers(client, adapters, roles, runner, heartbeats=heartbeats, sticky=sticky)
     probing = Probing(client, adapters.targets, adapters.troubles, unforeseen)
@@ -353,7 +353,8 @@ async def _work(
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
-    await _keep_jobs(kept, client, roles, settings, visibility)
+    if jobs is not None:
+        await _keep_jobs(kept, jobs, client, roles, settings, visibility)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
 
@@ -368,19 +369,33 @@ class Kept:
     """Ends what the others use; the last comes first."""
 
 
+async def _opened_jobs(roles: Sequence[str], settings: Settings) -> "JobParts | None":
+    """Open what the roles `jobs` and `api` need, if the process has one of them."""
+    if not OF_JOBS.intersection(roles):
+        return None
+    from activities.jobs.roles import JobParts  # noqa: PLC0415 - loads SQLAlchemy, which others do without
+
+    return await JobParts.open(settings.root)
+
+
+async def _sticky(client: Client, namespaces: int, jobs: "JobParts | None") -> timedelta:
+    """Return how long a task waits for a cached workflow, by what runs or, after a loss of Temporal, soon will."""
+    stored = await jobs.store.count() if jobs is not None else 0
+    return sticky_timeout(
+        max(namespaces, await running_workflows(client, NAMESPACE_WORKFLOW)),
+        max(stored, await running_workflows(client, JOB_WORKFLOW)),
+    )
+
+
 async def _keep_jobs(
     kept: Kept,
+    jobs: "JobParts",
     client: Client,
     roles: Sequence[str],
     settings: Settings,
     visibility: Visibility,
 ) -> None:
-    """Open what the roles `jobs` and `api` need, if the process has one of them, and have it kept."""
-    if not OF_JOBS.intersection(roles):
-        return
-    from activities.jobs.roles import JobParts  # noqa: PLC0415 - loads SQLAlchemy, which others do without
-
-    jobs = await JobParts.open(settings.root)
+    """Have kept what the roles of jobs need."""
     kept.closing.insert(0, jobs.store.close)
     kept.beside |= jobs.beside(client, roles)
     kept.workers += jobs.workers(client, settings, roles)
