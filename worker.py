@@ -348,13 +348,12 @@ async def _work(
     await server.start()
     connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
     looking: dict[str, Task] = {"visibility": visibility.run, "reconciler": reconciler.run}
+    looking["connection"] = connection.run
     kept = Kept(running, looking, [server.stop, adapters.targets.close])
-    kept.beside["connection"] = connection.run
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
-    if jobs is not None:
-        await _keep_jobs(kept, jobs, client, roles, settings, visibility)
+    await _keep_jobs(kept, jobs, client, settings, visibility)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
 
@@ -375,7 +374,7 @@ async def _opened_jobs(roles: Sequence[str], settings: Settings) -> "JobParts | 
         return None
     from activities.jobs.roles import JobParts  # noqa: PLC0415 - loads SQLAlchemy, which others do without
 
-    return await JobParts.open(settings.root)
+    return await JobParts.open(settings.root, roles)
 
 
 async def _sticky(client: Client, namespaces: int, jobs: "JobParts | None") -> timedelta:
@@ -389,17 +388,18 @@ async def _sticky(client: Client, namespaces: int, jobs: "JobParts | None") -> t
 
 async def _keep_jobs(
     kept: Kept,
-    jobs: "JobParts",
+    jobs: "JobParts | None",
     client: Client,
-    roles: Sequence[str],
     settings: Settings,
     visibility: Visibility,
 ) -> None:
-    """Have kept what the roles of jobs need."""
+    """Have kept what the roles of jobs need, if the process has one of them."""
+    if jobs is None:
+        return
     kept.closing.insert(0, jobs.store.close)
-    kept.beside |= jobs.beside(client, roles)
-    kept.workers += jobs.workers(client, settings, roles)
-    if "api" in roles:
+    kept.beside |= jobs.beside(client)
+    kept.workers += jobs.workers(client, settings)
+    if "api" in jobs.roles:
         kept.closing.append(await _serve(jobs, client, visibility))
 
 

@@ -95,9 +95,11 @@ class JobParts:
     api: ApiSettings
     services: Services
     store: JobStore
+    roles: Sequence[str]
+    """Of the process."""
 
     @classmethod
-    async def open(cls, root: Path) -> "JobParts":
+    async def open(cls, root: Path, roles: Sequence[str]) -> "JobParts":
         """Read the environment and open the store.
 
         Raises:
@@ -116,19 +118,19 @@ class JobParts:
             raise ConfigurationError([str(error)]) from error
         for notice in store.notices:
             _LOG.warning("job store has a notice", extra={"detail": notice})
-        return cls(settings, api, services, store)
+        return cls(settings, api, services, store, roles)
 
-    def beside(self, client: Client, roles: Sequence[str]) -> dict[str, Task]:
+    def beside(self, client: Client) -> dict[str, Task]:
         """Return what runs beside the workers."""
-        if "jobs" not in roles:
+        if "jobs" not in self.roles:
             return {}
         keep = self.settings.keep(made_by_us=self.store.made_by_us)
         jobs = TemporalJobs(client)
         return {reconcile.TASK: JobReconciler(client, self.store, jobs, keep=keep).run}
 
-    def workers(self, client: Client, settings: Settings, roles: Sequence[str]) -> list[Worker]:
+    def workers(self, client: Client, settings: Settings) -> list[Worker]:
         """Return the worker that makes runs, if that is a role."""
-        if "jobs" not in roles:
+        if "jobs" not in self.roles:
             return []
         calls, drain = HttpCalls(self.services, settings.backoff), self.settings.drain
         return [job_worker(client, JobRuns(self.store, calls, drain), drain)]

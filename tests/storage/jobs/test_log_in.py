@@ -87,7 +87,7 @@ def test_commands_and_workers_take_it_for_bad_configuration(
     assert (listed.code, listed.out, listed.err.count("\n")) == (2, "", 1)
     assert "correct user and password in JOBS_DATABASE_URL" in listed.err
     with pytest.raises(ConfigurationError, match="correct user and password") as refused:
-        asyncio.run(JobParts.open(tmp_path))
+        asyncio.run(JobParts.open(tmp_path, ["jobs"]))
     assert WRONG not in str(refused.value)
 
 
