@@ -21,7 +21,9 @@ from vaultmesh.domain.jobs.records import JobRevision, RunEnd, RunRecord, RunSta
 from vaultmesh.domain.jobs.refusals import NotTold, StoreError
 from vaultmesh.domain.jobs.run import WORKER_DIED, RunStatus, TriggeredBy, is_of_our_slot
 from vaultmesh.domain.names import JOB_WORKFLOW, MEMO_REVISION, job_workflow_id
+from vaultmesh.process.client import Unreachable
 from vaultmesh.process.job_workflows import TemporalJobs
+from vaultmesh.process.search_attributes import SearchAttributesMissing, ensure
 from vaultmesh.storage.job_store import JobStore
 
 PERIOD_SECONDS = 15.0
@@ -31,6 +33,9 @@ ORPHAN_AFTER = timedelta(seconds=60)
 """A row is younger than this while its worker may be starting the call, or its workflow learning of its end."""
 FOREIGN_AFTER = timedelta(days=1)
 """A run that another scheduler began is left alone for so long."""
+LIST_EVERY = timedelta(minutes=1)
+MOST_LISTED = 500
+"""More workflows than these are not listed each time."""
 PRUNE_EVERY = timedelta(hours=1)
 LOOK_FOR_OTHERS_EVERY = timedelta(minutes=1)
 MOST_NAMED = 20
@@ -66,6 +71,8 @@ class JobReconciler:
         self._prune_at = now()
         self._look_at = now()
         self._others_work = False
+        self._listed: dict[str, int] = {}
+        self._list_at = now()
 
     async def run(self) -> None:
         """Reconcile until cancelled; a store or server that is away is asked again."""
@@ -93,13 +100,26 @@ class JobReconciler:
             RPCError: Temporal did not.
         """
         await self._store.take_sql_edits(self._now())
-        running = await self._running()
+        running = await self._now_running()
         await self._tell(running, await self._revisions(running))
         await self._look_for_others()
         await self._close_orphans()
         await self._prune()
 
-    async def _running(self) -> Mapping[str, int]:
+    async def _now_running(self) -> dict[str, int]:
+        """Return what `_running` does; where many run, as it was within the last minute, if as many run still.
+
+        A list of 2,000 costs the server of one process a second and a half.
+        """
+        if len(self._listed) > MOST_LISTED and self._now() < self._list_at:
+            counted = await self._client.count_workflows(_RUNNING, rpc_timeout=_WITHIN)
+            if counted.count == len(self._listed):
+                return self._listed
+        self._listed = await self._running()
+        self._list_at = self._now() + LIST_EVERY
+        return self._listed
+
+    async def _running(self) -> dict[str, int]:
         """Return the ids of the workflows that run, with the highest revision that each has heard."""
         executions = self._client.list_workflows(_RUNNING, rpc_timeout=_WITHIN)
         return {
@@ -123,12 +143,18 @@ class JobReconciler:
         """Tell every workflow that is missing, or has not heard the newest revision."""
         untold = {revision.name for revision in await self._store.untold()}
         at_once = asyncio.Semaphore(AT_ONCE)
+        missing = {revision.name for revision in revisions if _is_missing(revision, running)}
+        if missing and not await self._has_search_attributes():
+            revisions = [revision for revision in revisions if revision.name not in missing]
 
         async def tell(revision: JobRevision) -> None:
+            one = self._jobs.start if revision.name in missing else self._jobs.tell
             async with at_once:
                 try:
-                    await self._jobs.tell(revision)
+                    await one(revision)
                     await self._store.mark_told(revision.name, revision.revision)
+                    if revision.definition is not None:
+                        self._listed[job_workflow_id(revision.name)] = revision.revision
                 except NotTold as error:
                     extra = {"job": revision.name, "err": str(error)}
                     _LOG.warning("job's workflow not told", extra=extra)
@@ -140,6 +166,15 @@ class JobReconciler:
                 if revision.name in untold or _has_news(revision, running)
             )
         )
+
+    async def _has_search_attributes(self) -> bool:
+        """Whether workflows can be started: the server may be a new one, which does not know what they set."""
+        try:
+            await ensure(self._client)
+        except (SearchAttributesMissing, Unreachable) as error:
+            _LOG.warning("jobs not started", extra={"err": str(error)})
+            return False
+        return True
 
     async def _look_for_others(self) -> None:
         """Say once that another scheduler works here, and once that none does any more."""
@@ -191,6 +226,11 @@ class JobReconciler:
         for portion in (self._store.prune, self._store.prune_audit):
             while await portion(now - self._keep):  # noqa: ASYNC110 - each deletes a portion
                 await asyncio.sleep(0)
+
+
+def _is_missing(revision: JobRevision, running: Mapping[str, int]) -> bool:
+    """Whether a job should have a workflow, and has none."""
+    return revision.definition is not None and job_workflow_id(revision.name) not in running
 
 
 def _has_news(revision: JobRevision, running: Mapping[str, int]) -> bool:

@@ -6,6 +6,7 @@ A workflow goes on from what the store says: after the newest slot that was deal
 import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from temporalio.client import (
@@ -15,7 +16,7 @@ from temporalio.client import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from vaultmesh.domain.jobs.messages import JobCarried, JobInput, JobPause, JobSpec, SlotCounts
@@ -97,11 +98,8 @@ class TemporalJobs:
         start: WithStartWorkflowOperation[object, object] = WithStartWorkflowOperation(
             JOB_WORKFLOW,
             input_of(spec, revision),
-            id=job_workflow_id(spec.name),
-            task_queue=SCHEDULER_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=spec.name,
-            memo={MEMO_REVISION: spec.revision},
+            **_named(spec),
         )
         try:
             async with asyncio.timeout(WITHIN.total_seconds()):
@@ -118,6 +116,24 @@ class TemporalJobs:
             WorkflowUpdateFailedError,
             WorkflowUpdateRPCTimeoutOrCancelledError,
         ) as error:
+            raise _not_told(revision.name, error) from error
+
+    async def start(self, revision: JobRevision) -> None:
+        """Start the workflow of a job that had none a moment ago; one that somebody else started since is told.
+
+        It costs the server a third of `tell`, and waits for no worker. The search attributes MUST be there.
+
+        Raises:
+            NotTold: Temporal can't be reached, or nobody takes workflow tasks.
+        """
+        spec = spec_of(revision, self._continue_after_events)
+        try:
+            await self._client.start_workflow(
+                JOB_WORKFLOW, input_of(spec, revision), rpc_timeout=WITHIN, **_named(spec)
+            )
+        except WorkflowAlreadyStartedError:
+            await self.tell(revision)
+        except RPCError as error:
             raise _not_told(revision.name, error) from error
 
     async def _configured(self, spec: JobSpec) -> bool:
@@ -177,6 +193,16 @@ class TemporalJobs:
                 raise
             return False
         return True
+
+
+def _named(spec: JobSpec) -> dict[str, Any]:
+    """Return what a job's workflow is started with, besides its input."""
+    return {
+        "id": job_workflow_id(spec.name),
+        "task_queue": SCHEDULER_QUEUE,
+        "static_summary": spec.name,
+        "memo": {MEMO_REVISION: spec.revision},
+    }
 
 
 def _not_told(name: str, error: Exception) -> NotTold:
