@@ -264,3 +264,18 @@ INDEXES: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Our indexes on `scheduled_jobs`, by dialect and name: the columns that history and sums read are all in the first."""
+
+_HISTORY = (
+    "CREATE OR REPLACE FUNCTION get_job_execution_history(p_job_name text, p_limit integer DEFAULT 20, p_offset integer DEFAULT 0) "
+    "RETURNS SETOF scheduled_jobs LANGUAGE sql STABLE AS $$ SELECT * FROM scheduled_jobs "
+    "WHERE job_name = p_job_name ORDER BY started_at DESC, id LIMIT p_limit OFFSET p_offset $$"
+)
+_STATS = (
+    "CREATE OR REPLACE FUNCTION get_job_execution_stats(p_job_name text, p_days integer DEFAULT 30) RETURNS TABLE "
+    "(total_executions bigint, successful_executions bigint, failed_executions bigint, avg_duration_ms numeric, total_items_processed bigint) "
+    "LANGUAGE sql STABLE AS $$ SELECT count(*), count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'failed'), "
+    "coalesce(round(avg(duration_ms), 2), 0), coalesce(sum(items_processed), 0)::bigint FROM scheduled_jobs "
+    "WHERE job_name = p_job_name AND started_at >= now() - make_interval(days => p_days) $$"
+)
+FUNCTIONS = (_HISTORY, _STATS)
+"""What the scheduler that we replace offered in PostgreSQL to whoever asks by SQL; known by their names and what they tell."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -269,3 +269,23 @@ async def test_sql_of_the_seed_works_on_tables_of_ours(place: Place) -> None:
         assert len(page.executions[0].id) == 36
         assert await store.check() == ()
         assert await store.pass_slots("by-hand", SlotCounts(served=NOON + MINUTE))
+
+
+async def test_whoever_asks_by_the_functions_of_the_seed_gets_the_same_answers(
+    postgres: Place,
+) -> None:
+    """The harm: a portal that asks the database and not the API finds nothing after the move."""
+    async with postgres.store() as store:
+        await store.register(definition(), SERVICE, NOON)
+        postgres.sql(
+            "INSERT INTO scheduled_jobs (job_name, status, duration_ms, items_processed, started_at) VALUES "
+            "('nightly-report', 'completed', 100, 3, now()), ('nightly-report', 'failed', 50, 1, now() - interval '1 day'), "
+            "('nightly-report', 'completed', 9, 9, now() - interval '40 days'), ('another', 'completed', 1, 1, now())"
+        )
+        stats = await store.stats(NAME, 30, datetime.now(UTC))
+    (row,) = postgres.sql("SELECT * FROM get_job_execution_stats('nightly-report', 30)")
+    assert row == ("2", "1", "1", "75.00", "4")
+    assert [float(str(value)) for value in row] == list(stats.model_dump().values())
+    history = "SELECT duration_ms FROM get_job_execution_history"
+    assert postgres.sql(f"{history}('{NAME}', 2, 0)") == [("100",), ("50",)]
+    assert postgres.sql(f"{history}('{NAME}', 2, 2)") == [("9",)]

@@ -24,6 +24,7 @@ from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
 from vaultmesh.domain.jobs.run import RunStatus
 from vaultmesh.storage.job_tables import (
     AUDIT,
+    FUNCTIONS,
     HOST,
     INDEXES,
     METADATA,
@@ -107,6 +108,7 @@ def _make(database: Database, missing: list[Table]) -> None:
     statements = [
         *(_line(str(_create(table).compile(database.engine))) for table in missing),
         *(_index(database, name) for name in INDEXES[database.dialect] if RUNS in missing),
+        *(FUNCTIONS if RUNS in missing and database.place.is_postgres else ()),
     ]
     try:
         with database.write() as connection:
