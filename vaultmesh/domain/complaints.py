@@ -21,6 +21,7 @@ _INSTANT = "is not an instant - write one such as 2026-01-15T10:00:00Z"
 _DURATION = "is not a duration - write digits and one of ms, s, m, h, d, w, such as 250ms"
 _AMOUNT = "is not an amount - write a decimal number such as 1.5"
 _JSON = "is not JSON - check its quotes, commas and brackets"
+_EMPTY = "is empty - write a text"
 _OTHER = "has another form than it needs - write it as its documentation shows"
 
 _WORDS: Mapping[str, str] = {
@@ -76,8 +77,13 @@ def complaint(kind: str, context: Mapping[str, object], sentence: str) -> str:
     if kind == "value_error":
         return _lower_first(sentence.removeprefix("Value error, "))
     family = next((words for start, words in _FAMILIES.items() if kind.startswith(start)), _OTHER)
-    words = _WORDS.get(kind, family)
+    words = _EMPTY if _is_empty(kind, context) else _WORDS.get(kind, family)
     return words.format_map({**context, "expected": _listed(context.get("expected"))})
+
+
+def _is_empty(kind: str, context: Mapping[str, object]) -> bool:
+    """Whether a text has no character at all, where one would do."""
+    return kind == "string_too_short" and context.get("min_length") == 1
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

@@ -90,7 +90,7 @@ def test_what_is_missing_is_named(key: str) -> None:
 
 @pytest.mark.parametrize("key", [key for key in REQUIRED if key not in ("enabled", "jobType")])
 def test_an_empty_text_is_refused(key: str) -> None:
-    assert problems(**{key: ""}) == [f"{key}: is too short - write at least 1 characters"]
+    assert problems(**{key: ""}) == [f"{key}: is empty - write a text"]
 
 
 @pytest.mark.parametrize("key", [key for key in REQUIRED if key not in ("enabled", "jobType")])
