@@ -148,10 +148,10 @@ class JobReconciler:
             revisions = [revision for revision in revisions if revision.name not in missing]
 
         async def tell(revision: JobRevision) -> None:
-            one = self._jobs.start if revision.name in missing else self._jobs.tell
+            send = self._jobs.start if revision.name in missing else self._jobs.tell
             async with at_once:
                 try:
-                    await one(revision)
+                    await send(revision)
                     await self._store.mark_told(revision.name, revision.revision)
                     if revision.definition is not None:
                         self._listed[job_workflow_id(revision.name)] = revision.revision

@@ -112,7 +112,7 @@ async def test_a_workflow_among_many_that_was_put_back_is_told_within_a_minute(
         await reconciler.once()
         handle = client.get_workflow_handle(job_workflow_id("job-3"))
         await handle.terminate("put back")
-        newest = next(one for one in await store.revisions() if one.name == "job-3")
+        newest = next(job for job in await store.revisions() if job.name == "job-3")
         await jobs.start(newest.model_copy(update={"revision": newest.revision - 1}))
         monkeypatch.setattr(jobs, "tell", tell)
         await counted(client, JOBS)
