@@ -16,10 +16,12 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf 'make %-15s %s\n' "$$name" "$$text"; done
 
-$(STAMP): requirements.lock
+# uv takes a third of pip's time; where it can't be had, or can't reach what pip is configured for, pip installs the same.
+$(STAMP): requirements.lock requirements-setup.lock
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@# compiling all of it would take a third of the time; Python compiles what it imports
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-setup.lock \
+	  && $(PY) -m uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock \
+	  || $(PY) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	@touch $(STAMP)
 
 setup: $(STAMP) ## install the locked packages into .venv

@@ -59,7 +59,8 @@ def test_each_default_that_is_written_is_the_default(name: str) -> None:
 def place(tmp_path: Path) -> Path:
     """Return a folder with the Makefile and a python that only says what it was told."""
     shutil.copy(REPOSITORY / "Makefile", tmp_path)
-    (tmp_path / "requirements.lock").touch()
+    for name in ("requirements.lock", "requirements-setup.lock"):
+        (tmp_path / name).touch()
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\necho "$1 port=$METRICS_PORT level=$LOG_LEVEL rpc=$EVM_RPC"\n')
