@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from temporalio.client import Client
@@ -71,6 +72,7 @@ from vaultmesh.process.reconcile import Reconciler, Sources
 from vaultmesh.process.settings import Registering, Settings
 from vaultmesh.process.sticky import sticky_timeout
 from vaultmesh.process.unforeseen import Unforeseen
+from vaultmesh.process.version import build_id
 from vaultmesh.process.visibility import Visibility, running_workflows
 from vaultmesh.storage.stopped import StoppedNamespaces
 from workflows.aggregator.workflow import AggregatorWorkflow
@@ -153,10 +155,9 @@ def workers(
     sticky: timedelta,
 ) -> list[Worker]:
     """Return the workers of these roles, one per task queue; `sticky` is how long a task waits for a cached workflow."""
-    built = []
+    built, worker = [], partial(Worker, client, build_id=build_id())
     if "workflows" in roles:
-        scheduler = Worker(
-            client,
+        scheduler = worker(
             task_queue=SCHEDULER_QUEUE,
             workflows=[NamespaceWorkflow, AggregatorWorkflow, JobWorkflow],
             activities=adapters.by_queue[SCHEDULER_QUEUE],
@@ -171,8 +172,7 @@ def workers(
         built.append(scheduler)
     if "anchors" in roles:
         built.append(
-            Worker(
-                client,
+            worker(
                 task_queue=ANCHORS_QUEUE,
                 activities=adapters.by_queue[ANCHORS_QUEUE],
                 interceptors=[heartbeats, NotesTroubles(adapters.troubles)],

@@ -24,6 +24,7 @@ from vaultmesh.process.job_settings import JobSettings
 from vaultmesh.process.job_workflows import TemporalJobs
 from vaultmesh.process.services import Services
 from vaultmesh.process.settings import Settings
+from vaultmesh.process.version import build_id
 from vaultmesh.storage.job_store import JobStore
 from vaultmesh.storage.jobs.core import choose
 
@@ -42,6 +43,7 @@ def job_worker(client: Client, runs: JobRuns, drain: timedelta) -> Worker:
         max_concurrent_activities=200,
         max_heartbeat_throttle_interval=timedelta(seconds=BEAT_SECONDS),
         graceful_shutdown_timeout=drain,
+        build_id=build_id(),
     )
 
 
