@@ -19,8 +19,8 @@ _ANCHORED_WITHIN = 180.0
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Measure both sizes; quickly, 10 and 50 namespaces."""
-    few, many, idle_seconds = (10, 50, 1.0) if quick else (100, 1_000, 30.0)
+    """Measure both sizes; quickly, 5 and 20 namespaces."""
+    few, many, idle_seconds = (5, 20, 1.0) if quick else (100, 1_000, 30.0)
     with BenchSystem() as system:
         worker = system.start_worker("--roles", ALL_ROLES, API_PORT=str(free_port()))
         rows = asyncio.run(_all_roles(system, worker, few, many, idle_seconds))
