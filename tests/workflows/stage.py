@@ -58,6 +58,8 @@ _NOT_YET = (
     RPCStatusCode.CANCELLED,
     RPCStatusCode.DEADLINE_EXCEEDED,
 )
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.06
+"""Between two questions for a state, each longer than the one before: where no workflow is kept, each question replays all."""
 HOUR_SECONDS = 3_600
 ROOM_SECONDS = 120
 """How long a test may take until it says that hours pass."""
@@ -159,14 +161,15 @@ async def _asked(handle: WorkflowHandle[Any, Any], form: type[Any]) -> Any:
 
 
 async def _shows(ask: Callable[[], Awaitable[Any]], fact: Callable[[Any], bool], what: str) -> Any:
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline, pause = time.monotonic() + DEADLINE_SECONDS, FIRST_PAUSE_SECONDS
     while True:
         view = await ask()
         if fact(view):
             return view
         if time.monotonic() > deadline:
             raise AssertionError(f"{what or 'not shown in time'}: {view!r}")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
 
 
 @dataclass
