@@ -379,7 +379,7 @@ async def _opened_jobs(roles: Sequence[str], settings: Settings) -> "JobParts | 
 
 async def _sticky(client: Client, namespaces: int, jobs: "JobParts | None") -> timedelta:
     """Return how long a task waits for a cached workflow, by what runs or, after a loss of Temporal, soon will."""
-    stored = await jobs.store.count() if jobs is not None else 0
+    stored = await jobs.count() if jobs is not None else 0
     return sticky_timeout(
         max(namespaces, await running_workflows(client, NAMESPACE_WORKFLOW)),
         max(stored, await running_workflows(client, JOB_WORKFLOW)),

@@ -35,7 +35,7 @@ FOREIGN_AFTER = timedelta(days=1)
 """A run that another scheduler began is left alone for so long."""
 LIST_EVERY = timedelta(minutes=1)
 MOST_LISTED = 500
-"""More workflows than these are not listed each time."""
+"""More workflows than these are listed once in `LIST_EVERY`, and when their number changed."""
 PRUNE_EVERY = timedelta(hours=1)
 LOOK_FOR_OTHERS_EVERY = timedelta(minutes=1)
 MOST_NAMED = 20

@@ -122,6 +122,14 @@ class JobParts:
             _LOG.warning("job store has a notice", extra={"detail": notice})
         return cls(settings, api, services, store, roles)
 
+    async def count(self) -> int:
+        """Return how many jobs the store has; 0 while it is away, which keeps no other role from its work."""
+        try:
+            return await self.store.count()
+        except StoreError as error:
+            _LOG.warning("jobs not counted", extra={"err": str(error)})
+            return 0
+
     def beside(self, client: Client) -> dict[str, Task]:
         """Return what runs beside the workers."""
         if "jobs" not in self.roles:

@@ -69,10 +69,9 @@ def test_forty_kills_in_a_storm_wedge_nothing_lose_nothing_and_pay_once(tmp_path
             system.register(namespace, **CADENCES)
         system.replays.plant(BUSY)  # the machine is kept busy on purpose
         sent = 0
-        for _ in range(KILLS):
-            worker = system.start_worker()
-            # while it loads nothing can go wrong yet, and that would take longer
-            with busy_machine():
+        with busy_machine():
+            for _ in range(KILLS):
+                worker = system.start_worker()
                 end = time.monotonic() + chance.uniform(0.2, 5.0)
                 while time.monotonic() < end:
                     disturb(system, chance, owed)

@@ -1,7 +1,9 @@
 """Where many jobs run, the list of them is not taken each time; what is missing is started all the same."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -70,26 +72,43 @@ async def counted(client: Client, wanted: int) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_a_job_that_lost_its_workflow_among_many_gets_one_though_no_worker_answers(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The harm: a list that is not taken each time hides it, or each start waits for workers that are not there yet."""
-    monkeypatch.setattr(reconcile, "MOST_LISTED", JOBS - 1)
+@dataclass
+class Many:
+    """Jobs whose workflows the reconciler started, and has listed once."""
+
+    client: Client
+    clock: Clock
+    store: JobStore
+    jobs: TemporalJobs
+    reconciler: JobReconciler
+
+
+@asynccontextmanager
+async def many_jobs(folder: Path) -> AsyncIterator[Many]:
     client, clock = await connect(), Clock()
-    store = await filled(folder)
+    store, jobs = await filled(folder), TemporalJobs(client)
     try:
-        reconciler = JobReconciler(client, store, TemporalJobs(client), keep=None, now=clock)
+        reconciler = JobReconciler(client, store, jobs, keep=None, now=clock)
         async with asyncio.timeout(WITHIN_SECONDS):
             await reconciler.once()
         await counted(client, JOBS)
         assert not await store.untold()
         await reconciler.once()
-        await client.get_workflow_handle(job_workflow_id("job-7")).terminate("lost")
-        await counted(client, JOBS - 1)
-        await reconciler.once()
-        await counted(client, JOBS)
+        yield Many(client, clock, store, jobs, reconciler)
     finally:
         await store.close()
+
+
+async def test_a_job_that_lost_its_workflow_among_many_gets_one_though_no_worker_answers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The harm: a list that is not taken each time hides it, or each start waits for workers that are not there yet."""
+    monkeypatch.setattr(reconcile, "MOST_LISTED", JOBS - 1)
+    async with many_jobs(folder) as many:
+        await many.client.get_workflow_handle(job_workflow_id("job-7")).terminate("lost")
+        await counted(many.client, JOBS - 1)
+        await many.reconciler.once()
+        await counted(many.client, JOBS)
 
 
 async def test_a_workflow_among_many_that_was_put_back_is_told_within_a_minute(
@@ -97,29 +116,19 @@ async def test_a_workflow_among_many_that_was_put_back_is_told_within_a_minute(
 ) -> None:
     """The harm: it goes on by an old revision, and the list that was kept says that it knows the newest."""
     monkeypatch.setattr(reconcile, "MOST_LISTED", JOBS - 1)
-    client, clock = await connect(), Clock()
-    store = await filled(folder)
     told: list[str] = []
-    jobs = TemporalJobs(client)
 
     async def tell(revision: JobRevision) -> None:
         told.append(revision.name)
 
-    try:
-        reconciler = JobReconciler(client, store, jobs, keep=None, now=clock)
-        await reconciler.once()
-        await counted(client, JOBS)
-        await reconciler.once()
-        handle = client.get_workflow_handle(job_workflow_id("job-3"))
-        await handle.terminate("put back")
-        newest = next(job for job in await store.revisions() if job.name == "job-3")
-        await jobs.start(newest.model_copy(update={"revision": newest.revision - 1}))
-        monkeypatch.setattr(jobs, "tell", tell)
-        await counted(client, JOBS)
-        await reconciler.once()
+    async with many_jobs(folder) as many:
+        await many.client.get_workflow_handle(job_workflow_id("job-3")).terminate("put back")
+        newest = next(job for job in await many.store.revisions() if job.name == "job-3")
+        await many.jobs.start(newest.model_copy(update={"revision": newest.revision - 1}))
+        monkeypatch.setattr(many.jobs, "tell", tell)
+        await counted(many.client, JOBS)
+        await many.reconciler.once()
         assert not told
-        clock.now += reconcile.LIST_EVERY + timedelta(seconds=1)
-        await reconciler.once()
+        many.clock.now += reconcile.LIST_EVERY + timedelta(seconds=1)
+        await many.reconciler.once()
         assert told == ["job-3"]
-    finally:
-        await store.close()

@@ -297,7 +297,7 @@ Faults = tuple[Callable[[LyingProvider], None], ...]
         (FINAL, ()),
         (FINAL, (keep_no_old_state,)),
         (FINAL, (cap_ranges,)),
-        pytest.param((1_500, (keep_no_old_state, cap_ranges)), marks=pytest.mark.slow),
+        pytest.param((5_000, (keep_no_old_state, cap_ranges)), marks=pytest.mark.slow),
     ],
 )
 async def test_a_foreign_transaction_is_found_and_loses_the_round(
