@@ -9,7 +9,6 @@
 
 from collections.abc import Sequence
 
-from activities.anchoring.stores import Files
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
 from vaultmesh.domain.receipts.levels import next_level
@@ -18,10 +17,11 @@ from vaultmesh.domain.status import AggregatorView, CadenceView, LastAnchorView,
 from vaultmesh.domain.target import Target
 from vaultmesh.process.counts import count
 from vaultmesh.process.failing import one_line
+from vaultmesh.storage.batch_files import BatchFiles
 
 
 def joined(
-    view: NamespaceView, files: Files, aggregators: Sequence[AggregatorView]
+    view: NamespaceView, files: BatchFiles, aggregators: Sequence[AggregatorView]
 ) -> NamespaceView:
     """Return a view whose cadences say what files and aggregators say of them. Blocks."""
     by_target = {aggregator.target: aggregator for aggregator in aggregators}
@@ -37,20 +37,20 @@ def joined(
     return view.model_copy(update={"cadences": cadences})
 
 
-def counted(view: NamespaceView, files: Files) -> NamespaceView:
+def counted(view: NamespaceView, files: BatchFiles) -> NamespaceView:
     """Return a view whose cadences say what files say is owed. Blocks."""
     cadences = {label: _counted(view, cadence, files) for label, cadence in view.cadences.items()}
     return view.model_copy(update={"cadences": cadences})
 
 
-def _counted(view: NamespaceView, cadence: CadenceView, files: Files) -> CadenceView:
+def _counted(view: NamespaceView, cadence: CadenceView, files: BatchFiles) -> CadenceView:
     counts = count(files.owed, view.namespace, cadence.target, view.batches)
     update = {"unanchored": counts.unanchored, "problems": list(counts.problems)}
     return cadence.model_copy(update=update)
 
 
 def _with_last_anchor(
-    namespace: str, cadence: CadenceView, files: Files, aggregator: AggregatorView | None
+    namespace: str, cadence: CadenceView, files: BatchFiles, aggregator: AggregatorView | None
 ) -> CadenceView:
     anchor = cadence.last_anchor
     if anchor is None or not anchor.batch_ids:

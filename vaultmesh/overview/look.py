@@ -13,16 +13,12 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
 
-from activities.anchoring.stores import Files
-from vaultmesh.cli import temporal
-from vaultmesh.cli.diff import changed_keys
-from vaultmesh.cli.joining import counted, joined
-from vaultmesh.cli.status_table import Overview
 from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.freshness import overdue
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
+from vaultmesh.domain.namespaces.drift import changed_keys
 from vaultmesh.domain.namespaces.stopped import Entries, StopDecision
 from vaultmesh.domain.paths import ANCHORS_FILE, NAMESPACES_FILE
 from vaultmesh.domain.status import (
@@ -35,6 +31,9 @@ from vaultmesh.domain.status import (
     TargetView,
     read_at,
 )
+from vaultmesh.overview.joining import counted, joined
+from vaultmesh.overview.overview import Overview
+from vaultmesh.process import anchor_workflows
 from vaultmesh.process.config_files import (
     anchors_path,
     load_anchors,
@@ -45,6 +44,7 @@ from vaultmesh.process.desired import OTHER_CONTENT
 from vaultmesh.process.failing import Failing
 from vaultmesh.process.polling import NoAnswer
 from vaultmesh.process.settings import Settings
+from vaultmesh.storage.batch_files import BatchFiles
 from vaultmesh.storage.stopped import Decisions, StoppedNamespaces
 
 TARGET_WITHIN = timedelta(seconds=5)
@@ -123,7 +123,7 @@ class Look:
         self._client = client
         self._settings = settings
         self._only = only
-        self._files = Files(settings.root)
+        self._files = BatchFiles(settings.root)
         self._stopped = StoppedNamespaces(self._files.store)
 
     async def take(self) -> Overview:
@@ -139,13 +139,13 @@ class Look:
         decisions = await asyncio.to_thread(self._stopped.look, entries)
         others = await asyncio.to_thread(self._stopped.others, entries)
         findings = _Findings(configured, decisions, others=others)
-        at_once = asyncio.Semaphore(temporal.AT_ONCE)
+        at_once = asyncio.Semaphore(anchor_workflows.AT_ONCE)
         await asyncio.gather(
             *(self._ask_namespace(name, findings, at_once) for name in names),
             *(self._ask_target(target, findings) for target in targets),
         )
         if self._only and not findings.namespaces and not findings.silent:
-            raise wrong or temporal.unknown_namespace(self._only)
+            raise wrong or anchor_workflows.unknown_namespace(self._only)
         if not findings.nobody:
             more = findings.targets_of_namespaces().difference(targets)
             await asyncio.gather(*(self._ask_target(target, findings) for target in sorted(more)))
@@ -200,7 +200,7 @@ class Look:
         if self._only:
             specs = [configured[self._only]] if self._only in configured else []
             return [self._only], _targets(specs)
-        running = await temporal.running(self._client)
+        running = await anchor_workflows.running(self._client)
         names = [*configured, *(name for name in running.namespaces if name not in configured)]
         return names, {*running.targets, *_targets(configured.values())}
 
@@ -212,8 +212,8 @@ class Look:
                 findings.silent.add(name)
                 return
             try:
-                view = await temporal.namespace_status(self._client, name)
-            except temporal.WorkflowFailing as error:
+                view = await anchor_workflows.namespace_status(self._client, name)
+            except anchor_workflows.WorkflowFailing as error:
                 findings.failing.append(error.diagnosis)
                 view = await self._failing(name, error.diagnosis, findings)
                 findings.namespaces[name] = findings.with_decision(view)
@@ -235,7 +235,7 @@ class Look:
         spec = findings.configured.get(name)
         if spec is not None:
             return failing_view(spec, failing)
-        memo = await temporal.namespace_memo(self._client, name)
+        memo = await anchor_workflows.namespace_memo(self._client, name)
         view = _view_of_memo(memo or NamespaceMemo(namespace=name), NamespaceState.FAILING)
         return view.model_copy(update={"run_id": failing.run_id, "cause": failing.cause})
 
@@ -244,8 +244,8 @@ class Look:
     ) -> NamespaceView:
         """Return what is known without the workflow: its configuration or memo, and since when it waits for a worker."""
         async with at_once:
-            memo = await temporal.namespace_memo(self._client, name)
-            since = await temporal.waiting_since(self._client, name)
+            memo = await anchor_workflows.namespace_memo(self._client, name)
+            since = await anchor_workflows.waiting_since(self._client, name)
         now, state = datetime.now(UTC), NamespaceState.SILENT
         if overdue(since, now):
             state = NamespaceState.OVERDUE
@@ -257,8 +257,8 @@ class Look:
 
     async def _ask_target(self, target: str, findings: _Findings) -> None:
         try:
-            view = await temporal.target_status(self._client, target, TARGET_WITHIN)
-        except temporal.WorkflowFailing as error:
+            view = await anchor_workflows.target_status(self._client, target, TARGET_WITHIN)
+        except anchor_workflows.WorkflowFailing as error:
             findings.failing.append(error.diagnosis)
             findings.targets[target] = TargetView(
                 target=target,
