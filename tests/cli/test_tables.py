@@ -6,7 +6,6 @@ from io import StringIO
 import pytest
 from rich.console import Console, Group, RenderableType
 
-from vaultmesh.cli.cadence_table import due, reached, shortened
 from vaultmesh.cli.demo_table import Row, demo_table, plain_line
 from vaultmesh.cli.status_table import tables
 from vaultmesh.domain.failures import FailureKind
@@ -24,6 +23,7 @@ from vaultmesh.domain.status import (
     TargetView,
 )
 from vaultmesh.overview.overview import Overview
+from vaultmesh.overview.words import due, reached, shortened
 
 COLUMNS = 80
 NOW = datetime(2026, 1, 15, 10, 0, tzinfo=UTC)
