@@ -77,7 +77,7 @@ async def history(call: Call) -> HistoryAnswer:
 
 async def show_run(call: Call) -> RunRecord:
     """Show one run of a job."""
-    written = call.request.match_info["id"]
+    written = call.path_value("id")
     try:
         record = await call.parts.store.run(call.name, uuid.UUID(written))
     except ValueError:
