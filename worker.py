@@ -33,6 +33,7 @@ from typing_extensions import override
 from activities.anchoring import probe, resume_rounds
 from activities.anchoring.probe import Probing
 from activities.anchoring.resume_rounds import ResumeRounds
+from activities.anchoring.stores import Files
 from activities.anchoring.troubles import NotesTroubles
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.registry import Adapters, build
@@ -81,6 +82,7 @@ from workflows.namespace.workflow import NamespaceWorkflow
 
 if TYPE_CHECKING:
     from activities.jobs.roles import JobParts
+    from vaultmesh.overview.anchoring import AnchoringOverview
 
 ROLES = ("workflows", "anchors", "jobs", "api")
 ANCHORING = frozenset({"workflows", "anchors"})
@@ -353,7 +355,7 @@ async def _work(
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
-    await _keep_jobs(kept, jobs, client, settings, visibility)
+    await _keep_jobs(kept, jobs, client, settings, visibility, files=files)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
 
@@ -392,6 +394,8 @@ async def _keep_jobs(
     client: Client,
     settings: Settings,
     visibility: Visibility,
+    *,
+    files: Files,
 ) -> None:
     """Have kept what the roles of jobs need, if the process has one of them."""
     if jobs is None:
@@ -400,10 +404,17 @@ async def _keep_jobs(
     kept.beside |= jobs.beside(client)
     kept.workers += jobs.workers(client, settings)
     if "api" in jobs.roles:
-        kept.closing.append(await _serve(jobs, client, visibility))
+        from vaultmesh.overview.anchoring import AnchoringOverview  # noqa: PLC0415 - others do without
+
+        anchoring = AnchoringOverview(
+            client, settings, files, lambda: is_silent(visibility.snapshot, time.time())
+        )
+        kept.closing += [anchoring.close, await _serve(jobs, client, visibility, anchoring)]
 
 
-async def _serve(jobs: "JobParts", client: Client, visibility: Visibility) -> Task:
+async def _serve(
+    jobs: "JobParts", client: Client, visibility: Visibility, anchoring: "AnchoringOverview"
+) -> Task:
     """Start the API of jobs; returns what stops it.
 
     Raises:
@@ -418,6 +429,7 @@ async def _serve(jobs: "JobParts", client: Client, visibility: Visibility) -> Ta
         workflows=TemporalJobs(client),
         check_service=jobs.services.find,
         temporal_silent=lambda: is_silent(visibility.snapshot, time.time()),
+        anchoring=anchoring,
     )
     server = ApiServer(jobs.api, parts)
     await server.start()

@@ -151,6 +151,7 @@ class Look:
         only: str | None = None,
         *,
         chosen: Sequence[str] | None = None,
+        targets: Sequence[str] = (),
         reading: Reading | None = None,
     ) -> None:
         """Ask nothing before `take`.
@@ -160,12 +161,14 @@ class Look:
             settings: where the files are.
             only: the one namespace that is meant; it is refused where there is none.
             chosen: the namespaces that are meant, whether they run or not; None for all.
+            targets: further ones that are asked, beside those of the namespaces.
             reading: how the files are read.
         """
         self._client = client
         self._settings = settings
         self._only = only
         self._chosen = [only] if only else chosen
+        self._targets = targets
         self._reading = reading or Reading(BatchFiles(settings.root))
         self._files = self._reading.files
         self._stopped = StoppedNamespaces(self._files.store)
@@ -253,7 +256,7 @@ class Look:
         """Return the namespaces and the targets that are asked first."""
         if self._chosen is not None:
             specs = [configured[name] for name in self._chosen if name in configured]
-            return self._chosen, _targets(specs)
+            return self._chosen, {*self._targets, *_targets(specs)}
         running = await anchor_workflows.running(self._client)
         names = [*configured, *(name for name in running.namespaces if name not in configured)]
         return names, {*running.targets, *_targets(configured.values())}

@@ -3,7 +3,7 @@
 import shlex
 from datetime import datetime, timedelta
 
-from vaultmesh.domain.failures import ADVICE
+from vaultmesh.domain.failures import ADVICE, FailureKind
 from vaultmesh.domain.freshness import in_words, waits_for_worker
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.names import RESUME, aggregator_workflow_id
@@ -141,6 +141,11 @@ def why_it_rests(target: TargetView) -> list[str]:
 def why_missing(*, was_used: bool) -> str:
     """Return what it means that a target's aggregator does not run."""
     return _STARTS_AGAIN if was_used else _NOT_STARTED
+
+
+def advice(kind: FailureKind) -> str:
+    """Return what an operator can do about a failure of a kind."""
+    return ADVICE[kind]
 
 
 def mends(target: TargetView) -> list[str]:

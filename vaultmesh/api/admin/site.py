@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from vaultmesh.api.admin import audit, jobs, namespaces, targets
+from vaultmesh.api.admin import audit, batches, jobs, namespaces, targets
 from vaultmesh.api.admin.admission import (
     LONGEST_TOKEN,
     Administrator,
@@ -32,7 +32,7 @@ from vaultmesh.api.admin.cookies import (
 )
 from vaultmesh.api.admin.forms import read_fields
 from vaultmesh.api.admin.log_in import WrongLogIns
-from vaultmesh.api.admin.pages import Page, Redirect, View, Visit, to
+from vaultmesh.api.admin.pages import Download, Page, Redirect, View, Visit, to
 from vaultmesh.api.admin.rendering import HEADERS, Renderer, root_of
 from vaultmesh.api.admin.same_origin import SAFE_METHODS, is_same_origin
 from vaultmesh.api.answers import BadRequest, Refused, refusal_of
@@ -42,7 +42,13 @@ from vaultmesh.domain.errors import DomainError
 from vaultmesh.process.api_settings import ApiSettings
 
 PREFIX = "/admin"
-PAGES: tuple[Page, ...] = (*jobs.PAGES, *namespaces.PAGES, *targets.PAGES, *audit.PAGES)
+PAGES: tuple[Page, ...] = (
+    *jobs.PAGES,
+    *namespaces.PAGES,
+    *batches.PAGES,
+    *targets.PAGES,
+    *audit.PAGES,
+)
 """All pages; those with a heading stand in the navigation, in this order."""
 HOME = "jobs"
 _LOG_IN, _LOG_OUT, _STYLE = "log-in", "log-out", "style.css"
@@ -127,6 +133,8 @@ class AdminSite:
             match await page.handler(visit):
                 case Redirect(place, notice):
                     return self._redirect(request, place, notice)
+                case Download() as file:
+                    return self._renderer.download(file)
                 case View() as view:
                     return self._show(request, view, page.name)
 
