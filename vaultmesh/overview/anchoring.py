@@ -198,7 +198,7 @@ class AnchoringOverview:
                 self._client, _checked_name(namespace), verb, dict(argument)
             )
         except RPCError as error:
-            message = f"{AWAY}, and nothing was changed: {error.message}"
+            message = f"{AWAY}: {error.message}"
             raise Unreachable(message) from error
 
     # --- batches ---------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.instants import of_seconds
 from vaultmesh.domain.paths import BATCHES_FOLDER
-from vaultmesh.domain.receipts.levels import Seen
+from vaultmesh.domain.receipts.levels import Levels, Seen
 from vaultmesh.domain.receipts.receipt import AnchorReceipt, Status, parse_receipt
 from vaultmesh.domain.rounds.manifest import Candidate
 from vaultmesh.domain.schemes import SCHEMES
@@ -35,6 +35,8 @@ LONGEST_ID = 200
 """Bytes of a batch id that can be a file's name."""
 MOST_ROUNDS = 50
 """Open rounds of a target that a batch is looked for in."""
+
+_NO_LEVELS = BatchLevels("", Levels((), ()))
 
 
 class Step(StrEnum):
@@ -155,8 +157,10 @@ class BatchReports:
         Raises:
             NetworkFailure: the storage failed.
         """
+        if not is_id(batch_id):
+            return BatchReport(namespace, batch_id, None, "", (), _NO_LEVELS)
         batch, problem = self._batch(namespace, folder or BATCHES_FOLDER, batch_id)
-        receipts = self._receipts(namespace, batch_id, batch) if is_id(batch_id) else []
+        receipts = self._receipts(namespace, batch_id, batch)
         seen = [
             Seen(report.receipt, verified=not report.is_refuted)
             for report in receipts
@@ -174,8 +178,6 @@ class BatchReports:
 
     def _batch(self, namespace: str, folder: str, batch_id: str) -> tuple[Batch | None, str]:
         """Return a batch and what is wrong with its file; neither, if there is none of this namespace's."""
-        if not is_id(batch_id):
-            return None, ""
         place = f"{folder}/{batch_id}{SUFFIX}"
         content = self._files.store.read(place)
         if content is None:

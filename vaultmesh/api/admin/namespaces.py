@@ -69,7 +69,8 @@ async def _order(visit: Visit, verb: str, reason: str = "") -> None:
     except OrderRefused as error:
         raise Refused(400, "Nothing was changed", str(error)) from error
     except DomainError as error:
-        raise Refused(503, "Nobody answered", str(error)) from error
+        message = f"{error}. Look at the namespace again: what it heard, it may still do."
+        raise Refused(503, "Nobody answered", message) from error
     details = {"namespace": name, "cadence": cadence, "order": verb, "by": who(visit)}
     _LOG.info("administrator's order taken", extra={**details, "reason": reason})
 
