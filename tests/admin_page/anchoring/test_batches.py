@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from devnet.ports import LOOPBACK
-from tests.admin_page.anchored import (
+from tests.admin_page.anchoring.anchored import (
     ADMIN_TOKEN,
     AUTHORITY,
     HOSTILE,
@@ -18,7 +18,7 @@ from tests.admin_page.anchored import (
     AnchoredSystem,
     Visitor,
 )
-from tests.admin_page.contrast import low_contrasts
+from tests.admin_page.anchoring.contrast import low_contrasts
 from vaultmesh.domain.checks import Trust
 from vaultmesh.verification import verify
 

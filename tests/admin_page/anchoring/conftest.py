@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from devnet.chromium import chromium
-from tests.admin_page.anchored import AnchoredSystem, Visitor
+from tests.admin_page.anchoring.anchored import AnchoredSystem, Visitor
 
 
 @pytest.fixture(scope="module")
