@@ -71,7 +71,7 @@ class ApiServer:
         self._body_within_seconds = body_within_seconds
         self._idle_seconds = idle_seconds
         self._description = Description.of(ROUTES)
-        self._admin = AdminSite(settings, parts, count=self._count)
+        self._admin = AdminSite(settings, parts, self._gates, count=self._count)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:

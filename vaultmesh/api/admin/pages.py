@@ -35,9 +35,10 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 from pydantic import JsonValue
 
-from vaultmesh.api.admin.admission import Administrator
 from vaultmesh.api.answers import Refused
+from vaultmesh.api.auth import caller_of
 from vaultmesh.api.calls import Call, Parts
+from vaultmesh.api.gates import Administrator
 
 
 def to(page: str, **query: object) -> str:
@@ -78,7 +79,7 @@ class Visit:
         return Call(
             self.parts,
             self.request,
-            self.administrator.caller,
+            caller_of(self.administrator),
             body,
             path_values={"jobName": job},
             query_values={key: str(value) for key, value in query.items()},
