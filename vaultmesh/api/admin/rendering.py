@@ -1,5 +1,6 @@
 """Renders pages: templates, the values that all of them know, and the headers of each answer."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -8,10 +9,11 @@ from typing import Any
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import JsonValue
 
 from vaultmesh.api.admin.pages import to
 from vaultmesh.domain.errors import printable
-from vaultmesh.domain.instants import write_seconds
+from vaultmesh.domain.instants import write_seconds, write_time
 from vaultmesh.process.version import VERSION
 
 _HERE = Path(__file__).parent
@@ -42,7 +44,10 @@ class Renderer:
         self._style = (_HERE / "static" / "style.css").read_text(encoding="utf-8")
         self._style_version = sha256(self._style.encode()).hexdigest()[:12]
         self._templates.globals |= {"to": to, "version": VERSION}
-        self._templates.filters |= {"time": time_text, "iso": write_seconds, "lasted": lasted}
+        self._templates.filters |= {
+            "time": time_text, "iso": write_seconds, "exact": write_time, "clock": clock,
+            "lasted": lasted, "json": json_block, "json_line": json_line,
+        }  # fmt: skip
 
     def html(
         self, request: web.Request, template: str, values: Mapping[str, Any], status: int = 200
@@ -66,6 +71,21 @@ def root_of(request: web.Request) -> str:
     """Return the relative way from a request's path to `/admin/`; empty right below it."""
     depth = request.rel_url.raw_path.count("/") - 2
     return "admin/" if depth < 0 else "../" * depth
+
+
+def clock(instant: datetime) -> str:
+    """Return an instant as people read it, `2026-01-15 10:00:00`."""
+    return write_seconds(instant).replace("T", " ").rstrip("Z")
+
+
+def json_block(value: JsonValue) -> str:
+    """Return JSON over several lines."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def json_line(value: JsonValue) -> str:
+    """Return JSON in one line."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def time_text(instant: datetime, now: datetime) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from vaultmesh.api.admin import audit, jobs, namespaces, targets
+from vaultmesh.api.admin import audit, job, jobs, namespaces, targets
 from vaultmesh.api.admin.cookies import (
     Seal,
     drop_session,
@@ -24,6 +24,7 @@ from vaultmesh.api.admin.cookies import (
     session_of,
 )
 from vaultmesh.api.admin.forms import read_fields
+from vaultmesh.api.admin.last_seen import LastSeen
 from vaultmesh.api.admin.log_in import WrongLogIns
 from vaultmesh.api.admin.pages import Page, Redirect, View, Visit, to
 from vaultmesh.api.admin.rendering import HEADERS, Renderer, root_of
@@ -42,7 +43,7 @@ from vaultmesh.domain.errors import DomainError
 from vaultmesh.process.api_settings import ApiSettings
 
 PREFIX = "/admin"
-PAGES: tuple[Page, ...] = (*jobs.PAGES, *namespaces.PAGES, *targets.PAGES, *audit.PAGES)
+PAGES: tuple[Page, ...] = (*jobs.PAGES, *job.PAGES, *namespaces.PAGES, *targets.PAGES, *audit.PAGES)
 """All pages; those with a heading stand in the navigation, in this order."""
 HOME = "jobs"
 _LOG_IN, _LOG_OUT, _STYLE = "log-in", "log-out", "style.css"
@@ -79,6 +80,7 @@ class AdminSite:
         self._count = count
         self._seal = Seal(settings.admin_token)
         self._renderer = Renderer()
+        self._last_seen = LastSeen()
         self._wrong_log_ins = wrong_log_ins or WrongLogIns()
 
     def add_to(self, router: web.UrlDispatcher) -> None:
@@ -123,7 +125,7 @@ class AdminSite:
                 return self._to_log_in(request)
             is_form = request.method not in SAFE_METHODS
             fields = await read_fields(request) if is_form else {}
-            visit = Visit(self._parts, request, who, fields)
+            visit = Visit(self._parts, request, who, fields, self._last_seen)
             match await page.handler(visit):
                 case Redirect(place, notice):
                     return self._redirect(request, place, notice)
