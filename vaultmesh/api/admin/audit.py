@@ -5,7 +5,6 @@ import json
 from pydantic import JsonValue
 
 from vaultmesh.api.admin.pages import Page, View, Visit
-from vaultmesh.domain.jobs.records import AuditLine
 
 SHOWN = 50
 """Lines of one page."""
@@ -33,6 +32,8 @@ def detail_words(detail: JsonValue) -> list[str]:
 
 def _change(value: JsonValue) -> str:
     if isinstance(value, dict) and set(value) == {"was", "is"}:
+        if value["was"] is None:
+            return _text(value["is"])
         return f"{_text(value['was'])} → {_text(value['is'])}"
     return _text(value)
 
@@ -47,11 +48,6 @@ def _text(value: JsonValue) -> str:
             return value
         case _:
             return json.dumps(value, ensure_ascii=False)
-
-
-def who(line: AuditLine) -> str:
-    """Return who did something, and whom a request named without proof."""
-    return f"{line.actor} (for {line.claimed_user})" if line.claimed_user else line.actor
 
 
 PAGES = (Page("audit", audit, heading="Audit"),)

@@ -115,9 +115,8 @@ def _row(parts: Parts, report: JobReport, trouble: str) -> JobRow:
     problems = [problem for problem in (_service_problem(parts, report), trouble) if problem]
     if not report.is_told and not trouble:
         problems.append(UNHEARD)
-    if parts.temporal_silent():
-        problems.append("Temporal does not answer: nothing begins until it is back")
-    return JobRow(report, (*report.why_idle, *problems), bool(problems))
+    is_troubled = bool(problems) or parts.temporal_silent()  # which the frame of the page says once
+    return JobRow(report, (*report.why_idle, *problems), is_troubled)
 
 
 def _service_problem(parts: Parts, report: JobReport) -> str:

@@ -90,8 +90,8 @@ def json_line(value: JsonValue) -> str:
 
 def time_text(instant: datetime, now: datetime) -> str:
     """Return how long ago an instant is, or how long until it."""
-    seconds = (instant - now).total_seconds()
-    if abs(seconds) < 1:
+    seconds = int((instant - now).total_seconds())
+    if not seconds:
         return "now"
     text = lasted(abs(seconds) * 1_000)
     return f"in {text}" if seconds > 0 else f"{text} ago"
