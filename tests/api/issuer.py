@@ -110,6 +110,8 @@ class Issuer:
     body: bytes | None = None
     """Served instead of the keys."""
     hangs: bool = False
+    hanging: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set as soon as somebody waits for keys."""
     released: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
 
@@ -129,6 +131,7 @@ class Issuer:
         del request
         self.asked += 1
         if self.hangs:
+            self.hanging.set()
             await self.released.wait()
         if self.status in (301, 302):
             return web.Response(status=self.status, headers={"Location": f"{self.url}/moved"})
