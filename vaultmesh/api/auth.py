@@ -5,7 +5,8 @@ from enum import StrEnum
 
 from aiohttp import web
 
-from vaultmesh.api.gates import UNAUTHORIZED, Administrator, Gates, NotAdmitted, is_same
+from vaultmesh.api.administrators import UNAUTHORIZED, Administrator, NotAdmitted, is_same
+from vaultmesh.api.gates import Gates
 from vaultmesh.process.api_settings import ApiSettings
 
 _SCHEME = "bearer "
