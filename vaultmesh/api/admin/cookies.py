@@ -17,7 +17,7 @@ from hashlib import sha256
 from aiohttp import web
 from pydantic import JsonValue, SecretStr
 
-from vaultmesh.api.gates import Administrator
+from vaultmesh.api.administrators import Administrator
 
 SESSION, NOTICE = "vmsh-admin", "vmsh-admin-notice"
 SESSION_LASTS = {"token": timedelta(hours=8), "user": timedelta(hours=1)}

@@ -36,10 +36,10 @@ from aiohttp import web
 from pydantic import JsonValue
 
 from vaultmesh.api.admin.last_seen import LastSeen
+from vaultmesh.api.administrators import Administrator
 from vaultmesh.api.answers import Refused
 from vaultmesh.api.auth import caller_of
 from vaultmesh.api.calls import Call, Parts
-from vaultmesh.api.gates import Administrator
 from vaultmesh.api.jobs import check_name
 
 

@@ -29,16 +29,16 @@ from vaultmesh.api.admin.log_in import WrongLogIns
 from vaultmesh.api.admin.pages import Page, Redirect, View, Visit, to
 from vaultmesh.api.admin.rendering import HEADERS, Renderer, root_of
 from vaultmesh.api.admin.same_origin import SAFE_METHODS, is_same_origin
-from vaultmesh.api.answers import BadRequest, Refused, refusal_of
-from vaultmesh.api.calls import Parts
-from vaultmesh.api.clients import client_of
-from vaultmesh.api.gates import (
+from vaultmesh.api.administrators import (
     UNAUTHORIZED,
     UNAVAILABLE,
     Administrator,
-    Gates,
     NotAdmitted,
 )
+from vaultmesh.api.answers import BadRequest, Refused, refusal_of
+from vaultmesh.api.calls import Parts
+from vaultmesh.api.clients import client_of
+from vaultmesh.api.gates import Gates
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.process.api_settings import ApiSettings
 
