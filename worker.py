@@ -421,6 +421,7 @@ async def _serve(
         PortTaken: somebody else listens there.
     """
     from vaultmesh.api.calls import Parts  # noqa: PLC0415 - loads SQLAlchemy too
+    from vaultmesh.api.gates import Gates  # noqa: PLC0415 - loads SQLAlchemy too
     from vaultmesh.api.server import ApiServer  # noqa: PLC0415 - loads SQLAlchemy too
     from vaultmesh.process.job_workflows import TemporalJobs  # noqa: PLC0415 - loads SQLAlchemy too
 
@@ -431,7 +432,7 @@ async def _serve(
         temporal_silent=lambda: is_silent(visibility.snapshot, time.time()),
         anchoring=anchoring,
     )
-    server = ApiServer(jobs.api, parts)
+    server = ApiServer(jobs.api, parts, gates=Gates.of(jobs.api, jobs.users))
     await server.start()
     return server.stop
 

@@ -15,8 +15,9 @@ from tests.api.running import (
     running,
     settings,
 )
+from vaultmesh.api.administrators import is_same
 from vaultmesh.api.auth import Access
-from vaultmesh.api.gates import Administrator, Gates, NotAdmitted, StaticToken, is_same
+from vaultmesh.api.gates import Administrator, Gates, NotAdmitted, StaticToken
 from vaultmesh.api.routes import ROUTES
 
 ADMINS = [route for route in ROUTES if route.access is Access.ADMIN]

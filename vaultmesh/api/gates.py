@@ -1,6 +1,6 @@
 """Judges what a bearer token opens: here alone it is decided who is an administrator.
 
-    gates = Gates.of(settings, roles)
+    gates = Gates.of(settings, users)
     person = await gates.admit(token)             # raises NotAdmitted, with a status and a text
     person = await gates.readmit(person)          # later, by the role that the person has by then
 
@@ -9,45 +9,23 @@
 3. With neither configured, nobody is admitted.
 """
 
-import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import sha256
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pydantic import SecretStr
 
-from vaultmesh.api.answers import Refused
+from vaultmesh.api.administrators import (
+    FORBIDDEN,
+    UNAUTHORIZED,
+    Administrator,
+    NotAdmitted,
+    is_same,
+)
+from vaultmesh.api.jwt_proof import JwtProof
 from vaultmesh.process.api_settings import ApiSettings
+from vaultmesh.storage.users import Users
 
-STATIC = "admin token"
-"""Who comes with the token of all administrators, for the audit: that one names nobody."""
-UNAUTHORIZED, FORBIDDEN, UNAVAILABLE = 401, 403, 503
-_HEADINGS = {
-    UNAUTHORIZED: "Unauthorized",
-    FORBIDDEN: "Forbidden",
-    UNAVAILABLE: "Service unavailable",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Administrator:
-    """Somebody who proved to be an administrator."""
-
-    kind: Literal["token", "user"]
-    """`token`: holds ADMIN_TOKEN; `user`: holds a JWT."""
-    subject: str
-    """Stands in the audit: the JWT's `sub`, or that it was the token."""
-    expires_at: int | None = None
-    """Unix seconds of the JWT's `exp`; None if the proof does not expire."""
-
-
-class NotAdmitted(Refused):
-    """A token opens nothing: 401 not valid, 403 valid but of no administrator, 503 that can't be known now."""
-
-    def __init__(self, status: int, text: str) -> None:
-        """Say with which status and why; the text is for people and holds no secret."""
-        super().__init__(status, _HEADINGS[status], text)
+__all__ = ["AdminProof", "Administrator", "Gates", "NotAdmitted", "StaticToken", "is_same"]
 
 
 class AdminProof(Protocol):
@@ -76,19 +54,13 @@ class StaticToken:
 
     async def check(self, token: str) -> Administrator | None:
         """Return its holder, who has no name."""
-        return Administrator("token", STATIC) if is_same(token, self._token) else None
+        return Administrator("token", "admin token") if is_same(token, self._token) else None
 
     async def recheck(self, administrator: Administrator) -> None:
         """Refuse nobody: the token is as it was."""
 
     async def close(self) -> None:
         """Hold nothing."""
-
-
-def is_same(text: str, secret: str) -> bool:
-    """Whether a text is a secret; how long it takes tells neither its length nor its beginning."""
-    digests = (sha256(part.encode(errors="surrogateescape")).digest() for part in (text, secret))
-    return hmac.compare_digest(*digests)
 
 
 class Gates:
@@ -105,10 +77,12 @@ class Gates:
             self._proofs["user"] = signed
 
     @classmethod
-    def of(cls, settings: ApiSettings) -> "Gates":
-        """Return the gates that the settings ask for."""
-        token = settings.admin_token
-        return cls(static=None if token is None else StaticToken(token))
+    def of(cls, settings: ApiSettings, users: Users | None = None) -> "Gates":
+        """Return the gates that the settings ask for; `users` tell the roles of users, where no claim does."""
+        token, jwt = settings.admin_token, settings.jwt
+        static = None if token is None else StaticToken(token)
+        signed = None if jwt is None else JwtProof(jwt, settings.allowed_origins, users=users)
+        return cls(static=static, signed=signed)
 
     @property
     def kinds(self) -> Sequence[str]:

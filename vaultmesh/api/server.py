@@ -26,12 +26,11 @@ from vaultmesh.api.bodies import MOST_BYTES, READ_WITHIN_SECONDS, read_body
 from vaultmesh.api.calls import Call, Parts
 from vaultmesh.api.clients import client_of
 from vaultmesh.api.gates import Gates
-from vaultmesh.api.jobs import no_such_job
+from vaultmesh.api.jobs import check_name
 from vaultmesh.api.openapi import DOCUMENT_PATH, PAGE_PATH, Description
 from vaultmesh.api.rate_limit import Allowance, RateLimit
 from vaultmesh.api.routes import ROUTES, Route
 from vaultmesh.domain.errors import DomainError
-from vaultmesh.domain.jobs.job import LONGEST_NAME, check_text
 from vaultmesh.process.api_settings import ApiSettings
 from vaultmesh.process.http import PortTaken
 
@@ -71,7 +70,7 @@ class ApiServer:
         self._body_within_seconds = body_within_seconds
         self._idle_seconds = idle_seconds
         self._description = Description.of(ROUTES)
-        self._admin = AdminSite(settings, parts, count=self._count)
+        self._admin = AdminSite(settings, parts, self._gates, count=self._count)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -148,7 +147,7 @@ class ApiServer:
             body = None
             if request.method in _WITH_BODY:
                 body = await read_body(request, self._body_within_seconds)
-            _check_name(request.match_info.get("jobName", ""))
+            check_name(request.match_info.get("jobName", ""))
             return await _answer(route, Call(self._parts, request, caller, body))
 
         return answer
@@ -224,14 +223,3 @@ def _check_path(request: web.Request) -> None:
     except ValueError:
         message = f"'{path}' is not a valid url component"
         raise BadRequest(400, message) from None
-
-
-def _check_name(name: str) -> None:
-    """Refuse a name that no job can have, before any database is asked for it."""
-    try:
-        check_text(name)
-        fits = len(name.encode()) <= LONGEST_NAME
-    except ValueError:
-        fits = False
-    if not fits:
-        raise no_such_job(name)

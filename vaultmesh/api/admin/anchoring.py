@@ -41,8 +41,7 @@ def not_there(unknown: Unknown) -> Refused:
 
 def who(visit: Visit) -> str:
     """Return whom a log line and a reason name as the one who decided."""
-    caller = visit.administrator.caller
-    return caller.user or caller.actor
+    return visit.administrator.subject
 
 
 def tone(state: NamespaceState | TargetState) -> str:

@@ -10,15 +10,18 @@ import json
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 from aiohttp import web
 from pydantic import JsonValue, SecretStr
 
-from vaultmesh.api.admin.admission import Administrator, AdministratorKind
+from vaultmesh.api.administrators import Administrator
 
 SESSION, NOTICE = "vmsh-admin", "vmsh-admin-notice"
+SESSION_LASTS = {"token": timedelta(hours=8), "user": timedelta(hours=1)}
+"""From the log-in on, by its kind; nothing prolongs a session. A user's role is looked up at each request."""
 NOTICE_SECONDS = 60
 """A notice that no page showed by then is dropped."""
 LONGEST_NOTICE = 600
@@ -65,18 +68,17 @@ def session_of(seal: Seal, request: web.Request, now: datetime) -> Administrator
     kind, subject, ends = document["kind"], document["subject"], document["ends"]
     if not isinstance(ends, int) or now.timestamp() >= ends:
         return None
-    return Administrator(
-        AdministratorKind(str(kind)), str(subject), datetime.fromtimestamp(ends, UTC)
-    )
+    return Administrator("user" if kind == "user" else "token", str(subject), ends)
 
 
 def keep_session(
     seal: Seal, request: web.Request, answer: web.Response, who: Administrator, now: datetime
 ) -> None:
     """Have the browser keep who logged in, until the session ends."""
-    ends = int(who.expires_at.timestamp())
-    value = seal.sign(SESSION, {"kind": who.kind, "subject": who.subject, "ends": ends})
-    _set(request, answer, SESSION, value, max(0, ends - int(now.timestamp())))
+    lasts = int(SESSION_LASTS[who.kind].total_seconds())
+    session = replace(who, expires_at=int(now.timestamp()) + lasts)
+    document = {"kind": session.kind, "subject": session.subject, "ends": session.expires_at}
+    _set(request, answer, SESSION, seal.sign(SESSION, document), lasts)
 
 
 def drop_session(request: web.Request, answer: web.Response) -> None:

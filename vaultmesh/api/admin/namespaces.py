@@ -6,6 +6,7 @@ order has one, and always in the log.
 
 import logging
 
+from vaultmesh.api.admin import batches
 from vaultmesh.api.admin.anchoring import anchoring_of, not_there, shared, who
 from vaultmesh.api.admin.pages import Page, Redirect, View, Visit, to
 from vaultmesh.api.answers import Refused
@@ -92,4 +93,5 @@ PAGES = (
     Page("pause-namespace", pause, method="POST"),
     Page("resume-namespace", resume, method="POST"),
     Page("force-namespace", force, method="POST"),
+    *batches.PAGES,
 )

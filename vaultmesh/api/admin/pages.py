@@ -35,9 +35,12 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 from pydantic import JsonValue
 
-from vaultmesh.api.admin.admission import Administrator
+from vaultmesh.api.admin.last_seen import LastSeen
+from vaultmesh.api.administrators import Administrator
 from vaultmesh.api.answers import Refused
+from vaultmesh.api.auth import caller_of
 from vaultmesh.api.calls import Call, Parts
+from vaultmesh.api.jobs import check_name
 
 
 def to(page: str, **query: object) -> str:
@@ -55,6 +58,8 @@ class Visit:
     administrator: Administrator
     fields: Mapping[str, str] = field(default_factory=dict)
     """What a form holds; empty for GET."""
+    last_seen: LastSeen = field(default_factory=LastSeen)
+    """What this process showed before, for when the store does not answer."""
 
     @property
     def now(self) -> datetime:
@@ -73,14 +78,21 @@ class Visit:
             message = f"The form has no field {key!r} - go back, and send it again"
             raise Refused(400, "Something is missing", message) from None
 
-    def call(self, job: str = "", body: JsonValue = None, **query: object) -> Call:
-        """Return what the functions of the job API take, as if this administrator called it."""
+    def call(
+        self, job: str = "", body: JsonValue = None, *, run: str = "", **query: object
+    ) -> Call:
+        """Return what the functions of the job API take, as if this administrator called it.
+
+        Raises:
+            Refused: no job can have this name.
+        """
+        check_name(job)
         return Call(
             self.parts,
             self.request,
-            self.administrator.caller,
+            caller_of(self.administrator),
             body,
-            path_values={"jobName": job},
+            path_values={"jobName": job, "id": run},
             query_values={key: str(value) for key, value in query.items()},
         )
 

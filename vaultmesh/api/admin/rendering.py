@@ -1,5 +1,6 @@
 """Renders pages: templates, the values that all of them know, and the headers of each answer."""
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -9,10 +10,11 @@ from typing import Any
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import JsonValue
 
 from vaultmesh.api.admin.pages import Download, to
 from vaultmesh.domain.errors import printable
-from vaultmesh.domain.instants import write_seconds
+from vaultmesh.domain.instants import write_seconds, write_time
 from vaultmesh.process.version import VERSION
 
 _HERE = Path(__file__).parent
@@ -50,7 +52,10 @@ class Renderer:
         self._style = "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
         self._style_version = sha256(self._style.encode()).hexdigest()[:12]
         self._templates.globals |= {"to": to, "version": VERSION}
-        self._templates.filters |= {"time": time_text, "iso": write_seconds, "lasted": lasted}
+        self._templates.filters |= {
+            "time": time_text, "iso": write_seconds, "exact": write_time, "clock": clock,
+            "lasted": lasted, "json": json_block, "json_line": json_line,
+        }  # fmt: skip
 
     def html(
         self, request: web.Request, template: str, values: Mapping[str, Any], status: int = 200
@@ -86,10 +91,25 @@ def root_of(request: web.Request) -> str:
     return "admin/" if depth < 0 else "../" * depth
 
 
+def clock(instant: datetime) -> str:
+    """Return an instant as people read it, `2026-01-15 10:00:00`."""
+    return write_seconds(instant).replace("T", " ").rstrip("Z")
+
+
+def json_block(value: JsonValue) -> str:
+    """Return JSON over several lines."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def json_line(value: JsonValue) -> str:
+    """Return JSON in one line."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def time_text(instant: datetime, now: datetime) -> str:
     """Return how long ago an instant is, or how long until it."""
-    seconds = (instant - now).total_seconds()
-    if abs(seconds) < 1:
+    seconds = int((instant - now).total_seconds())
+    if not seconds:
         return "now"
     text = lasted(abs(seconds) * 1_000)
     return f"in {text}" if seconds > 0 else f"{text} ago"

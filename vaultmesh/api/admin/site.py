@@ -1,6 +1,6 @@
 """Serves the admin page: lets administrators in, and leads each request to its page.
 
-    site = AdminSite(settings, parts)
+    site = AdminSite(settings, parts, gates)
     site.add_to(app.router)
 
 A request goes this way: rate limit, form of our own, session, fields of the form, handler. Whatever is refused on the way
@@ -14,14 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from vaultmesh.api.admin import audit, batches, jobs, namespaces, targets
-from vaultmesh.api.admin.admission import (
-    LONGEST_TOKEN,
-    Administrator,
-    Admission,
-    NotAdmitted,
-    StaticAdmission,
-)
+from vaultmesh.api.admin import audit, job, jobs, namespaces, targets
 from vaultmesh.api.admin.cookies import (
     Seal,
     drop_session,
@@ -31,24 +24,26 @@ from vaultmesh.api.admin.cookies import (
     session_of,
 )
 from vaultmesh.api.admin.forms import read_fields
+from vaultmesh.api.admin.last_seen import LastSeen
 from vaultmesh.api.admin.log_in import WrongLogIns
 from vaultmesh.api.admin.pages import Download, Page, Redirect, View, Visit, to
 from vaultmesh.api.admin.rendering import HEADERS, Renderer, root_of
 from vaultmesh.api.admin.same_origin import SAFE_METHODS, is_same_origin
+from vaultmesh.api.administrators import (
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    Administrator,
+    NotAdmitted,
+)
 from vaultmesh.api.answers import BadRequest, Refused, refusal_of
 from vaultmesh.api.calls import Parts
 from vaultmesh.api.clients import client_of
+from vaultmesh.api.gates import Gates
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.process.api_settings import ApiSettings
 
 PREFIX = "/admin"
-PAGES: tuple[Page, ...] = (
-    *jobs.PAGES,
-    *namespaces.PAGES,
-    *batches.PAGES,
-    *targets.PAGES,
-    *audit.PAGES,
-)
+PAGES: tuple[Page, ...] = (*jobs.PAGES, *job.PAGES, *namespaces.PAGES, *targets.PAGES, *audit.PAGES)
 """All pages; those with a heading stand in the navigation, in this order."""
 HOME = "jobs"
 _LOG_IN, _LOG_OUT, _STYLE = "log-in", "log-out", "style.css"
@@ -65,8 +60,8 @@ class AdminSite:
         self,
         settings: ApiSettings,
         parts: Parts,
+        gates: Gates,
         *,
-        admission: Admission | None = None,
         count: Callable[[web.Request], None] = lambda _: None,
         wrong_log_ins: WrongLogIns | None = None,
     ) -> None:
@@ -75,16 +70,17 @@ class AdminSite:
         Args:
             settings: of the job API.
             parts: what the job API works with.
-            admission: who is an administrator; as the settings say unless it is given.
+            gates: say who is an administrator.
             count: counts a request for the rate limit; raises `BadRequest` above it.
             wrong_log_ins: counts wrong tokens.
         """
         self._settings = settings
         self._parts = parts
-        self._admission = admission or StaticAdmission(settings.admin_token)
+        self._gates = gates
         self._count = count
         self._seal = Seal(settings.admin_token)
         self._renderer = Renderer()
+        self._last_seen = LastSeen()
         self._wrong_log_ins = wrong_log_ins or WrongLogIns()
 
     def add_to(self, router: web.UrlDispatcher) -> None:
@@ -129,7 +125,7 @@ class AdminSite:
                 return self._to_log_in(request)
             is_form = request.method not in SAFE_METHODS
             fields = await read_fields(request) if is_form else {}
-            visit = Visit(self._parts, request, who, fields)
+            visit = Visit(self._parts, request, who, fields, self._last_seen)
             match await page.handler(visit):
                 case Redirect(place, notice):
                     return self._redirect(request, place, notice)
@@ -146,10 +142,11 @@ class AdminSite:
         if who is None:
             return None
         try:
-            await self._admission.confirm(who)
-        except NotAdmitted:
+            return await self._gates.readmit(who)
+        except NotAdmitted as error:
+            if error.status == UNAVAILABLE:
+                raise
             return None
-        return who
 
     def _show(self, request: web.Request, view: View, page: str = "") -> web.Response:
         """Render a page, with the notice of what was done before it."""
@@ -241,10 +238,10 @@ class AdminSite:
             return answer
         now = self._parts.now()
         try:
-            who = await self._admission.admit(fields.get("token", "")[:LONGEST_TOKEN], now)
+            who = await self._gates.admit(fields.get("token", ""))
         except NotAdmitted as error:
             _LOG.warning("log-in to the admin page refused", extra={"client": client})
-            return self._log_in_page(request, place, str(error), error.status)
+            return self._log_in_page(request, place, _why(error), error.status)
         self._wrong_log_ins.give_back(client)
         answer = self._redirect(request, place)
         keep_session(self._seal, request, answer, who, now)
@@ -261,6 +258,12 @@ _FOREIGN = (
     "It comes from another site, or from a program that does not say where it comes from. Nothing was changed. "
     "Programs use the job API with a bearer token."
 )
+
+
+def _why(error: NotAdmitted) -> str:
+    if error.status != UNAUTHORIZED:
+        return str(error)
+    return f"This token opens nothing: {error}. Look it up where ADMIN_TOKEN is set, and paste the whole of it."
 
 
 def _next(place: str) -> str:
