@@ -68,7 +68,7 @@ def test_what_happened_is_told_in_its_order_with_the_clock_that_says_so(tmp_path
 def test_an_authority_s_token_is_never_called_final(tmp_path: Path) -> None:
     recorded(tmp_path)
     moments = of_scheme(report(tmp_path), "rfc3161").moments
-    assert [moment.step for moment in moments] == [Step.INCLUDED]
+    assert [moment.step for moment in moments] == [Step.STAMPED]
 
 
 def test_a_receipt_whose_evidence_was_changed_is_refuted(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 
 from vaultmesh.domain.errors import ConfigurationError, DomainError, InvalidValue
 from vaultmesh.domain.namespaces.config import NamespaceSpec, check_name
-from vaultmesh.domain.paths import NAMESPACES_FILE
+from vaultmesh.domain.paths import ANCHORS_FILE, NAMESPACES_FILE
 from vaultmesh.domain.receipts.receipt import receipt_path
 from vaultmesh.domain.status import NamespaceState, NamespaceView, TargetView
 from vaultmesh.domain.target import Target
@@ -27,7 +27,13 @@ from vaultmesh.overview.overview import Overview
 from vaultmesh.overview.readers import Readers
 from vaultmesh.process import anchor_workflows
 from vaultmesh.process.client import Unreachable
-from vaultmesh.process.config_files import load_namespaces, namespaces_path, stand_in
+from vaultmesh.process.config_files import (
+    anchors_path,
+    load_anchors,
+    load_namespaces,
+    namespaces_path,
+    stand_in,
+)
 from vaultmesh.process.counts import Counts
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.batch_files import BatchFiles
@@ -39,6 +45,8 @@ WITHIN = timedelta(seconds=3)
 NAMESPACES_AT_ONCE = 50
 """Namespaces that one page asks about."""
 OUT_FOLDER = "out"
+MOST_PROBLEMS = 10
+"""Lines about configuration files that a page shows."""
 AWAY = "Temporal does not answer"
 
 
@@ -56,8 +64,8 @@ class Source:
     """VMSH_ROOT."""
     stand_in: str = ""
     """The namespaces.yaml that is used because the root has none; empty if the root's own is."""
-    refused: str = ""
-    """What is wrong with namespaces.yaml; empty if it can be read."""
+    refused: Sequence[str] = ()
+    """What is wrong with a configuration file, a line each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,17 +264,22 @@ class AnchoringOverview:
         return await self._readers.run(self._read_configuration)
 
     def _read_configuration(self) -> _Configured:
-        refused, specs = "", dict[str, NamespaceSpec]()
+        refused: list[str] = []
+        specs: Mapping[str, NamespaceSpec] = {}
         try:
-            specs = dict(load_namespaces(namespaces_path(self._settings)).specs)
+            specs = load_namespaces(namespaces_path(self._settings)).specs
         except ConfigurationError as error:
-            refused = f"{NAMESPACES_FILE}: {error}"
+            refused += [f"{NAMESPACES_FILE}: {problem}" for problem in error.problems]
+        try:
+            load_anchors(anchors_path(self._settings))
+        except ConfigurationError as error:
+            refused += [f"{ANCHORS_FILE}: {problem}" for problem in error.problems]
         used = stand_in(self._settings)
         source = Source(
             has_files=self._files.store.exists(OUT_FOLDER),
             root=str(self._settings.root),
             stand_in=str(used) if used is not None else "",
-            refused=refused,
+            refused=refused[:MOST_PROBLEMS],
         )
         return _Configured(source, specs)
 

@@ -48,7 +48,9 @@ class Step(StrEnum):
     SENT_AGAIN = "sent again"
     """Another version of the transaction, with a higher fee."""
     INCLUDED = "included"
-    """In a block, or under an authority's signature."""
+    """In a block."""
+    STAMPED = "stamped"
+    """Under an authority's signature: there is no more to come."""
     LOST = "lost"
     """Its block left the chain."""
     ENDED = "ended"
@@ -61,6 +63,7 @@ CLOCKS: Mapping[Step, str] = {
     Step.SENT: "the storage's clock",
     Step.SENT_AGAIN: "the storage's clock",
     Step.INCLUDED: "the ledger's own clock",
+    Step.STAMPED: "the authority's clock",
     Step.LOST: "the look that found it",
     Step.ENDED: "the scheduler's clock",
     Step.FINAL: "the first look that found it final",
@@ -264,11 +267,12 @@ def _sent(rounds: RoundFiles, round_id: str, tx_ref: str) -> list[Moment]:
 
 def _of_receipt(receipt: AnchorReceipt) -> list[Moment]:
     """Return what a receipt says of when it was included, and what became of it."""
-    moments = [Moment(receipt.anchor_ts, Step.INCLUDED)]
+    has_blocks = SCHEMES[receipt.network.scheme].has_blocks
+    moments = [Moment(receipt.anchor_ts, Step.INCLUDED if has_blocks else Step.STAMPED)]
     if receipt.status is Status.REORGED:
         moments.append(Moment(receipt.observed_at, Step.LOST))
     elif receipt.status is Status.FAILED:
         moments.append(Moment(receipt.observed_at, Step.ENDED))
-    elif receipt.is_final and SCHEMES[receipt.network.scheme].has_blocks:
+    elif receipt.is_final and has_blocks:
         moments.append(Moment(receipt.observed_at, Step.FINAL))
     return moments

@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -20,6 +21,7 @@ from tests.admin_page.anchoring.anchored import (
 )
 from tests.admin_page.anchoring.contrast import low_contrasts
 from vaultmesh.domain.checks import Trust
+from vaultmesh.domain.names import aggregator_workflow_id
 from vaultmesh.verification import verify
 
 pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -148,7 +150,7 @@ def test_the_picture_shows_what_happened_in_its_order_and_says_it_in_words(
         assert places == sorted(places)
     table = visitor.page.get_by_role("table", name="The same in words")
     words = table.inner_text()
-    assert all(step in words for step in ("sealed", "sent", "included", "final"))
+    assert all(step in words for step in ("sealed", "sent", "included", "stamped", "final"))
     described = str(picture.evaluate("svg => svg.querySelector('desc').textContent"))
     assert "eip155:31337: sealed at" in described
 
@@ -205,6 +207,32 @@ def test_hostile_names_are_texts_and_nothing_else(
     visitor.open(f"proof?{urlencode({'event': '../../<script>alert(1)</script>'})}")
     assert "There is no proof yet" in visitor.text()
     visitor.errors.clear()  # the browser reports the 404 that was asked for
+
+
+def test_a_target_that_rests_says_why_and_how_it_is_mended(
+    anchored: AnchoredSystem, visitor: Visitor
+) -> None:
+    workflow_id = aggregator_workflow_id(anchored.target)
+    signal_beside(anchored, workflow_id, "pause", "the node is replaced")
+    try:
+        batch_id, _ = anchored.seal_events(NAMESPACE, "waits")
+        visitor.open(page_of(NAMESPACE))
+        visitor.press(visitor.button("Anchor fast now"))
+        assert "eip155:31337 is paused" in visitor.text()
+        visitor.press(visitor.link(anchored.target))
+        card = visitor.page.get_by_role("region", name=anchored.target)
+        said = card.inner_text()
+        assert "the node is replaced" in said
+        assert f"temporal workflow signal --workflow-id {workflow_id} --name resume" in said
+    finally:
+        signal_beside(anchored, workflow_id, "resume")
+    anchored.wait(lambda: anchored.is_final(NAMESPACE, batch_id), "the anchor", 120)
+
+
+def signal_beside(system: AnchoredSystem, *signal: str) -> None:
+    """Send a signal from a thread of its own: the browser's event loop runs in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(system.signal, *signal).result()
 
 
 def ask(

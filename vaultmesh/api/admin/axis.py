@@ -18,13 +18,16 @@ LEFT, RIGHT = 4.0, 96.0
 """Percent: a mark at either end is seen whole."""
 CLOSEST = 8.0
 """Percent between two marks of a row, and so 25 px on a narrow screen."""
-CLOSEST_TICKS = 14.0
-ROW, HEAD = 62, 34
-"""Pixels of one ledger's row, and of the scale above."""
-_TICKS = ((1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3_600, "1 h"), (21_600, "6 h"), (86_400, "1 d"),
-          (864_000, "10 d"), (8_640_000, "100 d"))  # fmt: skip
+CLOSEST_SECONDS = (1, 2, 5, 10, 20, 40)
+_TICKS = (
+    *((number, f"{number} s") for number in _SECONDS),
+    *((60 * number, f"{number} min") for number in _SECONDS),
+    *((3_600 * number, f"{number} h") for number in (1, 2, 5, 12)),
+    *((86_400 * number, f"{number} d") for number in (1, 2, 5, 10, 30, 100, 300, 1_000)),
+)
+"""Lengths of time that may stand on the scale."""
 _LONGEST_LABEL = 40
-_NUMBERS = {Step.SEALED: 1, Step.SENT: 2, Step.SENT_AGAIN: 2, Step.INCLUDED: 3, Step.FINAL: 4, Step.LOST: 0, Step.ENDED: 0}  # fmt: skip
+_NUMBERS = {Step.SEALED: 1, Step.SENT: 2, Step.SENT_AGAIN: 2, Step.INCLUDED: 3, Step.STAMPED: 3, Step.FINAL: 4, Step.LOST: 0, Step.ENDED: 0}  # fmt: skip
 """What stands in a mark; 0: a cross."""
 
 
