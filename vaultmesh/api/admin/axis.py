@@ -18,7 +18,10 @@ LEFT, RIGHT = 4.0, 96.0
 """Percent: a mark at either end is seen whole."""
 CLOSEST = 8.0
 """Percent between two marks of a row, and so 25 px on a narrow screen."""
-CLOSEST_SECONDS = (1, 2, 5, 10, 20, 40)
+CLOSEST_TICKS = 14.0
+ROW, HEAD = 62, 34
+"""Pixels of one ledger's row, and of the scale above."""
+_SECONDS = (1, 2, 5, 10, 20, 40)
 _TICKS = (
     *((number, f"{number} s") for number in _SECONDS),
     *((60 * number, f"{number} min") for number in _SECONDS),
