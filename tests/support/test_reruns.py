@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TESTS = '''
+TESTS = """
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ def test_counts_payments(request, finding):
 
 def test_fails_always():
     raise ValueError("wrong each time")
-'''
+"""
 FINDINGS = [
     "round 7f was paid for",
     "slot 12 was called twice",
@@ -50,7 +50,14 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> str:
         for line in (ROOT / "Makefile").read_text().splitlines()
         if line.startswith("ASK_AGAIN")
     )
-    config = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder), "-p", "no:cacheprovider"]
+    config = [
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        "--rootdir",
+        str(folder),
+        "-p",
+        "no:cacheprovider",
+    ]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", *config, *order, "test_some.py"],
         cwd=folder,
