@@ -3,7 +3,10 @@
 import base64
 import json
 import re
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -12,11 +15,13 @@ import pytest
 from pydantic import SecretStr
 
 from tests.admin_page.visitor import SAME_ORIGIN, Visitor, text_of
-from tests.api.issuer import USER, Issuer, issuing
+from tests.api.issuer import USER, Issuer, issuing, sign
 from tests.api.running import ADMIN, ADMIN_TOKEN, JOB, RunningApi, running, settings
 from vaultmesh.api.admin.cookies import NOTICE, SESSION
 from vaultmesh.api.admin.site import PAGES
 from vaultmesh.api.gates import Gates
+from vaultmesh.storage.jobs.core import choose
+from vaultmesh.storage.users import Users, users_place
 
 PAGES_SEEN = sorted(page.name for page in PAGES if page.method == "GET")
 FORMS = sorted(page.name for page in PAGES if page.method == "POST")
@@ -249,16 +254,25 @@ async def test_a_jwt_that_lasts_a_minute_logs_in_for_an_hour_and_names_who_decid
         assert (await visitor.ask("GET", "jobs")).status == 303
 
 
-async def test_a_role_that_was_taken_away_ends_the_session(tmp_path: Path, issuer: Issuer) -> None:
-    told = settings(admin_token=None, jwt=issuer.settings)
-    gates = Gates.of(told)
+async def test_a_role_that_was_taken_away_ends_the_session_at_the_next_request(
+    tmp_path: Path, issuer: Issuer
+) -> None:
+    file = tmp_path / "users.db"
+    told = settings(jwt=replace(issuer.settings, role_claim=None))
+    users = Users(users_place(f"sqlite:///{file}", choose(None, tmp_path, supabase=False)))
+    with closing(sqlite3.connect(file)) as table, table:
+        table.execute("CREATE TABLE users (id TEXT PRIMARY KEY, clerk_user_id TEXT, role TEXT)")
+        table.execute("INSERT INTO users VALUES ('1', ?, 'admin')", (USER,))
+    gates = Gates.of(told, users)
     async with running(tmp_path, told, gates=gates) as api, Visitor.of(api) as visitor:
-        await visitor.log_in(issuer.sign())
+        assert (await visitor.log_in(sign(issuer.key))).status == 303
         assert (await visitor.ask("GET", "jobs")).status == 200
-    static = settings(admin_token=settings().admin_token)  # a token alone: nobody comes by JWT now
-    async with running(tmp_path / "later", static) as api, Visitor.of(api) as other:
-        other.cookies = dict(visitor.cookies)
-        assert (await other.ask("GET", "jobs")).status == 303
+        with closing(sqlite3.connect(file)) as table, table:
+            table.execute("UPDATE users SET role = 'user'")
+        assert (await visitor.ask("GET", "jobs")).status == 303
+        with closing(sqlite3.connect(file)) as table, table:
+            table.execute("DROP TABLE users")
+        assert (await visitor.ask("GET", "jobs")).status == 503
 
 
 # --- what browsers are told ----------------------------------------------------------------------------------------

@@ -33,9 +33,14 @@ class Preview:
 
 
 async def job(visit: Visit) -> View:
-    """Show a job."""
+    """Show a job, or what is left of one that was deleted."""
     name = visit.argument("name")
-    stored = await job_api.existing(visit.call(name))
+    call = visit.call(name)
+    decisions = await visit.parts.store.decisions(name)
+    if decisions is not None and decisions.deleted is not None:
+        values = {"deleted": decisions.deleted, **await _runs(visit, name)}
+        return View("deleted-job.html", name, values)
+    stored = await job_api.existing(call)
     expression = visit.request.query.get("cron")
     preview = None if expression is None else await _preview(visit, expression)
     return await _page(visit, stored, preview)
@@ -46,8 +51,6 @@ async def _page(
 ) -> View:
     name = stored.name
     (row,), unknown = await job_rows(visit.parts, [stored])
-    offset = visit.argument("offset") or "0"
-    history = await run_api.history(visit.call(name, limit=RUNS_SHOWN, offset=offset))
     stats = await run_api.stats(visit.call(name, days=DAYS))
     values: dict[str, Any] = {
         "job": stored,
@@ -55,14 +58,24 @@ async def _page(
         "report": row.report,
         "next_runs": await _next_runs(visit, stored),
         "preview": preview,
-        "runs": history.executions,
-        "paging": history.pagination,
         "stats": stats.stats,
         "days": DAYS,
         "unknown": unknown,
-        "tones": TONES,
+        **await _runs(visit, name),
     }
     return View("job.html", name, values, status)
+
+
+async def _runs(visit: Visit, name: str) -> dict[str, Any]:
+    """Return some runs of a job, as far back as the query says."""
+    offset = visit.argument("offset") or "0"
+    history = await run_api.history(visit.call(name, limit=RUNS_SHOWN, offset=offset))
+    return {
+        "name": name,
+        "runs": history.executions,
+        "paging": history.pagination,
+        "tones": TONES,
+    }
 
 
 async def _next_runs(visit: Visit, stored: StoredJob) -> tuple[datetime, ...]:

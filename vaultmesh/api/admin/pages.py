@@ -43,7 +43,7 @@ from vaultmesh.api.calls import Call, Parts
 from vaultmesh.api.jobs import check_name
 
 
-def to(page: str, **query: object) -> str:
+def to(page: str, /, **query: object) -> str:
     """Return a link to a page of ours; empty values are left out."""
     pairs = [(key, str(value)) for key, value in query.items() if value not in (None, "")]
     return f"{page}?{urlencode(pairs, quote_via=quote)}" if pairs else page
