@@ -7,7 +7,8 @@ import pytest
 from temporalio.client import Client
 
 from devnet.ports import LOOPBACK, free_port
-from tests.api.running import ADMIN_TOKEN, RunningApi, running
+from tests.admin_page.anchoring.logged_in import log_in, shown
+from tests.api.running import RunningApi, running
 from tests.overview.recorded import BATCH_ID, NAMESPACE, recorded, settings, write_namespaces
 from vaultmesh.overview.anchoring import AnchoringOverview
 from vaultmesh.storage.batch_files import BatchFiles
@@ -26,24 +27,6 @@ async def api(tmp_path: Path) -> AsyncIterator[RunningApi]:
     async with running(tmp_path, parts={"anchoring": await anchoring(root)}) as started:
         await log_in(started)
         yield started
-
-
-async def log_in(api: RunningApi) -> None:
-    """Have every later request send the session's cookie; the library keeps none of an address."""
-    async with api.session.post(
-        f"{api.url}/admin/log-in",
-        data={"token": ADMIN_TOKEN},
-        headers={"Sec-Fetch-Site": "same-origin"},
-        allow_redirects=False,
-    ) as answer:
-        assert answer.status == 303
-        cookie = answer.headers["Set-Cookie"].partition(";")[0]
-    api.session.headers["Cookie"] = cookie
-
-
-async def shown(api: RunningApi, place: str) -> tuple[int, str]:
-    answer = await api.ask("GET", f"/admin/{place}", headers={})
-    return answer.status, answer.text
 
 
 async def test_pages_say_that_the_files_are_not_here(api: RunningApi) -> None:
