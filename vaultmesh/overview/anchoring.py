@@ -6,12 +6,13 @@
 3. With Temporal away, all that files and configuration show is shown, and why the rest is not.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from vaultmesh.domain.errors import ConfigurationError, DomainError, InvalidValue
 from vaultmesh.domain.namespaces.config import NamespaceSpec, check_name
@@ -35,6 +36,7 @@ from vaultmesh.process.config_files import (
     stand_in,
 )
 from vaultmesh.process.counts import Counts
+from vaultmesh.process.polling import last_poll
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.batch_files import BatchFiles
 from vaultmesh.verification.event_proof import proof_of
@@ -44,6 +46,9 @@ WITHIN = timedelta(seconds=3)
 """So long a workflow's answer is waited for: who looks at a page comes again."""
 NAMESPACES_AT_ONCE = 50
 """Namespaces that one page asks about."""
+ASKED_WITHIN_SECONDS = 2.0
+"""So long Temporal itself is waited for, which answers at once."""
+_SILENT = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 OUT_FOLDER = "out"
 MOST_PROBLEMS = 10
 """Lines about configuration files that a page shows."""
@@ -161,7 +166,7 @@ class AnchoringOverview:
         """
         configured = await self._configured()
         _checked_name(name)
-        overview = await self._look(configured, [name], AWAY if self._is_away() else "")
+        overview = await self._look(configured, [name], await self._silence())
         views = [*overview.namespaces, *overview.silent]
         if views and (name in configured.specs or views[0].state is not NamespaceState.SILENT):
             return NamespaceAnswer(configured.source, overview, views[0])
@@ -285,12 +290,26 @@ class AnchoringOverview:
 
     async def _running(self) -> tuple[anchor_workflows.Running, str]:
         """Return what runs, and why that is not known; the latter is empty if it is."""
-        if self._is_away():
-            return anchor_workflows.Running((), ()), AWAY
+        nothing = anchor_workflows.Running((), ())
+        if silence := await self._silence():
+            return nothing, silence
         try:
             return await anchor_workflows.running(self._client), ""
         except RPCError as error:
-            return anchor_workflows.Running((), ()), f"{AWAY}: {error.message}"
+            return nothing, f"{AWAY}: {error.message}"
+
+    async def _silence(self) -> str:
+        """Return that Temporal does not answer; empty if it does. The SDK would try for long."""
+        if self._is_away():
+            return AWAY
+        try:
+            async with asyncio.timeout(ASKED_WITHIN_SECONDS):
+                await last_poll(self._client)
+        except TimeoutError:
+            return AWAY
+        except RPCError as error:  # whoever may not look at queues may still ask workflows
+            return AWAY if error.status in _SILENT else ""
+        return ""
 
     async def _look(
         self,
