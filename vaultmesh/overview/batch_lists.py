@@ -123,11 +123,11 @@ class BatchLists:
         self, namespace: str, folder: str, batch_id: str, targets: Sequence[Target]
     ) -> ListedBatch | None:
         """Return a batch as it is listed; None if it is gone, or another namespace's."""
-        shown, can_be_shown = printable(batch_id), is_text(batch_id)
+        printed, can_be_shown = printable(batch_id), is_text(batch_id)
         try:
             content = self._files.store.read(f"{folder}/{batch_id}{SUFFIX}")
         except NetworkFailure as failure:
-            return ListedBatch(shown, can_be_shown, str(failure))
+            return ListedBatch(printed, can_be_shown, str(failure))
         if content is None:
             return None
         try:
@@ -135,13 +135,13 @@ class BatchLists:
             sealed_at = None if outline.created_at is None else of_seconds(outline.created_at)
         except InvalidValue as error:
             is_ours = named_namespace(content) in ("", namespace)
-            return ListedBatch(shown, can_be_shown, str(error)) if is_ours else None
+            return ListedBatch(printed, can_be_shown, str(error)) if is_ours else None
         if outline.namespace not in ("", namespace):
             return None
         receipts = self._files.receipts.of_batch(batch_id, namespace=namespace)
         seen = [Seen(receipt, verified=True) for receipt in receipts]
         levels = levels_of(seen, [Owed(namespace, targets, sealed_at)])
-        return ListedBatch(shown, can_be_shown, "", sealed_at, outline.leaves, levels)
+        return ListedBatch(printed, can_be_shown, "", sealed_at, outline.leaves, levels)
 
 
 def is_text(name: str) -> bool:

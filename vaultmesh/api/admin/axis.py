@@ -18,11 +18,11 @@ LEFT, RIGHT = 4.0, 96.0
 """Percent: a mark at either end is seen whole."""
 CLOSEST = 8.0
 """Percent between two marks of a row, and so 25 px on a narrow screen."""
-CLOSEST_TICKS = 14.0
+CLOSEST_LINES = 14.0
 ROW, HEAD = 62, 34
 """Pixels of one ledger's row, and of the scale above."""
 _SECONDS = (1, 2, 5, 10, 20, 40)
-_TICKS = (
+_LENGTHS = (
     *((number, f"{number} s") for number in _SECONDS),
     *((60 * number, f"{number} min") for number in _SECONDS),
     *((3_600 * number, f"{number} h") for number in (1, 2, 5, 12)),
@@ -84,7 +84,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class ScaleLine:
     """A length of time on the scale."""
 
     x: float
@@ -96,7 +96,7 @@ class Axis:
     """The picture."""
 
     rows: Sequence[Row]
-    ticks: Sequence[Tick]
+    grid: Sequence[ScaleLine]
     height: int
     """Pixels."""
 
@@ -119,7 +119,7 @@ def axis_of(report: BatchReport, now: datetime) -> Axis | None:
         Row(name, scale.marks(moments, is_sealed=bool(report.sealed)), awaited, HEAD + place * ROW)
         for place, (name, moments, awaited) in enumerate(lines)
     ]
-    return Axis(rows, scale.ticks(), HEAD + len(rows) * ROW)
+    return Axis(rows, scale.grid(), HEAD + len(rows) * ROW)
 
 
 def _lines(report: BatchReport) -> list[tuple[str, Sequence[Moment], str]]:
@@ -166,11 +166,11 @@ class _Scale:
             return ""
         return lasted(max(0.0, (moment.at - self._start).total_seconds()) * 1_000)
 
-    def ticks(self) -> list[Tick]:
+    def grid(self) -> list[ScaleLine]:
         """Return the lengths of time that fit on the scale, none too close to another."""
-        ticks = [Tick(LEFT, "0")]
-        for seconds, text in _TICKS:
+        grid = [ScaleLine(LEFT, "0")]
+        for seconds, text in _LENGTHS:
             x = round(self._x(seconds), 2)
-            if x <= RIGHT and x - ticks[-1].x >= CLOSEST_TICKS:
-                ticks.append(Tick(x, text))
-        return ticks
+            if x <= RIGHT and x - grid[-1].x >= CLOSEST_LINES:
+                grid.append(ScaleLine(x, text))
+        return grid
