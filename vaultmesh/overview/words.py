@@ -156,7 +156,7 @@ def mends(target: TargetView) -> list[str]:
         lines.append(MEND.format(shlex.quote(workflow_id)))
     if target.paused:
         lines.append(
-            f"temporal workflow signal --workflow-id {shlex.quote(workflow_id)} --name {RESUME}"
+            f"resume it: temporal workflow signal --workflow-id {shlex.quote(workflow_id)} --name {RESUME}"
         )
     kinds = [
         trouble.kind
