@@ -334,6 +334,33 @@ async def test_what_is_hardly_a_token_is_401(text: str, api: RunningApi) -> None
     assert (status, error) == (401, "Unauthorized")
 
 
+ODD: tuple[Any, ...] = (
+    None, True, 0, -1, 1e300, 10**400, float("nan"), float("inf"), "", "x", "\ud800", "\0", "9" * 5_000, [], [None], {}, {"role": []},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["claim", "header"])
+async def test_no_value_of_a_claim_or_of_the_header_costs_more_than_a_refusal(
+    place: str, issuer: Issuer
+) -> None:
+    gates = Gates.of(settings(jwt=issuer.settings))
+    good = {"alg": "RS256", "kid": issuer.key.kid, "typ": "JWT", "crit": LEFT_OUT, "b64": LEFT_OUT}
+    body = claims(metadata={"role": "admin"}, aud=LEFT_OUT, jti="x")
+    for name in [*body, "aud"] if place == "claim" else good:
+        for value in ODD:
+            changed = {**(body if place == "claim" else good), name: value}
+            header = changed if place == "header" else good
+            members = {key: member for key, member in header.items() if member is not LEFT_OUT}
+            token = resigned(issuer.key, members, changed if place == "claim" else body)
+            try:
+                person = await gates.admit(token)
+            except NotAdmitted as refused:
+                assert refused.status in {401, 403}, (name, value)
+            else:
+                assert (person.kind, person.subject) == ("user", changed.get("sub", USER))
+    await gates.close()
+
+
 @pytest.mark.parametrize("member", ["jku", "x5u"])
 async def test_a_header_that_names_other_keys_has_nobody_ask_there(
     member: str, issuer: Issuer, api: RunningApi

@@ -271,7 +271,7 @@ async def test_an_issuer_that_is_away_costs_a_503_and_the_static_token_goes_on(
     _away(issuer)
     async with running(tmp_path, settings(jwt=issuer.settings)) as api:
         answer = await api.ask("GET", "/api/jobs", headers={"Authorization": f"Bearer {token}"})
-        assert (answer.status, answer.json["error"]) == (503, "Service unavailable")
+        assert (answer.status, answer.json["error"]) == (503, "Authentication unavailable")
         assert "no connection" in answer.json["message"]
         assert (await api.ask("GET", "/api/jobs")).status == 200
         assert (await api.ask("GET", "/livez")).status == 200

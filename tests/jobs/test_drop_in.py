@@ -236,7 +236,7 @@ def test_an_administrator_logs_in_by_clerk_with_the_role_that_the_database_has(s
             return database.execute(statement).fetchall()
 
     status, answer = seed.ask("GET", "/api/jobs", token=token)
-    assert (status, answer["error"]) == (503, "Service unavailable")  # no such table
+    assert (status, answer["error"]) == (503, "Authentication unavailable")  # no such table
     in_database("CREATE TABLE users (id TEXT, clerk_user_id TEXT, role TEXT)")
     in_database(f"INSERT INTO users VALUES ('1', '{USER}', 'user')")  # noqa: S608 - a constant
     assert seed.ask("GET", "/api/jobs", token=token)[0] == 403
