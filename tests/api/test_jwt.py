@@ -14,6 +14,7 @@ from typing import Any
 
 import jwt
 import pytest
+from pydantic import JsonValue
 
 from tests.api.issuer import (
     ISSUER,
@@ -50,7 +51,7 @@ def serving(
 
 
 async def ask(api: RunningApi, token: str, path: str = "/api/jobs", method: str = "GET") -> Answer:
-    body = None if method == "GET" else {}
+    body: JsonValue = None if method == "GET" else {}
     return await api.ask(method, path, body, headers={"Authorization": f"Bearer {token}"})
 
 
@@ -200,7 +201,9 @@ def resigned(key: Key, header: dict[str, Any], body: dict[str, Any]) -> str:
 
 async def test_clocks_may_differ_by_some_seconds(issuer: Issuer, api: RunningApi) -> None:
     for offset in ({"exp": -1}, {"nbf": 8}, {"iat": 8}):
-        changes = {name: int(time.time()) + seconds for name, seconds in offset.items()}
+        changes: dict[str, Any] = {
+            name: int(time.time()) + seconds for name, seconds in offset.items()
+        }
         assert (await ask(api, issuer.sign(**changes))).status == 200, changes
 
 
@@ -228,9 +231,18 @@ async def test_with_an_audience_that_counts_and_azp_does_not(
         for audience in ("scheduler", ["other", "scheduler"]):
             token = issuer.sign(aud=audience, azp="some-client-id")
             assert (await ask(api, token)).status == 200
-        for audience in (LEFT_OUT, "other", ["other"], "", [], ["scheduler", 5], {"scheduler": 1}):
-            status, _, message = await refusal(api, issuer.sign(aud=audience))
-            assert (status, "aud" in message) == (401, True), audience
+        wrong: tuple[Any, ...] = (
+            LEFT_OUT,
+            "other",
+            ["other"],
+            "",
+            [],
+            ["scheduler", 5],
+            {"scheduler": 1},
+        )
+        for party in wrong:
+            status, _, message = await refusal(api, issuer.sign(aud=party))
+            assert (status, "aud" in message) == (401, True), party
 
 
 def _unsigned(issuer: Issuer, algorithm: str = "none") -> str:
@@ -382,10 +394,10 @@ async def test_the_audit_and_the_handler_have_the_tokens_subject_and_the_bodys_u
     await api.register()
     at = f"/api/jobs/{NAME}"
     headers = {"Authorization": f"Bearer {issuer.sign()}"}
-    claimed = {"userId": "user_of_the_body"}
-    asked: list[tuple[str, str, dict[str, Any]]] = [
+    claimed: JsonValue = {"userId": "user_of_the_body"}
+    asked: list[tuple[str, str, JsonValue]] = [
         ("POST", "trigger", claimed), ("POST", "disable", claimed), ("POST", "enable", {}),
-        ("PUT", "cron", {"cronExpression": "1 1 * * *", **claimed}), ("POST", "reset", {}),
+        ("PUT", "cron", {"cronExpression": "1 1 * * *", "userId": "user_of_the_body"}), ("POST", "reset", {}),
     ]  # fmt: skip
     api.parts.trigger_wait_seconds = 0
     for method, action, body in asked:
