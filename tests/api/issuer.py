@@ -90,7 +90,7 @@ def sign(key: Key, header: dict[str, Any] | None = None, **changes: Any) -> str:
     """Return a token, with some claims and members of its header changed."""
     told = {"cat": "cl_B7d4PD111AAA", "kid": key.kid, "typ": "JWT", **(header or {})}
     members = {name: value for name, value in told.items() if value is not LEFT_OUT}
-    return jwt.encode(claims(**changes), key.private, key.algorithm, members)  # type: ignore[arg-type]
+    return jwt.encode(claims(**changes), key.private, key.algorithm, members)
 
 
 def forged(header: dict[str, Any], body: dict[str, Any], signature: bytes) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from typing_extensions import override
 
 from tests.api.running import (
     ADMIN,
@@ -104,6 +105,7 @@ async def test_another_proof_of_an_administrator_takes_its_place_beside_the_toke
     tmp_path: Path,
 ) -> None:
     class Signed(StaticToken):
+        @override
         async def check(self, token: str) -> Administrator | None:
             return Administrator("user", "user_9", 1) if token == "signed" else None
 

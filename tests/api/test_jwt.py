@@ -14,6 +14,7 @@ from typing import Any
 
 import jwt
 import pytest
+from pydantic import JsonValue
 
 from tests.api.issuer import (
     ISSUER,
@@ -50,7 +51,7 @@ def serving(
 
 
 async def ask(api: RunningApi, token: str, path: str = "/api/jobs", method: str = "GET") -> Answer:
-    body = None if method == "GET" else {}
+    body: JsonValue = None if method == "GET" else {}
     return await api.ask(method, path, body, headers={"Authorization": f"Bearer {token}"})
 
 
@@ -200,7 +201,9 @@ def resigned(key: Key, header: dict[str, Any], body: dict[str, Any]) -> str:
 
 async def test_clocks_may_differ_by_some_seconds(issuer: Issuer, api: RunningApi) -> None:
     for offset in ({"exp": -1}, {"nbf": 8}, {"iat": 8}):
-        changes = {name: int(time.time()) + seconds for name, seconds in offset.items()}
+        changes: dict[str, Any] = {
+            name: int(time.time()) + seconds for name, seconds in offset.items()
+        }
         assert (await ask(api, issuer.sign(**changes))).status == 200, changes
 
 
@@ -228,9 +231,18 @@ async def test_with_an_audience_that_counts_and_azp_does_not(
         for audience in ("scheduler", ["other", "scheduler"]):
             token = issuer.sign(aud=audience, azp="some-client-id")
             assert (await ask(api, token)).status == 200
-        for audience in (LEFT_OUT, "other", ["other"], "", [], ["scheduler", 5], {"scheduler": 1}):
-            status, _, message = await refusal(api, issuer.sign(aud=audience))
-            assert (status, "aud" in message) == (401, True), audience
+        wrong: tuple[Any, ...] = (
+            LEFT_OUT,
+            "other",
+            ["other"],
+            "",
+            [],
+            ["scheduler", 5],
+            {"scheduler": 1},
+        )
+        for party in wrong:
+            status, _, message = await refusal(api, issuer.sign(aud=party))
+            assert (status, "aud" in message) == (401, True), party
 
 
 def _unsigned(issuer: Issuer, algorithm: str = "none") -> str:
@@ -334,6 +346,33 @@ async def test_what_is_hardly_a_token_is_401(text: str, api: RunningApi) -> None
     assert (status, error) == (401, "Unauthorized")
 
 
+ODD: tuple[Any, ...] = (
+    None, True, 0, -1, 1e300, 10**400, float("nan"), float("inf"), "", "x", "\ud800", "\0", "9" * 5_000, [], [None], {}, {"role": []},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["claim", "header"])
+async def test_no_value_of_a_claim_or_of_the_header_costs_more_than_a_refusal(
+    place: str, issuer: Issuer
+) -> None:
+    gates = Gates.of(settings(jwt=issuer.settings))
+    good = {"alg": "RS256", "kid": issuer.key.kid, "typ": "JWT", "crit": LEFT_OUT, "b64": LEFT_OUT}
+    body = claims(metadata={"role": "admin"}, aud=LEFT_OUT, jti="x")
+    for name in [*body, "aud"] if place == "claim" else good:
+        for value in ODD:
+            changed = {**(body if place == "claim" else good), name: value}
+            header = changed if place == "header" else good
+            members = {key: member for key, member in header.items() if member is not LEFT_OUT}
+            token = resigned(issuer.key, members, changed if place == "claim" else body)
+            try:
+                person = await gates.admit(token)
+            except NotAdmitted as refused:
+                assert refused.status in {401, 403}, (name, value)
+            else:
+                assert (person.kind, person.subject) == ("user", changed.get("sub", USER))
+    await gates.close()
+
+
 @pytest.mark.parametrize("member", ["jku", "x5u"])
 async def test_a_header_that_names_other_keys_has_nobody_ask_there(
     member: str, issuer: Issuer, api: RunningApi
@@ -355,10 +394,10 @@ async def test_the_audit_and_the_handler_have_the_tokens_subject_and_the_bodys_u
     await api.register()
     at = f"/api/jobs/{NAME}"
     headers = {"Authorization": f"Bearer {issuer.sign()}"}
-    claimed = {"userId": "user_of_the_body"}
-    asked: list[tuple[str, str, dict[str, Any]]] = [
+    claimed: JsonValue = {"userId": "user_of_the_body"}
+    asked: list[tuple[str, str, JsonValue]] = [
         ("POST", "trigger", claimed), ("POST", "disable", claimed), ("POST", "enable", {}),
-        ("PUT", "cron", {"cronExpression": "1 1 * * *", **claimed}), ("POST", "reset", {}),
+        ("PUT", "cron", {"cronExpression": "1 1 * * *", "userId": "user_of_the_body"}), ("POST", "reset", {}),
     ]  # fmt: skip
     api.parts.trigger_wait_seconds = 0
     for method, action, body in asked:

@@ -152,6 +152,21 @@ async def test_a_key_that_is_new_since_the_last_look_is_taken_at_once(system: Ju
     assert await system.status() == 200
 
 
+async def test_everybody_who_comes_with_a_new_key_while_it_is_fetched_waits_for_it(
+    system: Judged,
+) -> None:
+    assert await system.status() == 200
+    system.issuer.keys = [Key.rsa("ins_next", 1)]
+    system.issuer.hangs = True
+    first = asyncio.create_task(system.status())
+    await system.issuer.hanging.wait()
+    others = [asyncio.create_task(system.status()) for _ in range(5)]
+    await system.api.ask("GET", "/livez")  # they have come as well by then
+    system.issuer.released.set()
+    assert await asyncio.gather(first, *others) == [200] * 6
+    assert system.issuer.asked == 2
+
+
 async def test_a_key_that_its_issuer_withdrew_opens_nothing_after_five_minutes(
     system: Judged,
 ) -> None:
@@ -271,28 +286,33 @@ async def test_an_issuer_that_is_away_costs_a_503_and_the_static_token_goes_on(
     _away(issuer)
     async with running(tmp_path, settings(jwt=issuer.settings)) as api:
         answer = await api.ask("GET", "/api/jobs", headers={"Authorization": f"Bearer {token}"})
-        assert (answer.status, answer.json["error"]) == (503, "Service unavailable")
+        assert (answer.status, answer.json["error"]) == (503, "Authentication unavailable")
         assert "no connection" in answer.json["message"]
         assert (await api.ask("GET", "/api/jobs")).status == 200
         assert (await api.ask("GET", "/livez")).status == 200
 
 
 async def test_an_answer_that_drips_is_given_up_in_time(issuer: Issuer, tmp_path: Path) -> None:
+    given_up = asyncio.Event()
+
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        try:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
             while True:
                 writer.write(b" ")
                 await writer.drain()
                 await asyncio.sleep(0.01)
-        except ConnectionError:
-            writer.close()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        given_up.set()
 
     async with await asyncio.start_server(drip, LOOPBACK, 0) as server:
         issuer.url = f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/"
         async with judged(tmp_path, issuer, seconds=0.5) as system:
             status, message = await system.ask(issuer.sign())
             assert (status, "no answer in time" in message) == (503, True)
+        await given_up.wait()
 
 
 # --- which keys are taken ------------------------------------------------------------------------------------------

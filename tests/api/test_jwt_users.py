@@ -24,14 +24,16 @@ from vaultmesh.storage.jobs.core import choose
 from vaultmesh.storage.users import Users, users_place
 
 server, postgres, pooler = conftest.server, conftest.postgres, conftest.pooler
-TABLE = (
-    "CREATE TABLE users (id TEXT PRIMARY KEY, clerk_user_id TEXT, email TEXT, role TEXT);"
-    f"INSERT INTO users VALUES ('1', '{USER}', 'a@example.org', 'admin');"
-    "INSERT INTO users VALUES ('2', 'user_member', 'b@example.org', 'user');"
-    "INSERT INTO users VALUES ('3', 'user_none', 'c@example.org', NULL);"
-    "INSERT INTO users VALUES ('4', 'user_super', 'd@example.org', 'super_admin');"
-    "INSERT INTO users VALUES ('5', 'user_twice', 'e@example.org', 'admin');"
-    "INSERT INTO users VALUES ('6', 'user_twice', 'f@example.org', 'user');"
+ROWS = {
+    USER: "'admin'",
+    "user_member": "'user'",
+    "user_none": "NULL",
+    "user_super": "'super_admin'",
+    "user_twice": "'admin'), ('user_twice', 'user'",
+}
+INSERTION = "INSERT INTO users (clerk_user_id, role) VALUES"
+TABLE = "CREATE TABLE users (clerk_user_id TEXT, role TEXT, email TEXT);" + "".join(
+    f"{INSERTION} ('{user}', {role});" for user, role in ROWS.items()
 )
 AWAY = "The role of this user can't be looked up now - the log says why; try again later"
 
@@ -194,9 +196,9 @@ async def test_a_server_that_is_away_or_lets_nobody_in_is_503_and_tells_a_strang
 async def test_roles_may_be_of_a_type_of_their_own(postgres: Place, issuer: Issuer) -> None:
     postgres.sql(
         "CREATE TYPE user_role AS ENUM ('user', 'admin');"
-        "CREATE TABLE users (id uuid PRIMARY KEY, clerk_user_id varchar(64) UNIQUE NOT NULL, role user_role NOT NULL);"
-        f"INSERT INTO users VALUES (gen_random_uuid(), '{USER}', 'admin')"
+        "CREATE TABLE users (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), clerk_user_id varchar(64) UNIQUE NOT NULL, role user_role NOT NULL);"
     )
+    postgres.sql(f"{INSERTION} ('{USER}', 'admin')")
     async with serving(issuer, Accounts(postgres.url, None, postgres.root, postgres.sql)) as api:
         assert (await refusal(api, issuer))[0] == 200
         postgres.sql("UPDATE users SET role = 'user'")

@@ -11,7 +11,7 @@ UNAUTHORIZED, FORBIDDEN, UNAVAILABLE = 401, 403, 503
 _HEADINGS = {
     UNAUTHORIZED: "Unauthorized",
     FORBIDDEN: "Forbidden",
-    UNAVAILABLE: "Service unavailable",
+    UNAVAILABLE: "Authentication unavailable",
 }
 
 
