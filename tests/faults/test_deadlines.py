@@ -87,9 +87,7 @@ def test_what_is_final_in_time_is_no_miss(dev: Running) -> None:
 def test_a_depth_that_takes_longer_than_the_deadline_is_told(dev: Running) -> None:
     seal(dev, DEEP)
     wait_for(dev, DEEP, "confirmations")
-    assert rows(dev, "deadline_missed_total", DEEP) == {"confirmations": 1.0} or (
-        sum(rows(dev, "deadline_missed_total", DEEP).values()) == 1
-    )
+    assert sum(rows(dev, "deadline_missed_total", DEEP).values()) == 1
 
 
 def test_a_paused_namespace_misses_and_says_so(dev: Running) -> None:
@@ -144,11 +142,6 @@ def _account(dev: Running) -> str:
     checks = json.loads(done.stdout)["checks"]
     key = next(line for line in checks if line["check"] == "key")
     return str(key["detail"]).removeprefix("signs as ")
-
-
-def test_no_file_of_the_promises_is_left_behind(dev: Running) -> None:
-    names = {place.name for place in (dev.root / "out").iterdir()}
-    assert names <= {"anchors", "batches", "receipts", "rounds", "root-id", "decisions", "state"}
 
 
 def test_the_log_names_each_batch_once_with_cause_and_promise(dev: Running) -> None:
