@@ -48,7 +48,7 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers.targets import settings_model
-from vaultmesh.process import logs, promises, search_attributes
+from vaultmesh.process import heartbeat_url, logs, promises, search_attributes
 from vaultmesh.process.client import connect, retention, retention_warning
 from vaultmesh.process.config_files import (
     AnchorsFile,
@@ -65,6 +65,7 @@ from vaultmesh.process.counts import Counts
 from vaultmesh.process.eviction import EvictingRunner
 from vaultmesh.process.exiting import run_and_exit
 from vaultmesh.process.health import is_silent
+from vaultmesh.process.heartbeat_url import HeartbeatUrl
 from vaultmesh.process.http import HealthServer
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.places import why_not_written
@@ -364,6 +365,9 @@ async def _work(
             PromiseMetrics(metrics.registry, settings.metrics_prefix),
         )
         kept.beside[promises.TASK] = watched.run
+        if settings.heartbeat_url is not None:
+            beats = HeartbeatUrl(settings.heartbeat_url, lambda: visibility.snapshot, watched)
+            kept.beside[heartbeat_url.TASK] = partial(beats.run, time.time)
     await _keep_jobs(kept, jobs, client, settings, visibility)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)

@@ -55,6 +55,8 @@ class Promised:
 class Look:
     """What one look found."""
 
+    at: float = 0.0
+    """Unix seconds; 0 before the first."""
     promises: dict[Key, list[Promised]] = field(default_factory=dict)
     """At risk or missed; a cadence with a deadline and nothing of that kind is there, too."""
     lags: dict[str, float] = field(default_factory=dict)
@@ -110,7 +112,7 @@ class Promises:
         self._told = {mark for mark in self._told if mark[:2] in shown}
 
     def _look(self, snapshot: Snapshot, unreachable: Mapping[str, str], now: float) -> Look:
-        look, find = Look(), self._begin()
+        look, find = Look(now), self._begin()
         for name, spec in self._specs().items():
             for label, cadence in spec.cadences.items():
                 key = (name, label, str(cadence.target))
