@@ -18,8 +18,8 @@ async def audit(visit: Visit) -> View:
     page = min(int(written), _LARGEST_PAGE) if written.isascii() and written.isdigit() else 1
     page = max(1, page)
     lines = await visit.parts.store.audit(name or None, SHOWN + 1, (page - 1) * SHOWN)
-    shown = [(line, detail_words(line.detail)) for line in lines[:SHOWN]]
-    values = {"lines": shown, "name": name, "number": page, "has_more": len(lines) > SHOWN}
+    detailed = [(line, detail_words(line.detail)) for line in lines[:SHOWN]]
+    values = {"lines": detailed, "name": name, "number": page, "has_more": len(lines) > SHOWN}
     return View("audit.html", "Audit", values)
 
 

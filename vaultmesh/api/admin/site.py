@@ -9,7 +9,7 @@ is a page in words, with the status that the job API would answer.
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -239,7 +239,7 @@ class AdminSite:
             who = await self._gates.admit(fields.get("token", ""))
         except NotAdmitted as error:
             _LOG.warning("log-in to the admin page refused", extra={"client": client})
-            return self._log_in_page(request, place, _why(error), error.status)
+            return self._log_in_page(request, place, _why(error, self._gates.kinds), error.status)
         self._wrong_log_ins.give_back(client)
         answer = self._redirect(request, place)
         keep_session(self._seal, request, answer, who, now)
@@ -258,10 +258,15 @@ _FOREIGN = (
 )
 
 
-def _why(error: NotAdmitted) -> str:
+def _why(error: NotAdmitted, kinds: Sequence[str]) -> str:
+    """Return why somebody was not let in, and what to do."""
     if error.status != UNAUTHORIZED:
         return str(error)
-    return f"This token opens nothing: {error}. Look it up where ADMIN_TOKEN is set, and paste the whole of it."
+    mends = {
+        "token": "ADMIN_TOKEN is set where the worker runs: paste the whole of it.",
+        "user": "A token of your own log-in lasts a minute or so: copy a new one.",
+    }
+    return f"This token opens nothing. {' '.join(mends[kind] for kind in kinds)}"
 
 
 def _next(place: str) -> str:
