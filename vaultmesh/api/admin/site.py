@@ -92,7 +92,8 @@ class AdminSite:
         router.add_post(f"{PREFIX}/{_LOG_IN}", self._guarded(self._log_in))
         router.add_post(f"{PREFIX}/{_LOG_OUT}", self._guarded(self._log_out))
         for page in PAGES:
-            router.add_route(page.method, f"{PREFIX}/{page.name}", self._guarded(self._of(page)))
+            add = router.add_post if page.method == "POST" else router.add_get
+            add(f"{PREFIX}/{page.name}", self._guarded(self._of(page)))
         router.add_route("*", f"{PREFIX}{{rest:(/.*)?}}", self._guarded(self._no_such_page))
 
     # --- a request's way -------------------------------------------------------------------------------------------
@@ -241,6 +242,7 @@ class AdminSite:
             _LOG.warning("log-in to the admin page refused", extra={"client": client})
             return self._log_in_page(request, place, _why(error, self._gates.kinds), error.status)
         self._wrong_log_ins.give_back(client)
+        _LOG.info("logged in to the admin page", extra={"client": client, "actor": who.subject})
         answer = self._redirect(request, place)
         keep_session(self._seal, request, answer, who, now)
         return answer
