@@ -163,6 +163,7 @@ class AdminSite:
         return {
             "navigation": [each for each in PAGES if each.heading],
             "page": page,
+            "section": _section_of(page),
             "now": self._parts.now(),
             "temporal_silent": self._parts.temporal_silent(),
             "logged_in": True,
@@ -258,6 +259,16 @@ _FOREIGN = (
     "It comes from another site, or from a program that does not say where it comes from. Nothing was changed. "
     "Programs use the job API with a bearer token."
 )
+
+
+def _section_of(name: str) -> str:
+    """Return the page of the navigation that a page belongs to: the nearest one before it in the table."""
+    section = ""
+    for page in PAGES:
+        section = page.name if page.heading else section
+        if page.name == name:
+            return section
+    return ""
 
 
 def _why(error: NotAdmitted, kinds: Sequence[str]) -> str:
