@@ -7,6 +7,7 @@ import pytest
 from temporalio.client import Client
 
 from tests.support.broken import plant_raising
+from tests.support.gate import Gate
 from tests.support.replays import Replays
 from vaultmesh.domain.jobs.refusals import NotTold
 from vaultmesh.domain.names import JOB_WORKFLOW, job_workflow_id
@@ -91,7 +92,12 @@ async def test_one_that_was_started_since_the_last_list_is_not_called_missing(
     await client.get_workflow_handle(job_workflow_id(name)).terminate()
 
 
-async def test_a_server_that_is_away_is_said_as_such(address: str) -> None:
-    client = await Client.connect("127.0.0.1:9", lazy=True)
+async def test_a_server_that_goes_away_is_said_as_such(address: str) -> None:
+    gate = Gate(int(address.rpartition(":")[2]))
+    gate.open()
+    jobs = TemporalJobs(await Client.connect(f"127.0.0.1:{gate.port}"))
+    name = fresh()
+    assert await jobs.troubles([name]) == {name: MISSING}
+    gate.close()
     with pytest.raises(NotTold, match="does not say"):
-        await TemporalJobs(client).troubles([fresh()])
+        await jobs.troubles([name])
