@@ -19,29 +19,36 @@ def files(folder: Path = SERVICE_FOLDER) -> list[Path]:
     return sorted(path for path in folder.glob("*.yaml") if path.name != KUSTOMIZATION)
 
 
-def manifests(folder: Path = SERVICE_FOLDER) -> dict[str, Manifest]:
-    """Return the objects of a folder by their kind, of which each has one."""
-    read = [document for path in files(folder) for document in documents(path)]
-    by_kind = {document["kind"]: document for document in read}
-    assert len(by_kind) == len(read)
+def manifests() -> dict[str, Manifest]:
+    """Return the objects that are called as the service by their kind, of which each has one."""
+    read = [document for path in files() for document in documents(path)]
+    named = [document for document in read if document["metadata"]["name"] == NAME]
+    by_kind = {document["kind"]: document for document in named}
+    assert (len(by_kind), len(read)) == (len(named), len(named) + 1)
     return by_kind
 
 
-def kustomization(folder: Path = SERVICE_FOLDER) -> Manifest:
-    """Return what `kubectl apply -k` reads there."""
-    (document,) = documents(folder / KUSTOMIZATION)
+def nothing_anchored() -> Manifest:
+    """Return the ConfigMap of files that say that nothing is anchored."""
+    (document,) = documents(SERVICE_FOLDER / "nothing-anchored.yaml")
     return document
 
 
-def pod(folder: Path = SERVICE_FOLDER) -> Manifest:
-    """Return the pod of a folder's Deployment."""
-    spec: Manifest = manifests(folder)["Deployment"]["spec"]["template"]["spec"]
+def kustomization() -> Manifest:
+    """Return what `kubectl apply -k` reads."""
+    (document,) = documents(SERVICE_FOLDER / KUSTOMIZATION)
+    return document
+
+
+def pod() -> Manifest:
+    """Return the Deployment's pod."""
+    spec: Manifest = manifests()["Deployment"]["spec"]["template"]["spec"]
     return spec
 
 
-def container(folder: Path = SERVICE_FOLDER) -> Manifest:
+def container() -> Manifest:
     """Return that pod's one container."""
-    (only,) = pod(folder)["containers"]
+    (only,) = pod()["containers"]
     read: Manifest = only
     return read
 
@@ -63,9 +70,9 @@ def secret_names() -> list[str]:
     return re.findall(r"^([A-Z_]+)=$", text, re.MULTILINE)
 
 
-def environment(folder: Path = SERVICE_FOLDER) -> dict[str, str]:
-    """Return what a Deployment's container sets by itself."""
-    return {entry["name"]: entry["value"] for entry in container(folder)["env"]}
+def environment() -> dict[str, str]:
+    """Return what the container sets by itself."""
+    return {entry["name"]: entry["value"] for entry in container()["env"]}
 
 
 def links_of(service: str, port: int = 80) -> dict[str, str]:

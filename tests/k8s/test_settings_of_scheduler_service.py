@@ -19,6 +19,7 @@ from tests.k8s.scheduler_service import (
     environment,
     links_of,
     manifests,
+    nothing_anchored,
     pod,
     ports,
     secret_names,
@@ -136,7 +137,7 @@ def test_who_faces_users_holds_no_key_and_every_role_is_somewhere() -> None:
     assert (facing, signing) == ({"jobs", "api"}, {"workflows", "anchors"})
     assert facing | signing == set(worker.ROLES)
     volumes = {name for volume in pod()["volumes"] for name in volume if name != "name"}
-    assert volumes == {"emptyDir"}
+    assert volumes == {"emptyDir", "configMap"}
     (config_map, secret) = container()["envFrom"]
     assert config_map["configMapRef"]["name"] == manifests()["ConfigMap"]["metadata"]["name"]
     assert "scheduler-anchor-key" != secret["secretRef"]["name"] != "scheduler-ledgers"
@@ -166,26 +167,24 @@ def test_a_root_that_may_be_written_is_mounted_where_the_image_is_read_only() ->
 # --- without anchoring ---------------------------------------------------------------------------------------------
 
 
-def jobs_only() -> Mapping[str, object]:
+def test_whoever_anchors_nothing_runs_the_workflows_of_jobs_in_the_same_pods() -> None:
     (patch,) = documents(JOBS_ONLY / "deployment.yaml")
     assert patch["metadata"]["name"] == manifests()["Deployment"]["metadata"]["name"]
     (box,) = patch["spec"]["template"]["spec"]["containers"]
-    assert box["name"] == container()["name"]
-    read: Mapping[str, object] = box
-    return read
+    assert (box["name"], roles_of(box["args"])) == (
+        container()["name"],
+        {"workflows", "jobs", "api"},
+    )
 
 
-def test_whoever_anchors_nothing_runs_the_workflows_of_jobs_beside_them(tmp_path: Path) -> None:
-    arguments = jobs_only()["args"]
-    assert isinstance(arguments, list)
-    assert roles_of(arguments) == {"workflows", "jobs", "api"}
-    (files,) = documents(JOBS_ONLY / "config-map.yaml")
-    for name, text in files["data"].items():
+def test_both_files_say_that_nothing_is_anchored(tmp_path: Path) -> None:
+    """The harm: namespaces that stand in the image are shown as missing, and somebody is woken."""
+    data = nothing_anchored()["data"]
+    for name, text in data.items():
         (tmp_path / name).write_text(text)
     assert load_namespaces(tmp_path / "namespaces.yaml").specs == {}
     load_anchors(tmp_path / "anchors.yaml", {}).check({})
-    mounts = {mount["mountPath"] for mount in jobs_only()["volumeMounts"]}  # type: ignore[attr-defined]
-    places = {entry["name"]: entry["value"] for entry in jobs_only()["env"]}  # type: ignore[attr-defined]
-    assert set(places) == {"VMSH_NAMESPACES", "VMSH_ANCHORS"}
-    assert {str(Path(place).parent) for place in places.values()} == mounts
-    assert {Path(place).name for place in places.values()} == set(files["data"])
+    places = {name: environment()[name] for name in ("VMSH_NAMESPACES", "VMSH_ANCHORS")}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container()["volumeMounts"]}
+    assert {Path(place).name for place in places.values()} == set(data)
+    assert {str(Path(place).parent) for place in places.values()} == {mounts["nothing-anchored"]}
