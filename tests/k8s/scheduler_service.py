@@ -9,6 +9,7 @@ from tests.k8s.manifests import FOLDER, KUSTOMIZATION, documents
 SERVICE_FOLDER = FOLDER / "scheduler-service"
 EXAMPLES = FOLDER / "examples"
 JOBS_ONLY = EXAMPLES / "jobs-only"
+BESIDE = EXAMPLES / "beside"
 SECRET_EXAMPLE = SERVICE_FOLDER / "secret.env.example"
 NAME = "scheduler-service"
 Manifest = dict[str, Any]

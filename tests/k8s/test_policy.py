@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.k8s.manifests import FOLDER, KUSTOMIZATION, documents
-from tests.k8s.scheduler_service import JOBS_ONLY
+from tests.k8s.scheduler_service import BESIDE, JOBS_ONLY
 
-PATCHES = {JOBS_ONLY / "deployment.yaml"}
+PATCHES = {JOBS_ONLY / "deployment.yaml", BESIDE / "without-ingress.yaml"}
 PLACES = sorted(
     path
     for path in FOLDER.rglob("*.yaml")

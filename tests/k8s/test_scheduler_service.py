@@ -8,6 +8,7 @@ import pytest
 
 from tests.k8s.manifests import documents
 from tests.k8s.scheduler_service import (
+    BESIDE,
     NAME,
     SERVICE_FOLDER,
     container,
@@ -52,17 +53,37 @@ def test_every_object_is_called_as_the_scheduler_before_was() -> None:
         assert document["metadata"]["labels"] == LABELS
 
 
-def test_a_deployment_of_the_scheduler_before_can_be_updated_in_place() -> None:
-    """The harm: a selector can't be changed, so `kubectl apply` fails in the middle of a cut-over."""
-    deployment = manifests()["Deployment"]
-    assert deployment["spec"]["selector"] == {"matchLabels": {"app": NAME}}
-    assert deployment["spec"]["template"]["metadata"]["labels"] == LABELS
-    selectors = (
+def test_a_deployment_of_the_scheduler_before_is_never_updated_in_place() -> None:
+    """The harm: with more replicas Kubernetes runs two of the scheduler before, for a while, and each slot twice."""
+    deployment = manifests()["Deployment"]["spec"]
+    selector = deployment["selector"]["matchLabels"]
+    assert selector != {"app": NAME}  # a selector can't be changed: `kubectl apply` refuses
+    assert selector.items() <= deployment["template"]["metadata"]["labels"].items()
+    (spread,) = pod()["topologySpreadConstraints"]
+    others = (
         manifests()["Service"]["spec"]["selector"],
         manifests()["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
         manifests()["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
+        spread["labelSelector"]["matchLabels"],
     )
-    assert all(selector == {"app": NAME} for selector in selectors)
+    assert all(other == selector for other in others)
+    # Commands that select by the label of the scheduler before still find the pods.
+    assert selector["app"] == NAME
+
+
+def test_what_runs_beside_the_scheduler_before_has_names_and_pods_of_its_own() -> None:
+    (beside,) = documents(BESIDE / "kustomization.yaml")
+    assert [(BESIDE / name).resolve() for name in beside["resources"]] == [SERVICE_FOLDER]
+    (labels,) = beside["labels"]
+    assert (beside["nameSuffix"], labels["includeSelectors"]) == ("-next", True)
+    assert labels["pairs"] == {"app": f"{NAME}{beside['nameSuffix']}"}
+    (patch,) = documents(BESIDE / beside["patches"][0]["path"])
+    assert (patch["kind"], patch["metadata"]["name"], patch["$patch"]) == (
+        "Ingress",
+        NAME,
+        "delete",
+    )
+    assert beside["namespace"] == kustomization()["namespace"]
 
 
 def test_both_ports_of_the_service_lead_to_the_api() -> None:
