@@ -65,6 +65,8 @@ def named(command: list[str]) -> Iterator[tuple[str, str]]:
             yield "secret", name
         case ["create", "configmap", name, *_]:
             yield "configmap", name
+        case _:
+            pass
 
 
 def after(command: list[str], option: str) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
+from tests.k8s.ingress import rewritten
 from tests.k8s.manifests import documents
 from tests.k8s.scheduler_service import (
     BESIDE,
@@ -116,13 +117,9 @@ def test_the_public_path_leads_to_a_port_of_the_service() -> None:
 def test_the_prefix_is_taken_away_before_the_api_sees_a_path(
     asked: str, reaches: str | None
 ) -> None:
-    ingress = manifests()["Ingress"]
-    notes = ingress["metadata"]["annotations"]
-    (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
+    notes = manifests()["Ingress"]["metadata"]["annotations"]
     assert notes["nginx.ingress.kubernetes.io/use-regex"] == "true"
-    target = notes["nginx.ingress.kubernetes.io/rewrite-target"]
-    match = re.match(path["path"], asked)
-    assert (match and match.expand(target.replace("$", "\\"))) == reaches
+    assert rewritten(asked) == reaches
 
 
 def test_the_ingress_waits_as_long_as_before_and_shows_how_to_restrict_it() -> None:

@@ -12,6 +12,7 @@ import pytest
 from devnet.ports import LOOPBACK, free_port
 from devnet.postgres import PostgresServer
 from tests.jobs.job_system import ADMIN, EVERY_SECOND, NEVER, SERVICE, JobSystem
+from tests.k8s.ingress import Ingress
 from tests.k8s.manifests import documents
 from tests.k8s.scheduler_service import (
     EXAMPLES,
@@ -175,6 +176,9 @@ def test_two_pods_beside_the_deployment_that_anchors_call_each_run_once(system: 
     good = smoke(f"http://{LOOPBACK}:{first}/")
     assert good.returncode == 0, good.stderr
     assert good.stdout.splitlines()[-1] == "/api/jobs: 200"
+    with Ingress(second) as ingress:
+        from_outside = smoke(f"{ingress.url}/scheduler")
+        assert from_outside.returncode == 0, from_outside.stderr
     refused = smoke(f"http://{LOOPBACK}:{second}", "a-token-that-is-wrong")
     assert (refused.returncode, refused.stderr.splitlines()[0]) == (
         1,
