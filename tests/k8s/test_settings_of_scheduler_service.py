@@ -37,6 +37,7 @@ BEFORE = {
     "DISCOVERY_SERVICE_URL", "INTERACTION_SERVICE_URL",
 }  # fmt: skip
 """What the scheduler before read."""
+DATABASE = {"JOBS_DATABASE_URL": "postgresql://jobs@database/jobs"}
 PRE_STOP_SECONDS = 5
 WRITING_SECONDS = 10
 """What was cut off is written down after the drain."""
@@ -74,7 +75,7 @@ def test_every_variable_is_one_that_a_worker_reads(tmp_path: Path) -> None:
 
 
 def test_everything_that_the_scheduler_before_read_has_its_place() -> None:
-    assert {*config(), *secret_names()} >= BEFORE
+    assert {*given(), *secret_names()} >= BEFORE
 
 
 def test_no_variable_is_both_secret_and_written_down() -> None:
@@ -83,12 +84,20 @@ def test_no_variable_is_both_secret_and_written_down() -> None:
 
 def test_a_worker_takes_the_environment(tmp_path: Path) -> None:
     settings = Settings.from_environment(given())
-    secrets = {"SERVICE_TOKEN": "s" * 24, "ADMIN_TOKEN": "a" * 24}
-    read = JobEnvironment.read(given() | secrets, tmp_path)
+    tokens = {"SERVICE_TOKEN": "s" * 24, "ADMIN_TOKEN": "a" * 24}
+    read = JobEnvironment.read(given() | DATABASE | tokens, tmp_path)
     assert settings.warnings == read.api.warnings == ()
     assert (settings.metrics_port, read.api.port) == (ports()["metrics"], ports()["http"])
     assert read.api.host == "0.0.0.0"  # noqa: S104 - what pods listen on
     assert read.services.find("user-service").url == "http://user-service:7003"
+
+
+def test_a_pod_without_the_database_s_url_does_not_start(tmp_path: Path) -> None:
+    """The harm: each pod makes a store of its own in a folder that goes with it, and all looks well."""
+    empty = dict.fromkeys(secret_names(), "")
+    assert set(DATABASE) <= set(empty)
+    with pytest.raises(ConfigurationError, match="JOBS_DATABASE_URL"):
+        JobEnvironment.read(config() | empty | environment(), tmp_path)
 
 
 def test_the_port_of_the_pod_is_the_one_that_the_configuration_names() -> None:
@@ -150,7 +159,7 @@ def test_pods_without_a_ledger_s_settings_start(
     """The root is an empty folder there: no batches, no receipts, no configuration."""
     for name in set(os.environ) & settings_known(tmp_path):
         monkeypatch.delenv(name)
-    for name, value in given().items():
+    for name, value in (given() | DATABASE).items():
         monkeypatch.setenv(name, value)
     settings = Settings.from_environment(given() | {"VMSH_ROOT": str(tmp_path)})
     with caplog.at_level(logging.WARNING):
