@@ -190,6 +190,9 @@ def test_slots_that_passed_too_long_ago_are_counted_as_missed_and_shown(
     system.wait(lambda: missed_of(system) in {4, 5}, "the hours that were missed")
     assert system.handler.of(JOB) == []
     assert system.trigger(JOB)["success"] is True  # by hand, as the guide says
+    system.wait(
+        lambda: re.search(r"slots +[45] missed", commanded(system, "show", JOB)), "its word"
+    )
 
 
 def test_a_slot_that_is_due_while_both_are_off_is_run_once_where_ours_ran_beside_the_old_one(
