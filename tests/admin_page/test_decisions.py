@@ -168,6 +168,19 @@ async def test_the_list_is_narrowed_and_says_how_many(visitor: Visitor, api: Run
     assert "No job is like that" in await visitor.see("jobs?find=nobody")
 
 
+async def test_a_long_list_comes_in_pages_and_none_is_left_out(
+    visitor: Visitor, api: RunningApi
+) -> None:
+    names = [f"job-{number:03}" for number in range(120)]
+    for name in names:
+        await api.register(name=name)
+    first, second = [(await visitor.ask("GET", f"jobs?page={page}")).text for page in ("1", "2")]
+    assert [name for name in names if f">{name}<" in first] == names[:100]
+    assert [name for name in names if f">{name}<" in second] == names[100:]
+    assert "page 2 of 2" in await visitor.see("jobs?page=99")
+    assert "job-119" in await visitor.see("jobs?find=job-119")
+
+
 async def test_the_audit_is_read_page_by_page(visitor: Visitor, api: RunningApi) -> None:
     await api.register()
     for number in range(30):

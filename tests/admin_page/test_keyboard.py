@@ -83,7 +83,7 @@ def test_by_keyboard_alone_somebody_logs_in_decides_previews_triggers_and_reads_
     assert system.ask("GET", "/api/jobs/fails")[1]["cronExpression"] == "30 8 * * 1-5"
     enter(page, "Trigger now", WHY)
     assert page.locator("h1 .label").inner_text() == "failed"
-    page.get_by_role("link", name="Jobs").focus()
+    page.get_by_role("link", name="Jobs", exact=True).focus()
     page.keyboard.press("Enter")
     enter(page, "failed", WHY)  # the first click: the job's page, at its runs
     page.keyboard.press("Tab")

@@ -307,3 +307,12 @@ async def test_an_allowed_origin_reads_no_page(visitor: Visitor) -> None:
         answer = await visitor.ask(method, "jobs", headers=headers)
         assert not [name for name in answer.headers if name.startswith("Access-Control-Allow-O")]
         assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+async def test_whoever_comes_by_a_link_from_elsewhere_goes_on_without_a_second_log_in(
+    visitor: Visitor,
+) -> None:
+    page = "log-in?next=audit%3Fname%3Dx"
+    foreign = await visitor.ask("GET", page, headers={"Sec-Fetch-Site": "cross-site"})
+    assert '<a href="audit?name=x">go on</a>' in foreign.text
+    assert "go on" not in (await visitor.ask("GET", page)).text

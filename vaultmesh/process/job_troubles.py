@@ -2,7 +2,7 @@
 
 1. About one job Temporal is asked at once. About several, one list says which run, and is kept for some seconds.
 2. Then each is asked about; of many, those of which the server itself reports a problem.
-3. A workflow that is missing may have been started a moment ago: the list lags by a second or so.
+3. One that the list lacks may have been started since, so it is asked about before it is called missing.
 """
 
 import asyncio
@@ -46,13 +46,11 @@ class JobTroubles:
             RPCError: Temporal did not answer.
         """
         ids = {name: job_workflow_id(name) for name in names}
-        if len(ids) == 1:
-            missing = {
-                name for name, workflow_id in ids.items() if not await self._runs(workflow_id)
-            }
-        else:
+        unlisted = ids
+        if len(ids) > 1:
             running = await self._running()
-            missing = {name for name, workflow_id in ids.items() if workflow_id not in running}
+            unlisted = {name: id_ for name, id_ in ids.items() if id_ not in running}
+        missing = await self._missing(unlisted)
         suspects = ids
         if len(ids) > MOST_ASKED:
             problems = frozenset(await reported(self._client, [JOB_WORKFLOW]) or ())
@@ -69,6 +67,12 @@ class JobTroubles:
             name: _words(diagnosis, now) for name, diagnosis in zip(asked, diagnoses, strict=True)
         }
         return troubles | {name: text for name, text in words.items() if text}
+
+    async def _missing(self, ids: Mapping[str, str]) -> set[str]:
+        """Return the jobs whose workflows do not run; so many that it can't ask about each, it goes by the list alone."""
+        asked = sorted(ids)[:MOST_ASKED]
+        running = await asyncio.gather(*(self._runs(ids[name]) for name in asked))
+        return set(ids) - {name for name, runs in zip(asked, running, strict=True) if runs}
 
     async def _runs(self, workflow_id: str) -> bool:
         try:

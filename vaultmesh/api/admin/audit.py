@@ -4,22 +4,19 @@ import json
 
 from pydantic import JsonValue
 
-from vaultmesh.api.admin.pages import Page, View, Visit
+from vaultmesh.api.admin.pages import Page, View, Visit, page_number
 
 SHOWN = 50
 """Lines of one page."""
-_LARGEST_PAGE = 1_000_000
 
 
 async def audit(visit: Visit) -> View:
     """Show lines of audit, newest first: of one job, or of all."""
     name = visit.argument("name").strip()
-    written = visit.argument("page")
-    page = min(int(written), _LARGEST_PAGE) if written.isascii() and written.isdigit() else 1
-    page = max(1, page)
+    page = page_number(visit)
     lines = await visit.parts.store.audit(name or None, SHOWN + 1, (page - 1) * SHOWN)
-    shown = [(line, detail_words(line.detail)) for line in lines[:SHOWN]]
-    values = {"lines": shown, "name": name, "number": page, "has_more": len(lines) > SHOWN}
+    detailed = [(line, detail_words(line.detail)) for line in lines[:SHOWN]]
+    values = {"lines": detailed, "name": name, "number": page, "has_more": len(lines) > SHOWN}
     return View("audit.html", "Audit", values)
 
 

@@ -1,15 +1,18 @@
 """Shows all jobs with why some do not run, and decides about them from there."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 
 from vaultmesh.api import jobs as job_api
 from vaultmesh.api import runs as run_api
 from vaultmesh.api.admin.job_rows import TONES, JobRow, job_rows, pause_groups
-from vaultmesh.api.admin.pages import Page, Redirect, View, Visit, to
+from vaultmesh.api.admin.pages import Page, Redirect, View, Visit, page_number, to
 from vaultmesh.domain.jobs.listing import JobReportState
 from vaultmesh.domain.jobs.records import Decision
 from vaultmesh.domain.jobs.refusals import StoreError
 
+SHOWN = 100
+"""Jobs of one page: it is made in some 30 ms, in which the worker does nothing else."""
 MOST_DELETED = 100
 """Deleted jobs that are listed with who deleted them."""
 WAIT_SECONDS = 2.0
@@ -37,8 +40,13 @@ async def jobs(visit: Visit) -> View:
         problem, rows = str(error), list(visit.last_seen.rows)
     chosen = visit.argument("show") if visit.argument("show") in _FILTERS else ""
     wanted = visit.argument("find").strip()
+    meant = [row for row in rows if _FILTERS[chosen][1](row) and _matches(row, wanted)]
+    pages = max(1, ceil(len(meant) / SHOWN))
+    page = min(page_number(visit), pages)
     values = {
-        "rows": [row for row in rows if _FILTERS[chosen][1](row) and _matches(row, wanted)],
+        "rows": meant[(page - 1) * SHOWN : page * SHOWN],
+        "number": page,
+        "pages": pages,
         "groups": pause_groups(rows),
         "filters": _counted(rows),
         "chosen": chosen,

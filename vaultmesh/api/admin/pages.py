@@ -42,6 +42,9 @@ from vaultmesh.api.auth import caller_of
 from vaultmesh.api.calls import Call, Parts
 from vaultmesh.api.jobs import check_name
 
+_MOST_DIGITS = 6
+"""Of a page's number; none is longer."""
+
 
 def to(page: str, /, **query: object) -> str:
     """Return a link to a page of ours; empty values are left out."""
@@ -95,6 +98,13 @@ class Visit:
             path_values={"jobName": job, "id": run},
             query_values={key: str(value) for key, value in query.items()},
         )
+
+
+def page_number(visit: Visit) -> int:
+    """Return which part of a long list is wanted, from 1 on; what is no number is 1."""
+    written = visit.argument("page")
+    number = int(written[:_MOST_DIGITS]) if written.isascii() and written.isdigit() else 1
+    return max(1, number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ is a page in words, with the status that the job API would answer.
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -92,7 +92,8 @@ class AdminSite:
         router.add_post(f"{PREFIX}/{_LOG_IN}", self._guarded(self._log_in))
         router.add_post(f"{PREFIX}/{_LOG_OUT}", self._guarded(self._log_out))
         for page in PAGES:
-            router.add_route(page.method, f"{PREFIX}/{page.name}", self._guarded(self._of(page)))
+            add = router.add_post if page.method == "POST" else router.add_get
+            add(f"{PREFIX}/{page.name}", self._guarded(self._of(page)))
         router.add_route("*", f"{PREFIX}{{rest:(/.*)?}}", self._guarded(self._no_such_page))
 
     # --- a request's way -------------------------------------------------------------------------------------------
@@ -164,6 +165,7 @@ class AdminSite:
         return {
             "navigation": [each for each in PAGES if each.heading],
             "page": page,
+            "section": _section_of(page),
             "now": self._parts.now(),
             "temporal_silent": self._parts.temporal_silent(),
             "logged_in": True,
@@ -241,8 +243,9 @@ class AdminSite:
             who = await self._gates.admit(fields.get("token", ""))
         except NotAdmitted as error:
             _LOG.warning("log-in to the admin page refused", extra={"client": client})
-            return self._log_in_page(request, place, _why(error), error.status)
+            return self._log_in_page(request, place, _why(error, self._gates.kinds), error.status)
         self._wrong_log_ins.give_back(client)
+        _LOG.info("logged in to the admin page", extra={"client": client, "actor": who.subject})
         answer = self._redirect(request, place)
         keep_session(self._seal, request, answer, who, now)
         return answer
@@ -260,10 +263,25 @@ _FOREIGN = (
 )
 
 
-def _why(error: NotAdmitted) -> str:
+def _section_of(name: str) -> str:
+    """Return the page of the navigation that a page belongs to: the nearest one before it in the table."""
+    section = ""
+    for page in PAGES:
+        section = page.name if page.heading else section
+        if page.name == name:
+            return section
+    return ""
+
+
+def _why(error: NotAdmitted, kinds: Sequence[str]) -> str:
+    """Return why somebody was not let in, and what to do."""
     if error.status != UNAUTHORIZED:
         return str(error)
-    return f"This token opens nothing: {error}. Look it up where ADMIN_TOKEN is set, and paste the whole of it."
+    mends = {
+        "token": "ADMIN_TOKEN is set where the worker runs: paste the whole of it.",
+        "user": "A token of your own log-in lasts a minute or so: copy a new one.",
+    }
+    return f"This token opens nothing. {' '.join(mends[kind] for kind in kinds)}"
 
 
 def _next(place: str) -> str:
