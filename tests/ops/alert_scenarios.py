@@ -38,6 +38,17 @@ WORKER: Mapping[str, str] = {
     "job_reconciler_last_success_timestamp_seconds": f"0+30x{SAMPLES}",
 }
 """Samples of a worker that is well, by metric."""
+SCRAPED: Sequence[Sequence[Mapping[str, str]]] = (
+    [{"job": "scheduler", "instance": "a:9091"}],
+    [{"instance": "a:9091"}],
+    [
+        {"namespace": "aurora", "job": "scheduler", "instance": f"{host}:9091", "pod": host}
+        for host in ("a", "b")
+    ],
+)
+"""The labels of the workers that show a scenario: one, one that is scraped with honor_labels, two replicas in a cluster."""
+WORKERS = "so many workers"
+"""Stands for their number in what an alert says."""
 
 
 def changing(*values: tuple[int, str]) -> str:
@@ -72,25 +83,12 @@ class Scenario:
     """What its description says in numbers in the first minute."""
 
 
-def check(scenario: Scenario, folder: Path, targets: Sequence[Mapping[str, str]]) -> None:
-    """Have promtool evaluate a scenario, as seen by the workers of these labels; raises AssertionError."""
-    series = [
-        {"series": _series(name, labels), "values": values}
-        for labels in targets
-        for name, values in _samples(scenario)
-    ]
-    test: dict[str, Any] = {
-        "interval": "30s",
-        "input_series": series,
-        "promql_expr_test": [
-            _firing(scenario, minute, targets[0]) for minute in range(MINUTES + 1)
-        ],
-    }
-    if scenario.alert is not None:
-        test["alert_rule_test"] = [_said(scenario, targets[0])]
-    tests = {"rule_files": [str(RULES)], "evaluation_interval": "30s", "tests": [test]}
+def check(scenario: Scenario, folder: Path) -> None:
+    """Have promtool evaluate a scenario, in each way to scrape it; raises AssertionError."""
+    tests = [_test(scenario, targets) for targets in SCRAPED]
+    document = {"rule_files": [str(RULES)], "evaluation_interval": "30s", "tests": tests}
     file = folder / "scenario.yaml"
-    file.write_text(yaml.safe_dump(tests), encoding="utf-8")
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
     done = subprocess.run(
         [str(promtool()), "test", "rules", str(file)],
         capture_output=True,
@@ -99,6 +97,21 @@ def check(scenario: Scenario, folder: Path, targets: Sequence[Mapping[str, str]]
         check=False,
     )
     assert done.returncode == 0, f"{scenario.name}: {done.stdout}{done.stderr}"
+
+
+def _test(scenario: Scenario, targets: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Return a scenario as the workers of these labels show it."""
+    series = [
+        {"series": _series(name, labels), "values": values}
+        for labels in targets
+        for name, values in _samples(scenario)
+    ]
+    firing = [_firing(scenario, minute, targets[0]) for minute in range(MINUTES + 1)]
+    test: dict[str, Any] = {"interval": "30s", "input_series": series, "promql_expr_test": firing}
+    if scenario.alert is not None:
+        value = str(len(targets)) if scenario.value == WORKERS else scenario.value
+        test["alert_rule_test"] = [_said(scenario, targets[0], value)]
+    return test
 
 
 def rules() -> Mapping[str, Mapping[str, Any]]:
@@ -146,10 +159,10 @@ def _firing(scenario: Scenario, minute: int, labels: Mapping[str, str]) -> dict[
     return {"expr": every, "eval_time": f"{minute}m", "exp_samples": samples}
 
 
-def _said(scenario: Scenario, labels: Mapping[str, str]) -> dict[str, Any]:
+def _said(scenario: Scenario, labels: Mapping[str, str], value: str) -> dict[str, Any]:
     """Return what the alert says in words in its first minute."""
     annotations = rules()[str(scenario.alert)]["annotations"]
-    words = {key: _in_words(text, scenario.value) for key, text in annotations.items()}
+    words = {key: _in_words(text, value) for key, text in annotations.items()}
     shown = {"exp_labels": _alert_labels(scenario, labels), "exp_annotations": words}
     return {
         "eval_time": f"{scenario.fires[0]}m",
