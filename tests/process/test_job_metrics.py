@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from devnet.promtool import promtool
+from tests.docs.readme import REPOSITORY
 from tests.ops.alert_scenarios import WELL, WORKER, rules
 from vaultmesh.domain.jobs.figures import Histogram, JobFigures
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
@@ -143,6 +144,12 @@ async def test_alerts_ask_for_metrics_that_there_are() -> None:
         asked = {word for word in words if word.startswith("scheduler_")}
         assert asked
         assert asked <= known
+
+
+def test_each_metric_is_listed_for_operators() -> None:
+    listed = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    for name, (kind, _) in (OF_JOBS | OF_WORKERS).items():
+        assert f"`scheduler_{name}{'_total' if kind == 'counter' else ''}`" in listed
 
 
 async def test_promtool_accepts_the_page() -> None:
