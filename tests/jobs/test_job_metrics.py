@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from devnet.ports import LOOPBACK, free_port
 from devnet.promtool import promtool
 from devnet.sample_service import FAILS, SLOW, WAIT_KEY, WORKS, SampleService
-from tests.jobs.job_system import JobSystem
+from tests.jobs.job_system import JobSystem, kill
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
 
@@ -74,7 +74,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             system.register(name, service=SERVICE, endpoint=endpoint, config=config)
         names = list(jobs)
         system.wait(
-            lambda: all(len(system.books.runs(name)) >= 4 for name in names), "four runs of each"
+            lambda: all(len(system.books.runs(name)) >= 3 for name in names), "three runs of each"
         )
         system.settle(*(name for name in names if name != FAILING))
         system.signal(FAILING, "pause", "the test ends")
@@ -154,11 +154,19 @@ def test_a_deleted_job_vanishes_and_the_reconciler_shows_its_age(watched: Watche
         assert time.time() - seen < 120
 
 
-def test_a_worker_that_starts_anew_shows_the_same(watched: Watched) -> None:
-    """The harm: counters that begin anew with a worker look like a fall, and alerts forget."""
-    before = watched.of_job(0, FAILING)
-    port = free_port()
+def test_a_worker_that_starts_anew_shows_the_same_and_a_workflow_that_hears_nothing_is_counted(
+    watched: Watched,
+) -> None:
+    """The harm: counters that begin anew with a worker look like a fall; and a decision that reaches nobody is not seen."""
+    before, port = watched.of_job(0, FAILING), free_port()
     watched.ports = (watched.ports[0], port)
     settings = {"METRICS_PORT": str(port), "SAMPLE_SERVICE_URL": watched.service.url}
-    watched.system.start_worker("api", environment=settings)
-    watched.system.wait(lambda: watched.of_job(1, FAILING) == before, "the same series")
+    system = watched.system
+    system.start_worker("jobs,api", environment=settings)
+    system.wait(lambda: watched.of_job(1, FAILING) == before, "the same series")
+    kill(system.workers[0])  # the only one with the role workflows
+    status, _ = system.ask("PUT", f"/api/jobs/{OK}/cron", {"cronExpression": "0 4 * * *"})
+    assert status == 200
+    system.wait(
+        lambda: watched.value(1, "jobs_not_in_agreement") == 1, "a workflow that hears nothing"
+    )
