@@ -165,7 +165,7 @@ async def test_values_are_those_of_the_store() -> None:
     assert value(metrics, "job_slots_total", job="digest", outcome="run") == 8
     assert value(metrics, "job_slots_total", job="digest", outcome="missed") == 1
     assert value(metrics, "job_duration_seconds_bucket", job="digest", le="0.1") == 1
-    assert value(metrics, "job_duration_seconds_bucket", job="digest", le="5") == 3
+    assert value(metrics, "job_duration_seconds_bucket", job="digest", le="5.0") == 3
     assert value(metrics, "job_duration_seconds_count", job="digest") == 4
     assert value(metrics, "job_duration_seconds_sum", job="digest") == 4_010.5
     assert value(metrics, "job_lag_seconds_count", job="digest") == 8
