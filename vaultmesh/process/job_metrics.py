@@ -19,7 +19,6 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 from typing_extensions import override
 
 from vaultmesh.domain.jobs.figures import DURATION_BOUNDS, LAG_BOUNDS, Histogram, JobFigures
@@ -226,9 +225,8 @@ class _OfJobs(Collector):
         family = HistogramMetricFamily(f"{self._prefix}_{name}", text, labels=_LABELS)
         for job in self._jobs:
             values = values_of(job)
-            buckets = [
-                (floatToGoString(bound), values.up_to(bound)) for bound in (*bounds, float("inf"))
-            ]
+            buckets = [(str(bound), values.up_to(bound)) for bound in bounds]
+            buckets.append(("+Inf", values.up_to(float("inf"))))
             family.add_metric((job.name,), buckets, values.total)
         return family
 
