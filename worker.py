@@ -33,6 +33,7 @@ from typing_extensions import override
 from activities.anchoring import probe, resume_rounds
 from activities.anchoring.probe import Probing
 from activities.anchoring.resume_rounds import ResumeRounds
+from activities.anchoring.stores import Files
 from activities.anchoring.troubles import NotesTroubles
 from activities.anchoring.watching import promises_of, watching
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
@@ -317,6 +318,29 @@ def _reconciled(
     return reconciler, visibility
 
 
+def _health(
+    settings: Settings,
+    metrics: Metrics,
+    visibility: Visibility,
+    running: Sequence[Worker],
+    reconciler: Reconciler,
+    unforeseen: Unforeseen,
+    probing: Probing,
+    files: Files,
+) -> HealthServer:
+    return HealthServer(
+        settings.metrics_port,
+        metrics,
+        visibility,
+        lambda: all(queue_worker.is_running for queue_worker in running),
+        Counts(files.owed),
+        desired=lambda: reconciler.state,
+        errors=unforeseen.shown,
+        unreachable=probing.unreachable,
+        unreadable=files.unreadable,
+    )
+
+
 async def _work(
     client: Client,
     roles: Sequence[str],
@@ -335,17 +359,7 @@ async def _work(
     runner, heartbeats, unforeseen = sandbox(), Heartbeats(), Unforeseen(metrics)
     running = workers(client, adapters, roles, runner, heartbeats=heartbeats, sticky=sticky)
     probing = Probing(client, adapters.targets, adapters.troubles, unforeseen)
-    server = HealthServer(
-        settings.metrics_port,
-        metrics,
-        visibility,
-        lambda: all(queue_worker.is_running for queue_worker in running),
-        Counts(files.owed),
-        desired=lambda: reconciler.state,
-        errors=unforeseen.shown,
-        unreachable=probing.unreachable,
-        unreadable=files.unreadable,
-    )
+    server = _health(settings, metrics, visibility, running, reconciler, unforeseen, probing, files)
     await server.start()
     connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
     kept = Kept(running, {"connection": connection.run}, [server.stop, adapters.targets.close])
@@ -359,7 +373,7 @@ async def _work(
             visibility,
             settings.heartbeat_url,
         )
-    await _keep_jobs(kept, jobs, client, settings, visibility)
+    await _keep_jobs(kept, jobs, client, settings, visibility=visibility, metrics=metrics)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
 
@@ -397,13 +411,15 @@ async def _keep_jobs(
     jobs: "JobParts | None",
     client: Client,
     settings: Settings,
+    *,
     visibility: Visibility,
+    metrics: Metrics,
 ) -> None:
     """Have kept what the roles of jobs need, if the process has one of them."""
     if jobs is None:
         return
     kept.closing.insert(0, jobs.store.close)
-    kept.beside |= jobs.beside(client)
+    kept.beside |= jobs.beside(client, metrics)
     kept.workers += jobs.workers(client, settings)
     if "api" in jobs.roles:
         kept.closing.append(await _serve(jobs, client, visibility))

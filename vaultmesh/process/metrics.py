@@ -6,7 +6,7 @@ no memo, or only each few: what the next `anchor` brings of such slots is shown 
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -49,13 +49,14 @@ class _Anchors:
 
 
 class Metrics:
-    """All metrics of one process."""
+    """All metrics of one process; `prefix` is the first part of every name."""
 
     def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
         """Define them under a prefix."""
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no annotation here
         self.registry = CollectorRegistry()
         self.prefix = prefix
+        self._further: list[Callable[[], bytes]] = []
         self.memos: Mapping[str, NamespaceMemo] = {}
         """By namespace, as the last visibility list showed them."""
         self.targets: Mapping[str, TargetMemo] = {}
@@ -88,7 +89,6 @@ class Metrics:
         )
         self._drift, self._refused = self._file_metrics()
         self.found_failing(())
-
         self._anchors = self._anchor_metrics()
         self.registry.register(_FromMemos(self, prefix))
 
@@ -218,7 +218,12 @@ class Metrics:
 
     def page(self) -> bytes:
         """Return the page in Prometheus's text format."""
-        return generate_latest(self.registry)
+        further = (page() for page in self._further)
+        return b"".join((generate_latest(self.registry), *further))
+
+    def add(self, page: Callable[[], bytes]) -> None:
+        """Add a part to the page, of metrics that no other part has."""
+        self._further.append(page)
 
 
 class _FromMemos(Collector):
