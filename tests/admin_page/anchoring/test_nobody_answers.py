@@ -47,4 +47,3 @@ async def test_an_order_that_nobody_hears_is_never_called_done(tmp_path: Path) -
             answer = await sent(api, "pause-namespace", PAUSE)
             assert (answer.status, "Nobody answered" in answer.text) == (503, True)
             assert "Set-Cookie" not in answer.headers  # no notice that it was done
-        await anchoring.close()
