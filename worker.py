@@ -383,9 +383,7 @@ async def _work(
             visibility,
             settings.heartbeat_url,
         )
-    await _keep_jobs(
-        kept, jobs, client, settings, visibility=visibility, metrics=metrics, files=files
-    )
+    await _keep_jobs(kept, jobs, client, settings, visibility, metrics=metrics, files=files)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
 
@@ -423,8 +421,8 @@ async def _keep_jobs(
     jobs: "JobParts | None",
     client: Client,
     settings: Settings,
-    *,
     visibility: Visibility,
+    *,
     metrics: Metrics,
     files: Files,
 ) -> None:
@@ -450,15 +448,12 @@ async def _serve(
     from vaultmesh.overview.anchoring import AnchoringOverview  # noqa: PLC0415 - others do without
     from vaultmesh.process.job_workflows import TemporalJobs  # noqa: PLC0415 - loads SQLAlchemy too
 
-    def is_away() -> bool:
-        return is_silent(visibility.snapshot, time.time())
-
     parts = calls.Parts(
         store=jobs.store,
         workflows=TemporalJobs(client),
         check_service=jobs.services.find,
-        temporal_silent=is_away,
-        anchoring=AnchoringOverview(client, settings, files, is_away),
+        temporal_silent=lambda: is_silent(visibility.snapshot, time.time()),
+        anchoring=AnchoringOverview(client, settings, files),
     )
     api = server.ApiServer(jobs.api, parts, gates=gates.Gates.of(jobs.api, jobs.users))
     await api.start()
