@@ -94,6 +94,7 @@ class Visitor:
         self.page.on("console", self._note)
         self.page.on("dialog", lambda dialog: self.errors.append(dialog.message))
         self.open("namespaces")
+        self.page.wait_for_function("document.activeElement.id === 'token'")  # the page's own doing
         self.page.keyboard.type(ADMIN_TOKEN)
         self.page.keyboard.press("Enter")
         self.page.wait_for_url(f"{url}namespaces")
