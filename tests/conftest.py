@@ -54,10 +54,11 @@ class SaysFailures:
         self._terminal = terminal
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed:
+        if report.failed or report.outcome == "rerun":
             lines = report.longreprtext.strip().splitlines() or [""]
             reasons = [line for line in lines if line.startswith("E  ")] or lines[-1:]
-            self._terminal.write_line(f"\n{report.when} failed: {report.nodeid}")
+            what = "failed" if report.failed else "failed, and is asked once more"
+            self._terminal.write_line(f"\n{report.when} {what}: {report.nodeid}")
             for line in reasons[:REASON_LINES]:
                 self._terminal.write_line(line[:REASON_LETTERS])
 

@@ -1,0 +1,86 @@
+"""A failed test is asked once more where many run beside each other, and a finding about money or replays never is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TESTS = """
+from pathlib import Path
+
+import pytest
+
+
+def fails_first(place: Path, message: str) -> None:
+    before = place.exists()
+    place.touch()
+    assert before, message
+
+
+def test_waits_for_a_busy_machine(request):
+    fails_first(Path(request.config.invocation_params.dir) / "busy", "no answer within 5 s")
+
+
+@pytest.mark.parametrize("finding", {findings!r})
+def test_counts_payments(request, finding):
+    place = Path(request.config.invocation_params.dir) / str(abs(hash(finding)))
+    fails_first(place, finding)
+
+
+def test_fails_always():
+    raise ValueError("wrong each time")
+"""
+FINDINGS = [
+    "round 7f was paid for",
+    "slot 12 was called twice",
+    "batch b of dao:x on eip155:1: there is no receipt",
+    "a nondeterminism error of the workflow",
+]
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Run them as `make test` does; returns what it printed."""
+    folder = tmp_path_factory.mktemp("reruns")
+    (folder / "test_some.py").write_text(TESTS.format(findings=FINDINGS))
+    order = next(
+        line.split(":=")[1].split()
+        for line in (ROOT / "Makefile").read_text().splitlines()
+        if line.startswith("ASK_AGAIN")
+    )
+    config = [
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        "--rootdir",
+        str(folder),
+        "-p",
+        "no:cacheprovider",
+    ]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", *config, *order, "test_some.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ran.stdout + ran.stderr
+
+
+def test_a_test_that_a_busy_machine_failed_is_asked_again_and_named(summary: str) -> None:
+    assert "RERUN test_some.py::test_waits_for_a_busy_machine" in summary
+    assert "no answer within 5 s" in summary
+    assert "1 passed" in summary.splitlines()[-1]
+
+
+def test_a_finding_about_money_is_never_asked_again(summary: str) -> None:
+    """The harm: a payment made twice in one run of twenty went by as a hiccup."""
+    assert "FAILED test_some.py::test_counts_payments" in summary
+    assert "RERUN test_some.py::test_counts_payments" not in summary
+    assert "5 failed, 1 passed, 2 rerun" in summary.splitlines()[-1]
+
+
+def test_what_is_wrong_each_time_fails(summary: str) -> None:
+    assert "FAILED test_some.py::test_fails_always" in summary
