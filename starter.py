@@ -24,6 +24,7 @@ from devnet.errors import PartError
 from vaultmesh.cli import (
     contract,
     diff,
+    doctor,
     jobs,
     operate,
     output,
@@ -48,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: python starter.py status",
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    modules = (dev, demo, register, status, diff, operate, seal, verify, proof, contract)
+    modules = (dev, demo, register, status, diff, doctor, operate, seal, verify, proof, contract)
     for module in (*modules, resolve, jobs):
         module.add_parser(subparsers)
     return parser

@@ -14,6 +14,8 @@ JUDGED = {
     "tests/workflows/conftest.py": "each Stage judges when it is closed; the real server again at the session's end",
     "tests/support/running_dev.py": "the database of dev and demo is judged once they ended",
     "tests/cli/test_dev.py": "ends each dev and demo by tests.support.running_dev",
+    "tests/faults/test_deadlines.py": "ends its dev by tests.support.running_dev",
+    "tests/cli/test_doctor.py": "ends its dev by tests.support.running_dev",
     "tests/cli/test_dev_jobs.py": "ends each dev and demo by tests.support.running_dev",
     "tests/docs/test_commands_run.py": "ends its dev by tests.support.running_dev",
     "tests/faults/drill.py": "its dev is ended by tests.support.running_dev",
@@ -32,6 +34,7 @@ WITHOUT = {
     "tests/docs/test_env_example.py": "make starts a program that prints what it is told, and nothing else",
     "tests/docs/test_readme.py": "looks at the names of commands",
     "tests/cli/test_unusable_places.py": "no dev or demo gets as far as to start its server",
+    "tests/ops/test_job_alerts_page.py": "asks the program which flags it has",
     "tests/cli/test_usage.py": "runs `dev --help` and `demo --help`",
 }
 """Where nothing is judged, and why."""
