@@ -349,8 +349,7 @@ async def _work(
     stopped: asyncio.Event,
     readiness: Readiness,
 ) -> None:
-    metrics = Metrics(settings.metrics_prefix)
-    jobs = await _opened_jobs(roles, settings)
+    metrics, jobs = Metrics(settings.metrics_prefix), await _opened_jobs(roles, settings)
     configured, anchors = watched_files(settings, roles, readiness)
     adapters = build(client, settings.root, anchors, metrics, configured.folders)
     files = adapters.files
@@ -378,11 +377,8 @@ async def _work(
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
     if ANCHORING.intersection(roles):
-        kept.beside |= watching(
-            promises_of(configured, files, visibility, probing, metrics),
-            visibility,
-            settings.heartbeat_url,
-        )
+        promised = promises_of(configured, files, visibility, probing, metrics)
+        kept.beside |= watching(promised, visibility, settings.heartbeat_url)
     await _keep_jobs(kept, jobs, client, settings, visibility, metrics=metrics, files=files)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
