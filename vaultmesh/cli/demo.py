@@ -111,7 +111,12 @@ class Demo:
         print(f"root     {self._system.root}")
         print(f"Web UI   {dev_system.temporal.ui}/namespaces/default/workflows")
         print(f"metrics  {dev_system.metrics_url}/metrics")
-        print(*dev_system.jobs.introduction(), sep="\n", flush=True)
+        print(
+            *dev_system.postgres.introduction(),
+            *dev_system.jobs.introduction(),
+            sep="\n",
+            flush=True,
+        )
 
     def seal_samples(self) -> None:
         """Seal one small batch of fresh files for every namespace."""
