@@ -353,7 +353,7 @@ async def _work(
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
-    await _keep_jobs(kept, jobs, client, settings, visibility)
+    await _keep_jobs(kept, jobs, client, settings, visibility=visibility, metrics=metrics)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
 
@@ -391,13 +391,15 @@ async def _keep_jobs(
     jobs: "JobParts | None",
     client: Client,
     settings: Settings,
+    *,
     visibility: Visibility,
+    metrics: Metrics,
 ) -> None:
     """Have kept what the roles of jobs need, if the process has one of them."""
     if jobs is None:
         return
     kept.closing.insert(0, jobs.store.close)
-    kept.beside |= jobs.beside(client)
+    kept.beside |= jobs.beside(client, metrics)
     kept.workers += jobs.workers(client, settings)
     if "api" in jobs.roles:
         kept.closing.append(await _serve(jobs, client, visibility))
