@@ -1,0 +1,167 @@
+"""`dev` as a process, with its PostgreSQL: its own and nobody else's, kept through restarts, and no condition for the rest."""
+
+import fcntl
+import json
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+import yaml
+
+from devnet.ports import free_port
+from devnet.supervisor import Supervisor
+from tests.support.running_dev import ENDS_WITHIN_SECONDS, Running
+from tests.support.system import System
+from vaultmesh.cli import dev_postgres
+from vaultmesh.cli.dev_postgres import DevPostgres
+
+pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
+PRODUCTION = f"postgresql://owner:secret@127.0.0.1:{free_port()}/shop"
+"""What the shell is set up for; nothing listens there."""
+MAINTENANCE = Path("vmsh/config/maintenance.yaml")
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    running = Running(
+        tmp_path_factory.mktemp("dev") / "root", environment={"DATABASE_URL": PRODUCTION}
+    )
+    running.announced()
+    yield running
+    if running.process.poll() is None:
+        running.end()
+
+
+def _number(url: str, query: str) -> int:
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _newest(url: str) -> int:
+    return _number(url, "SELECT coalesce(max(id), 0) FROM public.sample_events")
+
+
+def _configured(running: Running) -> str:
+    document = yaml.safe_load((running.root / MAINTENANCE).read_text())
+    return str(document["database"])
+
+
+def test_the_announced_database_has_a_table_in_motion(dev: Running) -> None:
+    url = dev.announced()["postgres"]["url"]
+    System.wait(lambda: _number(url, "SELECT count(*) FROM pg_class WHERE relname = 'sample_events'"), "the table", 60)  # fmt: skip
+    before = _newest(url)
+    System.wait(lambda: _newest(url) > before, "further rows", 60)
+
+
+def test_tasks_are_about_this_database_whatever_the_shell_was_set_up_for(dev: Running) -> None:
+    url = dev.announced()["postgres"]["url"]
+    assert _configured(dev) == url
+    worker = Path(f"/proc/{dev.announced()['pids']['worker']}/environ").read_bytes().split(b"\0")
+    assert f"DATABASE_URL={url}".encode() in worker
+    assert not any(PRODUCTION.encode() in variable for variable in worker)
+
+
+def test_the_password_is_on_no_screen_and_no_command_line(dev: Running) -> None:
+    password = (dev.root / "devnet/postgres/password").read_text()
+    assert password in dev.announced()["postgres"]["url"]
+    assert password not in dev.said()
+    assert all(password not in " ".join(one.cmdline()) for one in dev.processes())
+    for log in (dev.root / "logs").iterdir():
+        assert password not in log.read_text(), log
+
+
+def test_what_somebody_wrote_into_the_tasks_outlives_a_restart_as_rows_do(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    first = Running(root)
+    url = first.announced()["postgres"]["url"]
+    place = root / MAINTENANCE
+    place.write_text(place.read_text().replace("keep: 10m", "keep: 20m"))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS number")
+    first.end(signal.SIGKILL)
+    System.wait(lambda: not first.processes(), "the end of every part", ENDS_WITHIN_SECONDS)
+    first.place.unlink()
+    port = int(url.rpartition(":")[2].partition("/")[0])
+    second = Running(root)
+    try:
+        again = second.announced()["postgres"]["url"]
+        assert _number(again, "SELECT number FROM kept") == 1
+        assert _configured(second) == again
+        assert "keep: 20m" in place.read_text()
+        assert port == int(json.loads((root / "devnet/made.json").read_text())["ports"]["postgres"])
+    finally:
+        second.end()
+
+
+def test_a_system_goes_on_without_it_and_says_why_in_one_line(tmp_path: Path) -> None:
+    running = Running(
+        tmp_path / "root", environment={"POSTGRES": "/nowhere/postgres", "DATABASE_URL": PRODUCTION}
+    )
+    document = running.announced()
+    try:
+        assert "postgres" not in document
+        assert "postgres" not in document["pids"]
+        worker = Path(f"/proc/{document['pids']['worker']}/environ").read_bytes()
+        assert b"DATABASE_URL=" not in worker.replace(b"JOBS_DATABASE_URL=", b"")
+        assert not (running.root / MAINTENANCE).exists()
+        assert running.starter("status").returncode == 0
+    finally:
+        assert running.end() == 0
+    said = [line for line in running.said().splitlines() if line.startswith("postgres does not")]
+    assert said == [
+        "postgres does not run: POSTGRES names /nowhere/postgres, which does not exist; correct it, or unset it"
+    ]
+    assert "Traceback" not in running.said()
+
+
+@pytest.fixture
+async def fetching(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[DevPostgres, Supervisor, Path]]:
+    """A system whose machine has no PostgreSQL, and the cache that it fetches one into."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    monkeypatch.setenv("VMSH_CACHE", str(cache))
+    monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    monkeypatch.delenv("POSTGRES", raising=False)
+    monkeypatch.setattr(dev_postgres, "host_programs", lambda: None)
+    supervisor = Supervisor()
+    postgres = DevPostgres(tmp_path / "root", supervisor)
+    yield postgres, supervisor, cache
+    postgres.stop()
+    supervisor.stop()
+
+
+async def test_an_archive_that_does_not_answer_holds_up_nothing_and_no_process_is_left(
+    fetching: tuple[DevPostgres, Supervisor, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres, supervisor, cache = fetching
+    monkeypatch.setattr(dev_postgres, "FETCHED_WITHIN_SECONDS", 2.0)
+    with (cache / ".postgres-debian.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        postgres.begin(free_port())
+        await postgres.finish()
+        assert "was not fetched within 2 s" in postgres.trouble
+        assert postgres.introduction() == [f"postgres does not run: {postgres.trouble}"]
+        assert postgres.url == ""
+        assert supervisor.pids() == {}
+        children = psutil.Process().children()
+        (child,) = [one for one in children if "devnet.parts" in " ".join(one.cmdline())]
+        postgres.stop()
+        assert not child.is_running()
+
+
+async def test_a_program_that_is_fetched_in_time_is_used(
+    fetching: tuple[DevPostgres, Supervisor, Path],
+) -> None:
+    postgres, supervisor, _ = fetching
+    postgres.begin(free_port())
+    await postgres.finish()
+    assert postgres.trouble == ""
+    assert list(supervisor.pids()) == ["postgres"]
+    assert _number(postgres.url, "SELECT 1") == 1
