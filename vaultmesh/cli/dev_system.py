@@ -37,6 +37,7 @@ from vaultmesh.domain.paths import (
     ANCHORS_FILE,
     BATCHES_FOLDER,
     CONFIG_FOLDER,
+    MAINTENANCE_FILE,
     NAMESPACES_FILE,
     ROUNDS_FOLDER,
 )
@@ -44,7 +45,6 @@ from vaultmesh.domain.paths import (
 TEMPORAL_NAMESPACE = "default"
 FOREIGN = ("VMSH_NAMESPACES", "VMSH_ANCHORS", "VMSH_STATE", "VMSH_MAINTENANCE", "DATABASE_URL")
 """Variables that would bring the configuration or the database of another system in."""
-MAINTENANCE_FILE = "maintenance.yaml"
 ALL_ROLES = "workflows,anchors,jobs,api"
 ANCHORING_ROLES = "workflows,anchors"
 ANCHOR_TIMEOUT = "15s"
