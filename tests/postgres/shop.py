@@ -153,6 +153,13 @@ class Said:
         return document
 
 
+def run_as_a_process(url: str, root: Path, task: dict[str, object]) -> None:
+    """Run a task in a process of its own, which somebody may kill."""
+    config = parse_maintenance({"database": url, "tasks": {"it": task}})
+    order = Order(run=uuid.uuid4().hex[:12], now=NOON, root=root)
+    asyncio.run(run_task(Database(SecretStr(url)), config.tasks[0], order, lambda _: None))
+
+
 def step_of(result: TaskResult, subject: str) -> StepResult:
     """Return what became of one table."""
     return next(step for step in result.steps if step.subject == subject)

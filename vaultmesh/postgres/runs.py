@@ -23,7 +23,7 @@ from vaultmesh.domain.maintenance.outcomes import (
     worst,
 )
 from vaultmesh.domain.maintenance.plan import Step
-from vaultmesh.postgres import vacuum
+from vaultmesh.postgres import retain, vacuum
 from vaultmesh.postgres.connection import Database, NoConnection, Order, Refused, Session
 from vaultmesh.postgres.work import Stopped, Work, result_of
 
@@ -40,6 +40,7 @@ class _Doing:
 
 _KINDS: Mapping[Kind, _Doing] = {
     Kind.VACUUM: _Doing(vacuum.plan, vacuum.run),
+    Kind.RETAIN: _Doing(retain.plan, retain.run),
 }
 
 
@@ -108,6 +109,7 @@ async def _run(
 ) -> None:
     session = _session(database, named, order)
     work = Work(session, beat, ending.steps)
+    work.ends = time.monotonic() + named.task.deadline.total_seconds()
     try:
         if _needs_database(named.task):
             await session.open()
