@@ -67,7 +67,10 @@ class Shop:
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
-                process.wait()
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
 
     def sql(self, statements: str, user: str = USER) -> str:
         """Run SQL as somebody else does."""
