@@ -187,13 +187,13 @@ class _Shop:
         """Return what each batch took since the last call, in milliseconds, as the server logged it."""
         text = self.sql("SELECT pg_read_file(pg_current_logfile())")
         fresh, self._read = text[self._read :], len(text)
-        return [float(found) for found in _STATEMENT.findall(fresh)]
+        return [float(taken) for taken in _STATEMENT.findall(fresh)]
 
 
 def _peak(pid: int) -> float:
     """Return the most memory that a process ever had, in MB; what `wait4` says of it would be its parent's."""
-    found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    return int(found[1]) * 1_024 / 1e6 if found else 0.0
+    line = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(line[1]) * 1_024 / 1e6 if line else 0.0
 
 
 def _retention(

@@ -70,7 +70,7 @@ def test_the_password_is_on_no_screen_and_no_command_line(dev: Running) -> None:
     password = (dev.root / "devnet/postgres/password").read_text()
     assert password in dev.announced()["postgres"]["url"]
     assert password not in dev.said()
-    assert all(password not in " ".join(one.cmdline()) for one in dev.processes())
+    assert all(password not in " ".join(process.cmdline()) for process in dev.processes())
     for log in (dev.root / "logs").iterdir():
         assert password not in log.read_text(), log
 
@@ -151,7 +151,9 @@ async def test_an_archive_that_does_not_answer_holds_up_nothing_and_no_process_i
         assert postgres.url == ""
         assert supervisor.pids() == {}
         children = psutil.Process().children()
-        (child,) = [one for one in children if "devnet.parts" in " ".join(one.cmdline())]
+        (child,) = [
+            process for process in children if "devnet.parts" in " ".join(process.cmdline())
+        ]
         postgres.stop()
         assert not child.is_running()
 

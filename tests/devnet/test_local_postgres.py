@@ -81,9 +81,9 @@ def test_nobody_gets_in_without_the_password_which_is_on_no_command_line(folder:
             psycopg.connect(server.url.replace(password, "guessed"))
         family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
         assert len(family) > 1
-        assert all(password not in " ".join(one.cmdline()) for one in family)
-        assert all(password not in str(one.environ()) for one in family)
-        listening = {one.laddr.ip for one in psutil.Process(server.pid).net_connections()}
+        assert all(password not in " ".join(process.cmdline()) for process in family)
+        assert all(password not in str(process.environ()) for process in family)
+        listening = {socket.laddr.ip for socket in psutil.Process(server.pid).net_connections()}
         assert listening == {"127.0.0.1"}
     finally:
         server.stop()

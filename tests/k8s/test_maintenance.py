@@ -22,19 +22,19 @@ def cron_job() -> dict[str, Any]:
 
 
 def spec() -> dict[str, Any]:
-    found: dict[str, Any] = cron_job()["spec"]
-    return found
+    read: dict[str, Any] = cron_job()["spec"]
+    return read
 
 
 def pod() -> dict[str, Any]:
-    found: dict[str, Any] = spec()["jobTemplate"]["spec"]["template"]["spec"]
-    return found
+    read: dict[str, Any] = spec()["jobTemplate"]["spec"]["template"]["spec"]
+    return read
 
 
 def container() -> dict[str, Any]:
     (only,) = pod()["containers"]
-    found: dict[str, Any] = only
-    return found
+    read: dict[str, Any] = only
+    return read
 
 
 def kustomization() -> dict[str, Any]:
@@ -104,13 +104,13 @@ def test_the_container_cannot_become_root_or_write_what_would_go_away() -> None:
     assert security["capabilities"] == {"drop": ["ALL"]}
     assert pod()["automountServiceAccountToken"] is False
     assert pod()["enableServiceLinks"] is False
-    written = [one for one in container()["volumeMounts"] if not one.get("readOnly", False)]
-    assert [one["mountPath"] for one in written] == ["/tmp"]
+    written = [entry for entry in container()["volumeMounts"] if not entry.get("readOnly", False)]
+    assert [entry["mountPath"] for entry in written] == ["/tmp"]
 
 
 def test_tasks_of_one_s_own_lie_where_they_are_read_and_may_be_left_out() -> None:
-    (volume,) = [one for one in pod()["volumes"] if "configMap" in one]
-    (mount,) = [one for one in container()["volumeMounts"] if one["name"] == volume["name"]]
+    (volume,) = [entry for entry in pod()["volumes"] if "configMap" in entry]
+    (mount,) = [entry for entry in container()["volumeMounts"] if entry["name"] == volume["name"]]
     assert volume["configMap"]["optional"] is True
     assert "VMSH_ROOT=/data" in stages()[MAINTENANCE]
     assert mount["mountPath"] == "/data/vmsh/config"

@@ -63,8 +63,8 @@ Done = subprocess.CompletedProcess[str]
 
 
 def command() -> list[str]:
-    (given,) = re.findall(r"^CMD (\[.+\])$", stages()[MAINTENANCE], re.MULTILINE)
-    words: list[str] = json.loads(given)
+    (text,) = re.findall(r"^CMD (\[.+\])$", stages()[MAINTENANCE], re.MULTILINE)
+    words: list[str] = json.loads(text)
     return words
 
 

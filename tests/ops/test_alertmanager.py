@@ -46,8 +46,8 @@ def test_alertmanager_takes_it(place: Path) -> None:
 def test_every_alert_reaches_the_service_and_others_do_not(place: Path) -> None:
     routed = ("config", "routes", "test", f"--config.file={place}")
     for name, severity in _alerts():
-        found = _amtool(*routed, f"alertname={name}", f"severity={severity}")
-        assert found.strip() == place.stem, name
+        receiver = _amtool(*routed, f"alertname={name}", f"severity={severity}")
+        assert receiver.strip() == place.stem, name
     assert _amtool(*routed, "alertname=NodeDown", "severity=critical").strip() == "nobody"
 
 
