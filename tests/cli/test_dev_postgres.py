@@ -66,6 +66,18 @@ def test_tasks_are_about_this_database_whatever_the_shell_was_set_up_for(dev: Ru
     assert not any(PRODUCTION.encode() in variable for variable in worker)
 
 
+def test_the_tasks_are_read_and_find_work_in_the_table(dev: Running) -> None:
+    listed = dev.starter("maintenance", "list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert len(json.loads(listed.stdout)["tasks"]) == 3
+    url = dev.announced()["postgres"]["url"]
+    System.wait(lambda: _newest(url) > 100, "rows that are too old", 60)
+    done = dev.starter("maintenance", "run", "--once", "sample-retention", "sample-vacuum")
+    assert done.returncode == 0, done.stderr
+    assert "public.sample_events: done" in done.stdout
+    assert list((dev.root / "out/archive/sample-events").glob("*.csv.gz"))
+
+
 def test_the_password_is_on_no_screen_and_no_command_line(dev: Running) -> None:
     password = (dev.root / "devnet/postgres/password").read_text()
     assert password in dev.announced()["postgres"]["url"]
@@ -107,7 +119,7 @@ def test_a_system_goes_on_without_it_and_says_why_in_one_line(tmp_path: Path) ->
         assert "postgres" not in document
         assert "postgres" not in document["pids"]
         worker = Path(f"/proc/{document['pids']['worker']}/environ").read_bytes()
-        assert b"DATABASE_URL=" not in worker.replace(b"JOBS_DATABASE_URL=", b"")
+        assert PRODUCTION.encode() not in worker
         assert not (running.root / MAINTENANCE).exists()
         assert running.starter("status").returncode == 0
     finally:

@@ -66,7 +66,7 @@ tasks:
     keep: 10m
     minKeep: 5m
     batch: 500
-    archive: {{ folder: out/archive/sample-events }}
+    archive: {{ folder: out/archive/sample-events, keep: 1h }}
 """
 _DATABASE = re.compile(r"^database:.*$", re.MULTILINE)
 
