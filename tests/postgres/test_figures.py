@@ -1,17 +1,24 @@
 """What alerts are told of a database names the rows that no VACUUM cleans, and what holds them."""
 
 import asyncio
+import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import SecretStr
 
 from devnet.postgres import PostgresServer
-from tests.postgres.shop import DATABASE, Shop
+from docs.tables import MAINTENANCE_RULES
+from tests.postgres.shop import DATABASE, NOON, Shop
 from vaultmesh.domain.maintenance.config import VacuumTask
+from vaultmesh.domain.maintenance.figures import Figures, Holder
 from vaultmesh.postgres.connection import Database, Session
-from vaultmesh.postgres.figures import Figures, Holder, figures
+from vaultmesh.postgres.figures import figures
+from vaultmesh.process.maintenance_settings import Telemetry
+from vaultmesh.process.run_metrics import measured
 
 ROWS, DEAD = 1_000, 600
 GOODS = f"""
@@ -103,3 +110,40 @@ def test_the_oldest_age_grows_with_transactions_and_a_freeze_ends_it(goods: Shop
         goods.sql("INSERT INTO goods VALUES (0)")
     after = asyncio.run(_read(goods, 1.0)).oldest_age
     assert after >= before + 20
+
+
+# --- what a run says of itself -----------------------------------------------------------------
+
+
+def test_a_run_that_vacuumed_says_what_it_could_not_clean(goods: Shop) -> None:
+    with goods.holding("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM goods"):
+        goods.sql(KILL)
+        result = goods.run(**VACUUM)
+    assert result.figures is not None
+    assert (result.figures.held_dead, result.figures.held_by) == (DEAD, Holder.TRANSACTION)
+
+
+def test_a_run_that_succeeded_says_by_when_the_next_one_must(goods: Shop) -> None:
+    result = goods.run(**VACUUM, cron="*/15 * * * *", deadline="60s", now=NOON)
+    assert result.success_due == NOON + timedelta(minutes=31)
+    failed = goods.run(kind="vacuum", tables=["public.gone"], now=NOON)
+    assert failed.success_due is None
+
+
+def test_the_metrics_of_a_run_are_those_that_the_alerts_read(goods: Shop) -> None:
+    """A name that is spelled otherwise on one side alerts never."""
+    result = goods.run(**VACUUM)
+    data = measured(Telemetry(SecretStr("http://127.0.0.1:1")), [result])
+    (of_resource,) = data.resource_metrics
+    sent = {
+        metric.name: {key for point in metric.data.data_points for key in point.attributes}
+        for scope in of_resource.scope_metrics
+        for metric in scope.metrics
+    }
+    (group,) = yaml.safe_load(MAINTENANCE_RULES.read_text(encoding="utf-8"))["groups"]
+    expressions = " ".join(rule["expr"] for rule in group["rules"])
+    read = set(re.findall(r"\bscheduler_\w+", expressions))
+    assert read
+    assert read <= set(sent)
+    labels = set(re.findall(r"\b(task|outcome|database|held_by)\b", expressions))
+    assert labels == {label for name in read for label in sent[name]}

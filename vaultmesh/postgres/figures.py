@@ -3,10 +3,8 @@
 They are read by the run that vacuumed, when it is done: what is dead then, above the setting, could not be cleaned.
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
-
 from vaultmesh.domain.maintenance.config import VacuumTask
+from vaultmesh.domain.maintenance.figures import Figures, Holder
 from vaultmesh.postgres.catalog import USERS_SCHEMAS, oids_of
 from vaultmesh.postgres.connection import Session
 
@@ -32,30 +30,6 @@ SELECT who FROM (
 """
 
 
-class Holder(StrEnum):
-    """What may still see dead rows, so that no VACUUM cleans them."""
-
-    TRANSACTION = "transaction"
-    PREPARED = "prepared transaction"
-    SLOT = "replication slot"
-    STANDBY = "standby"
-    NOTHING_KNOWN = "nothing known"
-    """It has gone since, or the role may not see it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Numbers of one database."""
-
-    database: str
-    oldest_age: int
-    """Transactions, or multixacts, since the oldest that any table still knows."""
-    held_dead: int
-    """Dead rows that VACUUM left in tables that are above their setting."""
-    held_by: Holder
-    """The oldest thing that may still see them."""
-
-
 async def figures(session: Session, task: VacuumTask, seconds: float) -> Figures:
     """Return the numbers after a run of `task` that took so many seconds.
 
@@ -78,4 +52,4 @@ async def figures(session: Session, task: VacuumTask, seconds: float) -> Figures
     [(held,)] = await session.rows(query)
     holders = await session.rows(_HOLDER) if held else []
     holder = Holder(holders[0][0]) if holders else Holder.NOTHING_KNOWN
-    return Figures(database, age or 0, held, holder)
+    return Figures(database=database, oldest_age=age or 0, held_dead=held, held_by=holder)
