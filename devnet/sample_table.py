@@ -8,9 +8,13 @@
 
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 
 TABLE = "public.sample_events"
 AGE_COLUMN = "happened_at"
+OLD_MINUTES = 10
+"""Age from which rows may go."""
 PAUSE_SECONDS = 1.0
 _ROWS, _CHANGED = 20, 50
 _LARGEST_MB = 64
@@ -36,6 +40,23 @@ UPDATE {TABLE} SET changed_at = clock_timestamp()
 WHERE id > (SELECT max(id) - {_CHANGED} FROM {TABLE})
 """  # noqa: S608 - as above
 
+_LOOK = f"""
+SELECT n_live_tup, n_dead_tup, last_vacuum,
+       (SELECT count(*) FROM {TABLE} WHERE {AGE_COLUMN} < now() - interval '{OLD_MINUTES} minutes')
+FROM pg_stat_user_tables WHERE relid = '{TABLE}'::regclass
+"""  # noqa: S608 - as above
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """What there is to maintain, as the server counts it."""
+
+    rows: int
+    dead: int
+    vacuumed: datetime | None
+    old: int
+    """Rows that are older than `OLD_MINUTES`."""
+
 
 class SampleTable:
     """The table's writer."""
@@ -43,6 +64,8 @@ class SampleTable:
     def __init__(self, url: str) -> None:
         """Write to nothing yet; `url` names the database."""
         self._url = url
+        self.state: TableState | None = None
+        """As it was a second ago; None before the first look."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_writing, name="sample table", daemon=True)
 
@@ -77,3 +100,5 @@ class SampleTable:
                 if has_room == (True,):
                     connection.execute(_COME)
                     connection.execute(_CHANGE)
+                row = connection.execute(_LOOK).fetchone()
+                self.state = None if row is None else TableState(*row)

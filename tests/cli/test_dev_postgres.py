@@ -1,15 +1,18 @@
 """`dev` as a process, with its PostgreSQL: its own and nobody else's, kept through restarts, and no condition for the rest."""
 
+import asyncio
 import fcntl
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
 import yaml
+from rich.console import Console
 
 from devnet.ports import free_port
 from devnet.supervisor import Supervisor
@@ -161,6 +164,7 @@ async def test_an_archive_that_does_not_answer_holds_up_nothing_and_no_process_i
         assert "was not fetched within 2 s" in postgres.trouble
         assert postgres.introduction() == [f"postgres does not run: {postgres.trouble}"]
         assert postgres.url == ""
+        assert await _shown(postgres, "does not run")
         assert supervisor.pids() == {}
         children = psutil.Process().children()
         (child,) = [
@@ -179,3 +183,17 @@ async def test_a_program_that_is_fetched_in_time_is_used(
     assert postgres.trouble == ""
     assert list(supervisor.pids()) == ["postgres"]
     assert _number(postgres.url, "SELECT 1") == 1
+    assert await _shown(postgres, "dead")
+
+
+async def _shown(postgres: DevPostgres, word: str) -> bool:
+    """Whether the demo shows a word of it, in 80 columns, once its table was looked at."""
+    console = Console(width=80, highlight=False)
+    for _ in range(600):
+        with console.capture() as captured:
+            console.print(*postgres.blocks(datetime.now(UTC)), sep="\n")
+        lines = captured.get().splitlines()
+        if any(word in line for line in lines):
+            return max(map(len, lines)) <= 80 and len([line for line in lines if line]) <= 3
+        await asyncio.sleep(0.1)
+    return False

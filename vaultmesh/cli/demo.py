@@ -162,7 +162,9 @@ class Demo:
         return rows
 
     def _table(self, rows: Sequence[Row]) -> Group:
-        return demo_table(rows, len(self._sealed), self.jobs.blocks())
+        postgres = self._system.dev_system.postgres
+        blocks = [*self.jobs.blocks(), *postgres.blocks(datetime.now(UTC))]
+        return demo_table(rows, len(self._sealed), blocks)
 
     async def _look(self, namespace: str) -> None:
         from vaultmesh.cli.look import failing_view  # noqa: PLC0415 - loads the registry of targets

@@ -10,7 +10,11 @@ import asyncio
 import signal
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
+
+from rich.console import RenderableType
+from rich.text import Text
 
 from devnet.errors import PartError
 from devnet.local_postgres import LocalPostgres
@@ -19,6 +23,7 @@ from devnet.process import PAUSE_SECONDS, Part
 from devnet.sample_table import TABLE, SampleTable
 from devnet.supervisor import Supervisor
 from vaultmesh.cli import example_config
+from vaultmesh.domain.freshness import in_words
 from vaultmesh.process.settings import REPOSITORY
 
 FETCHED_WITHIN_SECONDS = 25.0
@@ -81,6 +86,18 @@ class DevPostgres:
         if self._server is None:
             return [f"postgres does not run: {self.trouble}"]
         return [f"postgres {self._server.address}, table {TABLE}; devnet.json has the password"]
+
+    def blocks(self, now: datetime) -> list[RenderableType]:
+        """Return what the demo shows in 80 columns: how much there is to maintain."""
+        title = Text("maintenance", style="bold")
+        state = self._table.state if self._table is not None else None
+        if self.trouble:
+            return [Text.assemble("\n", title, "\n", (f"  {self.introduction()[0]}", "red"))]
+        if state is None:
+            return []
+        table = f"  {TABLE}: {state.rows:,} rows, {state.dead:,} dead, {state.old:,} too old"
+        vacuumed = f"  vacuumed {in_words(now - state.vacuumed)} ago" if state.vacuumed else ""
+        return [Text.assemble("\n", title, "\n", table, f"\n{vacuumed}" if vacuumed else "")]
 
     async def _start(self, port: int) -> None:
         server = LocalPostgres(self._root, port=port, home=self._home)

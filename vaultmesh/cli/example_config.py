@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from devnet.sample_table import AGE_COLUMN, TABLE
+from devnet.sample_table import AGE_COLUMN, OLD_MINUTES, TABLE
 
 _NAMESPACES = """# Example namespaces with short cadences; edit and save, and the running namespaces follow.
 namespaces:
@@ -63,7 +63,7 @@ tasks:
     cron: "*/30 * * * * *"
     table: {TABLE}
     ageColumn: {AGE_COLUMN}
-    keep: 10m
+    keep: {OLD_MINUTES}m
     minKeep: 5m
     batch: 500
     archive: {{ folder: out/archive/sample-events, keep: 1h }}
