@@ -20,6 +20,7 @@ from tests.support.running_dev import ENDS_WITHIN_SECONDS, Running
 from tests.support.system import System
 from vaultmesh.cli import dev_postgres
 from vaultmesh.cli.dev_postgres import DevPostgres
+from vaultmesh.process.settings import REPOSITORY
 
 pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
 PRODUCTION = f"postgresql://owner:secret@127.0.0.1:{free_port()}/shop"
@@ -172,6 +173,41 @@ async def test_an_archive_that_does_not_answer_holds_up_nothing_and_no_process_i
         ]
         postgres.stop()
         assert not child.is_running()
+
+
+async def test_a_fetch_under_way_ends_with_the_system_and_leaves_nothing_half(
+    fetching: tuple[DevPostgres, Supervisor, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    postgres, _, cache = fetching
+    monkeypatch.setattr(dev_postgres, "FETCHED_WITHIN_SECONDS", 2.0)
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "sitecustomize.py").write_text(_SLOW_FETCH)
+    monkeypatch.setenv("PYTHONPATH", f"{slow}:{REPOSITORY}")
+    postgres.begin(free_port())
+    await postgres.finish()
+    assert "was not fetched within 2 s" in postgres.trouble
+    programs = psutil.Process().children(recursive=True)
+    assert any("600.25" in process.cmdline() for process in programs)
+    postgres.stop()
+    _, alive = psutil.wait_procs(programs, timeout=10)
+    assert alive == []
+    assert list(cache.glob(".fetching-*")) == []
+
+
+_SLOW_FETCH = """
+import subprocess
+from devnet import postgres
+
+
+def fetch(folder):
+    (folder / "half").touch()
+    subprocess.run(["sleep", "600.25"], check=True)
+
+
+object.__setattr__(postgres.POSTGRES, "fetch", fetch)
+"""
+"""Stands in for an archive that is slow."""
 
 
 async def test_a_program_that_is_fetched_in_time_is_used(

@@ -7,9 +7,12 @@
 """
 
 import asyncio
+import os
 import signal
+import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -30,6 +33,7 @@ FETCHED_WITHIN_SECONDS = 25.0
 """From the system's start, while other programs are fetched as well; after that it does without."""
 READY_WITHIN_SECONDS = 15.0
 _OWNER_ONLY = 0o600
+_TIDIES_UP_SECONDS = 3.0
 
 
 class DevPostgres:
@@ -63,8 +67,7 @@ class DevPostgres:
             self._starting.cancel()
         if self._table is not None:
             self._table.close()
-        if self._fetch is not None:
-            self._fetch.stop()
+        self._end_fetch()
 
     @property
     def url(self) -> str:
@@ -124,7 +127,7 @@ class DevPostgres:
         command = [sys.executable, "-m", "devnet.parts", "fetch", POSTGRES.name]
         log = self._root / "logs" / "postgres-fetch.log"
         self._fetch = Part("what fetches postgres", command, log, bool, folder=REPOSITORY)
-        self._fetch.death_signal = self._fetch.stop_signal = signal.SIGINT  # it tidies up
+        self._fetch.death_signal = signal.SIGINT  # it tidies up
         deadline = time.monotonic() + FETCHED_WITHIN_SECONDS
         self._fetch.launch()
         while self._fetch.alive and time.monotonic() < deadline:  # noqa: ASYNC110 - another process
@@ -134,3 +137,12 @@ class DevPostgres:
             raise PartError(message)
         if POSTGRES.find() is None:
             raise PartError(self._fetch.last_lines().splitlines()[-1])
+
+    def _end_fetch(self) -> None:
+        """End what fetches, with the programs that it started; it tidies up, if it can."""
+        if self._fetch is None or self._fetch.process is None or not self._fetch.alive:
+            return
+        for end in (signal.SIGINT, signal.SIGKILL):
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(self._fetch.pid, end)
+                self._fetch.process.wait(_TIDIES_UP_SECONDS)
