@@ -175,14 +175,14 @@ class JobReconciler:
                     return False
                 return True
 
-        told = await asyncio.gather(
+        heard = await asyncio.gather(
             *(
                 tell(revision)
                 for revision in revisions
                 if revision.name in untold or _has_news(revision, running)
             )
         )
-        return behind + told.count(False)
+        return behind + heard.count(False)
 
     async def _has_search_attributes(self) -> bool:
         """Whether workflows can be started: the server may be a new one, which does not know what they set."""

@@ -225,7 +225,7 @@ class _OfJobs(Collector):
         family = HistogramMetricFamily(f"{self._prefix}_{name}", text, labels=_LABELS)
         for job in self._jobs:
             values = values_of(job)
-            buckets = [(f"{bound:g}", values.up_to(bound)) for bound in bounds]
+            buckets = [(str(bound), values.up_to(bound)) for bound in bounds]
             buckets.append(("+Inf", values.up_to(float("inf"))))
             family.add_metric((job.name,), buckets, values.total)
         return family

@@ -49,14 +49,13 @@ class _Anchors:
 
 
 class Metrics:
-    """All metrics of one process."""
+    """All metrics of one process; `prefix` is the first part of every name."""
 
     def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
         """Define them under a prefix."""
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no annotation here
         self.registry = CollectorRegistry()
         self.prefix = prefix
-        """First part of every name."""
         self._further: list[Callable[[], bytes]] = []
         self.memos: Mapping[str, NamespaceMemo] = {}
         """By namespace, as the last visibility list showed them."""
@@ -90,7 +89,6 @@ class Metrics:
         )
         self._drift, self._refused = self._file_metrics()
         self.found_failing(())
-
         self._anchors = self._anchor_metrics()
         self.registry.register(_FromMemos(self, prefix))
 

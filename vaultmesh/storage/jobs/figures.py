@@ -6,12 +6,13 @@
 3. Whoever writes here holds the job's row of `job_decisions`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice, zip_longest
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select, union_all
 
 from vaultmesh.domain.jobs.figures import (
     DURATION_BOUNDS,
@@ -32,16 +33,24 @@ from vaultmesh.storage.jobs.rows import READ_JOBS, KnownJobs
 
 READ_AGAIN = 20
 """Jobs whose runs are read although none is known to have ended."""
+READ_AT_ONCE = 25
+"""Jobs whose runs one statement reads: a database may be some milliseconds away."""
 _TOTAL = "total"
 """Key of a histogram's sum among its bounds."""
 _NAME = bindparam("name", type_=RUNS.c.job_name.type)
 _NEWEST_FIRST = RUNS.c.started_at.desc()
-_RECENT = (
-    select(RUNS.c.status, RUNS.c.started_at, RUNS.c.duration_ms)
-    .where(RUNS.c.job_name == _NAME)
-    .order_by(_NEWEST_FIRST)
-    .limit(RECENT_RUNS)
-)
+
+
+def _recent(parameter: str) -> Select[Any]:
+    """Return what reads the newest runs of the job that a parameter names; of none if it is null."""
+    name = bindparam(parameter, type_=RUNS.c.job_name.type)
+    columns = RUNS.c.job_name, RUNS.c.status, RUNS.c.started_at, RUNS.c.duration_ms
+    runs = select(*columns).where(RUNS.c.job_name == name).order_by(_NEWEST_FIRST)
+    return select(runs.limit(RECENT_RUNS).subquery())
+
+
+_PARAMETERS = tuple(f"name_{number}" for number in range(READ_AT_ONCE))
+_RECENT = union_all(*map(_recent, _PARAMETERS))
 _LAST_SUCCESS = (
     select(RUNS.c.started_at)
     .where(RUNS.c.job_name == _NAME, RUNS.c.status == RunStatus.COMPLETED)
@@ -68,6 +77,7 @@ class Figures:
         self._known = known
         self._runs: dict[str, tuple[_Key, RunsOfJob]] = {}
         """Of each job, with what its row said of its runs; the job whose runs were read longest ago comes first."""
+        self._looked_back: set[str] = set()
         upsert = database.insert(FIGURES)
         names = ("slots_run", "durations", "lags")
         self._count = upsert.on_conflict_do_update(
@@ -125,11 +135,21 @@ class Figures:
         keys = {job.name: _key(job.row) for job in jobs}
         kept = {name: known for name, known in self._runs.items() if name in keys}
         news = [name for name, key in keys.items() if name not in kept or kept[name][0] != key]
-        again = [name for name in kept if name not in news][:READ_AGAIN]
-        for name in [*news, *again]:
+        again = list(islice((name for name in kept if kept[name][0] == keys[name]), READ_AGAIN))
+        for name, recent in _recent_runs(connection, [*news, *again]).items():
             before = kept.pop(name, (None, RunsOfJob()))[1]
-            kept[name] = keys[name], _runs_of(connection, name, before)
+            runs = RunsOfJob(recent, before.newest_success)
+            kept[name] = keys[name], self._with_last_success(connection, name, runs)
         self._runs = kept
+
+    def _with_last_success(self, connection: Connection, name: str, runs: RunsOfJob) -> RunsOfJob:
+        """Look further back for a success, once in the life of a process: that takes as long as there are failures."""
+        is_short = len(runs.recent) < RECENT_RUNS
+        if is_short or runs.newest_success is not None or name in self._looked_back:
+            return runs
+        self._looked_back.add(name)
+        last = connection.execute(_LAST_SUCCESS, {"name": name}).scalar()
+        return replace(runs, last_success=last)
 
 
 def _key(row: JobRow) -> _Key:
@@ -137,13 +157,18 @@ def _key(row: JobRow) -> _Key:
     return row.total_runs, row.successful_runs, row.last_run_at, row.last_run_status
 
 
-def _runs_of(connection: Connection, name: str, before: RunsOfJob) -> RunsOfJob:
-    rows = connection.execute(_RECENT, {"name": name}).all()
-    recent = tuple(RecentRun(*row) for row in rows if row.started_at is not None)
-    newest = RunsOfJob(recent, before.newest_success)
-    if newest.newest_success is not None or len(recent) < RECENT_RUNS:
-        return newest
-    return replace(newest, last_success=connection.execute(_LAST_SUCCESS, {"name": name}).scalar())
+def _recent_runs(connection: Connection, names: Sequence[str]) -> Mapping[str, Sequence[RecentRun]]:
+    """Return the newest runs of some jobs, newest first, in the order of the names."""
+    runs_of: dict[str, list[RecentRun]] = {name: [] for name in names}
+    for begin in range(0, len(names), READ_AT_ONCE):
+        some = names[begin : begin + READ_AT_ONCE]
+        values = dict(zip_longest(_PARAMETERS, some))
+        for name, status, started_at, duration_ms in connection.execute(_RECENT, values):
+            if started_at is not None:
+                runs_of[name].append(RecentRun(status, started_at, duration_ms))
+    for runs in runs_of.values():
+        runs.sort(key=lambda run: run.started_at, reverse=True)
+    return runs_of
 
 
 def _with_run(before: CountedRuns, end: RunEnd, closing: Closing) -> CountedRuns:
