@@ -21,7 +21,7 @@ FACTS = {
     "history": "events of a namespace per anchor",
     "kill": "one of two workers killed",
     "demo": "demo --once",
-    "maintenance": "rows beside a writer, archived into files",
+    "maintenance": "client killed: its statement is gone after",
     "folder": "with one new file each",
     "verify": "read and follow one proof",
 }
