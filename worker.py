@@ -33,7 +33,9 @@ from typing_extensions import override
 from activities.anchoring import probe, resume_rounds
 from activities.anchoring.probe import Probing
 from activities.anchoring.resume_rounds import ResumeRounds
+from activities.anchoring.stores import Files
 from activities.anchoring.troubles import NotesTroubles
+from activities.anchoring.watching import promises_of, watching
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.registry import Adapters, build
 from vaultmesh.domain.complaints import did_you_mean
@@ -316,6 +318,30 @@ def _reconciled(
     return reconciler, visibility
 
 
+def _health(
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    visibility: Visibility,
+    running: Sequence[Worker],
+    reconciler: Reconciler,
+    unforeseen: Unforeseen,
+    probing: Probing,
+    files: Files,
+) -> HealthServer:
+    return HealthServer(
+        settings.metrics_port,
+        metrics,
+        visibility,
+        lambda: all(queue_worker.is_running for queue_worker in running),
+        Counts(files.owed),
+        desired=lambda: reconciler.state,
+        errors=unforeseen.shown,
+        unreachable=probing.unreachable,
+        unreadable=files.unreadable,
+    )
+
+
 async def _work(
     client: Client,
     roles: Sequence[str],
@@ -334,25 +360,29 @@ async def _work(
     runner, heartbeats, unforeseen = sandbox(), Heartbeats(), Unforeseen(metrics)
     running = workers(client, adapters, roles, runner, heartbeats=heartbeats, sticky=sticky)
     probing = Probing(client, adapters.targets, adapters.troubles, unforeseen)
-    server = HealthServer(
-        settings.metrics_port,
+    server = _health(
+        settings,
         metrics,
-        visibility,
-        lambda: all(queue_worker.is_running for queue_worker in running),
-        Counts(files.owed),
-        desired=lambda: reconciler.state,
-        errors=unforeseen.shown,
-        unreachable=probing.unreachable,
-        unreadable=files.unreadable,
+        visibility=visibility,
+        running=running,
+        reconciler=reconciler,
+        unforeseen=unforeseen,
+        probing=probing,
+        files=files,
     )
     await server.start()
     connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
-    looking: dict[str, Task] = {"visibility": visibility.run, "reconciler": reconciler.run}
-    looking["connection"] = connection.run
-    kept = Kept(running, looking, [server.stop, adapters.targets.close])
+    kept = Kept(running, {"connection": connection.run}, [server.stop, adapters.targets.close])
+    kept.beside |= {"visibility": visibility.run, "reconciler": reconciler.run}
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
+    if ANCHORING.intersection(roles):
+        kept.beside |= watching(
+            promises_of(configured, files, visibility, probing, metrics),
+            visibility,
+            settings.heartbeat_url,
+        )
     await _keep_jobs(kept, jobs, client, settings, visibility=visibility, metrics=metrics)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
