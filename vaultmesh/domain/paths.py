@@ -5,6 +5,7 @@ import hashlib
 CONFIG_FOLDER = "vmsh/config"
 NAMESPACES_FILE = "namespaces.yaml"
 ANCHORS_FILE = "anchors.yaml"
+MAINTENANCE_FILE = "maintenance.yaml"
 
 EVENTS_FOLDER = "out/events"
 PENDING_FOLDER = "out/provisional"
@@ -24,6 +25,9 @@ ROOT_ID = "out/root-id"
 REMEMBRANCER_DATABASE = "ops/data/remembrancer.db"
 JOBS_DATABASE = "ops/data/jobs.db"
 """Of HTTP cron jobs, where no PostgreSQL is named."""
+
+LOCKED_RUNS_FOLDER = "ops/data/locked-runs"
+"""How many runs of a maintenance task in a row met a lock."""
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789.-")
 _LONGEST_PATH_FORM = 150
