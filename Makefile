@@ -10,7 +10,7 @@ WITH_ENV = if [ -f .env ]; then before=$$(export -p); set -a; . ./.env; set +a; 
 # Python keeps the bytecode of what it imports, also where an image told it not to: `setup` compiles nothing.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup parts demo dev quick test check lint format scheduler scheduler-test bench fault vectors histories recording image contract verifier verifier-page fuzz-verifier
+.PHONY: help setup parts demo dev quick test check lint format scheduler scheduler-test bench fault vectors histories recording pictures image contract verifier verifier-page fuzz-verifier
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -75,6 +75,9 @@ bench: setup ## measure what one machine sustains; ARGS=jobs measures that alone
 
 histories: setup ## save histories of a release for replays
 	@$(PY) -m tests.histories.save $(ARGS)
+
+pictures: setup ## take the pictures of docs/admin.md
+	@$(PY) -m docs.pictures
 
 recording: setup ## record the demo as docs/demo.svg
 	@$(PY) -m docs.recording $(ARGS)

@@ -3,7 +3,7 @@
 import asyncio
 import http.client
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -57,6 +57,8 @@ class ScriptedWorkflows:
     away: bool = False
     busy: bool = False
     make: Making = _no_run
+    trouble: dict[str, str] = field(default_factory=dict)
+    """Why workflows of jobs do not go on."""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by the first trigger."""
 
@@ -72,6 +74,11 @@ class ScriptedWorkflows:
         if self.busy:
             raise AlreadyRunning("a run is under way")
         await self.make(name, run, user)
+
+    async def troubles(self, names: Collection[str]) -> Mapping[str, str]:
+        if self.away:
+            raise NotTold("Temporal does not say which workflows of jobs run")
+        return {name: why for name, why in self.trouble.items() if name in names}
 
     def _heard(self, *call: Any) -> None:
         if self.away:

@@ -52,6 +52,7 @@ def test_what_nobody_decided_is_for_this_machine_alone(session: Session, tmp_pat
     said = "\n".join(jobs.introduction())
     assert "any program here may register" in said
     assert f"curl -H @{header}" in said
+    assert "/admin; log in with the token in the file below" in said
     assert token not in said
     assert token not in without_secrets(f"it is {token}")
     jobs.stop()

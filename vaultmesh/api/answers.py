@@ -11,7 +11,8 @@ from http import HTTPStatus
 from aiohttp import web
 from pydantic import BaseModel, JsonValue
 
-from vaultmesh.domain.errors import DomainError, printable
+from vaultmesh.domain.errors import DomainError, InvalidValue, printable
+from vaultmesh.domain.jobs.refusals import JobRefused, StoreError, StoreErrorKind, UnknownJob
 
 _FORM = "application/json; charset=utf-8"
 
@@ -44,6 +45,21 @@ class Refused(DomainError):
     def answer(self) -> web.Response:
         """Return it as an answer."""
         return json_answer({"error": self.error, "message": str(self)}, self.status)
+
+
+def refusal_of(error: DomainError, heading: str, job: str) -> Refused:
+    """Return how an error is answered; `heading` stands over it unless the error has one of its own."""
+    match error:
+        case Refused():
+            return error
+        case UnknownJob():
+            return Refused(404, heading, f"Job {job} not found" if job else str(error))
+        case InvalidValue() | JobRefused():
+            return Refused(400, heading, str(error))
+        case StoreError(kind=StoreErrorKind.VALUE):
+            return Refused(400, heading, str(error))
+        case _:
+            return Refused(500, heading, str(error))
 
 
 class BadRequest(DomainError):

@@ -55,7 +55,7 @@ class Gate:
             case Access.SERVICE:
                 return self._service(request.headers.get("X-Service-Token"))
             case Access.ADMIN:
-                return _caller(await self._gates.admit(_bearer(request)))
+                return caller_of(await self._gates.admit(_bearer(request)))
 
     def _service(self, token: str | None) -> Caller:
         expected = self._settings.service_token
@@ -75,6 +75,7 @@ def _bearer(request: web.Request) -> str:
     return header[len(_SCHEME) :].strip() if header[: len(_SCHEME)].lower() == _SCHEME else ""
 
 
-def _caller(administrator: Administrator) -> Caller:
+def caller_of(administrator: Administrator) -> Caller:
+    """Return an administrator as one who calls."""
     user = administrator.subject if administrator.kind == "user" else None
     return Caller(administrator.subject, user)

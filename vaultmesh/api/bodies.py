@@ -27,7 +27,7 @@ async def read_body(request: web.Request, within: float = READ_WITHIN_SECONDS) -
     """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BadRequest(415, "The body is compressed - send it as it is")
-    body = await _bytes(request, within)
+    body = await read_bytes(request, within)
     written = "Content-Type" in request.headers
     if not body and not written:
         return None
@@ -40,7 +40,12 @@ async def read_body(request: web.Request, within: float = READ_WITHIN_SECONDS) -
             raise BadRequest(415, f"Unsupported Media Type - send {_JSON}")
 
 
-async def _bytes(request: web.Request, within: float) -> bytes:
+async def read_bytes(request: web.Request, within: float = READ_WITHIN_SECONDS) -> bytes:
+    """Return a request's body as it came.
+
+    Raises:
+        BadRequest: it is too large, too slow, or broke off.
+    """
     if (request.content_length or 0) > MOST_BYTES:
         raise BadRequest(413, _too_large())
     try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -68,11 +68,20 @@ class Call:
     request: web.Request
     caller: Caller
     body: JsonValue = None
+    path_values: Mapping[str, str] | None = None
+    """What stands in for the path's parameters where a page asks; None: the path's own count."""
+    query_values: Mapping[str, str] | None = None
+    """What stands in for the query."""
 
     @property
     def name(self) -> str:
         """The job's name in the path; empty if the path has none."""
-        return self.request.match_info.get("jobName", "")
+        return self.path_value("jobName")
+
+    def path_value(self, key: str) -> str:
+        """Return a parameter of the path; empty if the path has none of this name."""
+        values = self.request.match_info if self.path_values is None else self.path_values
+        return values.get(key, "")
 
     @property
     def actor(self) -> Actor:
@@ -101,6 +110,8 @@ class Call:
         Raises:
             InvalidDocument: with everything that is wrong, each at its key.
         """
+        if self.query_values is not None:
+            return _read(form, dict(self.query_values))
         query = self.request.query
         values: dict[str, JsonValue] = {}
         for key in query:

@@ -16,8 +16,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.instants import write_time
+from vaultmesh.domain.errors import LONGEST_MESSAGE, InvalidValue
+from vaultmesh.domain.instants import read_time, write_time
 from vaultmesh.domain.jobs.job import JobView, check_text
 from vaultmesh.domain.jobs.records import RunRecord, RunStats
 from vaultmesh.domain.jobs.run import RunStatus
@@ -73,6 +73,20 @@ class CronBody(_Form):
     cron_expression: Annotated[str, AfterValidator(check_text)]
 
 
+class PauseBody(_Form):
+    """Why jobs are paused."""
+
+    reason: Annotated[
+        str, Field(min_length=1, max_length=LONGEST_MESSAGE), AfterValidator(check_text)
+    ]
+
+
+class ResumeBody(_Form):
+    """Which pause ends: that of all jobs which were paused at this instant."""
+
+    paused_at: Annotated[IsoTime, BeforeValidator(read_time)]
+
+
 class HistoryQuery(_Form):
     """Which part of a history is wanted."""
 
@@ -118,6 +132,15 @@ class CronAnswer(MessageAnswer):
     """A job has another cron expression."""
 
     cron_expression: str
+
+
+class DecidedAnswer(MessageAnswer):
+    """What was decided about several jobs."""
+
+    jobs: tuple[str, ...]
+    """Those that it changed."""
+    unheard: tuple[str, ...] = ()
+    """Those of them whose workflows have not heard of it yet; workers with role jobs tell them."""
 
 
 class JobsAnswer(_Form):

@@ -43,14 +43,8 @@ _LOG = logging.getLogger(__name__)
 async def trigger(call: Call) -> TriggerAnswer:
     """Run a job now, also a disabled one, and answer when it ended; after 25 s the answer says that it still runs."""
     until = asyncio.get_running_loop().time() + call.parts.trigger_wait_seconds
-    body = call.read(TriggerBody)
-    job = await existing(call)
-    if job.definition is None:
-        raise InvalidValue(job.problem)
-    run = uuid.uuid4()
-    await _ask(call, run, call.caller.user or body.user_id or None)
-    await _note(call, run)
-    record = await _ended(call, run, until)
+    run = await begin(call)
+    record = await ended(call, run, until)
     message = f"Job {call.name} triggered successfully"
     if record is not None:
         return TriggerAnswer(message=message, result=RunResult.of(record))
@@ -58,6 +52,28 @@ async def trigger(call: Call) -> TriggerAnswer:
         success=True, metadata={"status": str(RunStatus.RUNNING), "executionId": str(run)}
     )
     return TriggerAnswer(message=f"{message}; it still runs", result=running)
+
+
+async def begin(call: Call) -> uuid.UUID:
+    """Have a job run now, and return the execution id of its run.
+
+    Raises:
+        Refused: there is no such job, a run is under way, or its workflow could not be asked.
+        InvalidValue: its row can't be run.
+    """
+    body = call.read(TriggerBody)
+    job = await existing(call)
+    if job.definition is None:
+        raise InvalidValue(job.problem)
+    run = uuid.uuid4()
+    await _ask(call, run, call.caller.user or body.user_id or None)
+    await _note(call, run)
+    return run
+
+
+async def ended_within(call: Call, run: uuid.UUID, seconds: float) -> RunRecord | None:
+    """Return a run that ends within so many seconds; None if it goes on."""
+    return await ended(call, run, asyncio.get_running_loop().time() + seconds)
 
 
 async def history(call: Call) -> HistoryAnswer:
@@ -77,7 +93,7 @@ async def history(call: Call) -> HistoryAnswer:
 
 async def show_run(call: Call) -> RunRecord:
     """Show one run of a job."""
-    written = call.request.match_info["id"]
+    written = call.path_value("id")
     try:
         record = await call.parts.store.run(call.name, uuid.UUID(written))
     except ValueError:
@@ -125,7 +141,7 @@ async def _note(call: Call, run: uuid.UUID) -> None:
         _LOG.warning("audit line not stored", extra=extra)
 
 
-async def _ended(call: Call, run: uuid.UUID, until: float) -> RunRecord | None:
+async def ended(call: Call, run: uuid.UUID, until: float) -> RunRecord | None:
     """Return a run that ended while somebody waits for it, by the loop's clock until an instant."""
     with suppress(TimeoutError):
         async with asyncio.timeout_at(until):

@@ -19,19 +19,18 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel
 
 from vaultmesh.api import headers
-from vaultmesh.api.answers import BadRequest, Refused, json_answer, not_found
+from vaultmesh.api.admin.site import PREFIX, AdminSite
+from vaultmesh.api.answers import BadRequest, Refused, json_answer, not_found, refusal_of
 from vaultmesh.api.auth import Gate
 from vaultmesh.api.bodies import MOST_BYTES, READ_WITHIN_SECONDS, read_body
 from vaultmesh.api.calls import Call, Parts
 from vaultmesh.api.clients import client_of
 from vaultmesh.api.gates import Gates
-from vaultmesh.api.jobs import no_such_job
+from vaultmesh.api.jobs import check_name
 from vaultmesh.api.openapi import DOCUMENT_PATH, PAGE_PATH, Description
 from vaultmesh.api.rate_limit import Allowance, RateLimit
 from vaultmesh.api.routes import ROUTES, Route
-from vaultmesh.domain.errors import DomainError, InvalidValue
-from vaultmesh.domain.jobs.job import LONGEST_NAME, check_text
-from vaultmesh.domain.jobs.refusals import JobRefused, StoreError, StoreErrorKind, UnknownJob
+from vaultmesh.domain.errors import DomainError
 from vaultmesh.process.api_settings import ApiSettings
 from vaultmesh.process.http import PortTaken
 
@@ -71,6 +70,7 @@ class ApiServer:
         self._body_within_seconds = body_within_seconds
         self._idle_seconds = idle_seconds
         self._description = Description.of(ROUTES)
+        self._admin = AdminSite(settings, parts, self._gates, count=self._count)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -126,6 +126,7 @@ class ApiServer:
                 app.router.add_route("HEAD", path, self._endpoint(route))
         app.router.add_get(DOCUMENT_PATH, self._document)
         app.router.add_get(PAGE_PATH, self._page)
+        self._admin.add_to(app.router)
         return app
 
     @web.middleware
@@ -146,7 +147,7 @@ class ApiServer:
             body = None
             if request.method in _WITH_BODY:
                 body = await read_body(request, self._body_within_seconds)
-            _check_name(request.match_info.get("jobName", ""))
+            check_name(request.match_info.get("jobName", ""))
             return await _answer(route, Call(self._parts, request, caller, body))
 
         return answer
@@ -162,6 +163,8 @@ class ApiServer:
         answer.headers.pop("Server", None)  # it names the library's version
         for name, value in headers.SECURITY.items():
             answer.headers.setdefault(name, value)
+        if request.path.startswith(PREFIX):
+            return  # no page of another origin reads these, whoever is logged in
         allowed = headers.cors(request.headers.get("Origin"), self._settings.allowed_origins)
         for name, value in allowed.items():
             answer.headers.setdefault(name, value)
@@ -203,17 +206,10 @@ async def _answer(route: Route, call: Call) -> web.StreamResponse:
     """Return what a route answers, or refuses under its own heading."""
     try:
         answer = await route.handler(call)
-    except (BadRequest, Refused):
+    except BadRequest:
         raise
-    except UnknownJob:
-        raise Refused(404, route.failure, f"Job {call.name} not found") from None
-    except (InvalidValue, JobRefused) as error:
-        raise Refused(400, route.failure, str(error)) from error
-    except StoreError as error:
-        status = 400 if error.kind is StoreErrorKind.VALUE else 500
-        raise Refused(status, route.failure, str(error)) from error
     except DomainError as error:
-        raise Refused(500, route.failure, str(error)) from error
+        raise refusal_of(error, route.failure, call.name) from error
     return json_answer(answer) if isinstance(answer, BaseModel) else answer
 
 
@@ -227,14 +223,3 @@ def _check_path(request: web.Request) -> None:
     except ValueError:
         message = f"'{path}' is not a valid url component"
         raise BadRequest(400, message) from None
-
-
-def _check_name(name: str) -> None:
-    """Refuse a name that no job can have, before any database is asked for it."""
-    try:
-        check_text(name)
-        fits = len(name.encode()) <= LONGEST_NAME
-    except ValueError:
-        fits = False
-    if not fits:
-        raise no_such_job(name)

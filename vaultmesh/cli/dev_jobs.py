@@ -126,12 +126,14 @@ class DevJobs:
         """Return what people are told at the start: where the API is, who may register, how to ask."""
         if self.trouble:
             return [f"jobs     do not run: {self.trouble}"]
-        header = '"Authorization: Bearer $ADMIN_TOKEN"'
+        header, opener = '"Authorization: Bearer $ADMIN_TOKEN"', "ADMIN_TOKEN"
         if self._own_token:
             header = shlex.quote(f"@{self._header_file}")
+            opener = "the token in the file below"
         return [
             f"job API  {self.url}/api/jobs; {self._who_registers()}",
             *(f"jobs     lie below root: {name} is left to `dev`" for name in self._passed_over),
+            f"admin    {self.url}/admin; log in with {opener}",
             f"Try: curl -H {header} \\\n     {self.url}/api/jobs",
         ]
 

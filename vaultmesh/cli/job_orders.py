@@ -18,7 +18,7 @@ from temporalio.service import RPCError
 from vaultmesh.cli import output, temporal
 from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.instants import write_seconds
-from vaultmesh.domain.jobs.listing import JobReport, job_report
+from vaultmesh.domain.jobs.listing import JobReport
 from vaultmesh.domain.jobs.records import Actor, AuditLine, Change, RunRecord, StoredJob
 from vaultmesh.domain.jobs.refusals import (
     AlreadyRunning,
@@ -109,13 +109,9 @@ async def existing(store: "JobStore", name: str) -> StoredJob:
 
 async def reports(store: "JobStore", jobs: Sequence[StoredJob]) -> list[JobReport]:
     """Return jobs as operators see them, now."""
-    now = datetime.now(UTC)
-    running = {run.job_name: run for run in await store.running(now)}
-    left = await store.left_to_other(now)
-    return [
-        job_report(job, await store.next_run(job, now), running.get(job.name), left.get(job.name))
-        for job in jobs
-    ]
+    from vaultmesh.storage.job_reports import job_reports  # noqa: PLC0415 - loads SQLAlchemy
+
+    return await job_reports(store, jobs, datetime.now(UTC))
 
 
 # --- telling -------------------------------------------------------------------------------------------------------

@@ -63,10 +63,9 @@ MEND = (
 )
 """What an operator can do; to be formatted with the workflow id, quoted for a shell."""
 REPORTED = (
-    "TemporalReportedProblems IS NOT NULL AND ExecutionStatus = 'Running' "
-    f"AND WorkflowType IN ({', '.join(repr(name) for name in TYPES)})"
+    "TemporalReportedProblems IS NOT NULL AND ExecutionStatus = 'Running' AND WorkflowType IN ({})"
 )
-"""Query for workflows of which the server itself says so."""
+"""Query for workflows of which the server itself says so; to be formatted with their types."""
 _PAGE, _PAGES = 20, 5
 """Events that are read at a time, and how often: signals may have arrived since the failure."""
 _FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
@@ -157,14 +156,15 @@ async def _why_failing(client: Client, execution: WorkflowExecution, attempt: in
     return ""
 
 
-async def reported(client: Client) -> list[str] | None:
-    """Return the ids of workflows of which the server itself says so; None if it keeps no such list.
+async def reported(client: Client, types: Collection[str] = TYPES) -> list[str] | None:
+    """Return the ids of workflows of some types of which the server itself says so; None if it keeps no such list.
 
     Raises:
         RPCError: Temporal did not answer.
     """
+    query = REPORTED.format(", ".join(map(repr, types)))
     try:
-        return [run.id async for run in client.list_workflows(REPORTED, rpc_timeout=ANSWER_WITHIN)]
+        return [run.id async for run in client.list_workflows(query, rpc_timeout=ANSWER_WITHIN)]
     except RPCError as error:
         if error.status in (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.UNIMPLEMENTED):
             return None

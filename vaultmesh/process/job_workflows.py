@@ -4,7 +4,7 @@ A workflow goes on from what the store says: after the newest slot that was deal
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -33,6 +33,7 @@ from vaultmesh.domain.names import (
     job_workflow_id,
 )
 from vaultmesh.process.client import Unreachable
+from vaultmesh.process.job_troubles import JobTroubles
 from vaultmesh.process.search_attributes import SearchAttributesMissing, ensure
 
 WITHIN = timedelta(seconds=5)
@@ -84,6 +85,7 @@ class TemporalJobs:
         """Speak through a client."""
         self._client = client
         self._continue_after_events = continue_after_events
+        self._troubles = JobTroubles(client)
 
     async def tell(self, revision: JobRevision) -> None:
         """Tell a job's workflow how the job stands, and start it if need be; one that is gone ends.
@@ -193,6 +195,15 @@ class TemporalJobs:
                 raise
             return False
         return True
+
+    async def troubles(self, names: Collection[str]) -> Mapping[str, str]:
+        """Return why workflows of jobs do not go on, in words, by the jobs' names; raises `NotTold`."""
+        try:
+            async with asyncio.timeout(WITHIN.total_seconds()):
+                return await self._troubles.of(names)
+        except (RPCError, TimeoutError) as error:
+            message = "Temporal does not say which workflows of jobs run"
+            raise NotTold(message) from error
 
 
 def _named(spec: JobSpec) -> dict[str, Any]:

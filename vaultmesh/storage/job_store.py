@@ -249,6 +249,16 @@ class JobStore:
         paused = [job.name for job in await self.list() if job.decisions.paused is not None]
         return tuple([await self.resume(name, by, at) for name in paused])
 
+    async def resume_paused(self, since: datetime, by: Actor, at: datetime) -> tuple[Change, ...]:
+        """End the pauses that began at one instant, as those of `pause_all` do; pauses from before it stay."""
+        rule = partial(rules.resumed, since=since)
+        jobs = [job for job in await self.list() if job.decisions.paused is not None]
+        names = [
+            job.name for job in jobs if job.decisions.paused and job.decisions.paused.at == since
+        ]
+        changes = [await self._change(name, Action.RESUME, rule, by, at) for name in names]
+        return tuple(change for change in changes if change.changed)
+
     # --- what workflows have to know -------------------------------------------------------------------------------
 
     async def revisions(self) -> tuple[JobRevision, ...]:

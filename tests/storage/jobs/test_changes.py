@@ -166,6 +166,26 @@ async def test_a_pause_is_apart_from_enabled_and_is_for_tasks_too(store: JobStor
     assert [revision.name for revision in await store.revisions()] == [NAME, "other"]
 
 
+async def test_jobs_that_were_paused_together_are_resumed_together_and_no_other(
+    store: JobStore,
+) -> None:
+    for name in (NAME, "other", "third"):
+        await store.register(definition(name), SERVICE, NOON)
+    exact = NOON + timedelta(microseconds=123_457)  # the database keeps all of it
+    await store.pause("third", "its own", ADMIN, NOON)
+    await store.pause_all("a move", ADMIN, exact)
+    await store.resume("other", ADMIN, LATER)
+    await store.pause("other", "again", ADMIN, LATER)
+    resumed = await store.resume_paused(exact, ADMIN, LATER)
+    assert [(change.now.name, change.now.paused) for change in resumed] == [(NAME, None)]
+    reasons = {
+        job.name: job.decisions.paused and job.decisions.paused.reason for job in await store.list()
+    }
+    assert reasons == {NAME: None, "other": "again", "third": "its own"}
+    assert await store.resume_paused(exact, ADMIN, LATER) == ()
+    assert (await store.audit(NAME))[0].detail == {"paused": {"was": "a move", "is": None}}
+
+
 async def test_the_audit_says_who_did_what_and_whom_a_body_named(store: JobStore) -> None:
     await store.register(definition(), SERVICE, NOON)
     actor = Actor(name="token", claimed_user="user-7")

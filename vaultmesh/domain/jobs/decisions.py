@@ -240,8 +240,10 @@ def paused(job: Job, pause: Pause) -> Job:
     return replace(job, decisions=job.decisions.model_copy(update={"paused": pause}))
 
 
-def resumed(job: Job) -> Job:
-    """Return a job after somebody resumed it."""
+def resumed(job: Job, since: datetime | None = None) -> Job:
+    """Return a job after somebody resumed it; with `since` only a pause that began then is ended, and another one stays."""
+    if since is not None and (job.decisions.paused is None or job.decisions.paused.at != since):
+        return job
     return replace(job, decisions=job.decisions.model_copy(update={"paused": None}))
 
 
@@ -304,8 +306,15 @@ def changes(before: Job, after: Job) -> dict[str, JsonValue]:
     columns = ("cron_expression", "enabled", "service", "endpoint")
     old = {} if before.row is None else before.row.model_dump(include=set(columns), mode="json")
     new = {} if after.row is None else after.row.model_dump(include=set(columns), mode="json")
-    return {
+    said: dict[str, JsonValue] = {
         key: {"was": old.get(key), "is": new.get(key)}
         for key in columns
         if old.get(key) != new.get(key)
     }
+    if before.decisions.paused != after.decisions.paused:
+        said["paused"] = {"was": _reason(before), "is": _reason(after)}
+    return said
+
+
+def _reason(job: Job) -> str | None:
+    return None if job.decisions.paused is None else job.decisions.paused.reason

@@ -1,0 +1,5 @@
+"""Shows namespaces."""
+
+from vaultmesh.api.admin.pages import Page
+
+PAGES: tuple[Page, ...] = ()

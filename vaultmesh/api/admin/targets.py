@@ -1,0 +1,5 @@
+"""Shows targets."""
+
+from vaultmesh.api.admin.pages import Page
+
+PAGES: tuple[Page, ...] = ()
