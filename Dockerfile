@@ -1,11 +1,50 @@
-# The worker, and the operator's commands, in one image. Build: docker build -t vaultmesh-scheduler:local .
-FROM python:3.11-slim-bookworm
+# Two images of one source.
+# The worker, and the operator's commands:            docker build -t vaultmesh-scheduler:local .
+# Maintenance of a PostgreSQL database, for CronJobs: docker build --target maintenance -t vaultmesh-maintenance:local .
+FROM python:3.11-slim-bookworm AS base
 
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     VMSH_ROOT=/data
 
 WORKDIR /app
+
+RUN groupadd --gid 10001 vaultmesh \
+    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin vaultmesh
+
+FROM base AS maintenance
+
+# pg_dump refuses a server that is newer than itself: the newest client, from PostgreSQL's own packages for Debian.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates postgresql-common \
+    && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \
+    && apt-get install --yes --no-install-recommends postgresql-client \
+    && rm -rf /var/lib/apt/lists/* \
+    && pg_dump --version && pg_restore --version
+
+# Every package by version and hash: no ledger's, and not Temporal's.
+COPY requirements-maintenance.lock ./
+RUN python -m pip install --no-cache-dir --no-deps --disable-pip-version-check \
+        --require-hashes -r requirements-maintenance.lock
+
+COPY vaultmesh/ vaultmesh/
+COPY devnet/ devnet/
+COPY vmsh/ vmsh/
+COPY starter.py ./
+
+# Compiled once here: the root file system is read-only when it runs. /data is root's until a volume is mounted there:
+# no task may archive rows, and then delete them, into a container that goes away.
+RUN python -m compileall -q vaultmesh devnet starter.py \
+    && install -d /data
+
+USER 10001:10001
+
+# Runs what is needed and ends: 0 if all went well, else 1.
+ENTRYPOINT ["python", "starter.py"]
+CMD ["maintenance", "run", "--once"]
+
+# The last stage is what a build without a target makes.
+FROM base AS worker
 
 # Every package by version and hash; the lock holds run-time packages only.
 COPY requirements-runtime.lock ./
@@ -22,8 +61,6 @@ COPY worker.py starter.py ./
 
 # Compiled once here: the root file system is read-only when it runs.
 RUN python -m compileall -q vaultmesh workflows activities contracts devnet worker.py starter.py \
-    && groupadd --gid 10001 vaultmesh \
-    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin vaultmesh \
     && install -d -o 10001 -g 10001 /data
 
 USER 10001:10001

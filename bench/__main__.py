@@ -23,6 +23,7 @@ from bench import (
     jobs,
     kill,
     lag,
+    maintenance,
     verify,
 )
 from bench.figures import Row, machine, print_table
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, tuple[Measure, str]] = {
     "job-api": (job_api.measure, job_api.NEEDS),
     "job-faults": (job_faults.measure, job_faults.NEEDS),
     "job-idle": (job_idle.measure, job_idle.NEEDS),
+    "maintenance": (maintenance.measure, maintenance.NEEDS),
     "demo": (demo.measure, demo.NEEDS),
 }
 WITHIN_MINUTES = 90.0

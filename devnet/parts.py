@@ -6,6 +6,7 @@ A new part is one file of its own and one line here.
 import argparse
 import sys
 
+from devnet.amtool import AMTOOL
 from devnet.anvil import ANVIL
 from devnet.bitcoind_fetch import BITCOIND
 from devnet.chromium import CHROMIUM
@@ -30,6 +31,7 @@ SUPPLIES: dict[str, Supply] = {
         TIMESTAMP_SERVER,
         SOLC,
         PROMTOOL,
+        AMTOOL,
         CHROMIUM,
         POSTGRES,
         PGBOUNCER,

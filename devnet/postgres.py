@@ -1,4 +1,4 @@
-"""Runs PostgreSQL, and pgbouncer before it, for tests that need a real one.
+"""Obtains PostgreSQL, and runs it and pgbouncer before it for tests that need a real one.
 
 1. The programs are the host's own where Debian installed them, else Debian's packages, unpacked and not installed.
 2. PostgreSQL refuses to run as root: there it runs as `nobody`, with its data and, if need be, its programs where that one
@@ -24,16 +24,20 @@ from devnet.supply import Supply
 OLDEST = 15
 """Version of PostgreSQL that the product supports."""
 USER = "postgres"
-_UNPRIVILEGED = "nobody"
+UNPRIVILEGED = "nobody"
+"""Who runs the server where we are root."""
+COPY_PREFIX = "vmsh-postgres-"
+"""How folders begin that are made for it."""
 _DEBIAN = Path("/usr/lib/postgresql")
 _BOUNCER = Path("/usr/sbin/pgbouncer")
 _HOSTS_OWN = ("libc6", "libc-bin", "libllvm")
 """Beginnings of packages that are left out: the C library is the host's, and nothing is compiled while it runs."""
 _ASK_SECONDS = 120
+_OTHERS_MAY_ENTER = 0o001
 _MAX_CONNECTIONS = 100
 
 
-def _host_version() -> Path | None:
+def host_programs() -> Path | None:
     """Return the folder of the host's newest programs, if they are new enough."""
     versions = [
         int(folder.name)
@@ -45,7 +49,7 @@ def _host_version() -> Path | None:
 
 
 def _fetch_postgres(folder: Path) -> None:
-    own = _host_version()
+    own = host_programs()
     if own is not None:
         (folder / "postgres").symlink_to(own / "postgres")
         return
@@ -96,6 +100,7 @@ POSTGRES = Supply(
     takes="20 seconds",
     needs="apt-get",
 )
+"""Where the host has none that is new enough, it is fetched."""
 PGBOUNCER = Supply(
     name="pgbouncer",
     version="debian",
@@ -113,16 +118,16 @@ class PostgresServer:
     def __init__(self, options: Mapping[str, str] | None = None) -> None:
         """Start nothing yet; `options` are set in its configuration."""
         self.port = free_port()
-        self._folder = _readable_folder()
+        self._folder = readable_folder()
         self._data = self._folder / "data"
         self._options = dict(options or {})
-        self._programs = _readable(POSTGRES.obtain(), self._folder)
+        self._programs = readable(POSTGRES.obtain(), self._folder)
         self._part = Part(
             name="postgres",
-            command=[*_unprivileged(), str(self._programs / "postgres"), *self._arguments()],
+            command=[*unprivileged(), str(self._programs / "postgres"), *self._arguments()],
             log=self._folder / "postgres.log",
             is_ready=self._answers,
-            environment=_libraries(self._programs),
+            environment=libraries(self._programs),
             folder=self._folder,
         )
 
@@ -199,15 +204,15 @@ class PostgresServer:
 
     def _answers(self) -> bool:
         command = [str(self._programs / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port)]
-        environment = {**os.environ, **_libraries(self._programs)}
+        environment = {**os.environ, **libraries(self._programs)}
         return subprocess.run(command, env=environment, check=False).returncode == 0
 
     def _run(self, program: str, *arguments: str) -> str:
-        as_whom = _unprivileged() if program in {"initdb", "pg_ctl"} else []
+        as_whom = unprivileged() if program in {"initdb", "pg_ctl"} else []
         done = subprocess.run(
             [*as_whom, str(self._programs / program), *arguments],
             cwd=self._folder,
-            env={**os.environ, **_libraries(self._programs)},
+            env={**os.environ, **libraries(self._programs)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -226,8 +231,8 @@ class Pgbouncer:
     def __init__(self, server: PostgresServer) -> None:
         """Start nothing yet."""
         self.port = free_port()
-        self._folder = _readable_folder()
-        programs = _readable(PGBOUNCER.obtain(), self._folder)
+        self._folder = readable_folder()
+        programs = readable(PGBOUNCER.obtain(), self._folder)
         users, configuration = self._folder / "users.txt", self._folder / "pgbouncer.ini"
         users.write_text(f'"{USER}" ""\n')
         configuration.write_text(
@@ -238,10 +243,10 @@ class Pgbouncer:
         )
         self._part = Part(
             name="pgbouncer",
-            command=[*_unprivileged(), str(programs / "pgbouncer"), str(configuration)],
+            command=[*unprivileged(), str(programs / "pgbouncer"), str(configuration)],
             log=self._folder / "pgbouncer.log",
             is_ready=lambda: not is_free(self.port),
-            environment=_libraries(programs),
+            environment=libraries(programs),
             folder=self._folder,
         )
 
@@ -260,43 +265,71 @@ class Pgbouncer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _is_root() -> bool:
+def is_root() -> bool:
+    """Whether this process is root, which PostgreSQL refuses to be."""
     return os.geteuid() == 0
 
 
-def _unprivileged() -> list[str]:
+def unprivileged() -> list[str]:
     """Return what a command begins with so that it does not run as root; it still dies with us."""
-    if not _is_root():
+    if not is_root():
         return []
-    user = pwd.getpwnam(_UNPRIVILEGED)
+    user = pwd.getpwnam(UNPRIVILEGED)
     return [
         "setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--pdeathsig", "KILL", "--",
     ]  # fmt: skip
 
 
-def _readable_folder() -> Path:
+def readable_folder() -> Path:
     """Return a new folder that whoever runs the server has."""
-    folder = Path(tempfile.mkdtemp(prefix="vmsh-postgres-"))
-    if _is_root():
-        user = pwd.getpwnam(_UNPRIVILEGED)
-        os.chown(folder, user.pw_uid, user.pw_gid)
+    folder = Path(tempfile.mkdtemp(prefix=COPY_PREFIX))
+    hand_over(folder)
     return folder
 
 
-def _readable(program: Path, folder: Path) -> Path:
-    """Return the folder of a program, where whoever runs it may read it."""
+def hand_over(place: Path) -> None:
+    """Give a file or folder to whoever runs the server."""
+    if is_root():
+        user = pwd.getpwnam(UNPRIVILEGED)
+        os.chown(place, user.pw_uid, user.pw_gid)
+
+
+def is_readable(program: Path) -> bool:
+    """Whether whoever runs the server can reach a program where it is."""
+    place = program.resolve()
+    return not is_root() or all(
+        path.stat().st_mode & _OTHERS_MAY_ENTER for path in (place, *place.parents)
+    )
+
+
+def readable(program: Path, folder: Path) -> Path:
+    """Return the folder of a program where whoever runs it can reach it: a copy in `folder` if need be.
+
+    Raises:
+        PartError: it was not unpacked by us, and is not copied.
+    """
     programs = program.resolve().parent
-    if not _is_root() or programs.is_relative_to("/usr"):
+    if is_readable(program):
         return programs
-    tree = next(parent for parent in programs.parents if parent.name == "usr")
+    tree = _unpacked(programs)
+    if tree is None:
+        message = (
+            f"{program} runs as {UNPRIVILEGED}, who can't reach it; let others enter its folders"
+        )
+        raise PartError(message)
     shutil.copytree(tree, folder / "usr", symlinks=True)
     return folder / "usr" / programs.relative_to(tree)
 
 
-def _libraries(programs: Path) -> dict[str, str]:
+def libraries(programs: Path) -> dict[str, str]:
     """Return where programs that were unpacked have their libraries."""
-    if programs.is_relative_to("/usr"):
+    tree = _unpacked(programs)
+    if tree is None or programs.is_relative_to("/usr"):
         return {}
-    tree = next(parent for parent in programs.parents if parent.name == "usr")
     folders = sorted({str(file.parent) for file in (tree / "lib").rglob("*.so*")})
     return {"LD_LIBRARY_PATH": ":".join(folders)}
+
+
+def _unpacked(programs: Path) -> Path | None:
+    """Return the tree that programs were unpacked into; none if they were installed."""
+    return next((parent for parent in programs.parents if parent.name == "usr"), None)

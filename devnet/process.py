@@ -2,7 +2,7 @@
 
 1. A part leads a session of its own: Ctrl-C in a terminal reaches us alone, and we stop parts in order.
 2. When we die, however we die, the kernel ends it (Linux; see `devnet.lifeline`).
-3. It is stopped by process id, never by name: SIGTERM, then SIGKILL after a grace.
+3. It is stopped by process id, never by name: SIGTERM or what it takes in its place, then SIGKILL after a grace.
 4. Its output goes to its log, of which the last lines are shown when it fails to start.
 """
 
@@ -44,6 +44,8 @@ class Part:
     grace_seconds: float = GRACE_SECONDS
     death_signal: signal.Signals = signal.SIGKILL
     """What it gets when we die."""
+    stop_signal: signal.Signals = signal.SIGTERM
+    """What asks it to end in order."""
     process: subprocess.Popen[bytes] | None = None
     _ended_by_us: bool = field(default=False, init=False)
 
@@ -115,7 +117,7 @@ class Part:
         """Let the program end in order, and make it end after a grace."""
         if self.process is None or not self.alive:
             return
-        self.process.terminate()
+        self.process.send_signal(self.stop_signal)
         try:
             self.process.wait(self.grace_seconds)
         except subprocess.TimeoutExpired:

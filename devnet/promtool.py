@@ -1,6 +1,7 @@
-"""Fetches `promtool`, which judges metrics pages, out of Debian's package, which is not installed."""
+"""Fetches `promtool`, which judges metrics pages and alerts, out of Debian's package, which is not installed."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from devnet.errors import PartError
@@ -10,17 +11,22 @@ PROMTOOL_VERSION = "debian"
 """An archive keeps one version per suite; any of them reads the text format."""
 
 
-def _fetch(folder: Path) -> None:
-    try:
-        run_fetching(["apt-get", "download", "prometheus"], folder)
-    except PartError:
-        run_fetching(["apt-get", "update"], folder)
-        run_fetching(["apt-get", "download", "prometheus"], folder)
-    (package,) = folder.glob("prometheus_*.deb")
-    run_fetching(["dpkg-deb", "-x", str(package), "content"], folder)
-    (folder / "content" / "usr" / "bin" / "promtool").rename(folder / "promtool")
-    shutil.rmtree(folder / "content")
-    package.unlink()
+def program_of(package: str, program: str) -> Callable[[Path], None]:
+    """Return what puts one program of a Debian package into a folder, without installing it."""
+
+    def fetch(folder: Path) -> None:
+        try:
+            run_fetching(["apt-get", "download", package], folder)
+        except PartError:
+            run_fetching(["apt-get", "update"], folder)
+            run_fetching(["apt-get", "download", package], folder)
+        (archive,) = folder.glob(f"{package}_*.deb")
+        run_fetching(["dpkg-deb", "-x", str(archive), "content"], folder)
+        (folder / "content" / "usr" / "bin" / program).rename(folder / program)
+        shutil.rmtree(folder / "content")
+        archive.unlink()
+
+    return fetch
 
 
 PROMTOOL = Supply(
@@ -28,7 +34,7 @@ PROMTOOL = Supply(
     version=PROMTOOL_VERSION,
     variable="PROMTOOL",
     product="promtool",
-    fetch=_fetch,
+    fetch=program_of("prometheus", "promtool"),
     takes="10 seconds",
     needs="apt-get",
 )

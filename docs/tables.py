@@ -31,14 +31,17 @@ RULES = DOCS.with_name("ops") / "prometheus" / "alerts" / "jobs.yaml"
 """Alerts as Prometheus reads them: the source."""
 CLUSTER_RULES = DOCS.with_name("k8s") / "alerts" / "jobs.yaml"
 """The same for the Prometheus Operator."""
+MAINTENANCE_RULES = RULES.with_name("maintenance.yaml")
+MAINTENANCE_CLUSTER_RULES = CLUSTER_RULES.with_name("maintenance.yaml")
+_KUBERNETES_NAMESPACES = {"jobs": "aurora-staging", "maintenance": "battlescope"}
 _CLUSTER_RULES_HEAD = """\
-# Made of ops/prometheus/alerts/jobs.yaml by `python -m docs.tables`. kubectl apply -n aurora-staging -f k8s/alerts/jobs.yaml, where the Prometheus Operator runs;
+# Made of ops/prometheus/alerts/{name}.yaml by `python -m docs.tables`. kubectl apply -n {namespace} -f k8s/alerts/{name}.yaml, where the Prometheus Operator runs;
 # give it the labels that its Prometheus selects rules by.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
-  name: scheduler-jobs
-  labels: { app: scheduler, component: layer-2, service: scheduler }
+  name: scheduler-{name}
+  labels: {{ app: scheduler, component: layer-2, service: scheduler }}
 spec:
 """
 _EXAMPLE_HEAD = """\
@@ -253,12 +256,13 @@ def environment_example() -> str:
     return "\n".join(lines)
 
 
-def cluster_rules() -> str:
-    """Return the alerts as an object of a cluster: the same text, one level deeper."""
-    rules = RULES.read_text(encoding="utf-8").splitlines(keepends=True)
+def cluster_rules(place: Path = RULES) -> str:
+    """Return a file's alerts as an object of a cluster: the same text, one level deeper."""
+    rules = place.read_text(encoding="utf-8").splitlines(keepends=True)
     begin = rules.index("groups:\n")
     indented = (f"  {line}" if line.strip() else line for line in rules[begin:])
-    return _CLUSTER_RULES_HEAD + "".join(indented)
+    head = _CLUSTER_RULES_HEAD.format(name=place.stem, namespace=_KUBERNETES_NAMESPACES[place.stem])
+    return head + "".join(indented)
 
 
 def _backoff_of(kind: FailureKind) -> str:
@@ -358,6 +362,7 @@ def main(arguments: list[str] | None = None) -> int:
         place: with_table(name, place.read_text(encoding="utf-8")) for place, name in wanted.items()
     }
     current |= {EXAMPLE: environment_example(), CLUSTER_RULES: cluster_rules()}
+    current[MAINTENANCE_CLUSTER_RULES] = cluster_rules(MAINTENANCE_RULES)
     behind = [
         place
         for place, text in current.items()

@@ -21,6 +21,7 @@ FACTS = {
     "history": "events of a namespace per anchor",
     "kill": "one of two workers killed",
     "demo": "demo --once",
+    "maintenance": "client killed: its statement is gone after",
     "folder": "with one new file each",
     "verify": "read and follow one proof",
 }

@@ -87,7 +87,8 @@ def test_everything_announced_is_ready(dev: Running) -> None:
     assert int(rpc("eth_chainId"), 16) == evm["chain_id"] == 31337
     assert len(rpc("eth_getCode", evm["contract"], "latest")) > 2
     assert json.loads(_get(f"{document['http']['url']}/health"))["status"] != "unhealthy"
-    assert set(document["pids"]) == {"worker", "temporal", "anvil", "bitcoind", "tsa"}
+    parts = {"worker", "temporal", "anvil", "bitcoind", "tsa", "postgres"}
+    assert set(document["pids"]) == parts
     assert document["btc"]["network"] == _bitcoin(dev, "getblockchaininfo")["chain"] == "regtest"
     assert (dev.root / document["tsa"]["ca"]).read_text().startswith("-----BEGIN CERTIFICATE-----")
     assert _get(document["tsa"]["url"])
@@ -120,7 +121,7 @@ def test_keys_are_readable_by_their_owner_only_and_lie_nowhere_else(dev: Running
                 assert key not in other.read_bytes().lower(), other
 
 
-@pytest.mark.parametrize("name", ["worker", "temporal", "anvil", "bitcoind", "tsa"])
+@pytest.mark.parametrize("name", ["worker", "temporal", "anvil", "bitcoind", "tsa", "postgres"])
 def test_a_part_that_is_killed_is_started_again_and_its_new_process_announced(
     dev: Running, name: str
 ) -> None:
@@ -181,7 +182,7 @@ def test_killed_it_leaves_no_process_behind_and_another_goes_on_with_what_it_had
 
 def _assert_refused_without_each_part(root: Path) -> None:
     """Take away one thing at a time that only the first start could have made."""
-    made = ("anvil.json", "temporal.db", "bitcoind", "made.json")
+    made = ("anvil.json", "temporal.db", "bitcoind", "postgres/data", "made.json")
     for part in (
         "keys/evm.key",
         "keys/tsa.key",
@@ -260,7 +261,7 @@ def test_nobody_waits_in_silence_while_the_parts_start(tmp_path: Path) -> None:
     assert running.wait(200) == 0, running.said()
     steps = [
         "starting temporal", "starting anvil", "starting bitcoind", "starting tsa", "deploying the contract",
-        "starting worker", "sealing sample batches", "registering namespaces", "stopping everything",
+        "starting postgres", "starting worker", "sealing sample batches", "registering namespaces", "stopping everything",
     ]  # fmt: skip
     told = re.findall(r"^(\w[\w ]+)(?: …|: \d+\.\d s)$", running.said(), re.MULTILINE)
     assert [step for step in told if step in steps] == [step for step in steps for _ in range(2)]

@@ -1,5 +1,6 @@
-"""The image holds what the programs need and nothing that is secret, and runs them as nobody special."""
+"""The images hold what the programs need and nothing that is secret, and run them as nobody special."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -7,26 +8,23 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from tests.k8s import dockerfile
+from tests.k8s.dockerfile import MAINTENANCE, WORKER, copied, locked, stages
 from tests.k8s.manifests import REPOSITORY, container, pod
 
-DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
-RUNTIME_LOCK = (REPOSITORY / "requirements-runtime.lock").read_text(encoding="utf-8")
+RUNTIME_LOCK, MAINTENANCE_LOCK = "requirements-runtime.lock", "requirements-maintenance.lock"
+LOCKS = {WORKER: RUNTIME_LOCK, MAINTENANCE: MAINTENANCE_LOCK}
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def _copied() -> list[str]:
-    copied: list[str] = []
-    for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.MULTILINE):
-        *sources, _ = line.split()
-        copied += [source.rstrip("/") for source in sources]
-    return copied
-
-
-def _locked(text: str) -> dict[str, str]:
-    return dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", text, re.MULTILINE))
+def _name(requirement: str) -> str:
+    return re.split(r"[<>=!~\[ ]", requirement)[0].lower()
 
 
 def test_the_programs_start_with_what_is_copied(tmp_path: Path) -> None:
-    for name in _copied():
+    for name in copied(WORKER):
         source = REPOSITORY / name
         if source.is_dir():
             ignored = shutil.ignore_patterns("__pycache__", "node_modules")
@@ -48,37 +46,77 @@ def test_only_what_is_copied_gets_into_the_build() -> None:
     lines = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
-    assert sorted(rule[1:] for rule in rules if rule.startswith("!")) == sorted(_copied())
+    allowed = sorted(rule[1:] for rule in rules if rule.startswith("!"))
+    assert allowed == sorted({*copied(WORKER), *copied(MAINTENANCE)})
 
 
-def test_the_image_runs_as_the_user_that_the_deployment_names() -> None:
-    (user,) = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE)
+@pytest.mark.parametrize("stage", LOCKS)
+def test_the_image_runs_as_the_user_that_the_deployment_names(stage: str) -> None:
+    (user,) = re.findall(r"^USER (\d+):(\d+)$", stages()[stage], re.MULTILINE)
     security = pod()["securityContext"]
     assert user == (str(security["runAsUser"]), str(security["runAsGroup"]))
 
 
 def test_the_image_listens_where_the_deployment_expects_it() -> None:
-    assert f"EXPOSE {container()['ports'][0]['containerPort']}\n" in DOCKERFILE
-    assert "/livez" in DOCKERFILE
+    assert f"EXPOSE {container()['ports'][0]['containerPort']}\n" in stages()[WORKER]
+    assert "/livez" in stages()[WORKER]
+
+
+def test_a_build_without_a_target_makes_the_worker() -> None:
+    assert list(stages())[-1] == WORKER
 
 
 def test_the_base_is_slim_and_named_by_version() -> None:
-    (base,) = re.findall(r"^FROM (\S+)$", DOCKERFILE, re.MULTILINE)
+    (base,) = dockerfile.bases()
     assert re.fullmatch(r"python:3\.1\d-slim-\w+", base)
 
 
-def test_every_package_of_the_image_is_installed_by_hash() -> None:
-    assert "--require-hashes -r requirements-runtime.lock" in DOCKERFILE
-    entries = re.split(r"\n(?=\S)", RUNTIME_LOCK.strip())
+@pytest.mark.parametrize(("stage", "lock"), LOCKS.items())
+def test_every_package_of_the_image_is_installed_by_hash(stage: str, lock: str) -> None:
+    assert f"--require-hashes -r {lock}" in stages()[stage]
+    text = (REPOSITORY / lock).read_text(encoding="utf-8")
+    entries = re.split(r"\n(?=\S)", text.strip())
     assert all("==" in entry and "--hash=sha256:" in entry for entry in entries)
-    assert "://" not in RUNTIME_LOCK
+    assert "://" not in text
 
 
 def test_the_image_holds_every_dependency_in_the_version_that_was_tested() -> None:
-    runtime = _locked(RUNTIME_LOCK)
-    tested = _locked((REPOSITORY / "requirements.lock").read_text(encoding="utf-8"))
-    assert runtime.items() <= tested.items()
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needed = {re.split(r"[<>=!~\[ ]", name)[0].lower() for name in project["dependencies"]}
+    runtime = locked(RUNTIME_LOCK)
+    assert runtime.items() <= locked("requirements.lock").items()
+    needed = {_name(requirement) for requirement in PROJECT["project"]["dependencies"]}
     assert needed <= set(runtime)
     assert not {"pytest", "ruff", "mypy"} & set(runtime)
+
+
+# --- maintenance -------------------------------------------------------------------------------
+
+
+def test_maintenance_has_the_packages_of_the_worker_without_ledgers_and_temporal() -> None:
+    packages = locked(MAINTENANCE_LOCK)
+    assert packages.items() <= locked(RUNTIME_LOCK).items()
+    requirements = PROJECT["dependency-groups"]["maintenance"]
+    assert set(requirements) <= set(PROJECT["project"]["dependencies"])
+    assert {_name(requirement) for requirement in requirements} <= set(packages)
+    assert not {"web3", "temporalio", "eth-account", "asn1crypto", "sqlalchemy"} & set(packages)
+
+
+def test_maintenance_runs_once_as_the_image_before_it_did() -> None:
+    (entry,) = re.findall(r"^ENTRYPOINT (.+)$", stages()[MAINTENANCE], re.MULTILINE)
+    (command,) = re.findall(r"^CMD (\[.+\])$", stages()[MAINTENANCE], re.MULTILINE)
+    assert json.loads(entry) == ["python", "starter.py"]
+    assert json.loads(command) == ["maintenance", "run", "--once"]
+
+
+def test_maintenance_backs_up_servers_of_every_version() -> None:
+    """Debian's own client is years old, and refuses newer servers."""
+    text = stages()[MAINTENANCE]
+    newest, client = text.index("apt.postgresql.org.sh -y"), text.index("postgresql-client")
+    assert newest < client
+    assert "pg_restore --version" in text
+
+
+def test_no_rows_are_archived_into_a_container_that_goes_away() -> None:
+    """A volume that the image itself declares is made anew for each container, and thrown away with it."""
+    assert "VOLUME" not in stages()[MAINTENANCE]
+    assert "install -d /data\n" in stages()[MAINTENANCE]
+    assert "install -d -o 10001" not in stages()[MAINTENANCE]

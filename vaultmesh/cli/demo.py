@@ -113,7 +113,12 @@ class Demo:
         print(f"root     {self._system.root}")
         print(f"Web UI   {dev_system.temporal.ui}/namespaces/default/workflows")
         print(f"metrics  {dev_system.metrics_url}/metrics")
-        print(*dev_system.jobs.introduction(), sep="\n", flush=True)
+        print(
+            *dev_system.postgres.introduction(),
+            *dev_system.jobs.introduction(),
+            sep="\n",
+            flush=True,
+        )
 
     def seal_samples(self) -> None:
         """Seal one small batch of fresh files for every namespace."""
@@ -159,7 +164,9 @@ class Demo:
         return rows
 
     def _table(self, rows: Sequence[Row]) -> Group:
-        return demo_table(rows, len(self._sealed), self.jobs.blocks())
+        postgres = self._system.dev_system.postgres
+        blocks = [*self.jobs.blocks(), *postgres.blocks(datetime.now(UTC))]
+        return demo_table(rows, len(self._sealed), blocks)
 
     async def _look(self, namespace: str) -> None:
         from vaultmesh.overview.look import failing_view  # noqa: PLC0415 - loads the registry of targets

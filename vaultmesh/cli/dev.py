@@ -37,10 +37,10 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command `dev`."""
     parser = subparsers.add_parser(
         "dev",
-        help="run a whole local system: Temporal, three ledgers, a worker, example namespaces",
-        description="Run Temporal, an EVM chain, Bitcoin, a time-stamp authority and a worker, with example namespaces, "
-        "the API of HTTP jobs and a sample service that jobs can call, until SIGTERM or Ctrl-C. With the same "
-        "folder again it goes on with the same chain, keys and workflows.",
+        help="run a whole local system: Temporal, three ledgers, PostgreSQL, a worker, example namespaces",
+        description="Run Temporal, an EVM chain, Bitcoin, a time-stamp authority, PostgreSQL and a worker, with example "
+        "namespaces, maintenance tasks on a sample table, the API of HTTP jobs and a sample service that jobs can call, "
+        "until SIGTERM or Ctrl-C. With the same folder again it goes on with the same chain, keys and workflows.",
         epilog="example: python starter.py dev --root /var/tmp/vaultmesh",
     )
     parser.add_argument(
@@ -108,7 +108,7 @@ async def _dev(root: Path) -> int:
             f"root     {root}\nWeb UI   {dev_system.temporal.ui}\nmetrics  {dev_system.metrics_url}/metrics\n"
             f"EVM      {dev_system.anvil.url}\nBitcoin  {dev_system.bitcoind.url}\nTSA      {dev_system.tsa.url}"
         )
-        print(*dev_system.jobs.introduction(), sep="\n")
+        print(*dev_system.postgres.introduction(), *dev_system.jobs.introduction(), sep="\n")
         print(
             f"Try: TEMPORAL_ADDRESS={dev_system.temporal.address} VMSH_ROOT={root} python starter.py status"
         )

@@ -28,6 +28,7 @@ from devnet.temporal import TEMPORAL, TemporalServer
 from devnet.tsa import Tsa
 from vaultmesh.cli import example_config
 from vaultmesh.cli.dev_jobs import DevJobs
+from vaultmesh.cli.dev_postgres import DevPostgres
 from vaultmesh.cli.progress import Steps
 from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.errors import DomainError
@@ -36,13 +37,14 @@ from vaultmesh.domain.paths import (
     ANCHORS_FILE,
     BATCHES_FOLDER,
     CONFIG_FOLDER,
+    MAINTENANCE_FILE,
     NAMESPACES_FILE,
     ROUNDS_FOLDER,
 )
 
 TEMPORAL_NAMESPACE = "default"
-FOREIGN = ("VMSH_NAMESPACES", "VMSH_ANCHORS", "VMSH_STATE")
-"""Variables that would bring the configuration of another system in."""
+FOREIGN = ("VMSH_NAMESPACES", "VMSH_ANCHORS", "VMSH_STATE", "VMSH_MAINTENANCE", "DATABASE_URL")
+"""Variables that would bring the configuration or the database of another system in."""
 ALL_ROLES = "workflows,anchors,jobs,api"
 ANCHORING_ROLES = "workflows,anchors"
 ANCHOR_TIMEOUT = "15s"
@@ -64,6 +66,7 @@ class Ports:
     tsa: int
     metrics: int
     api: int
+    postgres: int
 
 
 class DevSystem:
@@ -84,6 +87,7 @@ class DevSystem:
         self._database = self._state / "temporal.db"
         self.jobs = DevJobs(self._state, os.environ, own_store=own_store)
         self.supervisor = Supervisor(self._rewrite)
+        self.postgres = DevPostgres(root, self.supervisor)
         self.contract = ""
         self._ready = False
         self._lock: TextIO | None = None
@@ -94,9 +98,11 @@ class DevSystem:
         if not self._marker.exists():
             self._require_unused()
             return {}
+        remembered: dict[str, object] = from_json(self._marker.read_text())
         authority = (self.root / "tsa" / "roots.pem", self.root / "keys" / "tsa.key")
+        database = (self.postgres.data,) if remembered.get("postgres") else ()
         for place in (
-            self.key_file, self._chain_file, self._bitcoin, *authority, self._database
+            self.key_file, self._chain_file, self._bitcoin, *authority, self._database, *database
         ):  # fmt: skip
             if not place.exists():
                 message = (
@@ -104,7 +110,6 @@ class DevSystem:
                     "restore it, or start in a new folder"
                 )
                 raise NotTheSame(message)
-        remembered: dict[str, object] = from_json(self._marker.read_text())
         return remembered
 
     def _require_unused(self) -> None:
@@ -140,7 +145,7 @@ class DevSystem:
         metrics_port = os.environ.get("METRICS_PORT", "")
         metrics = int(metrics_port) if metrics_port.isdecimal() else choose("metrics")
         api = self.jobs.stated_port or choose("api")
-        names = ("temporal", "ui", "evm", "btc", "tsa")
+        names = ("temporal", "ui", "evm", "btc", "tsa", "postgres")
         return Ports(**{name: choose(name) for name in names}, metrics=metrics, api=api)
 
     # --- starting ------------------------------------------------------------------------------
@@ -155,8 +160,9 @@ class DevSystem:
         self._lock_folder()
         remembered = self._remembered()
         (self.root / "devnet.json").unlink(missing_ok=True)
-        await asyncio.to_thread(_have_programs)
         self.ports = self._choose_ports(remembered)
+        self.postgres.begin(self.ports.postgres)
+        await asyncio.to_thread(_have_programs)
         for folder in (BATCHES_FOLDER, CONFIG_FOLDER, "keys", "devnet"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / "keys").chmod(0o700)
@@ -167,6 +173,8 @@ class DevSystem:
         else:
             with self._steps.step("deploying the contract"):
                 await self._make_chain()
+        with self._steps.step("starting postgres"):
+            await self.postgres.finish()
         self._write_configuration()
         self._remember()
 
@@ -211,10 +219,15 @@ class DevSystem:
         (config / ANCHORS_FILE).write_text(
             example_config.anchors(chain, self.bitcoind.url, self.tsa.url)
         )
+        self.postgres.write_configuration(config / MAINTENANCE_FILE)
 
     def _remember(self) -> None:
         """Mark the folder as made."""
-        marker = {"contract": self.contract, "ports": asdict(self.ports)}
+        marker = {
+            "contract": self.contract,
+            "ports": asdict(self.ports),
+            "postgres": self.postgres.data.exists(),
+        }
         temporary = self._marker.with_name(".made.json.new")
         temporary.write_text(json.dumps(marker, indent=2))
         temporary.replace(self._marker)
@@ -236,6 +249,7 @@ class DevSystem:
             "VMSH_ROOT": str(self.root),
             "METRICS_PORT": str(self.ports.metrics),
             "VMSH_ANCHOR_TIMEOUT": os.environ.get("VMSH_ANCHOR_TIMEOUT", ANCHOR_TIMEOUT),
+            **({"DATABASE_URL": self.postgres.url} if self.postgres.url else {}),
         }
 
     async def start_worker(self) -> None:
@@ -290,6 +304,7 @@ class DevSystem:
             "tsa": {"url": self.tsa.url, "ca": str(self.tsa.roots.relative_to(self.root))},
             "http": {"url": self.metrics_url},
             **({} if self.jobs.trouble else {"api": {"url": self.jobs.url}}),
+            **({"postgres": {"url": self.postgres.url}} if self.postgres.url else {}),
             "pids": self.supervisor.pids(),
         }
         temporary = self.root / ".devnet.json.new"
@@ -302,6 +317,7 @@ class DevSystem:
             return
         (self.root / "devnet.json").unlink(missing_ok=True)
         self.jobs.sample.hurry()
+        self.postgres.stop()
         self.supervisor.stop()
         self.jobs.stop()
         self._lock.close()

@@ -1,6 +1,9 @@
-"""Writes the example configuration of `dev`: every ledger, and cadences of seconds."""
+"""Writes the example configuration of `dev`: every ledger, cadences of seconds, and tasks on a sample table."""
 
+import re
 from dataclasses import dataclass
+
+from devnet.sample_table import AGE_COLUMN, OLD_MINUTES, TABLE
 
 _NAMESPACES = """# Example namespaces with short cadences; edit and save, and the running namespaces follow.
 namespaces:
@@ -36,6 +39,36 @@ rfc3161:
     trustBundle: tsa/roots.pem
     spacing: 0s
 """
+MAINTENANCE = f"""# Tasks on the PostgreSQL of this system; edit and save. `starter.py dev` writes the line of the database at each start.
+database: ""
+defaults:
+  cron: "*/5 * * * *"
+  deadline: 60s
+  lockTimeout: 2s
+  statementTimeout: 50s
+tasks:
+  statistics:          # decides for each table: ANALYZE, VACUUM, VACUUM (FREEZE), or nothing
+    kind: vacuum
+    tables: all
+    deadRatio: 0.2
+    minDead: 50
+    freezeAge: 100000000
+  sample-vacuum:       # three times a minute, so that dead rows can be watched as they come and go
+    kind: vacuum
+    cron: "*/20 * * * * *"
+    tables: [{TABLE}]
+    deadRatio: 0.05
+  sample-retention:    # half of the rows that come are up to an hour old
+    kind: retain
+    cron: "*/30 * * * * *"
+    table: {TABLE}
+    ageColumn: {AGE_COLUMN}
+    keep: {OLD_MINUTES}m
+    minKeep: 5m
+    batch: 500
+    archive: {{ folder: out/archive/sample-events, keep: 1h }}
+"""
+_DATABASE = re.compile(r"^database:.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +88,8 @@ def namespaces(chain: int) -> str:
 def anchors(chain: Chain, btc: str, tsa: str) -> str:
     """Return anchors.yaml; `btc` and `tsa` are URLs."""
     return _ANCHORS.format(chain=chain, btc=btc, tsa=tsa)
+
+
+def with_database(text: str, url: str) -> str:
+    """Return maintenance.yaml with the URL of its database; nothing else of it changes."""
+    return _DATABASE.sub(lambda _: f'database: "{url}"', text, count=1)

@@ -8,12 +8,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import psycopg
 
 from vaultmesh.domain.errors import DomainError, in_one_line
 from vaultmesh.domain.maintenance.config import WITHOUT_DATABASE, CheckTask, Kind, NamedTask, Task
+from vaultmesh.domain.maintenance.figures import Figures, success_due
 from vaultmesh.domain.maintenance.outcomes import (
     Beat,
     Outcome,
@@ -28,6 +30,8 @@ from vaultmesh.postgres.connection import Database, NoConnection, Order, Refused
 from vaultmesh.postgres.work import Stopped, Work, result_of
 
 _LONGEST_DETAIL = 300
+_SUCCESSES = frozenset({Outcome.DONE, Outcome.NOT_NEEDED})
+"""Outcomes after which the task's work is done: what was skipped is still to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class _Ending:
     reason: Reason | None = None
     is_setting: bool = False
     steps: list[StepResult] = field(default_factory=list)
+    figures: Figures | None = None
 
 
 async def run_task(database: Database, named: NamedTask, order: Order, beat: Beat) -> TaskResult:
@@ -113,6 +118,8 @@ async def run_task(database: Database, named: NamedTask, order: Order, beat: Bea
         seconds=round(time.monotonic() - begin, 3),
         reason=ending.reason or _reason(outcome, ending.steps),
         is_setting=ending.is_setting,
+        figures=ending.figures,
+        success_due=_success_due(named, order) if outcome in _SUCCESSES else None,
     )
 
 
@@ -141,7 +148,12 @@ async def _run(
     except (DomainError, OSError) as error:
         ending.outcome, ending.detail = Outcome.FAILED, in_one_line(str(error), _LONGEST_DETAIL)
     finally:
+        ending.figures = work.figures
         await session.close()
+
+
+def _success_due(named: NamedTask, order: Order) -> datetime | None:
+    return success_due(named.task.cron, named.task.deadline, order.now)
 
 
 def _session(database: Database, named: NamedTask, order: Order) -> Session:

@@ -1,7 +1,11 @@
 """Keeps tables vacuumed and analysed: reads what the server counts, decides for each table, and sends what is needed."""
 
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+import psycopg
 
 from vaultmesh.domain.maintenance.config import VacuumTask
 from vaultmesh.domain.maintenance.outcomes import Outcome
@@ -9,6 +13,7 @@ from vaultmesh.domain.maintenance.plan import PARTITIONED, Step, TableStatistics
 from vaultmesh.domain.maintenance.sql_names import SqlName
 from vaultmesh.postgres.catalog import MISSING, USERS_SCHEMAS, oid_of, oids_of
 from vaultmesh.postgres.connection import Session
+from vaultmesh.postgres.figures import figures
 from vaultmesh.postgres.work import Work, carry_out
 
 _TABLES = """
@@ -58,12 +63,15 @@ async def plan(session: Session, task: VacuumTask) -> list[Step]:
 
 async def run(work: Work, task: VacuumTask) -> None:
     """Give each table what it needs, and say what a VACUUM could not clean."""
+    began = time.monotonic()
     for step in await plan(work.session, task):
         result = await carry_out(work, step)
         if result.outcome is Outcome.DONE and step.statements[0].startswith("VACUUM"):
             left = await _left(work.session, step)
             if left:
                 work.results[-1] = result.model_copy(update={"detail": f"{result.detail}; {left}"})
+    with suppress(psycopg.Error):  # the work is done: an alert less is no failure
+        work.figures = await figures(work.session, task, time.monotonic() - began)
 
 
 async def _left(session: Session, step: Step) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from vaultmesh.domain.errors import DomainError, in_one_line
+from vaultmesh.domain.maintenance.figures import Figures
 from vaultmesh.domain.maintenance.outcomes import Beat, Outcome, Reason, StepResult
 from vaultmesh.domain.maintenance.plan import Step
 from vaultmesh.postgres.connection import NoConnection, Notice, Order, Sent, Session
@@ -45,6 +46,8 @@ class Work:
     results: list[StepResult] = field(default_factory=list)
     ends: float = math.inf
     """When its deadline is, on the clock of `time.monotonic`."""
+    figures: Figures | None = None
+    """What was seen of the database, for alerts."""
 
     @property
     def order(self) -> Order:

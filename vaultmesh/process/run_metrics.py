@@ -14,6 +14,7 @@ from vaultmesh.domain.maintenance.outcomes import Outcome, Reason, TaskResult
 from vaultmesh.process.maintenance_settings import Telemetry
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter
     from opentelemetry.sdk.metrics.export import MetricsData
 
 PUSH_SECONDS = 1.8
@@ -68,7 +69,7 @@ class Pushing:
 
 
 def measured(telemetry: Telemetry, results: Sequence[TaskResult]) -> "MetricsData":
-    """Return the four metrics of a run, by the names that the scheduler before us documented."""
+    """Return the four metrics of a run, by the names that the scheduler before us documented, and what alerts need besides."""
     from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415 - see the module
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: PLC0415
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
@@ -97,9 +98,36 @@ def measured(telemetry: Telemetry, results: Sequence[TaskResult]) -> "MetricsDat
         for reason in _errors(result):
             errors.add(1, {"task": result.task, "reason": reason.value})
     completed.set(sum(result.is_good for result in results))
+    _measure_figures(meter, results)
     data = reader.get_metrics_data()
     assert data is not None  # noqa: S101 - something was measured
     return data
+
+
+def _measure_figures(meter: "Meter", results: Sequence[TaskResult]) -> None:
+    """Take what alerts need beside the four: by when each task must succeed again, and numbers of the database."""
+    due = meter.create_gauge(
+        "scheduler_task_success_due_timestamp_seconds",
+        description="Unix time by which a task must have succeeded again",
+    )
+    age = meter.create_gauge(
+        "scheduler_database_oldest_age",
+        description="transactions since the oldest that a table still knows",
+    )
+    held = meter.create_gauge(
+        "scheduler_rows_held_dead",
+        description="dead rows above the setting that VACUUM could not clean, by what holds them",
+    )
+    for result in results:
+        if result.success_due is not None:
+            due.set(result.success_due.timestamp(), {"task": result.task})
+        if (figures := result.figures) is not None:
+            database = {"database": figures.database}
+            age.set(figures.oldest_age, database)
+            held.set(
+                figures.held_dead,
+                {**database, "task": result.task, "held_by": figures.held_by.value},
+            )
 
 
 def _errors(result: TaskResult) -> list[Reason]:

@@ -1,9 +1,12 @@
 """Says how maintenance ends: for each statement or table, for a task, and for a process."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
+
+from vaultmesh.domain.maintenance.figures import Figures
 
 
 class Outcome(StrEnum):
@@ -79,6 +82,10 @@ class TaskResult(BaseModel):
     reason: Reason | None = None
     is_setting: bool = False
     """Whether another setting mends it, such as a user's password."""
+    figures: Figures | None = None
+    """What a run that vacuumed saw of the database."""
+    success_due: datetime | None = None
+    """By when the task must have succeeded again; None if this run did not, or it has no further slots."""
 
     @property
     def is_good(self) -> bool:
