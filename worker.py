@@ -349,8 +349,7 @@ async def _work(
     stopped: asyncio.Event,
     readiness: Readiness,
 ) -> None:
-    metrics = Metrics(settings.metrics_prefix)
-    jobs = await _opened_jobs(roles, settings)
+    metrics, jobs = Metrics(settings.metrics_prefix), await _opened_jobs(roles, settings)
     configured, anchors = watched_files(settings, roles, readiness)
     adapters = build(client, settings.root, anchors, metrics, configured.folders)
     files = adapters.files
@@ -378,12 +377,9 @@ async def _work(
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
     if ANCHORING.intersection(roles):
-        kept.beside |= watching(
-            promises_of(configured, files, visibility, probing, metrics),
-            visibility,
-            settings.heartbeat_url,
-        )
-    await _keep_jobs(kept, jobs, client, settings, visibility=visibility, metrics=metrics)
+        promised = promises_of(configured, files, visibility, probing, metrics)
+        kept.beside |= watching(promised, visibility, settings.heartbeat_url)
+    await _keep_jobs(kept, jobs, client, settings, visibility, metrics=metrics, files=files)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
 
@@ -421,9 +417,10 @@ async def _keep_jobs(
     jobs: "JobParts | None",
     client: Client,
     settings: Settings,
-    *,
     visibility: Visibility,
+    *,
     metrics: Metrics,
+    files: Files,
 ) -> None:
     """Have kept what the roles of jobs need, if the process has one of them."""
     if jobs is None:
@@ -432,29 +429,31 @@ async def _keep_jobs(
     kept.beside |= jobs.beside(client, metrics)
     kept.workers += jobs.workers(client, settings)
     if "api" in jobs.roles:
-        kept.closing.append(await _serve(jobs, client, visibility))
+        kept.closing.append(await _serve(jobs, client, settings, visibility, files))
 
 
-async def _serve(jobs: "JobParts", client: Client, visibility: Visibility) -> Task:
-    """Start the API of jobs; returns what stops it.
+async def _serve(
+    jobs: "JobParts", client: Client, settings: Settings, visibility: Visibility, files: Files
+) -> Task:
+    """Start the API of jobs, and the page beside it; returns what stops them.
 
     Raises:
         PortTaken: somebody else listens there.
     """
-    from vaultmesh.api.calls import Parts  # noqa: PLC0415 - loads SQLAlchemy too
-    from vaultmesh.api.gates import Gates  # noqa: PLC0415 - loads SQLAlchemy too
-    from vaultmesh.api.server import ApiServer  # noqa: PLC0415 - loads SQLAlchemy too
+    from vaultmesh.api import calls, gates, server  # noqa: PLC0415 - loads SQLAlchemy too
+    from vaultmesh.overview.anchoring import AnchoringOverview  # noqa: PLC0415 - others do without
     from vaultmesh.process.job_workflows import TemporalJobs  # noqa: PLC0415 - loads SQLAlchemy too
 
-    parts = Parts(
+    parts = calls.Parts(
         store=jobs.store,
         workflows=TemporalJobs(client),
         check_service=jobs.services.find,
         temporal_silent=lambda: is_silent(visibility.snapshot, time.time()),
+        anchoring=AnchoringOverview(client, settings, files),
     )
-    server = ApiServer(jobs.api, parts, gates=Gates.of(jobs.api, jobs.users))
-    await server.start()
-    return server.stop
+    api = server.ApiServer(jobs.api, parts, gates=gates.Gates.of(jobs.api, jobs.users))
+    await api.start()
+    return api.stop
 
 
 async def _keep_until(stopped: asyncio.Event, unforeseen: Unforeseen, kept: Kept) -> None:

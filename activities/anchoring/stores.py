@@ -8,19 +8,18 @@ from pathlib import Path
 from activities.anchoring.damage import Batches, DamagedRounds
 from vaultmesh.domain.aggregator.messages import KnownRound
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.paths import BATCHES_FOLDER, REMEMBRANCER_DATABASE, ROOT_ID
+from vaultmesh.domain.paths import REMEMBRANCER_DATABASE, ROOT_ID
 from vaultmesh.domain.rounds.manifest import parse_manifest
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import StaleCaller
-from vaultmesh.storage.batches import BatchIndex, BatchRef
-from vaultmesh.storage.files import LocalStore, Store
-from vaultmesh.storage.receipts import ReceiptStore, Uncovered
+from vaultmesh.storage.batch_files import BatchFiles
+from vaultmesh.storage.batches import BatchRef
 from vaultmesh.storage.remembrancer import Remembrancer
 from vaultmesh.storage.round_files import MANIFEST
 from vaultmesh.storage.rounds import RoundStore
 
 
-class Files:
+class Files(BatchFiles):
     """One process's files; every method of what it holds blocks and belongs into a thread."""
 
     def __init__(
@@ -36,9 +35,7 @@ class Files:
             report: takes how many rounds of a target can't be read.
             folders: returns the folders of batches that are configured beside the default one.
         """
-        self.store: Store = LocalStore(root)
-        self.batches = BatchIndex(self.store)
-        self.receipts = ReceiptStore(self.store)
+        super().__init__(root)
         self.remembrancer = Remembrancer(root / REMEMBRANCER_DATABASE)
         self._rounds: dict[Target, RoundStore] = {}
         self._damaged: dict[Target, DamagedRounds] = {}
@@ -82,16 +79,6 @@ class Files:
     def every_batch(self) -> Iterator[BatchRef]:
         """Yield every usable batch, of all namespaces and folders."""
         return self.batches.every(self._folders())
-
-    def owned(self, namespace: str, folder: str) -> Sequence[BatchRef]:
-        """Return a namespace's batches, oldest first; an empty folder means the default one."""
-        return self.batches.owned(namespace, folder or BATCHES_FOLDER).batches
-
-    def owed(self, namespace: str, target: Target, folder: str) -> Uncovered:
-        """Return a namespace's batches without an anchor on a target, and those that can't be anchored."""
-        owned = self.batches.owned(namespace, folder or BATCHES_FOLDER)
-        uncovered = self.receipts.uncovered(namespace, owned.batches, target)
-        return Uncovered(uncovered.owed, [*owned.refused, *uncovered.refused])
 
     def require_readable(self, target: Target) -> None:
         """Raise `InvalidValue` if an open round can't be read: it may be on its way into the ledger."""

@@ -31,6 +31,7 @@ WITHOUT = {
     "tests/support/test_replays.py": "plants what does not replay, and sees that it is found",
     "tests/cli/test_failing.py": "plants histories that do not replay, to see what operators are shown",
     "tests/process/test_connection.py": "ends the server; no workflow runs on it",
+    "tests/admin_page/anchoring/test_nobody_answers.py": "kills its server; no worker takes a task of its one workflow",
     "tests/devnet/test_process.py": "starts the server as a part; no workflow runs on it",
     "tests/docs/test_env_example.py": "make starts a program that prints what it is told, and nothing else",
     "tests/docs/test_readme.py": "looks at the names of commands",

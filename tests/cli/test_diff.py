@@ -9,8 +9,8 @@ import pytest
 from devnet.temporal import TemporalServer
 from tests.cli.conftest import Command, cadences, write_namespaces
 from tests.support.replays import replayed_server
-from vaultmesh.cli.diff import changed_keys
 from vaultmesh.domain.namespaces.config import parse_namespaces
+from vaultmesh.domain.namespaces.drift import changed_keys
 from vaultmesh.domain.status import CadenceView, NamespaceView
 
 pytestmark = pytest.mark.server

@@ -6,9 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console, Group, RenderableType
 
-from vaultmesh.cli.cadence_table import due, reached, shortened
 from vaultmesh.cli.demo_table import Row, demo_table, plain_line
-from vaultmesh.cli.status_table import Overview, tables
+from vaultmesh.cli.status_table import tables
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.status import (
     AwaitingView,
@@ -23,6 +22,8 @@ from vaultmesh.domain.status import (
     TargetState,
     TargetView,
 )
+from vaultmesh.overview.overview import Overview
+from vaultmesh.overview.words import due, reached, shortened
 
 COLUMNS = 80
 NOW = datetime(2026, 1, 15, 10, 0, tzinfo=UTC)

@@ -16,6 +16,7 @@ from vaultmesh.api.listing import JobListing
 from vaultmesh.domain.errors import InvalidDocument, Problem, described, problems_of
 from vaultmesh.domain.jobs.records import Actor, JobRevision
 from vaultmesh.domain.jobs.refusals import NotTold, StoreError
+from vaultmesh.overview.anchoring import AnchoringOverview
 from vaultmesh.storage.job_store import JobStore
 
 TELL_WITHIN_SECONDS = 5.0
@@ -40,6 +41,8 @@ class Parts:
     """Raises `InvalidValue` for a service whose URL nobody named."""
     temporal_silent: Callable[[], bool]
     """Whether Temporal has not answered for too long."""
+    anchoring: AnchoringOverview | None = None
+    """What the admin page shows of anchoring; None where the process knows nothing of it."""
     now: Callable[[], datetime] = _now
     listing: JobListing = field(default_factory=JobListing)
     trigger_wait_seconds: float = 25.0

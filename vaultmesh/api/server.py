@@ -110,6 +110,8 @@ class ApiServer:
         if self._runner is not None:
             await self._runner.cleanup()
         await self._gates.close()
+        if self._parts.anchoring is not None:
+            await self._parts.anchoring.close()
 
     # --- a request's way -------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from rich.console import RenderableType
 from rich.markup import escape
@@ -11,12 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vaultmesh.cli.output import visible
-from vaultmesh.domain.freshness import in_words
-from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.status import CadenceView, NamespaceState
+from vaultmesh.overview.words import DASH, at, due, shortened, state_word
 
-DASH = "–"
-NO_ANSWER = "no answer"
 _COLUMNS = {
     "cadence": 14,
     "state": 11,
@@ -27,8 +24,6 @@ _COLUMNS = {
 }
 """Each with its least width, so that the tables of all namespaces stand below each other. With the gaps they take 79."""
 _NOTE_INDENT = 2
-_HEAD, _TAIL = 4, 4
-"""Digits of a reference that are shown: serial numbers of one authority often begin alike, and so do none of both ends."""
 STYLES: Mapping[NamespaceState, str] = {
     NamespaceState.RUNNING: "green",
     NamespaceState.PAUSED: "yellow",
@@ -74,45 +69,6 @@ def namespace_block(
     said = [*notes, *(f"{line.label}: {note}" for line in lines for note in line.notes)]
     block += [Padding(Text(visible(note)), (0, 0, 0, _NOTE_INDENT)) for note in said]
     return block
-
-
-def state_word(state: NamespaceState) -> str:
-    """Return a state as it is shown."""
-    return NO_ANSWER if state is NamespaceState.SILENT else state.value
-
-
-def shortened(tx_ref: str) -> str:
-    """Return both ends of a transaction's hash or a token's serial number."""
-    digits = tx_ref.removeprefix("serial:").removeprefix("0x")
-    if len(digits) <= _HEAD + _TAIL + 1:
-        return digits or DASH
-    return f"{digits[:_HEAD]}…{digits[-_TAIL:]}"
-
-
-def reached(state: str, depth: int | None, required: int | None) -> str:
-    """Return how final an anchor is; the depth is said while it matters, and an authority has none."""
-    if depth is None or not required or depth >= required:
-        return state
-    return f"{state} {depth}/{required}"
-
-
-def times(count: int) -> str:
-    """Return how often something happened."""
-    return "once" if count == 1 else f"{count} times"
-
-
-def due(instant: datetime | None, now: datetime) -> str:
-    """Return when a slot is due, from now on."""
-    if instant is None:
-        return DASH
-    if abs(instant - now) < timedelta(seconds=1):
-        return "now"
-    return f"in {in_words(instant - now)}" if instant >= now else f"{in_words(now - instant)} ago"
-
-
-def at(instant: datetime | None) -> str:
-    """Return an instant in UTC, to the second."""
-    return write_seconds(instant)[:19].replace("T", " ") if instant is not None else DASH
 
 
 def _table(lines: Sequence[CadenceLine], now: datetime, *, with_header: bool) -> Table:

@@ -14,13 +14,15 @@ from rich.console import Group
 from rich.live import Live
 from temporalio.service import RPCError
 
-from vaultmesh.cli import output, temporal
+from vaultmesh.cli import output
 from vaultmesh.cli.demo_table import Row, demo_table, plain_line
 from vaultmesh.cli.dev import Subparsers, System, run_in, running
+from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.paths import BATCHES_FOLDER
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.status import CadenceView, NamespaceView, read_at
 from vaultmesh.domain.target import Target
+from vaultmesh.process import anchor_workflows
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.polling import NoAnswer
 from vaultmesh.storage.files import LocalStore
@@ -167,17 +169,19 @@ class Demo:
         return demo_table(rows, len(self._sealed), blocks)
 
     async def _look(self, namespace: str) -> None:
-        from vaultmesh.cli.look import failing_view  # noqa: PLC0415 - loads the registry of targets
+        from vaultmesh.overview.look import failing_view  # noqa: PLC0415 - loads the registry of targets
 
         assert self._system.client is not None  # noqa: S101 - it was started
         try:
-            view = await temporal.namespace_status(self._system.client, namespace, ANSWER_WITHIN)
-        except temporal.WorkflowFailing as error:
+            view = await anchor_workflows.namespace_status(
+                self._system.client, namespace, ANSWER_WITHIN
+            )
+        except anchor_workflows.WorkflowFailing as error:
             self._causes[namespace] = f"failing: {error.diagnosis.cause}"
             view = failing_view(self._namespaces[namespace], error.diagnosis)
             self._views.setdefault(namespace, view)
             return
-        except (NoAnswer, output.Refusal, RPCError):  # a part is being started again
+        except (DomainError, RPCError):  # a part is being started again
             return
         self._causes.pop(namespace, None)
         if view is not None:
@@ -186,8 +190,8 @@ class Demo:
     async def _look_at_target(self, target: str) -> None:
         assert self._system.client is not None  # noqa: S101 - it was started
         try:
-            await temporal.target_status(self._system.client, target, ANSWER_WITHIN)
-        except temporal.WorkflowFailing as error:
+            await anchor_workflows.target_status(self._system.client, target, ANSWER_WITHIN)
+        except anchor_workflows.WorkflowFailing as error:
             self._causes[target] = f"{target} is failing: {error.diagnosis.cause}"
         except (NoAnswer, RPCError):
             return
@@ -195,7 +199,7 @@ class Demo:
             self._causes.pop(target, None)
 
     def _rows(self, views: Sequence[NamespaceView]) -> list[Row]:
-        from vaultmesh.cli.joining import counted  # noqa: PLC0415 - loads the registry of targets
+        from vaultmesh.overview.joining import counted  # noqa: PLC0415 - loads the registry of targets
 
         now = datetime.now(UTC)
         return [

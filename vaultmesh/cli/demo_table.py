@@ -8,10 +8,11 @@ from itertools import groupby
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from vaultmesh.cli.cadence_table import DASH, CadenceLine, namespace_block, reached, times
+from vaultmesh.cli.cadence_table import CadenceLine, namespace_block
 from vaultmesh.domain.freshness import in_words
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.status import CadenceView, NamespaceState
+from vaultmesh.overview.words import DASH, reached, times
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ from vaultmesh.cli.output import settings_with_root, tell_stand_in
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
-from vaultmesh.domain.status import NamespaceMemo, NamespaceView
+from vaultmesh.domain.namespaces.drift import changed_keys
+from vaultmesh.domain.status import NamespaceMemo
+from vaultmesh.process import anchor_workflows
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.desired import NO_WORKFLOW
@@ -26,8 +28,6 @@ from vaultmesh.storage.stopped import Decisions, StoppedNamespaces
 
 ANSWER_WITHIN = timedelta(seconds=3)
 """Of a workflow that is asked what differs: without an answer, its memo says less."""
-_UNNAMED = "confirmations or phase"
-"""Keys that neither memo nor `status` shows."""
 
 
 class Difference(StrEnum):
@@ -107,7 +107,7 @@ async def differing_from(
     """
     client = await connect()
     listing = await listed(client)
-    at_once = asyncio.Semaphore(temporal.AT_ONCE)
+    at_once = asyncio.Semaphore(anchor_workflows.AT_ONCE)
 
     async def compared(spec: NamespaceSpec) -> Differing | None:
         runs = namespace_workflow_id(spec.name) in listing.running
@@ -148,7 +148,7 @@ async def _changed(
     if memo is not None and memo.config_hash == spec.content_hash:
         return None
     try:
-        view = await temporal.namespace_status(client, spec.name, ANSWER_WITHIN)
+        view = await anchor_workflows.namespace_status(client, spec.name, ANSWER_WITHIN)
     except DomainError:  # silent or failing: the memo says enough to tell that it differs
         view = None
     if view is None:
@@ -157,20 +157,3 @@ async def _changed(
     if view.config_hash == spec.content_hash:  # the list was older
         return None
     return Differing(spec.name, Difference.CHANGED, changed_keys(spec, view))
-
-
-def changed_keys(spec: NamespaceSpec, view: NamespaceView) -> list[str]:
-    """Return which keys differ, with what runs and what the file says."""
-    changes = []
-    if spec.batches != view.batches:
-        changes.append(f"batches {view.batches or 'default'} -> {spec.batches or 'default'}")
-    for label in sorted({*spec.cadences, *view.cadences}):
-        wanted, runs = spec.cadences.get(label), view.cadences.get(label)
-        if wanted is None or runs is None:
-            changes.append(f"{label} {'added' if runs is None else 'removed'}")
-            continue
-        if str(wanted.target) != runs.target:
-            changes.append(f"{label}.target {runs.target} -> {wanted.target}")
-        if wanted.every != runs.every:
-            changes.append(f"{label}.every {runs.every} -> {wanted.every}")
-    return changes or [_UNNAMED]

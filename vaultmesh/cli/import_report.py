@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from vaultmesh.cli import output
-from vaultmesh.cli.cadence_table import at, due
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.jobs.importing import Fate, ImportedJob, SourceJob
 from vaultmesh.domain.jobs.job import IsoTime
+from vaultmesh.overview.words import at, due
 
 ServiceProblem: TypeAlias = Callable[[str], str]
 """Why a service can't be called from here, by its name; empty if it can."""

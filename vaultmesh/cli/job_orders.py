@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from vaultmesh.cli import output, temporal
+from vaultmesh.cli import output
 from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.jobs.listing import JobReport
@@ -28,6 +28,7 @@ from vaultmesh.domain.jobs.refusals import (
     UnknownJob,
 )
 from vaultmesh.domain.jobs.run import RunStatus
+from vaultmesh.process import anchor_workflows
 from vaultmesh.process.client import Unreachable, connect
 from vaultmesh.process.job_settings import JobSettings
 from vaultmesh.process.job_workflows import TemporalJobs
@@ -126,7 +127,7 @@ async def tell(store: "JobStore", changes: Sequence[Change]) -> Mapping[str, str
     except (Unreachable, ConfigurationError, RPCError) as error:
         return {change.now.name: str(error) for change in changes}
     jobs = TemporalJobs(client)
-    at_once = asyncio.Semaphore(temporal.AT_ONCE)
+    at_once = asyncio.Semaphore(anchor_workflows.AT_ONCE)
 
     async def silence(change: Change) -> str:
         async with at_once:

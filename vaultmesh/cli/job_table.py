@@ -8,11 +8,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vaultmesh.cli.cadence_table import DASH, at, due, times
 from vaultmesh.cli.output import visible
 from vaultmesh.domain.jobs.listing import JobReport, JobReportState
 from vaultmesh.domain.jobs.records import Decision, RunRecord, RunStats
 from vaultmesh.domain.jobs.run import RunStatus
+from vaultmesh.overview.words import DASH, at, due, times
 
 _JOB_COLUMNS = ("job", "cron", "state", "next run", "last run", "runs", "failed")
 _RUN_COLUMNS = ("started", "by", "status", "took", "items", "error")

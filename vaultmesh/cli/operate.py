@@ -21,6 +21,7 @@ from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.names import FORCE_ANCHOR, PAUSE, RESUME, STOP
 from vaultmesh.domain.namespaces.stopped import StopDecision
 from vaultmesh.domain.status import NamespaceState, NamespaceView
+from vaultmesh.process import anchor_workflows
 from vaultmesh.process.client import Unreachable, connect
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.polling import NoAnswer
@@ -150,12 +151,12 @@ async def _unregister(arguments: argparse.Namespace, settings: Settings) -> int:
     if running.view is not None:
         try:
             return await _operate(arguments, STOP)
-        except (NoAnswer, temporal.WorkflowFailing) as error:
+        except (NoAnswer, anchor_workflows.WorkflowFailing) as error:
             silence = str(error)
         except (Unreachable, RPCError) as error:
             message = f"{error}; {_KEPT}"
             raise Unreachable(message) from error
-        except temporal.NotRunning:  # it has just ended
+        except anchor_workflows.NotRunning:  # it has just ended
             silence = ""
     _say_kept(arguments, decision, silence)
     return output.SUCCESS
@@ -182,16 +183,16 @@ async def _running(name: str, *, is_configured: bool) -> _Running:
     try:
         client = await connect()
         try:
-            view = await temporal.namespace_status(client, name)
-        except (NoAnswer, temporal.WorkflowFailing) as error:
-            memo = await temporal.namespace_memo(client, name)
+            view = await anchor_workflows.namespace_status(client, name)
+        except (NoAnswer, anchor_workflows.WorkflowFailing) as error:
+            memo = await anchor_workflows.namespace_memo(client, name)
             return _Running(None, memo.config_hash if memo is not None else "", str(error))
     except (Unreachable, RPCError) as error:
         if not is_configured:
             raise
         return _Running(silence=str(error), is_away=True)
     if view is None and not is_configured:
-        raise temporal.unknown_namespace(name)
+        raise anchor_workflows.unknown_namespace(name)
     return _Running(view, view.config_hash if view is not None else "")
 
 
@@ -212,7 +213,7 @@ async def _operate(arguments: argparse.Namespace, verb: str) -> int:
     await _require_known(client, name, cadence)
     options = {"cadence": cadence, "reason": getattr(arguments, "reason", "")}
     argument: dict[str, JsonValue] = {key: value for key, value in options.items() if value}
-    view = await temporal.order(client, name, verb, argument)
+    view = await anchor_workflows.order(client, name, verb, argument)
     if getattr(arguments, "wait", False):
         view = await _until_answered(client, name, cadence)
     if arguments.json:
@@ -224,9 +225,9 @@ async def _operate(arguments: argparse.Namespace, verb: str) -> int:
 
 async def _require_known(client: Client, name: str, cadence: str | None) -> None:
     """Raise `Refusal` if the namespace has no workflow, `Usage` if it has no such cadence."""
-    view = await temporal.namespace_status(client, name)
+    view = await anchor_workflows.namespace_status(client, name)
     if view is None:
-        raise temporal.unknown_namespace(name)
+        raise anchor_workflows.unknown_namespace(name)
     if cadence is not None and cadence not in view.cadences:
         there = ", ".join(view.cadences)
         message = f"{cadence!r} is none of the cadences of {name}; there are: {there}"
@@ -267,9 +268,9 @@ async def _until_answered(client: Client, name: str, cadence: str | None) -> Nam
     ) as bar:
         task = bar.add_task(f"{name}: asked", total=None)
         while True:
-            view = await temporal.namespace_status(client, name)
+            view = await anchor_workflows.namespace_status(client, name)
             if view is None:
-                raise temporal.unknown_namespace(name)
+                raise anchor_workflows.unknown_namespace(name)
             waiting = _waiting(view, cadence)
             if not waiting:
                 return view

@@ -6,13 +6,10 @@ from pathlib import Path
 
 from vaultmesh.cli import output
 from vaultmesh.cli.output import settings_with_root
-from vaultmesh.cli.verify_offline import anchors_of, event_path
-from vaultmesh.domain.batches.event_receipt import parse_event_receipt
-from vaultmesh.domain.checks import Found, Standing, Trust, lacking
-from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.process.settings import Settings
-from vaultmesh.verification.offline import verify_event_offline, verify_offline
-from vaultmesh.verification.proof_file import ProofFile, gathered, proof_document
+from vaultmesh.domain.checks import Trust, lacking
+from vaultmesh.verification.event_proof import proof_of
+from vaultmesh.verification.offline import verify_offline
+from vaultmesh.verification.proof_file import ProofFile, proof_document
 
 
 def add_parser(subparsers: output.Subparsers) -> None:
@@ -32,7 +29,7 @@ def add_parser(subparsers: output.Subparsers) -> None:
 def run_proof(arguments: argparse.Namespace) -> int:
     """Write the proof; refuse one that would not hold."""
     settings = settings_with_root()
-    proof = _proof(settings, arguments.event)
+    proof = proof_of(settings, arguments.event)
     _say_what_it_proves(proof)
     text = proof_document(proof)
     if arguments.output is None:
@@ -45,29 +42,6 @@ def run_proof(arguments: argparse.Namespace) -> int:
         raise output.Refusal(message) from error
     output.note(f"{arguments.output}: {', '.join(str(anchor.network) for anchor in proof.anchors)}")
     return output.SUCCESS
-
-
-def _proof(settings: Settings, event_id: str) -> ProofFile:
-    path = event_path(settings, event_id)
-    try:
-        event = parse_event_receipt(path.read_bytes())
-    except (OSError, InvalidValue) as error:
-        message = f"{path} is not an event receipt: {error}"
-        raise output.Refusal(message) from error
-    anchors = gathered(anchors_of(settings, event)[1])
-    if not anchors:
-        message = f"no ledger holds event {event_id!r} yet: its batch has no verified anchor"
-        raise output.Refusal(message)
-    verdict = verify_event_offline(event, anchors, Trust(), event_id=event_id)
-    if verdict.standing is Standing.REFUTED:
-        failed = [
-            f"{check.name}: {check.detail}"
-            for check in verdict.checks
-            if check.found is Found.WRONG
-        ]
-        message = f"event {event_id!r} would not verify: {'; '.join(failed)}"
-        raise output.Refusal(message)
-    return ProofFile(event_id=event_id, event=event, anchors=anchors)
 
 
 def _say_what_it_proves(proof: ProofFile) -> None:

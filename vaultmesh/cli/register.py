@@ -22,6 +22,7 @@ from vaultmesh.domain.failures import AnchorError, NetworkFailure
 from vaultmesh.domain.names import STOP
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.target import Target
+from vaultmesh.process import anchor_workflows
 from vaultmesh.process.client import connect, retention, retention_warning
 from vaultmesh.process.config_files import (
     NamespacesFile,
@@ -233,7 +234,7 @@ async def _register(plan: _Plan) -> int:
     await _heed_decisions(plan)
     plan = replace(plan, unsettling=await _unsettling(plan))
     output.warn(plan.unsettling)
-    deadline = time.monotonic() + temporal.ANSWER_WITHIN.total_seconds()
+    deadline = time.monotonic() + anchor_workflows.ANSWER_WITHIN.total_seconds()
     progress = Progress(client, len(plan.specs))
     done: list[Registered] = []
     refusals: Mapping[str, str] = {}
@@ -321,11 +322,15 @@ def _document(
 
 async def _prune(client: Client, plan: _Plan) -> list[str]:
     surplus = [
-        name for name in await temporal.running_namespaces(client) if name not in plan.file.specs
+        name
+        for name in await anchor_workflows.running_namespaces(client)
+        if name not in plan.file.specs
     ]
     for name in surplus:
-        with suppress(temporal.NotRunning):  # visibility still lists what ended a moment ago
-            await temporal.order(client, name, STOP, {"reason": "not configured any more"})
+        with suppress(
+            anchor_workflows.NotRunning
+        ):  # visibility still lists what ended a moment ago
+            await anchor_workflows.order(client, name, STOP, {"reason": "not configured any more"})
         if not plan.as_json:
             print(f"{name}: stopped", flush=True)
     return surplus
@@ -341,7 +346,7 @@ async def _require_worker(
         await asyncio.sleep(_LOOK_SECONDS)
     while True:
         try:
-            await temporal.namespace_status(client, namespace)
+            await anchor_workflows.namespace_status(client, namespace)
         except NoAnswer:
             await progress.look()
             await asyncio.sleep(_LOOK_SECONDS)

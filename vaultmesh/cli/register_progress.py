@@ -13,9 +13,10 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
 
-from vaultmesh.cli import output, temporal
+from vaultmesh.cli import output
 from vaultmesh.domain.freshness import in_words
 from vaultmesh.domain.names import SCHEDULER_QUEUE
+from vaultmesh.process import anchor_workflows
 from vaultmesh.process.polling import POLLED_WITHIN, NobodyPolls, last_poll
 from vaultmesh.process.registration import Registered
 
@@ -51,7 +52,9 @@ class Progress:
             coming = asyncio.create_task(_next(registering))
             try:
                 while not coming.done():
-                    await asyncio.wait([coming], timeout=temporal.ANSWER_WITHIN.total_seconds())
+                    await asyncio.wait(
+                        [coming], timeout=anchor_workflows.ANSWER_WITHIN.total_seconds()
+                    )
                     if not coming.done():
                         await self.look()
             finally:

@@ -10,12 +10,14 @@ from rich.text import Text
 
 from vaultmesh.cli import output, temporal
 from vaultmesh.cli.output import settings_with_root, tell_stand_in
-from vaultmesh.cli.status_table import Overview, tables
+from vaultmesh.cli.status_table import tables
+from vaultmesh.overview.overview import Overview
+from vaultmesh.process import anchor_workflows
 from vaultmesh.process.client import connect
 from vaultmesh.process.settings import Settings
 
 if TYPE_CHECKING:
-    from vaultmesh.cli.look import Look
+    from vaultmesh.overview.look import Look
 
 WATCH_SECONDS = 2.0
 
@@ -53,7 +55,7 @@ def run_status(arguments: argparse.Namespace) -> int:
 
 
 async def _status(settings: Settings, arguments: argparse.Namespace) -> int:
-    from vaultmesh.cli.look import Look  # noqa: PLC0415 - loads the registry of targets
+    from vaultmesh.overview.look import Look  # noqa: PLC0415 - loads the registry of targets
 
     look = Look(await connect(), settings, arguments.namespace)
     if arguments.watch:
@@ -71,7 +73,7 @@ async def _status(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def _complaints(overview: Overview) -> list[str]:
     """Return a line for everything that did not answer, and for a file that can't be read."""
-    complaints = [str(temporal.WorkflowFailing(failing)) for failing in overview.failing]
+    complaints = [str(anchor_workflows.WorkflowFailing(failing)) for failing in overview.failing]
     if overview.unanswered:
         names = f"no answer from {', '.join(overview.unanswered)}"
         complaints.append(f"{names}: {overview.silence}")

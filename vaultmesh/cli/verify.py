@@ -13,6 +13,7 @@ from vaultmesh.domain.checks import Check
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.process.settings import Settings
 from vaultmesh.verification.batch_levels import BatchLevels, batch_levels
+from vaultmesh.verification.event_proof import event_path
 from vaultmesh.verification.live import CheckedFile, Verifier
 
 
@@ -97,7 +98,7 @@ def _paths(verifier: Verifier, settings: Settings, arguments: argparse.Namespace
         Refusal: there is none.
     """
     if arguments.event is not None:
-        return [verify_offline.event_path(settings, arguments.event)]
+        return [event_path(settings, arguments.event)]
     if arguments.batch is None:
         return list(arguments.receipts)
     try:

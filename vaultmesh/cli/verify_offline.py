@@ -15,7 +15,6 @@ from vaultmesh.cli import output
 from vaultmesh.cli.output import settings_with_root
 from vaultmesh.domain.batches.batch import Batch, parse_batch
 from vaultmesh.domain.batches.event_receipt import (
-    INTEGRITY_PREFIX,
     EventReceipt,
     parse_event_receipt,
 )
@@ -27,13 +26,13 @@ from vaultmesh.domain.checks import (
     verdict_of,
     wrong,
 )
-from vaultmesh.domain.errors import DomainError, InvalidValue
-from vaultmesh.domain.paths import BATCHES_FOLDER, EVENT_RECEIPTS_FOLDER
-from vaultmesh.domain.receipts.receipt import AnchorReceipt, parse_receipt
+from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.paths import BATCHES_FOLDER
+from vaultmesh.domain.receipts.receipt import parse_receipt
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.process.settings import Settings
-from vaultmesh.storage.event_receipts import event_file_names
 from vaultmesh.verification import links, verify
+from vaultmesh.verification.event_proof import anchors_of, event_path
 from vaultmesh.verification.live import Verifier
 from vaultmesh.verification.offline import verify_event_offline, verify_offline
 from vaultmesh.verification.proof_file import gathered, is_proof_file
@@ -125,41 +124,6 @@ def run_offline(arguments: argparse.Namespace) -> int:
 def _is_of_an_event(verdict: Verdict) -> bool:
     """Whether there is more to say than what the one ledger of a receipt proves."""
     return any(part.verdict.checks != verdict.checks for part in verdict.ledgers)
-
-
-def event_path(settings: Settings, event_id: str) -> Path:
-    """Return an event's receipt.
-
-    Raises:
-        Refusal: there is none.
-    """
-    folder = settings.root / EVENT_RECEIPTS_FOLDER
-    for name in event_file_names(event_id):
-        if (folder / name).is_file():
-            return folder / name
-    message = f"event {event_id!r} has no receipt in {folder}"
-    raise output.Refusal(message)
-
-
-def anchors_of(settings: Settings, event: EventReceipt) -> tuple[str, list[AnchorReceipt]]:
-    """Return the batch that an event receipt names, and its readable anchor receipts; empty where there are none.
-
-    Ids of batches and events may hold hyphens: the first split that has receipts of the event's root counts.
-    """
-    verifier = Verifier(settings)
-    text = event.integrity.removeprefix(INTEGRITY_PREFIX)
-    pieces = text.split("-") if text != event.integrity else []
-    for count in range(1, len(pieces)):
-        batch_id = "-".join(pieces[:count])
-        receipts = [
-            receipt
-            for path in verifier.receipts_of(batch_id)
-            for receipt in _readable(path)
-            if receipt.root == event.batch_root
-        ]
-        if receipts:
-            return batch_id, receipts
-    return "", []
 
 
 def _trust(arguments: argparse.Namespace) -> Trust:
@@ -270,13 +234,6 @@ def _batch(settings: Settings, batch_id: str) -> Batch | None:
     except InvalidValue as error:
         message = f"{place}: {error}"
         raise InvalidValue(message) from error
-
-
-def _readable(path: Path) -> Iterator[AnchorReceipt]:
-    try:
-        yield parse_receipt(path.read_bytes())
-    except (OSError, DomainError):
-        return
 
 
 def _unreadable(reason: str) -> Verdict:

@@ -57,6 +57,13 @@ def batch_levels(
 ) -> BatchLevels:
     """Return the levels of a batch whose receipts were checked; of one namespace, or of all it is for."""
     seen = [Seen(file.receipt, file.verdict.proven) for file in files if file.receipt is not None]
+    return levels_seen(settings, batch_id, seen, namespace)
+
+
+def levels_seen(
+    settings: Settings, batch_id: str, seen: Sequence[Seen], namespace: str = ""
+) -> BatchLevels:
+    """Return the levels of a batch with these receipts; of one namespace, or of all it is for. Blocks."""
     named = {entry.receipt.metadata.namespace for entry in seen} | ({namespace} - {""})
     path = namespaces_path(settings)
     try:

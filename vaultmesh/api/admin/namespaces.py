@@ -1,5 +1,97 @@
-"""Shows namespaces."""
+"""Shows namespaces, and takes what operators order: pause, resume, force.
 
-from vaultmesh.api.admin.pages import Page
+Orders are the updates that `starter.py pause`, `resume` and `force` send. Who ordered stands in the reason, where the
+order has one, and always in the log.
+"""
 
-PAGES: tuple[Page, ...] = ()
+import logging
+
+from vaultmesh.api.admin import batches
+from vaultmesh.api.admin.anchoring import anchoring_of, not_there, shared, who
+from vaultmesh.api.admin.pages import Page, Redirect, View, Visit, to
+from vaultmesh.api.answers import Refused
+from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.names import FORCE_ANCHOR, PAUSE, RESUME
+from vaultmesh.overview.anchoring import Unknown
+from vaultmesh.process.anchor_workflows import NotRunning, OrderRefused
+
+LONGEST_REASON = 400
+"""Characters: who ordered stands behind it, and a workflow keeps 500."""
+_LOG = logging.getLogger(__name__)
+
+
+async def namespaces(visit: Visit) -> View:
+    """Show namespaces, by name."""
+    start = visit.argument("start")
+    part = visit.argument("part")
+    answer = await anchoring_of(visit).namespaces(int(start) if _is_number(start) else 0, part)
+    known = shared(answer.source, answer.overview.silence)
+    return View("namespaces.html", "Namespaces", {**known, "answer": answer, "part": part})
+
+
+async def namespace(visit: Visit) -> View:
+    """Show one namespace."""
+    try:
+        answer = await anchoring_of(visit).namespace(visit.argument("name"))
+    except Unknown as error:
+        raise not_there(error) from error
+    known = shared(answer.source, answer.overview.silence)
+    rests = {target.target: target for target in answer.overview.targets}
+    values = {**known, "answer": answer, "view": answer.view, "targets": rests}
+    return View("namespace.html", answer.view.namespace, {**values, "longest": LONGEST_REASON})
+
+
+async def pause(visit: Visit) -> Redirect:
+    """Have a namespace, or one of its cadences, start no new anchors."""
+    reason = visit.field("reason")[:LONGEST_REASON]
+    by = f"by {who(visit)}"
+    await _order(visit, PAUSE, f"{reason} ({by})" if reason else by)
+    return _done(visit, "is paused")
+
+
+async def resume(visit: Visit) -> Redirect:
+    """Have a namespace, or one of its cadences, start anchors again."""
+    await _order(visit, RESUME)
+    return _done(visit, "goes on")
+
+
+async def force(visit: Visit) -> Redirect:
+    """Have whatever is owed anchored now."""
+    await _order(visit, FORCE_ANCHOR, f"by {who(visit)}")
+    return _done(visit, "anchors now whatever is owed")
+
+
+async def _order(visit: Visit, verb: str, reason: str = "") -> None:
+    name, cadence = visit.field("name"), visit.field("cadence")
+    try:
+        await anchoring_of(visit).order(name, verb, cadence, reason)
+    except (NotRunning, Unknown) as error:
+        raise Refused(404, "Nothing was changed", str(error)) from error
+    except OrderRefused as error:
+        raise Refused(400, "Nothing was changed", str(error)) from error
+    except DomainError as error:
+        message = f"{error}. Look at the namespace again: what it heard, it may still do."
+        raise Refused(503, "Nobody answered", message) from error
+    details = {"namespace": name, "cadence": cadence, "order": verb, "by": who(visit)}
+    _LOG.info("administrator's order taken", extra={**details, "reason": reason})
+
+
+def _done(visit: Visit, what: str) -> Redirect:
+    """Lead back to the namespace, and say what was done."""
+    name, cadence = visit.field("name"), visit.field("cadence")
+    subject = f"Cadence {cadence} of {name}" if cadence else name
+    return Redirect(to("namespace", name=name), f"{subject} {what}.")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= len(str(10**9))
+
+
+PAGES = (
+    Page("namespaces", namespaces, heading="Namespaces"),
+    Page("namespace", namespace),
+    Page("pause-namespace", pause, method="POST"),
+    Page("resume-namespace", resume, method="POST"),
+    Page("force-namespace", force, method="POST"),
+    *batches.PAGES,
+)

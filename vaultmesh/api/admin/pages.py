@@ -130,7 +130,17 @@ class Redirect:
     """What that page says first: what was done."""
 
 
-Handler = Callable[[Visit], Awaitable[View | Redirect]]
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file that the browser keeps."""
+
+    name: str
+    """What it is to be called; characters that no file system takes are replaced."""
+    content: bytes
+    content_type: str = "application/json"
+
+
+Handler = Callable[[Visit], Awaitable[View | Redirect | Download]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Renders pages: templates, the values that all of them know, and the headers of each answer."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -11,7 +12,7 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import JsonValue
 
-from vaultmesh.api.admin.pages import to
+from vaultmesh.api.admin.pages import Download, to
 from vaultmesh.domain.errors import printable
 from vaultmesh.domain.instants import write_seconds, write_time
 from vaultmesh.process.version import VERSION
@@ -25,6 +26,10 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
 }
 """Of every answer of the admin page."""
+_FIRST = "style.css"
+"""The sheet that the others build on."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9._~-]+")
+_LONGEST_FILE_NAME = 150
 _A_YEAR_SECONDS = 31_536_000
 _FEW, _MINUTE, _HOUR, _DAY = 10, 60, 3_600, 86_400
 
@@ -41,7 +46,10 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._style = (_HERE / "static" / "style.css").read_text(encoding="utf-8")
+        sheets = sorted(
+            (_HERE / "static").glob("*.css"), key=lambda path: (path.name != _FIRST, path.name)
+        )
+        self._style = "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
         self._style_version = sha256(self._style.encode()).hexdigest()[:12]
         self._templates.globals |= {"to": to, "version": VERSION}
         self._templates.filters |= {
@@ -59,6 +67,16 @@ class Renderer:
         return web.Response(
             text=printable(text), status=status, content_type="text/html", headers=HEADERS
         )
+
+    def download(self, file: Download) -> web.Response:
+        """Return a file that the browser keeps, under a name that any file system takes."""
+        name = _UNSAFE.sub("_", file.name).lstrip(".")[-_LONGEST_FILE_NAME:] or "file"
+        headers = {
+            **HEADERS,
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "X-Content-Type-Options": "nosniff",
+        }
+        return web.Response(body=file.content, content_type=file.content_type, headers=headers)
 
     def stylesheet(self) -> web.Response:
         """Return the stylesheet; its address holds its hash, so browsers ask once."""

@@ -26,7 +26,7 @@ from vaultmesh.api.admin.cookies import (
 from vaultmesh.api.admin.forms import read_fields
 from vaultmesh.api.admin.last_seen import LastSeen
 from vaultmesh.api.admin.log_in import WrongLogIns
-from vaultmesh.api.admin.pages import Page, Redirect, View, Visit, to
+from vaultmesh.api.admin.pages import Download, Page, Redirect, View, Visit, to
 from vaultmesh.api.admin.rendering import HEADERS, Renderer, root_of
 from vaultmesh.api.admin.same_origin import SAFE_METHODS, is_same_origin
 from vaultmesh.api.administrators import (
@@ -130,6 +130,8 @@ class AdminSite:
             match await page.handler(visit):
                 case Redirect(place, notice):
                     return self._redirect(request, place, notice)
+                case Download() as file:
+                    return self._renderer.download(file)
                 case View() as view:
                     return self._show(request, view, page.name)
 

@@ -55,9 +55,7 @@ def parse_batch(text: str | bytes, *, name: str) -> Batch:
         InvalidValue: says what is wrong with the file and how to mend it.
     """
     document = _object(text)
-    if document.get("id") != name:
-        message = f"id is {described(document.get('id'))}, but the file is named {name!r}; they must be the same"
-        raise InvalidValue(message)
+    _check_id(document, name)
     root = _hash(document.get("root"), "root")
     leaves = _leaves(document, root)
     return Batch(
@@ -67,6 +65,36 @@ def parse_batch(text: str | bytes, *, name: str) -> Batch:
         created_at=_created_at(document),
         namespace=_namespace(document),
         events=_events(document, len(leaves)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a batch's file says of itself; that its leaves lead to the root is not checked."""
+
+    root: MerkleRoot
+    leaves: int
+    """How many it names; 0 where it names none."""
+    created_at: int | None
+    """Unix seconds."""
+    namespace: str
+    """Empty: it belongs to every one."""
+
+
+def parse_outline(text: str | bytes, *, name: str) -> Outline:
+    """Read what a list shows of a batch, in a small part of the time that `parse_batch` takes.
+
+    Raises:
+        InvalidValue: says what is wrong with the file and how to mend it.
+    """
+    document = _object(text)
+    _check_id(document, name)
+    leaves = document.get("leaves")
+    return Outline(
+        root=_hash(document.get("root"), "root"),
+        leaves=len(leaves) if isinstance(leaves, list) else 0,
+        created_at=_created_at(document),
+        namespace=_namespace(document),
     )
 
 
@@ -103,6 +131,12 @@ def _object(text: str | bytes) -> dict[str, object]:
         message = f"holds {type(document).__name__}, not a JSON object; write it anew or remove it"
         raise InvalidValue(message)
     return document
+
+
+def _check_id(document: dict[str, object], name: str) -> None:
+    if document.get("id") != name:
+        message = f"id is {described(document.get('id'))}, but the file is named {name!r}; they must be the same"
+        raise InvalidValue(message)
 
 
 def _hash(value: object, key: str) -> MerkleRoot:

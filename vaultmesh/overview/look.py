@@ -7,22 +7,19 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Protocol, TypeVar
 
 from temporalio.client import Client
 
-from activities.anchoring.stores import Files
-from vaultmesh.cli import temporal
-from vaultmesh.cli.diff import changed_keys
-from vaultmesh.cli.joining import counted, joined
-from vaultmesh.cli.status_table import Overview
 from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.freshness import overdue
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
+from vaultmesh.domain.namespaces.drift import changed_keys
 from vaultmesh.domain.namespaces.stopped import Entries, StopDecision
 from vaultmesh.domain.paths import ANCHORS_FILE, NAMESPACES_FILE
 from vaultmesh.domain.status import (
@@ -35,20 +32,26 @@ from vaultmesh.domain.status import (
     TargetView,
     read_at,
 )
+from vaultmesh.overview.joining import counted, counted_beside, followed
+from vaultmesh.overview.overview import Overview
+from vaultmesh.process import anchor_workflows
 from vaultmesh.process.config_files import (
     anchors_path,
     load_anchors,
     load_namespaces,
     namespaces_path,
 )
+from vaultmesh.process.counts import Counts
 from vaultmesh.process.desired import OTHER_CONTENT
 from vaultmesh.process.failing import Failing
 from vaultmesh.process.polling import NoAnswer
 from vaultmesh.process.settings import Settings
+from vaultmesh.storage.batch_files import BatchFiles
 from vaultmesh.storage.stopped import Decisions, StoppedNamespaces
 
 TARGET_WITHIN = timedelta(seconds=5)
 """An aggregator is waited for less long than a namespace, so that both fit into ten seconds."""
+Result = TypeVar("Result")
 NOT_STOPPED_YET = "a worker tells its workflow as soon as it answers"
 PATIENCE_SECONDS = 5.0
 """If nobody has answered by then, and one was waited for in vain, nobody will: no worker runs."""
@@ -115,15 +118,59 @@ class _Findings:
         return {cadence.target for view in views for cadence in view.cadences.values()}
 
 
-class Look:
-    """Looks at one namespace, or at all that are configured or run."""
+class Run(Protocol):
+    """Runs a function that blocks in a thread."""
 
-    def __init__(self, client: Client, settings: Settings, only: str | None = None) -> None:
-        """Ask nothing before `take`."""
+    def __call__(
+        self, function: Callable[..., Result], /, *arguments: object
+    ) -> Coroutine[None, None, Result]:
+        """Return what the function returns."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the files are read: a process that looks often shares what it has read, and waits for no long count."""
+
+    files: BatchFiles
+    counts: Counts | None = None
+    """What counts beside the looks; None: a look counts by itself, however long that takes."""
+    run: Run = asyncio.to_thread
+    """Runs what blocks, beside the event loop."""
+    within: timedelta = anchor_workflows.ANSWER_WITHIN
+    """So long a workflow's answer is waited for."""
+
+
+class Look:
+    """Looks at some namespaces, or at all that are configured or run."""
+
+    def __init__(
+        self,
+        client: Client,
+        settings: Settings,
+        only: str | None = None,
+        *,
+        chosen: Sequence[str] | None = None,
+        targets: Sequence[str] = (),
+        reading: Reading | None = None,
+    ) -> None:
+        """Ask nothing before `take`.
+
+        Args:
+            client: through which workflows are asked.
+            settings: where the files are.
+            only: the one namespace that is meant; it is refused where there is none.
+            chosen: the namespaces that are meant, whether they run or not; None for all.
+            targets: further ones that are asked, beside those of the namespaces.
+            reading: how the files are read.
+        """
         self._client = client
         self._settings = settings
         self._only = only
-        self._files = Files(settings.root)
+        self._chosen = [only] if only else chosen
+        self._targets = targets
+        self._reading = reading or Reading(BatchFiles(settings.root))
+        self._files = self._reading.files
         self._stopped = StoppedNamespaces(self._files.store)
 
     async def take(self) -> Overview:
@@ -134,18 +181,21 @@ class Look:
             ConfigurationError: it does not run, and what is configured can't be read.
             RPCError: Temporal itself does not answer.
         """
-        entries, configured, wrong, refused = await asyncio.to_thread(self._configured)
+        entries, configured, wrong, refused = await self._reading.run(self._configured)
         names, targets = await self._to_ask(configured)
-        decisions = await asyncio.to_thread(self._stopped.look, entries)
-        others = await asyncio.to_thread(self._stopped.others, entries)
+        decisions = await self._reading.run(self._stopped.look, entries)
+        others = await self._reading.run(self._stopped.others, entries)
         findings = _Findings(configured, decisions, others=others)
-        at_once = asyncio.Semaphore(temporal.AT_ONCE)
+        findings.patience_ends = time.monotonic() + min(
+            PATIENCE_SECONDS, self._reading.within.total_seconds()
+        )
+        at_once = asyncio.Semaphore(anchor_workflows.AT_ONCE)
         await asyncio.gather(
             *(self._ask_namespace(name, findings, at_once) for name in names),
             *(self._ask_target(target, findings) for target in targets),
         )
         if self._only and not findings.namespaces and not findings.silent:
-            raise wrong or temporal.unknown_namespace(self._only)
+            raise wrong or anchor_workflows.unknown_namespace(self._only)
         if not findings.nobody:
             more = findings.targets_of_namespaces().difference(targets)
             await asyncio.gather(*(self._ask_target(target, findings) for target in sorted(more)))
@@ -162,18 +212,25 @@ class Look:
     ) -> Overview:
         views = [findings.namespaces[name] for name in names if name in findings.namespaces]
         targets = [findings.targets[target] for target in sorted(findings.targets)]
-        namespaces = await asyncio.to_thread(
-            lambda: [joined(view, self._files, targets) for view in views]
+        followed_views = await self._reading.run(
+            lambda: [followed(view, self._files, targets) for view in views]
         )
+        every = await self._counted([*followed_views, *silent])
         return Overview(
-            namespaces,
+            every[: len(views)],
             targets,
-            await asyncio.to_thread(lambda: [counted(view, self._files) for view in silent]),
+            every[len(views) :],
             sorted(findings.silent_targets),
             sorted(findings.failing, key=lambda failing: failing.workflow_id),
             refused=refused,
             silence=findings.silence,
         )
+
+    async def _counted(self, views: Sequence[NamespaceView]) -> list[NamespaceView]:
+        counts = self._reading.counts
+        if counts is None:
+            return await self._reading.run(lambda: [counted(view, self._files) for view in views])
+        return await counted_beside(views, counts)
 
     def _configured(
         self,
@@ -197,10 +254,10 @@ class Look:
         self, configured: Mapping[str, NamespaceSpec]
     ) -> tuple[Sequence[str], set[str]]:
         """Return the namespaces and the targets that are asked first."""
-        if self._only:
-            specs = [configured[self._only]] if self._only in configured else []
-            return [self._only], _targets(specs)
-        running = await temporal.running(self._client)
+        if self._chosen is not None:
+            specs = [configured[name] for name in self._chosen if name in configured]
+            return self._chosen, {*self._targets, *_targets(specs)}
+        running = await anchor_workflows.running(self._client)
         names = [*configured, *(name for name in running.namespaces if name not in configured)]
         return names, {*running.targets, *_targets(configured.values())}
 
@@ -212,8 +269,10 @@ class Look:
                 findings.silent.add(name)
                 return
             try:
-                view = await temporal.namespace_status(self._client, name)
-            except temporal.WorkflowFailing as error:
+                view = await anchor_workflows.namespace_status(
+                    self._client, name, self._reading.within
+                )
+            except anchor_workflows.WorkflowFailing as error:
                 findings.failing.append(error.diagnosis)
                 view = await self._failing(name, error.diagnosis, findings)
                 findings.namespaces[name] = findings.with_decision(view)
@@ -235,7 +294,7 @@ class Look:
         spec = findings.configured.get(name)
         if spec is not None:
             return failing_view(spec, failing)
-        memo = await temporal.namespace_memo(self._client, name)
+        memo = await anchor_workflows.namespace_memo(self._client, name)
         view = _view_of_memo(memo or NamespaceMemo(namespace=name), NamespaceState.FAILING)
         return view.model_copy(update={"run_id": failing.run_id, "cause": failing.cause})
 
@@ -244,8 +303,8 @@ class Look:
     ) -> NamespaceView:
         """Return what is known without the workflow: its configuration or memo, and since when it waits for a worker."""
         async with at_once:
-            memo = await temporal.namespace_memo(self._client, name)
-            since = await temporal.waiting_since(self._client, name)
+            memo = await anchor_workflows.namespace_memo(self._client, name)
+            since = await anchor_workflows.waiting_since(self._client, name)
         now, state = datetime.now(UTC), NamespaceState.SILENT
         if overdue(since, now):
             state = NamespaceState.OVERDUE
@@ -257,8 +316,10 @@ class Look:
 
     async def _ask_target(self, target: str, findings: _Findings) -> None:
         try:
-            view = await temporal.target_status(self._client, target, TARGET_WITHIN)
-        except temporal.WorkflowFailing as error:
+            view = await anchor_workflows.target_status(
+                self._client, target, min(self._reading.within, TARGET_WITHIN)
+            )
+        except anchor_workflows.WorkflowFailing as error:
             findings.failing.append(error.diagnosis)
             findings.targets[target] = TargetView(
                 target=target,

@@ -9,26 +9,36 @@
 
 from collections.abc import Sequence
 
-from activities.anchoring.stores import Files
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
 from vaultmesh.domain.receipts.levels import next_level
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
-from vaultmesh.domain.status import AggregatorView, CadenceView, LastAnchorView, NamespaceView
+from vaultmesh.domain.status import (
+    AggregatorView,
+    CadenceMemo,
+    CadenceView,
+    LastAnchorView,
+    NamespaceMemo,
+    NamespaceView,
+)
 from vaultmesh.domain.target import Target
-from vaultmesh.process.counts import count
+from vaultmesh.process.counts import Counts, count
 from vaultmesh.process.failing import one_line
+from vaultmesh.storage.batch_files import BatchFiles
+
+COUNTED_WITHIN_SECONDS = 0.5
+"""A page does not wait longer for a count."""
 
 
-def joined(
-    view: NamespaceView, files: Files, aggregators: Sequence[AggregatorView]
+def followed(
+    view: NamespaceView, files: BatchFiles, aggregators: Sequence[AggregatorView]
 ) -> NamespaceView:
-    """Return a view whose cadences say what files and aggregators say of them. Blocks."""
+    """Return a view whose last anchors are as receipts and aggregators have them now. Blocks."""
     by_target = {aggregator.target: aggregator for aggregator in aggregators}
     cadences = {
         label: _with_last_anchor(
             view.namespace,
-            _counted(view, cadence, files),
+            cadence,
             files,
             by_target.get(cadence.target),
         )
@@ -37,20 +47,57 @@ def joined(
     return view.model_copy(update={"cadences": cadences})
 
 
-def counted(view: NamespaceView, files: Files) -> NamespaceView:
+def counted(view: NamespaceView, files: BatchFiles) -> NamespaceView:
     """Return a view whose cadences say what files say is owed. Blocks."""
     cadences = {label: _counted(view, cadence, files) for label, cadence in view.cadences.items()}
     return view.model_copy(update={"cadences": cadences})
 
 
-def _counted(view: NamespaceView, cadence: CadenceView, files: Files) -> CadenceView:
+async def counted_beside(views: Sequence[NamespaceView], counts: Counts) -> list[NamespaceView]:
+    """Return views whose cadences say what is owed, as far as that is counted within half a second.
+
+    What is not counted yet stays unknown; the count goes on, and a later look shows it.
+    """
+    known = await counts.current(
+        {view.namespace: _asked(view) for view in views}, within=COUNTED_WITHIN_SECONDS
+    )
+    counted_views = []
+    for view in views:
+        namespace = known.get(view.namespace)
+        cadences = {
+            label: _with_counts(
+                cadence,
+                namespace.unanchored.get(label) if namespace else None,
+                namespace.problems if namespace else (),
+            )
+            for label, cadence in view.cadences.items()
+        }
+        counted_views.append(view.model_copy(update={"cadences": cadences}))
+    return counted_views
+
+
+def _asked(view: NamespaceView) -> NamespaceMemo:
+    """Return what is counted of a namespace."""
+    cadences = {
+        label: CadenceMemo(target=cadence.target) for label, cadence in view.cadences.items()
+    }
+    return NamespaceMemo(namespace=view.namespace, batches=view.batches, cadences=cadences)
+
+
+def _counted(view: NamespaceView, cadence: CadenceView, files: BatchFiles) -> CadenceView:
     counts = count(files.owed, view.namespace, cadence.target, view.batches)
-    update = {"unanchored": counts.unanchored, "problems": list(counts.problems)}
-    return cadence.model_copy(update=update)
+    return _with_counts(cadence, counts.unanchored, counts.problems)
+
+
+def _with_counts(
+    cadence: CadenceView, unanchored: int | None, problems: Sequence[str]
+) -> CadenceView:
+    every = list(dict.fromkeys([*problems, *(cadence.problems or ())]))
+    return cadence.model_copy(update={"unanchored": unanchored, "problems": every})
 
 
 def _with_last_anchor(
-    namespace: str, cadence: CadenceView, files: Files, aggregator: AggregatorView | None
+    namespace: str, cadence: CadenceView, files: BatchFiles, aggregator: AggregatorView | None
 ) -> CadenceView:
     anchor = cadence.last_anchor
     if anchor is None or not anchor.batch_ids:
