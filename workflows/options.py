@@ -7,6 +7,7 @@ from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 from vaultmesh.domain.jobs.other_scheduler import BEGINS_WITHIN
+from vaultmesh.domain.jobs.tasks import MOST_ATTEMPTS
 from vaultmesh.domain.messages import GOLDEN_RATIO
 from vaultmesh.domain.names import ANCHORS_QUEUE, JOBS_QUEUE, SCHEDULER_QUEUE
 
@@ -140,6 +141,25 @@ def run_job(timeout: timedelta, catch_up: timedelta) -> ActivityOptions:
         "start_to_close_timeout": timeout + CALL_ROOM,
         "heartbeat_timeout": HEARTBEAT,
         "retry_policy": RetryPolicy(maximum_attempts=1),
+    }
+
+
+TASK_ROOM = timedelta(seconds=30)
+"""Beside the task itself, a run opens its row and closes it, waits for the lock of an attempt that died, and for a cancelled statement."""
+
+
+def run_task(deadline: timedelta, catch_up: timedelta) -> ActivityOptions:
+    """Options of `run_task`: every kind may be repeated, so it is tried up to three times; its own deadline ends it before these do."""
+    return {
+        "task_queue": JOBS_QUEUE,
+        "schedule_to_start_timeout": catch_up,
+        "start_to_close_timeout": deadline + TASK_ROOM,
+        "schedule_to_close_timeout": catch_up + deadline + TASK_ROOM,
+        "heartbeat_timeout": HEARTBEAT,
+        "retry_policy": RetryPolicy(
+            initial_interval=timedelta(seconds=1), maximum_attempts=MOST_ATTEMPTS
+        ),
+        "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     }
 
 

@@ -153,7 +153,7 @@ class JobReconciler:
                 try:
                     await send(revision)
                     await self._store.mark_told(revision.name, revision.revision)
-                    if revision.definition is not None:
+                    if not revision.is_gone:
                         self._listed[job_workflow_id(revision.name)] = revision.revision
                 except NotTold as error:
                     extra = {"job": revision.name, "err": str(error)}
@@ -230,13 +230,13 @@ class JobReconciler:
 
 def _is_missing(revision: JobRevision, running: Mapping[str, int]) -> bool:
     """Whether a job should have a workflow, and has none."""
-    return revision.definition is not None and job_workflow_id(revision.name) not in running
+    return not revision.is_gone and job_workflow_id(revision.name) not in running
 
 
 def _has_news(revision: JobRevision, running: Mapping[str, int]) -> bool:
     """Whether a job's workflow is missing or behind, or runs although the job is gone."""
     heard = running.get(job_workflow_id(revision.name))
-    if revision.definition is None:
+    if revision.is_gone:
         return heard is not None
     return heard is None or heard < revision.revision
 

@@ -1,0 +1,87 @@
+"""Turns what became of a maintenance task into the end of a run: its state, its counts, one line, and what is kept beside."""
+
+from pydantic import JsonValue
+
+from vaultmesh.domain.errors import in_one_line
+from vaultmesh.domain.jobs import answer
+from vaultmesh.domain.jobs.run import RunStatus
+from vaultmesh.domain.maintenance.config import Kind
+from vaultmesh.domain.maintenance.outcomes import (
+    GOOD,
+    Outcome,
+    Reason,
+    StepResult,
+    TaskResult,
+)
+
+MOST_STEPS = 100
+"""Steps that a run's metadata holds; what needs a look comes first, what needed nothing last."""
+_LONGEST_ERROR = 500
+_PRIVATE = frozenset({Kind.CHECK, Kind.CALL})
+"""Kinds whose statements are the file's own texts."""
+
+
+def end_of(result: TaskResult, attempt: int) -> answer.RunEnd:
+    """Return how a run ended, from what its last attempt came to."""
+    good = sum(step.outcome in GOOD for step in result.steps)
+    return answer.RunEnd(
+        status=RunStatus.COMPLETED if result.is_good else RunStatus.FAILED,
+        error=None if result.is_good else error_of(result),
+        items_processed=len(result.steps),
+        items_succeeded=good,
+        items_failed=len(result.steps) - good,
+        metadata=_metadata(result, attempt),
+    )
+
+
+def error_of(result: TaskResult) -> str:
+    """Return in one line why a run failed: of its parts the first that went as wrong as the whole, and how many did."""
+    wrong = [step for step in result.steps if step.outcome not in GOOD]
+    first = next((step for step in wrong if step.outcome is result.outcome), None)
+    text = result.detail
+    if not text and first is not None:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        text = (
+            f"{first.subject}: {first.detail}{more}" if first.detail else f"{first.subject}{more}"
+        )
+    return in_one_line(f"{result.outcome}: {text}" if text else str(result.outcome), _LONGEST_ERROR)
+
+
+def unfinished(task: str, kind: str, run: str, outcome: Outcome, detail: str) -> TaskResult:
+    """Return the result of an attempt in which nothing could be sent."""
+    reason = Reason.TIMEOUT if outcome is Outcome.TIMED_OUT else None
+    return TaskResult(task=task, kind=kind, run=run, outcome=outcome, detail=detail, reason=reason)
+
+
+def is_passing(result: TaskResult) -> bool:
+    """Whether another attempt may do better: the database was away, and nobody has to mend anything."""
+    if result.is_good or result.outcome in {Outcome.CANCELLED, Outcome.TIMED_OUT}:
+        return False
+    return result.reason is Reason.CONNECTION
+
+
+def _metadata(result: TaskResult, attempt: int) -> dict[str, JsonValue]:
+    ordered = sorted(result.steps, key=_weight)
+    kept = sorted(ordered[:MOST_STEPS], key=result.steps.index)
+    steps: list[JsonValue] = [_step(step, result.kind) for step in kept]
+    return {
+        "outcome": result.outcome.value,
+        "kind": result.kind,
+        "detail": result.detail,
+        "reason": None if result.reason is None else result.reason.value,
+        "attempts": attempt,
+        "seconds": result.seconds,
+        "steps": steps,
+        "stepsLeftOut": len(result.steps) - len(kept),
+    }
+
+
+def _weight(step: StepResult) -> int:
+    if step.outcome not in GOOD:
+        return 0
+    return 2 if step.outcome is Outcome.NOT_NEEDED else 1
+
+
+def _step(step: StepResult, kind: str) -> JsonValue:
+    left_out = {"statement"} if kind in _PRIVATE else set()
+    return step.model_dump(mode="json", exclude_none=True, exclude=left_out)
