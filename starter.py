@@ -21,42 +21,55 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from devnet.errors import PartError
-from vaultmesh.cli import (
-    contract,
-    diff,
-    jobs,
-    operate,
-    output,
-    proof,
-    register,
-    resolve,
-    seal,
-    status,
-    verify,
-)
+from vaultmesh.cli import maintenance, output
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.process.exiting import INTERRUPTED, run_and_exit
 
+MAINTENANCE = "maintenance"
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of every command; each sets `run`, which takes the arguments and returns the exit code."""
-    from vaultmesh.cli import demo, dev  # noqa: PLC0415 - local parts are no concern of the others
 
+def build_parser(first: str = "") -> argparse.ArgumentParser:
+    """Return the parser of every command; each sets `run`, which takes the arguments and returns the exit code.
+
+    A container that runs `maintenance` every few minutes must be small and quick: then nothing else is loaded.
+    """
     parser = argparse.ArgumentParser(
         prog="starter.py",
         description="Operate VaultMesh's scheduler. Exit codes: 0 success, 1 failure, 2 bad usage or configuration.",
         epilog="example: python starter.py status",
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    if first != MAINTENANCE:
+        _add_parsers(subparsers)
+    maintenance.add_parser(subparsers)
+    return parser
+
+
+def _add_parsers(subparsers: output.Subparsers) -> None:
+    """Add every command but `maintenance`; what they load takes seconds on a busy machine."""
+    from vaultmesh.cli import (  # noqa: PLC0415 - see above
+        contract,
+        demo,
+        dev,
+        diff,
+        jobs,
+        operate,
+        proof,
+        register,
+        resolve,
+        seal,
+        status,
+        verify,
+    )  # fmt: skip
+
     modules = (dev, demo, register, status, diff, operate, seal, verify, proof, contract)
     for module in (*modules, resolve, jobs):
         module.add_parser(subparsers)
-    return parser
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return what was asked for; files may also come after an option, which argparse itself takes for surplus."""
-    parser = build_parser()
+    parser = build_parser(arguments[0] if arguments else "")
     parsed, surplus = parser.parse_known_args(arguments)
     files: list[Path] | None = getattr(parsed, getattr(parsed, "many", ""), None)
     if surplus and (files is None or any(argument.startswith("-") for argument in surplus)):

@@ -49,6 +49,10 @@ MEANING = {
         "`vmsh/config/anchors.yaml`",
         "file of targets: below the root if present there, else in the repository",
     ),
+    "VMSH_MAINTENANCE": (
+        "`vmsh/config/maintenance.yaml`",
+        "file of maintenance tasks: below the root if present there, else in the repository",
+    ),
     "VMSH_STATE": (
         "`out/state/scheduler.json`",
         "state file of the earlier scheduler; only read, for `register --import-state`",
@@ -116,6 +120,21 @@ JOBS = {
     "JOBS_DRAIN": ("`310`", "seconds that runs under way get to end after SIGTERM"),
 }
 """Default and meaning of what `JobSettings` reads."""
+MAINTENANCE = {
+    "DATABASE_URL": (
+        "–",
+        "PostgreSQL that `maintenance` works on, `postgresql://user:password@host:5432/database`; no pooler",
+    ),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": (
+        "–",
+        "collector to which `maintenance run --once` sends its metrics by OTLP over HTTP, such as `http://otel-collector:4318`; unset, it sends none",
+    ),
+    "OTEL_EXPORTER_OTLP_HEADERS": ("–", "headers for that collector: `name=value,name=value`"),
+    "OTEL_SERVICE_NAME": ("`battlescope-scheduler`", "name under which that collector gets them"),
+    "SERVICE_INSTANCE_ID": ("the host's name", "tells instances of that service apart"),
+    "SERVICE_VERSION": ("the product's version", "version of that service"),
+}
+"""Default and meaning of what `MaintenanceSettings` reads."""
 TEMPORAL = {
     "TEMPORAL_ADDRESS": ("`localhost:7233`", "host and port of Temporal's frontend"),
     "TEMPORAL_NAMESPACE": ("`default`", "Temporal namespace, not one of ours"),
@@ -204,7 +223,7 @@ def _environment_rows() -> Iterator[tuple[str, ...]]:
         default, meaning = MEANING[name]
         value = default or f"`{_as_written(PLACE[name](defaults))}`"
         yield f"`{name}`", value, meaning
-    for name, (default, meaning) in (API | JOBS | TEMPORAL).items():
+    for name, (default, meaning) in (API | JOBS | MAINTENANCE | TEMPORAL).items():
         yield ", ".join(f"`{variable}`" for variable in name.split(", ")), default, meaning
     for name, (default, meaning) in SERVICES.items():
         yield name, default, meaning

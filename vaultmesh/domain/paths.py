@@ -5,6 +5,7 @@ import hashlib
 CONFIG_FOLDER = "vmsh/config"
 NAMESPACES_FILE = "namespaces.yaml"
 ANCHORS_FILE = "anchors.yaml"
+MAINTENANCE_FILE = "maintenance.yaml"
 
 EVENTS_FOLDER = "out/events"
 PENDING_FOLDER = "out/provisional"

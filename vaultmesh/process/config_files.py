@@ -1,4 +1,4 @@
-"""Finds and reads namespaces.yaml and anchors.yaml.
+"""Finds and reads namespaces.yaml, anchors.yaml and maintenance.yaml.
 
 A file is the one that its variable names; else the one below the root's `vmsh/config/` if it
 exists; else the repository's own. All problems of a file are reported at once, each on a line with
@@ -19,9 +19,10 @@ from vaultmesh.domain.errors import (
     KeyPath,
     Problem,
 )
+from vaultmesh.domain.maintenance.config import MaintenanceConfig, parse_maintenance
 from vaultmesh.domain.namespaces.config import NamespaceSpec, parse_namespaces
 from vaultmesh.domain.namespaces.stopped import Entries
-from vaultmesh.domain.paths import ANCHORS_FILE, CONFIG_FOLDER, NAMESPACES_FILE
+from vaultmesh.domain.paths import ANCHORS_FILE, CONFIG_FOLDER, MAINTENANCE_FILE, NAMESPACES_FILE
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import (
     DEFAULT_SECTION,
@@ -55,6 +56,11 @@ def stand_in(settings: Settings) -> Path | None:
 def anchors_path(settings: Settings) -> Path:
     """Return where anchors.yaml is; `VMSH_ANCHORS` names another place."""
     return settings.anchors or _default(settings.root, ANCHORS_FILE)
+
+
+def maintenance_path(settings: Settings) -> Path:
+    """Return where maintenance.yaml is; `VMSH_MAINTENANCE` names another place."""
+    return settings.maintenance or _default(settings.root, MAINTENANCE_FILE)
 
 
 def _default(root: Path, name: str) -> Path:
@@ -364,6 +370,28 @@ class AnchorsSource:
             self._check(anchors)
         self._last = (data, anchors)
         return anchors
+
+
+def load_maintenance(
+    path: Path, environment: Mapping[str, str] | None = None, *, connects: bool = True
+) -> MaintenanceConfig:
+    """Read maintenance.yaml; variables come from the process's environment unless one is given.
+
+    Without `connects`, its database may be left open.
+
+    Raises:
+        ConfigurationError: with every problem of the file.
+    """
+    source = read_yaml(path)
+    replacing = _Replacing(os.environ if environment is None else environment)
+    document = replacing.everywhere(source.document, ())
+    unset = [problem for problem in replacing.problems if connects or problem.path != ("database",)]
+    if unset:
+        raise source.error(unset)
+    try:
+        return parse_maintenance(document, connects=connects)
+    except InvalidDocument as error:
+        raise source.error(replacing.without_values(error.problems)) from None
 
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
+from typing import TextIO
 from urllib.parse import unquote, urlsplit
 
 from typing_extensions import override
@@ -102,9 +103,9 @@ class JsonLines(logging.Formatter):
         return without_secrets(printable(json.dumps(line, default=str, ensure_ascii=False)))
 
 
-def set_up(level: str) -> None:
-    """Send every log line of the process to standard output in this form; also warnings and what ends it."""
-    lines = logging.StreamHandler(sys.stdout)
+def set_up(level: str, stream: TextIO | None = None) -> None:
+    """Send every log line of the process to standard output, or elsewhere, in this form; also warnings and what ends it."""
+    lines = logging.StreamHandler(stream or sys.stdout)
     lines.setFormatter(JsonLines())
     logging.basicConfig(level=_LEVELS[level], handlers=[lines], force=True)
     logging.captureWarnings(capture=True)

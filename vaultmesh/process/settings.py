@@ -119,6 +119,7 @@ class _Variables(BaseModel):
     vmsh_root: Folder = REPOSITORY
     vmsh_namespaces: Folder | None = None
     vmsh_anchors: Folder | None = None
+    vmsh_maintenance: Folder | None = None
     vmsh_state: Folder | None = None
     vmsh_base_backoff: Annotated[
         float, BeforeValidator(_number), Field(gt=0, le=LONGEST_BACKOFF_BASE_SECONDS)
@@ -166,6 +167,8 @@ class Settings:
     """`VMSH_NAMESPACES`, if set."""
     anchors: Path | None
     """`VMSH_ANCHORS`, if set."""
+    maintenance: Path | None
+    """`VMSH_MAINTENANCE`, if set."""
     state: Path
     """State file of an earlier scheduler (`VMSH_STATE`); read for import only."""
     backoff: Backoff
@@ -210,6 +213,7 @@ class Settings:
             root=read.vmsh_root,
             namespaces=read.vmsh_namespaces,
             anchors=read.vmsh_anchors,
+            maintenance=read.vmsh_maintenance,
             state=read.vmsh_state or read.vmsh_root / STATE_FILE,
             backoff=Backoff(base_seconds=read.vmsh_base_backoff, cap=read.vmsh_max_backoff),
             metrics_port=read.metrics_port,

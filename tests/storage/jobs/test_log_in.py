@@ -14,8 +14,8 @@ from tests.cli.conftest import Command, run  # noqa: F401 - a fixture
 from tests.storage.jobs.places import NOON, SERVICE, definition
 from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
+from vaultmesh.domain.log_in import refused_log_in
 from vaultmesh.storage.job_store import JobStore
-from vaultmesh.storage.jobs.log_in import refused_log_in
 
 PASSWORD, WRONG = "the-right-password", "hunter2-is-wrong"
 RULES = """

@@ -27,8 +27,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
+from vaultmesh.domain.log_in import refused_log_in
 from vaultmesh.storage.job_tables import POSTGRESQL, read_json
-from vaultmesh.storage.jobs.log_in import refused_log_in
 
 THREADS = 4
 """Of the store alone; as many connections."""

@@ -1,0 +1,235 @@
+"""Adds `maintenance`: lists tasks on a PostgreSQL database, says what they would do, and runs them once.
+
+Nothing here needs Temporal: a CronJob's container runs `maintenance run --once`.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue, SecretStr
+
+from vaultmesh.cli import maintenance_report, output
+from vaultmesh.domain.errors import DomainError, InvalidValue
+from vaultmesh.domain.maintenance.config import BY_NEED, MaintenanceConfig, NamedTask
+from vaultmesh.domain.maintenance.outcomes import TaskResult
+from vaultmesh.process import logs
+from vaultmesh.process.config_files import load_maintenance, maintenance_path
+from vaultmesh.process.maintenance_settings import MaintenanceSettings
+from vaultmesh.process.settings import Settings
+
+if TYPE_CHECKING:
+    from vaultmesh.domain.maintenance.plan import Step
+    from vaultmesh.postgres.connection import Database, Order
+
+_LOG = logging.getLogger("vaultmesh.maintenance")
+
+
+def add_parser(subparsers: output.Subparsers) -> None:
+    """Add the commands of `maintenance`."""
+    parser = subparsers.add_parser(
+        "maintenance",
+        help="look after a PostgreSQL database",
+        description="Look after the PostgreSQL database that DATABASE_URL names, by the tasks of maintenance.yaml. Times are UTC. "
+        "Exit codes: 0 done, not needed or skipped; 1 a task failed; 2 bad usage or configuration.",
+        epilog="example: python starter.py maintenance plan",
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    _add(actions, "list", "list the tasks of maintenance.yaml, and when each runs", "", _list)
+    _add(actions, "plan", "print what a run would send now; changes nothing", "statistics", _plan)
+    run = _add(actions, "run", "run tasks now, one after another", "--once", _run)
+    run.add_argument("--once", action="store_true", help="in this process, without Temporal")
+    verify = actions.add_parser(
+        "verify",
+        help="check a file of archived rows, or a backup, against what was noted of it",
+        description="Check a file of archived rows against its manifest, or a backup against its hash.",
+        epilog="example: python starter.py maintenance verify archive/orders/20260101T000000Z-1234.csv.gz",
+    )
+    verify.add_argument("archive", metavar="ARCHIVE", type=Path, help="a .csv.gz or .dump file")
+    verify.add_argument("--json", action="store_true", help="print JSON")
+    verify.set_defaults(run=_verify)
+
+
+def _add(
+    actions: output.Subparsers, verb: str, what: str, example: str, run: object
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        verb,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=f"example: python starter.py maintenance {verb} {example}".rstrip(),
+    )
+    parser.add_argument("tasks", metavar="TASK", nargs="*", help="names of tasks; all if none")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _config(names: Sequence[str], *, connects: bool = True) -> MaintenanceConfig:
+    """Return the tasks that were asked for.
+
+    Raises:
+        DomainError: the file, a variable or a name is wrong.
+    """
+    settings = Settings.from_environment(os.environ)
+    path = maintenance_path(settings)
+    config = load_maintenance(path, connects=connects)
+    if config.database is not None:
+        logs.register_url(config.database.get_secret_value())
+    try:
+        return config.only(tuple(names)) if names else config
+    except InvalidValue as error:
+        raise output.Usage(str(error)) from error
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    config = _config(arguments.tasks, connects=False)
+    rows = maintenance_report.listed(config, datetime.now(UTC))
+    if arguments.json:
+        output.print_json({"tasks": rows})
+    else:
+        output.console().print(maintenance_report.task_table(rows))
+    return output.SUCCESS
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    config = _config(arguments.tasks)
+    plans = asyncio.run(_plans(config))
+    if arguments.json:
+        tasks: list[JsonValue] = [
+            {"task": named.name, "kind": named.task.kind, "steps": maintenance_report.steps(steps)}
+            for named, steps in plans
+        ]
+        output.print_json({"tasks": tasks})
+    else:
+        for line in maintenance_report.plan_lines(plans):
+            print(line)
+    return output.SUCCESS
+
+
+async def _plans(config: MaintenanceConfig) -> "list[tuple[NamedTask, list[Step]]]":
+    from vaultmesh.postgres.runs import plan_task  # noqa: PLC0415 - what only lists needs no driver
+
+    order = _order()
+    return [
+        (named, await plan_task(_database(config), named, order))
+        for named in config.tasks
+        if named.task.enabled
+    ]
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if not arguments.once:
+        message = "runs in this process only: add --once"
+        raise output.Usage(message)
+    settings = Settings.from_environment(os.environ)
+    logs.set_up(settings.log_level, sys.stderr)
+    telemetry = MaintenanceSettings.from_environment(os.environ).telemetry
+    config = _config(arguments.tasks)
+    left_out = [] if arguments.tasks else _left_out(config)
+    for line in left_out:
+        output.note(line)
+    tasks = [
+        named
+        for named in config.tasks
+        if arguments.tasks or (named.task.enabled and named.task.kind in BY_NEED)
+    ]
+    pushing = None
+    if telemetry is not None:
+        from vaultmesh.process.run_metrics import Pushing  # noqa: PLC0415 - takes a second to load
+
+        pushing = Pushing(telemetry)
+    results = asyncio.run(_results(config, tasks))
+    if pushing is not None:
+        pushing.push(results)
+    if arguments.json:
+        output.print_json({"tasks": [result.model_dump(mode="json") for result in results]})
+    else:
+        for line in maintenance_report.result_lines(results):
+            print(logs.without_secrets(line))
+    return _code(results)
+
+
+def _left_out(config: MaintenanceConfig) -> list[str]:
+    return [
+        f"{named.name} is left out: {'it is not enabled' if not named.task.enabled else 'its work is done whenever it is asked for'} - name it to run it"
+        for named in config.tasks
+        if not named.task.enabled or named.task.kind not in BY_NEED
+    ]
+
+
+def _code(results: Sequence[TaskResult]) -> int:
+    if any(result.is_setting for result in results):
+        return output.BAD_USAGE
+    return output.SUCCESS if all(result.is_good for result in results) else output.FAILURE
+
+
+async def _results(config: MaintenanceConfig, tasks: Sequence[NamedTask]) -> list[TaskResult]:
+    """Run tasks one after another; a signal ends the one that runs, and no other is begun."""
+    from vaultmesh.postgres.runs import run_task  # noqa: PLC0415 - what only lists needs no driver
+
+    stop = asyncio.Event()
+    results: list[TaskResult] = []
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    order = _order()
+    for named in tasks:
+        if stop.is_set():
+            break
+        _LOG.info("maintenance task began", extra={"task": named.name, "run": order.run})
+        running = asyncio.ensure_future(run_task(_database(config), named, order, _beat(named)))
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            running.cancel()
+        result = await running
+        stopping.cancel()
+        results.append(result)
+        maintenance_report.log(_LOG, result)
+    return results
+
+
+def _beat(named: NamedTask) -> "maintenance_report.Beat":
+    def beat(line: str) -> None:
+        _LOG.debug("maintenance task goes on", extra={"task": named.name, "progress": line})
+
+    return beat
+
+
+def _order() -> "Order":
+    from vaultmesh.postgres.connection import Order  # noqa: PLC0415 - what only lists needs no driver
+
+    root = Settings.from_environment(os.environ).root
+    return Order(run=uuid.uuid4().hex[:12], now=datetime.now(UTC), root=root)
+
+
+def _database(config: MaintenanceConfig) -> "Database":
+    from vaultmesh.postgres.connection import Database  # noqa: PLC0415 - what only lists needs no driver
+
+    return Database(config.database or SecretStr(""))
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from vaultmesh.postgres.archive_files import verify_archive  # noqa: PLC0415 - of one command
+
+    try:
+        report = verify_archive(arguments.archive)
+    except DomainError as error:
+        if arguments.json:
+            output.print_json({"archive": str(arguments.archive), "good": False, "why": str(error)})
+        raise
+    if arguments.json:
+        output.print_json({"archive": str(arguments.archive), "good": True, **report})
+    else:
+        facts = ", ".join(f"{name} {value}" for name, value in report.items())
+        output.print_line(f"good: {facts}")
+    return output.SUCCESS

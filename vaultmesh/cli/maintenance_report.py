@@ -1,0 +1,140 @@
+"""Puts tasks, plans and results of maintenance into words, tables and log lines."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from pydantic import JsonValue
+from rich.table import Table
+from rich.text import Text
+
+from vaultmesh.cli.output import visible
+from vaultmesh.domain.instants import write_time
+from vaultmesh.domain.jobs.cron import read_cron
+from vaultmesh.domain.maintenance.config import MaintenanceConfig, NamedTask, tables_named
+from vaultmesh.domain.maintenance.outcomes import Beat, Outcome, StepResult, TaskResult
+from vaultmesh.domain.maintenance.plan import Step
+
+__all__ = ["Beat", "listed", "log", "plan_lines", "result_lines", "steps", "task_table"]
+_QUIET = frozenset({Outcome.NOT_NEEDED})
+
+
+def listed(config: MaintenanceConfig, now: datetime) -> list[JsonValue]:
+    """Return what is known of each task without asking the database."""
+    rows: list[JsonValue] = []
+    for named in config.tasks:
+        task = named.task
+        upcoming = read_cron(task.cron).next_after(now) if task.enabled else None
+        rows.append(
+            {
+                "task": named.name,
+                "kind": task.kind.value,
+                "enabled": task.enabled,
+                "cron": task.cron,
+                "next": None if upcoming is None else write_time(upcoming),
+                "deadline_seconds": task.deadline.total_seconds(),
+                "of": [str(name) for name in tables_named(task)] or None,
+            }
+        )
+    return rows
+
+
+def task_table(rows: Sequence[JsonValue]) -> Table:
+    """Return the table of `maintenance list`."""
+    table = Table(box=None, pad_edge=False)
+    for head in ("task", "kind", "cron", "next", "deadline", "of"):
+        table.add_column(head)
+    for row in rows:
+        if isinstance(row, Mapping):
+            of = row["of"]
+            cells = (
+                row["task"], row["kind"], row["cron"],
+                row["next"] or ("never" if row["enabled"] else "not enabled"),
+                f"{row['deadline_seconds']:g}s",
+                ", ".join(map(str, of)) if isinstance(of, list) else "–",
+            )  # fmt: skip
+            table.add_row(*(Text(visible(str(cell))) for cell in cells))
+    return table
+
+
+def steps(of_task: Iterable[Step]) -> list[JsonValue]:
+    """Return the steps of a plan as JSON."""
+    return [
+        {
+            "subject": step.subject,
+            "statements": list(step.statements),
+            "reason": step.reason,
+            "outcome": None if step.outcome is None else step.outcome.value,
+            "alert": step.is_alert,
+        }
+        for step in of_task
+    ]
+
+
+def plan_lines(plans: Iterable[tuple[NamedTask, Sequence[Step]]]) -> Iterator[str]:
+    """Return a plan for people: statements as they are sent, each below why."""
+    for named, of_task in plans:
+        yield f"-- {named.name} ({named.task.kind.value})"
+        for step in of_task:
+            outcome = f"{step.outcome}: " if step.outcome is not None else ""
+            alert = " (look into it)" if step.is_alert else ""
+            yield visible(f"-- {step.subject}: {outcome}{step.reason}{alert}").replace("\n", " ")
+            yield from (visible(f"{statement};") for statement in step.statements)
+
+
+def result_lines(results: Iterable[TaskResult]) -> Iterator[str]:
+    """Return results for people: a line for each task, and one for each part of it that did something."""
+    for result in results:
+        detail = f": {result.detail}" if result.detail else ""
+        yield visible(f"{result.task}: {result.outcome}{detail} ({result.seconds:.1f} s)")
+        for step in result.steps:
+            if step.outcome not in _QUIET:
+                rows = f", {step.rows:,} rows" if step.rows is not None else ""
+                yield visible(f"  {step.subject}: {step.outcome}{rows} - {step.detail}").replace(
+                    "\n", " "
+                )
+        quiet = sum(step.outcome in _QUIET for step in result.steps)
+        if quiet and result.outcome not in _QUIET:
+            yield f"  not needed: {quiet}"
+
+
+def log(logger: logging.Logger, result: TaskResult) -> None:
+    """Log a task's end, and each part of it that did not end well."""
+    for step in result.steps:
+        logger.log(
+            _level(step), "maintenance step ended", extra={"task": result.task, **_fields(step)}
+        )
+    logger.log(
+        logging.INFO if result.is_good else logging.ERROR,
+        "maintenance task ended",
+        extra={
+            "task": result.task,
+            "run": result.run,
+            "outcome": result.outcome.value,
+            "detail": result.detail,
+            "seconds": result.seconds,
+        },
+    )
+
+
+def _level(step: StepResult) -> int:
+    match step.outcome:
+        case Outcome.NOT_NEEDED:
+            return logging.DEBUG
+        case Outcome.DONE | Outcome.RUNNING:
+            return logging.INFO
+        case Outcome.LOCKED:
+            return logging.WARNING
+        case _:
+            return logging.ERROR
+
+
+def _fields(step: StepResult) -> dict[str, object]:
+    return {
+        "subject": step.subject,
+        "outcome": step.outcome.value,
+        "detail": step.detail,
+        "rows": step.rows,
+        "seconds": round(step.seconds, 3),
+        "statement": step.statement,
+    }

@@ -1,0 +1,152 @@
+"""Runs a maintenance task once, or says what a run would do; the same for an activity and for a command.
+
+The task's lock is taken first: two runs of it never work beside each other, whoever began them. A task may be run again
+after any end.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from vaultmesh.domain.errors import DomainError, in_one_line
+from vaultmesh.domain.maintenance.config import WITHOUT_DATABASE, CheckTask, Kind, NamedTask, Task
+from vaultmesh.domain.maintenance.outcomes import (
+    Beat,
+    Outcome,
+    Reason,
+    StepResult,
+    TaskResult,
+    worst,
+)
+from vaultmesh.domain.maintenance.plan import Step
+from vaultmesh.postgres import vacuum
+from vaultmesh.postgres.connection import Database, NoConnection, Order, Refused, Session
+from vaultmesh.postgres.work import Stopped, Work, result_of
+
+_LONGEST_DETAIL = 300
+
+
+@dataclass(frozen=True, slots=True)
+class _Doing:
+    """How a kind plans, and how it runs."""
+
+    plan: Callable[[Session, Any], Awaitable[list[Step]]]
+    run: Callable[[Work, Any], Awaitable[None]]
+
+
+_KINDS: Mapping[Kind, _Doing] = {
+    Kind.VACUUM: _Doing(vacuum.plan, vacuum.run),
+}
+
+
+async def plan_task(database: Database, named: NamedTask, order: Order) -> list[Step]:
+    """Return the statements that a run would send now; nothing is changed, and no lock is taken.
+
+    Raises:
+        DomainError: the database can't be reached, or refuses us.
+    """
+    async with asyncio.timeout(named.task.deadline.total_seconds()):
+        async with _session(database, named, order) as session:
+            try:
+                return await _KINDS[named.task.kind].plan(session, named.task)
+            except psycopg.Error as error:
+                raise NoConnection(in_one_line(str(error), _LONGEST_DETAIL)) from error
+
+
+@dataclass(slots=True)
+class _Ending:
+    """Why a run ended as a whole, where that is not the sum of its steps."""
+
+    outcome: Outcome | None = None
+    detail: str = ""
+    reason: Reason | None = None
+    is_setting: bool = False
+    steps: list[StepResult] = field(default_factory=list)
+
+
+async def run_task(database: Database, named: NamedTask, order: Order, beat: Beat) -> TaskResult:
+    """Run a task once. Cancelled, it has the server end its statement, and returns what was done until then.
+
+    Args:
+        database: where.
+        named: what.
+        order: its id, the instant from which ages are counted, the folder of files.
+        beat: told of progress every few seconds.
+    """
+    begin = time.monotonic()
+    ending = _Ending()
+    deadline = named.task.deadline.total_seconds()
+    try:
+        async with asyncio.timeout(deadline):
+            await _run(database, named, order, beat, ending)
+    except TimeoutError:
+        ending.outcome, ending.reason = Outcome.TIMED_OUT, Reason.TIMEOUT
+        ending.detail = f"ended at its deadline, {deadline:g}s"
+        ending.steps = [_timed_out(step, ending.detail) for step in ending.steps]
+    except asyncio.CancelledError:
+        ending.outcome, ending.detail = Outcome.CANCELLED, "ended before its time"
+    outcome = ending.outcome or worst(step.outcome for step in ending.steps)
+    return TaskResult(
+        task=named.name,
+        kind=named.task.kind,
+        run=order.run,
+        outcome=outcome,
+        detail=ending.detail,
+        steps=tuple(ending.steps),
+        seconds=round(time.monotonic() - begin, 3),
+        reason=ending.reason or _reason(outcome, ending.steps),
+        is_setting=ending.is_setting,
+    )
+
+
+async def _run(
+    database: Database, named: NamedTask, order: Order, beat: Beat, ending: _Ending
+) -> None:
+    session = _session(database, named, order)
+    work = Work(session, beat, ending.steps)
+    try:
+        if _needs_database(named.task):
+            await session.open()
+            if not await session.lock():
+                ending.outcome = Outcome.RUNNING
+                ending.detail = "another run of this task is under way"
+                return
+        await _KINDS[named.task.kind].run(work, named.task)
+    except Refused as error:
+        ending.outcome, ending.detail, ending.reason = Outcome.FAILED, str(error), Reason.PERMISSION
+        ending.is_setting = True
+    except (NoConnection, Stopped) as error:
+        ending.outcome, ending.detail, ending.reason = Outcome.FAILED, str(error), Reason.CONNECTION
+    except psycopg.Error as error:
+        result = result_of(named.name, error, work, 0.0)
+        ending.outcome, ending.detail, ending.reason = result.outcome, result.detail, result.reason
+    except (DomainError, OSError) as error:
+        ending.outcome, ending.detail = Outcome.FAILED, in_one_line(str(error), _LONGEST_DETAIL)
+    finally:
+        await session.close()
+
+
+def _session(database: Database, named: NamedTask, order: Order) -> Session:
+    reads = isinstance(named.task, CheckTask)
+    return Session(database, named.name, named.task, order, read_only=reads)
+
+
+def _needs_database(task: Task) -> bool:
+    asks_url = isinstance(task, CheckTask) and task.url is not None
+    return task.kind not in WITHOUT_DATABASE and not asks_url
+
+
+def _timed_out(step: StepResult, why: str) -> StepResult:
+    if step.outcome is not Outcome.CANCELLED:
+        return step
+    return step.model_copy(
+        update={"outcome": Outcome.TIMED_OUT, "detail": why, "reason": Reason.TIMEOUT}
+    )
+
+
+def _reason(outcome: Outcome, steps: list[StepResult]) -> Reason | None:
+    return next((step.reason for step in steps if step.outcome is outcome and step.reason), None)
