@@ -25,7 +25,6 @@ from temporalio.exceptions import ApplicationError
 from activities.heartbeat import beating
 from activities.jobs.run_log import log_start
 from activities.jobs.run_rows import (
-    ENDED,
     STORE_SECONDS,
     Counted,
     RunRows,
