@@ -33,6 +33,11 @@ class TaskSchedule(Wire):
     """Changes with the task's entry in the file."""
 
     @property
+    def catch_up(self) -> timedelta:
+        """How old a slot may be that still runs."""
+        return timedelta(seconds=self.catch_up_seconds)
+
+    @property
     def deadline(self) -> timedelta:
         """How long one run may take."""
         return timedelta(seconds=self.timeout_seconds)
