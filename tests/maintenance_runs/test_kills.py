@@ -21,69 +21,69 @@ SLOW_TASK = {"deadline": "200s", "statementTimeout": "190s"}
 def test_a_worker_killed_in_mid_vacuum_is_followed_by_another_that_ends_the_same_run(
     system: TaskSystem,
 ) -> None:
-    system.write({"tidy": SLOW_TASK})
+    system.write({"killed": SLOW_TASK})
     doomed = system.start_worker("workflows,jobs")
     system.slow_down()
-    system.trigger_task("tidy")
+    system.trigger_task("killed")
     system.wait_for_vacuum()
-    (row,) = system.runs("tidy")
+    (row,) = system.runs("killed")
     assert row["status"] == "running"
     begun = row["started_at"]
     system.speed_up()
     kill(doomed)
     system.wait_for_silence()  # the server notices by itself, long before anybody tries again
     system.start_worker("workflows,jobs")
-    (row,) = system.ended("tidy", seconds=120)
+    (row,) = system.ended("killed", seconds=120)
     assert (row["status"], row["error_message"], row["started_at"]) == ("completed", None, begun)
     assert (row["metadata"]["outcome"], row["metadata"]["attempts"]) == ("done", 2)
     assert system.statistics("vacuum_count") == "1"
-    view = system.says("tidy", lambda view: view["running"] is None, "the end")
+    view = system.says("killed", lambda view: view["running"] is None, "the end")
     assert (view["last_run"]["status"], view["failures"]) == ("completed", 0)
 
 
 def test_a_database_that_is_restarted_in_mid_vacuum_fails_no_run(system: TaskSystem) -> None:
-    system.write({"tidy": SLOW_TASK})
+    system.write({"restarted": SLOW_TASK})
     system.start_worker("workflows,jobs")
     system.slow_down()
-    system.trigger_task("tidy")
+    system.trigger_task("restarted")
     system.wait_for_vacuum()
     system.speed_up()
     system.server.stop()
-    (row,) = system.runs("tidy")
+    (row,) = system.runs("restarted")
     assert row["status"] == "running"
     system.server.start()
-    (row,) = system.ended("tidy", seconds=120)
+    (row,) = system.ended("restarted", seconds=120)
     assert (row["status"], row["error_message"]) == ("completed", None)
     assert row["metadata"]["outcome"] in {"done", "not needed"}
     system.wait_for_silence()
 
 
 def test_a_database_that_stays_away_fails_the_run_in_words_that_say_so(system: TaskSystem) -> None:
-    system.write({"tidy": {"deadline": "40s"}})
+    system.write({"away": {"deadline": "40s"}})
     system.start_worker("workflows,jobs")
     system.server.stop()
     try:
-        system.trigger_task("tidy")
-        (row,) = system.ended("tidy", seconds=150)
+        system.trigger_task("away")
+        (row,) = system.ended("away", seconds=150)
     finally:
         system.server.start()
     assert (row["status"], row["metadata"]["reason"]) == ("failed", "connection")
     assert row["error_message"].startswith("failed: ")
     assert row["metadata"]["attempts"] > 1
-    system.trigger_task("tidy")
-    _, row = system.ended("tidy", 2)
+    system.trigger_task("away")
+    _, row = system.ended("away", 2)
     assert row["status"] == "completed"
 
 
 def test_a_deadline_that_passes_ends_the_statement_and_leaves_nothing_on_the_server(
     system: TaskSystem,
 ) -> None:
-    system.write({"tidy": {"deadline": "4s", "statementTimeout": "190s"}})
+    system.write({"late": {"deadline": "4s", "statementTimeout": "190s"}})
     system.start_worker("workflows,jobs")
     system.slow_down()
-    system.trigger_task("tidy")
+    system.trigger_task("late")
     system.wait_for_vacuum()
-    (row,) = system.ended("tidy")
+    (row,) = system.ended("late")
     assert (row["status"], row["metadata"]["outcome"]) == ("failed", "timed out")
     assert row["error_message"].startswith("timed out: ")
     assert "deadline" in row["error_message"]
@@ -94,33 +94,33 @@ def test_a_deadline_that_passes_ends_the_statement_and_leaves_nothing_on_the_ser
 def test_a_workflow_that_is_cancelled_has_the_statement_cancelled_and_goes_on(
     system: TaskSystem,
 ) -> None:
-    system.write({"tidy": SLOW_TASK})
+    system.write({"cancelled": SLOW_TASK})
     system.start_worker("workflows,jobs")
     system.slow_down()
-    system.trigger_task("tidy")
+    system.trigger_task("cancelled")
     system.wait_for_vacuum()
-    job = task_job_name("tidy")
+    job = task_job_name("cancelled")
     system.temporal_says(lambda client: client.get_workflow_handle(job).cancel())
-    (row,) = system.ended("tidy")
+    (row,) = system.ended("cancelled")
     assert (row["status"], row["metadata"]["outcome"]) == ("failed", "cancelled")
     assert row["error_message"].startswith("cancelled")
     system.wait_for_silence()
     system.speed_up()
-    system.says("tidy", lambda view: view["running"] is None, "the end of the run")
-    system.trigger_task("tidy")
-    assert outcomes(system.ended("tidy", 2)) == ["cancelled", "done"]
+    system.says("cancelled", lambda view: view["running"] is None, "the end of the run")
+    system.trigger_task("cancelled")
+    assert outcomes(system.ended("cancelled", 2)) == ["cancelled", "done"]
 
 
 def test_a_worker_that_is_told_to_end_leaves_its_run_to_another(system: TaskSystem) -> None:
-    system.write({"tidy": SLOW_TASK})
+    system.write({"drained": SLOW_TASK})
     ending = system.start_worker("workflows,jobs", environment={"JOBS_DRAIN": "1"})
     system.slow_down()
-    system.trigger_task("tidy")
+    system.trigger_task("drained")
     system.wait_for_vacuum()
     system.speed_up()
     second = system.start_worker("workflows,jobs")
     os.kill(ending.pid, signal.SIGTERM)
-    (row,) = system.ended("tidy", seconds=120)
+    (row,) = system.ended("drained", seconds=120)
     assert (row["status"], row["metadata"]["attempts"]) == ("completed", 2)
     assert system.statistics("vacuum_count") == "1"
     assert second.alive
@@ -128,24 +128,24 @@ def test_a_worker_that_is_told_to_end_leaves_its_run_to_another(system: TaskSyst
 
 def test_a_run_under_way_is_never_met_by_another_of_the_same_task(system: TaskSystem) -> None:
     """Slots pass while a VACUUM is under way, a second worker is there, and somebody runs the task by hand."""
-    system.write({"tidy": {**SLOW_TASK, "cron": EVERY_TWO_SECONDS}, "other": {"cron": NEVER}})
+    system.write({"alone": {**SLOW_TASK, "cron": EVERY_TWO_SECONDS}, "other": {"cron": NEVER}})
     for _ in range(2):
         system.start_worker("workflows,jobs")
     system.slow_down()
     system.wait_for_vacuum()
-    by_hand = system.command("run", "tidy", "--once")["tasks"]
+    by_hand = system.command("run", "alone", "--once")["tasks"]
     assert [task["outcome"] for task in by_hand] == ["skipped: running"]
-    refused = system.command("run", "tidy", code=1)
+    refused = system.command("run", "alone", code=1)
     assert "is under way" in refused
     system.trigger_task("other")  # another task is not held up by it; the table is in use, however
     (row,) = system.ended("other")
     assert row["status"] == "completed"
     assert outcomes([row]) == ["skipped: running"]
     assert system.busy("true") == 1
-    assert len([row for row in system.runs("tidy") if row["status"] == "running"]) == 1
+    assert len([row for row in system.runs("alone") if row["status"] == "running"]) == 1
     system.speed_up()
-    system.temporal_says(lambda client: client.get_workflow_handle(task_job_name("tidy")).cancel())
-    system.ended("tidy", 2)
-    system.rest("tidy")
-    system.trigger_task("tidy")
-    system.wait(lambda: system.slot_findings("tidy", 2) == [], "slots that add up")
+    system.temporal_says(lambda client: client.get_workflow_handle(task_job_name("alone")).cancel())
+    system.ended("alone", 2)
+    system.rest("alone")
+    system.trigger_task("alone")
+    system.wait(lambda: system.slot_findings("alone", 2) == [], "slots that add up")

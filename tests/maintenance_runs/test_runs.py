@@ -53,36 +53,36 @@ def assert_counted(series: dict[str, float], task: str, ended: list[str]) -> Non
 
 
 def test_an_operator_pauses_resumes_and_runs_a_task(system: TaskSystem) -> None:
-    system.write({"tidy": {"cron": EVERY_TWO_SECONDS}, "weekly": {"cron": NEVER}})
+    system.write({"daily": {"cron": EVERY_TWO_SECONDS}, "weekly": {"cron": NEVER}})
     system.start_worker("workflows,jobs")
-    system.ended("tidy")
-    paused = system.command("pause", "tidy", "--reason", "a migration")
+    system.ended("daily")
+    paused = system.command("pause", "daily", "--reason", "a migration")
     assert (paused["changed"], paused["told"], paused["now"]["state"]) in {
         (True, True, "paused"),
         (True, True, "running"),
     }
-    system.says("tidy", lambda view: view["paused"] and not view["running"], "a pause")
-    ran = len(system.runs("tidy"))
-    (status,) = system.command("status", "tidy")["tasks"]
+    system.says("daily", lambda view: view["paused"] and not view["running"], "a pause")
+    ran = len(system.runs("daily"))
+    (status,) = system.command("status", "daily")["tasks"]
     assert (status["state"], status["paused"]["reason"]) == ("paused", "a migration")
     assert status["last_run"]["outcome"] in {"done", "not needed"}
-    (asked,) = system.command("run", "tidy")["runs"]  # a paused task may be run by hand
+    (asked,) = system.command("run", "daily")["runs"]  # a paused task may be run by hand
     assert (asked["status"], asked["triggered_by"]) == ("completed", "manual")
-    assert len(system.runs("tidy")) == ran + 1
-    system.command("resume", "tidy")
-    system.ended("tidy", ran + 2)
-    history = system.command("history", "tidy", "--limit", "2")
-    newest = [row["id"] for row in reversed(system.runs("tidy"))]
+    assert len(system.runs("daily")) == ran + 1
+    system.command("resume", "daily")
+    system.ended("daily", ran + 2)
+    history = system.command("history", "daily", "--limit", "2")
+    newest = [row["id"] for row in reversed(system.runs("daily"))]
     assert {run["id"] for run in history["executions"]} & set(newest)
     assert len(history["executions"]) == 2
     everything = system.command("status")["tasks"]
-    assert [task["task"] for task in everything] == ["tidy", "weekly"]
-    actions = [action for _, action in system.audit("tidy")]
+    assert [task["task"] for task in everything] == ["daily", "weekly"]
+    actions = [action for _, action in system.audit("daily")]
     assert actions == ["offer", "pause", "trigger", "resume"]
-    assert system.audit("tidy")[0][0] == "maintenance.yaml"
-    assert system.audit("tidy")[1][0].startswith("operator ")
-    mistaken = system.command("pause", "tidi", code=2)
-    assert "did you mean 'tidy'" in mistaken
+    assert system.audit("daily")[0][0] == "maintenance.yaml"
+    assert system.audit("daily")[1][0].startswith("operator ")
+    mistaken = system.command("pause", "dayly", code=2)
+    assert "did you mean 'daily'" in mistaken
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
