@@ -401,12 +401,12 @@ async def _keep_jobs(
     jobs: "JobParts | None",
     client: Client,
     settings: Settings,
-    shown: tuple[Visibility, Metrics],
+    observed: tuple[Visibility, Metrics],
 ) -> None:
     """Have kept what the roles of jobs need, if the process has one of them."""
     if jobs is None:
         return
-    visibility, metrics = shown
+    visibility, metrics = observed
     kept.closing.insert(0, jobs.store.close)
     kept.beside |= jobs.beside(client)
     if "jobs" in jobs.roles:

@@ -19,7 +19,14 @@ from temporalio.service import RPCError
 
 from vaultmesh.domain.jobs.records import JobRevision, RunEnd, RunRecord, RunStart
 from vaultmesh.domain.jobs.refusals import NotTold, StoreError
-from vaultmesh.domain.jobs.run import WORKER_DIED, RunStatus, TriggeredBy, is_of_our_slot
+from vaultmesh.domain.jobs.run import (
+    TASK_LEFT,
+    WORKER_DIED,
+    RunStatus,
+    TriggeredBy,
+    is_of_our_slot,
+)
+from vaultmesh.domain.jobs.tasks import is_task
 from vaultmesh.domain.names import JOB_WORKFLOW, MEMO_REVISION, job_workflow_id
 from vaultmesh.process.client import Unreachable
 from vaultmesh.process.job_workflows import TemporalJobs
@@ -254,5 +261,5 @@ def _orphan(row: RunRecord, now: datetime) -> RunEnd:
         ),
         status=RunStatus.FAILED,
         completed_at=now,
-        error_message=WORKER_DIED,
+        error_message=TASK_LEFT if is_task(row.job_name) else WORKER_DIED,
     )

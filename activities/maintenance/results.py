@@ -16,17 +16,25 @@ from vaultmesh.domain.maintenance.outcomes import (
 
 MOST_STEPS = 100
 """Steps that a run's metadata holds; what needs a look comes first, what needed nothing last."""
+MOST_LOCKED = 3
+"""Runs in a row that a lock kept out: from this one on they count as failed, or nobody would ever look."""
 _LONGEST_ERROR = 500
 _PRIVATE = frozenset({Kind.CHECK, Kind.CALL})
 """Kinds whose statements are the file's own texts."""
 
 
-def end_of(result: TaskResult, attempt: int) -> answer.RunEnd:
-    """Return how a run ended, from what its last attempt came to."""
+def end_of(result: TaskResult, attempt: int, locked_before: int = 0) -> answer.RunEnd:
+    """Return how a run ended, from what its last attempt came to.
+
+    One that was kept out by a lock is good, unless so many runs in a row were: `locked_before` counts those just before it.
+    """
     good = sum(step.outcome in GOOD for step in result.steps)
+    error = None if result.is_good else error_of(result)
+    if result.outcome is Outcome.LOCKED and locked_before + 1 >= MOST_LOCKED:
+        error = f"{error_of(result)}; {locked_before + 1} runs in a row"
     return answer.RunEnd(
-        status=RunStatus.COMPLETED if result.is_good else RunStatus.FAILED,
-        error=None if result.is_good else error_of(result),
+        status=RunStatus.COMPLETED if error is None else RunStatus.FAILED,
+        error=error,
         items_processed=len(result.steps),
         items_succeeded=good,
         items_failed=len(result.steps) - good,
@@ -36,7 +44,8 @@ def end_of(result: TaskResult, attempt: int) -> answer.RunEnd:
 
 def error_of(result: TaskResult) -> str:
     """Return in one line why a run failed: of its parts the first that went as wrong as the whole, and how many did."""
-    wrong = [step for step in result.steps if step.outcome not in GOOD]
+    blamed = {result.outcome, *(set(Outcome) - GOOD)}
+    wrong = [step for step in result.steps if step.outcome in blamed]
     first = next((step for step in wrong if step.outcome is result.outcome), None)
     text = result.detail
     if not text and first is not None:

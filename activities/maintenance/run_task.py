@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,10 @@ from activities.jobs.run_rows import (
     made_before,
     start_of,
 )
-from activities.maintenance.results import end_of, is_passing, unfinished
+from activities.maintenance.results import MOST_LOCKED, end_of, is_passing, unfinished
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.jobs.messages import RunEnd, RunOrder
-from vaultmesh.domain.jobs.records import Opened, Opening, RunStart
+from vaultmesh.domain.jobs.records import Opened, Opening, RunRecord, RunStart
 from vaultmesh.domain.jobs.refusals import StoreError
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
 from vaultmesh.domain.jobs.tasks import MOST_ATTEMPTS, task_name
@@ -107,7 +108,8 @@ class TaskRuns:
         log_start(order)
         with progress.told():
             result = await self._attempted(order, start, progress)
-            end = end_of(result, activity.info().attempt)
+            before = await self._locked_before(order, result)
+            end = end_of(result, activity.info().attempt, before)
             closed = await asyncio.shield(self._rows.closed(order, start, end))
         return closed.model_copy(update={"counts": None if opened is None else opened.slots})
 
@@ -121,6 +123,18 @@ class TaskRuns:
         except (StoreError, TimeoutError):
             return False
         return decisions is not None and decisions.paused is not None
+
+    async def _locked_before(self, order: RunOrder, result: TaskResult) -> int:
+        """Return how many runs just before this one a lock kept out, if it kept out this one; as far as it matters."""
+        if result.outcome is not Outcome.LOCKED:
+            return 0
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                page = await self._store.history(order.spec.name, MOST_LOCKED, 0)
+        except (StoreError, TimeoutError):
+            return 0
+        before = [run for run in page.executions if run.id != order.run_id]
+        return len(list(takewhile(_was_locked, before)))
 
     async def _attempted(
         self, order: RunOrder, start: RunStart, progress: "_Progress"
@@ -200,6 +214,10 @@ def _goes_on(opened: Opened) -> bool:
     run = opened.run
     left_open = run is not None and run.status == RunStatus.RUNNING
     return opened.outcome is Opening.EXISTS and left_open and activity.info().attempt > 1
+
+
+def _was_locked(run: RunRecord) -> bool:
+    return isinstance(run.metadata, Mapping) and run.metadata.get("outcome") == Outcome.LOCKED
 
 
 def _task_of(config: MaintenanceConfig | None, name: str) -> NamedTask | None:

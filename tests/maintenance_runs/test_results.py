@@ -54,6 +54,15 @@ def test_parts_are_counted_and_the_first_that_went_wrong_is_named() -> None:
     assert error_of(result(Outcome.TIMED_OUT, detail="ended at its\ndeadline")).count("\n") == 0
 
 
+def test_a_lock_that_keeps_out_run_after_run_becomes_a_failure() -> None:
+    locked = result(Outcome.LOCKED, step("public.a", Outcome.LOCKED, detail="lock not available"))
+    assert [end_of(locked, 1, before).status for before in range(4)] == [
+        RunStatus.COMPLETED, RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.FAILED,
+    ]  # fmt: skip
+    end = end_of(locked, 1, 2)
+    assert end.error == "skipped: locked: public.a: lock not available; 3 runs in a row"
+
+
 def test_of_many_parts_those_that_need_a_look_are_kept_in_their_order() -> None:
     quiet = [step(f"public.t{number}", Outcome.NOT_NEEDED) for number in range(2 * MOST_STEPS)]
     wrong = step("public.wrong", Outcome.FAILED, detail="x")

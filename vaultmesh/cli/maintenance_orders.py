@@ -198,9 +198,8 @@ async def _decided(store: "JobStore", arguments: argparse.Namespace, change: Cha
     (report,) = await _reports(store, _chosen(await _known(store), arguments.task))
     if arguments.json:
         document = report.model_dump(mode="json")
-        told = not silences
         output.print_json(
-            {"task": report.task, "changed": change.changed, "told": told, "now": document}
+            {"task": report.task, "changed": change.changed, "told": not silences, "now": document}
         )
     else:
         unchanged = "" if change.changed else " (nothing changed)"
@@ -217,8 +216,8 @@ async def _trigger(store: "JobStore", arguments: argparse.Namespace) -> int:
     chosen = [_chosen(known, name) for name in arguments.tasks]
     records = [
         await _run_one(store, revision, schedule)
-        for one in chosen
-        for revision, schedule in one.values()
+        for task in chosen
+        for revision, schedule in task.values()
     ]
     if arguments.json:
         runs: list[JsonValue] = [record.model_dump(mode="json") for record in records]

@@ -56,7 +56,6 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no annotation here
         self.registry = CollectorRegistry()
         self.prefix = prefix
-        """Begins every name."""
         self.memos: Mapping[str, NamespaceMemo] = {}
         """By namespace, as the last visibility list showed them."""
         self.targets: Mapping[str, TargetMemo] = {}
