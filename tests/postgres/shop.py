@@ -67,7 +67,10 @@ class Shop:
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
-                process.wait()
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
 
     def sql(self, statements: str, user: str = USER) -> str:
         """Run SQL as somebody else does."""
@@ -151,6 +154,13 @@ class Said:
     def json(self) -> dict[str, object]:
         document: dict[str, object] = json.loads(self.out)
         return document
+
+
+def run_as_a_process(url: str, root: Path, task: dict[str, object]) -> None:
+    """Run a task in a process of its own, which somebody may kill."""
+    config = parse_maintenance({"database": url, "tasks": {"it": task}})
+    order = Order(run=uuid.uuid4().hex[:12], now=NOON, root=root)
+    asyncio.run(run_task(Database(SecretStr(url)), config.tasks[0], order, lambda _: None))
 
 
 def step_of(result: TaskResult, subject: str) -> StepResult:

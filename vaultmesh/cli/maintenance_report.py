@@ -136,5 +136,5 @@ def _fields(step: StepResult) -> dict[str, object]:
         "detail": step.detail,
         "rows": step.rows,
         "seconds": round(step.seconds, 3),
-        "statement": step.statement,
+        "statements": list(step.statements),
     }

@@ -1,6 +1,7 @@
 """Asks the catalogue of a database what is there."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from vaultmesh.domain.maintenance.sql_names import SqlName, literal
 from vaultmesh.postgres.connection import Session
@@ -22,8 +23,39 @@ async def oid_of(session: Session, name: SqlName) -> int | None:
     return oid
 
 
-async def name_of(session: Session, oid: int) -> SqlName:
-    """Return the whole name of what has an oid."""
-    query = f"SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = {oid}"
-    (schema, name), *_ = await session.rows(query)
-    return SqlName(schema, name)
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table, view or index."""
+
+    oid: int
+    name: SqlName
+    kind: str
+    """`relkind`: r for a table, p for a partitioned one, m for a materialized view, i and I for indexes."""
+
+
+async def relation_of(session: Session, oid: int) -> Relation:
+    """Return what has an oid, which MUST exist."""
+    query = (
+        "SELECT n.nspname, c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n "
+        f"ON n.oid = c.relnamespace WHERE c.oid = {oid}"
+    )
+    [(schema, name, kind)] = await session.rows(query)
+    return Relation(oid, SqlName(schema, name), kind)
+
+
+async def columns_of(session: Session, oid: int) -> dict[str, str]:
+    """Return the type of each column that can be written, in the table's order."""
+    query = (
+        "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "
+        f"WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum"
+    )
+    return {str(name): str(kind) for name, kind in await session.rows(query)}
+
+
+async def key_of(session: Session, oid: int) -> tuple[str, ...]:
+    """Return the columns of a table's primary key; none if it has none."""
+    query = (
+        "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) "
+        f"WHERE i.indrelid = {oid} AND i.indisprimary ORDER BY a.attnum"
+    )
+    return tuple(str(name) for (name,) in await session.rows(query))

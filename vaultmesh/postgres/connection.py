@@ -169,8 +169,9 @@ class Session:
 
     @property
     def is_broken(self) -> bool:
-        """Whether it has to be opened anew."""
-        return self._connection is None or self._connection.broken or self._connection.closed
+        """Whether it was opened, and has to be opened anew."""
+        connection = self._connection
+        return connection is not None and (connection.broken or connection.closed)
 
     async def send(self, statement: str, *, alone: bool = False) -> Sent:
         """Send a statement as it is, and wait for its end.

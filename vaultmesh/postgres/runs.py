@@ -23,7 +23,7 @@ from vaultmesh.domain.maintenance.outcomes import (
     worst,
 )
 from vaultmesh.domain.maintenance.plan import Step
-from vaultmesh.postgres import vacuum
+from vaultmesh.postgres import backup, call, check, refresh, reindex, retain, vacuum
 from vaultmesh.postgres.connection import Database, NoConnection, Order, Refused, Session
 from vaultmesh.postgres.work import Stopped, Work, result_of
 
@@ -40,6 +40,12 @@ class _Doing:
 
 _KINDS: Mapping[Kind, _Doing] = {
     Kind.VACUUM: _Doing(vacuum.plan, vacuum.run),
+    Kind.RETAIN: _Doing(retain.plan, retain.run),
+    Kind.REINDEX: _Doing(reindex.plan, reindex.run),
+    Kind.REFRESH: _Doing(refresh.plan, refresh.run),
+    Kind.CHECK: _Doing(check.plan, check.run),
+    Kind.CALL: _Doing(call.plan, call.run),
+    Kind.BACKUP: _Doing(backup.plan, backup.run),
 }
 
 
@@ -49,12 +55,19 @@ async def plan_task(database: Database, named: NamedTask, order: Order) -> list[
     Raises:
         DomainError: the database can't be reached, or refuses us.
     """
-    async with asyncio.timeout(named.task.deadline.total_seconds()):
-        async with _session(database, named, order) as session:
-            try:
-                return await _KINDS[named.task.kind].plan(session, named.task)
-            except psycopg.Error as error:
-                raise NoConnection(in_one_line(str(error), _LONGEST_DETAIL)) from error
+    session = _session(database, named, order)
+    try:
+        async with asyncio.timeout(named.task.deadline.total_seconds()):
+            if _needs_database(named.task):
+                await session.open()
+            return await _KINDS[named.task.kind].plan(session, named.task)
+    except psycopg.Error as error:
+        raise NoConnection(in_one_line(str(error), _LONGEST_DETAIL)) from error
+    except TimeoutError as error:
+        message = f"{named.name}: what to do was not known within its deadline - raise it"
+        raise NoConnection(message) from error
+    finally:
+        await session.close()
 
 
 @dataclass(slots=True)
@@ -108,6 +121,7 @@ async def _run(
 ) -> None:
     session = _session(database, named, order)
     work = Work(session, beat, ending.steps)
+    work.ends = time.monotonic() + named.task.deadline.total_seconds()
     try:
         if _needs_database(named.task):
             await session.open()

@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from vaultmesh.domain.errors import in_one_line
+from vaultmesh.domain.errors import DomainError, in_one_line
 from vaultmesh.domain.maintenance.outcomes import Beat, Outcome, Reason, StepResult
 from vaultmesh.domain.maintenance.plan import Step
 from vaultmesh.postgres.connection import NoConnection, Notice, Order, Sent, Session
@@ -41,6 +42,8 @@ class Work:
     session: Session
     beat: Beat
     results: list[StepResult] = field(default_factory=list)
+    ends: float = math.inf
+    """When its deadline is, on the clock of `time.monotonic`."""
 
     @property
     def order(self) -> Order:
@@ -81,44 +84,60 @@ async def carry_out(work: Work, step: Step) -> StepResult:
 
 async def attempt(work: Work, step: Step, action: Action) -> StepResult:
     """Do something until it succeeds or must not be tried again, and keep its result; raises as `carry_out` does."""
-    statement = "; ".join(step.statements) or None
     begin = time.monotonic()
+    try:
+        result, stop = await tried(work, step, action)
+    except asyncio.CancelledError:
+        seconds = time.monotonic() - begin
+        work.add(ended_early(step, seconds))
+        raise
+    work.add(result)
+    if stop is not None:
+        raise stop
+    return result
+
+
+def ended_early(step: Step, seconds: float, rows: int | None = None) -> StepResult:
+    """Return the result of a step that was cancelled; at a task's deadline it becomes `timed out`."""
+    return StepResult(
+        subject=step.subject,
+        outcome=Outcome.CANCELLED,
+        statements=step.statements,
+        seconds=seconds,
+        rows=rows,
+    )
+
+
+async def tried(work: Work, step: Step, action: Action) -> tuple[StepResult, Stopped | None]:
+    """Do something until it succeeds or must not be tried again; return how, and why nothing can go on after it."""
+    begin = time.monotonic()
+    result, stop = StepResult(subject=step.subject, outcome=Outcome.FAILED), None
     for number in range(1, MOST_TRIES + 1):
-        tried = time.monotonic()
+        since = time.monotonic()
         try:
             sent = await _while_beating(work, step.subject, action())
-        except asyncio.CancelledError:
-            seconds = time.monotonic() - begin
-            work.add(
-                StepResult(
-                    subject=step.subject,
-                    outcome=Outcome.CANCELLED,
-                    statement=statement,
-                    seconds=seconds,
-                )
-            )
-            raise
-        except (psycopg.Error, NoConnection) as error:
-            result = result_of(step.subject, error, work, time.monotonic() - tried)
-            if number < MOST_TRIES and _is_passing(error, work):
-                await _ready_again(work, step, result)
+        except (psycopg.Error, DomainError) as error:
+            result = result_of(step.subject, error, work, time.monotonic() - since)
+            stop = await _reopened(work, step)
+            if stop is None and number < MOST_TRIES and _is_passing(error):
+                work.beat(f"{step.subject}: {result.detail}; tried again")
+                await asyncio.sleep(_AGAIN_SECONDS)
                 continue
         else:
             result = _result_of_notices(step, sent)
-        seconds = time.monotonic() - begin
-        work.add(result.model_copy(update={"statement": statement, "seconds": seconds}))
-        if work.session.is_broken:
-            await _reopen(work, step)
         break
-    return work.results[-1]
+    more = {
+        "statements": step.statements,
+        "seconds": time.monotonic() - begin,
+    }
+    return result.model_copy(update=more), stop
 
 
-def result_of(
-    subject: str, error: psycopg.Error | NoConnection, work: Work, seconds: float
-) -> StepResult:
+def result_of(subject: str, error: Exception, work: Work, seconds: float) -> StepResult:
     """Return what an error means for a step that took so many seconds."""
     state = getattr(error, "sqlstate", None)
-    outcome, reason = Outcome.FAILED, Reason.SQL
+    outcome: Outcome = Outcome.FAILED
+    reason: Reason | None = Reason.SQL
     detail = in_one_line(_words(error), _LONGEST_DETAIL)
     if state in (_NO_RIGHT, _READ_ONLY):
         outcome, reason = Outcome.DENIED, Reason.PERMISSION
@@ -132,6 +151,8 @@ def result_of(
         detail = f"ended after statementTimeout, {limit:g}s" if own else detail
     elif work.session.is_broken or _is_lost(error):
         reason = Reason.CONNECTION
+    elif state is None:
+        reason = None
     return StepResult(
         subject=subject, outcome=outcome, detail=detail, reason=reason, sqlstate=state
     )
@@ -180,37 +201,28 @@ def _words(error: Exception) -> str:
     return f"{message} ({hint})" if hint else message
 
 
-def _is_lost(error: psycopg.Error | NoConnection) -> bool:
+def _is_lost(error: Exception) -> bool:
     state = getattr(error, "sqlstate", None) or ""
     lost = isinstance(error, NoConnection) or state in _SHUTTING or state.startswith("08")
     return lost or (isinstance(error, psycopg.OperationalError) and not state)
 
 
-def _is_passing(error: psycopg.Error | NoConnection, work: Work) -> bool:
-    state = getattr(error, "sqlstate", None)
-    return state in _PASSING or _is_lost(error) or work.session.is_broken
+def _is_passing(error: Exception) -> bool:
+    return getattr(error, "sqlstate", None) in _PASSING or _is_lost(error)
 
 
-async def _ready_again(work: Work, step: Step, result: StepResult) -> None:
-    work.beat(f"{step.subject}: {result.detail}; tried again")
-    if work.session.is_broken or result.reason is Reason.CONNECTION:
-        await _reopen(work, step, failed=result)
-    else:
-        await asyncio.sleep(_AGAIN_SECONDS)
-
-
-async def _reopen(work: Work, step: Step, failed: StepResult | None = None) -> None:
+async def _reopened(work: Work, step: Step) -> Stopped | None:
+    """Connect again if the connection broke, and lock again; return why that can't be done."""
+    if not work.session.is_broken:
+        return None
     try:
         await work.session.open()
         if await work.session.lock():
-            return
+            return None
         why = "the lock of this task was taken while the connection was lost"
-    except (NoConnection, psycopg.Error) as error:
+    except (DomainError, psycopg.Error) as error:
         why = in_one_line(str(error), _LONGEST_DETAIL)
-    if failed is not None:
-        work.add(failed)
-    message = f"after {step.subject}: {why}"
-    raise Stopped(message)
+    return Stopped(f"after {step.subject}: {why}")
 
 
 async def _while_beating(work: Work, subject: str, action: Awaitable[Sent]) -> Sent:

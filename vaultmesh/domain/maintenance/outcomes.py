@@ -54,8 +54,8 @@ class StepResult(BaseModel):
     subject: str
     """Its name, for people."""
     outcome: Outcome
-    statement: str | None = None
-    """As it was sent."""
+    statements: tuple[str, ...] = ()
+    """As they were sent, in this order."""
     detail: str = ""
     """One line: why, or what is left."""
     rows: int | None = None

@@ -1,0 +1,282 @@
+"""Moves rows into an archive so that each is deleted and archived once, whatever dies in between.
+
+1. Into a table: one statement deletes and inserts; counts are compared before the commit.
+2. Into a file: rows stream out of `COPY (DELETE … RETURNING …)`; file and manifest are on the disk before the commit, and get
+   their name after it.
+3. What a crash left is settled before anything else: the server says whether its transaction was committed.
+4. Where the server can't know, as after a restore from an older copy, the file is kept, and the operator asked.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import psycopg
+
+from vaultmesh.domain.errors import DomainError, in_one_line
+from vaultmesh.domain.maintenance.sql_names import SqlName, literal, quoted, read_sql_name
+from vaultmesh.postgres.archive_files import Folder, Manifest, RowFile, keys_of
+from vaultmesh.postgres.connection import LOCK_SECONDS, NoConnection, Session
+
+_SERVER = (
+    "SELECT (pg_control_system()).system_identifier::text, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), "
+    "current_database(), pg_current_wal_lsn()::text"
+)
+_COMMITTED, _ABORTED, _IN_PROGRESS = "committed", "aborted", "in progress"
+_MOST_KEYS, _KEYS_AT_ONCE = 5_000, 500
+_AGAIN_SECONDS = 0.2
+
+
+class NotArchived(DomainError):
+    """Rows could not be archived, so they were not deleted."""
+
+
+class Unsettled(DomainError):
+    """Nobody but an operator can know whether the rows of a file were deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Which rows go into an archive."""
+
+    source: str
+    """SQL that deletes or reads them, up to and without `RETURNING` or a list of columns."""
+    columns: tuple[str, ...]
+    cutoff: datetime
+    table: SqlName
+    """As the task names it, whichever partition they are in."""
+    key: tuple[str, ...] = ()
+
+
+def column_list(columns: Sequence[str]) -> str:
+    """Return columns as SQL."""
+    return ", ".join(quoted(column) for column in columns)
+
+
+def into_table(delete: str, columns: Sequence[str], target: SqlName) -> str:
+    """Return the statement that moves rows into a table, and counts both sides."""
+    listed = column_list(columns)
+    return (
+        f"WITH gone AS ({delete} RETURNING {listed}), kept AS (INSERT INTO {target.sql} ({listed}) "
+        f"OVERRIDING SYSTEM VALUE SELECT {listed} FROM gone RETURNING 1) "
+        "SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM kept)"
+    )
+
+
+def into_file(source: str, columns: Sequence[str], *, deletes: bool) -> str:
+    """Return the statement whose rows are a file."""
+    listed = column_list(columns)
+    query = f"{source} RETURNING {listed}" if deletes else f"SELECT {listed} {source}"
+    return f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER true, ENCODING 'UTF8')"
+
+
+async def move_into_table(session: Session, statement: str) -> int:
+    """Send what `into_table` returned; return how many rows it moved.
+
+    Raises:
+        NotArchived: the archive took fewer rows than were deleted; nothing is changed.
+    """
+    await session.send("BEGIN")
+    try:
+        [(gone, kept)] = await session.rows(statement)
+        if gone != kept:
+            message = f"{gone} rows were deleted and {kept} archived, so nothing was changed - look for a trigger or rule of the archive that leaves rows out"
+            raise NotArchived(message)
+        await session.send("COMMIT")
+    except BaseException:
+        await roll_back(session)
+        raise
+    return int(gone)
+
+
+async def roll_back(session: Session) -> None:
+    """End a transaction without its changes, if there is one still."""
+    with suppress(psycopg.Error, NoConnection):
+        if not session.is_broken:
+            await session.send("ROLLBACK")
+
+
+class FileArchive:
+    """The files of one task's archive."""
+
+    def __init__(self, session: Session, folder: Path) -> None:
+        """Use a folder; nothing is looked at yet."""
+        self._session = session
+        self.folder = Folder(folder)
+
+    async def settle(self) -> int:
+        """Name or remove what a killed run left, and return how many rows of it turned out to be archived.
+
+        Raises:
+            Unsettled: an operator has to say.
+            ArchiveDamaged: a file is not what was noted.
+        """
+        self.folder.check(self._session.order.root)
+        rows = 0
+        for manifest in self.folder.pending(self._session.task):
+            match await self._fate(manifest):
+                case "committed":
+                    self.folder.keep(manifest)
+                    rows += manifest.rows or 0
+                case _:
+                    self.folder.drop(manifest)
+        return rows
+
+    async def move(self, rows: Rows, *, after: Sequence[str] = (), deletes: bool = True) -> int:
+        """Write rows into a file, delete them, and return how many; none leaves no file.
+
+        Args:
+            rows: which ones.
+            after: statements of the same transaction, sent once the rows are on the disk.
+            deletes: whether `rows.source` deletes; else `after` does.
+
+        Raises:
+            NotArchived: the file could not be written; nothing is changed.
+        """
+        await self._session.send("BEGIN")
+        manifest: Manifest | None = None
+        try:
+            manifest = await self._begin(rows)
+            count = await self._write(
+                manifest, into_file(rows.source, rows.columns, deletes=deletes)
+            )
+            for statement in after:
+                await self._session.send(statement)
+            if not count and deletes:
+                await self._session.send("ROLLBACK")
+            else:
+                await self._session.send("COMMIT")
+        except OSError as error:
+            await roll_back(self._session)
+            self._forget(manifest)
+            message = f"{self.folder.path}: {error.strerror or error}; what this batch would have deleted stays - make room, or name another folder"
+            raise NotArchived(message) from error
+        except (psycopg.Error, DomainError):
+            await roll_back(self._session)
+            if (
+                not self._session.is_broken
+            ):  # else the commit may have been heard: `settle` asks first
+                self._forget(manifest)
+            raise
+        noted = Manifest.read(self.folder.note(manifest, pending=True))
+        if count or not deletes:
+            self.folder.keep(noted)
+        else:
+            self.folder.drop(noted)
+        return count
+
+    async def _begin(self, rows: Rows) -> Manifest:
+        """Note what is about to be deleted, by which transaction."""
+        [(xid,)] = await self._session.rows("SELECT pg_current_xact_id()::text")
+        [(identifier, timeline, database, position)] = await self._session.rows(_SERVER)
+        manifest = Manifest(
+            task=self._session.task,
+            table=str(rows.table),
+            key=rows.key,
+            columns=rows.columns,
+            cutoff=rows.cutoff,
+            xid=xid,
+            system_identifier=identifier,
+            timeline=timeline,
+            database=database,
+            wal_position=position,
+        )
+        self.folder.write_note(manifest)
+        return manifest
+
+    async def _write(self, manifest: Manifest, statement: str) -> int:
+        file = RowFile(self.folder.data(manifest, pending=True))
+        try:
+            async with self._session.connection.cursor() as cursor:
+                async with cursor.copy(statement.encode()) as copy:
+                    async for block in copy:
+                        file.write(bytes(block))
+                count = cursor.rowcount
+            digest = file.finish()
+        finally:
+            file.close()
+        noted = manifest.model_copy(update={"rows": count, "sha256": digest})
+        self.folder.write_note(noted)
+        return count
+
+    def _forget(self, manifest: Manifest | None) -> None:
+        """Remove a half-written file, if that can be done; else the next run does it."""
+        if manifest is not None:
+            with suppress(OSError):
+                self.folder.drop(manifest)
+
+    async def _fate(self, manifest: Manifest) -> str:
+        """Return whether the rows of a pending file were deleted.
+
+        Raises:
+            Unsettled: nobody but an operator can know.
+        """
+        [(identifier, timeline, database, _)] = await self._session.rows(_SERVER)
+        here = (manifest.system_identifier, manifest.timeline, manifest.database)
+        if here != (identifier, timeline, database):
+            raise self._unsettled(
+                manifest, "it was written beside another database, or before this one was restored"
+            )
+        position = literal(manifest.wal_position)
+        [(older,)] = await self._session.rows(f"SELECT pg_current_wal_lsn() < {position}::pg_lsn")
+        if older:
+            raise self._unsettled(manifest, "the database was put back from an older copy since")
+        status = await self._status(manifest)
+        if status == _COMMITTED and await self._are_there(manifest):
+            raise self._unsettled(manifest, "rows of it are in the table still")
+        return status
+
+    async def _status(self, manifest: Manifest) -> str:
+        end = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                [(status,)] = await self._session.rows(
+                    f"SELECT pg_xact_status({literal(manifest.xid)}::xid8)"
+                )
+            except psycopg.errors.DataError as error:
+                raise self._unsettled(manifest, in_one_line(str(error), 100)) from error
+            if status in (_COMMITTED, _ABORTED):
+                return str(status)
+            if status is None:
+                raise self._unsettled(
+                    manifest, "its transaction is so old that the server forgot how it ended"
+                )
+            if time.monotonic() >= end:
+                message = "the transaction of a killed run goes on - run the task again"
+                raise NotArchived(message)
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _are_there(self, manifest: Manifest) -> bool:
+        """Whether any row of a file is still in its table, which a committed deletion can't leave."""
+        place = self.folder.data(manifest, pending=True)
+        if not manifest.key or not place.exists():
+            return False
+        keys = keys_of(place, manifest, _MOST_KEYS)
+        names = column_list(manifest.key)
+        for begin in range(0, len(keys), _KEYS_AT_ONCE):
+            values = ", ".join(
+                f"({', '.join(literal(value) for value in key)})"
+                for key in keys[begin : begin + _KEYS_AT_ONCE]
+            )
+            table = _sql_of(manifest.table)
+            query = f"SELECT EXISTS (SELECT FROM {table} WHERE ({names}) IN ({values}))"
+            if (await self._session.rows(query))[0][0]:
+                return True
+        return False
+
+    def _unsettled(self, manifest: Manifest, why: str) -> Unsettled:
+        data = self.folder.data(manifest, pending=True)
+        stem = manifest.stem
+        return Unsettled(
+            f"{data}: {why}, so whether its rows are deleted can't be told. Compare it with {manifest.table}: if they are gone there, rename it and its "
+            f".json to {stem}.csv.gz and {stem}.json; if they are there, delete both. Nothing is deleted until then"
+        )
+
+
+def _sql_of(name: str) -> str:
+
+    return read_sql_name(name).sql

@@ -1,0 +1,299 @@
+"""Keeps archived rows in files: how they are named, noted, settled after a crash, and verified.
+
+A batch of rows is a file of CSV, compressed. While its transaction is open it is `.pending-<xid>.csv.gz`, beside
+`.pending-<xid>.json`, which says which transaction of which server deletes the rows. After the commit both get the name
+`<cut-off>-<xid>`. So a file without the dot holds rows that are deleted, and every deleted row is in one file.
+"""
+
+import csv
+import gzip
+import hashlib
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vaultmesh.domain.errors import DomainError
+
+DATA, NOTE = ".csv.gz", ".json"
+PENDING = ".pending-"
+DUMP, HASH = ".dump", ".sha256"
+_FINAL = re.compile(r"(?P<cutoff>[0-9]{8}T[0-9]{6}Z)-[0-9]+")
+_CHUNK = 1 << 20
+
+
+class ArchiveDamaged(DomainError):
+    """A file of archived rows, or a backup, is not what was written."""
+
+
+class Manifest(BaseModel):
+    """What is known of a file of rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int = 1
+    task: str
+    table: str
+    key: tuple[str, ...] = ()
+    """Columns that tell a row of that table from all others; none if it has no primary key."""
+    columns: tuple[str, ...]
+    cutoff: datetime
+    xid: str
+    """Transaction that deletes the rows."""
+    system_identifier: str
+    timeline: str
+    database: str
+    wal_position: str
+    """Where the server's log was before; it only grows, unless an older copy is put back."""
+    rows: int | None = None
+    sha256: str | None = None
+    """Of the compressed file; with `rows`, noted before the commit."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a manifest.
+
+        Raises:
+            ArchiveDamaged: it is none.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (ValidationError, OSError) as error:
+            message = (
+                f"{path} can't be read as the manifest of archived rows - put it back from a copy"
+            )
+            raise ArchiveDamaged(message) from error
+
+    @property
+    def stem(self) -> str:
+        """The name of its files once the rows are deleted, without ending."""
+        return f"{self.cutoff.astimezone(UTC):%Y%m%dT%H%M%SZ}-{self.xid}"
+
+
+class Folder:
+    """A folder of archived rows."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the folder; nothing is looked at yet."""
+        self.path = path
+
+    def check(self, root: Path) -> None:
+        """Make a folder below the root; elsewhere it has to be there, since it may be a disk that is not mounted.
+
+        Raises:
+            OSError: it can't be made, or is not there.
+        """
+        if self.path.is_relative_to(root):
+            self.path.mkdir(parents=True, exist_ok=True)
+        if not self.path.is_dir():
+            raise NotADirectoryError(20, "is no folder", str(self.path))
+
+    def data(self, manifest: Manifest, *, pending: bool) -> Path:
+        """Return where a manifest's rows are."""
+        return self.path / f"{self._stem(manifest, pending)}{DATA}"
+
+    def note(self, manifest: Manifest, *, pending: bool) -> Path:
+        """Return where a manifest is."""
+        return self.path / f"{self._stem(manifest, pending)}{NOTE}"
+
+    def write_note(self, manifest: Manifest) -> None:
+        """Write the manifest of a pending file, so that it survives a power cut."""
+        place = self.note(manifest, pending=True)
+        scratch = self._scratch(manifest.task)
+        with scratch.open("wb") as file:
+            file.write(manifest.model_dump_json(indent=1).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(place)
+        self.sync()
+
+    def sync(self) -> None:
+        """Have the names of files survive a power cut."""
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def pending(self, task: str) -> list[Manifest]:
+        """Return what a task left pending, which is nothing unless it was killed.
+
+        Raises:
+            ArchiveDamaged: a manifest can't be read.
+        """
+        if not self.path.is_dir():
+            return []
+        self._scratch(task).unlink(missing_ok=True)
+        notes = sorted(self.path.glob(f"{PENDING}*{NOTE}"))
+        manifests = [Manifest.read(note) for note in notes]
+        return [manifest for manifest in manifests if manifest.task == task]
+
+    def keep(self, manifest: Manifest) -> None:
+        """Give the files of deleted rows their name.
+
+        Raises:
+            ArchiveDamaged: the rows are not there as they were noted.
+        """
+        pending, final = (self.data(manifest, pending=state) for state in (True, False))
+        if pending.exists():
+            _check(pending, manifest)
+            pending.replace(final)
+        elif not final.exists():
+            message = f"{pending} is gone, whose {manifest.rows} rows are deleted from {manifest.table} - put it back from a copy"
+            raise ArchiveDamaged(message)
+        self.note(manifest, pending=True).replace(self.note(manifest, pending=False))
+        self.sync()
+
+    def drop(self, manifest: Manifest) -> None:
+        """Remove the files of rows that were not deleted."""
+        self.data(manifest, pending=True).unlink(missing_ok=True)
+        self.note(manifest, pending=True).unlink(missing_ok=True)
+        self.sync()
+
+    def older_than(self, instant: datetime) -> list[Path]:
+        """Return files of rows whose cut-off is older than an instant, without their manifests."""
+        return [
+            path
+            for path in sorted(self.path.glob(f"*{DATA}"))
+            if (match := _FINAL.fullmatch(path.name.removesuffix(DATA)))
+            and _instant(match["cutoff"]) < instant
+        ]
+
+    def _scratch(self, task: str) -> Path:
+        """Return where a task's next manifest is written; its runs never overlap."""
+        return self.path / f".{task}.new"
+
+    @staticmethod
+    def _stem(manifest: Manifest, pending: bool) -> str:
+        return f"{PENDING}{manifest.xid}" if pending else manifest.stem
+
+
+class RowFile:
+    """A file of rows that is being written: compressed, hashed, and safe on the disk once closed."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the file.
+
+        Raises:
+            OSError: it exists, or can't be made.
+        """
+        self._file = path.open("xb")
+        self._hash = hashlib.sha256()
+        self._compressor = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+
+    def write(self, block: bytes) -> None:
+        """Add bytes of CSV."""
+        self._write(self._compressor.compress(block))
+
+    def finish(self) -> str:
+        """Write what is left to the disk; return the SHA-256 of the file."""
+        self._write(self._compressor.flush())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Let go of the file, also of a half-written one."""
+        try:
+            self._file.close()
+        except OSError:
+            self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        self._hash.update(data)
+        self._file.write(data)
+
+
+def read_rows(path: Path) -> Iterator[list[str]]:
+    """Return the lines of an archived file, its header first.
+
+    Raises:
+        ArchiveDamaged: it is cut off or changed.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+            yield from csv.reader(file)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        message = f"{path} can't be read: {error} - put it back from a copy"
+        raise ArchiveDamaged(message) from error
+
+
+def keys_of(path: Path, manifest: Manifest, most: int) -> Sequence[tuple[str, ...]]:
+    """Return the primary keys of the first rows of a file; none if the table has none."""
+    rows = read_rows(path)
+    head = next(rows, [])
+    places = [head.index(name) for name in manifest.key if name in head]
+    if not places or len(places) < len(manifest.key):
+        return ()
+    return [
+        tuple(row[place] for place in places) for row, _ in zip(rows, range(most), strict=False)
+    ]
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def verify_archive(path: Path) -> dict[str, Any]:
+    """Check a file of rows against its manifest, or a backup against its hash; return what it is.
+
+    Raises:
+        ArchiveDamaged: it is not what was written.
+        OSError: it is not there.
+    """
+    if path.name.endswith(DATA):
+        return _verified_rows(path)
+    if path.name.endswith(DUMP):
+        noted = path.with_name(path.name + HASH).read_text(encoding="utf-8").partition(" ")[0]
+        if hash_of(path) != noted:
+            message = f"{path} was changed since it was written: its SHA-256 is another one - use another copy"
+            raise ArchiveDamaged(message)
+        return {"kind": "backup", "sha256": noted, "bytes": path.stat().st_size}
+    message = f"{path} is neither a {DATA} file of rows nor a {DUMP} file - name one"
+    raise ArchiveDamaged(message)
+
+
+def _verified_rows(path: Path) -> dict[str, Any]:
+    manifest = Manifest.read(path.with_name(path.name.removesuffix(DATA) + NOTE))
+    _check(path, manifest)
+    rows = read_rows(path)
+    head = next(rows, [])
+    count = sum(1 for _ in rows)
+    if tuple(head) != manifest.columns or count != manifest.rows:
+        message = f"{path} has {count} rows and {len(head)} columns, noted are {manifest.rows} and {len(manifest.columns)} - use another copy"
+        raise ArchiveDamaged(message)
+    return {
+        "kind": "rows",
+        "table": manifest.table,
+        "rows": count,
+        "cutoff": manifest.cutoff.isoformat(),
+        "sha256": manifest.sha256,
+    }
+
+
+def _check(path: Path, manifest: Manifest) -> None:
+    if manifest.sha256 is None or hash_of(path) != manifest.sha256:
+        message = (
+            f"{path} is not what was written: its SHA-256 is another one - put it back from a copy"
+        )
+        raise ArchiveDamaged(message)
+
+
+def _instant(text: str) -> datetime:
+    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
+def as_json(report: object) -> str:
+    """Return a report as one line of JSON."""
+    return json.dumps(report, default=str)
