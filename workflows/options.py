@@ -7,7 +7,6 @@ from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 from vaultmesh.domain.jobs.other_scheduler import BEGINS_WITHIN
-from vaultmesh.domain.jobs.tasks import MOST_ATTEMPTS
 from vaultmesh.domain.messages import GOLDEN_RATIO
 from vaultmesh.domain.names import ANCHORS_QUEUE, JOBS_QUEUE, SCHEDULER_QUEUE
 
@@ -148,8 +147,8 @@ TASK_ROOM = timedelta(seconds=30)
 """Beside the task itself, a run opens its row and closes it, waits for the lock of an attempt that died, and for a cancelled statement."""
 
 
-def run_task(deadline: timedelta, catch_up: timedelta) -> ActivityOptions:
-    """Options of `run_task`: every kind may be repeated, so it is tried up to three times; its own deadline ends it before these do."""
+def run_task(deadline: timedelta, catch_up: timedelta, attempts: int) -> ActivityOptions:
+    """Options of `run_task`: what may be repeated is tried again; its own deadline ends it before these do."""
     return {
         "task_queue": JOBS_QUEUE,
         "schedule_to_start_timeout": catch_up,
@@ -157,7 +156,7 @@ def run_task(deadline: timedelta, catch_up: timedelta) -> ActivityOptions:
         "schedule_to_close_timeout": catch_up + deadline + TASK_ROOM,
         "heartbeat_timeout": HEARTBEAT,
         "retry_policy": RetryPolicy(
-            initial_interval=timedelta(seconds=1), maximum_attempts=MOST_ATTEMPTS
+            initial_interval=timedelta(seconds=1), maximum_attempts=attempts
         ),
         "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     }

@@ -5,7 +5,6 @@ from pydantic import JsonValue
 from vaultmesh.domain.errors import in_one_line
 from vaultmesh.domain.jobs import answer
 from vaultmesh.domain.jobs.run import RunStatus
-from vaultmesh.domain.maintenance.config import Kind
 from vaultmesh.domain.maintenance.outcomes import (
     GOOD,
     Outcome,
@@ -19,8 +18,6 @@ MOST_STEPS = 100
 MOST_LOCKED = 3
 """Runs in a row that a lock kept out: from this one on they count as failed, or nobody would ever look."""
 _LONGEST_ERROR = 500
-_PRIVATE = frozenset({Kind.CHECK, Kind.CALL})
-"""Kinds whose statements are the file's own texts."""
 
 
 def end_of(result: TaskResult, attempt: int, locked_before: int = 0) -> answer.RunEnd:
@@ -72,7 +69,7 @@ def is_passing(result: TaskResult) -> bool:
 def _metadata(result: TaskResult, attempt: int) -> dict[str, JsonValue]:
     ordered = sorted(result.steps, key=_weight)
     kept = sorted(ordered[:MOST_STEPS], key=result.steps.index)
-    steps: list[JsonValue] = [_step(step, result.kind) for step in kept]
+    steps: list[JsonValue] = [step.model_dump(mode="json", exclude_none=True) for step in kept]
     return {
         "outcome": result.outcome.value,
         "kind": result.kind,
@@ -89,8 +86,3 @@ def _weight(step: StepResult) -> int:
     if step.outcome not in GOOD:
         return 0
     return 2 if step.outcome is Outcome.NOT_NEEDED else 1
-
-
-def _step(step: StepResult, kind: str) -> JsonValue:
-    left_out = {"statement"} if kind in _PRIVATE else set()
-    return step.model_dump(mode="json", exclude_none=True, exclude=left_out)

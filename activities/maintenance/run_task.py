@@ -1,7 +1,7 @@
 """Makes the runs of maintenance tasks: opens the row, has the task run, closes the row.
 
-1. A run may be tried three times within its deadline, which counts from its first start. The row is opened once and closed
-   once; an attempt after one that died goes on with its row.
+1. A run may be tried three times within its deadline, which counts from its first start; a call to a service once. The row is
+   opened once and closed once; an attempt after one that died goes on with its row.
 2. Each attempt reads the task anew from maintenance.yaml: nothing of the file travels through Temporal.
 3. Whoever cancels the run has PostgreSQL end the statement, and the row says `cancelled`. A worker that ends, and a server that
    gave the attempt up, leave the row open: another attempt goes on.
@@ -39,7 +39,7 @@ from vaultmesh.domain.jobs.messages import RunEnd, RunOrder
 from vaultmesh.domain.jobs.records import Opened, Opening, RunRecord, RunStart
 from vaultmesh.domain.jobs.refusals import StoreError
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
-from vaultmesh.domain.jobs.tasks import MOST_ATTEMPTS, task_name
+from vaultmesh.domain.jobs.tasks import task_name
 from vaultmesh.domain.maintenance.config import MaintenanceConfig, NamedTask
 from vaultmesh.domain.maintenance.outcomes import Beat, Outcome, TaskResult
 from vaultmesh.postgres.connection import Database, Order
@@ -155,18 +155,18 @@ class TaskRuns:
         named = _task_of(config, name)
         if config is None or named is None:
             why = "maintenance.yaml of the worker that took the run does not name it"
-            _leave_to_another(why, until)
+            _leave_to_another(why, order, until)
             return unfinished(name, kind, order.run_id, Outcome.FAILED, why)
         task = named.task.model_copy(update={"deadline": min(left, named.task.deadline)})
         asked = Order(order.run_id, order.slot or order.began or start.started_at, self._root)
         database = _NO_DATABASE if config.database is None else Database(config.database)
         result = await self._run_once(database, NamedTask(name, task), asked, progress.note)
         if result.outcome is Outcome.CANCELLED:
-            _judge_cancellation(until)
+            _judge_cancellation(order, until)
         elif is_passing(result):
-            _leave_to_another(result.detail or str(result.outcome), until)
+            _leave_to_another(result.detail or str(result.outcome), order, until)
         elif result.outcome is Outcome.RUNNING and activity.info().attempt > 1:
-            _leave_to_another("an attempt before still holds the lock", until)
+            _leave_to_another("an attempt before still holds the lock", order, until)
         return result
 
 
@@ -225,7 +225,7 @@ def _task_of(config: MaintenanceConfig | None, name: str) -> NamedTask | None:
     return next((named for named in tasks if named.name == name), None)
 
 
-def _judge_cancellation(until: datetime) -> None:
+def _judge_cancellation(order: RunOrder, until: datetime) -> None:
     """Let a run end as cancelled if somebody asked for it; else leave it to another attempt."""
     why = activity.cancellation_details()
     if why is None or why.cancel_requested:
@@ -235,17 +235,18 @@ def _judge_cancellation(until: datetime) -> None:
             "attempt given up by Temporal", extra={"execution": activity.info().activity_id}
         )
         raise asyncio.CancelledError
-    _leave_to_another("its worker ended", until)
+    _leave_to_another("its worker ended", order, until)
 
 
-def _leave_to_another(why: str, until: datetime) -> None:
+def _leave_to_another(why: str, order: RunOrder, until: datetime) -> None:
     """Have another attempt made, if there may be one and there is time for it.
 
     Raises:
         ApplicationError: there will be one.
     """
     info = activity.info()
-    if info.attempt >= MOST_ATTEMPTS or datetime.now(UTC) + AGAIN_AFTER + _LEAST_TIME > until:
+    attempts = order.spec.attempts
+    if info.attempt >= attempts or datetime.now(UTC) + AGAIN_AFTER + _LEAST_TIME > until:
         return
-    message = f"attempt {info.attempt} of {MOST_ATTEMPTS}: {why}; tried again in {AGAIN_AFTER.total_seconds():g} s"
+    message = f"attempt {info.attempt} of {attempts}: {why}; tried again in {AGAIN_AFTER.total_seconds():g} s"
     raise ApplicationError(message, type=FailureKind.NETWORK.value, next_retry_delay=AGAIN_AFTER)

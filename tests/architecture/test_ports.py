@@ -74,7 +74,7 @@ def test_a_ports_options_name_the_queue_that_offers_it(
         "observe": options.OBSERVE_ALONE, "ask_again": options.ASK_AGAIN,
         "withdraw": options.ASK_AGAIN, "anchor": options.anchor(1),
         "run_job": options.run_job(timedelta(1), timedelta(1)),
-        "run_task": options.run_task(timedelta(1), timedelta(1)),
+        "run_task": options.run_task(timedelta(1), timedelta(1), 1),
         "close_run": options.STORE, "record_decision": options.STORE,
     }  # fmt: skip
     queues = {name: policy["task_queue"] for name, policy in policies.items()}

@@ -77,12 +77,6 @@ def test_of_many_parts_those_that_need_a_look_are_kept_in_their_order() -> None:
     assert end.metadata["stepsLeftOut"] == MOST_STEPS + 2
 
 
-def test_what_an_operator_wrote_into_a_check_stays_in_the_file() -> None:
-    asked = step("it", Outcome.FAILED, statement="select count(*) from payroll", detail="7")
-    end = end_of(result(Outcome.FAILED, asked, kind="check"), 1)
-    assert "payroll" not in end.model_dump_json()
-
-
 @pytest.mark.parametrize(
     ("outcome", "reason", "passing"),
     [

@@ -70,6 +70,7 @@ def spec_of(revision: JobRevision, continue_after_events: int = 4_000) -> JobSpe
             cron=task.cron,
             enabled=task.enabled,
             config={"kind": task.kind},
+            attempts=task.attempts,
             timeout_seconds=task.timeout_seconds,
             catch_up_seconds=task.catch_up_seconds,
             **common,

@@ -12,8 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from vaultmesh.domain.errors import ConfigurationError
-from vaultmesh.domain.jobs.tasks import TaskSchedule
-from vaultmesh.domain.maintenance.config import MaintenanceConfig, Task
+from vaultmesh.domain.jobs.tasks import MOST_ATTEMPTS, TaskSchedule
+from vaultmesh.domain.maintenance.config import Kind, MaintenanceConfig, Task
 from vaultmesh.domain.paths import CONFIG_FOLDER, MAINTENANCE_FILE
 from vaultmesh.process.config_files import load_maintenance, maintenance_path
 from vaultmesh.process.logs import register_url
@@ -102,5 +102,6 @@ def _schedule_of(task: Task) -> TaskSchedule:
         enabled=task.enabled,
         timeout_seconds=-(-task.deadline // _SECOND),
         catch_up_seconds=CATCH_UP // _SECOND,
+        attempts=1 if task.kind is Kind.CALL else MOST_ATTEMPTS,
         version=sha256(repr(task).encode()).hexdigest()[:_VERSION_LENGTH],
     )

@@ -106,7 +106,10 @@ class JobWorkflow:
         what = f"slot {order.slot:%Y-%m-%dT%H:%M:%SZ}" if order.slot else "asked for"
         port, policy = ports.RUN_JOB, options.run_job(spec.timeout, spec.catch_up)
         if spec.kind is JobKind.MAINTENANCE:
-            port, policy = ports.RUN_TASK, options.run_task(spec.timeout, spec.catch_up)
+            port, policy = (
+                ports.RUN_TASK,
+                options.run_task(spec.timeout, spec.catch_up, spec.attempts),
+            )
             order = order.model_copy(update={"began": workflow.now()})
             what = f"{spec.config.get('kind')}, {what}"
         reply = await workflow.execute_activity(

@@ -77,7 +77,11 @@ async def task(stage: Stage, cron: str, **more: object) -> JobRun:
     """Start a task's workflow."""
     name = f"maintenance:task-{uuid.uuid4().hex[:8]}"
     spec = JobSpec(
-        name=name, kind=JobKind.MAINTENANCE, cron=cron, config={"kind": "vacuum"}, **more
+        name=name,
+        kind=JobKind.MAINTENANCE,
+        cron=cron,
+        config={"kind": "vacuum"},
+        **{"attempts": 3, **more},
     )
     handle = await stage.env.client.start_workflow(
         JOB_WORKFLOW, JobInput(spec=spec), id=job_workflow_id(name), task_queue=SCHEDULER_QUEUE
@@ -126,6 +130,18 @@ async def test_three_attempts_that_fail_are_no_fourth_and_the_run_is_failed(stag
     (end,) = tasks.closed[0].ends
     assert view.last_run is not None
     assert end.error == view.last_run.error == f"the database is away; {FATE_UNKNOWN}"
+
+
+async def test_what_must_not_be_repeated_is_tried_once(stage: Stage) -> None:
+    """The harm: a service was called twice because its worker broke after the first call."""
+    tasks = ScriptedTasks()
+    tasks.failing = 1
+    async with stage.working(jobs=tasks.adapters()):
+        job = await task(stage, NEVER, attempts=1)
+        await job.update("trigger")
+        await until(lambda: bool(tasks.closed))
+        await job.shows(lambda view: view.unwritten == 0)
+    assert len(tasks.attempts) == 1
 
 
 async def test_a_task_that_no_worker_takes_is_missed_and_one_that_was_asked_for_fails(

@@ -14,7 +14,7 @@ from vaultmesh.domain.messages import Wire
 from vaultmesh.domain.names import MAINTENANCE_PREFIX
 
 MOST_ATTEMPTS = 3
-"""How often a run is tried within its deadline: every kind of task may be repeated."""
+"""How often a run is tried within its deadline, where it may be repeated."""
 TASK_KEY = "task"
 """Key of the policy of a maintenance task; its value is null once the task is gone from the file."""
 
@@ -29,6 +29,8 @@ class TaskSchedule(Wire):
     """Its deadline: all attempts of a run are within it."""
     catch_up_seconds: Annotated[int, Field(ge=1)] = 60
     """How old a slot may be that still runs."""
+    attempts: Annotated[int, Field(ge=1)] = MOST_ATTEMPTS
+    """1 of a task that must not be done again if it may have been done: a call."""
     version: str = ""
     """Changes with the task's entry in the file."""
 
