@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from temporalio.client import Client
 from typing_extensions import override
 
 from devnet.ports import free_port
@@ -163,6 +164,19 @@ class TaskSystem(JobSystem):
     def task_status(self, task: str) -> dict[str, Any]:
         """Return what a task's workflow says of itself."""
         return self.status(task_job_name(task))
+
+    def progress(self, task: str) -> dict[str, Any]:
+        """Return what the run under way told last, as Temporal's clients show it; nothing before its first word."""
+
+        async def asked(client: Client) -> dict[str, Any]:
+            described = await client.get_workflow_handle(task_job_name(task)).describe()
+            for pending in described.raw_description.pending_activities:
+                for payload in pending.heartbeat_details.payloads:
+                    details: dict[str, Any] = json.loads(payload.data)
+                    return details if details["progress"] != "begins" else {}
+            return {}
+
+        return self.temporal_says(asked)
 
     def says(self, task: str, fact: Callable[[dict[str, Any]], object], what: str) -> Any:
         """Wait until a task's workflow says something; return its state."""

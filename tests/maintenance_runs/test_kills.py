@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -29,6 +30,9 @@ def test_a_worker_killed_in_mid_vacuum_is_followed_by_another_that_ends_the_same
     (row,) = system.runs("killed")
     assert row["status"] == "running"
     begun = row["started_at"]
+    said = system.wait(lambda: system.progress("killed"), "progress")
+    assert said["attempt"] == 1
+    assert said["progress"].startswith("public.goods: ")
     system.speed_up()
     kill(doomed)
     system.wait_for_silence()  # the server notices by itself, long before anybody tries again
@@ -79,7 +83,7 @@ def test_a_deadline_that_passes_ends_the_statement_and_leaves_nothing_on_the_ser
     system: TaskSystem,
 ) -> None:
     system.write({"late": {"deadline": "4s", "statementTimeout": "190s"}})
-    system.start_worker("workflows,jobs")
+    worker = system.start_worker("workflows,jobs")
     system.slow_down()
     system.trigger_task("late")
     system.wait_for_vacuum()
@@ -89,6 +93,9 @@ def test_a_deadline_that_passes_ends_the_statement_and_leaves_nothing_on_the_ser
     assert "deadline" in row["error_message"]
     system.wait_for_silence()
     assert system.statistics("vacuum_count") == "0"
+    series = system.metrics(worker)
+    assert series['scheduler_errors_total{reason="timeout",task="late"}'] == 1
+    assert series['scheduler_runs_total{outcome="timed out",task="late"}'] == 1
 
 
 def test_a_workflow_that_is_cancelled_has_the_statement_cancelled_and_goes_on(
@@ -109,6 +116,28 @@ def test_a_workflow_that_is_cancelled_has_the_statement_cancelled_and_goes_on(
     system.says("cancelled", lambda view: view["running"] is None, "the end of the run")
     system.trigger_task("cancelled")
     assert outcomes(system.ended("cancelled", 2)) == ["cancelled", "done"]
+
+
+def test_temporal_that_is_away_in_mid_vacuum_costs_no_run_its_true_end(system: TaskSystem) -> None:
+    """The server gives the attempt up meanwhile: the next one meets the lock of the one before."""
+    system.write({"cut": SLOW_TASK})
+    system.start_worker("workflows,jobs")
+    system.slow_down()
+    system.trigger_task("cut")
+    system.wait_for_vacuum()
+    system.replays.check_at(system.temporal.address)
+    kill(system.temporal)
+    time.sleep(12)  # longer than an attempt may be silent
+    assert system.busy() == 1  # nobody who could cancel it is there
+    system.speed_up()
+    system.temporal.start()
+    (row,) = system.ended("cut", seconds=150)
+    assert (row["status"], row["error_message"]) == ("completed", None)
+    assert (row["metadata"]["outcome"], row["metadata"]["attempts"] > 1) == ("done", True)
+    assert system.statistics("vacuum_count") == "1"
+    system.wait_for_silence()
+    view = system.says("cut", lambda view: view["running"] is None, "the end")
+    assert view["last_run"]["status"] == "completed"
 
 
 def test_a_worker_that_is_told_to_end_leaves_its_run_to_another(system: TaskSystem) -> None:
@@ -135,6 +164,9 @@ def test_a_run_under_way_is_never_met_by_another_of_the_same_task(system: TaskSy
     system.wait_for_vacuum()
     by_hand = system.command("run", "alone", "--once")["tasks"]
     assert [task["outcome"] for task in by_hand] == ["skipped: running"]
+    (status,) = system.command("status", "alone")["tasks"]
+    assert status["state"] == "running"
+    assert status["running"]["execution_id"] == system.runs("alone")[0]["id"]
     refused = system.command("run", "alone", code=1)
     assert "is under way" in refused
     system.trigger_task("other")  # another task is not held up by it; the table is in use, however
