@@ -1,5 +1,7 @@
 """Turns what became of a maintenance task into the end of a run: its state, its counts, one line, and what is kept beside."""
 
+from collections import Counter
+
 from pydantic import JsonValue
 
 from vaultmesh.domain.errors import in_one_line
@@ -9,12 +11,11 @@ from vaultmesh.domain.maintenance.outcomes import (
     GOOD,
     Outcome,
     Reason,
-    StepResult,
     TaskResult,
 )
 
 MOST_STEPS = 100
-"""Steps that a run's metadata holds; what needs a look comes first, what needed nothing last."""
+"""Steps that a run's metadata holds, of those that did anything: a run each five minutes must not fill the history."""
 MOST_LOCKED = 3
 """Runs in a row that a lock kept out: from this one on they count as failed, or nobody would ever look."""
 _LONGEST_ERROR = 500
@@ -67,8 +68,10 @@ def is_passing(result: TaskResult) -> bool:
 
 
 def _metadata(result: TaskResult, attempt: int) -> dict[str, JsonValue]:
-    ordered = sorted(result.steps, key=_weight)
-    kept = sorted(ordered[:MOST_STEPS], key=result.steps.index)
+    acted = [step for step in result.steps if step.outcome is not Outcome.NOT_NEEDED]
+    wrong_first = sorted(acted, key=lambda step: step.outcome in GOOD)[:MOST_STEPS]
+    kept = [step for step in acted if step in wrong_first]
+    counts = Counter(step.outcome.value for step in result.steps)
     steps: list[JsonValue] = [step.model_dump(mode="json", exclude_none=True) for step in kept]
     return {
         "outcome": result.outcome.value,
@@ -77,12 +80,6 @@ def _metadata(result: TaskResult, attempt: int) -> dict[str, JsonValue]:
         "reason": None if result.reason is None else result.reason.value,
         "attempts": attempt,
         "seconds": result.seconds,
+        "parts": dict(counts),
         "steps": steps,
-        "stepsLeftOut": len(result.steps) - len(kept),
     }
-
-
-def _weight(step: StepResult) -> int:
-    if step.outcome not in GOOD:
-        return 0
-    return 2 if step.outcome is Outcome.NOT_NEEDED else 1

@@ -48,9 +48,9 @@ def test_parts_are_counted_and_the_first_that_went_wrong_is_named() -> None:
     assert end.metadata is not None
     steps = end.metadata["steps"]
     assert isinstance(steps, list)
-    assert steps[0] == {
-        "subject": "public.a", "outcome": "done", "statement": "VACUUM public.a", "detail": "", "rows": 3, "seconds": 0.0,
-    }  # fmt: skip
+    assert isinstance(steps[0], dict)
+    kept = {"subject": "public.a", "outcome": "done", "statement": "VACUUM public.a", "rows": 3}
+    assert steps[0].items() >= kept.items()
     assert error_of(result(Outcome.TIMED_OUT, detail="ended at its\ndeadline")).count("\n") == 0
 
 
@@ -64,17 +64,19 @@ def test_a_lock_that_keeps_out_run_after_run_becomes_a_failure() -> None:
 
 
 def test_of_many_parts_those_that_need_a_look_are_kept_in_their_order() -> None:
-    quiet = [step(f"public.t{number}", Outcome.NOT_NEEDED) for number in range(2 * MOST_STEPS)]
+    """The harm: a run each five minutes filled the history with tables that needed nothing."""
+    quiet = [step(f"public.t{number}", Outcome.NOT_NEEDED) for number in range(300)]
+    done = [step(f"public.d{number}", Outcome.DONE) for number in range(2 * MOST_STEPS)]
     wrong = step("public.wrong", Outcome.FAILED, detail="x")
-    done = step("public.done", Outcome.DONE)
-    end = end_of(result(Outcome.FAILED, *quiet, wrong, done), 1)
+    end = end_of(result(Outcome.FAILED, *quiet, *done, wrong), 1)
     assert end.metadata is not None
     steps = end.metadata["steps"]
     assert isinstance(steps, list)
     names = [kept["subject"] for kept in steps if isinstance(kept, dict)]
     assert len(names) == MOST_STEPS
-    assert names[-2:] == ["public.wrong", "public.done"]
-    assert end.metadata["stepsLeftOut"] == MOST_STEPS + 2
+    assert (names[0], names[-1]) == ("public.d0", "public.wrong")
+    assert end.metadata["parts"] == {"not needed": 300, "done": 2 * MOST_STEPS, "failed": 1}
+    assert len(end_of(result(Outcome.NOT_NEEDED, *quiet), 1).model_dump_json()) < 500
 
 
 @pytest.mark.parametrize(
