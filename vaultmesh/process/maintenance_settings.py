@@ -34,6 +34,7 @@ class _Variables(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     database_url: SecretStr | None = None
+    node_env: str | None = None
     otel_exporter_otlp_endpoint: Url | None = None
     otel_exporter_otlp_headers: Annotated[SecretStr, AfterValidator(_headers)] | None = None
     otel_service_name: str = SERVICE_NAME
@@ -83,7 +84,7 @@ class MaintenanceSettings:
 
 
 def _telemetry(read: _Variables) -> Telemetry | None:
-    if read.otel_exporter_otlp_endpoint is None:
+    if read.otel_exporter_otlp_endpoint is None or read.node_env == "test":
         return None
     headers: dict[str, str] = {}
     text = read.otel_exporter_otlp_headers
