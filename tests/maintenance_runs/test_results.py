@@ -38,7 +38,7 @@ def test_every_outcome_has_its_state_and_only_bad_ones_an_error(outcome: Outcome
 def test_parts_are_counted_and_the_first_that_went_wrong_is_named() -> None:
     ended = result(
         Outcome.FAILED,
-        step("public.a", Outcome.DONE, rows=3, statement="VACUUM public.a"),
+        step("public.a", Outcome.DONE, rows=3, statements=("VACUUM public.a",)),
         step("public.b", Outcome.DENIED, detail="only its owner may"),
         step("public.c", Outcome.FAILED, detail="disk full", reason=Reason.SQL, sqlstate="53100"),
     )
@@ -49,7 +49,7 @@ def test_parts_are_counted_and_the_first_that_went_wrong_is_named() -> None:
     steps = end.metadata["steps"]
     assert isinstance(steps, list)
     assert isinstance(steps[0], dict)
-    kept = {"subject": "public.a", "outcome": "done", "statement": "VACUUM public.a", "rows": 3}
+    kept = {"subject": "public.a", "outcome": "done", "statements": ["VACUUM public.a"], "rows": 3}
     assert steps[0] == steps[0] | kept
     assert error_of(result(Outcome.TIMED_OUT, detail="ended at its\ndeadline")).count("\n") == 0
 
@@ -120,15 +120,23 @@ def ended(metadata: object, **more: object) -> RunEnd:
 
 
 def test_metrics_have_the_names_that_were_documented_and_count_each_end() -> None:
-    done = ended({"outcome": "done"})
-    denied = ended({"outcome": "denied", "reason": "permission"}, items_succeeded=1)
-    text = page(("maintenance:tidy", done), ("maintenance:tidy", denied), ("a-job", done))
+    done = ended({"outcome": "done"}, status="completed")
+    denied = ended({"outcome": "denied", "reason": "permission"})
+    steps = [
+        {"outcome": "done"}, {"outcome": "failed", "reason": "sql"}, {"outcome": "skipped: locked", "reason": "lock"},
+    ]  # fmt: skip
+    mixed = ended({"outcome": "failed", "reason": "sql", "steps": steps})
+    tidy, other = "maintenance:tidy", "maintenance:other"
+    text = page((tidy, done), (tidy, denied), (tidy, mixed), (other, done), ("a-job", done))
     for line in (
         'scheduler_runs_total{outcome="done",task="tidy"} 1.0',
         'scheduler_runs_total{outcome="denied",task="tidy"} 1.0',
-        'scheduler_duration_seconds_sum{task="tidy"} 6.0',
-        'scheduler_tasks_completed{task="tidy"} 1.0',
+        'scheduler_duration_seconds_sum{task="tidy"} 9.0',
+        'scheduler_tasks_completed{task="tidy"} 0.0',
+        'scheduler_tasks_completed{task="other"} 1.0',
         'scheduler_errors_total{reason="permission",task="tidy"} 1.0',
+        'scheduler_errors_total{reason="sql",task="tidy"} 1.0',
+        'scheduler_errors_total{reason="lock",task="tidy"} 1.0',
     ):
         assert line in text
     assert "a-job" not in text

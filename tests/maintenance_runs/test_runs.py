@@ -29,7 +29,7 @@ def test_a_task_fires_on_its_schedule_and_its_rows_equal_what_happened(system: T
     first = rows[0]
     (step,) = first["metadata"]["steps"]
     assert (step["subject"], step["outcome"]) == ("public.goods", "done")
-    assert step["statement"].startswith("VACUUM")
+    assert step["statements"][0].startswith("VACUUM")
     assert (first["items_processed"], first["items_succeeded"], first["items_failed"]) == (1, 1, 0)
     assert (first["triggered_by"], first["error_message"]) == ("scheduler", None)
     assert first["metadata"]["attempts"] == 1

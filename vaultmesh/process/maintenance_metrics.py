@@ -1,4 +1,4 @@
-"""Defines the metrics of maintenance tasks, under the names of the scheduler that we replace (ADR 64).
+"""Defines the metrics of maintenance tasks, under the names of the scheduler that we replace.
 
 They change when a row is closed, in the process that closes it: a run counts once over all workers, also one whose worker died.
 """
@@ -10,14 +10,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pydantic import JsonValue
 
 from vaultmesh.domain.jobs.messages import RunEnd
+from vaultmesh.domain.jobs.run import RunStatus
 from vaultmesh.domain.jobs.tasks import is_task, task_name
-from vaultmesh.domain.maintenance.outcomes import GOOD, Outcome, Reason
+from vaultmesh.domain.maintenance.outcomes import Outcome, Reason
+from vaultmesh.process.run_metrics import BUCKETS
 
-BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1_200, 3_600)
-"""Seconds: a run takes from a moment to hours."""
 _SECOND = timedelta(seconds=1)
 _OUTCOMES = frozenset(map(str, Outcome))
 _REASONS = frozenset(map(str, Reason))
+_FINE = frozenset({Outcome.DONE, Outcome.NOT_NEEDED, Outcome.RUNNING})
 OTHER = "other"
 """Reason of a failure that names none: the worker died, or nobody took the run."""
 
@@ -42,13 +43,13 @@ class MaintenanceMetrics:
         )
         self._completed = Gauge(
             f"{prefix}_tasks_completed",
-            "Tables, indexes or other parts that the last run of a maintenance task completed.",
+            "1 for each maintenance task whose last run ended well.",
             ("task",),
             registry=registry,
         )
         self._errors = Counter(
             f"{prefix}_errors",
-            "Runs of maintenance tasks that ended with an error, by reason.",
+            "Parts of maintenance tasks that failed or met a lock, by reason; one for a run that failed as a whole.",
             ("task", "reason"),
             registry=registry,
         )
@@ -61,9 +62,9 @@ class MaintenanceMetrics:
         self._runs.labels(task, outcome).inc()
         if end.started_at is not None and end.completed_at is not None:
             self._duration.labels(task).observe((end.completed_at - end.started_at) / _SECOND)
-        self._completed.labels(task).set(end.items_succeeded or 0)
-        if outcome not in GOOD:
-            self._errors.labels(task, _reason_of(end)).inc()
+        self._completed.labels(task).set(end.status is RunStatus.COMPLETED)
+        for reason in _reasons(end, outcome):
+            self._errors.labels(task, reason).inc()
 
 
 def outcome_of(end: RunEnd) -> str:
@@ -72,9 +73,19 @@ def outcome_of(end: RunEnd) -> str:
     return said if said in _OUTCOMES else str(Outcome.FAILED)
 
 
-def _reason_of(end: RunEnd) -> str:
-    said = _said(end.metadata, "reason")
-    return said if said in _REASONS else OTHER
+def _reasons(end: RunEnd, outcome: str) -> list[str]:
+    """Return why parts of a run failed; of one that failed as a whole, why it did."""
+    steps = None if end.metadata is None else end.metadata.get("steps")
+    parts = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    bad = [_reason(step, str(Reason.SQL)) for step in parts if step.get("outcome") not in _FINE]
+    if bad or outcome in _FINE:
+        return bad
+    return [_reason(end.metadata, OTHER)]
+
+
+def _reason(said: Mapping[str, JsonValue] | None, other: str) -> str:
+    reason = _said(said, "reason")
+    return reason if reason in _REASONS else other
 
 
 def _said(metadata: Mapping[str, JsonValue] | None, key: str) -> str:
