@@ -42,10 +42,14 @@ class TaskSystem(JobSystem):
 
     def write(self, tasks: Tasks, file: Path | None = None) -> None:
         """Say what the file says; each task vacuums public.goods unless it says otherwise."""
-        usual = {"kind": "vacuum", "tables": ["public.goods"], "cron": NEVER}
+        usual = {"kind": "vacuum", "tables": ["public.goods"]}
+        self.write_plain({name: usual | dict(keys) for name, keys in tasks.items()}, file)
+
+    def write_plain(self, tasks: Tasks, file: Path | None = None) -> None:
+        """Say what the file says; each task runs only when it is asked for unless it says otherwise."""
         document = {
             "database": "${DATABASE_URL}",
-            "tasks": {name: usual | dict(keys) for name, keys in tasks.items()},
+            "tasks": {name: {"cron": NEVER} | dict(keys) for name, keys in tasks.items()},
         }
         place = file or self.file
         fresh = place.with_suffix(".new")
