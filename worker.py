@@ -363,7 +363,7 @@ async def _work(
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
-    await _keep_jobs(kept, jobs, client, settings, (visibility, metrics))
+    await _keep_jobs(kept, jobs, client, settings, visibility=visibility, metrics=metrics)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
 
@@ -401,12 +401,13 @@ async def _keep_jobs(
     jobs: "JobParts | None",
     client: Client,
     settings: Settings,
-    observed: tuple[Visibility, Metrics],
+    *,
+    visibility: Visibility,
+    metrics: Metrics,
 ) -> None:
     """Have kept what the roles of jobs need, if the process has one of them."""
     if jobs is None:
         return
-    visibility, metrics = observed
     kept.closing.insert(0, jobs.store.close)
     kept.beside |= jobs.beside(client)
     if "jobs" in jobs.roles:
