@@ -141,15 +141,7 @@ class FileArchive:
         manifest: Manifest | None = None
         try:
             manifest = await self._begin(rows)
-            count = await self._write(
-                manifest, into_file(rows.source, rows.columns, deletes=deletes)
-            )
-            for statement in after:
-                await self._session.send(statement)
-            if not count and deletes:
-                await self._session.send("ROLLBACK")
-            else:
-                await self._session.send("COMMIT")
+            noted = await self._moved(manifest, rows, after, deletes=deletes)
         except OSError as error:
             await roll_back(self._session)
             self._forget(manifest)
@@ -162,12 +154,21 @@ class FileArchive:
             ):  # else the commit may have been heard: `settle` asks first
                 self._forget(manifest)
             raise
-        noted = Manifest.read(self.folder.note(manifest, pending=True))
-        if count or not deletes:
+        if noted.rows or not deletes:
             self.folder.keep(noted)
         else:
             self.folder.drop(noted)
-        return count
+        return noted.rows or 0
+
+    async def _moved(
+        self, manifest: Manifest, rows: Rows, after: Sequence[str], *, deletes: bool
+    ) -> Manifest:
+        """Write rows to the disk, then commit; of no rows nothing is left."""
+        noted = await self._write(manifest, into_file(rows.source, rows.columns, deletes=deletes))
+        for statement in after:
+            await self._session.send(statement)
+        await self._session.send("COMMIT" if noted.rows or not deletes else "ROLLBACK")
+        return noted
 
     async def _begin(self, rows: Rows) -> Manifest:
         """Note what is about to be deleted, by which transaction."""
@@ -188,7 +189,7 @@ class FileArchive:
         self.folder.write_note(manifest)
         return manifest
 
-    async def _write(self, manifest: Manifest, statement: str) -> int:
+    async def _write(self, manifest: Manifest, statement: str) -> Manifest:
         file = RowFile(self.folder.data(manifest, pending=True))
         try:
             async with self._session.connection.cursor() as cursor:
@@ -201,7 +202,7 @@ class FileArchive:
             file.close()
         noted = manifest.model_copy(update={"rows": count, "sha256": digest})
         self.folder.write_note(noted)
-        return count
+        return noted
 
     def _forget(self, manifest: Manifest | None) -> None:
         """Remove a half-written file, if that can be done; else the next run does it."""

@@ -268,13 +268,13 @@ class BackupTask(Defaults):
 
 Task = VacuumTask | RetainTask | ReindexTask | RefreshTask | CheckTask | CallTask | BackupTask
 MODELS: Mapping[str, type[Task]] = {
-    Kind.VACUUM: VacuumTask,
-    Kind.RETAIN: RetainTask,
-    Kind.REINDEX: ReindexTask,
-    Kind.REFRESH: RefreshTask,
-    Kind.CHECK: CheckTask,
-    Kind.CALL: CallTask,
-    Kind.BACKUP: BackupTask,
+    Kind.VACUUM.value: VacuumTask,
+    Kind.RETAIN.value: RetainTask,
+    Kind.REINDEX.value: ReindexTask,
+    Kind.REFRESH.value: RefreshTask,
+    Kind.CHECK.value: CheckTask,
+    Kind.CALL.value: CallTask,
+    Kind.BACKUP.value: BackupTask,
 }
 WITHOUT_DATABASE = frozenset({Kind.CALL})
 
@@ -333,7 +333,7 @@ def parse_maintenance(document: object, *, connects: bool = True) -> Maintenance
         problems += wrong
         if task is not None:
             named.append(NamedTask(str(name), task))
-    database = _read_database(document.get("database"), named if connects else [], problems)
+    database = _read_database(document.get("database"), named, problems) if connects else None
     if problems:
         raise InvalidDocument(problems)
     return MaintenanceConfig(database, tuple(named))

@@ -79,7 +79,7 @@ def read_sql_name(text: str) -> SqlName:
         place = match.end()
         if place == len(text):
             break
-        if text[place] != ".":
+        if text[place:] == "." or text[place] != ".":
             raise _malformed(text)
         place += 1
     if place != len(text) or not 1 <= len(parts) <= _MOST_PARTS or "\0" in text:

@@ -1,0 +1,191 @@
+"""What is wrong in maintenance.yaml is told at its place, with its mend, and without what may be secret."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from vaultmesh.domain.errors import ConfigurationError, InvalidDocument, InvalidValue
+from vaultmesh.domain.maintenance.config import (
+    Kind,
+    RetainTask,
+    VacuumTask,
+    parse_maintenance,
+    tables_named,
+)
+from vaultmesh.process.config_files import load_maintenance
+from vaultmesh.process.settings import REPOSITORY
+
+URL = "postgresql://shop:very-secret-9@db:5432/shop"
+RETAIN = {"kind": "retain", "table": "public.orders", "ageColumn": "at", "keep": "180d"}
+
+
+def problems(task: object, **top: object) -> list[str]:
+    with pytest.raises(InvalidDocument) as caught:
+        parse_maintenance({"database": URL, "tasks": {"it": task}, **top})
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_every_kind_of_the_documentation_is_read() -> None:
+    config = parse_maintenance(
+        {
+            "database": URL,
+            "defaults": {"cron": "*/10 * * * *", "deadline": "90s"},
+            "tasks": {
+                "statistics": {"kind": "vacuum", "tables": "all", "deadRatio": "0.2", "minDead": 50, "freezeAge": 100000000},
+                "old-orders": {**RETAIN, "cron": "0 3 * * *", "minKeep": "30d", "batch": 5000, "pause": "50ms",
+                               "maxRows": 1000000, "archive": {"table": "archive.orders"}, "deadline": "30m"},
+                "sessions": {"kind": "retain", "table": "sessions", "ageColumn": "expires_at", "keep": "0s", "minKeep": "0s"},
+                "ranking": {"kind": "refresh", "view": "public.ranking"},
+                "indexes": {"kind": "reindex", "indexes": "all", "minBloat": "0.4", "statementTimeout": "1h", "deadline": "2h"},
+                "queue-depth": {"kind": "check", "query": "select 1", "failAbove": 1000},
+                "clustering": {"kind": "call", "url": "http://clusterer:8080/run", "method": "POST", "expect": "2xx", "timeout": "30s"},
+                "api-up": {"kind": "check", "url": "http://api:8080/health", "expect": 200, "within": "2s"},
+                "backup": {"kind": "backup", "folder": "backups", "keep": 7, "deadline": "2h"},
+            },
+        }
+    )  # fmt: skip
+    assert {named.task.kind for named in config.tasks} == set(Kind)
+    first, second = config.tasks[0].task, config.tasks[1].task
+    assert isinstance(first, VacuumTask)
+    assert (first.dead_ratio, first.cron, first.deadline) == (
+        0.2,
+        "*/10 * * * *",
+        timedelta(seconds=90),
+    )
+    assert isinstance(second, RetainTask)
+    assert (second.cron, second.deadline) == ("0 3 * * *", timedelta(minutes=30))
+    assert [str(name) for name in tables_named(second)] == ["public.orders"]
+    assert [named.name for named in config.only(("backup", "statistics")).tasks] == [
+        "statistics",
+        "backup",
+    ]
+    with pytest.raises(InvalidValue, match="did you mean 'backup'"):
+        config.only(("backups",))
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (
+            {"kind": "vacum", "tables": "all"},
+            "tasks.it.kind: is no kind of task - did you mean 'vacuum'?",
+        ),
+        ({"tables": "all"}, "tasks.it.kind: is no kind of task - write it first"),
+        (
+            {"kind": "vacuum", "tables": "all", "deadRation": "0.1"},
+            "tasks.it.deadRation: unknown key - did you mean 'deadRatio'?",
+        ),
+        ({"kind": "vacuum"}, "tasks.it.tables: is missing - add it"),
+        ({"kind": "vacuum", "tables": "some"}, "tasks.it.tables: is no list of names"),
+        ({"kind": "vacuum", "tables": []}, "tasks.it.tables: is no list of names"),
+        (
+            {"kind": "vacuum", "tables": ["Users"]},
+            "tasks.it.tables.0: 'Users' has capital letters outside of quotes",
+        ),
+        ({"kind": "vacuum", "tables": "all", "deadRatio": "20"}, "tasks.it.deadRatio: is no share"),
+        (
+            {"kind": "vacuum", "tables": "all", "cron": "@daily"},
+            "tasks.it.cron: '@daily' is no cron expression",
+        ),
+        (
+            {"kind": "vacuum", "tables": "all", "deadline": "1x"},
+            "tasks.it.deadline: is not a duration",
+        ),
+        (
+            {"kind": "vacuum", "tables": "all", "deadline": "10ms"},
+            "tasks.it.deadline: is too small",
+        ),
+        (
+            {"kind": "vacuum", "tables": "all", "enabled": "yes"},
+            "tasks.it.enabled: is neither true nor false",
+        ),
+        ({**RETAIN, "keep": "3d"}, "tasks.it: has a keep that is shorter than minKeep"),
+        ({**RETAIN, "batch": 0}, "tasks.it.batch: is too small"),
+        ({**RETAIN, "archive": {}}, "tasks.it.archive: needs either table or folder"),
+        (
+            {**RETAIN, "archive": {"table": "a", "folder": "b"}},
+            "tasks.it.archive: needs either table or folder",
+        ),
+        (
+            {**RETAIN, "archive": {"table": "public.orders"}},
+            "tasks.it: archives into the table that it deletes from",
+        ),
+        (
+            {**RETAIN, "archive": {"tabel": "a"}},
+            "tasks.it.archive.tabel: unknown key - did you mean 'table'?",
+        ),
+        ({"kind": "check"}, "tasks.it: needs either query or url"),
+        ({"kind": "check", "query": "select 1"}, "tasks.it: has a query without a limit"),
+        ({"kind": "call", "url": "ftp://h/x"}, "tasks.it.url: is not a URL we can use"),
+        ({"kind": "call", "url": "http://h/", "expect": "ok"}, "tasks.it.expect: is no status"),
+        ({"kind": "backup", "folder": "b", "keep": 0}, "tasks.it.keep: is too small"),
+        ("vacuum", "tasks.it: does not hold keys and values"),
+    ],
+)
+def test_a_mistake_in_a_task_is_told_at_its_key(task: object, words: str) -> None:
+    lines = problems(task)
+    assert any(line.startswith(words) for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("top", "words"),
+    [
+        ({"databse": URL}, "databse: unknown key - did you mean 'database'?"),
+        (
+            {"defaults": {"locktimeout": "1s"}},
+            "defaults.locktimeout: unknown key - did you mean 'lockTimeout'?",
+        ),
+        ({"defaults": "none"}, "defaults: does not hold keys and values"),
+        ({"database": "mysql://h/x"}, "database: is no URL of PostgreSQL"),
+        ({"database": ""}, "database: is missing or empty - set the variable DATABASE_URL"),
+        ({"tasks": {}}, "tasks: names no task"),
+        (
+            {"tasks": {"It Self": {"kind": "vacuum", "tables": "all"}}},
+            "tasks.It Self: is no name of a task",
+        ),
+    ],
+)
+def test_a_mistake_outside_of_tasks_is_told_at_its_key(top: dict[str, object], words: str) -> None:
+    lines = problems({"kind": "vacuum", "tables": "all"}, **top)
+    assert any(line.startswith(words) for line in lines), lines
+
+
+def test_every_problem_is_told_at_once_with_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "maintenance.yaml"
+    path.write_text(
+        'database: "${DATABASE_URL}"\ntasks:\n  a:\n    kind: vacuum\n    tables: all\n    minDad: 3\n  b:\n    kind: retian\n'
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        load_maintenance(path, {"DATABASE_URL": URL})
+    assert [line.partition(" - ")[0] for line in caught.value.problems] == [
+        f"{path}:6 tasks.a.minDad: unknown key",
+        f"{path}:8 tasks.b.kind: is no kind of task",
+    ]
+
+
+def test_a_variable_that_is_wrong_is_not_quoted(tmp_path: Path) -> None:
+    path = tmp_path / "maintenance.yaml"
+    path.write_text('database: "${DATABASE_URL}"\ntasks: {a: {kind: vacuum, tables: all}}\n')
+    with pytest.raises(ConfigurationError) as caught:
+        load_maintenance(path, {"DATABASE_URL": "hidden-away://x"})
+    assert "hidden-away" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="DATABASE_URL, which is not set"):
+        load_maintenance(path, {})
+    assert load_maintenance(path, {}, connects=False).tasks
+
+
+def test_a_call_alone_needs_no_database() -> None:
+    config = parse_maintenance({"tasks": {"it": {"kind": "call", "url": "http://h/"}}})
+    assert config.database is None
+
+
+def test_the_shipped_file_is_the_statistics_task() -> None:
+    config = load_maintenance(REPOSITORY / "vmsh/config/maintenance.yaml", {"DATABASE_URL": URL})
+    [named] = config.tasks
+    assert (named.name, named.task.kind, named.task.cron) == (
+        "statistics",
+        Kind.VACUUM,
+        "*/5 * * * *",
+    )
+    assert named.task.deadline == timedelta(seconds=60)
