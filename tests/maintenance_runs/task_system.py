@@ -24,8 +24,8 @@ from vaultmesh.process.settings import REPOSITORY
 DATABASE = "shop"
 EVERY_TWO_SECONDS = "*/2 * * * * *"
 OF_RUNS = "application_name LIKE 'vmsh:maintenance:%'"
-SLOW = "vacuum_cost_delay = 100", "vacuum_cost_limit = 1"
-"""A VACUUM that rests after each page takes minutes for a table of some megabytes."""
+RESTS_MS = 100
+"""A VACUUM that rests so long after each page takes minutes for a table of some megabytes."""
 Tasks = Mapping[str, Mapping[str, object]]
 
 
@@ -73,9 +73,9 @@ class TaskSystem(JobSystem):
         """Return what the server counts of the table."""
         return self.sql(f"SELECT {column} FROM pg_stat_user_tables WHERE relname = 'goods'")  # noqa: S608
 
-    def slow_down(self) -> None:
-        """Let every VACUUM of a new connection take minutes."""
-        for setting in SLOW:
+    def slow_down(self, rests_ms: int = RESTS_MS) -> None:
+        """Let every VACUUM of a new connection rest after each page."""
+        for setting in (f"vacuum_cost_delay = {rests_ms}", "vacuum_cost_limit = 1"):
             self.server.sql("postgres", f"ALTER DATABASE {DATABASE} SET {setting}")
 
     def speed_up(self) -> None:
