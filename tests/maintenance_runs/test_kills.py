@@ -8,6 +8,7 @@ import pytest
 
 from tests.jobs.job_system import NEVER, kill
 from tests.maintenance_runs.task_system import EVERY_TWO_SECONDS, TaskSystem, outcomes
+from vaultmesh.domain.jobs.run import TASK_LEFT
 from vaultmesh.domain.jobs.tasks import task_job_name
 
 pytestmark = [
@@ -139,6 +140,23 @@ def test_temporal_that_is_away_in_mid_vacuum_costs_no_run_its_true_end(system: T
     system.wait_for_silence()
     view = system.says("cut", lambda view: view["running"] is None, "the end")
     assert view["last_run"]["status"] == "completed"
+
+
+def test_the_loss_of_temporals_database_leaves_nothing_running_and_tasks_begin_anew(
+    system: TaskSystem,
+) -> None:
+    system.write({"lost": SLOW_TASK})
+    system.start_worker("workflows,jobs")
+    system.slow_down()
+    system.trigger_task("lost")
+    system.wait_for_vacuum()
+    system.speed_up()
+    system.replace_database()
+    system.wait_for_silence()  # nobody waits for the attempt any more
+    (row,) = system.ended("lost", seconds=150)
+    assert (row["status"], row["error_message"]) == ("failed", TASK_LEFT)
+    system.trigger_task("lost")
+    assert [row["status"] for row in system.ended("lost", 2)] == ["failed", "completed"]
 
 
 def test_a_worker_that_is_told_to_end_leaves_its_run_to_another(system: TaskSystem) -> None:
