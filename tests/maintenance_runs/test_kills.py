@@ -177,9 +177,9 @@ def test_a_worker_that_is_told_to_end_leaves_its_run_to_another(system: TaskSyst
 def test_a_run_under_way_is_never_met_by_another_of_the_same_task(system: TaskSystem) -> None:
     """Slots pass while a VACUUM is under way, a second worker is there, and somebody runs the task by hand."""
     system.write({"alone": {**SLOW_TASK, "cron": EVERY_TWO_SECONDS}, "other": {"cron": NEVER}})
+    system.slow_down()
     for _ in range(2):
         system.start_worker("workflows,jobs")
-    system.slow_down()
     system.wait_for_vacuum()
     by_hand = system.command("run", "alone", "--once")["tasks"]
     assert [task["outcome"] for task in by_hand] == ["skipped: running"]
