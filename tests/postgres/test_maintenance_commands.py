@@ -112,6 +112,18 @@ def test_a_url_that_is_none_is_not_quoted(shop: Shop) -> None:
         assert "geheimnis" not in ran.out + ran.errors
 
 
+def test_a_lock_that_never_goes_is_a_failure_in_the_end(shop: Shop) -> None:
+    shop.sql("CREATE TABLE goods AS SELECT 1 AS id")
+    shop.write(STATISTICS, lockTimeout="50ms", lockedRuns=2)
+    with shop.holding("LOCK TABLE goods IN ACCESS EXCLUSIVE MODE"):
+        assert [shop.command("run", "--once").code for _ in range(3)] == [0, 0, 1]
+        assert "in a row, more than lockedRuns 2" in shop.command("run", "--once").out
+    assert shop.command("run", "--once").code == 0
+    with shop.holding("LOCK TABLE goods IN ACCESS EXCLUSIVE MODE"):
+        shop.sql("SELECT pg_stat_reset()")
+        assert shop.command("run", "--once").code == 0
+
+
 @pytest.fixture
 def pooler(server: PostgresServer) -> Iterator[Pgbouncer]:
     with Pgbouncer(server) as pooler:

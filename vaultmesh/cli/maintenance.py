@@ -23,6 +23,7 @@ from vaultmesh.domain.maintenance.config import BY_NEED, MaintenanceConfig, Name
 from vaultmesh.domain.maintenance.outcomes import TaskResult
 from vaultmesh.process import logs
 from vaultmesh.process.config_files import load_maintenance, maintenance_path
+from vaultmesh.process.locked_runs import LockedRuns
 from vaultmesh.process.maintenance_settings import MaintenanceSettings
 from vaultmesh.process.settings import Settings
 
@@ -182,6 +183,7 @@ async def _results(config: MaintenanceConfig, tasks: Sequence[NamedTask]) -> lis
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     order = _order()
+    locked = LockedRuns(order.root)
     for named in tasks:
         if stop.is_set():
             break
@@ -191,7 +193,7 @@ async def _results(config: MaintenanceConfig, tasks: Sequence[NamedTask]) -> lis
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             running.cancel()
-        result = await running
+        result = locked.judged(await running, named.task.locked_runs)
         stopping.cancel()
         results.append(result)
         maintenance_report.log(_LOG, result)

@@ -26,6 +26,9 @@ REMEMBRANCER_DATABASE = "ops/data/remembrancer.db"
 JOBS_DATABASE = "ops/data/jobs.db"
 """Of HTTP cron jobs, where no PostgreSQL is named."""
 
+LOCKED_RUNS_FOLDER = "ops/data/locked-runs"
+"""How many runs of a maintenance task in a row met a lock."""
+
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789.-")
 _LONGEST_PATH_FORM = 150
 _KEPT_OF_A_LONG_ONE = 100

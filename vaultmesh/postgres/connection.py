@@ -168,6 +168,11 @@ class Session:
         return self._connection
 
     @property
+    def is_open(self) -> bool:
+        """Whether it was opened, and not closed since."""
+        return self._connection is not None and not self._connection.closed
+
+    @property
     def is_broken(self) -> bool:
         """Whether it was opened, and has to be opened anew."""
         connection = self._connection

@@ -10,6 +10,8 @@ import time
 from datetime import timedelta
 from functools import partial
 
+import psycopg
+
 from vaultmesh.domain.maintenance.config import RetainTask
 from vaultmesh.domain.maintenance.outcomes import Outcome, StepResult
 from vaultmesh.domain.maintenance.plan import Step
@@ -27,7 +29,7 @@ from vaultmesh.postgres.catalog import Relation, relation_of
 from vaultmesh.postgres.connection import Sent, Session
 from vaultmesh.postgres.replicas import wait_for_replicas
 from vaultmesh.postgres.retain_target import Target, target_of
-from vaultmesh.postgres.work import Work, carry_out, ended_early, tried
+from vaultmesh.postgres.work import Work, carry_out, ended_early, result_of, tried
 
 _SHARE_OF_DEADLINE = 0.05
 """No batch is begun in the last part of a task's time: it would be cut off."""
@@ -70,7 +72,13 @@ async def run(work: Work, task: RetainTask) -> None:
     tried_already = {partition.oid for partition in whole}
     for leaf in await _leaves(work.session, target.relation):
         if left > 0 and leaf.oid not in tried_already:
-            step = await _leaf_step(work.session, task, target, leaf)
+            try:
+                step = await _leaf_step(work.session, task, target, leaf)
+            except (
+                psycopg.Error
+            ) as error:  # one partition that can't be read does not stop the next
+                work.add(result_of(str(leaf.name), error, work, 0.0))
+                continue
             left -= await _Batches(work, task, target, leaf, files).run(step, left)
     if files is not None:
         _forget_files(work, task, files)

@@ -18,6 +18,7 @@ from vaultmesh.domain.errors import DomainError, in_one_line
 from vaultmesh.domain.maintenance.outcomes import Beat, Outcome, Reason, StepResult
 from vaultmesh.domain.maintenance.plan import Step
 from vaultmesh.postgres.connection import NoConnection, Notice, Order, Sent, Session
+from vaultmesh.postgres.progress import Watcher
 
 MOST_TRIES = 3
 _AGAIN_SECONDS = 0.3
@@ -228,11 +229,14 @@ async def _reopened(work: Work, step: Step) -> Stopped | None:
 async def _while_beating(work: Work, subject: str, action: Awaitable[Sent]) -> Sent:
     """Wait for something, and tell every few seconds that it goes on."""
     begin = time.monotonic()
+    watcher = Watcher(work.session)
 
     async def tell() -> None:
         while True:
             await asyncio.sleep(_BEAT_SECONDS)
-            work.beat(f"{subject}: for {time.monotonic() - begin:.0f} s")
+            so_far = await watcher.look()
+            waited = f"{subject}: for {time.monotonic() - begin:.0f} s"
+            work.beat(f"{waited}, {so_far}" if so_far else waited)
 
     telling = asyncio.ensure_future(tell())
     try:
@@ -241,3 +245,4 @@ async def _while_beating(work: Work, subject: str, action: Awaitable[Sent]) -> S
         telling.cancel()
         with suppress(asyncio.CancelledError):
             await telling
+        await watcher.close()

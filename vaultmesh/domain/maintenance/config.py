@@ -143,6 +143,8 @@ class Defaults(_Section):
     """A statement that waits longer for a lock is given up: behind it every query on the table would wait."""
     statement_timeout: Wait = timedelta(seconds=50)
     """The server ends a statement after it; shorter than the deadline, so that the server is first."""
+    locked_runs: Annotated[Count, Field(ge=1, le=1_000)] = 12
+    """So many runs in a row may end as `skipped: locked`; the next one that does counts as failed."""
     enabled: Flag = True
     max_lag: Annotated[Duration, Field(le=LONGEST_DEADLINE)] = timedelta(seconds=10)
     """While a replica is further behind, work that writes waits; `0s` never waits."""
