@@ -16,20 +16,18 @@ from vaultmesh.domain.maintenance.outcomes import (
 
 MOST_STEPS = 100
 """Steps that a run's metadata holds, of those that did anything: a run each five minutes must not fill the history."""
-MOST_LOCKED = 3
-"""Runs in a row that a lock kept out: from this one on they count as failed, or nobody would ever look."""
 _LONGEST_ERROR = 500
 
 
-def end_of(result: TaskResult, attempt: int, locked_before: int = 0) -> answer.RunEnd:
+def end_of(result: TaskResult, attempt: int, locked_too_often: int | None = None) -> answer.RunEnd:
     """Return how a run ended, from what its last attempt came to.
 
-    One that was kept out by a lock is good, unless so many runs in a row were: `locked_before` counts those just before it.
+    One that a lock kept out is good, unless as many runs in a row as may be, `locked_too_often`, were kept out just before it.
     """
     good = sum(step.outcome in GOOD for step in result.steps)
     error = None if result.is_good else error_of(result)
-    if result.outcome is Outcome.LOCKED and locked_before + 1 >= MOST_LOCKED:
-        error = f"{error_of(result)}; {locked_before + 1} runs in a row"
+    if locked_too_often is not None:
+        error = f"{error_of(result)}; more than {locked_too_often} runs in a row - see who holds the lock"
     return answer.RunEnd(
         status=RunStatus.COMPLETED if error is None else RunStatus.FAILED,
         error=error,

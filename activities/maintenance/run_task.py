@@ -33,7 +33,7 @@ from activities.jobs.run_rows import (
     made_before,
     start_of,
 )
-from activities.maintenance.results import MOST_LOCKED, end_of, is_passing, unfinished
+from activities.maintenance.results import end_of, is_passing, unfinished
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.jobs.messages import RunEnd, RunOrder
 from vaultmesh.domain.jobs.records import Opened, Opening, RunRecord, RunStart
@@ -108,8 +108,8 @@ class TaskRuns:
         log_start(order)
         with progress.told():
             result = await self._attempted(order, start, progress)
-            before = await self._locked_before(order, result)
-            end = end_of(result, activity.info().attempt, before)
+            locked = await self._locked_too_often(order, result)
+            end = end_of(result, activity.info().attempt, locked)
             closed = await asyncio.shield(self._rows.closed(order, start, end))
         return closed.model_copy(update={"counts": None if opened is None else opened.slots})
 
@@ -124,17 +124,20 @@ class TaskRuns:
             return False
         return decisions is not None and decisions.paused is not None
 
-    async def _locked_before(self, order: RunOrder, result: TaskResult) -> int:
-        """Return how many runs just before this one a lock kept out, if it kept out this one; as far as it matters."""
-        if result.outcome is not Outcome.LOCKED:
-            return 0
+    async def _locked_too_often(self, order: RunOrder, result: TaskResult) -> int | None:
+        """Return how many runs in a row a lock may keep out, if it kept out this one and as many before."""
+        named = _task_of(await asyncio.to_thread(self._tasks), task_name(order.spec.name))
+        if result.outcome is not Outcome.LOCKED or named is None:
+            return None
+        most = named.task.locked_runs
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                page = await self._store.history(order.spec.name, MOST_LOCKED, 0)
+                page = await self._store.history(order.spec.name, most + 1, 0)
         except (StoreError, TimeoutError):
-            return 0
-        before = [run for run in page.executions if run.id != order.run_id]
-        return len(list(takewhile(_was_locked, before)))
+            return None
+        runs = [run for run in page.executions if run.id != order.run_id]
+        before = len(list(takewhile(_was_locked, runs)))
+        return most if before >= most else None
 
     async def _attempted(
         self, order: RunOrder, start: RunStart, progress: "_Progress"
