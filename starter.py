@@ -52,6 +52,7 @@ def _add_parsers(subparsers: output.Subparsers) -> None:
         demo,
         dev,
         diff,
+        doctor,
         jobs,
         operate,
         proof,
@@ -60,9 +61,9 @@ def _add_parsers(subparsers: output.Subparsers) -> None:
         seal,
         status,
         verify,
-    )  # fmt: skip
+    )
 
-    modules = (dev, demo, register, status, diff, operate, seal, verify, proof, contract)
+    modules = (dev, demo, register, status, diff, doctor, operate, seal, verify, proof, contract)
     for module in (*modules, resolve, jobs):
         module.add_parser(subparsers)
 

@@ -66,6 +66,10 @@ MEANING = {
         "",
         "`auto`: workers start and update what `namespaces.yaml` says; `report`: they only show what differs",
     ),
+    "HEARTBEAT_URL": (
+        "–",
+        "URL that each worker calls once a minute while every deadline holds; whoever waits for the calls pages when they stay out",
+    ),
     "VMSH_ANCHOR_TIMEOUT": ("", "one attempt of `anchor`; `1s` to `1d`"),
     "VMSH_CONTINUE_AFTER_EVENTS": ("", "length at which a workflow's history is begun anew"),
     "VMSH_TICK_MS": ("–", "accepted and reported as no longer needed"),

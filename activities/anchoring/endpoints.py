@@ -10,6 +10,7 @@ from activities.anchoring.stores import Files
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import Anchoring
+from vaultmesh.storage.rounds import RoundStore
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ async def shortcomings(files: Files, target: Target, anchoring: Anchoring) -> li
 
 async def _forgotten(files: Files, target: Target, anchoring: Anchoring) -> list[str]:
     """Return who does not show an older transaction; nothing is asked before a round of the target is final."""
-    tx_ref = await asyncio.to_thread(_older_transaction, files, target)
+    tx_ref = await asyncio.to_thread(older_transaction, files.rounds(target))
     if not tx_ref:
         return []
     lines = await anchoring.forgetful(tx_ref)
@@ -35,9 +36,8 @@ async def _forgotten(files: Files, target: Target, anchoring: Anchoring) -> list
     return lines
 
 
-def _older_transaction(files: Files, target: Target) -> str:
-    """Return the transaction of the oldest of the newest final rounds; empty if there is none."""
-    rounds = files.rounds(target)
+def older_transaction(rounds: RoundStore) -> str:
+    """Return the transaction of the oldest of a target's newest final rounds; empty if there is none. Blocks."""
     final = rounds.newest_final()
     try:
         closed = rounds.closed(final[-1]) if final else None

@@ -14,6 +14,8 @@ JUDGED = {
     "tests/workflows/conftest.py": "each Stage judges when it is closed; the real server again at the session's end",
     "tests/support/running_dev.py": "the database of dev and demo is judged once they ended",
     "tests/cli/test_dev.py": "ends each dev and demo by tests.support.running_dev",
+    "tests/faults/test_deadlines.py": "ends its dev by tests.support.running_dev",
+    "tests/cli/test_doctor.py": "ends its dev by tests.support.running_dev",
     "tests/cli/test_dev_jobs.py": "ends each dev and demo by tests.support.running_dev",
     "tests/docs/test_commands_run.py": "ends its dev by tests.support.running_dev",
     "tests/faults/drill.py": "its dev is ended by tests.support.running_dev",

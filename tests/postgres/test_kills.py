@@ -122,6 +122,51 @@ def test_kills_at_random_points_lose_no_row_and_archive_none_twice(
     )
 
 
+PARTITIONED = """
+CREATE TABLE orders (id serial, at timestamptz NOT NULL, note text) PARTITION BY RANGE (at);
+CREATE SCHEMA archive; CREATE TABLE archive.orders (LIKE orders)
+"""
+
+
+def more_partitions(shop: Shop, number: int) -> None:
+    """Add three old partitions of 30 rows each."""
+    for day in range(3 * number, 3 * number + 3):
+        begin, end = f"date '2000-01-01' + {day}", f"date '2000-01-01' + {day + 1}"
+        shop.sql(
+            f"DO $$ BEGIN EXECUTE format('CREATE TABLE day_{day} PARTITION OF orders FOR VALUES FROM (%L) TO (%L)', {begin}, {end}); END $$; "
+            f"INSERT INTO orders (at, note) SELECT {begin}, 'x' FROM generate_series(1, 30)"
+        )
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_kills_while_partitions_are_dropped_lose_no_row_and_leave_no_table(
+    shop: Shop, place: str, start: Callable[..., multiprocessing.Process]
+) -> None:
+    dice = random.Random(SEED)
+    shop.sql(PARTITIONED)
+    task = {**RETAIN, "archive": PLACES[place]}
+    for number in range(2):
+        more_partitions(shop, number)
+        begin = time.monotonic()
+        start(shop, task).join(60)
+        lasts = time.monotonic() - begin
+    kills, number = 0, 2
+    while kills < 10 and number < 40:
+        more_partitions(shop, number)
+        number += 1
+        process = start(shop, task)
+        process.join(dice.uniform(0, lasts))
+        kills += process.is_alive()
+        process.kill()
+        process.join(10)
+    result = shop.run(**task)
+    assert result.is_good, result
+    rows = archived(shop) if place == "folder" else ids(shop, "archive.orders")
+    assert sorted(rows + ids(shop, "orders")) == list(range(1, 90 * number + 1))
+    assert shop.sql("SELECT count(*) FROM pg_class WHERE relname LIKE 'day_%'") == "0"
+    assert kills == 10
+
+
 def test_a_file_whose_transaction_was_committed_gets_its_name(shop: Shop) -> None:
     left_by_a_kill(shop, "committed")
     result = shop.run(**FOLDER)

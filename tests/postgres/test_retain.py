@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.postgres.shop import NOON, Shop, step_of
+from tests.postgres.shop import NOON, Shop, step_of, wait_until
 from vaultmesh.domain.errors import InvalidDocument
 from vaultmesh.domain.maintenance.outcomes import Outcome, Reason
 
@@ -256,31 +256,26 @@ def test_a_deadlock_is_tried_again(orders: Shop) -> None:
     orders.sql(
         "CREATE TABLE parcels (order_id int REFERENCES orders ON DELETE CASCADE, n int); INSERT INTO parcels VALUES (1, 0)"
     )
-    order, parcel = "UPDATE orders SET note = 'mine' WHERE id = 1", "UPDATE parcels SET n = 1"
+    ready, ended = threading.Event(), list[str]()
 
     def other() -> None:
-        from tests.postgres.shop import wait_until
-
-        with psycopg.connect(orders.url, application_name="somebody") as connection:
-            connection.execute(parcel)
+        patient = {"options": "-c deadlock_timeout=60s", "application_name": "somebody"}
+        with psycopg.connect(orders.url, **patient) as connection:  # type: ignore[arg-type]
+            connection.execute("UPDATE parcels SET n = 1")
             ready.set()
-            wait_until(
-                lambda: orders.sees("application_name LIKE 'vmsh:%' AND wait_event_type = 'Lock'"),
-                "our wait",
-            )
-            try:
-                connection.execute(order)
-                connection.commit()
-            except psycopg.errors.DeadlockDetected:
-                deadlocks.append("other")
+            ours = "application_name LIKE 'vmsh:%' AND wait_event_type = 'Lock'"
+            wait_until(lambda: orders.sees(ours), "our wait")
+            connection.execute("UPDATE orders SET note = 'mine' WHERE id = 1")
+            connection.commit()
+            ended.append("committed")
 
-    ready, deadlocks = threading.Event(), []
     somebody = threading.Thread(target=other)
     somebody.start()
     ready.wait(30)
-    result = orders.run(**{**RETAIN, "lockTimeout": "20s"})
+    orders.url_of_others = f"{orders.url}?options=-c%20deadlock_timeout%3D2s"
+    result = orders.run(**{**RETAIN, "lockTimeout": "30s", "statementTimeout": "40s"})
     somebody.join()
-    assert result.outcome is Outcome.DONE
+    assert (result.outcome, ended) == (Outcome.DONE, ["committed"])
     assert int(orders.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = 'shop'")) >= 1
     assert number(orders, "SELECT count(*) FROM orders WHERE at < '2025-12-02'") == 0
 

@@ -79,7 +79,7 @@ def run_diff(arguments: argparse.Namespace) -> int:
         tell_stand_in(settings)
     file = load_namespaces(arguments.config or namespaces_path(settings))
     decisions = StoppedNamespaces(LocalStore(settings.root)).look(file.entries)
-    differing = temporal.run(_differing(file.specs, decisions))
+    differing = temporal.run(differing_from(file.specs, decisions))
     if arguments.json:
         output.print_json({"differences": [_document(each) for each in differing]})
     else:
@@ -96,7 +96,15 @@ def _document(differing: Differing) -> JsonValue:
     }
 
 
-async def _differing(specs: Mapping[str, NamespaceSpec], decisions: Decisions) -> list[Differing]:
+async def differing_from(
+    specs: Mapping[str, NamespaceSpec], decisions: Decisions
+) -> list[Differing]:
+    """Return how what runs differs from a file.
+
+    Raises:
+        DomainError: Temporal can't be reached.
+        RPCError: it went away.
+    """
     client = await connect()
     listing = await listed(client)
     at_once = asyncio.Semaphore(temporal.AT_ONCE)

@@ -19,6 +19,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     WatchedRound,
 )
 from vaultmesh.domain.checks import Check
+from vaultmesh.domain.diagnosis import Diagnosis
 from vaultmesh.domain.rounds.manifest import Mode
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
@@ -211,6 +212,14 @@ class Anchoring(Protocol):
             AnchorError: it does not answer, or not well enough for a step.
         """
         return ""
+
+    async def diagnose(self, older_tx: str) -> list[Diagnosis]:
+        """Examine everything that anchors rest on there, a line each; nothing is signed or paid, and nothing raised.
+
+        `older_tx` is a final transaction of ours, empty if there is none.
+        """
+        del older_tx
+        return []
 
     async def close(self) -> None:
         """Close connections."""

@@ -14,13 +14,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
 )
 
 from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.errors import ConfigurationError, InvalidValue, problems_of
 from vaultmesh.domain.messages import Backoff
-from vaultmesh.domain.setting_values import parse_fine_duration
+from vaultmesh.domain.setting_values import Url, parse_fine_duration
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 """Folder of the product; its `vmsh/config/` is where configuration is looked for last."""
@@ -131,6 +132,7 @@ class _Variables(BaseModel):
     metrics_prefix: Annotated[str, AfterValidator(_check_prefix)] = "scheduler"
     log_level: Annotated[LogLevel, BeforeValidator(_level)] = LogLevel.INFO
     vmsh_register: Registering = Registering.AUTO
+    heartbeat_url: Url | None = None
     vmsh_anchor_timeout: Annotated[timedelta, BeforeValidator(_timeout)] = timedelta(minutes=5)
     vmsh_continue_after_events: Annotated[int, BeforeValidator(_number), Field(ge=5, le=40_000)] = (
         4_000
@@ -178,6 +180,8 @@ class Settings:
     log_level: LogLevel
     registering: Registering
     """`VMSH_REGISTER`: what a worker does where namespaces.yaml differs from what runs."""
+    heartbeat_url: SecretStr | None
+    """`HEARTBEAT_URL`: called while all is as promised; secret, since it is a key to the receiver."""
     anchor_timeout: timedelta
     """`VMSH_ANCHOR_TIMEOUT`: one attempt of `anchor`."""
     continue_after_events: int
@@ -220,6 +224,7 @@ class Settings:
             metrics_prefix=read.metrics_prefix,
             log_level=read.log_level,
             registering=read.vmsh_register,
+            heartbeat_url=read.heartbeat_url,
             anchor_timeout=read.vmsh_anchor_timeout,
             continue_after_events=read.vmsh_continue_after_events,
             unstated=tuple(

@@ -30,6 +30,7 @@ LABELS = ("fast", "strong", "cold")
 """Every cadence a namespace can have, in the order they are shown."""
 MOST_CONFIRMATIONS = 1_000_000
 """More than any of the ledgers grows in weeks: a slip."""
+SHORTEST_DEADLINE = timedelta(seconds=1)
 _LONGEST_NAME = 200
 """Bytes of a namespace's name: it is part of every request, which must stay small."""
 _WITHOUT_MEANING = re.compile(r"[\s/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -69,6 +70,12 @@ def check_phase(text: str) -> str:
     return text
 
 
+def check_deadline(text: str) -> str:
+    """Return a cadence's deadline, if it is a duration that leaves time for anything."""
+    parse_duration(text, least=SHORTEST_DEADLINE)
+    return text
+
+
 def check_no_policy(text: str) -> str:
     """Refuse a policy of a cadence: all cadences of a target share one request to its authority."""
     if text:
@@ -87,6 +94,7 @@ def unknown_scheme(target: Target, known_schemes: Collection[str]) -> str:
 
 Every = Annotated[str, AfterValidator(check_every)]
 Phase = Annotated[str, AfterValidator(check_phase)]
+Deadline = Annotated[str, AfterValidator(check_deadline)]
 NoPolicy = Annotated[str, AfterValidator(check_no_policy)]
 Confirmations = Annotated[int, Field(ge=0, le=MOST_CONFIRMATIONS)]
 
@@ -134,6 +142,8 @@ class CadenceEntry(_Strict):
     phase: Phase = "0s"
     confirmations: Confirmations = 0
     policyOID: NoPolicy = ""  # noqa: N815 - the file's own key
+    deadline: Deadline | None = None
+    """Each batch is promised to be final so long after it was sealed."""
 
     def config(self) -> CadenceConfig:
         """Return it as the namespace is told it."""
@@ -161,6 +171,11 @@ class _Namespace(_Strict):
             cadences={
                 label: self.cadence[label].config() for label in LABELS if label in self.cadence
             },
+            deadlines={
+                label: parse_duration(entry.deadline)
+                for label, entry in self.cadence.items()
+                if entry.deadline is not None
+            },
         )
 
 
@@ -176,6 +191,8 @@ class NamespaceSpec(Wire):
     batches: str = ""
     """Folder of its batches below the root; empty for the default one."""
     cadences: dict[str, CadenceConfig]
+    deadlines: dict[str, timedelta] = Field(default_factory=dict)
+    """By cadence; who watches them is told by the file, so that a namespace's workflow need not be."""
 
     @property
     def periods(self) -> dict[str, timedelta]:
@@ -184,11 +201,13 @@ class NamespaceSpec(Wire):
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of everything that a namespace acts on; the description is not among it.
+        """SHA-256 of everything that a namespace acts on; description and deadlines are not among it.
 
         Values that equal their default are left out, so that a key added later changes no hash.
         """
-        content = self.model_dump(mode="json", exclude={"description"}, exclude_defaults=True)
+        content = self.model_dump(
+            mode="json", exclude={"description", "deadlines"}, exclude_defaults=True
+        )
         return hashlib.sha256(rfc8785.dumps(content)).hexdigest()
 
     def configuration(

@@ -23,11 +23,13 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 )
 from vaultmesh.domain.checks import Check
 from vaultmesh.domain.depth import required_depth
+from vaultmesh.domain.diagnosis import Diagnosis
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.rounds.manifest import Mode
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.bitcoin.coins import has_descendants, lock_output, lock_outputs
 from vaultmesh.ledgers.bitcoin.core.blocks import Network
+from vaultmesh.ledgers.bitcoin.diagnosis import BitcoinDiagnosis
 from vaultmesh.ledgers.bitcoin.evidence import Wanted, collect, proven_transaction
 from vaultmesh.ledgers.bitcoin.fate import Deciding, adoptable
 from vaultmesh.ledgers.bitcoin.fees import FEE, Bids, fee_of, next_fee, read_market, shown_rate
@@ -218,6 +220,14 @@ class BtcAnchoring(Anchoring):
         """Look whether the node has caught up, and what the wallet can spend, if it is unlocked."""
         require_synced(self._node, await read_ledger(self._node, self._rules.network))
         return await spendable(self._node)
+
+    @override
+    async def diagnose(self, older_tx: str) -> list[Diagnosis]:
+        del older_tx  # a node keeps all headers, and the wallet its own transactions
+        target = f"btc:{self._rules.network}"
+        return await BitcoinDiagnosis(target, self._node, self._rules, self._bids).lines(
+            datetime.now(UTC)
+        )
 
     @override
     async def close(self) -> None:

@@ -24,10 +24,12 @@ from vaultmesh.domain.aggregator.ledger_messages import (
     WatchedRound,
 )
 from vaultmesh.domain.checks import Check
+from vaultmesh.domain.diagnosis import Diagnosis
 from vaultmesh.domain.failures import AuthFailure, ValidationFailure
 from vaultmesh.domain.rounds.manifest import Mode
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import Anchoring, Claim, Evidence, Fate
+from vaultmesh.ledgers.evm.diagnosis import EvmDiagnosis
 from vaultmesh.ledgers.evm.evidence import collect
 from vaultmesh.ledgers.evm.fate import adoptable, fate_of
 from vaultmesh.ledgers.evm.fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_bid
@@ -364,6 +366,12 @@ class EvmAnchoring(Anchoring):
             lambda provider: provider.call("eth_getBalance", account, "latest")
         )
         return ",".join(sorted({str(balance) for balance in balances}))
+
+    @override
+    async def diagnose(self, older_tx: str) -> list[Diagnosis]:
+        target = f"eip155:{self._rules.chain_id}"
+        diagnosis = EvmDiagnosis(target, self._providers, self._rules, self._caps)
+        return await diagnosis.lines(lambda: self._account().address, datetime.now(UTC), older_tx)
 
     def _account(self) -> LocalAccount:
         """Load the key each time: it is kept nowhere but in the settings or its file."""

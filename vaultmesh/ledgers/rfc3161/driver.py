@@ -31,8 +31,9 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 )
 from vaultmesh.domain.checks import Check
 from vaultmesh.domain.depth import required_depth
+from vaultmesh.domain.diagnosis import Diagnosis, wrong
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
+from vaultmesh.domain.failures import AnchorError, NetworkFailure, ValidationFailure
 from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.paths import ROUNDS_FOLDER
 from vaultmesh.domain.roots import MerkleRoot
@@ -44,6 +45,7 @@ from vaultmesh.ledgers.rfc3161.authority import CALL_SECONDS
 from vaultmesh.ledgers.rfc3161.core.evidence import ALLOWS_SHA1, allows_sha1, bytes_of, text_of
 from vaultmesh.ledgers.rfc3161.core.token import NONCE_BITS, build_request, read_request
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned
+from vaultmesh.ledgers.rfc3161.diagnosis import TsaDiagnosis
 from vaultmesh.ledgers.rfc3161.evidence import checks_of, clocks_disagree, evidence_of
 from vaultmesh.ledgers.rfc3161.quorum import Authorities
 from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies
@@ -221,6 +223,17 @@ class TsaAnchoring(Anchoring):
     async def probe(self) -> str:
         await self._authorities.probe()
         return ""
+
+    @override
+    async def diagnose(self, older_tx: str) -> list[Diagnosis]:
+        del older_tx
+        target = str(self._target)
+        try:
+            pinned = await self._pinned()
+        except AnchorError as error:
+            what, _, mend = str(error).partition(": ")
+            return [wrong(target, "pinned root", what, mend or "check trustBundle")]
+        return await TsaDiagnosis(target, self._authorities.all, self._settings).lines(pinned)
 
     @override
     async def close(self) -> None:

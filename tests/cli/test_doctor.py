@@ -1,0 +1,238 @@
+"""`doctor` says what is wrong with real parts, what to do about it, and nothing of what is right."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from eth_account import Account
+
+from devnet.ports import free_port
+from tests.support.running_dev import Running
+from vaultmesh.process.settings import REPOSITORY
+
+pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.btc, pytest.mark.timeout(300)]
+SECONDS = 90.0
+Line = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    running = Running(tmp_path_factory.mktemp("doctor") / "root")
+    running.announced()
+    yield running
+    running.end()
+
+
+def doctor(dev: Running, *arguments: str, **environment: str) -> tuple[int, list[Line]]:
+    """Run it with JSON; returns exit code and lines."""
+    done = subprocess.run(
+        [sys.executable, "starter.py", "doctor", "--json", *arguments],
+        cwd=REPOSITORY,
+        env={
+            "PATH": os.environ["PATH"],
+            "TEMPORAL_ADDRESS": dev.announced()["temporal"]["address"],
+            "VMSH_ROOT": str(dev.root),
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)["checks"]
+
+
+def anchors(dev: Running, place: Path, scheme: str, reference: object, **changes: Any) -> str:
+    """Write a copy of anchors.yaml in which one target's section is changed."""
+    document = yaml.safe_load((dev.root / "vmsh/config/anchors.yaml").read_text())
+    section = document[scheme][reference]
+    section.update(changes)
+    document[scheme][reference] = {
+        key: value for key, value in section.items() if value is not None
+    }
+    place.write_text(yaml.safe_dump(document))
+    return str(place)
+
+
+def wrong_lines(lines: list[Line]) -> list[Line]:
+    return [line for line in lines if line["condition"] == "wrong"]
+
+
+def only_wrong(lines: list[Line], check: str) -> Line:
+    """Return the one line that is wrong; each says what to do."""
+    (line,) = wrong_lines(lines)
+    assert line["check"] == check, lines
+    assert line["mend"]
+    return line
+
+
+def test_a_sound_system_has_a_line_for_everything_and_nothing_wrong(dev: Running) -> None:
+    code, lines = doctor(dev)
+    assert code == 0, wrong_lines(lines)
+    checks = {(line["part"].split(" ")[0], line["check"]) for line in lines}
+    chain = {"chain id", "newest block", "finality", "block receipts", "contract", "key", "balance"}
+    assert {("eip155:31337", check) for check in chain} <= checks
+    assert {
+        ("btc:regtest", check) for check in ("network", "newest block", "wallet", "balance")
+    } <= checks
+    stamps = ("pinned root", "time stamp", "clock", "signer's certificate")
+    assert {("rfc3161:tsa", check) for check in stamps} <= checks
+    temporal = ("server", "retention", "search attributes", "worker")
+    assert {("temporal", check) for check in temporal} <= checks
+    assert {("storage", "files"), ("storage", "space"), ("jobs", "store")} <= checks
+    assert not [place for place in dev.root.iterdir() if place.name.startswith(".doctor")]
+
+
+def test_strict_fails_for_a_warning(dev: Running) -> None:
+    """A development server keeps closed workflows for a day, which is warned of."""
+    assert doctor(dev, "--only", "temporal")[0] == 0
+    code, lines = doctor(dev, "--only", "temporal", "--strict")
+    assert code == 1
+    assert [line["check"] for line in lines if line["condition"] == "warning"] == ["retention"]
+
+
+def test_a_dead_endpoint_beside_a_live_one_is_named_alone(dev: Running, tmp_path: Path) -> None:
+    live, dead = dev.announced()["evm"]["rpc"], f"http://127.0.0.1:{free_port()}"
+    place = anchors(
+        dev, tmp_path / "anchors.yaml", "eip155", 31337, rpcUrl=None, rpcUrls=[dead, live]
+    )
+    code, lines = doctor(dev, "--only", "targets", VMSH_ANCHORS=place)
+    assert code == 1
+    assert only_wrong(lines, "answers")["part"] == f"eip155:31337 {dead}"
+    assert f"eip155:31337 {live}" in {line["part"] for line in lines}
+
+
+def test_a_key_without_funds_and_a_contract_that_is_not_there_are_told(
+    dev: Running, tmp_path: Path
+) -> None:
+    poor = Account.create()
+    place = anchors(
+        dev,
+        tmp_path / "anchors.yaml",
+        "eip155",
+        31337,
+        keyFile=None,
+        key=poor.key.hex(),
+        contract="0x" + "11" * 20,
+    )
+    code, lines = doctor(dev, "--only", "targets", VMSH_ANCHORS=place)
+    assert code == 1
+    found = {line["check"]: line for line in wrong_lines(lines)}
+    assert set(found) == {"contract", "balance"}
+    assert poor.address in found["balance"]["mend"]
+    assert "contract deploy" in found["contract"]["mend"]
+    assert poor.key.hex() not in json.dumps(lines)
+
+
+def test_a_key_file_that_is_gone_is_told_and_the_chain_is_examined_all_the_same(
+    dev: Running, tmp_path: Path
+) -> None:
+    place = anchors(dev, tmp_path / "anchors.yaml", "eip155", 31337, keyFile="keys/none.key")
+    code, lines = doctor(dev, "--only", "targets", VMSH_ANCHORS=place)
+    assert code == 1
+    assert "keys/none.key" in only_wrong(lines, "key")["detail"]
+    assert ("eip155:31337", "contract") in {(line["part"], line["check"]) for line in lines}
+
+
+def test_a_chain_of_another_id_is_told(dev: Running, tmp_path: Path) -> None:
+    """The harm: an endpoint of another network, behind the right name, would be found at the first signature."""
+    document = yaml.safe_load((dev.root / "vmsh/config/anchors.yaml").read_text())
+    document["eip155"] = {1: document["eip155"][31337]}
+    anchors_file, namespaces = tmp_path / "anchors.yaml", tmp_path / "namespaces.yaml"
+    anchors_file.write_text(yaml.safe_dump(document))
+    text = (dev.root / "vmsh/config/namespaces.yaml").read_text()
+    namespaces.write_text(text.replace("eip155:31337", "eip155:1"))
+    environment = {"VMSH_ANCHORS": str(anchors_file), "VMSH_NAMESPACES": str(namespaces)}
+    code, lines = doctor(dev, "--only", "targets", **environment)
+    assert code == 1
+    chain = next(line for line in wrong_lines(lines) if line["check"] == "chain id")
+    assert "serves chain 31337, not 1" in chain["detail"]
+
+
+def test_a_root_that_did_not_sign_the_authoritys_tokens_is_told(
+    dev: Running, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "foreign.pem"
+    made = ["req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=foreign", "-days", "9"]
+    key = str(tmp_path / "foreign.key")
+    subprocess.run(["openssl", *made, "-keyout", key, "-out", str(foreign)], check=True)
+    place = anchors(dev, tmp_path / "anchors.yaml", "rfc3161", "tsa", trustBundle=str(foreign))
+    code, lines = doctor(dev, "--only", "targets", VMSH_ANCHORS=place)
+    assert code == 1
+    assert "trustBundle" in only_wrong(lines, "time stamp")["mend"]
+    roots = [line for line in lines if line["check"] == "pinned root"]
+    assert [line["condition"] for line in roots] == ["warning"]  # it ends within 30 days
+
+
+def test_a_wallet_that_is_not_loaded_is_told(dev: Running, tmp_path: Path) -> None:
+    place = anchors(dev, tmp_path / "anchors.yaml", "btc", "regtest", wallet="nobodys")
+    code, lines = doctor(dev, "--only", "targets", VMSH_ANCHORS=place)
+    assert code == 1
+    line = only_wrong(lines, "wallet")
+    assert "loadwallet" in line["mend"]
+    password = dev.announced()["btc"]["rpc"].split("@")[0].rsplit(":", 1)[1]
+    assert password not in json.dumps(lines)
+    assert "network" in {line["check"] for line in lines}  # the node itself is well
+
+
+def test_temporal_away_hides_nothing_else(dev: Running) -> None:
+    code, lines = doctor(dev, TEMPORAL_ADDRESS=f"127.0.0.1:{free_port()}")
+    assert code == 1
+    assert only_wrong(lines, "server")["part"] == "temporal"
+    assert "balance" in {line["check"] for line in lines}
+
+
+def test_malformed_files_are_lines_and_no_crash(dev: Running, tmp_path: Path) -> None:
+    bad = tmp_path / "namespaces.yaml"
+    bad.write_text("namespaces: {a: {cadence: {fast: {evry: 1s}}}}")
+    code, lines = doctor(
+        dev, "--only", "configuration", "--only", "storage", VMSH_NAMESPACES=str(bad)
+    )
+    assert code == 1
+    (typing_error,) = (line for line in wrong_lines(lines) if "evry" in line["detail"])
+    assert "did you mean 'every'" in typing_error["mend"]
+    assert "space" in {line["check"] for line in lines}
+
+
+def test_a_root_that_is_no_folder_and_a_database_that_is_away_are_told(
+    dev: Running, tmp_path: Path
+) -> None:
+    code, lines = doctor(
+        dev,
+        "--only",
+        "storage",
+        "--only",
+        "jobs",
+        VMSH_ROOT=str(tmp_path / "none"),
+        JOBS_DATABASE_URL=f"postgresql://someone:hidden-word@127.0.0.1:{free_port()}/jobs",
+        REPORT_SERVICE_URL=f"http://127.0.0.1:{free_port()}",
+    )
+    assert code == 1
+    assert {line["check"] for line in wrong_lines(lines)} == {"writable", "store"}
+    service = next(line for line in lines if line["check"].startswith("service"))
+    assert service["condition"] == "warning"
+    assert "hidden-word" not in json.dumps(lines)
+
+
+def test_the_table_for_people_names_what_is_wrong_first_in_its_line(dev: Running) -> None:
+    done = subprocess.run(
+        [sys.executable, "starter.py", "doctor", "--only", "storage"],
+        cwd=REPOSITORY,
+        env={"PATH": os.environ["PATH"], "VMSH_ROOT": "/no/such/root"},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith("WRONG ")
+    assert "VMSH_ROOT" in done.stdout
+    assert "1 wrong" in done.stdout

@@ -1,0 +1,97 @@
+"""Adds `doctor`: examines everything that the service rests on, a line for each thing, with what to do about it."""
+
+import argparse
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from pydantic import JsonValue
+
+from vaultmesh.cli import doctor_parts, output, temporal
+from vaultmesh.domain.diagnosis import Condition, Diagnosis, wrong
+from vaultmesh.process.settings import Settings
+
+PARTS = ("temporal", "configuration", "targets", "storage", "jobs")
+PART_SECONDS = 60.0
+"""No part is waited for longer."""
+_MARKS = {Condition.OK: "ok     ", Condition.WARNING: "warning", Condition.WRONG: "WRONG  "}
+_STYLES = {Condition.OK: "green", Condition.WARNING: "yellow", Condition.WRONG: "bold red"}
+
+
+def add_parser(subparsers: output.Subparsers) -> None:
+    """Add the command `doctor`."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="examine Temporal, endpoints, keys, balances, storage and databases",
+        description="Examine everything that the service rests on, a line for each thing, with what to do about it. Nothing is "
+        "signed or paid; each time-stamp authority is asked for one time stamp of a random hash. Exit code 0 if nothing is wrong "
+        "(warnings are allowed), 1 if something is, so that an init container or CI can wait for it.",
+        epilog="example: python starter.py doctor --only targets --json",
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=PARTS,
+        metavar="PART",
+        help=f"examine this alone; may be repeated: {', '.join(PARTS)}",
+    )
+    parser.add_argument("--strict", action="store_true", help="warnings make exit code 1 as well")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run_doctor)
+
+
+def run_doctor(arguments: argparse.Namespace) -> int:
+    """Examine, and print; 1 if anything is wrong."""
+    settings = Settings.from_environment(os.environ)
+    lines = temporal.run(examine(settings, arguments.only or PARTS))
+    if arguments.json:
+        output.print_json({"checks": [_document(line) for line in lines]})
+    else:
+        _print(lines)
+    grave = {Condition.WRONG} | ({Condition.WARNING} if arguments.strict else set())
+    return output.FAILURE if any(line.condition in grave for line in lines) else output.SUCCESS
+
+
+async def examine(settings: Settings, parts: Sequence[str]) -> list[Diagnosis]:
+    """Return what was met; parts are examined side by side, and none hides another."""
+    looks: dict[str, Coroutine[Any, Any, list[Diagnosis]]] = {
+        part: doctor_parts.LOOKS[part](settings) for part in PARTS if part in parts
+    }
+    lines = await asyncio.gather(*(_within(part, look) for part, look in looks.items()))
+    return [line for of_part in lines for line in of_part]
+
+
+async def _within(part: str, look: Coroutine[Any, Any, list[Diagnosis]]) -> list[Diagnosis]:
+    try:
+        async with asyncio.timeout(PART_SECONDS):
+            return await look
+    except TimeoutError:
+        mend = "look which of its endpoints hangs, or a volume"
+        return [wrong(part, "answers", f"not examined within {PART_SECONDS:g} s", mend)]
+
+
+def _document(line: Diagnosis) -> JsonValue:
+    return {
+        "part": line.part,
+        "check": line.check,
+        "condition": line.condition.value,
+        "detail": line.detail,
+        "mend": line.mend,
+    }
+
+
+def _print(lines: Sequence[Diagnosis]) -> None:
+    console = output.console()
+    for line in lines:
+        mark = _MARKS[line.condition]
+        mend = f" - {line.mend}" if line.mend else ""
+        text = output.visible(f"{line.part}: {line.check}: {line.detail}{mend}".replace("\n", " "))
+        console.print(mark, style=_STYLES[line.condition], end=" ")
+        console.print(text, markup=False, soft_wrap=True)
+    counts = Counter(line.condition for line in lines)
+    said = ", ".join(
+        f"{counts[condition]} {condition.value}" for condition in Condition if counts[condition]
+    )
+    console.print(said or "nothing was examined", markup=False)

@@ -1,0 +1,107 @@
+"""Examines time-stamp authorities: each is asked for one time stamp of a random hash, which is judged and thrown away."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from vaultmesh.domain.diagnosis import Diagnosis, in_words, ok, warning, wrong
+from vaultmesh.domain.failures import AnchorError
+from vaultmesh.ledgers.rfc3161.authority import Authority
+from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
+from vaultmesh.ledgers.rfc3161.core.token import NONCE_BITS, build_request
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned
+from vaultmesh.ledgers.rfc3161.settings import TsaSettings
+
+SOON = timedelta(days=30)
+"""A certificate that ends within it is warned of."""
+FAR_CLOCK = timedelta(seconds=10)
+"""Clocks that differ by more are warned of."""
+_COMMITMENT_BYTES = 32
+
+
+class TsaDiagnosis:
+    """One examination of one target."""
+
+    def __init__(
+        self, target: str, authorities: Sequence[Authority], settings: TsaSettings
+    ) -> None:
+        """Ask these, once each."""
+        self._target = target
+        self._authorities = authorities
+        self._settings = settings
+
+    async def lines(self, pinned: Pinned) -> list[Diagnosis]:
+        """Return a line for each thing that was looked at, by these pinned roots."""
+        now = datetime.now(UTC)
+        roots = [
+            _until(self._target, "pinned root", root.content.not_valid_after_utc, now)
+            for root in pinned.roots
+        ]
+        earliest = min(roots, key=lambda line: line[0])[1]
+        asked = await asyncio.gather(
+            *(self._authority(authority, pinned) for authority in self._authorities)
+        )
+        return [earliest, *(line for lines in asked for line in lines)]
+
+    async def _authority(self, authority: Authority, pinned: Pinned) -> list[Diagnosis]:
+        part = f"{self._target} {authority.label}"
+        commitment = secrets.token_bytes(_COMMITMENT_BYTES)
+        request = build_request(commitment, secrets.randbits(NONCE_BITS), self._settings.policy)
+        try:
+            reply, window = await authority.ask(request)
+        except AnchorError as error:
+            return [wrong(part, "answers", str(error), "check url, and the network between")]
+        report = await asyncio.to_thread(
+            judge,
+            reply,
+            commitment,
+            pinned,
+            request=request,
+            policy=self._settings.policy,
+            window=window,
+            allows_sha1=self._settings.allow_sha1,
+        )
+        if not report.sound:
+            mend = "put its root, and intermediates that it leaves out, into trustBundle, or use another authority"
+            return [wrong(part, "time stamp", report.problems, mend)]
+        now = datetime.now(UTC)
+        return [
+            ok(part, "time stamp", f"good, signed by {report.authority}"),
+            _clock(part, report, window.received),
+            _until(part, "signer's certificate", _first_end(report), now)[1],
+        ]
+
+
+def _first_end(report: TokenReport) -> datetime:
+    """Return when the first certificate between signer and root ends; the root has a line of its own."""
+    signers = report.path[:-1] or report.path
+    return min(certificate.content.not_valid_after_utc for certificate in signers)
+
+
+def _clock(part: str, report: TokenReport, received: datetime) -> Diagnosis:
+    """Say how far an authority's clock and this machine's are apart."""
+    assert report.token is not None  # noqa: S101 - a sound report has one
+    apart = report.token.gen_time - received
+    detail = f"{apart.total_seconds():+.1f} s from this machine's"
+    if abs(apart) <= FAR_CLOCK:
+        return ok(part, "clock", detail)
+    return warning(
+        part, "clock", detail, "compare this machine's clock with another one (chronyc tracking)"
+    )
+
+
+def _until(part: str, check: str, ends: datetime, now: datetime) -> tuple[datetime, Diagnosis]:
+    """Return when a certificate ends, and what that means."""
+    left = ends - now
+    detail = f"valid until {ends:%Y-%m-%d}, {in_words(left)} from now"
+    if left <= timedelta(0):
+        mend = (
+            "tokens from now on prove nothing: add the authority's newer certificate to trustBundle"
+        )
+        return ends, wrong(part, check, f"ended on {ends:%Y-%m-%d}", mend)
+    if left < SOON:
+        return ends, warning(
+            part, check, detail, "ask the authority for its next one, and add it to trustBundle"
+        )
+    return ends, ok(part, check, detail)
