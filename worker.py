@@ -34,7 +34,7 @@ from activities.anchoring import probe, resume_rounds
 from activities.anchoring.probe import Probing
 from activities.anchoring.resume_rounds import ResumeRounds
 from activities.anchoring.troubles import NotesTroubles
-from activities.anchoring.unfinished import UnfinishedBatches
+from activities.anchoring.watching import promises_of, watching
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.registry import Adapters, build
 from vaultmesh.domain.complaints import did_you_mean
@@ -48,7 +48,7 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 from vaultmesh.ledgers.targets import settings_model
-from vaultmesh.process import heartbeat_url, logs, promises, search_attributes
+from vaultmesh.process import logs, search_attributes
 from vaultmesh.process.client import connect, retention, retention_warning
 from vaultmesh.process.config_files import (
     AnchorsFile,
@@ -65,12 +65,10 @@ from vaultmesh.process.counts import Counts
 from vaultmesh.process.eviction import EvictingRunner
 from vaultmesh.process.exiting import run_and_exit
 from vaultmesh.process.health import is_silent
-from vaultmesh.process.heartbeat_url import HeartbeatUrl
 from vaultmesh.process.http import HealthServer
 from vaultmesh.process.maintenance_source import MaintenanceSource
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.places import why_not_written
-from vaultmesh.process.promises import PromiseMetrics, Promises
 from vaultmesh.process.readiness import Readiness
 from vaultmesh.process.reconcile import Reconciler, Sources
 from vaultmesh.process.settings import Registering, Settings
@@ -360,19 +358,16 @@ async def _work(
     )
     await server.start()
     connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
-    looking: dict[str, Task] = {"visibility": visibility.run, "reconciler": reconciler.run}
-    looking["connection"] = connection.run
-    kept = Kept(running, looking, [server.stop, adapters.targets.close])
+    kept = Kept(running, {"connection": connection.run}, [server.stop, adapters.targets.close])
+    kept.beside |= {"visibility": visibility.run, "reconciler": reconciler.run}
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
     if ANCHORING.intersection(roles):
-        watched = Promises(
-            configured.look,
-            lambda: UnfinishedBatches(files).find,
-            lambda: visibility.snapshot,
-            probing.unreachable,
-            PromiseMetrics(metrics.registry, settings.metrics_prefix),
+        kept.beside |= watching(
+            promises_of(configured, files, visibility, probing, metrics),
+            visibility,
+            settings.heartbeat_url,
         )
         kept.beside[promises.TASK] = watched.run
         if settings.heartbeat_url is not None:

@@ -36,7 +36,7 @@ class MaintenanceParts:
     def build(cls, store: JobStore, settings: Settings, metrics: Metrics) -> "MaintenanceParts":
         """Make them; nothing is opened or read yet."""
         source = MaintenanceSource(settings)
-        own = MaintenanceMetrics(metrics.registry, metrics.prefix)
+        own = MaintenanceMetrics(metrics.registry, settings.metrics_prefix)
         runs = TaskRuns(store, source.look, settings.root, own.closed)
 
         def refused(is_refused: bool) -> None:

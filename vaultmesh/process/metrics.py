@@ -55,7 +55,7 @@ class Metrics:
         """Define them under a prefix."""
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no annotation here
         self.registry = CollectorRegistry()
-        self.prefix = prefix
+        self._prefix = prefix
         self.memos: Mapping[str, NamespaceMemo] = {}
         """By namespace, as the last visibility list showed them."""
         self.targets: Mapping[str, TargetMemo] = {}
@@ -94,13 +94,13 @@ class Metrics:
 
     def _file_metrics(self) -> tuple[Gauge, Gauge]:
         drift = Gauge(
-            f"{self.prefix}_config_drift",
+            f"{self._prefix}_config_drift",
             "1 where what runs differs from this worker's namespaces.yaml; stopped namespaces are left out.",
             ("namespace",),
             registry=self.registry,
         )
         refused = Gauge(
-            f"{self.prefix}_config_file_refused",
+            f"{self._prefix}_config_file_refused",
             "1 while a configuration file is refused, and what it said before stays in use.",
             ("file",),
             registry=self.registry,
@@ -109,7 +109,7 @@ class Metrics:
 
     def _anchor_metrics(self) -> _Anchors:
         def counter(name: str, text: str, labels: Iterable[str]) -> Counter:
-            return Counter(f"{self.prefix}_{name}", text, tuple(labels), registry=self.registry)
+            return Counter(f"{self._prefix}_{name}", text, tuple(labels), registry=self.registry)
 
         return _Anchors(
             attempted=counter(
@@ -125,14 +125,14 @@ class Metrics:
                 (*_LABELS, "kind"),
             ),
             duration=Histogram(
-                f"{self.prefix}_anchor_duration_seconds",
+                f"{self._prefix}_anchor_duration_seconds",
                 "Time from an anchor's slot to its answer.",
                 (*_LABELS, "status"),
                 registry=self.registry,
                 buckets=BUCKETS,
             ),
             heard_of_temporal=Gauge(
-                f"{self.prefix}_last_tick_timestamp_seconds",
+                f"{self._prefix}_last_tick_timestamp_seconds",
                 "Unix time at which this worker last proved that it talks to Temporal.",
                 registry=self.registry,
             ),

@@ -98,18 +98,18 @@ class Promises:
     async def look(self, now: float) -> None:
         """Look once; `now` in Unix seconds."""
         snapshot, unreachable = self._snapshot(), self._unreachable()
-        found = await asyncio.to_thread(self._look, snapshot, unreachable, now)
-        self.last = found
-        self._metrics.shown = found
-        for key, promises in found.promises.items():
+        look = await asyncio.to_thread(self._look, snapshot, unreachable, now)
+        self.last = look
+        self._metrics.look = look
+        for key, promises in look.promises.items():
             for promised in promises:
                 self._tell(key, promised, now)
-        shown = {
+        current = {
             (key, promised.batch.batch_id)
-            for key, promises in found.promises.items()
+            for key, promises in look.promises.items()
             for promised in promises
         }
-        self._told = {mark for mark in self._told if mark[:2] in shown}
+        self._told = {mark for mark in self._told if mark[:2] in current}
 
     def _look(self, snapshot: Snapshot, unreachable: Mapping[str, str], now: float) -> Look:
         look, find = Look(now), self._begin()
@@ -194,7 +194,7 @@ class PromiseMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry, prefix: str) -> None:
         """Join the page of a process."""
-        self.shown = Look()
+        self.look = Look()
         self._prefix = prefix
         self._missed = Counter(
             f"{prefix}_deadline_missed",
@@ -223,7 +223,7 @@ class PromiseMetrics(Collector):
                 labels=_LABELS,
             ),
         }
-        for key, promises in sorted(self.shown.promises.items()):
+        for key, promises in sorted(self.look.promises.items()):
             for state, family in families.items():
                 causes = Counts(each.cause.value for each in promises if each.standing is state)
                 for why, count in sorted(causes.items()) or [(NO_CAUSE, 0)]:
@@ -234,6 +234,6 @@ class PromiseMetrics(Collector):
             "How long ago the target's oldest batch was sealed that is anchored and not final; 0 if there is none.",
             labels=("target",),
         )
-        for target, seconds in sorted(self.shown.lags.items()):
+        for target, seconds in sorted(self.look.lags.items()):
             lag.add_metric((target,), seconds)
         yield lag

@@ -107,6 +107,43 @@ async def test_a_live_database_is_taken_over_as_it_is(postgres: Place) -> None:
         assert job.row.updated_at == NOON
 
 
+@pytest.mark.parametrize(
+    ("enabled", "begun", "served"),
+    [
+        ("true", NOON - MINUTE, NOON - MINUTE),
+        ("true", NOON + MINUTE, NOON),  # by a clock that is ahead
+        ("true", None, NOON),
+        ("false", NOON - MINUTE, NOON),
+    ],
+)
+async def test_a_slot_that_passed_after_the_scheduler_before_was_stopped_is_not_lost(
+    postgres: Place, enabled: str, begun: datetime | None, served: datetime
+) -> None:
+    postgres.sql(SEED)
+    postgres.sql(
+        "INSERT INTO job_schedules (job_name, display_name, cron_expression, job_type, service, endpoint, enabled) "  # noqa: S608
+        f"VALUES ('{NAME}', 'x', '* * * * *', 'other', 'report-service', '/run', {enabled})"
+    )
+    if begun is not None:
+        postgres.sql(
+            "INSERT INTO scheduled_jobs (job_name, job_type, status, started_at, triggered_by) VALUES "  # noqa: S608
+            f"('{NAME}', 'other', 'completed', '{begun.isoformat()}', 'scheduler'), "
+            f"('{NAME}', 'other', 'completed', '{(NOON - MINUTE / 2).isoformat()}', 'manual')"
+        )
+    async with postgres.store() as store:
+        (change,) = await store.take_sql_edits(NOON)
+        assert change.now.served == served
+        # Deleted and inserted again by SQL, it begins anew: its old runs say nothing of the time between.
+        postgres.sql("DELETE FROM job_schedules")
+        await store.take_sql_edits(NOON + MINUTE)
+        postgres.sql(
+            "INSERT INTO job_schedules (job_name, display_name, cron_expression, job_type, service, endpoint) "  # noqa: S608
+            f"VALUES ('{NAME}', 'x', '* * * * *', 'other', 'report-service', '/run')"
+        )
+        (again,) = await store.take_sql_edits(NOON + 9 * MINUTE)
+        assert again.now.served == NOON + 9 * MINUTE
+
+
 async def test_a_database_that_we_made_is_known_as_ours(place: Place) -> None:
     for _ in range(2):
         async with place.store() as store:

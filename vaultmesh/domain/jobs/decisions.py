@@ -308,13 +308,17 @@ def withdrawn(job: Job) -> Job:
 # --- what happens by SQL -------------------------------------------------------------------------------------------
 
 
-def taken_from_sql(job: Job, *, was_known: bool, at: datetime) -> tuple[Job, Action]:
+def taken_from_sql(
+    job: Job, *, was_known: bool, at: datetime, begun: datetime | None = None
+) -> tuple[Job, Action]:
     """Return a job whose row somebody inserted, changed or deleted by SQL.
 
     Args:
         job: as it stands now.
         was_known: whether we have seen a row of this job before.
         at: when it was noticed.
+        begun: when the scheduler before began its newest scheduled run; None if the job was ever ours. Its slots since
+            then are nobody's but ours: that one may have been stopped before it was noticed.
     """
     decisions = job.decisions
     if job.row is None:
@@ -323,9 +327,10 @@ def taken_from_sql(job: Job, *, was_known: bool, at: datetime) -> tuple[Job, Act
         )
         return Job(job.name, None, kept.model_copy(update={"served": None})), Action.SQL_DELETE
     decision = Decision(by=SQL, at=at)
+    since = at if begun is None or job.row.enabled is not True else min(begun, at)
     decided: dict[str, object] = {
         "deleted": None,
-        "served": max(filter(None, (decisions.served, at))),
+        "served": max(filter(None, (decisions.served, since))),
     }
     if decisions.client_cron is not None:
         if job.row.cron_expression != decisions.client_cron and decisions.cron is None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from vaultmesh.domain.jobs.decisions import Action, Job, changes, row_hash, taken_from_sql
 from vaultmesh.domain.jobs.importing import SourceJob, imported
@@ -24,7 +24,8 @@ from vaultmesh.domain.jobs.records import (
     JobRow,
     StoredJob,
 )
-from vaultmesh.storage.job_tables import AUDIT, DECISIONS, SCHEDULES
+from vaultmesh.domain.jobs.run import TriggeredBy
+from vaultmesh.storage.job_tables import AUDIT, DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import APPLICATION, Database
 from vaultmesh.storage.jobs.rows import (
     BOTH,
@@ -201,7 +202,9 @@ class Jobs:
         known = connection.execute(query).scalar()
         if known == (None if job.row is None else row_hash(job.row)):
             return job
-        taken, action = taken_from_sql(job, was_known=known is not None, at=at)
+        is_new = job.row is not None and job.decisions.revision == 0
+        begun = _last_begun(connection, name) if is_new else None
+        taken, action = taken_from_sql(job, was_known=known is not None, at=at, begun=begun)
         if known is None and job.row is not None:
             _keep_beside(connection, job.row)
         written = self._write(connection, job, taken, at)
@@ -284,6 +287,14 @@ def _take_counters(connection: Connection, source: SourceJob) -> None:
     slots = {"missed": source.decisions.missed, "skipped": source.decisions.skipped}
     noted = {f"{counter}_beside": more for counter, more in beside.items()} | slots
     connection.execute(DECISIONS.update().where(DECISIONS.c.job_name == name).values(noted))
+
+
+def _last_begun(connection: Connection, name: str) -> datetime | None:
+    """Return when the newest scheduled run of a job began; None if there is none."""
+    scheduled = or_(RUNS.c.triggered_by == TriggeredBy.SCHEDULER, RUNS.c.triggered_by.is_(None))
+    query = select(func.max(RUNS.c.started_at)).where(RUNS.c.job_name == name, scheduled)
+    newest: datetime | None = connection.execute(query).scalar()
+    return newest
 
 
 def _keep_beside(connection: Connection, row: JobRow) -> None:
