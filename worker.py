@@ -369,10 +369,6 @@ async def _work(
             visibility,
             settings.heartbeat_url,
         )
-        kept.beside[promises.TASK] = watched.run
-        if settings.heartbeat_url is not None:
-            beats = HeartbeatUrl(settings.heartbeat_url, lambda: visibility.snapshot, watched)
-            kept.beside[heartbeat_url.TASK] = partial(beats.run, time.time)
     await _keep_jobs(kept, jobs, client, settings, visibility=visibility, metrics=metrics)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
