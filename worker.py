@@ -33,6 +33,7 @@ from typing_extensions import override
 from activities.anchoring import probe, resume_rounds
 from activities.anchoring.probe import Probing
 from activities.anchoring.resume_rounds import ResumeRounds
+from activities.anchoring.stores import Files
 from activities.anchoring.troubles import NotesTroubles
 from activities.anchoring.watching import promises_of, watching
 from activities.heartbeat import BEAT_SECONDS, Heartbeats
@@ -327,6 +328,29 @@ def _reconciled(
     return reconciler, visibility
 
 
+def _health(
+    settings: Settings,
+    metrics: Metrics,
+    visibility: Visibility,
+    running: Sequence[Worker],
+    reconciler: Reconciler,
+    unforeseen: Unforeseen,
+    probing: Probing,
+    files: Files,
+) -> HealthServer:
+    return HealthServer(
+        settings.metrics_port,
+        metrics,
+        visibility,
+        lambda: all(queue_worker.is_running for queue_worker in running),
+        Counts(files.owed),
+        desired=lambda: reconciler.state,
+        errors=unforeseen.shown,
+        unreachable=probing.unreachable,
+        unreadable=files.unreadable,
+    )
+
+
 async def _work(
     client: Client,
     roles: Sequence[str],
@@ -345,17 +369,7 @@ async def _work(
     runner, heartbeats, unforeseen = sandbox(), Heartbeats(), Unforeseen(metrics)
     running = workers(client, adapters, roles, runner, heartbeats=heartbeats, sticky=sticky)
     probing = Probing(client, adapters.targets, adapters.troubles, unforeseen)
-    server = HealthServer(
-        settings.metrics_port,
-        metrics,
-        visibility,
-        lambda: all(queue_worker.is_running for queue_worker in running),
-        Counts(files.owed),
-        desired=lambda: reconciler.state,
-        errors=unforeseen.shown,
-        unreachable=probing.unreachable,
-        unreadable=files.unreadable,
-    )
+    server = _health(settings, metrics, visibility, running, reconciler, unforeseen, probing, files)
     await server.start()
     connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
     kept = Kept(running, {"connection": connection.run}, [server.stop, adapters.targets.close])
@@ -415,7 +429,7 @@ async def _keep_jobs(
     if jobs is None:
         return
     kept.closing.insert(0, jobs.store.close)
-    kept.beside |= jobs.beside(client)
+    kept.beside |= jobs.beside(client, metrics)
     if "jobs" in jobs.roles:
         from activities.maintenance.parts import MaintenanceParts  # noqa: PLC0415 - loads psycopg
 

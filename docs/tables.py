@@ -1,6 +1,6 @@
-"""Makes tables of the documents, and `.env.example`, from the code that each describes.
+"""Makes tables of the documents, `.env.example` and the cluster's alerts from what each describes.
 
-`python -m docs.tables` writes the tables between their markers, and the file; `python -m docs.tables --check` only compares.
+`python -m docs.tables` writes the tables between their markers, and the files; `python -m docs.tables --check` only compares.
 """
 
 import argparse
@@ -27,6 +27,20 @@ from vaultmesh.process.settings import Settings
 
 DOCS = Path(__file__).resolve().parent
 EXAMPLE = DOCS.with_name(".env.example")
+RULES = DOCS.with_name("ops") / "prometheus" / "alerts" / "jobs.yaml"
+"""Alerts as Prometheus reads them: the source."""
+CLUSTER_RULES = DOCS.with_name("k8s") / "alerts" / "jobs.yaml"
+"""The same for the Prometheus Operator."""
+_CLUSTER_RULES_HEAD = """\
+# Made of ops/prometheus/alerts/jobs.yaml by `python -m docs.tables`. kubectl apply -n aurora-staging -f k8s/alerts/jobs.yaml, where the Prometheus Operator runs;
+# give it the labels that its Prometheus selects rules by.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: scheduler-jobs
+  labels: { app: scheduler, component: layer-2, service: scheduler }
+spec:
+"""
 _EXAMPLE_HEAD = """\
 # Variables of `make scheduler`, `make dev` and `make demo`: cp .env.example .env, then take the # away before what you set.
 # What the shell sets already counts more. Written by docs/tables.py; a shell reads it: a value with blanks or any of $ & ; # ( needs single quotes.
@@ -215,6 +229,14 @@ def environment_example() -> str:
     return "\n".join(lines)
 
 
+def cluster_rules() -> str:
+    """Return the alerts as an object of a cluster: the same text, one level deeper."""
+    rules = RULES.read_text(encoding="utf-8").splitlines(keepends=True)
+    begin = rules.index("groups:\n")
+    indented = (f"  {line}" if line.strip() else line for line in rules[begin:])
+    return _CLUSTER_RULES_HEAD + "".join(indented)
+
+
 def _backoff_of(kind: FailureKind) -> str:
     backoff = Backoff()
     delays = (backoff.delay(failures, kind) for failures in range(1, backoff.cap + 1))
@@ -311,7 +333,7 @@ def main(arguments: list[str] | None = None) -> int:
     current = {
         place: with_table(name, place.read_text(encoding="utf-8")) for place, name in wanted.items()
     }
-    current[EXAMPLE] = environment_example()
+    current |= {EXAMPLE: environment_example(), CLUSTER_RULES: cluster_rules()}
     behind = [
         place
         for place, text in current.items()

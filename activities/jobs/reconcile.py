@@ -68,13 +68,24 @@ class JobReconciler:
         *,
         keep: timedelta | None,
         now: Callable[[], datetime] = _now,
+        reconciled: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """Ask Temporal through a client. `keep`: how old runs may get; None keeps all."""
+        """Ask Temporal through a client.
+
+        Args:
+            client: of the namespace in which workflows of jobs run.
+            store: says what should run.
+            jobs: starts and tells workflows.
+            keep: how old runs may get; None keeps all.
+            now: the clock.
+            reconciled: is told after each time how many workflows still differ from what the store says.
+        """
         self._client = client
         self._store = store
         self._jobs = jobs
         self._keep = keep
         self._now = now
+        self._reconciled = reconciled
         self._prune_at = now()
         self._look_at = now()
         self._others_work = False
@@ -108,10 +119,11 @@ class JobReconciler:
         """
         await self._store.take_sql_edits(self._now())
         running = await self._now_running()
-        await self._tell(running, await self._revisions(running))
+        behind = await self._tell(running, await self._revisions(running))
         await self._look_for_others()
         await self._close_orphans()
         await self._prune()
+        self._reconciled(behind)
 
     async def _now_running(self) -> dict[str, int]:
         """Return what `_running` does; where many run, as it was within the last minute, if as many run still.
@@ -146,15 +158,17 @@ class JobReconciler:
                 overtaken = True
         return await self._store.revisions() if overtaken else revisions
 
-    async def _tell(self, running: Mapping[str, int], revisions: Sequence[JobRevision]) -> None:
-        """Tell every workflow that is missing, or has not heard the newest revision."""
+    async def _tell(self, running: Mapping[str, int], revisions: Sequence[JobRevision]) -> int:
+        """Tell every workflow that is missing, or has not heard the newest revision; returns how many could not be."""
+        behind = 0
         untold = {revision.name for revision in await self._store.untold()}
         at_once = asyncio.Semaphore(AT_ONCE)
         missing = {revision.name for revision in revisions if _is_missing(revision, running)}
         if missing and not await self._has_search_attributes():
             revisions = [revision for revision in revisions if revision.name not in missing]
+            behind = len(missing)
 
-        async def tell(revision: JobRevision) -> None:
+        async def tell(revision: JobRevision) -> bool:
             send = self._jobs.start if revision.name in missing else self._jobs.tell
             async with at_once:
                 try:
@@ -165,14 +179,17 @@ class JobReconciler:
                 except NotTold as error:
                     extra = {"job": revision.name, "err": str(error)}
                     _LOG.warning("job's workflow not told", extra=extra)
+                    return False
+                return True
 
-        await asyncio.gather(
+        heard = await asyncio.gather(
             *(
                 tell(revision)
                 for revision in revisions
                 if revision.name in untold or _has_news(revision, running)
             )
         )
+        return behind + heard.count(False)
 
     async def _has_search_attributes(self) -> bool:
         """Whether workflows can be started: the server may be a new one, which does not know what they set."""

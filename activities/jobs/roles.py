@@ -20,9 +20,12 @@ from activities.jobs.run_rows import Counted, count_nothing
 from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.jobs.refusals import StoreError
 from vaultmesh.domain.names import JOBS_QUEUE
+from vaultmesh.process import job_metrics
 from vaultmesh.process.api_settings import ApiSettings
+from vaultmesh.process.job_metrics import JobMetrics
 from vaultmesh.process.job_settings import JobSettings
 from vaultmesh.process.job_workflows import TemporalJobs
+from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.services import Services
 from vaultmesh.process.settings import Settings
 from vaultmesh.process.version import build_id
@@ -132,13 +135,17 @@ class JobParts:
             _LOG.warning("jobs not counted", extra={"err": str(error)})
             return 0
 
-    def beside(self, client: Client) -> dict[str, Task]:
-        """Return what runs beside the workers."""
-        if "jobs" not in self.roles:
-            return {}
-        keep = self.settings.keep(made_by_us=self.store.made_by_us)
-        jobs = TemporalJobs(client)
-        return {reconcile.TASK: JobReconciler(client, self.store, jobs, keep=keep).run}
+    def beside(self, client: Client, metrics: Metrics) -> dict[str, Task]:
+        """Return what runs beside the workers, and shows itself in metrics."""
+        reconciles = "jobs" in self.roles
+        of_jobs = JobMetrics(metrics, self.store.figures, reconciles=reconciles)
+        tasks: dict[str, Task] = {job_metrics.TASK: of_jobs.run}
+        if reconciles:
+            keep = self.settings.keep(made_by_us=self.store.made_by_us)
+            jobs, reconciled = TemporalJobs(client), of_jobs.reconciled
+            reconciler = JobReconciler(client, self.store, jobs, keep=keep, reconciled=reconciled)
+            tasks[reconcile.TASK] = reconciler.run
+        return tasks
 
     def workers(
         self,

@@ -114,6 +114,7 @@ def row_of(spec: JobSpec, end: RunEnd, order: RunOrder | None = None) -> records
             job_type=spec.job_type,
             started_at=end.started_at or completed_at,
             triggered_by=end.triggered_by,
+            slot=end.slot,
             user=end.user,
         ),
         status=end.status,

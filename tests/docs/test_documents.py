@@ -56,7 +56,7 @@ def test_decisions_are_numbered_without_a_gap() -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_file_that_a_document_names_exists(path: Path) -> None:
     named = re.findall(
-        r"`((?:docs|vaultmesh|workflows|activities|contracts|devnet|k8s|vmsh)/[\w./-]+)`",
+        r"`((?:docs|vaultmesh|workflows|activities|contracts|devnet|k8s|ops/prometheus|vmsh)/[\w./-]+)`",
         path.read_text(encoding="utf-8"),
     )
     assert [name for name in named if not (REPOSITORY / name).exists()] == []

@@ -6,7 +6,7 @@ no memo, or only each few: what the next `anchor` brings of such slots is shown 
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -49,13 +49,14 @@ class _Anchors:
 
 
 class Metrics:
-    """All metrics of one process."""
+    """All metrics of one process; `prefix` is the first part of every name."""
 
     def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
         """Define them under a prefix."""
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no annotation here
         self.registry = CollectorRegistry()
-        self._prefix = prefix
+        self.prefix = prefix
+        self._further: list[Callable[[], bytes]] = []
         self.memos: Mapping[str, NamespaceMemo] = {}
         """By namespace, as the last visibility list showed them."""
         self.targets: Mapping[str, TargetMemo] = {}
@@ -88,19 +89,18 @@ class Metrics:
         )
         self._drift, self._refused = self._file_metrics()
         self.found_failing(())
-
         self._anchors = self._anchor_metrics()
         self.registry.register(_FromMemos(self, prefix))
 
     def _file_metrics(self) -> tuple[Gauge, Gauge]:
         drift = Gauge(
-            f"{self._prefix}_config_drift",
+            f"{self.prefix}_config_drift",
             "1 where what runs differs from this worker's namespaces.yaml; stopped namespaces are left out.",
             ("namespace",),
             registry=self.registry,
         )
         refused = Gauge(
-            f"{self._prefix}_config_file_refused",
+            f"{self.prefix}_config_file_refused",
             "1 while a configuration file is refused, and what it said before stays in use.",
             ("file",),
             registry=self.registry,
@@ -109,7 +109,7 @@ class Metrics:
 
     def _anchor_metrics(self) -> _Anchors:
         def counter(name: str, text: str, labels: Iterable[str]) -> Counter:
-            return Counter(f"{self._prefix}_{name}", text, tuple(labels), registry=self.registry)
+            return Counter(f"{self.prefix}_{name}", text, tuple(labels), registry=self.registry)
 
         return _Anchors(
             attempted=counter(
@@ -125,14 +125,14 @@ class Metrics:
                 (*_LABELS, "kind"),
             ),
             duration=Histogram(
-                f"{self._prefix}_anchor_duration_seconds",
+                f"{self.prefix}_anchor_duration_seconds",
                 "Time from an anchor's slot to its answer.",
                 (*_LABELS, "status"),
                 registry=self.registry,
                 buckets=BUCKETS,
             ),
             heard_of_temporal=Gauge(
-                f"{self._prefix}_last_tick_timestamp_seconds",
+                f"{self.prefix}_last_tick_timestamp_seconds",
                 "Unix time at which this worker last proved that it talks to Temporal.",
                 registry=self.registry,
             ),
@@ -222,7 +222,12 @@ class Metrics:
 
     def page(self) -> bytes:
         """Return the page in Prometheus's text format."""
-        return generate_latest(self.registry)
+        further = (page() for page in self._further)
+        return b"".join((generate_latest(self.registry), *further))
+
+    def add(self, page: Callable[[], bytes]) -> None:
+        """Add a part to the page, of metrics that no other part has."""
+        self._further.append(page)
 
 
 class _FromMemos(Collector):

@@ -26,6 +26,7 @@ from sqlalchemy import select
 from vaultmesh.domain.jobs import decisions as rules
 from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.jobs.decisions import Action, Job
+from vaultmesh.domain.jobs.figures import JobFigures
 from vaultmesh.domain.jobs.importing import SourceJob
 from vaultmesh.domain.jobs.job import JobDefinition
 from vaultmesh.domain.jobs.messages import SlotCounts
@@ -366,6 +367,12 @@ class JobStore:
         return await self._call(
             lambda ready: ready.intake.take_runs([dict(run) for run in runs], line), None
         )
+
+    # --- metrics ---------------------------------------------------------------------------------------------------
+
+    async def figures(self) -> Sequence[JobFigures]:
+        """Return what metrics say of every job, by name; runs are read of the jobs that ran since this was asked last."""
+        return await self._call(lambda ready: ready.figures.all())
 
     # --- upkeep ----------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Defines the tables of HTTP cron jobs for PostgreSQL and SQLite.
 
 1. `job_schedules` and `scheduled_jobs` have the columns of the scheduler that we replace and nothing else, so that its SQL works.
-2. What is ours lies in `job_decisions` and `job_audit`; a file of SQLite also names its host, in `job_host`.
+2. What is ours lies in `job_decisions`, `job_figures` and `job_audit`; a file of SQLite also names its host, in `job_host`.
 3. Others may have made the first two: a text may be an enum or a UUID there, an instant may lack its time zone, and rows that
    somebody wrote by SQL may be partial. So values are bound without a type of their own, and read leniently.
 """
@@ -229,6 +229,18 @@ DECISIONS = Table(
     Column("imported_until", Instant),
 )
 """What was decided about jobs, and what is known of them beside their rows."""
+
+FIGURES = Table(
+    "job_figures",
+    METADATA,
+    Column("job_name", Words, primary_key=True, nullable=False),
+    Column("armed_at", Instant),
+    _count("slots_run"),
+    # By upper bound in seconds; the rows of runs that count here may be gone.
+    Column("durations", Json, nullable=False, server_default=_EMPTY),
+    Column("lags", Json, nullable=False, server_default=_EMPTY),
+)
+"""What metrics say of jobs and no row of a run tells."""
 
 AUDIT = Table(
     "job_audit",

@@ -149,6 +149,8 @@ class RunStart(Wire):
     started_at: datetime
     """By this instant, to the microsecond, a repeated request knows its own row."""
     triggered_by: TriggeredBy = TriggeredBy.SCHEDULER
+    slot: datetime | None = None
+    """The due instant of a scheduled run, if it is known; no column has it."""
     user: str | None = None
     """Who asked for it; the row takes only an id of the table `users`, or a UUID where there is no such table."""
     needs_job: bool = True

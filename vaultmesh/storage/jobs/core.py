@@ -18,6 +18,7 @@ from vaultmesh.storage.jobs.database import (
     file_place,
     postgres_place,
 )
+from vaultmesh.storage.jobs.figures import Figures
 from vaultmesh.storage.jobs.history import History
 from vaultmesh.storage.jobs.intake import Intake
 from vaultmesh.storage.jobs.jobs import Jobs
@@ -36,6 +37,7 @@ class Ready:
     runs: Runs
     history: History
     intake: Intake
+    figures: Figures
 
 
 def choose(url: str | None, root: Path, *, supabase: bool) -> Place:
@@ -98,9 +100,10 @@ class StoreCore:
             check_host(path)
         traits = take_over(database)
         known = KnownJobs()
-        jobs, runs = Jobs(database, known), Runs(database, traits, known)
+        figures = Figures(database, known)
+        jobs, runs = Jobs(database, known, figures), Runs(database, traits, known, figures)
         history, intake = History(database), Intake(database, traits)
-        return Ready(database, traits, jobs, runs, history, intake)
+        return Ready(database, traits, jobs, runs, history, intake, figures)
 
     def close(self) -> None:
         """Give the connections back."""

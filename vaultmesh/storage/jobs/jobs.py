@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from sqlalchemy import Connection, bindparam, func, or_, select
 
 from vaultmesh.domain.jobs.decisions import Action, Job, changes, row_hash, taken_from_sql
+from vaultmesh.domain.jobs.figures import begins_anew
 from vaultmesh.domain.jobs.importing import SourceJob, imported
 from vaultmesh.domain.jobs.records import (
     SQL,
@@ -27,8 +28,10 @@ from vaultmesh.domain.jobs.records import (
 from vaultmesh.domain.jobs.run import TriggeredBy
 from vaultmesh.storage.job_tables import AUDIT, DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import APPLICATION, Database
+from vaultmesh.storage.jobs.figures import Figures
 from vaultmesh.storage.jobs.rows import (
-    BOTH,
+    READ_JOBS,
+    READ_KNOWN,
     READ_ROWS,
     KnownJobs,
     columns_of,
@@ -43,28 +46,26 @@ from vaultmesh.storage.jobs.rows import (
 Rule = Callable[[Job], Job]
 """What a change comes to; may refuse it."""
 
-_SAME = DECISIONS.c.job_name == SCHEDULES.c.job_name
 # Statements of many columns take long to put together.
-_JOBS = select(*BOTH).select_from(SCHEDULES.outerjoin(DECISIONS, _SAME))
-_JOB = _JOBS.where(SCHEDULES.c.job_name == bindparam("name"))
-_KNOWN = select(*BOTH).select_from(DECISIONS.outerjoin(SCHEDULES, _SAME))
+_JOB = READ_JOBS.where(SCHEDULES.c.job_name == bindparam("name"))
 _BESIDE = select(DECISIONS)
 
 
 class Jobs:
     """Jobs in one database; every method blocks and may raise `StoreError`."""
 
-    def __init__(self, database: Database, known: KnownJobs) -> None:
+    def __init__(self, database: Database, known: KnownJobs, figures: Figures) -> None:
         """Use a database whose tables are there."""
         self._database = database
         self._known = known
+        self._figures = figures
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def all(self) -> tuple[StoredJob, ...]:
         """Return all jobs by name."""
         with self._database.read() as connection:
-            rows = connection.execute(_JOBS.order_by(SCHEDULES.c.job_name)).all()
+            rows = connection.execute(READ_JOBS.order_by(SCHEDULES.c.job_name)).all()
         stored = (self._known.read(row).stored for row in rows)
         return tuple(job for job in stored if job is not None)
 
@@ -95,7 +96,7 @@ class Jobs:
     def revisions(self, *, untold: bool = False) -> tuple[JobRevision, ...]:
         """Return all jobs as their workflows must know them, or only those that have news."""
         name = DECISIONS.c.job_name
-        query = _KNOWN.where(DECISIONS.c.revision > 0).order_by(name)
+        query = READ_KNOWN.where(DECISIONS.c.revision > 0).order_by(name)
         if untold:
             query = query.where(DECISIONS.c.told < DECISIONS.c.revision)
         with self._database.read() as connection:
@@ -179,9 +180,9 @@ class Jobs:
 
     def take_sql_edits(self, at: datetime) -> tuple[Change, ...]:
         """Take over what somebody did by SQL."""
-        gone = _KNOWN.where(DECISIONS.c.row_hash.is_not(None), SCHEDULES.c.job_name.is_(None))
+        gone = READ_KNOWN.where(DECISIONS.c.row_hash.is_not(None), SCHEDULES.c.job_name.is_(None))
         with self._database.read() as connection:
-            rows = [*connection.execute(_JOBS), *connection.execute(gone)]
+            rows = [*connection.execute(READ_JOBS), *connection.execute(gone)]
         known = map(self._known.read, rows)
         edited = {job.job.name for job in known if job.is_edited}
         taken = (self._take_edit(name, at) for name in sorted(edited))
@@ -234,6 +235,8 @@ class Jobs:
         columns = columns_of(written) | {"row_hash": None if row is None else row_hash(row)}
         this = DECISIONS.c.job_name == after.name
         connection.execute(DECISIONS.update().where(this).values(columns))
+        if begins_anew(before, after):
+            self._figures.armed(connection, after.name, at)
         return written
 
 

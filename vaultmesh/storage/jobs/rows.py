@@ -60,6 +60,11 @@ BOTH = (
     *(_stored(column).label(f"decisions_{column.name}") for column in DECISIONS.columns),
 )
 """Columns of both tables about jobs, to be read by `KnownJobs`."""
+_SAME = DECISIONS.c.job_name == SCHEDULES.c.job_name
+READ_JOBS = select(*BOTH).select_from(SCHEDULES.outerjoin(DECISIONS, _SAME))
+"""Of every job that has a row in `job_schedules`; to be narrowed."""
+READ_KNOWN = select(*BOTH).select_from(DECISIONS.outerjoin(SCHEDULES, _SAME))
+"""Of every job that something was decided about; to be narrowed."""
 
 
 @dataclass(frozen=True)

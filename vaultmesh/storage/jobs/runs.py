@@ -33,6 +33,7 @@ from vaultmesh.domain.jobs.slots import agreed
 from vaultmesh.domain.jobs.storable import storable, storable_count, storable_text
 from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import Database
+from vaultmesh.storage.jobs.figures import Figures
 from vaultmesh.storage.jobs.jobs import read_job
 from vaultmesh.storage.jobs.rows import READ_ROWS, READ_RUNS, KnownJobs, row_of, run_of
 from vaultmesh.storage.jobs.takeover import USERS, Traits
@@ -63,9 +64,12 @@ _ENDED = (
 class Runs:
     """Runs in one database; every method blocks and may raise `StoreError`."""
 
-    def __init__(self, database: Database, traits: Traits, known: KnownJobs) -> None:
+    def __init__(
+        self, database: Database, traits: Traits, known: KnownJobs, figures: Figures
+    ) -> None:
         """Use a database as it was found."""
         self._database = database
+        self._figures = figures
         self._known = known
         self._by_trigger = traits.counted_by_trigger
         self._user_columns = traits.user_columns
@@ -125,6 +129,8 @@ class Runs:
             slots = _locked_slots(connection, end.start.job_name)
             job = _job_row(connection, end.start.job_name)
             closing = self._close(connection, end, user)
+            if job is not None and closing is not Closing.KEPT:
+                self._figures.count(connection, end, closing)
             match closing:
                 case Closing.CLOSED:
                     self._count(connection, end, job)
