@@ -331,6 +331,7 @@ def _reconciled(
 def _health(
     settings: Settings,
     metrics: Metrics,
+    *,
     visibility: Visibility,
     running: Sequence[Worker],
     reconciler: Reconciler,
@@ -369,7 +370,16 @@ async def _work(
     runner, heartbeats, unforeseen = sandbox(), Heartbeats(), Unforeseen(metrics)
     running = workers(client, adapters, roles, runner, heartbeats=heartbeats, sticky=sticky)
     probing = Probing(client, adapters.targets, adapters.troubles, unforeseen)
-    server = _health(settings, metrics, visibility, running, reconciler, unforeseen, probing, files)
+    server = _health(
+        settings,
+        metrics,
+        visibility=visibility,
+        running=running,
+        reconciler=reconciler,
+        unforeseen=unforeseen,
+        probing=probing,
+        files=files,
+    )
     await server.start()
     connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
     kept = Kept(running, {"connection": connection.run}, [server.stop, adapters.targets.close])
