@@ -67,6 +67,7 @@ from vaultmesh.process.eviction import EvictingRunner
 from vaultmesh.process.exiting import run_and_exit
 from vaultmesh.process.health import is_silent
 from vaultmesh.process.http import HealthServer
+from vaultmesh.process.maintenance_source import check_maintenance
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.places import why_not_written
 from vaultmesh.process.readiness import Readiness
@@ -127,7 +128,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--roles",
         default=",".join(ROLES),
-        help="comma list of workflows (needs no keys), anchors, jobs (makes the runs of HTTP jobs) and api (their API); all by default",
+        help="comma list of workflows (needs no keys), anchors, jobs (runs HTTP jobs and maintenance tasks) and api (their API); all by default",
     )
     parsed = parser.parse_args(arguments)
     parsed.roles = [role.strip() for role in parsed.roles.split(",") if role.strip()]
@@ -198,7 +199,7 @@ def check_configuration(
         message = f"VMSH_ROOT: {settings.root} {reason} - name the right one, make it, or mount it"
         raise ConfigurationError([message])
     problems: list[str] = []
-    for check in (_check_jobs, _check_anchoring):
+    for check in (_check_jobs, check_maintenance, _check_anchoring):
         try:
             check(settings, roles, readiness)
         except ConfigurationError as error:
@@ -426,8 +427,11 @@ async def _keep_jobs(
     if jobs is None:
         return
     kept.closing.insert(0, jobs.store.close)
-    kept.beside |= jobs.beside(client, metrics)
-    kept.workers += jobs.workers(client, settings)
+    from activities.maintenance.parts import MaintenanceParts  # noqa: PLC0415 - loads SQLAlchemy too
+
+    tasks = MaintenanceParts.build(jobs, settings, metrics)
+    kept.beside |= jobs.beside(client, metrics) | tasks.beside(client)
+    kept.workers += jobs.workers(client, settings, tasks.activities(), tasks.closed)
     if "api" in jobs.roles:
         kept.closing.append(await _serve(jobs, client, settings, visibility, files))
 

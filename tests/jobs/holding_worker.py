@@ -51,9 +51,10 @@ class HoldingRun(http_call._Run):
 
 
 if __name__ == "__main__":
-    from activities.jobs import roles, run_job
+    from activities.jobs import roles, run_job, run_rows
 
     roles.JobStore = HoldingStore  # type: ignore[misc]
     http_call._Run = HoldingRun  # type: ignore[misc]
-    run_job.STORE_SECONDS = run_job.CLOSE_SECONDS = 600.0  # what is held is no store that is down
+    # what is held is no store that is down
+    run_job.STORE_SECONDS = run_rows.STORE_SECONDS = run_rows.CLOSE_SECONDS = 600.0
     run_and_exit(lambda: worker.main(sys.argv[1:]))
