@@ -67,6 +67,7 @@ from vaultmesh.process.eviction import EvictingRunner
 from vaultmesh.process.exiting import run_and_exit
 from vaultmesh.process.health import is_silent
 from vaultmesh.process.http import HealthServer
+from vaultmesh.process.maintenance_source import MaintenanceSource
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.places import why_not_written
 from vaultmesh.process.readiness import Readiness
@@ -198,7 +199,7 @@ def check_configuration(
         message = f"VMSH_ROOT: {settings.root} {reason} - name the right one, make it, or mount it"
         raise ConfigurationError([message])
     problems: list[str] = []
-    for check in (_check_jobs, _check_anchoring):
+    for check in (_check_jobs, _check_maintenance, _check_anchoring):
         try:
             check(settings, roles, readiness)
         except ConfigurationError as error:
@@ -213,6 +214,15 @@ def _check_jobs(settings: Settings, roles: Sequence[str], _: Readiness | None) -
     from activities.jobs.roles import JobEnvironment  # noqa: PLC0415 - loads SQLAlchemy, which others do without
 
     JobEnvironment.read(os.environ, settings.root)
+
+
+def _check_maintenance(settings: Settings, roles: Sequence[str], _: Readiness | None) -> None:
+    if "jobs" not in roles:
+        return
+    source = MaintenanceSource(settings)
+    source.look()
+    if source.refused:
+        raise ConfigurationError(source.refused.splitlines())
 
 
 def _check_anchoring(settings: Settings, roles: Sequence[str], readiness: Readiness | None) -> None:
@@ -430,7 +440,12 @@ async def _keep_jobs(
         return
     kept.closing.insert(0, jobs.store.close)
     kept.beside |= jobs.beside(client, metrics)
-    kept.workers += jobs.workers(client, settings)
+    if "jobs" in jobs.roles:
+        from activities.maintenance.parts import MaintenanceParts  # noqa: PLC0415 - loads psycopg
+
+        tasks = MaintenanceParts.build(jobs.store, settings, metrics)
+        kept.beside |= tasks.beside(client)
+        kept.workers += jobs.workers(client, settings, tasks.activities(), tasks.closed)
     if "api" in jobs.roles:
         kept.closing.append(await _serve(jobs, client, visibility))
 

@@ -143,6 +143,25 @@ def run_job(timeout: timedelta, catch_up: timedelta) -> ActivityOptions:
     }
 
 
+TASK_ROOM = timedelta(seconds=30)
+"""Beside the task itself, a run opens its row and closes it, waits for the lock of an attempt that died, and for a cancelled statement."""
+
+
+def run_task(deadline: timedelta, catch_up: timedelta, attempts: int) -> ActivityOptions:
+    """Options of `run_task`: what may be repeated is tried again; its own deadline ends it before these do."""
+    return {
+        "task_queue": JOBS_QUEUE,
+        "schedule_to_start_timeout": catch_up,
+        "start_to_close_timeout": deadline + TASK_ROOM,
+        "schedule_to_close_timeout": catch_up + deadline + TASK_ROOM,
+        "heartbeat_timeout": HEARTBEAT,
+        "retry_policy": RetryPolicy(
+            initial_interval=timedelta(seconds=1), maximum_attempts=attempts
+        ),
+        "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    }
+
+
 STORE: ActivityOptions = {
     "task_queue": JOBS_QUEUE,
     "start_to_close_timeout": timedelta(seconds=30),

@@ -39,11 +39,12 @@ ANSWER = Port("answer", messages.Answer, messages.Nothing)
 REPORT_FAILURE = Port("report_failure", messages.ReportFailure, messages.Nothing)
 
 RUN_JOB = Port("run_job", jobs.RunOrder, jobs.RunEnd)
+RUN_TASK = Port("run_task", jobs.RunOrder, jobs.RunEnd)
 CLOSE_RUN = Port("close_run", jobs.CloseOrder, jobs.Written)
 RECORD_DECISION = Port("record_decision", jobs.DecisionOrder, jobs.Recorded)
 
 EVERY = (
     ANCHOR, ASK_AGAIN, WITHDRAW,
     RECOVER, SEAL, RESERVE, SIGN, BROADCAST, BUMP, FILL, OBSERVE, RECORD, RESOLVE, ANSWER, REPORT_FAILURE,
-    RUN_JOB, CLOSE_RUN, RECORD_DECISION,
+    RUN_JOB, RUN_TASK, CLOSE_RUN, RECORD_DECISION,
 )  # fmt: skip

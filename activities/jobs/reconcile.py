@@ -19,7 +19,14 @@ from temporalio.service import RPCError
 
 from vaultmesh.domain.jobs.records import JobRevision, RunEnd, RunRecord, RunStart
 from vaultmesh.domain.jobs.refusals import NotTold, StoreError
-from vaultmesh.domain.jobs.run import WORKER_DIED, RunStatus, TriggeredBy, is_of_our_slot
+from vaultmesh.domain.jobs.run import (
+    TASK_LEFT,
+    WORKER_DIED,
+    RunStatus,
+    TriggeredBy,
+    is_of_our_slot,
+)
+from vaultmesh.domain.jobs.tasks import is_task
 from vaultmesh.domain.names import JOB_WORKFLOW, MEMO_REVISION, job_workflow_id
 from vaultmesh.process.client import Unreachable
 from vaultmesh.process.job_workflows import TemporalJobs
@@ -167,7 +174,7 @@ class JobReconciler:
                 try:
                     await send(revision)
                     await self._store.mark_told(revision.name, revision.revision)
-                    if revision.definition is not None:
+                    if not revision.is_gone:
                         self._listed[job_workflow_id(revision.name)] = revision.revision
                 except NotTold as error:
                     extra = {"job": revision.name, "err": str(error)}
@@ -247,13 +254,13 @@ class JobReconciler:
 
 def _is_missing(revision: JobRevision, running: Mapping[str, int]) -> bool:
     """Whether a job should have a workflow, and has none."""
-    return revision.definition is not None and job_workflow_id(revision.name) not in running
+    return not revision.is_gone and job_workflow_id(revision.name) not in running
 
 
 def _has_news(revision: JobRevision, running: Mapping[str, int]) -> bool:
     """Whether a job's workflow is missing or behind, or runs although the job is gone."""
     heard = running.get(job_workflow_id(revision.name))
-    if revision.definition is None:
+    if revision.is_gone:
         return heard is not None
     return heard is None or heard < revision.revision
 
@@ -271,5 +278,5 @@ def _orphan(row: RunRecord, now: datetime) -> RunEnd:
         ),
         status=RunStatus.FAILED,
         completed_at=now,
-        error_message=WORKER_DIED,
+        error_message=TASK_LEFT if is_task(row.job_name) else WORKER_DIED,
     )

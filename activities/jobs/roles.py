@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -16,6 +16,7 @@ from activities.jobs import reconcile
 from activities.jobs.http_call import HttpCalls
 from activities.jobs.reconcile import JobReconciler
 from activities.jobs.run_job import JobRuns
+from activities.jobs.run_rows import Counted, count_nothing
 from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.jobs.refusals import StoreError
 from vaultmesh.domain.names import JOBS_QUEUE
@@ -33,16 +34,17 @@ from vaultmesh.storage.jobs.core import choose
 
 _LOG = logging.getLogger("worker")
 Part = TypeVar("Part")
+Activity = Callable[..., Any]
 Task = Callable[[], Awaitable[None]]
 """What runs beside the workers until it is cancelled."""
 
 
-def job_worker(client: Client, runs: JobRuns, drain: timedelta) -> Worker:
+def job_worker(client: Client, activities: Sequence[Activity], drain: timedelta) -> Worker:
     """Return the worker that makes the runs of jobs; after SIGTERM they get `drain` to end."""
     return Worker(
         client,
         task_queue=JOBS_QUEUE,
-        activities=runs.activities(),
+        activities=activities,
         max_concurrent_activities=200,
         max_heartbeat_throttle_interval=timedelta(seconds=BEAT_SECONDS),
         graceful_shutdown_timeout=drain,
@@ -145,9 +147,19 @@ class JobParts:
             tasks[reconcile.TASK] = reconciler.run
         return tasks
 
-    def workers(self, client: Client, settings: Settings) -> list[Worker]:
-        """Return the worker that makes runs, if that is a role."""
+    def workers(
+        self,
+        client: Client,
+        settings: Settings,
+        others: Sequence[Activity] = (),
+        counted: Counted = count_nothing,
+    ) -> list[Worker]:
+        """Return the worker that makes runs, if that is a role.
+
+        It offers `others` beside the activities of HTTP jobs; `counted` hears of each run whose row is closed here.
+        """
         if "jobs" not in self.roles:
             return []
         calls, drain = HttpCalls(self.services, settings.backoff), self.settings.drain
-        return [job_worker(client, JobRuns(self.store, calls, drain), drain)]
+        runs = JobRuns(self.store, calls, drain, counted)
+        return [job_worker(client, [*runs.activities(), *others], drain)]

@@ -20,8 +20,18 @@ from temporalio import activity
 from activities.jobs.http_call import HttpCalls
 from activities.jobs.outlive import outlive
 from activities.jobs.run_log import log_end, log_start
+from activities.jobs.run_rows import (
+    ENDED,
+    STORE_SECONDS,
+    Counted,
+    RunRows,
+    count_nothing,
+    made_before,
+    row_of,
+    start_of,
+)
 from vaultmesh.domain.errors import DomainError, InvalidDocument
-from vaultmesh.domain.jobs import answer, records
+from vaultmesh.domain.jobs import answer
 from vaultmesh.domain.jobs.call import JobCall
 from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.jobs.job import JobDefinition, JobPolicy
@@ -44,29 +54,33 @@ from vaultmesh.domain.jobs.other_scheduler import (
     left_to_other,
     slot_span,
 )
-from vaultmesh.domain.jobs.records import Actor, Closing, Opened, Opening, RunStart
+from vaultmesh.domain.jobs.records import Actor, Closing, Opened, Opening
 from vaultmesh.domain.jobs.refusals import StoreError, UnknownJob
 from vaultmesh.domain.jobs.run import CANCELLED, RunStatus, not_called
 from vaultmesh.storage.job_store import JobStore
 
-STORE_SECONDS = 2.0
-"""A store that does not answer within it is passed over."""
-CLOSE_SECONDS = 5.0
 STOPPED_WAITING = not_called("its worker ended while it waited for another scheduler")
 LOOK_SECONDS = 1.0
 """Between two looks whether another scheduler has begun a slot."""
-MOST_CARRIED = 10_000
-"""Bytes of an end that waits for the store; a handler's metadata beyond it is left out."""
-_ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED})
 _LOG = logging.getLogger(__name__)
 
 
 class JobRuns:
     """Adapters of the ports `run_job`, `close_run` and `record_decision`."""
 
-    def __init__(self, store: JobStore, calls: HttpCalls, drain: timedelta) -> None:
-        """Write into a store, and call through `calls`; a worker that ends gives them `drain`."""
+    def __init__(
+        self,
+        store: JobStore,
+        calls: HttpCalls,
+        drain: timedelta,
+        counted: Counted = count_nothing,
+    ) -> None:
+        """Write into a store, and call through `calls`; a worker that ends gives them `drain`.
+
+        `counted` hears of each row that is closed here.
+        """
         self._store = store
+        self._rows = RunRows(store, counted)
         self._calls = calls
         self._drain = drain
 
@@ -84,20 +98,20 @@ class JobRuns:
             why = await self._why_left(order)
         except asyncio.CancelledError:
             not_made = answer.failed(STOPPED_WAITING)
-            return await asyncio.shield(self._closed(order, _start_of(order), not_made))
+            return await asyncio.shield(self._rows.closed(order, start_of(order), not_made))
         if why is not None:
             return _left(order, why)
-        start = _start_of(order)
-        opened = await self._opened(order, start)
+        start = start_of(order)
+        opened = await self._rows.opened(order, start)
         if opened is not None and opened.outcome is not Opening.OPENED:
-            return _made_before(order, opened)
+            return made_before(order, opened)
         log_start(order)
         try:
             called = await self._called(order, opened)
         except asyncio.CancelledError:
-            await asyncio.shield(self._closed(order, start, answer.failed(CANCELLED)))
+            await asyncio.shield(self._rows.closed(order, start, answer.failed(CANCELLED)))
             raise
-        end = await self._closed(order, start, called)
+        end = await self._rows.closed(order, start, called)
         return end.model_copy(update={"counts": None if opened is None else opened.slots})
 
     async def _why_left(self, order: RunOrder) -> str | None:
@@ -125,16 +139,6 @@ class JobRuns:
             _LOG.warning("other schedulers not looked for", extra={"job": name, "err": str(error)})
             return LastBegun()
 
-    async def _opened(self, order: RunOrder, start: RunStart) -> Opened | None:
-        """Open the run's row; None if the store is down."""
-        try:
-            async with asyncio.timeout(STORE_SECONDS):
-                return await self._store.open_run(start, order.counts)
-        except (StoreError, TimeoutError) as error:
-            extra = {"job": start.job_name, "execution": str(start.id), "err": str(error)}
-            _LOG.warning("run not opened in the store", extra=extra)
-            return None
-
     async def _called(self, order: RunOrder, opened: Opened | None) -> answer.RunEnd:
         stored = opened.job if opened is not None else None
         try:
@@ -145,33 +149,6 @@ class JobRuns:
         job = job.model_copy(update={"policy": _policy_of(order.spec)})
         call = JobCall(job, uuid.UUID(order.run_id), order.triggered_by, order.user)
         return await self._calls.make(call, activity.heartbeat)
-
-    async def _closed(self, order: RunOrder, start: RunStart, called: answer.RunEnd) -> RunEnd:
-        """Write a run's end; what can't be written is left to `close_run`."""
-        end = RunEnd(
-            run_id=order.run_id,
-            status=called.status,
-            slot=order.slot,
-            triggered_by=order.triggered_by,
-            user=order.user,
-            error=called.error,
-            started_at=start.started_at,
-            completed_at=datetime.now(UTC),
-            items_processed=called.items_processed,
-            items_succeeded=called.items_succeeded,
-            items_failed=called.items_failed,
-            metadata=called.metadata,
-        )
-        log_end(order.spec.name, end)
-        bounded = end if _is_short(called) else end.model_copy(update={"metadata": None})
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._store.close_run(_row_of(order.spec, end, order))
-        except (StoreError, TimeoutError) as error:
-            extra = {"job": order.spec.name, "execution": order.run_id, "err": str(error)}
-            _LOG.warning("run not closed in the store", extra=extra)
-            return bounded
-        return end.model_copy(update={"is_written": True, "metadata": None})
 
     @activity.defn(name="close_run")
     async def close_run(self, order: CloseOrder) -> Written:
@@ -184,7 +161,7 @@ class JobRuns:
         kept = list[KeptEnd]()
         for end in order.ends:
             try:
-                closing = await self._store.close_run(_row_of(spec, end))
+                closing = await self._rows.close(order.job, end, row_of(spec, end))
                 if closing is Closing.KEPT:
                     kept += await self._kept(order.job, end)
             except StoreError as error:
@@ -200,7 +177,7 @@ class JobRuns:
     async def _kept(self, job: str, end: RunEnd) -> list[KeptEnd]:
         """Return how a run ended by its row, if that says an end."""
         row = await self._store.run(job, uuid.UUID(end.run_id))
-        if row is None or row.status not in _ENDED:
+        if row is None or row.status not in ENDED:
             return []
         return [KeptEnd(run_id=end.run_id, status=RunStatus(row.status), error=row.error_message)]
 
@@ -227,81 +204,9 @@ class JobRuns:
         return Recorded(revision=change.now.revision)
 
 
-def _is_short(called: answer.RunEnd) -> bool:
-    """Whether the handler's metadata may lie in a history until the store is back."""
-    return len(called.model_dump_json()) <= MOST_CARRIED
-
-
-def _start_of(order: RunOrder) -> RunStart:
-    return RunStart(
-        id=uuid.UUID(order.run_id),
-        job_name=order.spec.name,
-        job_type=order.spec.job_type,
-        started_at=datetime.now(UTC),
-        triggered_by=order.triggered_by,
-        user=order.user,
-    )
-
-
-def _row_of(spec: JobSpec, end: RunEnd, order: RunOrder | None = None) -> records.RunEnd:
-    """Return what is written of a run's end. One that was never called began when it ended."""
-    completed_at = end.completed_at or datetime.now(UTC)
-    return records.RunEnd(
-        start=RunStart(
-            id=uuid.UUID(end.run_id),
-            job_name=spec.name,
-            job_type=spec.job_type,
-            started_at=end.started_at or completed_at,
-            triggered_by=end.triggered_by,
-            slot=end.slot,
-            user=end.user,
-        ),
-        status=end.status,
-        completed_at=completed_at,
-        items_processed=end.items_processed,
-        items_succeeded=end.items_succeeded,
-        items_failed=end.items_failed,
-        error_message=end.error,
-        metadata=end.metadata,
-        slots=order.counts if order is not None else None,
-    )
-
-
-def _made_before(order: RunOrder, opened: Opened) -> RunEnd:
-    """Return the end of a run that is not to be made: its row says how it ended, or nothing is to be counted."""
-    row = opened.run
-    if row is None or row.status not in _ENDED:
-        return RunEnd(
-            run_id=order.run_id,
-            slot=order.slot,
-            counts=opened.slots,
-            is_dropped=True,
-            is_skipped=_is_paused(opened),
-        )
-    return RunEnd(
-        run_id=order.run_id,
-        status=RunStatus(row.status),
-        slot=order.slot,
-        triggered_by=order.triggered_by,
-        error=row.error_message,
-        started_at=row.started_at,
-        completed_at=row.completed_at,
-        counts=opened.slots,
-        is_written=True,
-    )
-
-
 def _left(order: RunOrder, why: str) -> RunEnd:
     """Return the end of a slot that another scheduler runs: it is skipped here, and counts no run."""
     return RunEnd(run_id=order.run_id, slot=order.slot, error=why, is_dropped=True, is_skipped=True)
-
-
-def _is_paused(opened: Opened) -> bool:
-    """Whether a scheduled run is not to be made because the job was paused; one that was disabled has no slots."""
-    job = opened.job
-    if opened.outcome is not Opening.DROPPED or job is None or job.definition is None:
-        return False
-    return job.definition.enabled and job.decisions.paused is not None
 
 
 def _definition_of(spec: JobSpec) -> JobDefinition:

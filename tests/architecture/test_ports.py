@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from activities.jobs.http_call import HttpCalls
 from activities.jobs.run_job import JobRuns
+from activities.maintenance.run_task import TaskRuns
 from activities.registry import Activity, build
 from vaultmesh.domain.names import ANCHORS_QUEUE, JOBS_QUEUE, SCHEDULER_QUEUE
 from vaultmesh.process.config_files import AnchorsSource
@@ -27,8 +28,9 @@ def by_queue(tmp_path: Path) -> dict[str, list[Activity]]:
     anchors = AnchorsSource(tmp_path / "anchors.yaml")
     nobody = cast("Client", object())
     runs = JobRuns(cast("JobStore", object()), cast("HttpCalls", object()), timedelta(0))
+    tasks = TaskRuns(cast("JobStore", object()), lambda: None, tmp_path)
     by_queue = build(nobody, tmp_path, anchors, Metrics("vmsh")).by_queue
-    return {**by_queue, JOBS_QUEUE: runs.activities()}
+    return {**by_queue, JOBS_QUEUE: [*runs.activities(), *tasks.activities()]}
 
 
 def name_of(adapter: Activity) -> str:
@@ -72,6 +74,7 @@ def test_a_ports_options_name_the_queue_that_offers_it(
         "observe": options.OBSERVE_ALONE, "ask_again": options.ASK_AGAIN,
         "withdraw": options.ASK_AGAIN, "anchor": options.anchor(1),
         "run_job": options.run_job(timedelta(1), timedelta(1)),
+        "run_task": options.run_task(timedelta(1), timedelta(1), 1),
         "close_run": options.STORE, "record_decision": options.STORE,
     }  # fmt: skip
     queues = {name: policy["task_queue"] for name, policy in policies.items()}

@@ -8,7 +8,7 @@ import pytest
 
 from devnet.ports import free_port
 from devnet.process import GRACE_SECONDS
-from vaultmesh.cli.dev_jobs import DevJobs
+from vaultmesh.cli.dev_jobs import DevJobs, own_maintenance
 from vaultmesh.domain.names import EMPTY_STORE
 from vaultmesh.process.api_settings import ApiSettings
 from vaultmesh.process.job_settings import JobSettings
@@ -128,3 +128,16 @@ def test_samples_of_the_demo_reach_no_store_that_people_use(name: str, tmp_path:
     assert settings.database_url.get_secret_value() == EMPTY_STORE
     assert any(f"{name} is left to `dev`" in line for line in demo.introduction())
     assert "JOBS_DATABASE_URL" not in dev.environment()
+
+
+def test_a_database_that_a_shell_names_for_something_else_is_not_looked_after(
+    tmp_path: Path,
+) -> None:
+    """The harm: `dev` vacuumed whatever DATABASE_URL the caller's own project has."""
+    shell = {"DATABASE_URL": "postgresql://u@db/other"}
+    assert own_maintenance(tmp_path, shell) == {"DATABASE_URL": ""}
+    assert own_maintenance(tmp_path, {**shell, "VMSH_MAINTENANCE": "m.yaml"}) == {}
+    file = tmp_path / "vmsh/config/maintenance.yaml"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert own_maintenance(tmp_path, shell) == {}

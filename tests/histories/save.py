@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from tests.workflows.aggregator.scripted_target import SETTINGS, ScriptedTarget, failure, request
 from tests.workflows.conftest import Server, start_real
 from tests.workflows.jobs.scripted_runs import ScriptedRuns
+from tests.workflows.jobs.scripted_tasks import ScriptedTasks, task
 from tests.workflows.namespace.scripted_worker import ScriptedWorker
 from tests.workflows.stage import (
     KEPT,
@@ -271,6 +272,27 @@ async def anew(stage: Stage) -> JobRun:
     return job
 
 
+async def tried_again(stage: Stage) -> JobRun:
+    """Have a maintenance task's attempts fail, its slots run and pause, and a run that no attempt ended."""
+    tasks = ScriptedTasks()
+    tasks.failing = 2
+    async with stage.working(jobs=tasks.adapters()):
+        job = await task(stage, EVERY_MINUTE)
+        await job.update("trigger")
+        await job.shows(lambda view: view.last_run is not None)
+        await stage.skip(minutes=3)
+        await job.handle.signal("pause", "a migration")
+        await job.shows(lambda view: view.revision > 100)
+        await stage.skip(minutes=2)
+        tasks.failing = 99
+        await job.update("trigger")
+        await until(lambda: bool(tasks.closed))
+        await job.shows(lambda view: view.unwritten == 0)
+        await job.update("stop", {"revision": 203})
+        await job.handle.result()
+    return job
+
+
 SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[Ran]]], ...] = (
     (NAMESPACE_WORKFLOW, slots),
     (NAMESPACE_WORKFLOW, continued),
@@ -283,6 +305,7 @@ SCENARIOS: tuple[tuple[str, Callable[[Stage], Awaitable[Ran]]], ...] = (
     (JOB_WORKFLOW, asked),
     (JOB_WORKFLOW, broken),
     (JOB_WORKFLOW, anew),
+    (JOB_WORKFLOW, tried_again),
 )
 
 

@@ -45,6 +45,7 @@ def test_a_backup_can_be_verified_and_its_change_is_noticed(goods: Shop) -> None
     assert names(goods) == ["it-20260302T120000Z.dump", "it-20260302T120000Z.dump.sha256"]
     dump = goods.root / "backups" / "it-20260302T120000Z.dump"
     assert goods.command("verify", str(dump)).code == 0
+    assert dump.stat().st_mode & 0o077 == 0
     hashed = subprocess.run(
         ["sha256sum", "-c", f"{dump.name}.sha256"],
         cwd=dump.parent,

@@ -370,3 +370,17 @@ async def test_a_cancelled_run_says_what_it_had_deleted(orders: Shop) -> None:
     rows = result.steps[0].rows or 0
     assert 0 < rows < OLD
     assert number(orders, "SELECT count(*) FROM orders") == OLD + LEFT - rows
+
+
+def test_a_run_that_is_not_done_in_its_time_stops_between_two_batches(orders: Shop) -> None:
+    task = {**TO_FOLDER, "batch": 10, "pause": "200ms", "deadline": "3s"}
+    step = orders.run(**task).steps[0]
+    assert step.outcome is Outcome.DONE
+    assert "more is left for the next run" in step.detail
+    assert 0 < (step.rows or 0) < OLD
+    assert len(archived(orders)) == step.rows
+
+
+def test_nobody_else_may_read_what_was_archived(orders: Shop) -> None:
+    orders.run(**TO_FOLDER)
+    assert {path.stat().st_mode & 0o077 for _, path in archived(orders)} == {0}

@@ -1,9 +1,11 @@
 """Every setting of a connection holds on the server, and what the server says is understood in any language."""
 
 import asyncio
+import gzip
 import threading
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from devnet.postgres import PostgresServer
@@ -179,3 +181,18 @@ def test_what_takes_long_tells_how_far_it_is(shop: Shop) -> None:
     assert result.outcome is Outcome.DONE
     assert any("pages" in line for line in said), said
     assert not shop.sees("application_name LIKE 'vmsh:%'")
+
+
+def test_names_and_rows_of_a_database_in_another_encoding_are_kept(shop: Shop) -> None:
+    shop.server.sql("postgres", "DROP DATABASE IF EXISTS latin")
+    shop.server.sql("postgres", "CREATE DATABASE latin ENCODING LATIN1 TEMPLATE template0")
+    url = shop.server.url("latin")
+    with psycopg.connect(url, autocommit=True, client_encoding="utf8") as other:
+        other.execute("CREATE TABLE größe (id int, at timestamptz, wort text)")
+        other.execute("INSERT INTO größe VALUES (1, '2025-01-01', 'süß')")
+    shop.url_of_others = url
+    assert shop.run(kind="vacuum", tables=["größe"]).outcome is Outcome.DONE
+    task = {"kind": "retain", "table": "größe", "ageColumn": "at", "keep": "90d"}
+    assert shop.run(**task, archive={"folder": "archive"}).steps[0].rows == 1
+    [path] = (shop.root / "archive").glob("*.csv.gz")
+    assert gzip.decompress(path.read_bytes()).decode().endswith(",süß\n")

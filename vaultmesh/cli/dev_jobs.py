@@ -18,6 +18,7 @@ from devnet.process import GRACE_SECONDS
 from devnet.sample_service import SampleService
 from vaultmesh.domain.jobs.job import variable_of
 from vaultmesh.domain.names import EMPTY_STORE
+from vaultmesh.domain.paths import CONFIG_FOLDER, MAINTENANCE_FILE
 from vaultmesh.process.api_settings import ALIASES
 from vaultmesh.process.logs import register_secret
 
@@ -30,6 +31,18 @@ STORES = ("JOBS_DATABASE_URL", "SUPABASE_URL")
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 _HEADER_FILE = "admin.header"
 _OWNER_ONLY = 0o600
+
+
+def own_maintenance(root: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what keeps the worker of a local system from a database that was named for something else.
+
+    DATABASE_URL is set in many shells, and the tasks that we ship would look after it. A maintenance.yaml of the system's own,
+    or VMSH_MAINTENANCE, says that it is meant.
+    """
+    named = environment.get("VMSH_MAINTENANCE")
+    if named or (root / CONFIG_FOLDER / MAINTENANCE_FILE).is_file():
+        return {}
+    return {"DATABASE_URL": ""}
 
 
 class DevJobs:

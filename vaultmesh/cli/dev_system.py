@@ -27,7 +27,7 @@ from devnet.supply import obtain_all
 from devnet.temporal import TEMPORAL, TemporalServer
 from devnet.tsa import Tsa
 from vaultmesh.cli import example_config
-from vaultmesh.cli.dev_jobs import DevJobs
+from vaultmesh.cli.dev_jobs import DevJobs, own_maintenance
 from vaultmesh.cli.dev_postgres import DevPostgres
 from vaultmesh.cli.progress import Steps
 from vaultmesh.cli.worker_process import WorkerProcess
@@ -270,6 +270,7 @@ class DevSystem:
 
     def _worker(self, roles: str) -> WorkerProcess:
         environment = self.environment() | self.jobs.environment()
+        environment |= own_maintenance(self.root, os.environ)
         log = self.root / "logs" / "worker.log"
         worker = WorkerProcess("worker", log, environment, "--roles", roles)
         worker.grace_seconds = self.jobs.grace_seconds

@@ -172,21 +172,26 @@ async def trigger(store: "JobStore", job: StoredJob) -> uuid.UUID:
     if job.definition is None:
         message = f"job {job.name!r} can't be run: {job.problem}"
         raise output.Refusal(message)
+    return await ask_for(store, job.name, f"jobs history {job.name}")
+
+
+async def ask_for(store: "JobStore", name: str, history: str) -> uuid.UUID:
+    """Have a job or a maintenance task run now, as `trigger` does; `history` is the command that lists its runs."""
     client: Client = await connect()
     run = uuid.uuid4()
     try:
-        await TemporalJobs(client).trigger(job.name, run, None)
+        await TemporalJobs(client).trigger(name, run, None)
     except AlreadyRunning as error:
-        message = f"a run of job {job.name!r} is under way - trigger it again when it has ended"
+        message = f"a run of job {name!r} is under way - trigger it again when it has ended"
         raise output.Refusal(message) from error
     except NotTold as error:
-        await _note(store, job.name, run)
+        await _note(store, name, run)
         message = (
             f"{error} - if the order arrives later, the job runs then, as {run}: "
-            f"look at `python starter.py jobs history {job.name}` before you trigger it again"
+            f"look at `python starter.py {history}` before you trigger it again"
         )
         raise NotTold(message) from error
-    await _note(store, job.name, run)
+    await _note(store, name, run)
     return run
 
 
@@ -203,17 +208,24 @@ async def _note(store: "JobStore", name: str, run: uuid.UUID) -> None:
 
 
 async def ended(store: "JobStore", job: StoredJob, run: uuid.UUID) -> RunRecord:
-    """Return a run once it has ended; a store that is away for a while is asked again.
+    """Return a run once it has ended; raises as `end_of` does."""
+    return await end_of(store, job.name, run, _longest(job), f"jobs history {job.name}")
+
+
+async def end_of(
+    store: "JobStore", name: str, run: uuid.UUID, longest: timedelta, history: str
+) -> RunRecord:
+    """Return a run of a job or task once it has ended; a store that is away for a while is asked again.
 
     Raises:
-        Refusal: its time is over, and nobody has written how it ended.
+        Refusal: `longest` is over, and nobody has written how it ended; `history` is the command that will show it.
     """
     loop = asyncio.get_running_loop()
-    until = loop.time() + _longest(job).total_seconds()
+    until = loop.time() + longest.total_seconds()
     said, record = "", None
     while loop.time() < until:
         try:
-            record = await store.run(job.name, run)
+            record = await store.run(name, run)
             state = "no worker has taken it yet" if record is None else "it runs"
         except StoreError as error:
             if not error.may_pass:
@@ -222,12 +234,12 @@ async def ended(store: "JobStore", job: StoredJob, run: uuid.UUID) -> RunRecord:
         if record is not None and record.status != RunStatus.RUNNING:
             return record
         if state != said:
-            output.note(f"{job.name}: {state}")
+            output.note(f"{name}: {state}")
         said = state
         await asyncio.sleep(LOOK_SECONDS)
     message = (
-        f"nobody has written how run {run} of job {job.name!r} ended: {said}; does a worker with role jobs run? "
-        f"`python starter.py jobs history {job.name}` shows it once it is known"
+        f"nobody has written how run {run} of job {name!r} ended: {said}; does a worker with role jobs run? "
+        f"`python starter.py {history}` shows it once it is known"
     )
     raise output.Refusal(message)
 

@@ -91,10 +91,10 @@ def _add(
 
 def _add_looks_back(actions: output.Subparsers) -> None:
     history = _add(actions, "history", "list a job's runs, newest first", "weekly-digest", _history)
-    history.add_argument("--limit", type=_whole(1, MOST_RUNS), default=20, metavar="N")
-    history.add_argument("--offset", type=_whole(0, 10**9), default=0, metavar="N")
+    history.add_argument("--limit", type=output.whole(1, MOST_RUNS), default=20, metavar="N")
+    history.add_argument("--offset", type=output.whole(0, 10**9), default=0, metavar="N")
     stats = _add(actions, "stats", "sum up a job's runs", "weekly-digest --days 7", _stats)
-    stats.add_argument("--days", type=_whole(1, MOST_DAYS), default=30, metavar="N")
+    stats.add_argument("--days", type=output.whole(1, MOST_DAYS), default=30, metavar="N")
 
 
 def _add_pauses(actions: output.Subparsers) -> None:
@@ -105,19 +105,6 @@ def _add_pauses(actions: output.Subparsers) -> None:
     for parser in (pause, resume):
         parser.add_argument("--all", action="store_true", help="every job")
         parser.add_argument("--reason", metavar="R", default="", help="why; kept in the audit")
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    """Return what reads a whole number between two."""
-
-    def read(text: str) -> int:
-        number = int(text) if text.isascii() and text.isdigit() else -1
-        if not least <= number <= most:
-            message = f"{text[:40]!r} is no whole number from {least} to {most}"
-            raise argparse.ArgumentTypeError(message)
-        return number
-
-    return read
 
 
 def run_jobs(arguments: argparse.Namespace) -> int:

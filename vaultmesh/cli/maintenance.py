@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue, SecretStr
 
-from vaultmesh.cli import maintenance_report, output
+from vaultmesh.cli import maintenance_orders, maintenance_report, output
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.maintenance.config import BY_NEED, MaintenanceConfig, NamedTask
 from vaultmesh.domain.maintenance.outcomes import TaskResult
@@ -48,6 +48,7 @@ def add_parser(subparsers: output.Subparsers) -> None:
     _add(actions, "plan", "print what a run would send now; changes nothing", "statistics", _plan)
     run = _add(actions, "run", "run tasks now, one after another", "--once", _run)
     run.add_argument("--once", action="store_true", help="in this process, without Temporal")
+    maintenance_orders.add_parsers(actions)
     verify = actions.add_parser(
         "verify",
         help="check a file of archived rows, or a backup, against what was noted of it",
@@ -129,8 +130,7 @@ async def _plans(config: MaintenanceConfig) -> "list[tuple[NamedTask, list[Step]
 
 def _run(arguments: argparse.Namespace) -> int:
     if not arguments.once:
-        message = "runs in this process only: add --once"
-        raise output.Usage(message)
+        return maintenance_orders.run_tasks(arguments)
     settings = Settings.from_environment(os.environ)
     logs.set_up(settings.log_level, sys.stderr)
     telemetry = MaintenanceSettings.from_environment(os.environ).telemetry

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from pydantic import JsonValue
@@ -118,3 +118,16 @@ def tell_stand_in(settings: Settings) -> None:
     """Say which namespaces.yaml is used where the root has none: nobody would look for it in the repository."""
     if (path := stand_in(settings)) is not None:
         note(f"{settings.root / CONFIG_FOLDER} has no namespaces.yaml: {path} is used")
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Return what reads a whole number between two."""
+
+    def read(text: str) -> int:
+        number = int(text) if text.isascii() and text.isdigit() else -1
+        if not least <= number <= most:
+            message = f"{text[:40]!r} is no whole number from {least} to {most}"
+            raise argparse.ArgumentTypeError(message)
+        return number
+
+    return read

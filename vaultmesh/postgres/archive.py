@@ -107,14 +107,19 @@ class FileArchive:
         """Use a folder; nothing is looked at yet."""
         self._session = session
         self.folder = Folder(folder)
+        self._is_settled = False
 
     async def settle(self) -> int:
-        """Name or remove what a killed run left, and return how many rows of it turned out to be archived.
+        """Name or remove what an interrupted run or attempt left, and return how many rows of it turned out to be archived.
+
+        Nothing is looked at while the last thing that was done here ended well.
 
         Raises:
             Unsettled: an operator has to say.
             ArchiveDamaged: a file is not what was noted.
         """
+        if self._is_settled:
+            return 0
         self.folder.check(self._session.order.root)
         rows = 0
         for manifest in self.folder.pending(self._session.task):
@@ -124,6 +129,7 @@ class FileArchive:
                     rows += manifest.rows or 0
                 case _:
                     self.folder.drop(manifest)
+        self._is_settled = True
         return rows
 
     async def move(self, rows: Rows, *, after: Sequence[str] = (), deletes: bool = True) -> int:
@@ -137,6 +143,7 @@ class FileArchive:
         Raises:
             NotArchived: the file could not be written; nothing is changed.
         """
+        self._is_settled = False  # until the end: whatever comes between has to be settled
         await self._session.send("BEGIN")
         manifest: Manifest | None = None
         try:
@@ -158,6 +165,7 @@ class FileArchive:
             self.folder.keep(noted)
         else:
             self.folder.drop(noted)
+        self._is_settled = True
         return noted.rows or 0
 
     async def _moved(

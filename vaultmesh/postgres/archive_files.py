@@ -183,7 +183,9 @@ class RowFile:
         Raises:
             OSError: it exists, or can't be made.
         """
-        self._file = path.open("xb")
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        # Only its owner may read it: rows are nobody else's business.
+        self._file = os.fdopen(os.open(path, flags, 0o600), "wb")
         self._hash = hashlib.sha256()
         self._compressor = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 

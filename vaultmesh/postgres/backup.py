@@ -27,7 +27,7 @@ from vaultmesh.domain.maintenance.config import BackupTask
 from vaultmesh.domain.maintenance.outcomes import Outcome, StepResult
 from vaultmesh.domain.maintenance.plan import Step
 from vaultmesh.domain.maintenance.sql_names import quoted
-from vaultmesh.postgres.archive_files import DUMP, HASH, hash_of
+from vaultmesh.postgres.archive_files import DUMP, HASH, Folder, hash_of
 from vaultmesh.postgres.catalog import USERS_SCHEMAS
 from vaultmesh.postgres.connection import Sent, Session
 from vaultmesh.postgres.work import Work, attempt
@@ -117,11 +117,13 @@ async def _write(work: Work, task: BackupTask, place: Path) -> int:
         raise BackupFailed(message)
     _sweep(place.parent, work.session)
     try:
+        part.touch(mode=0o600)  # pg_dump keeps it: nobody else may read the rows
         rows = await _dump_and_verify(work.session, task, programs, part)
         digest = await asyncio.to_thread(_settle, part)
         hash_file = place.with_name(place.name + HASH)
         hash_file.write_text(f"{digest}  {place.name}\n", encoding="utf-8")
         part.replace(place)
+        await asyncio.to_thread(Folder(place.parent).sync)
     except OSError as error:
         message = f"{place.parent}: {error.strerror or error} - make room, or name another folder"
         raise BackupFailed(message) from error

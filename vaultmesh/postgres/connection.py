@@ -240,6 +240,7 @@ class Session:
             autocommit=True,
             prepare_threshold=None,
             application_name=self.application,
+            client_encoding="UTF8",
             connect_timeout=_CONNECT_SECONDS,
             options=" ".join(options),
             keepalives=1,

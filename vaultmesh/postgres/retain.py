@@ -7,7 +7,6 @@
 
 import asyncio
 import time
-from datetime import timedelta
 from functools import partial
 
 import psycopg
@@ -191,7 +190,7 @@ class _Batches:
             result, stop = await tried(self._work, step, partial(self._batch, limit))
             if stop is not None or result.outcome is not Outcome.DONE:
                 return result, stop, ""
-            if why := self._why_enough(result.rows or 0, most):
+            if why := self._why_enough(result, most):
                 return result, None, why
             await asyncio.sleep(self._task.pause.total_seconds())
 
@@ -222,18 +221,19 @@ class _Batches:
         self._work.beat(f"{self._leaf.name}: {self._deleted:,} rows")
         return Sent((), count, (), time.monotonic() - begin)
 
-    def _why_enough(self, last: int, most: int) -> str:
+    def _why_enough(self, last: StepResult, most: int) -> str:
         """Return why no other batch is begun; nothing if one is."""
         cutoff = f"{self._target.cutoff:%Y-%m-%d %H:%M:%S} UTC"
         if self._behind:
             return f"older than {cutoff}; replicas are behind; more is left for the next run"
-        if last == 0:
+        if not last.rows:
             more = f"; {self._in_use:,} rows stay: they are in use, or a trigger keeps them"
             return f"older than {cutoff}{more if self._in_use else ''}"
         if self._deleted >= most:
             return f"older than {cutoff}; ended at maxRows, {self._task.max_rows:,}; more may be left for the next run"
-        deadline: timedelta = self._task.deadline
-        if time.monotonic() >= self._work.ends - _SHARE_OF_DEADLINE * deadline.total_seconds():
+        spare = _SHARE_OF_DEADLINE * self._task.deadline.total_seconds()
+        next_end = time.monotonic() + self._task.pause.total_seconds() + last.seconds
+        if next_end >= self._work.ends - spare:
             return f"older than {cutoff}; ended near its deadline; more is left for the next run"
         return ""
 

@@ -19,7 +19,14 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from vaultmesh.domain.jobs.messages import JobCarried, JobInput, JobPause, JobSpec, SlotCounts
+from vaultmesh.domain.jobs.messages import (
+    JobCarried,
+    JobInput,
+    JobKind,
+    JobPause,
+    JobSpec,
+    SlotCounts,
+)
 from vaultmesh.domain.jobs.records import JobRevision
 from vaultmesh.domain.jobs.refusals import AlreadyRunning, NotTold
 from vaultmesh.domain.jobs.schedule import ALREADY_RUNNING
@@ -48,23 +55,39 @@ def spec_of(revision: JobRevision, continue_after_events: int = 4_000) -> JobSpe
     Raises:
         ValueError: the job is gone, or its row can't be run.
     """
-    job, pause = revision.definition, revision.paused
+    job, task, pause = revision.definition, revision.task, revision.paused
+    common: dict[str, Any] = {
+        "name": revision.name,
+        "revision": revision.revision,
+        "paused": None
+        if pause is None
+        else JobPause(by=pause.by, at=pause.at, reason=pause.reason),
+        "continue_after_events": continue_after_events,
+    }
+    if task is not None:
+        return JobSpec(
+            kind=JobKind.MAINTENANCE,
+            cron=task.cron,
+            enabled=task.enabled,
+            config={"kind": task.kind},
+            attempts=task.attempts,
+            timeout_seconds=task.timeout_seconds,
+            catch_up_seconds=task.catch_up_seconds,
+            **common,
+        )
     if job is None:
         raise ValueError(revision.problem or revision.name)
     return JobSpec(
-        name=revision.name,
-        revision=revision.revision,
         job_type=job.job_type,
         cron=job.cron_expression,
         enabled=job.enabled,
-        paused=None if pause is None else JobPause(by=pause.by, at=pause.at, reason=pause.reason),
         service=job.service,
         endpoint=job.endpoint,
         config=job.config,
         timeout_seconds=job.policy.timeout_seconds,
         catch_up_seconds=job.policy.catch_up_seconds,
         attempts=job.policy.attempts,
-        continue_after_events=continue_after_events,
+        **common,
     )
 
 
@@ -91,7 +114,7 @@ class TemporalJobs:
         Raises:
             NotTold: Temporal can't be reached, or nobody takes workflow tasks.
         """
-        if revision.definition is None:
+        if revision.is_gone:
             await self._stop(revision)
             return
         spec = spec_of(revision, self._continue_after_events)

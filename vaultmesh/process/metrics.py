@@ -179,6 +179,10 @@ class Metrics:
         for file, is_refused in refused.items():
             self._refused.labels(file).set(is_refused)
 
+    def file_refused(self, file: str, *, is_refused: bool) -> None:
+        """Take whether a configuration file is refused."""
+        self._refused.labels(file).set(is_refused)
+
     def task_failed(self, task: str) -> None:
         """Count an error that nobody foresaw."""
         self._task_errors.labels(task).inc()

@@ -50,7 +50,7 @@ from vaultmesh.domain.jobs.records import (
     StoredJob,
 )
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
-from vaultmesh.domain.names import MAINTENANCE_PREFIX
+from vaultmesh.domain.jobs.tasks import TaskSchedule, is_task
 from vaultmesh.storage.job_tables import DECISIONS
 from vaultmesh.storage.jobs.core import Ready, StoreCore, choose
 from vaultmesh.storage.jobs.database import THREADS
@@ -249,10 +249,29 @@ class JobStore:
         paused = [job.name for job in await self.list() if job.decisions.paused is not None]
         return tuple([await self.resume(name, by, at) for name in paused])
 
+    # --- maintenance tasks -----------------------------------------------------------------------------------------
+
+    async def tasks(self) -> tuple[JobRevision, ...]:
+        """Return every maintenance task that a file ever named; `task` is null of those that none names any more."""
+        return tuple(revision for revision in await self.revisions() if is_task(revision.name))
+
+    async def offer_task(self, name: str, task: TaskSchedule, by: Actor, at: datetime) -> Change:
+        """Enter what maintenance.yaml says of a task, by its name among the jobs; the same again changes nothing."""
+
+        def rule(job: Job) -> Job:
+            return rules.offered(job, task, at)
+
+        detail = task.model_dump(mode="json")
+        return await self._change(name, Action.OFFER, rule, by, at, detail=detail)
+
+    async def withdraw_task(self, name: str, by: Actor, at: datetime) -> Change:
+        """Enter that no file names a task any more; its history and its pause stay."""
+        return await self._change(name, Action.WITHDRAW, rules.withdrawn, by, at)
+
     # --- what workflows have to know -------------------------------------------------------------------------------
 
     async def revisions(self) -> tuple[JobRevision, ...]:
-        """Return every job as its workflow must know it, also those that have none any more: their definition is null."""
+        """Return every job and maintenance task as its workflow must know it, also those of which nothing is left to run."""
         return await self._call(lambda ready: ready.jobs.revisions())
 
     async def untold(self) -> tuple[JobRevision, ...]:
@@ -382,9 +401,18 @@ class JobStore:
     # --- calling ---------------------------------------------------------------------------------------------------
 
     async def _change(
-        self, name: str, action: Action, rule: Rule, by: Actor, at: datetime
+        self,
+        name: str,
+        action: Action,
+        rule: Rule,
+        by: Actor,
+        at: datetime,
+        *,
+        detail: JsonValue = None,
     ) -> Change:
-        return await self._call(lambda ready: ready.jobs.change(name, action, rule, by, at))
+        return await self._call(
+            lambda ready: ready.jobs.change(name, action, rule, by, at, detail=detail)
+        )
 
     async def _call(self, work: _Work[_Result], seconds: float | None = CALL_SECONDS) -> _Result:
         """Do blocking work in the store's own threads, and wait for it no longer than its caller can."""
@@ -411,7 +439,7 @@ def _known(name: str, rule: Rule) -> Rule:
     """Return a rule for jobs that exist; maintenance tasks have no row."""
 
     def checked(job: Job) -> Job:
-        if not name.startswith(MAINTENANCE_PREFIX):
+        if not is_task(name):
             job.existing()
         return rule(job)
 

@@ -19,12 +19,20 @@ from vaultmesh.domain.jobs.messages import (
     BY_SIGNAL,
     CloseOrder,
     JobInput,
+    JobKind,
     JobPause,
+    JobSpec,
     RunEnd,
     RunOrder,
     Written,
 )
-from vaultmesh.domain.jobs.run import CANCELLED, FATE_UNKNOWN, NO_WORKER, WORKER_DIED
+from vaultmesh.domain.jobs.run import (
+    CANCELLED,
+    FATE_UNKNOWN,
+    NO_WORKER,
+    TASK_LEFT,
+    WORKER_DIED,
+)
 from vaultmesh.domain.jobs.schedule import JobSchedule
 from vaultmesh.domain.jobs.slots import JobState
 from vaultmesh.domain.jobs.views import JobStatusView, job_details, job_status, job_view
@@ -83,14 +91,11 @@ class JobWorkflow:
         try:
             end = await self._called(order)
         except ActivityError as error:
-            cause = error.cause
-            not_taken = (
-                isinstance(cause, ActivityTimeout) and cause.type is TimeoutType.SCHEDULE_TO_START
-            )
+            not_taken = _is_not_taken(error.cause)
             if not_taken and order.slot is not None:
                 self._schedule.not_taken(workflow.now())
                 return
-            end = _unknown_end(order, NO_WORKER if not_taken else _why(cause))
+            end = _unknown_end(order, NO_WORKER if not_taken else _why(error.cause, order.spec))
         except StepFailed as failure:
             end = _unknown_end(order, f"{failure.message}; {FATE_UNKNOWN}")
         self._schedule.ended(end, workflow.now())
@@ -99,15 +104,23 @@ class JobWorkflow:
     async def _called(self, order: RunOrder) -> RunEnd:
         spec = order.spec
         what = f"slot {order.slot:%Y-%m-%dT%H:%M:%SZ}" if order.slot else "asked for"
+        port, policy = ports.RUN_JOB, options.run_job(spec.timeout, spec.catch_up)
+        if spec.kind is JobKind.MAINTENANCE:
+            port, policy = (
+                ports.RUN_TASK,
+                options.run_task(spec.timeout, spec.catch_up, spec.attempts),
+            )
+            order = order.model_copy(update={"began": workflow.now()})
+            what = f"{spec.config.get('kind')}, {what}"
         reply = await workflow.execute_activity(
-            ports.RUN_JOB.name,
+            port.name,
             order,
             activity_id=order.run_id,
             result_type=RawValue,
             summary=f"{spec.name}: {what}",
-            **options.run_job(spec.timeout, spec.catch_up),
+            **policy,
         )
-        end = understood(reply, ports.RUN_JOB.name, RunEnd)
+        end = understood(reply, port.name, RunEnd)
         if end.run_id != order.run_id:
             # The server was put back, and an answer names its step by number.
             message = "the answer of another run came in place of this one's"
@@ -281,8 +294,17 @@ def _unknown_end(order: RunOrder, error: str) -> RunEnd:
     )
 
 
-def _why(cause: BaseException | None) -> str:
-    """Return what is known of a call whose activity failed."""
+def _is_not_taken(cause: BaseException | None) -> bool:
+    """Whether no worker ever took the run: one that died in it has beaten before, and another was waited for."""
+    if not isinstance(cause, ActivityTimeout) or cause.type is not TimeoutType.SCHEDULE_TO_START:
+        return False
+    return not cause.last_heartbeat_details
+
+
+def _why(cause: BaseException | None, spec: JobSpec) -> str:
+    """Return what is known of a run whose activity failed."""
     if isinstance(cause, ApplicationError):
         return f"{cause.message}; {FATE_UNKNOWN}"
-    return CANCELLED if isinstance(cause, CancelledError) else WORKER_DIED
+    if isinstance(cause, CancelledError):
+        return CANCELLED
+    return TASK_LEFT if spec.kind is JobKind.MAINTENANCE else WORKER_DIED

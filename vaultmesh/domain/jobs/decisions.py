@@ -29,6 +29,15 @@ from vaultmesh.domain.jobs.records import (
     StoredJob,
 )
 from vaultmesh.domain.jobs.refusals import DeletedJob, ForeignName, UnknownJob
+from vaultmesh.domain.jobs.tasks import (
+    TaskSchedule,
+    begins_anew,
+    is_task,
+    policy_of,
+    read_task,
+    served_from,
+    was_offered,
+)
 
 OWN_COLUMNS = (
     "job_name", "display_name", "description", "cron_expression", "enabled", "job_type", "service", "endpoint", "config",
@@ -54,6 +63,10 @@ class Action(StrEnum):
     """Its row was there before we were, or was inserted by SQL."""
     IMPORT = "import"
     """It was taken from another store, with its history."""
+    OFFER = "offer"
+    """maintenance.yaml names the task, or says something else of it."""
+    WITHDRAW = "withdraw"
+    """maintenance.yaml names the task no more."""
     SQL_EDIT = "sql edit"
     SQL_DELETE = "sql delete"
 
@@ -95,7 +108,13 @@ class Job:
             served=self.decisions.served,
             missed=self.decisions.missed,
             skipped=self.decisions.skipped,
+            task=read_task(self.policy) if is_task(self.name) else None,
         )
+
+    @property
+    def has_workflow(self) -> bool:
+        """Whether the job has, or had, a workflow: of a task, whether a file ever named it."""
+        return not is_task(self.name) or was_offered(self.policy)
 
 
 def definition_of(row: JobRow, policy: JsonValue) -> tuple[JobDefinition | None, str]:
@@ -261,6 +280,29 @@ def _begun_anew(before: Job, after: Job, at: datetime) -> Job:
         return after
     served = max(filter(None, (after.decisions.served, at)))
     return replace(after, decisions=after.decisions.model_copy(update={"served": served}))
+
+
+# --- what maintenance.yaml says ------------------------------------------------------------------------------------
+
+
+def offered(job: Job, task: TaskSchedule, at: datetime) -> Job:
+    """Return a maintenance task as the file says it now; a pause stays."""
+    before = read_task(job.policy)
+    decisions = job.decisions.model_copy(
+        update={"client_cron": task.cron, "client_enabled": task.enabled}
+    )
+    if begins_anew(before, task):
+        served = served_from(decisions.served, at)
+        decisions = decisions.model_copy(update={"served": served})
+    return replace(job, decisions=decisions, policy=policy_of(task))
+
+
+def withdrawn(job: Job) -> Job:
+    """Return a maintenance task that the file names no more: its workflow stops, its history stays."""
+    if read_task(job.policy) is None:
+        return job
+    decisions = job.decisions.model_copy(update={"client_cron": None, "client_enabled": None})
+    return replace(job, decisions=decisions, policy=policy_of(None))
 
 
 # --- what happens by SQL -------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ class SlotCounts(Wire):
 
 
 class RunOrder(Wire):
-    """Input of `run_job`: one run, with what to do where the store can't be asked."""
+    """Input of `run_job` and of `run_task`: one run, with what to do where the store can't be asked."""
 
     spec: JobSpec
     run_id: str
@@ -124,10 +124,12 @@ class RunOrder(Wire):
     triggered_by: TriggeredBy = TriggeredBy.SCHEDULER
     user: str | None = None
     counts: SlotCounts = SlotCounts()
+    began: datetime | None = None
+    """Of a maintenance task's run: the instant that it reckons from, however often it is tried."""
 
 
 class RunEnd(Wire):
-    """How a run ended; the result of `run_job`."""
+    """How a run ended; the result of `run_job` and of `run_task`."""
 
     run_id: str
     status: RunStatus = RunStatus.FAILED

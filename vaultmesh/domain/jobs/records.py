@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from vaultmesh.domain.jobs.job import IsoTime, JobDefinition
 from vaultmesh.domain.jobs.messages import SlotCounts
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
+from vaultmesh.domain.jobs.tasks import TaskSchedule
 from vaultmesh.domain.messages import Wire
 from vaultmesh.domain.namespaces.cadence import EPOCH
 
@@ -78,6 +79,13 @@ class JobRevision(Wire):
     served: datetime | None = None
     missed: int = 0
     skipped: int = 0
+    task: TaskSchedule | None = None
+    """Of a maintenance task, what maintenance.yaml said last; null once it names the task no more."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing is to run: its workflow stops."""
+        return self.definition is None and self.task is None
 
 
 class JobRow(Wire):

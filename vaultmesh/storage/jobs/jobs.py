@@ -26,7 +26,6 @@ from vaultmesh.domain.jobs.records import (
     StoredJob,
 )
 from vaultmesh.domain.jobs.run import TriggeredBy
-from vaultmesh.domain.names import MAINTENANCE_PREFIX
 from vaultmesh.storage.job_tables import AUDIT, DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import APPLICATION, Database
 from vaultmesh.storage.jobs.figures import Figures
@@ -97,13 +96,13 @@ class Jobs:
     def revisions(self, *, untold: bool = False) -> tuple[JobRevision, ...]:
         """Return all jobs as their workflows must know them, or only those that have news."""
         name = DECISIONS.c.job_name
-        query = READ_KNOWN.where(DECISIONS.c.revision > 0, name.not_like(f"{MAINTENANCE_PREFIX}%"))
-        query = query.order_by(name)
+        query = READ_KNOWN.where(DECISIONS.c.revision > 0).order_by(name)
         if untold:
             query = query.where(DECISIONS.c.told < DECISIONS.c.revision)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return tuple(self._known.read(row).revision for row in rows)
+        known = map(self._known.read, rows)
+        return tuple(job.revision for job in known if job.job.has_workflow)
 
     def audit(self, name: str | None, limit: int, offset: int) -> tuple[AuditLine, ...]:
         """Return lines of audit, newest first."""

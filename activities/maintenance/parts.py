@@ -1,0 +1,58 @@
+"""Makes what a worker with role `jobs` needs for maintenance tasks: their file, their runs, their metrics."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.client import Client
+
+from activities.maintenance import offers
+from activities.maintenance.offers import TaskOffers
+from activities.maintenance.run_task import TaskRuns
+from vaultmesh.domain.jobs.messages import RunEnd
+from vaultmesh.domain.jobs.records import Actor
+from vaultmesh.process.job_workflows import TemporalJobs
+from vaultmesh.process.maintenance_metrics import MaintenanceMetrics
+from vaultmesh.process.maintenance_source import MaintenanceSource
+from vaultmesh.process.metrics import Metrics
+from vaultmesh.process.settings import Settings
+from vaultmesh.storage.job_store import JobStore
+
+BY_FILE = Actor(name=offers.FILE)
+"""Who makes a decision that the file makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceParts:
+    """What serves maintenance tasks in one process."""
+
+    store: JobStore
+    source: MaintenanceSource
+    runs: TaskRuns
+    metrics: MaintenanceMetrics
+    refused: Callable[[bool], None]
+
+    @classmethod
+    def build(cls, store: JobStore, settings: Settings, metrics: Metrics) -> "MaintenanceParts":
+        """Make them; nothing is opened or read yet."""
+        source = MaintenanceSource(settings)
+        own = MaintenanceMetrics(metrics.registry, settings.metrics_prefix)
+        runs = TaskRuns(store, source.look, settings.root, own.closed)
+
+        def refused(is_refused: bool) -> None:
+            metrics.file_refused(offers.FILE, is_refused=is_refused)
+
+        return cls(store, source, runs, own, refused)
+
+    def activities(self) -> Sequence[Callable[..., Any]]:
+        """Return what the worker offers on the queue of jobs."""
+        return self.runs.activities()
+
+    def closed(self, job: str, end: RunEnd) -> None:
+        """Count a run whose row was closed here."""
+        self.metrics.closed(job, end)
+
+    def beside(self, client: Client) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Return what runs beside the workers."""
+        jobs = TemporalJobs(client)
+        return {offers.TASK: TaskOffers(self.store, jobs, self.source, BY_FILE, self.refused).run}
