@@ -167,12 +167,16 @@ async def test_an_archive_that_does_not_answer_holds_up_nothing_and_no_process_i
         assert postgres.url == ""
         assert await _shown(postgres, "does not run")
         assert supervisor.pids() == {}
-        children = psutil.Process().children()
-        (child,) = [
-            process for process in children if "devnet.parts" in " ".join(process.cmdline())
-        ]
+        fetch = _fetching_process()
         postgres.stop()
-        assert not child.is_running()
+        assert not fetch.is_running()
+
+
+def _fetching_process() -> psutil.Process:
+    """Return the child that fetches."""
+    children = psutil.Process().children()
+    (fetch,) = [process for process in children if "devnet.parts" in " ".join(process.cmdline())]
+    return fetch
 
 
 async def test_a_fetch_under_way_ends_with_the_system_and_leaves_nothing_half(
@@ -187,7 +191,8 @@ async def test_a_fetch_under_way_ends_with_the_system_and_leaves_nothing_half(
     postgres.begin(free_port())
     await postgres.finish()
     assert "was not fetched within 2 s" in postgres.trouble
-    programs = psutil.Process().children(recursive=True)
+    fetch = _fetching_process()
+    programs = [fetch, *fetch.children(recursive=True)]
     assert any("600.25" in process.cmdline() for process in programs)
     postgres.stop()
     _, alive = psutil.wait_procs(programs, timeout=10)
