@@ -457,6 +457,7 @@ async def _serve(jobs: "JobParts", client: Client, visibility: Visibility) -> Ta
         PortTaken: somebody else listens there.
     """
     from vaultmesh.api.calls import Parts  # noqa: PLC0415 - loads SQLAlchemy too
+    from vaultmesh.api.gates import Gates  # noqa: PLC0415 - loads SQLAlchemy too
     from vaultmesh.api.server import ApiServer  # noqa: PLC0415 - loads SQLAlchemy too
     from vaultmesh.process.job_workflows import TemporalJobs  # noqa: PLC0415 - loads SQLAlchemy too
 
@@ -466,7 +467,7 @@ async def _serve(jobs: "JobParts", client: Client, visibility: Visibility) -> Ta
         check_service=jobs.services.find,
         temporal_silent=lambda: is_silent(visibility.snapshot, time.time()),
     )
-    server = ApiServer(jobs.api, parts)
+    server = ApiServer(jobs.api, parts, gates=Gates.of(jobs.api, jobs.users))
     await server.start()
     return server.stop
 

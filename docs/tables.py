@@ -115,7 +115,31 @@ API = {
     ),
     "ADMIN_TOKEN": (
         "–",
-        "what administrators send as `Authorization: Bearer`; unset, their routes answer 403",
+        "what administrators send as `Authorization: Bearer`; unset, and without an issuer of JWTs, their routes answer 403",
+    ),
+    "CLERK_PUBLISHABLE_KEY": (
+        "–",
+        "`pk_test_…` or `pk_live_…`: administrators send session tokens of this instance of Clerk",
+    ),
+    "ADMIN_JWT_ISSUER": (
+        "that of Clerk's key",
+        "what their JWTs have as `iss`, letter for letter; of any issuer that signs by RS256 or ES256",
+    ),
+    "ADMIN_JWT_JWKS_URL": (
+        "`/.well-known/jwks.json` of the issuer",
+        "where the issuer's public keys are; `ADMIN_JWKS_URL` does as well",
+    ),
+    "ADMIN_JWT_AUDIENCE": (
+        "–",
+        "what their `aud` must hold; unset, they must have none, and an `azp` must be among `ALLOWED_ORIGINS`",
+    ),
+    "ADMIN_ROLE_CLAIM": (
+        "–",
+        "claim that holds the role, such as `metadata.role`; unset, it is looked up in the table `users`",
+    ),
+    "USERS_DATABASE_URL": (
+        "the database of the jobs",
+        "has the table `users` with `clerk_user_id` and `role`; a URL of PostgreSQL, or `sqlite:////folder/file`",
     ),
     "ALLOWED_ORIGINS": (
         "`http://localhost:3000`",

@@ -31,6 +31,8 @@ from vaultmesh.process.settings import Settings
 from vaultmesh.process.version import build_id
 from vaultmesh.storage.job_store import JobStore
 from vaultmesh.storage.jobs.core import choose
+from vaultmesh.storage.jobs.database import Place
+from vaultmesh.storage.users import Users, users_place
 
 _LOG = logging.getLogger("worker")
 Part = TypeVar("Part")
@@ -59,6 +61,8 @@ class JobEnvironment:
     settings: JobSettings
     api: ApiSettings
     services: Services
+    users: Place | None
+    """Where the roles of users are looked up; None if that is not needed."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str], root: Path) -> "JobEnvironment":
@@ -71,14 +75,24 @@ class JobEnvironment:
         settings = _noted(problems, JobSettings.from_environment, environment)
         api = _noted(problems, ApiSettings.from_environment, environment)
         services = _noted(problems, Services.from_environment, environment)
+        users = None
         if settings is not None:
             try:
-                choose(settings.stated_url, root, supabase=settings.is_supabase)
+                jobs = choose(settings.stated_url, root, supabase=settings.is_supabase)
+                users = _users(api, jobs)
             except StoreError as error:
                 problems.append(str(error))
         if problems or settings is None or api is None or services is None:
             raise ConfigurationError(problems)
-        return cls(settings, api, services)
+        return cls(settings, api, services, users)
+
+
+def _users(api: ApiSettings | None, jobs: Place) -> Place | None:
+    """Return where roles of users are looked up; None if no JWT is taken, or a claim holds the role."""
+    if api is None or api.jwt is None or api.jwt.role_claim is not None:
+        return None
+    stated = api.users_database_url
+    return users_place(None if stated is None else stated.get_secret_value(), jobs)
 
 
 def _noted(
@@ -104,6 +118,8 @@ class JobParts:
     store: JobStore
     roles: Sequence[str]
     """Of the process."""
+    users: Users | None = None
+    """Tell the roles of those who come with a JWT; None if nobody does, or a claim tells."""
 
     @classmethod
     async def open(cls, root: Path, roles: Sequence[str]) -> "JobParts":
@@ -125,7 +141,8 @@ class JobParts:
             raise ConfigurationError([str(error)]) from error
         for notice in store.notices:
             _LOG.warning("job store has a notice", extra={"detail": notice})
-        return cls(settings, api, services, store, roles)
+        users = None if stated.users is None or "api" not in roles else Users(stated.users)
+        return cls(settings, api, services, store, roles, users)
 
     async def count(self) -> int:
         """Return how many jobs the store has; 0 while it is away, which keeps no other role from its work."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from typing_extensions import override
 
 from tests.api.running import (
     ADMIN,
@@ -15,7 +16,9 @@ from tests.api.running import (
     running,
     settings,
 )
-from vaultmesh.api.auth import Access, Caller, Gate, is_same
+from vaultmesh.api.administrators import is_same
+from vaultmesh.api.auth import Access
+from vaultmesh.api.gates import Administrator, Gates, NotAdmitted, StaticToken
 from vaultmesh.api.routes import ROUTES
 
 ADMINS = [route for route in ROUTES if route.access is Access.ADMIN]
@@ -101,12 +104,13 @@ async def test_the_audit_says_who_did_what_and_whom_the_body_claimed(api: Runnin
 async def test_another_proof_of_an_administrator_takes_its_place_beside_the_token(
     tmp_path: Path,
 ) -> None:
-    class Signed:
-        async def check(self, token: str) -> Caller | None:
-            return Caller("signed", user="user_9") if token == "signed" else None
+    class Signed(StaticToken):
+        @override
+        async def check(self, token: str) -> Administrator | None:
+            return Administrator("user", "user_9", 1) if token == "signed" else None
 
-    told = settings()
-    async with running(tmp_path, told, gate=Gate(told, [Signed()])) as api:
+    signing = Gates(signed=Signed(SecretStr("signed")))
+    async with running(tmp_path, settings(), gates=signing) as api:
         await api.register()
         signed = {"Authorization": "Bearer signed"}
         assert (await api.ask("GET", "/api/jobs")).status == 401
@@ -116,6 +120,22 @@ async def test_another_proof_of_an_administrator_takes_its_place_beside_the_toke
         assert answer.status == 200
         line = (await api.audited())[-1]
         assert (line.actor, line.claimed_user) == ("user_9", "user_1")
+
+
+async def test_a_token_is_judged_outside_of_a_request_as_inside_of_one() -> None:
+    gates = Gates.of(settings())
+    holder = await gates.admit(ADMIN_TOKEN)
+    assert holder == Administrator("token", "admin token", None)
+    assert await gates.readmit(holder) == holder
+    with pytest.raises(NotAdmitted) as caught:
+        await gates.admit("another")
+    assert (caught.value.status, caught.value.error) == (401, "Unauthorized")
+    with pytest.raises(NotAdmitted) as caught:  # by a log-in that is closed by now
+        await gates.readmit(Administrator("user", "user_9", 1))
+    assert caught.value.status == 401
+    with pytest.raises(NotAdmitted) as caught:
+        await Gates.of(settings(admin_token=None)).admit(ADMIN_TOKEN)
+    assert caught.value.status == 403
 
 
 def test_a_secret_is_only_the_same_as_itself() -> None:

@@ -59,10 +59,15 @@ async def test_it_has_the_keys_of_bodies_and_queries(api: RunningApi) -> None:
 async def test_what_the_api_refuses_is_described(api: RunningApi) -> None:
     found = await document(api)
     trigger = found["paths"]["/api/jobs/{jobName}/trigger"]["post"]
-    assert {"200", "400", "401", "403", "404", "409", "413", "429", "500"} <= set(
+    assert {"200", "400", "401", "403", "404", "409", "413", "429", "500", "503"} <= set(
         trigger["responses"]
     )
-    assert trigger["security"] == [{"admin": []}]
+    assert trigger["security"] == [{"admin": []}, {"adminJwt": []}]
+    schemes = found["components"]["securitySchemes"]
+    assert set(schemes) == {"service", "admin", "adminJwt"}
+    assert schemes["adminJwt"]["bearerFormat"] == "JWT"
+    away = trigger["responses"]["503"]["content"]["application/json"]["schema"]
+    assert away == {"$ref": "#/components/schemas/ErrorAnswer"}
     assert found["paths"]["/api/jobs/register"]["post"]["security"] == [{"service": []}]
     assert found["paths"]["/livez"]["get"]["security"] == []
 

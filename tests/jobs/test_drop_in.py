@@ -1,14 +1,15 @@
 """A worker that is given the environment of the scheduler before us, and what its services send, does that scheduler's work."""
 
-import base64
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,21 @@ import pytest
 
 from devnet.ports import LOOPBACK, free_port
 from devnet.temporal import TemporalServer
+from tests.api.issuer import Key, clerk_key, sign
 from tests.api.test_clients import NAMES, REGISTRATIONS
 from tests.simulators.handlers import refusals_of_email_service, refusals_of_user_service
 from tests.support.replays import Replays
 from tests.support.system import System
 from vaultmesh.cli.worker_process import WorkerProcess
+from vaultmesh.domain.paths import JOBS_DATABASE
+from vaultmesh.process.jwt_settings import KEYS_PATH
 from vaultmesh.process.settings import REPOSITORY
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(300)]
 ADMIN = "an-admin-token-of-tests"
 SUPABASE_KEY, CLERK_KEY = "a-service-key-of-supabase-1", "sk_test_0123456789abcdefghij"
 USER = "user_2abcdefghijklmnop"
+CLERK, CLERK_HOST = Key.rsa("ins_seed"), "clerk.seed.example"
 CLIENT = """
 const [url, token, ...registrations] = process.argv.slice(1);
 for (const registration of registrations) {
@@ -65,6 +70,14 @@ class _Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
+    def do_GET(self) -> None:
+        """Answer as Clerk does when asked for its keys."""
+        answer = json.dumps({"keys": [CLERK.jwk]}).encode()
+        self.send_response(200 if self.path == KEYS_PATH else 404)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
@@ -81,6 +94,7 @@ class Seed:
         environment = {
             **self.environment(),
             **OURS,
+            "ADMIN_JWT_JWKS_URL": services.url + KEYS_PATH,
             "TEMPORAL_ADDRESS": address,
             "VMSH_ROOT": str(self.root),
             "METRICS_PORT": str(free_port()),
@@ -101,7 +115,7 @@ class Seed:
             "RATE_LIMIT_WINDOW": "60000",
             "SUPABASE_URL": "https://project.supabase.example",
             "SUPABASE_SERVICE_KEY": SUPABASE_KEY,
-            "CLERK_PUBLISHABLE_KEY": f"pk_test_{base64.b64encode(b'clerk.seed.example$').decode()}",
+            "CLERK_PUBLISHABLE_KEY": clerk_key(CLERK_HOST),
             "CLERK_SECRET_KEY": CLERK_KEY,
             **{f"{service}_SERVICE_URL": self.services.url for service in services},
         }
@@ -110,10 +124,12 @@ class Seed:
     def url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}"
 
-    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    def ask(
+        self, method: str, path: str, body: object = None, token: str = ADMIN
+    ) -> tuple[int, Any]:
         """Return status and body of what the API answers an administrator."""
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {ADMIN}"}
+        headers = {"Authorization": f"Bearer {token}"}
         if data is not None:
             headers["Content-Type"] = "application/json"
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 - our own
@@ -211,6 +227,27 @@ def test_their_jobs_fire_and_are_triggered_in_the_form_that_they_check(seed: See
     assert (row["id"], row["status"]) == (asked[1], "completed")
 
 
+def test_an_administrator_logs_in_by_clerk_with_the_role_that_the_database_has(seed: Seed) -> None:
+    _registered(seed)
+    token = sign(CLERK, iss=f"https://{CLERK_HOST}", azp="https://seed.example", sub=USER)
+
+    def in_database(statement: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(seed.root / JOBS_DATABASE)) as database, database:
+            return database.execute(statement).fetchall()
+
+    status, answer = seed.ask("GET", "/api/jobs", token=token)
+    assert (status, answer["error"]) == (503, "Authentication unavailable")  # no such table
+    in_database("CREATE TABLE users (id TEXT, clerk_user_id TEXT, role TEXT)")
+    in_database(f"INSERT INTO users VALUES ('1', '{USER}', 'user')")  # noqa: S608 - a constant
+    assert seed.ask("GET", "/api/jobs", token=token)[0] == 403
+    in_database("UPDATE users SET role = 'super_admin'")
+    assert seed.ask("POST", "/api/jobs/re-engagement/disable", token=token)[0] == 200
+    actors = in_database("SELECT actor FROM job_audit WHERE action = 'disable' ORDER BY id")
+    assert actors[-1] == (USER,)
+    in_database("DROP TABLE users")
+    assert token.split(".")[2] not in seed.worker.log.read_text()
+
+
 def test_begin_and_end_of_each_run_are_lines_of_the_log_with_its_id(seed: Seed) -> None:
     _registered(seed)
     seed.ask("POST", "/api/jobs/queue-cleanup/trigger", {})
@@ -231,6 +268,8 @@ def test_what_is_open_and_what_is_not_needed_is_said_at_the_start_and_no_key_is(
         "ALLOW_ANONYMOUS_REGISTRATION: whoever reaches the API may register jobs",
         "NODE_ENV is no longer needed",
         "SUPABASE_SERVICE_KEY is no longer needed",
+        "CLERK_SECRET_KEY is no longer needed",
+        "the roles of users are looked up in the file of jobs",
     ):
         assert [detail for detail in details if detail.startswith(beginning)], beginning
     (known,) = [line["services"] for line in _log(seed) if line["msg"] == "services known"]
@@ -251,8 +290,22 @@ def test_jobs_in_a_database_that_nobody_named_are_not_left_behind_in_silence(
     assert "set JOBS_DATABASE_URL to its connection string" in problem
 
 
+def test_a_database_of_users_that_cannot_be_meant_stops_the_start(seed: Seed) -> None:
+    wrong = {"USERS_DATABASE_URL": "mysql://app:a-secret-word@db/app"}
+    done = _ended(seed, "api", {**seed.environment(), **OURS, **wrong})
+    assert done.returncode == 2, done.stdout
+    (problem,) = json.loads(done.stdout.splitlines()[-1])["problems"]
+    assert problem.startswith("USERS_DATABASE_URL is no URL of PostgreSQL")
+    assert "a-secret-word" not in done.stdout
+
+
 def test_everything_that_is_wrong_is_said_at_once(seed: Seed) -> None:
-    wrong = {"PORT": "http", "RATE_LIMIT_MAX": "many", "EMAIL_SERVICE_URL": "ftp://mail"}
+    wrong = {
+        "PORT": "http",
+        "RATE_LIMIT_MAX": "many",
+        "EMAIL_SERVICE_URL": "ftp://mail",
+        "CLERK_PUBLISHABLE_KEY": "pk_test_clerk",
+    }
     done = _ended(seed, "api", {**seed.environment(), **OURS, **wrong, "JOBS_DATABASE_URL": ""})
     assert done.returncode == 2
     problems = json.loads(done.stdout.splitlines()[-1])["problems"]

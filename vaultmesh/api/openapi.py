@@ -25,22 +25,24 @@ References = Mapping[Form, dict[str, JsonValue]]
 _SECURITY: Mapping[Access, list[JsonValue]] = {
     Access.ANYBODY: [],
     Access.SERVICE: [{"service": []}],
-    Access.ADMIN: [{"admin": []}],
+    Access.ADMIN: [{"admin": []}, {"adminJwt": []}],
 }
 _REFUSALS: Mapping[Access, tuple[int, ...]] = {
     Access.ANYBODY: (),
     Access.SERVICE: (401,),
-    Access.ADMIN: (401, 403),
+    Access.ADMIN: (401, 403, 503),
 }
 _OF_BODIES = (400, 408, 413, 415)
 _SCHEMES: Mapping[str, JsonValue] = {
     "service": {"type": "apiKey", "in": "header", "name": "X-Service-Token", "description": "SERVICE_TOKEN"},
     "admin": {"type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN"},
+    "adminJwt": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                 "description": "JWT of an administrator, by CLERK_PUBLISHABLE_KEY or ADMIN_JWT_ISSUER: RS256 or ES256"},
 }  # fmt: skip
 _WHO: Mapping[Access, str] = {
     Access.ANYBODY: "anybody",
     Access.SERVICE: "services (X-Service-Token)",
-    Access.ADMIN: "administrators (Authorization: Bearer)",
+    Access.ADMIN: "administrators (Authorization: Bearer, ADMIN_TOKEN or a JWT)",
 }
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
@@ -130,7 +132,8 @@ def _responses(route: Route, references: References) -> dict[str, JsonValue]:
         "200": {"description": "OK", "content": {"application/json": {"schema": answer}}}
     }
     for status in sorted(statuses):
-        schema = answer if status == HTTPStatus.SERVICE_UNAVAILABLE else error
+        is_probe = route.access is Access.ANYBODY
+        schema = answer if is_probe and status == HTTPStatus.SERVICE_UNAVAILABLE else error
         described[str(status)] = {
             "description": HTTPStatus(status).phrase,
             "content": {"application/json": {"schema": schema}},

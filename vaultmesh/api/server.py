@@ -24,6 +24,7 @@ from vaultmesh.api.auth import Gate
 from vaultmesh.api.bodies import MOST_BYTES, READ_WITHIN_SECONDS, read_body
 from vaultmesh.api.calls import Call, Parts
 from vaultmesh.api.clients import client_of
+from vaultmesh.api.gates import Gates
 from vaultmesh.api.jobs import no_such_job
 from vaultmesh.api.openapi import DOCUMENT_PATH, PAGE_PATH, Description
 from vaultmesh.api.rate_limit import Allowance, RateLimit
@@ -54,15 +55,16 @@ class ApiServer:
         settings: ApiSettings,
         parts: Parts,
         *,
-        gate: Gate | None = None,
+        gates: Gates | None = None,
         clock: Callable[[], float] = time.monotonic,
         body_within_seconds: float = READ_WITHIN_SECONDS,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
-        """Serve these parts; `gate` lets callers through, as the settings say unless it is given."""
+        """Serve these parts; `gates` admit administrators, as the settings say unless they are given."""
         self._settings = settings
         self._parts = parts
-        self._gate = gate or Gate.of(settings)
+        self._gates = gates or Gates.of(settings)
+        self._gate = Gate(settings, self._gates)
         self._limit = RateLimit(
             settings.rate_limit, settings.rate_window_milliseconds / 1_000, clock
         )
@@ -107,6 +109,7 @@ class ApiServer:
         self._parts.stopping.set()
         if self._runner is not None:
             await self._runner.cleanup()
+        await self._gates.close()
 
     # --- a request's way -------------------------------------------------------------------------------------------
 

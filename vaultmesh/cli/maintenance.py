@@ -20,7 +20,7 @@ from pydantic import JsonValue, SecretStr
 from vaultmesh.cli import maintenance_orders, maintenance_report, output
 from vaultmesh.domain.errors import DomainError, InvalidValue
 from vaultmesh.domain.maintenance.config import BY_NEED, MaintenanceConfig, NamedTask
-from vaultmesh.domain.maintenance.outcomes import TaskResult
+from vaultmesh.domain.maintenance.outcomes import Beat, TaskResult
 from vaultmesh.process import logs
 from vaultmesh.process.config_files import load_maintenance, maintenance_path
 from vaultmesh.process.locked_runs import LockedRuns
@@ -200,7 +200,7 @@ async def _results(config: MaintenanceConfig, tasks: Sequence[NamedTask]) -> lis
     return results
 
 
-def _beat(named: NamedTask) -> "maintenance_report.Beat":
+def _beat(named: NamedTask) -> Beat:
     def beat(line: str) -> None:
         _LOG.debug("maintenance task goes on", extra={"task": named.name, "progress": line})
 

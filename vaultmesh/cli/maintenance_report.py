@@ -12,10 +12,9 @@ from vaultmesh.cli.output import visible
 from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.maintenance.config import MaintenanceConfig, NamedTask, tables_named
-from vaultmesh.domain.maintenance.outcomes import Beat, Outcome, StepResult, TaskResult
+from vaultmesh.domain.maintenance.outcomes import Outcome, StepResult, TaskResult
 from vaultmesh.domain.maintenance.plan import Step
 
-__all__ = ["Beat", "listed", "log", "plan_lines", "result_lines", "steps", "task_table"]
 _QUIET = frozenset({Outcome.NOT_NEEDED})
 
 

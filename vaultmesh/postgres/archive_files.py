@@ -8,11 +8,11 @@ A batch of rows is a file of CSV, compressed. While its transaction is open it i
 import csv
 import gzip
 import hashlib
-import json
 import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -201,10 +201,8 @@ class RowFile:
         return self._hash.hexdigest()
 
     def close(self) -> None:
-        """Let go of the file, also of a half-written one."""
-        try:
-            self._file.close()
-        except OSError:
+        """Let go of the file, also of a half-written one on a full disk."""
+        with suppress(OSError):
             self._file.close()
 
     def _write(self, data: bytes) -> None:
@@ -294,8 +292,3 @@ def _check(path: Path, manifest: Manifest) -> None:
 
 def _instant(text: str) -> datetime:
     return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-
-
-def as_json(report: object) -> str:
-    """Return a report as one line of JSON."""
-    return json.dumps(report, default=str)

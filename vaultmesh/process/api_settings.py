@@ -13,13 +13,26 @@ from pydantic import ValidationError as Invalid
 from vaultmesh.domain.errors import ConfigurationError, InvalidValue, problems_of
 from vaultmesh.domain.setting_values import Count, Flag
 from vaultmesh.process import logs
+from vaultmesh.process.jwt_settings import (
+    ClaimPath,
+    ClerkHost,
+    JwtSettings,
+    KeysUrl,
+    Visible,
+    jwt_settings,
+    jwt_warnings,
+)
 from vaultmesh.process.settings import Port
 
 Network = IPv4Network | IPv6Network
-ALIASES: Mapping[str, str] = {"API_PORT": "PORT", "API_HOST": "HOST"}
-"""Names that the scheduler before us had; ours count more."""
-UNREAD = ("CLERK_PUBLISHABLE_KEY", "CLERK_SECRET_KEY")
-"""Variables of the scheduler before us that open nothing here."""
+ALIASES: Mapping[str, str] = {
+    "API_PORT": "PORT",
+    "API_HOST": "HOST",
+    "ADMIN_JWT_JWKS_URL": "ADMIN_JWKS_URL",
+}
+"""Other names, among them those that the scheduler before us had; ours count more."""
+UNREAD = "CLERK_SECRET_KEY"
+"""Variable of the scheduler before us that is not needed: tokens are checked by public keys."""
 SHORTEST_TOKEN = 16
 """Characters; a shorter one can be guessed."""
 _VISIBLE = re.compile(r"[!-~]+")
@@ -89,6 +102,12 @@ class _Variables(BaseModel):
     service_token: Token | None = None
     allow_anonymous_registration: Flag = False
     admin_token: Token | None = None
+    clerk_publishable_key: ClerkHost | None = None
+    admin_jwt_issuer: Visible | None = None
+    admin_jwt_jwks_url: KeysUrl | None = None
+    admin_jwt_audience: Visible | None = None
+    admin_role_claim: ClaimPath | None = None
+    users_database_url: SecretStr | None = None
     allowed_origins: Annotated[tuple[Origin, ...], BeforeValidator(_entries)] = (
         "http://localhost:3000",
     )
@@ -112,7 +131,11 @@ class ApiSettings:
     anonymous_registration: bool = False
     """`ALLOW_ANONYMOUS_REGISTRATION`: without SERVICE_TOKEN, anybody may register."""
     admin_token: SecretStr | None = None
-    """`ADMIN_TOKEN`; without it every route of administrators is closed."""
+    """`ADMIN_TOKEN`; without it and `jwt` every route of administrators is closed."""
+    jwt: JwtSettings | None = None
+    """Whose JWTs prove an administrator as well; None if no issuer is named."""
+    users_database_url: SecretStr | None = None
+    """`USERS_DATABASE_URL`: has the table `users`; without it the store of jobs is asked."""
     allowed_origins: tuple[str, ...] = ("http://localhost:3000",)
     """`ALLOWED_ORIGINS`: pages from there may call from a browser."""
     rate_limit: int = 100
@@ -139,22 +162,25 @@ class ApiSettings:
                 f"{sources[str(problem.path[0])]}: {problem.message}"
                 for problem in problems_of(error, _Variables)
             ) from None
-        for token in (read.service_token, read.admin_token):
-            if token is not None:
-                logs.register_secret(token.get_secret_value())
-        for name in UNREAD:
-            logs.register_secret(environment.get(name, ""))
+        jwt = _jwt(read)
+        _keep_secret(read, environment)
         return cls(
             port=read.api_port,
             host=read.api_host,
             service_token=read.service_token,
             anonymous_registration=read.allow_anonymous_registration,
             admin_token=read.admin_token,
+            jwt=jwt,
+            users_database_url=read.users_database_url,
             allowed_origins=read.allowed_origins,
             rate_limit=read.rate_limit_max,
             rate_window_milliseconds=read.rate_limit_window,
             trusted_proxies=read.trusted_proxies,
-            warnings=(*_warnings(read), *_unread(environment)),
+            warnings=(
+                *_warnings(read, jwt),
+                *jwt_warnings(jwt, environment),
+                *_unread(environment),
+            ),
         )
 
 
@@ -169,7 +195,31 @@ def _stated(environment: Mapping[str, str]) -> tuple[dict[str, str], dict[str, s
     return variables, sources
 
 
-def _warnings(read: _Variables) -> list[str]:
+def _jwt(read: _Variables) -> JwtSettings | None:
+    try:
+        return jwt_settings(
+            read.clerk_publishable_key,
+            read.admin_jwt_issuer,
+            read.admin_jwt_jwks_url,
+            read.admin_jwt_audience,
+            read.admin_role_claim,
+        )
+    except InvalidValue as error:
+        raise ConfigurationError([str(error)]) from None
+
+
+def _keep_secret(read: _Variables, environment: Mapping[str, str]) -> None:
+    """Have no log line hold a token, or what is secret in a URL."""
+    for token in (read.service_token, read.admin_token):
+        if token is not None:
+            logs.register_secret(token.get_secret_value())
+    for url in (read.users_database_url, read.admin_jwt_jwks_url):
+        if url is not None:
+            logs.register_url(url.get_secret_value())
+    logs.register_secret(environment.get(UNREAD, ""))
+
+
+def _warnings(read: _Variables, jwt: JwtSettings | None) -> list[str]:
     """Return a line for each thing that is open, closed or weak and may not be meant so."""
     lines = []
     if read.service_token is None and read.allow_anonymous_registration:
@@ -184,8 +234,10 @@ def _warnings(read: _Variables) -> list[str]:
         lines.append(
             "ALLOW_ANONYMOUS_REGISTRATION has no effect while SERVICE_TOKEN is set - remove one of them"
         )
-    if read.admin_token is None:
-        lines.append("ADMIN_TOKEN is not set: every route of administrators answers 403 - set it")
+    if read.admin_token is None and jwt is None:
+        lines.append(
+            "ADMIN_TOKEN is not set, nor any issuer of JWTs: every route of administrators answers 403 - set ADMIN_TOKEN, or CLERK_PUBLISHABLE_KEY or ADMIN_JWT_ISSUER"
+        )
     for name, token in (("SERVICE_TOKEN", read.service_token), ("ADMIN_TOKEN", read.admin_token)):
         if token is not None and len(token.get_secret_value()) < SHORTEST_TOKEN:
             lines.append(
@@ -195,8 +247,7 @@ def _warnings(read: _Variables) -> list[str]:
 
 
 def _unread(environment: Mapping[str, str]) -> list[str]:
-    """Return a line if somebody expects that its users log in as they did."""
-    names = [name for name in UNREAD if environment.get(name)]
-    if not names:
+    """Return a line if a secret lies here that nothing needs."""
+    if not environment.get(UNREAD):
         return []
-    return [f"{', '.join(names)}: not read here; administrators send ADMIN_TOKEN - set that"]
+    return [f"{UNREAD} is no longer needed: tokens are checked by public keys - remove it"]

@@ -92,6 +92,8 @@ class Place:
     """What no message may hold."""
     setting: str = SETTING
     """What names it, for people."""
+    name: str = "job store"
+    """What it is called in messages."""
 
     @property
     def is_postgres(self) -> bool:
@@ -213,7 +215,7 @@ class Database:
         return self._failure(why, kind, _MENDS[kind].format(setting=self.place.setting))
 
     def _failure(self, why: str, kind: StoreErrorKind, mend: str) -> StoreError:
-        return StoreError(f"job store {self.place.label}: {why}; {mend}", kind)
+        return StoreError(f"{self.place.name} {self.place.label}: {why}; {mend}", kind)
 
     @contextmanager
     def _begun(self, *, write: bool) -> Iterator[Connection]:
