@@ -67,7 +67,7 @@ from vaultmesh.process.eviction import EvictingRunner
 from vaultmesh.process.exiting import run_and_exit
 from vaultmesh.process.health import is_silent
 from vaultmesh.process.http import HealthServer
-from vaultmesh.process.maintenance_source import MaintenanceSource
+from vaultmesh.process.maintenance_source import check_maintenance
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.places import why_not_written
 from vaultmesh.process.readiness import Readiness
@@ -128,7 +128,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--roles",
         default=",".join(ROLES),
-        help="comma list of workflows (needs no keys), anchors, jobs (makes the runs of HTTP jobs) and api (their API); all by default",
+        help="comma list of workflows (needs no keys), anchors, jobs (runs HTTP jobs and maintenance tasks) and api (their API); all by default",
     )
     parsed = parser.parse_args(arguments)
     parsed.roles = [role.strip() for role in parsed.roles.split(",") if role.strip()]
@@ -199,7 +199,7 @@ def check_configuration(
         message = f"VMSH_ROOT: {settings.root} {reason} - name the right one, make it, or mount it"
         raise ConfigurationError([message])
     problems: list[str] = []
-    for check in (_check_jobs, _check_maintenance, _check_anchoring):
+    for check in (_check_jobs, check_maintenance, _check_anchoring):
         try:
             check(settings, roles, readiness)
         except ConfigurationError as error:
@@ -214,15 +214,6 @@ def _check_jobs(settings: Settings, roles: Sequence[str], _: Readiness | None) -
     from activities.jobs.roles import JobEnvironment  # noqa: PLC0415 - loads SQLAlchemy, which others do without
 
     JobEnvironment.read(os.environ, settings.root)
-
-
-def _check_maintenance(settings: Settings, roles: Sequence[str], _: Readiness | None) -> None:
-    if "jobs" not in roles:
-        return
-    source = MaintenanceSource(settings)
-    source.look()
-    if source.refused:
-        raise ConfigurationError(source.refused.splitlines())
 
 
 def _check_anchoring(settings: Settings, roles: Sequence[str], readiness: Readiness | None) -> None:
@@ -439,13 +430,11 @@ async def _keep_jobs(
     if jobs is None:
         return
     kept.closing.insert(0, jobs.store.close)
-    kept.beside |= jobs.beside(client, metrics)
-    if "jobs" in jobs.roles:
-        from activities.maintenance.parts import MaintenanceParts  # noqa: PLC0415 - loads psycopg
+    from activities.maintenance.parts import MaintenanceParts  # noqa: PLC0415 - loads SQLAlchemy too
 
-        tasks = MaintenanceParts.build(jobs.store, settings, metrics)
-        kept.beside |= tasks.beside(client)
-        kept.workers += jobs.workers(client, settings, tasks.activities(), tasks.closed)
+    tasks = MaintenanceParts.build(jobs, settings, metrics)
+    kept.beside |= jobs.beside(client, metrics) | tasks.beside(client)
+    kept.workers += jobs.workers(client, settings, tasks.activities(), tasks.closed)
     if "api" in jobs.roles:
         kept.closing.append(await _serve(jobs, client, visibility))
 

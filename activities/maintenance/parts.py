@@ -1,4 +1,4 @@
-"""Makes what a worker with role `jobs` needs for maintenance tasks: their file, their runs, their metrics."""
+"""Makes what a worker needs for maintenance tasks: their file, their runs, their metrics. Only one with role `jobs` works on them."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 from temporalio.client import Client
 
+from activities.jobs.roles import JobParts
 from activities.maintenance import offers
 from activities.maintenance.offers import TaskOffers
 from activities.maintenance.run_task import TaskRuns
@@ -31,18 +32,20 @@ class MaintenanceParts:
     runs: TaskRuns
     metrics: MaintenanceMetrics
     refused: Callable[[bool], None]
+    works: bool
+    """Whether the process has the role."""
 
     @classmethod
-    def build(cls, store: JobStore, settings: Settings, metrics: Metrics) -> "MaintenanceParts":
-        """Make them; nothing is opened or read yet."""
+    def build(cls, jobs: JobParts, settings: Settings, metrics: Metrics) -> "MaintenanceParts":
+        """Make them beside what runs jobs; nothing is opened or read yet."""
         source = MaintenanceSource(settings)
         own = MaintenanceMetrics(metrics.registry, settings.metrics_prefix)
-        runs = TaskRuns(store, source.look, settings.root, own.closed)
+        runs = TaskRuns(jobs.store, source.look, settings.root, own.closed)
 
         def refused(is_refused: bool) -> None:
             metrics.file_refused(offers.FILE, is_refused=is_refused)
 
-        return cls(store, source, runs, own, refused)
+        return cls(jobs.store, source, runs, own, refused, "jobs" in jobs.roles)
 
     def activities(self) -> Sequence[Callable[..., Any]]:
         """Return what the worker offers on the queue of jobs."""
@@ -54,5 +57,7 @@ class MaintenanceParts:
 
     def beside(self, client: Client) -> dict[str, Callable[[], Awaitable[None]]]:
         """Return what runs beside the workers."""
+        if not self.works:
+            return {}
         jobs = TemporalJobs(client)
         return {offers.TASK: TaskOffers(self.store, jobs, self.source, BY_FILE, self.refused).run}

@@ -6,7 +6,7 @@
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -88,6 +88,20 @@ class MaintenanceSource:
         shipped = REPOSITORY / CONFIG_FOLDER / MAINTENANCE_FILE
         nobody_named_it = self._settings.maintenance is None and self._place == shipped
         return nobody_named_it and not self._environment.get(DATABASE_VARIABLE)
+
+
+def check_maintenance(settings: Settings, roles: Collection[str], _: object = None) -> None:
+    """Look at the file before any work is taken, where it concerns one of the roles of a process.
+
+    Raises:
+        ConfigurationError: with everything that is wrong in it.
+    """
+    if "jobs" not in roles:
+        return
+    source = MaintenanceSource(settings)
+    source.look()
+    if source.refused:
+        raise ConfigurationError(source.refused.splitlines())
 
 
 def schedules_of(config: MaintenanceConfig) -> dict[str, TaskSchedule]:
