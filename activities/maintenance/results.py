@@ -80,4 +80,5 @@ def _metadata(result: TaskResult, attempt: int) -> dict[str, JsonValue]:
         "seconds": result.seconds,
         "parts": dict(counts),
         "steps": steps,
+        **result.model_dump(mode="json", include={"figures", "success_due"}, exclude_none=True),
     }

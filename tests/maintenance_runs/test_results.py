@@ -151,3 +151,22 @@ def test_a_run_of_which_nobody_said_more_is_a_failure_and_makes_no_new_label(
     text = page(("maintenance:tidy", ended(metadata, started_at=None)))
     assert 'scheduler_runs_total{outcome="failed",task="tidy"} 1.0' in text
     assert 'scheduler_errors_total{reason="other",task="tidy"} 1.0' in text
+
+
+def test_what_alerts_read_of_a_database_goes_from_the_run_to_the_page() -> None:
+    figures = {"database": "shop", "oldest_age": 7, "held_dead": 600, "held_by": "transaction"}
+    held = result(Outcome.DONE, figures=figures, success_due=NOON)
+    cleaned = result(Outcome.DONE, figures={**figures, "held_dead": 0, "held_by": "nothing known"})
+    first, second = (ended(end_of(run, 1).metadata) for run in (held, cleaned))
+    text = page(("maintenance:tidy", first))
+    for line in (
+        f'scheduler_task_success_due_timestamp_seconds{{task="tidy"}} {NOON.timestamp()}',
+        'scheduler_database_oldest_age{database="shop"} 7.0',
+        'scheduler_rows_held_dead{database="shop",held_by="transaction",task="tidy"} 600.0',
+    ):
+        # large numbers are written with an exponent
+        name, _, value = line.rpartition(" ")
+        written = next(row for row in text.splitlines() if row.startswith(name))
+        assert float(written.rpartition(" ")[2]) == float(value)
+    again = page(("maintenance:tidy", first), ("maintenance:tidy", second))
+    assert 'held_by="transaction",task="tidy"} 0.0' in again

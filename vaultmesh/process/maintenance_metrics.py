@@ -4,14 +4,16 @@ They change when a row is closed, in the process that closes it: a run counts on
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pydantic import JsonValue
+from pydantic_core import to_json
 
 from vaultmesh.domain.jobs.messages import RunEnd
 from vaultmesh.domain.jobs.run import RunStatus
 from vaultmesh.domain.jobs.tasks import is_task, task_name
+from vaultmesh.domain.maintenance.figures import Figures, Holder
 from vaultmesh.domain.maintenance.outcomes import Outcome, Reason
 from vaultmesh.process.run_metrics import BUCKETS
 
@@ -53,6 +55,13 @@ class MaintenanceMetrics:
             ("task", "reason"),
             registry=registry,
         )
+        self._success_due = Gauge(
+            f"{prefix}_task_success_due_timestamp_seconds",
+            "Unix time by which a maintenance task must have succeeded again.",
+            ("task",),
+            registry=registry,
+        )
+        self._database = _DatabaseMetrics(registry, prefix)
 
     def closed(self, job: str, end: RunEnd) -> None:
         """Count a run whose row was closed here; runs of jobs that are no maintenance tasks are left out."""
@@ -65,6 +74,35 @@ class MaintenanceMetrics:
         self._completed.labels(task).set(end.status is RunStatus.COMPLETED)
         for reason in _reasons(end, outcome):
             self._errors.labels(task, reason).inc()
+        if (due := _said(end.metadata, "success_due")) != "":
+            self._success_due.labels(task).set(datetime.fromisoformat(due).timestamp())
+        if end.metadata is not None and end.metadata.get("figures") is not None:
+            self._database.seen(task, Figures.model_validate_json(to_json(end.metadata["figures"])))
+
+
+class _DatabaseMetrics:
+    """What runs that vacuumed saw of their databases, as alerts need it."""
+
+    def __init__(self, registry: CollectorRegistry, prefix: str) -> None:
+        self._oldest_age = Gauge(
+            f"{prefix}_database_oldest_age",
+            "Transactions since the oldest that a table still knows.",
+            ("database",),
+            registry=registry,
+        )
+        self._held_dead = Gauge(
+            f"{prefix}_rows_held_dead",
+            "Dead rows above the setting that VACUUM could not clean, by what holds them.",
+            ("database", "task", "held_by"),
+            registry=registry,
+        )
+
+    def seen(self, task: str, figures: Figures) -> None:
+        """Take what a run saw; what holds nothing any more is 0."""
+        self._oldest_age.labels(figures.database).set(figures.oldest_age)
+        for holder in Holder:
+            held = figures.held_dead if holder is figures.held_by else 0
+            self._held_dead.labels(figures.database, task, holder.value).set(held)
 
 
 def outcome_of(end: RunEnd) -> str:
