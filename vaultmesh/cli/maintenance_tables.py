@@ -8,7 +8,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vaultmesh.cli.cadence_table import DASH, at, due
 from vaultmesh.cli.job_table import took
 from vaultmesh.cli.output import visible
 from vaultmesh.domain.jobs.records import RunRecord
@@ -16,6 +15,7 @@ from vaultmesh.domain.jobs.run import RunStatus
 from vaultmesh.domain.jobs.tasks import task_name
 from vaultmesh.domain.maintenance.listing import TaskReport, TaskRun, TaskState, outcome_of
 from vaultmesh.domain.namespaces.cadence import EPOCH
+from vaultmesh.overview.words import DASH, at, due
 
 _STATUS_COLUMNS = ("task", "kind", "cron", "state", "next run", "last run")
 _RUN_COLUMNS = ("started", "task", "by", "outcome", "took", "parts", "error")
