@@ -7,8 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaultmesh.domain.errors import InvalidDocument
+from vaultmesh.domain.instants import of_seconds
 from vaultmesh.domain.namespaces.config import parse_namespaces
-from vaultmesh.domain.promises import Cause, Situation, Standing, Unfinished, cause, standing, told
+from vaultmesh.domain.promises import (
+    Cause,
+    Situation,
+    Standing,
+    Unfinished,
+    cause,
+    outcome,
+    standing,
+    told,
+)
 
 DEADLINE = timedelta(minutes=30)
 BATCH = Unfinished("b", sealed_at=1_000)
@@ -65,10 +75,27 @@ def test_the_cause_is_what_stops_most(
 
 
 def test_a_log_line_says_how_much_time_is_left_or_over() -> None:
-    assert (
-        told(BATCH, DEADLINE, 1_000) == "to be final within 30 minutes of sealing; 30 minutes left"
-    )
-    assert told(BATCH, DEADLINE, 1_000 + 9_000).endswith("2 hours over")
+    assert told(BATCH, DEADLINE, 1_000) == "to be final within 30 min of sealing; 30 min left"
+    assert told(BATCH, DEADLINE, 1_000 + 9_000).endswith("2 h over")
+
+
+@pytest.mark.parametrize(
+    ("final_after", "now_after", "words"),
+    [
+        (60, 90, "kept, final after 60 s"),
+        (1_800, 9_000, "kept, final after 30 min"),
+        (3_600, 9_000, "missed, final after 60 min"),
+        (None, 600, "open, 20 min left"),
+        (None, 9_000, "missed 2 h ago, and not final"),
+    ],
+)
+def test_what_came_of_a_promise_is_said_of_each_batch(
+    final_after: int | None, now_after: int, words: str
+) -> None:
+    sealed = of_seconds(1_000)
+    final_at = None if final_after is None else sealed + timedelta(seconds=final_after)
+    now = sealed + timedelta(seconds=now_after)
+    assert outcome(sealed, DEADLINE, final_at, now) == words
 
 
 def document(**fast: str) -> object:

@@ -1,7 +1,9 @@
 """What the page is told of anchoring where Temporal is away, files are missing, or a storage hangs."""
 
 import asyncio
+import json
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from devnet.ports import LOOPBACK, free_port
 from tests.overview.recorded import (
     BATCH_ID,
     NAMESPACE,
+    TARGETS,
     proof,
     receipts,
     recorded,
@@ -23,7 +26,9 @@ from tests.overview.recorded import (
 from vaultmesh.domain.checks import Standing, Trust
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.instants import of_seconds
 from vaultmesh.domain.status import NamespaceState
+from vaultmesh.overview import words
 from vaultmesh.overview.anchoring import AWAY, NAMESPACES_AT_ONCE, AnchoringOverview, Unknown
 from vaultmesh.overview.readers import Readers
 from vaultmesh.storage.batch_files import BatchFiles
@@ -55,6 +60,31 @@ async def test_with_temporal_away_all_that_is_configured_is_shown_with_its_backl
     }
     assert owed == {"dao:other": {1}, NAMESPACE: {0}}
     assert AWAY in answer.overview.silence
+
+
+async def test_what_is_promised_of_batches_is_shown_and_what_came_of_it(tmp_path: Path) -> None:
+    """The harm: a promise that only metrics knew was missed before anybody looked there."""
+    recorded(tmp_path)
+    cadence = {"target": TARGETS["fast"], "every": "1h", "deadline": "30m"}
+    document = {"namespaces": {NAMESPACE: {"cadence": {"fast": cadence}}}}
+    write(tmp_path / "vmsh/config/namespaces.yaml", json.dumps(document))
+    write_batch(tmp_path, "1795000000", namespace=NAMESPACE)
+    anchoring = await overview(tmp_path)
+    answer = await anchoring.namespace(NAMESPACE)
+    fast = answer.view.cadences["fast"]
+    assert words.promise(fast) == "final within 30 min of sealing"
+    assert fast.oldest_owed == of_seconds(1_795_000_000)
+    now = of_seconds(1_795_000_000) + timedelta(minutes=29)
+    assert words.overdue_promise(fast, now) == ""
+    late = words.overdue_promise(fast, now + timedelta(hours=3))
+    assert late == "deadline missed 2 h ago by the oldest owed batch"
+    kept = await anchoring.batch(answer, BATCH_ID)
+    (came,) = words.promises_of(answer.view, kept, now)
+    assert came[0] == TARGETS["fast"]
+    assert "kept, final after" in came[1]
+    owed = await anchoring.batch(answer, "1795000000")
+    (open_still,) = words.promises_of(answer.view, owed, now)
+    assert open_still[1].endswith("open, 60 s left")
 
 
 async def test_with_temporal_away_batches_receipts_and_proofs_are_there(tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ NAMESPACE = {
     "witnesses": {"min_required": 1, "allowlist": ["x"]},
     "schema_policy": {"allow": ["x"]},
     "batches": "out/mine",
-    "cadence": {"fast": {**CADENCE, "phase": "1s", "confirmations": 1, "policyOID": ""}},
+    "cadence": {
+        "fast": {**CADENCE, "phase": "1s", "confirmations": 1, "deadline": "30m", "policyOID": ""}
+    },
 }
 CONFIGURATION = Configuration(
     namespace="a:b",

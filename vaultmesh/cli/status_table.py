@@ -48,7 +48,7 @@ def tables(overview: Overview) -> list[RenderableType]:
                 cadence,
                 cadence.state or view.state,
                 finality(cadence.last_anchor),
-                [*cadence_notes(view, label, cadence), *rests.get(cadence.target, [])],
+                [*cadence_notes(view, label, cadence, now), *rests.get(cadence.target, [])],
             )
             for label, cadence in view.cadences.items()
         ]

@@ -1,7 +1,6 @@
 """Defines what an examination of the surroundings says: a line for each thing that was looked at, with its mend."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 
 
@@ -43,12 +42,3 @@ def warning(part: str, check: str, detail: str, mend: str) -> Diagnosis:
 def wrong(part: str, check: str, detail: str, mend: str) -> Diagnosis:
     """Return a line about what does not work."""
     return Diagnosis(part, check, Condition.WRONG, detail, mend)
-
-
-def in_words(span: timedelta) -> str:
-    """Return a span as a person says it, in one unit."""
-    seconds = span.total_seconds()
-    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
-        if abs(seconds) >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

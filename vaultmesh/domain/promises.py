@@ -6,10 +6,10 @@
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from vaultmesh.domain.diagnosis import in_words
+from vaultmesh.domain.freshness import in_words
 
 RISK_SHARE = 0.8
 """A batch that is not final after so much of its time is at risk."""
@@ -104,6 +104,18 @@ def cause(batch: Unfinished, situation: Situation) -> tuple[Cause, str]:
     if batch.is_signed:
         return Cause.INCLUSION, "signed, and in no block yet"
     return Cause.SLOT, "waiting for its cadence's slot"
+
+
+def outcome(
+    sealed_at: datetime, deadline: timedelta, final_at: datetime | None, now: datetime
+) -> str:
+    """Say what came of the promise of one batch, as of an instant."""
+    waited = (final_at or now) - sealed_at
+    if final_at is not None:
+        return f"{'kept' if waited <= deadline else 'missed'}, final after {in_words(waited)}"
+    if waited <= deadline:
+        return f"open, {in_words(deadline - waited)} left"
+    return f"missed {in_words(waited - deadline)} ago, and not final"
 
 
 def told(batch: Unfinished, deadline: timedelta, now: float) -> str:

@@ -169,6 +169,10 @@ class CadenceView(View):
     """From when on it is stale if nothing ends well before; None while it is paused."""
     unanchored: int | None = None
     """Batches that are owed. Readers count them from files; None if that is not possible."""
+    oldest_owed: Instant | None = None
+    """When the oldest of them was sealed. Filled in by readers."""
+    deadline_seconds: int | None = None
+    """Each batch is promised to be final so long after it was sealed; None without a promise. Filled in by readers."""
     in_flight: InFlightView | None = None
     last_anchor: LastAnchorView | None = None
     outcomes: dict[SlotOutcome, int] = Field(default_factory=dict)

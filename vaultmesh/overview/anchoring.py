@@ -22,7 +22,7 @@ from vaultmesh.domain.status import NamespaceState, NamespaceView, TargetView
 from vaultmesh.domain.target import Target
 from vaultmesh.overview.batch_lists import BatchLists, BatchPage
 from vaultmesh.overview.batch_reports import BatchReport, BatchReports, is_id
-from vaultmesh.overview.joining import counted_beside
+from vaultmesh.overview.joining import counted_beside, promised
 from vaultmesh.overview.look import Look, Reading, configured_view
 from vaultmesh.overview.overview import Overview
 from vaultmesh.overview.readers import Readers
@@ -330,7 +330,10 @@ class AnchoringOverview:
                 silence = f"{AWAY}: {error.message}"
         specs = [configured.specs[name] for name in chosen if name in configured.specs]
         views = [configured_view(spec, NamespaceState.SILENT) for spec in specs]
-        silent = await counted_beside(views, self._counts)
+        silent = [
+            promised(view, configured.specs[view.namespace].deadlines)
+            for view in await counted_beside(views, self._counts)
+        ]
         anchored_on = {str(target) for view in views for target in _targets_of(view)}
         return Overview([], [], silent, sorted({*targets, *anchored_on}), silence=silence)
 

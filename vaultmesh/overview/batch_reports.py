@@ -70,6 +70,9 @@ CLOCKS: Mapping[Step, str] = {
 }
 
 
+_FINAL_STEPS = frozenset({Step.FINAL, Step.STAMPED})
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """Something that happened, and when."""
@@ -137,6 +140,16 @@ class BatchReport:
             return [] if created_at is None else [Moment(of_seconds(created_at), Step.SEALED)]
         except InvalidValue:
             return []
+
+    def final_at(self, target: str) -> datetime | None:
+        """Return when it was final on a target; None if it is not, or that is not known."""
+        for report in self.receipts:
+            receipt = report.receipt
+            if receipt is None or str(receipt.network) != target or not receipt.is_final:
+                continue
+            ends = [moment.at for moment in report.moments if moment.step in _FINAL_STEPS]
+            return max(ends, default=None)
+        return None
 
     @property
     def is_unknown(self) -> bool:

@@ -7,10 +7,12 @@
    the cadence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
+from vaultmesh.domain.instants import of_seconds
 from vaultmesh.domain.receipts.levels import next_level
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.status import (
@@ -69,6 +71,7 @@ async def counted_beside(views: Sequence[NamespaceView], counts: Counts) -> list
                 cadence,
                 namespace.unanchored.get(label) if namespace else None,
                 namespace.problems if namespace else (),
+                namespace.oldest.get(label) if namespace else None,
             )
             for label, cadence in view.cadences.items()
         }
@@ -86,14 +89,29 @@ def _asked(view: NamespaceView) -> NamespaceMemo:
 
 def _counted(view: NamespaceView, cadence: CadenceView, files: BatchFiles) -> CadenceView:
     counts = count(files.owed, view.namespace, cadence.target, view.batches)
-    return _with_counts(cadence, counts.unanchored, counts.problems)
+    return _with_counts(cadence, counts.unanchored, counts.problems, counts.oldest)
 
 
 def _with_counts(
-    cadence: CadenceView, unanchored: int | None, problems: Sequence[str]
+    cadence: CadenceView, unanchored: int | None, problems: Sequence[str], oldest: int | None
 ) -> CadenceView:
     every = list(dict.fromkeys([*problems, *(cadence.problems or ())]))
-    return cadence.model_copy(update={"unanchored": unanchored, "problems": every})
+    oldest_owed = None if oldest is None else of_seconds(oldest)
+    return cadence.model_copy(
+        update={"unanchored": unanchored, "problems": every, "oldest_owed": oldest_owed}
+    )
+
+
+def promised(view: NamespaceView, deadlines: Mapping[str, timedelta]) -> NamespaceView:
+    """Return a view whose cadences say what is promised of their batches."""
+    cadences = {
+        label: cadence.model_copy(
+            update={"deadline_seconds": int(deadlines[label].total_seconds())}
+        )
+        for label, cadence in view.cadences.items()
+        if label in deadlines
+    }
+    return view.model_copy(update={"cadences": {**view.cadences, **cadences}})
 
 
 def _with_last_anchor(

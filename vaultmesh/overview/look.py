@@ -32,7 +32,7 @@ from vaultmesh.domain.status import (
     TargetView,
     read_at,
 )
-from vaultmesh.overview.joining import counted, counted_beside, followed
+from vaultmesh.overview.joining import counted, counted_beside, followed, promised
 from vaultmesh.overview.overview import Overview
 from vaultmesh.process import anchor_workflows
 from vaultmesh.process.config_files import (
@@ -96,6 +96,11 @@ class _Findings:
             return view
         drift = f"{OTHER_CONTENT}: {'; '.join(changed_keys(spec, view))}"
         return view.model_copy(update={"drift": drift})
+
+    def with_promises(self, view: NamespaceView) -> NamespaceView:
+        """Return the view of a namespace with what the file promises of its batches."""
+        spec = self.configured.get(view.namespace)
+        return view if spec is None else promised(view, spec.deadlines)
 
     def with_decision(self, view: NamespaceView) -> NamespaceView:
         """Return the view of a namespace that can't answer, with the decision that waits for it."""
@@ -215,7 +220,9 @@ class Look:
         followed_views = await self._reading.run(
             lambda: [followed(view, self._files, targets) for view in views]
         )
-        every = await self._counted([*followed_views, *silent])
+        every = [
+            findings.with_promises(view) for view in await self._counted([*followed_views, *silent])
+        ]
         return Overview(
             every[: len(views)],
             targets,

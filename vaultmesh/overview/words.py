@@ -7,6 +7,7 @@ from vaultmesh.domain.failures import ADVICE, FailureKind
 from vaultmesh.domain.freshness import in_words, waits_for_worker
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.names import RESUME, aggregator_workflow_id
+from vaultmesh.domain.promises import outcome
 from vaultmesh.domain.status import (
     CadenceView,
     LastAnchorView,
@@ -16,6 +17,7 @@ from vaultmesh.domain.status import (
     TargetView,
     past_unknown,
 )
+from vaultmesh.overview.batch_reports import BatchReport
 from vaultmesh.process.failing import MEND
 
 DASH = "–"
@@ -97,7 +99,39 @@ def finality(anchor: LastAnchorView | None) -> str:
     return reached(anchor.finality, anchor.depth, anchor.required_depth) if anchor else DASH
 
 
-def cadence_notes(view: NamespaceView, label: str, cadence: CadenceView) -> list[str]:
+def promise(cadence: CadenceView) -> str:
+    """Return what is promised of a cadence's batches; empty if nothing is."""
+    if cadence.deadline_seconds is None:
+        return ""
+    return f"final within {in_words(timedelta(seconds=cadence.deadline_seconds))} of sealing"
+
+
+def promises_of(view: NamespaceView, report: BatchReport, now: datetime) -> list[tuple[str, str]]:
+    """Return what came of what is promised of a batch, by target; one whose sealing nobody knows has no promise."""
+    lines = list[tuple[str, str]]()
+    for cadence in view.cadences.values():
+        if cadence.deadline_seconds is None or not report.sealed:
+            continue
+        deadline = timedelta(seconds=cadence.deadline_seconds)
+        final_at = report.final_at(cadence.target)
+        came = outcome(report.sealed[0].at, deadline, final_at, now)
+        lines.append((cadence.target, f"{promise(cadence)}: {came}"))
+    return lines
+
+
+def overdue_promise(cadence: CadenceView, now: datetime) -> str:
+    """Return that the oldest owed batch missed what was promised; empty if it did not, or nobody can say."""
+    if cadence.deadline_seconds is None or cadence.oldest_owed is None:
+        return ""
+    late = now - cadence.oldest_owed - timedelta(seconds=cadence.deadline_seconds)
+    if late < timedelta(0):
+        return ""
+    return f"deadline missed {in_words(late)} ago by the oldest owed batch"
+
+
+def cadence_notes(
+    view: NamespaceView, label: str, cadence: CadenceView, now: datetime
+) -> list[str]:
     """Return what is wrong with a cadence, owed or awaited, a line each."""
     complaints: list[str] = []
     if label in view.paused and view.paused[label].reason:
@@ -115,6 +149,8 @@ def cadence_notes(view: NamespaceView, label: str, cadence: CadenceView) -> list
         )
     if cadence.unanchored:
         complaints.append(f"{cadence.unanchored} unanchored")
+    if late := overdue_promise(cadence, now):
+        complaints.append(late)
     anchor = cadence.last_anchor
     if anchor is not None and anchor.awaiting is not None:
         complaints.append(f"awaiting: {anchor.awaiting.text}")

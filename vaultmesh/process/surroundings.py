@@ -13,8 +13,9 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSyste
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from vaultmesh.domain.diagnosis import Diagnosis, in_words, ok, warning, wrong
+from vaultmesh.domain.diagnosis import Diagnosis, ok, warning, wrong
 from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.freshness import in_words
 from vaultmesh.process.client import retention, retention_warning
 from vaultmesh.process.places import in_words as error_in_words
 from vaultmesh.process.places import why_not_written

@@ -96,7 +96,7 @@ PATH = "namespaces.dao:example.cadence"
         (
             with_cadence(fast=fast(depth=3)),
             f"{PATH}.fast.depth",
-            "use one of: confirmations, every",
+            "use one of: confirmations, deadline, every",
         ),
         (with_cadence(fast={"every": "89s"}), f"{PATH}.fast.target", "add it"),
         (document(owner="me"), "namespaces.dao:example.owner", "use one of: batches, cadence"),

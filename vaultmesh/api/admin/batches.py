@@ -7,6 +7,7 @@ from vaultmesh.api.answers import Refused
 from vaultmesh.domain.paths import path_form
 from vaultmesh.domain.target import Target
 from vaultmesh.overview.anchoring import NamespaceAnswer, Unknown
+from vaultmesh.overview.words import promises_of
 from vaultmesh.verification.event_proof import NotProven
 
 EVENTS_AT_ONCE = 100
@@ -39,6 +40,7 @@ async def batch(visit: Visit) -> View:
         "view": answer.view,
         "report": report,
         "axis": axis_of(report, visit.now),
+        "promises": promises_of(answer.view, report, visit.now),
         "events": list(enumerate(events))[first:following],
         "first": first,
         "following": following if following < len(events) else None,

@@ -2,8 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from vaultmesh.domain.diagnosis import Diagnosis, in_words, ok, warning, wrong
+from vaultmesh.domain.diagnosis import Diagnosis, ok, warning, wrong
 from vaultmesh.domain.failures import AnchorError
+from vaultmesh.domain.freshness import in_words
 from vaultmesh.ledgers.bitcoin.core.transaction import COIN_SATS
 from vaultmesh.ledgers.bitcoin.fees import Bids, fee_at, opening_rate, read_market, shown_rate
 from vaultmesh.ledgers.bitcoin.node import Ledger, Rules, block_of, read_ledger

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from vaultmesh.domain.diagnosis import Diagnosis, in_words, ok, warning, wrong
+from vaultmesh.domain.diagnosis import Diagnosis, ok, warning, wrong
 from vaultmesh.domain.failures import AnchorError
+from vaultmesh.domain.freshness import in_words
 from vaultmesh.ledgers.evm.fees import Caps, gwei, opening_bid
 from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.evm.providers import Provider, Providers

@@ -5,8 +5,9 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from vaultmesh.domain.diagnosis import Diagnosis, in_words, ok, warning, wrong
+from vaultmesh.domain.diagnosis import Diagnosis, ok, warning, wrong
 from vaultmesh.domain.failures import AnchorError
+from vaultmesh.domain.freshness import in_words
 from vaultmesh.ledgers.rfc3161.authority import Authority
 from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
 from vaultmesh.ledgers.rfc3161.core.token import NONCE_BITS, build_request
