@@ -70,6 +70,7 @@ from workflows.namespace.workflow import NamespaceWorkflow
 
 if TYPE_CHECKING:
     from activities.jobs.roles import JobParts
+    from activities.maintenance.parts import MaintenanceParts
 
 PASSED_THROUGH = ("vaultmesh.domain", "pydantic", "pydantic_core", "rfc8785", "typing_extensions")
 """Pure modules that the sandbox does not import anew for every workflow."""
@@ -338,11 +339,19 @@ async def _keep_jobs(
     kept.beside |= jobs.beside(client, metrics) | tasks.beside(client)
     kept.workers += jobs.workers(client, settings, tasks.activities(), tasks.closed)
     if "api" in jobs.roles:
-        kept.closing.append(await _serve(jobs, client, settings, visibility, files))
+        kept.closing.append(
+            await _serve(jobs, tasks, client, settings, visibility=visibility, files=files)
+        )
 
 
 async def _serve(
-    jobs: "JobParts", client: Client, settings: Settings, visibility: Visibility, files: Files
+    jobs: "JobParts",
+    tasks: "MaintenanceParts",
+    client: Client,
+    settings: Settings,
+    *,
+    visibility: Visibility,
+    files: Files,
 ) -> Task:
     """Start the API of jobs, and the page beside it; returns what stops them.
 
@@ -359,6 +368,7 @@ async def _serve(
         check_service=jobs.services.find,
         temporal_silent=lambda: is_silent(visibility.snapshot, time.time()),
         anchoring=AnchoringOverview(client, settings, files),
+        maintenance=tasks.source,
     )
     api = server.ApiServer(jobs.api, parts, gates=gates.Gates.of(jobs.api, jobs.users))
     await api.start()
