@@ -286,7 +286,10 @@ async def _work(
     if ANCHORING.intersection(roles):
         promised = promises_of(configured, files, visibility, probing, metrics)
         kept.beside |= watching(promised, visibility, settings.heartbeat_url)
-    await _keep_jobs(kept, jobs, client, settings, visibility, metrics=metrics, files=files)
+    refusals = await _keep_jobs(
+        kept, jobs, client, settings, visibility, metrics=metrics, files=files
+    )
+    reconciler.beside.update(refusals)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
 
@@ -328,10 +331,10 @@ async def _keep_jobs(
     *,
     metrics: Metrics,
     files: Files,
-) -> None:
-    """Have kept what the roles of jobs need, if the process has one of them."""
+) -> dict[str, Callable[[], str]]:
+    """Have kept what the roles of jobs need, if the process has one of them; returns why files of theirs are refused."""
     if jobs is None:
-        return
+        return {}
     kept.closing.insert(0, jobs.store.close)
     from activities.maintenance.parts import MaintenanceParts  # noqa: PLC0415 - loads SQLAlchemy too
 
@@ -342,6 +345,7 @@ async def _keep_jobs(
         kept.closing.append(
             await _serve(jobs, tasks, client, settings, visibility=visibility, files=files)
         )
+    return tasks.refusals()
 
 
 async def _serve(

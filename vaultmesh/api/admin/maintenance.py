@@ -77,10 +77,14 @@ class TaskRow:
         return cron_words(self.report.cron) or self.report.cron
 
     @property
+    def ended(self) -> int:
+        """How many runs ended."""
+        return self.stats.successful_executions + self.stats.failed_executions
+
+    @property
     def success_percent(self) -> int | None:
-        """Share of runs that completed; None if it did not run."""
-        total = self.stats.total_executions
-        return 100 * self.stats.successful_executions // total if total else None
+        """Share of the runs that ended which completed; None if none ended."""
+        return 100 * self.stats.successful_executions // self.ended if self.ended else None
 
 
 # --- looking -------------------------------------------------------------------------------------------------------
