@@ -279,6 +279,7 @@ async def _work(
     await server.start()
     connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
     kept = Kept(running, {"connection": connection.run}, [server.stop, adapters.targets.close])
+    kept.refusals = reconciler.beside
     kept.beside |= {"visibility": visibility.run, "reconciler": reconciler.run}
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
@@ -286,10 +287,7 @@ async def _work(
     if ANCHORING.intersection(roles):
         promised = promises_of(configured, files, visibility, probing, metrics)
         kept.beside |= watching(promised, visibility, settings.heartbeat_url)
-    refusals = await _keep_jobs(
-        kept, jobs, client, settings, visibility, metrics=metrics, files=files
-    )
-    reconciler.beside.update(refusals)
+    await _keep_jobs(kept, jobs, client, settings, visibility, metrics=metrics, files=files)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
 
@@ -302,6 +300,8 @@ class Kept:
     beside: dict[str, Task] = field(default_factory=dict)
     closing: list[Task] = field(default_factory=list)
     """Ends what the others use; the last comes first."""
+    refusals: dict[str, Callable[[], str]] = field(default_factory=dict)
+    """Why files that are kept here are not in use as they are now, by their names; `/health` says so."""
 
 
 async def _opened_jobs(roles: Sequence[str], settings: Settings) -> "JobParts | None":
@@ -331,21 +331,21 @@ async def _keep_jobs(
     *,
     metrics: Metrics,
     files: Files,
-) -> dict[str, Callable[[], str]]:
-    """Have kept what the roles of jobs need, if the process has one of them; returns why files of theirs are refused."""
+) -> None:
+    """Have kept what the roles of jobs need, if the process has one of them."""
     if jobs is None:
-        return {}
+        return
     kept.closing.insert(0, jobs.store.close)
     from activities.maintenance.parts import MaintenanceParts  # noqa: PLC0415 - loads SQLAlchemy too
 
     tasks = MaintenanceParts.build(jobs, settings, metrics)
+    kept.refusals.update(tasks.refusals())
     kept.beside |= jobs.beside(client, metrics) | tasks.beside(client)
     kept.workers += jobs.workers(client, settings, tasks.activities(), tasks.closed)
     if "api" in jobs.roles:
         kept.closing.append(
             await _serve(jobs, tasks, client, settings, visibility=visibility, files=files)
         )
-    return tasks.refusals()
 
 
 async def _serve(
