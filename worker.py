@@ -278,9 +278,8 @@ async def _work(
     )
     await server.start()
     connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
-    kept = Kept(running, {"connection": connection.run}, [server.stop, adapters.targets.close])
-    kept.refusals = reconciler.beside
-    kept.beside |= {"visibility": visibility.run, "reconciler": reconciler.run}
+    beside: dict[str, Task] = {"connection": connection.run, "visibility": visibility.run, "reconciler": reconciler.run}  # fmt: skip
+    kept = Kept(running, beside, [server.stop, adapters.targets.close], reconciler.beside)
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
