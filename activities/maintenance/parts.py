@@ -47,6 +47,10 @@ class MaintenanceParts:
 
         return cls(jobs.store, source, runs, own, refused, "jobs" in jobs.roles)
 
+    def refusals(self) -> dict[str, Callable[[], str]]:
+        """Return what says why the file is not in use as it is now, by its name; nothing where nobody looks at it."""
+        return {offers.FILE: lambda: self.source.refused} if self.works else {}
+
     def activities(self) -> Sequence[Callable[..., Any]]:
         """Return what the worker offers on the queue of jobs."""
         return self.runs.activities()

@@ -28,6 +28,7 @@ from vaultmesh.process.maintenance_settings import MaintenanceSettings
 from vaultmesh.process.settings import Settings
 
 if TYPE_CHECKING:
+    from vaultmesh.cli.maintenance_progress import TaskLine
     from vaultmesh.domain.maintenance.plan import Step
     from vaultmesh.postgres.connection import Database, Order
 
@@ -136,8 +137,8 @@ def _run(arguments: argparse.Namespace) -> int:
     telemetry = MaintenanceSettings.from_environment(os.environ).telemetry
     config = _config(arguments.tasks)
     left_out = [] if arguments.tasks else _left_out(config)
-    for line in left_out:
-        output.note(line)
+    for why in left_out:
+        output.note(why)
     tasks = [
         named
         for named in config.tasks
@@ -148,7 +149,7 @@ def _run(arguments: argparse.Namespace) -> int:
         from vaultmesh.process.run_metrics import Pushing  # noqa: PLC0415 - takes a second to load
 
         pushing = Pushing(telemetry)
-    results = asyncio.run(_results(config, tasks))
+    results = asyncio.run(_results(config, tasks, _line(len(tasks), settings.log_level)))
     if pushing is not None:
         pushing.push(results)
     if arguments.json:
@@ -173,7 +174,20 @@ def _code(results: Sequence[TaskResult]) -> int:
     return output.SUCCESS if all(result.is_good for result in results) else output.FAILURE
 
 
-async def _results(config: MaintenanceConfig, tasks: Sequence[NamedTask]) -> list[TaskResult]:
+def _line(total: int, log_level: str) -> "TaskLine | None":
+    """Return what shows progress in a terminal, and have log lines written above it; None elsewhere."""
+    if not sys.stderr.isatty():
+        return None
+    from vaultmesh.cli.maintenance_progress import TaskLine  # noqa: PLC0415 - of terminals alone
+
+    line = TaskLine(total)
+    logs.set_up(log_level, line)
+    return line
+
+
+async def _results(
+    config: MaintenanceConfig, tasks: Sequence[NamedTask], line: "TaskLine | None"
+) -> list[TaskResult]:
     """Run tasks one after another; a signal ends the one that runs, and no other is begun."""
     from vaultmesh.postgres.runs import run_task  # noqa: PLC0415 - what only lists needs no driver
 
@@ -188,7 +202,11 @@ async def _results(config: MaintenanceConfig, tasks: Sequence[NamedTask]) -> lis
         if stop.is_set():
             break
         _LOG.info("maintenance task began", extra={"task": named.name, "run": order.run})
-        running = asyncio.ensure_future(run_task(_database(config), named, order, _beat(named)))
+        if line is not None:
+            line.begin(named.name)
+        running = asyncio.ensure_future(
+            run_task(_database(config), named, order, _beat(named, line))
+        )
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
@@ -197,12 +215,16 @@ async def _results(config: MaintenanceConfig, tasks: Sequence[NamedTask]) -> lis
         stopping.cancel()
         results.append(result)
         maintenance_report.log(_LOG, result)
+        if line is not None:
+            line.clear()
     return results
 
 
-def _beat(named: NamedTask) -> Beat:
-    def beat(line: str) -> None:
-        _LOG.debug("maintenance task goes on", extra={"task": named.name, "progress": line})
+def _beat(named: NamedTask, line: "TaskLine | None") -> Beat:
+    def beat(said: str) -> None:
+        _LOG.debug("maintenance task goes on", extra={"task": named.name, "progress": said})
+        if line is not None:
+            line.beat(said)
 
     return beat
 

@@ -107,6 +107,8 @@ class Sent:
     """Rows that it changed; -1 if it changes none."""
     notices: Sequence[Notice]
     seconds: float
+    words: str = ""
+    """What came of it, where its result is to say so."""
 
 
 @dataclass(slots=True)
