@@ -212,7 +212,9 @@ class TaskSystem(JobSystem):
 
     def audit(self, task: str) -> list[tuple[str, str]]:
         """Return who decided what about a task, the first line first; runs are no decisions."""
-        query = "SELECT actor, action FROM job_audit WHERE job_name = ? AND action <> 'run' ORDER BY id"
+        query = (
+            "SELECT actor, action FROM job_audit WHERE job_name = ? AND action <> 'run' ORDER BY id"
+        )
         return [(row["actor"], row["action"]) for row in self.books.sql(query, task_job_name(task))]
 
 
