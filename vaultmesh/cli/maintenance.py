@@ -9,9 +9,11 @@ import logging
 import os
 import signal
 import sys
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +21,15 @@ from pydantic import JsonValue, SecretStr
 
 from vaultmesh.cli import maintenance_orders, maintenance_report, output
 from vaultmesh.domain.errors import DomainError, InvalidValue
-from vaultmesh.domain.maintenance.config import BY_NEED, MaintenanceConfig, NamedTask
+from vaultmesh.domain.maintenance.config import BY_NEED, MaintenanceConfig, NamedTask, seal_to
 from vaultmesh.domain.maintenance.outcomes import Beat, TaskResult
 from vaultmesh.process import logs
-from vaultmesh.process.config_files import load_maintenance, maintenance_path
+from vaultmesh.process.config_files import (
+    batches_folder,
+    load_maintenance,
+    maintenance_path,
+    namespaces_path,
+)
 from vaultmesh.process.locked_runs import LockedRuns
 from vaultmesh.process.maintenance_settings import MaintenanceSettings
 from vaultmesh.process.settings import Settings
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     from vaultmesh.cli.maintenance_progress import TaskLine
     from vaultmesh.domain.maintenance.plan import Step
     from vaultmesh.postgres.connection import Database, Order
+    from vaultmesh.storage.seal_archives import ArchiveSeals
 
 _LOG = logging.getLogger("vaultmesh.maintenance")
 
@@ -53,7 +61,7 @@ def add_parser(subparsers: output.Subparsers) -> None:
     verify = actions.add_parser(
         "verify",
         help="check a file of archived rows, or a backup, against what was noted of it",
-        description="Check a file of archived rows against its manifest, or a backup against its hash.",
+        description="Check a file of archived rows against its manifest, or a backup against its hash, and say in which batch that is sealed.",
         epilog="example: python starter.py maintenance verify archive/orders/20260101T000000Z-1234.csv.gz",
     )
     verify.add_argument("archive", metavar="ARCHIVE", type=Path, help="a .csv.gz or .dump file")
@@ -211,13 +219,27 @@ async def _results(
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             running.cancel()
-        result = locked.judged(await running, named.task.locked_runs)
+        result = _sealed(named, locked.judged(await running, named.task.locked_runs))
         stopping.cancel()
         results.append(result)
         maintenance_report.log(_LOG, result)
         if line is not None:
             line.clear()
     return results
+
+
+def _sealed(named: NamedTask, result: TaskResult) -> TaskResult:
+    """Seal what the task left, if its files are to be sealed."""
+    if seal_to(named.task) is None:
+        return result
+    return _seals().sealed(named, result, int(time.time()))
+
+
+def _seals() -> "ArchiveSeals":
+    from vaultmesh.storage.seal_archives import ArchiveSeals  # noqa: PLC0415 - few tasks seal
+
+    settings = Settings.from_environment(os.environ)
+    return ArchiveSeals(settings.root, partial(batches_folder, path=namespaces_path(settings)))
 
 
 def _beat(named: NamedTask, line: "TaskLine | None") -> Beat:
@@ -247,13 +269,23 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     try:
         report = verify_archive(arguments.archive)
+        seal = _seals().seal_of(arguments.archive)
     except DomainError as error:
         if arguments.json:
             output.print_json({"archive": str(arguments.archive), "good": False, "why": str(error)})
         raise
     if arguments.json:
-        output.print_json({"archive": str(arguments.archive), "good": True, **report})
+        sealed = None if seal is None else {"event": seal[0], "batch": seal[1]}
+        facts = {"archive": str(arguments.archive), "good": True, **report, "sealed": sealed}
+        output.print_json(facts)
     else:
-        facts = ", ".join(f"{name} {value}" for name, value in report.items())
-        output.print_line(f"good: {facts}")
+        said = ", ".join(f"{name} {value}" for name, value in report.items())
+        output.print_line(f"good: {said}; {_seal_words(seal)}")
     return output.SUCCESS
+
+
+def _seal_words(seal: tuple[str, str] | None) -> str:
+    if seal is None:
+        return f"not sealed below {Settings.from_environment(os.environ).root}"
+    event, batch = seal
+    return f"sealed in batch {batch} as event {event}"
