@@ -88,7 +88,7 @@ def _is_number(text: str) -> bool:
 
 
 PAGES = (
-    Page("namespaces", namespaces, heading="Namespaces"),
+    Page("namespaces", namespaces, heading="Namespaces", of_anchoring=True),
     Page("namespace", namespace),
     Page("pause-namespace", pause, method="POST"),
     Page("resume-namespace", resume, method="POST"),

@@ -154,3 +154,5 @@ class Page:
     method: str = "GET"
     heading: str = ""
     """Stands in the navigation; empty: it does not."""
+    of_anchoring: bool = False
+    """Whether a process that knows nothing of anchoring leaves it out of the navigation."""

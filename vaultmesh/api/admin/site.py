@@ -164,8 +164,13 @@ class AdminSite:
 
     def _frame(self, page: str) -> Mapping[str, Any]:
         """Return what every page shows around its own content."""
+        knows_anchoring = self._parts.anchoring is not None
         return {
-            "navigation": [each for each in PAGES if each.heading],
+            "navigation": [
+                each
+                for each in PAGES
+                if each.heading and (knows_anchoring or not each.of_anchoring)
+            ],
             "page": page,
             "section": _section_of(page),
             "now": self._parts.now(),

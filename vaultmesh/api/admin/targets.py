@@ -11,4 +11,4 @@ async def targets(visit: Visit) -> View:
     return View("targets.html", "Targets", {**known, "section": "targets", "overview": overview})
 
 
-PAGES = (Page("targets", targets, heading="Targets"),)
+PAGES = (Page("targets", targets, heading="Targets", of_anchoring=True),)
