@@ -258,7 +258,6 @@ def test_a_role_that_may_not_delete_is_denied(orders: Shop, role: str) -> None:
     assert (step.outcome, step.reason) == (Outcome.DENIED, Reason.PERMISSION)
 
 
-@on_both
 def test_a_deadlock_is_tried_again(orders: Shop) -> None:
     orders.sql(
         "CREATE TABLE parcels (order_id int REFERENCES orders ON DELETE CASCADE, n int); INSERT INTO parcels VALUES (1, 0)"

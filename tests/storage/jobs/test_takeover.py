@@ -119,7 +119,6 @@ async def test_a_live_database_is_taken_over_as_it_is(postgres: Place) -> None:
         ("false", NOON - MINUTE, NOON),
     ],
 )
-@either_postgres
 async def test_a_slot_that_passed_after_the_scheduler_before_was_stopped_is_not_lost(
     postgres: Place, enabled: str, begun: datetime | None, served: datetime
 ) -> None:
@@ -273,7 +272,6 @@ async def test_indexes_are_made_beside_the_use_of_a_table_of_others(postgres: Pl
     ]
 
 
-@either_postgres
 async def test_an_index_that_was_cut_off_is_named(postgres: Place) -> None:
     async with postgres.store() as store:
         assert await store.make_indexes() == ()
