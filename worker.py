@@ -70,6 +70,7 @@ from workflows.namespace.workflow import NamespaceWorkflow
 
 if TYPE_CHECKING:
     from activities.jobs.roles import JobParts
+    from activities.maintenance.parts import MaintenanceParts
 
 PASSED_THROUGH = ("vaultmesh.domain", "pydantic", "pydantic_core", "rfc8785", "typing_extensions")
 """Pure modules that the sandbox does not import anew for every workflow."""
@@ -277,8 +278,8 @@ async def _work(
     )
     await server.start()
     connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
-    kept = Kept(running, {"connection": connection.run}, [server.stop, adapters.targets.close])
-    kept.beside |= {"visibility": visibility.run, "reconciler": reconciler.run}
+    beside: dict[str, Task] = {"connection": connection.run, "visibility": visibility.run, "reconciler": reconciler.run}  # fmt: skip
+    kept = Kept(running, beside, [server.stop, adapters.targets.close], reconciler.beside)
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
@@ -298,6 +299,8 @@ class Kept:
     beside: dict[str, Task] = field(default_factory=dict)
     closing: list[Task] = field(default_factory=list)
     """Ends what the others use; the last comes first."""
+    refusals: dict[str, Callable[[], str]] = field(default_factory=dict)
+    """Why files that are kept here are not in use as they are now, by their names; `/health` says so."""
 
 
 async def _opened_jobs(roles: Sequence[str], settings: Settings) -> "JobParts | None":
@@ -335,14 +338,23 @@ async def _keep_jobs(
     from activities.maintenance.parts import MaintenanceParts  # noqa: PLC0415 - loads SQLAlchemy too
 
     tasks = MaintenanceParts.build(jobs, settings, metrics)
+    kept.refusals.update(tasks.refusals())
     kept.beside |= jobs.beside(client, metrics) | tasks.beside(client)
     kept.workers += jobs.workers(client, settings, tasks.activities(), tasks.closed)
     if "api" in jobs.roles:
-        kept.closing.append(await _serve(jobs, client, settings, visibility, files))
+        kept.closing.append(
+            await _serve(jobs, tasks, client, settings, visibility=visibility, files=files)
+        )
 
 
 async def _serve(
-    jobs: "JobParts", client: Client, settings: Settings, visibility: Visibility, files: Files
+    jobs: "JobParts",
+    tasks: "MaintenanceParts",
+    client: Client,
+    settings: Settings,
+    *,
+    visibility: Visibility,
+    files: Files,
 ) -> Task:
     """Start the API of jobs, and the page beside it; returns what stops them.
 
@@ -359,6 +371,7 @@ async def _serve(
         check_service=jobs.services.find,
         temporal_silent=lambda: is_silent(visibility.snapshot, time.time()),
         anchoring=AnchoringOverview(client, settings, files),
+        maintenance=tasks.source,
     )
     api = server.ApiServer(jobs.api, parts, gates=gates.Gates.of(jobs.api, jobs.users))
     await api.start()

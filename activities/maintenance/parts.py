@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from temporalio.client import Client
@@ -12,12 +13,14 @@ from activities.maintenance.offers import TaskOffers
 from activities.maintenance.run_task import TaskRuns
 from vaultmesh.domain.jobs.messages import RunEnd
 from vaultmesh.domain.jobs.records import Actor
+from vaultmesh.process.config_files import batches_folder, namespaces_path
 from vaultmesh.process.job_workflows import TemporalJobs
 from vaultmesh.process.maintenance_metrics import MaintenanceMetrics
 from vaultmesh.process.maintenance_source import MaintenanceSource
 from vaultmesh.process.metrics import Metrics
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.job_store import JobStore
+from vaultmesh.storage.seal_archives import ArchiveSeals
 
 BY_FILE = Actor(name=offers.FILE)
 """Who makes a decision that the file makes."""
@@ -40,12 +43,18 @@ class MaintenanceParts:
         """Make them beside what runs jobs; nothing is opened or read yet."""
         source = MaintenanceSource(settings)
         own = MaintenanceMetrics(metrics.registry, settings.metrics_prefix)
-        runs = TaskRuns(jobs.store, source.look, settings.root, own.closed)
+        folder = partial(batches_folder, path=namespaces_path(settings))
+        seals = ArchiveSeals(settings.root, folder)
+        runs = TaskRuns(jobs.store, source.look, settings.root, own.closed, seal=seals.sealed)
 
         def refused(is_refused: bool) -> None:
             metrics.file_refused(offers.FILE, is_refused=is_refused)
 
         return cls(jobs.store, source, runs, own, refused, "jobs" in jobs.roles)
+
+    def refusals(self) -> dict[str, Callable[[], str]]:
+        """Return what says why the file is not in use as it is now, by its name; nothing where nobody looks at it."""
+        return {offers.FILE: lambda: self.source.refused} if self.works else {}
 
     def activities(self) -> Sequence[Callable[..., Any]]:
         """Return what the worker offers on the queue of jobs."""

@@ -11,6 +11,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -53,7 +54,13 @@ _LOG = logging.getLogger(__name__)
 _NO_DATABASE = Database(SecretStr(""))
 """For tasks that need none."""
 
+Seal = Callable[[NamedTask, TaskResult, int], TaskResult]
 RunOnce = Callable[[Database, NamedTask, Order, Beat], Awaitable[TaskResult]]
+
+
+def seal_nothing(_: NamedTask, result: TaskResult, __: int) -> TaskResult:
+    """Leave a result as it is."""
+    return result
 
 
 class TaskRuns:
@@ -66,6 +73,8 @@ class TaskRuns:
         root: Path,
         counted: Counted = count_nothing,
         run_once: RunOnce = run_once,
+        *,
+        seal: Seal = seal_nothing,
     ) -> None:
         """Write into a store.
 
@@ -75,12 +84,14 @@ class TaskRuns:
             root: folder below which relative folders of tasks lie.
             counted: hears of each row that is closed here.
             run_once: has a task run.
+            seal: seals what it left, and returns its result with what came of that. May block.
         """
         self._store = store
         self._rows = RunRows(store, counted)
         self._tasks = tasks
         self._root = root
         self._run_once = run_once
+        self._seal = seal
 
     def activities(self) -> list[Callable[..., Any]]:
         """Return what a worker offers on the queue of jobs."""
@@ -170,7 +181,7 @@ class TaskRuns:
             _leave_to_another(result.detail or str(result.outcome), order, until)
         elif result.outcome is Outcome.RUNNING and activity.info().attempt > 1:
             _leave_to_another("an attempt before still holds the lock", order, until)
-        return result
+        return await asyncio.to_thread(self._seal, named, result, int(time.time()))
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Error, Page, sync_playwright
 
 from devnet.chromium import chromium
 from devnet.ports import LOOPBACK
@@ -13,6 +13,7 @@ from tests.jobs.job_system import ADMIN, NEVER, JobSystem
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(600)]
 PATIENCE_MS = 60_000
 MOST_TABS = 120
+MOST_PAGES = 10
 FOCUSED = """
 () => {
   const part = document.activeElement;
@@ -49,10 +50,22 @@ def tab_to(page: Page, name: str) -> None:
     passed = []
     for _ in range(MOST_TABS):
         page.keyboard.press("Tab")
-        passed.append(page.evaluate(FOCUSED))
+        passed.append(_focused(page))
         if passed[-1] == name:
             return
     raise AssertionError(f"no way by Tab to {name!r}, only to {passed}")
+
+
+def _focused(page: Page) -> str:
+    """Return the name of what has the focus; a page that is about to come is waited for."""
+    for _ in range(MOST_PAGES):
+        page.wait_for_load_state()
+        try:
+            return str(page.evaluate(FOCUSED))
+        except Error as error:
+            if "context was destroyed" not in error.message:
+                raise
+    raise AssertionError("one page follows another without end")
 
 
 def enter(page: Page, name: str, then: str) -> None:
@@ -65,6 +78,8 @@ def enter(page: Page, name: str, then: str) -> None:
 def test_by_keyboard_alone_somebody_logs_in_decides_previews_triggers_and_reads_the_error(
     page: Page, system: JobSystem
 ) -> None:
+    system.ask("POST", "/api/jobs/works/enable", {})
+    system.ask("POST", "/api/jobs/fails/reset", {})
     page.keyboard.type(ADMIN)  # the field has the focus
     page.keyboard.press("Enter")
     page.wait_for_url("**/jobs")
@@ -85,6 +100,7 @@ def test_by_keyboard_alone_somebody_logs_in_decides_previews_triggers_and_reads_
     assert page.locator("h1 .label").inner_text() == "failed"
     page.get_by_role("link", name="Jobs", exact=True).focus()
     page.keyboard.press("Enter")
+    page.wait_for_url("**/jobs")
     enter(page, "failed", WHY)  # the first click: the job's page, at its runs
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")

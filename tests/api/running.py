@@ -63,10 +63,11 @@ class ScriptedWorkflows:
     """Set by the first trigger."""
 
     async def tell(self, revision: JobRevision) -> None:
-        if revision.definition is None:
+        if revision.is_gone:
             self._heard("stop", revision.name)
         else:
-            self._heard("configure", revision.name, revision.revision, revision.definition)
+            work = revision.definition or revision.task
+            self._heard("configure", revision.name, revision.revision, work)
 
     async def trigger(self, name: str, run: UUID, user: str | None) -> None:
         self._heard("trigger", name, run, user)

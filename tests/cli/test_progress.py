@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
-from vaultmesh.cli import progress
+from vaultmesh.cli import maintenance_progress, progress
+from vaultmesh.cli.maintenance_progress import TaskLine, bar
 from vaultmesh.cli.progress import Counter, Steps, in_bytes
 from vaultmesh.process.logs import REDACTED, register_secret
 from vaultmesh.process.settings import REPOSITORY
@@ -78,6 +79,39 @@ def test_data_for_a_program_stays_pure_while_a_large_file_is_read(
     outcome = run("seal", "a:b", large_file(tmp_path, 3_000_000), "--json", VMSH_ROOT=str(tmp_path))
     assert outcome.json()["leaves"] == 1
     assert "hashed: 2.1 MB of 3.0 MB" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("said", "drawn"),
+    [
+        ("public.orders: for 4 s, scanning heap, 40 of 100 pages", f"{'█' * 8}{'░' * 12} 40% "),
+        ("i: for 2 s, waiting, 1 of 2 transactions waited for", f"{'█' * 10}{'░' * 10} 50% "),
+        ("public.orders: for 4 s, initializing, 0 of 0 pages", f"{'░' * 20} 0% "),
+        ("public.orders: for 4 s, scanning heap, 9 of 3 pages", f"{'█' * 20} 100% "),
+        ('public."40 of 100 pages": done', ""),
+        ("public.orders: 5,000 rows", ""),
+    ],
+)
+def test_a_bar_shows_how_far_a_statement_of_maintenance_is(said: str, drawn: str) -> None:
+    assert bar(said) == drawn
+
+
+def test_a_log_line_takes_the_place_of_progress_and_no_secret_or_order_of_a_name_is_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance_progress, "BEGINS_SECONDS", 0.0)
+    register_secret("0123-a-secret")
+    line = TaskLine(2)
+    line.begin("tidy")
+    line.beat("0123-a-secret\x1b[2J\n" + "x" * 200)
+    drawn = capsys.readouterr().err
+    assert drawn.startswith(f"\r\x1b[Ktidy (1 of 2): {REDACTED}")
+    assert "\n" not in drawn
+    assert drawn.count("\x1b") == 1
+    assert len(drawn.removeprefix("\r\x1b[K")) < 80
+    line.write("a line\n")
+    line.clear()
+    assert capsys.readouterr().err == "\r\x1b[Ka line\n"
 
 
 def large_file(folder: Path, size: int = LARGE_BYTES) -> Path:

@@ -211,8 +211,10 @@ class TaskSystem(JobSystem):
         return [f"{due} slots until {served}: {run} run, {missed} missed, {skipped} skipped"]
 
     def audit(self, task: str) -> list[tuple[str, str]]:
-        """Return who did what to a task, the first line first."""
-        query = "SELECT actor, action FROM job_audit WHERE job_name = ? ORDER BY id"
+        """Return who decided what about a task, the first line first; runs are no decisions."""
+        query = (
+            "SELECT actor, action FROM job_audit WHERE job_name = ? AND action <> 'run' ORDER BY id"
+        )
         return [(row["actor"], row["action"]) for row in self.books.sql(query, task_job_name(task))]
 
 

@@ -1,7 +1,11 @@
 """Kinds of tasks as workers run them: rows say what the database and the services saw."""
 
+import json
+from hashlib import sha256
+
 import pytest
 
+from tests.cli.conftest import cadences, write_namespaces
 from tests.jobs.job_system import kill
 from tests.maintenance_runs.task_system import TaskSystem, outcomes
 from vaultmesh.domain.jobs.run import TASK_LEFT
@@ -37,6 +41,38 @@ def test_rows_say_how_many_orders_went_and_what_a_check_found(system: TaskSystem
     assert series['scheduler_tasks_completed{task="orders"}'] == 0
     printed = system.command("run", "orders", code=1)
     assert [run["status"] for run in printed["runs"]] == ["failed"]
+
+
+def test_what_a_worker_archives_it_seals_and_the_row_says_in_which_batch(
+    system: TaskSystem,
+) -> None:
+    system.sql(
+        "DROP TABLE IF EXISTS orders; CREATE TABLE orders (id int PRIMARY KEY, at timestamptz NOT NULL); "
+        "INSERT INTO orders SELECT n, now() - make_interval(days => n) FROM generate_series(1, 100) n"
+    )
+    archive = {"folder": "archive", "sealTo": "dao:shop"}
+    system.write_plain({"sealed": {**OLD_ORDERS, "archive": archive}})
+    system.start_worker("workflows,jobs")
+    system.trigger_task("sealed")
+    (row,) = system.ended("sealed")
+    assert row["status"] == "failed"
+    assert "namespace 'dao:shop' is not in namespaces.yaml" in row["error_message"]
+    [note] = (system.root / "archive").glob("[!.]*.json")
+    namespaces = system.root / "vmsh/config/namespaces.yaml"
+    before = namespaces.read_text()
+    write_namespaces(namespaces, {"dao:shop": cadences()})
+    try:
+        system.trigger_task("sealed")
+        row = system.ended("sealed", 2)[1]
+    finally:
+        namespaces.write_text(before)
+    assert row["status"] == "completed"
+    [place] = (system.root / "out/batches").glob("*.json")
+    batch = json.loads(place.read_text())
+    assert batch["namespace"] == "dao:shop"
+    assert batch["leaves"] == [f"sha256:{sha256(note.read_bytes()).hexdigest()}"]
+    said = row["metadata"]["steps"][-1]["detail"]
+    assert said == f"1 file sealed for dao:shop in batch {place.stem}"
 
 
 def test_what_the_role_may_not_do_is_denied_and_never_passes_for_done(system: TaskSystem) -> None:

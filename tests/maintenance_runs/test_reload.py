@@ -1,6 +1,8 @@
 """maintenance.yaml changes while workers run: what is valid is taken up, what is not changes nothing, and tasks that are gone stop."""
 
 import json
+import urllib.request
+from typing import Any
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
@@ -19,6 +21,13 @@ def said(worker: WorkerProcess, message: str) -> list[dict[str, str]]:
     """Return the lines of a worker's log with a message."""
     lines = [json.loads(line) for line in worker.log.read_text().splitlines() if line[:1] == "{"]
     return [line for line in lines if message in line.values()]
+
+
+def refused_in_health(worker: WorkerProcess) -> dict[str, Any]:
+    """Return what a worker says of its health if it names a refused file."""
+    with urllib.request.urlopen(f"{worker.url}/health", timeout=30) as page:  # noqa: S310 - of our own worker
+        document: dict[str, Any] = json.load(page)
+    return document if "refused" in document else {}
 
 
 def is_over(system: TaskSystem, task: str) -> bool:
@@ -48,11 +57,15 @@ def test_a_broken_file_is_said_once_and_stops_no_task_and_a_mended_one_is_taken_
     system.ended("tidy", ran + 3)
     assert len(said(worker, REFUSED)) == 1
     assert system.metrics(worker)['scheduler_config_file_refused{file="maintenance.yaml"}'] == 1
+    health = system.wait(lambda: refused_in_health(worker), "a word in /health")
+    assert "is no kind of task" in health["refused"]["maintenance.yaml"]
+    assert health["status"] == "degraded"
     system.write({"tidy": {"cron": NEVER}, "new": {}})
     system.says("tidy", lambda view: view["cron"] == NEVER, "the other expression")
     system.says("new", lambda view: view["state"] == "waiting", "the new task")
     system.wait(lambda: is_over(system, "old"), "the end of what the file names no more")
     assert system.metrics(worker)['scheduler_config_file_refused{file="maintenance.yaml"}'] == 0
+    system.wait(lambda: not refused_in_health(worker), "no such word in /health")
     assert len(system.runs("old")) == 1  # its history stays
     states = {task["task"]: task["state"] for task in system.command("status")["tasks"]}
     assert (states["old"], states["new"], states["tidy"]) == ("gone", "waiting", "waiting")

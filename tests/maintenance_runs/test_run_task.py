@@ -19,7 +19,7 @@ from vaultmesh.domain.jobs.messages import JobKind, JobSpec, RunEnd, RunOrder
 from vaultmesh.domain.jobs.records import Actor, RunRecord
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
 from vaultmesh.domain.maintenance.config import MaintenanceConfig, NamedTask, parse_maintenance
-from vaultmesh.domain.maintenance.outcomes import Beat, Outcome, Reason, TaskResult
+from vaultmesh.domain.maintenance.outcomes import Beat, Outcome, Reason, StepResult, TaskResult
 from vaultmesh.domain.paths import JOBS_DATABASE
 from vaultmesh.postgres.connection import Database, Order
 from vaultmesh.storage.job_store import JobStore
@@ -44,6 +44,7 @@ class Bench:
         self.config: MaintenanceConfig | None = CONFIG
         self.outcome, self.reason = Outcome.DONE, None
         self.waits = False
+        self.why_not_sealed = ""
         self.begun = asyncio.Event()
         self.file = root / JOBS_DATABASE
         self.asked: list[tuple[NamedTask, Order]] = []
@@ -55,6 +56,7 @@ class Bench:
             root,
             lambda job, end: self.counted.append((job, end)),
             self._run_once,
+            seal=self._seal,
         )
         self.order = RunOrder(
             spec=JobSpec(
@@ -86,6 +88,14 @@ class Bench:
         return TaskResult(
             task=named.name, kind="vacuum", run=order.run, outcome=outcome, reason=reason
         )
+
+    def _seal(self, named: NamedTask, result: TaskResult, now: int) -> TaskResult:
+        assert (named.name, result.task) == ("tidy", "tidy")
+        assert abs(now - datetime.now(UTC).timestamp()) < 3_600
+        if not self.why_not_sealed:
+            return result
+        step = StepResult(subject="archive", outcome=Outcome.FAILED, detail=self.why_not_sealed)
+        return result.model_copy(update={"outcome": Outcome.FAILED, "steps": (step,)})
 
     async def attempt(
         self,
@@ -313,3 +323,12 @@ async def test_a_lock_that_keeps_out_more_runs_in_a_row_than_may_be_is_a_failure
     assert (
         row.error_message == "skipped: locked; more than 2 runs in a row - see who holds the lock"
     )
+
+
+async def test_a_run_whose_archive_was_not_sealed_has_failed_and_says_why(bench: Bench) -> None:
+    bench.why_not_sealed = "not sealed for dao:shop: no space"
+    end = await bench.attempt()
+    row = await bench.row()
+    assert row is not None
+    assert (end.status, row.status) == (RunStatus.FAILED, "failed")
+    assert row.error_message == "failed: archive: not sealed for dao:shop: no space"

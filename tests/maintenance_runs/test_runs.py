@@ -137,3 +137,6 @@ def test_tasks_are_no_jobs_of_services_so_the_api_can_neither_change_nor_delete_
     assert [run["status"] for run in history["executions"]] == ["completed"]
     assert system.task_status("kept")["state"] == "waiting"
     assert system.audit("kept") == [("maintenance.yaml", "offer")]
+    query = "SELECT execution_id FROM job_audit WHERE job_name = ? AND action = 'run'"
+    noted = [row["execution_id"] for row in system.books.sql(query, job)]
+    assert noted == [run["id"] for run in history["executions"]]

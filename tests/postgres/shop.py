@@ -122,13 +122,15 @@ class Shop:
         path.write_text(yaml.safe_dump(document, sort_keys=False))
         return path
 
-    def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
-        """Start a command as an operator does."""
+    def start(
+        self, *arguments: str, errors: int = subprocess.PIPE, **variables: str
+    ) -> "subprocess.Popen[str]":
+        """Start a command as an operator does; standard error goes to a pipe, or to a file that is open."""
         process = subprocess.Popen(
             [sys.executable, str(REPOSITORY / "starter.py"), "maintenance", *arguments],
             env={"PATH": os.environ["PATH"], "VMSH_ROOT": str(self.root), "DATABASE_URL": self.url, **variables},
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=errors,
             text=True,
         )  # fmt: skip
         self.processes.append(process)

@@ -24,7 +24,8 @@ def jobs(shop: Shop) -> Shop:
 
 
 def test_a_number_above_its_limit_fails(jobs: Shop) -> None:
-    assert jobs.run(**DEPTH).outcome is Outcome.DONE
+    good = jobs.run(**DEPTH)
+    assert (good.outcome, good.steps[0].detail) == (Outcome.DONE, "2; fails above 2")
     jobs.sql("INSERT INTO jobs VALUES (3)")
     result = jobs.run(**DEPTH)
     assert (result.outcome, result.steps[0].detail) == (Outcome.FAILED, "3 is above 2")

@@ -145,7 +145,7 @@ code = starter.main(sys.argv[1:])
 import resource
 names = {name.partition(".")[0] for name in sys.modules}
 print(code, sorted(names & {"web3", "temporalio", "aiohttp", "sqlalchemy", "opentelemetry"}),
-      [name for name in sys.modules if name.startswith("vaultmesh.ledgers")],
+      [name for name in sys.modules if name.startswith(("vaultmesh.ledgers", "vaultmesh.storage"))],
       resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
 """
 BARE = "import psycopg, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

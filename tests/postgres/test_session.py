@@ -21,6 +21,7 @@ SETTINGS = {
     "statement_timeout": "50000",
     "TimeZone": "UTC",
     "DateStyle": "ISO, MDY",
+    "jit": "off",
 }
 
 

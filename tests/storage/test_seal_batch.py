@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import suppress
 from hashlib import sha256
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
@@ -18,7 +19,14 @@ from vaultmesh.domain.batches.event_receipt import parse_event_receipt
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.receipts import ReceiptStore
-from vaultmesh.storage.seal_batch import NothingPending, SealedBatch, seal_files, seal_pending
+from vaultmesh.storage.seal_batch import (
+    NothingPending,
+    SealedBatch,
+    find_seal,
+    seal_files,
+    seal_new_files,
+    seal_pending,
+)
 
 NOW = 1761300000
 CUTS = 12
@@ -320,3 +328,39 @@ def test_event_receipts_follow_an_anchor_that_was_quicker(tmp_path: Path) -> Non
 def require_complete_once(store: LocalStore, result: SealedBatch) -> None:
     require_complete(store, result)
     assert store.names("out/batches") == [f"{result.batch.id}.json"]
+
+
+@pytest.mark.parametrize("changes", range(CUTS))
+def test_files_that_are_new_are_sealed_once_after_a_power_cut_at_any_change(
+    store: LocalStore, files: list[Path], changes: int
+) -> None:
+    seal_files(store, NAMESPACE, files[:1], now=NOW)
+    with suppress(PowerCutError):
+        seal_new_files(FailingStore(store.root, changes), NAMESPACE, files[:2], now=NOW + 5)
+    seal_new_files(store, NAMESPACE, files, now=NOW + 7_200)
+    assert seal_new_files(store, NAMESPACE, files, now=NOW + 7_300) is None
+    batches = [
+        parse_batch(store.read(f"out/batches/{name}") or b"", name=name.removesuffix(".json"))
+        for name in store.names("out/batches")
+    ]
+    leaves = [leaf for batch in batches for leaf in batch.leaves]
+    assert sorted(leaf.digest for leaf in leaves) == sorted(
+        sha256(file.read_bytes()).digest() for file in files
+    )
+    for file in files:
+        seal = find_seal(store, file)
+        assert seal is not None
+        [batch] = [batch for batch in batches if batch.id == seal[1]]
+        assert seal[0] in batch.events
+    files[0].write_bytes(b"changed")
+    assert find_seal(store, files[0]) is None
+
+
+def test_a_batch_of_new_files_that_was_cut_off_is_finished_and_told(
+    store: LocalStore, files: list[Path]
+) -> None:
+    with pytest.raises(PowerCutError):
+        seal_new_files(FailingStore(store.root, 3), NAMESPACE, files[:1], now=NOW)
+    again = seal_new_files(store, NAMESPACE, files[:1], now=NOW + 1)
+    assert again is not None
+    assert (again.batch.id, store.names("out/batches")) == (str(NOW), [f"{NOW}.json"])

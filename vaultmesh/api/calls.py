@@ -17,6 +17,7 @@ from vaultmesh.domain.errors import InvalidDocument, Problem, described, problem
 from vaultmesh.domain.jobs.records import Actor, JobRevision
 from vaultmesh.domain.jobs.refusals import NotTold, StoreError
 from vaultmesh.overview.anchoring import AnchoringOverview
+from vaultmesh.process.maintenance_source import MaintenanceSource
 from vaultmesh.storage.job_store import JobStore
 
 TELL_WITHIN_SECONDS = 5.0
@@ -43,6 +44,8 @@ class Parts:
     """Whether Temporal has not answered for too long."""
     anchoring: AnchoringOverview | None = None
     """What the admin page shows of anchoring; None where the process knows nothing of it."""
+    maintenance: MaintenanceSource | None = None
+    """maintenance.yaml of this process; None: what the store knows of its tasks is all there is."""
     now: Callable[[], datetime] = _now
     listing: JobListing = field(default_factory=JobListing)
     trigger_wait_seconds: float = 25.0

@@ -65,8 +65,17 @@ async def begin(call: Call) -> uuid.UUID:
     job = await existing(call)
     if job.definition is None:
         raise InvalidValue(job.problem)
+    return await ask_for(call, call.caller.user or body.user_id or None)
+
+
+async def ask_for(call: Call, user: str | None) -> uuid.UUID:
+    """Have a job or a maintenance task that can be run run now, and return the execution id of its run.
+
+    Raises:
+        Refused: a run is under way, or its workflow could not be asked.
+    """
     run = uuid.uuid4()
-    await _ask(call, run, call.caller.user or body.user_id or None)
+    await _ask(call, run, user)
     await _note(call, run)
     return run
 

@@ -9,9 +9,11 @@ import logging
 import os
 import signal
 import sys
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,17 +21,24 @@ from pydantic import JsonValue, SecretStr
 
 from vaultmesh.cli import maintenance_orders, maintenance_report, output
 from vaultmesh.domain.errors import DomainError, InvalidValue
-from vaultmesh.domain.maintenance.config import BY_NEED, MaintenanceConfig, NamedTask
+from vaultmesh.domain.maintenance.config import BY_NEED, MaintenanceConfig, NamedTask, seal_to
 from vaultmesh.domain.maintenance.outcomes import Beat, TaskResult
 from vaultmesh.process import logs
-from vaultmesh.process.config_files import load_maintenance, maintenance_path
+from vaultmesh.process.config_files import (
+    batches_folder,
+    load_maintenance,
+    maintenance_path,
+    namespaces_path,
+)
 from vaultmesh.process.locked_runs import LockedRuns
 from vaultmesh.process.maintenance_settings import MaintenanceSettings
 from vaultmesh.process.settings import Settings
 
 if TYPE_CHECKING:
+    from vaultmesh.cli.maintenance_progress import TaskLine
     from vaultmesh.domain.maintenance.plan import Step
     from vaultmesh.postgres.connection import Database, Order
+    from vaultmesh.storage.seal_archives import ArchiveSeals
 
 _LOG = logging.getLogger("vaultmesh.maintenance")
 
@@ -52,7 +61,7 @@ def add_parser(subparsers: output.Subparsers) -> None:
     verify = actions.add_parser(
         "verify",
         help="check a file of archived rows, or a backup, against what was noted of it",
-        description="Check a file of archived rows against its manifest, or a backup against its hash.",
+        description="Check a file of archived rows against its manifest, or a backup against its hash, and say in which batch that is sealed.",
         epilog="example: python starter.py maintenance verify archive/orders/20260101T000000Z-1234.csv.gz",
     )
     verify.add_argument("archive", metavar="ARCHIVE", type=Path, help="a .csv.gz or .dump file")
@@ -136,8 +145,8 @@ def _run(arguments: argparse.Namespace) -> int:
     telemetry = MaintenanceSettings.from_environment(os.environ).telemetry
     config = _config(arguments.tasks)
     left_out = [] if arguments.tasks else _left_out(config)
-    for line in left_out:
-        output.note(line)
+    for why in left_out:
+        output.note(why)
     tasks = [
         named
         for named in config.tasks
@@ -148,7 +157,7 @@ def _run(arguments: argparse.Namespace) -> int:
         from vaultmesh.process.run_metrics import Pushing  # noqa: PLC0415 - takes a second to load
 
         pushing = Pushing(telemetry)
-    results = asyncio.run(_results(config, tasks))
+    results = asyncio.run(_results(config, tasks, _line(len(tasks), settings.log_level)))
     if pushing is not None:
         pushing.push(results)
     if arguments.json:
@@ -173,7 +182,20 @@ def _code(results: Sequence[TaskResult]) -> int:
     return output.SUCCESS if all(result.is_good for result in results) else output.FAILURE
 
 
-async def _results(config: MaintenanceConfig, tasks: Sequence[NamedTask]) -> list[TaskResult]:
+def _line(total: int, log_level: str) -> "TaskLine | None":
+    """Return what shows progress in a terminal, and have log lines written above it; None elsewhere."""
+    if not sys.stderr.isatty():
+        return None
+    from vaultmesh.cli.maintenance_progress import TaskLine  # noqa: PLC0415 - of terminals alone
+
+    line = TaskLine(total)
+    logs.set_up(log_level, line)
+    return line
+
+
+async def _results(
+    config: MaintenanceConfig, tasks: Sequence[NamedTask], line: "TaskLine | None"
+) -> list[TaskResult]:
     """Run tasks one after another; a signal ends the one that runs, and no other is begun."""
     from vaultmesh.postgres.runs import run_task  # noqa: PLC0415 - what only lists needs no driver
 
@@ -188,21 +210,43 @@ async def _results(config: MaintenanceConfig, tasks: Sequence[NamedTask]) -> lis
         if stop.is_set():
             break
         _LOG.info("maintenance task began", extra={"task": named.name, "run": order.run})
-        running = asyncio.ensure_future(run_task(_database(config), named, order, _beat(named)))
+        if line is not None:
+            line.begin(named.name)
+        running = asyncio.ensure_future(
+            run_task(_database(config), named, order, _beat(named, line))
+        )
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             running.cancel()
-        result = locked.judged(await running, named.task.locked_runs)
+        result = _sealed(named, locked.judged(await running, named.task.locked_runs))
         stopping.cancel()
         results.append(result)
         maintenance_report.log(_LOG, result)
+        if line is not None:
+            line.clear()
     return results
 
 
-def _beat(named: NamedTask) -> Beat:
-    def beat(line: str) -> None:
-        _LOG.debug("maintenance task goes on", extra={"task": named.name, "progress": line})
+def _sealed(named: NamedTask, result: TaskResult) -> TaskResult:
+    """Seal what the task left, if its files are to be sealed."""
+    if seal_to(named.task) is None:
+        return result
+    return _seals().sealed(named, result, int(time.time()))
+
+
+def _seals() -> "ArchiveSeals":
+    from vaultmesh.storage.seal_archives import ArchiveSeals  # noqa: PLC0415 - few tasks seal
+
+    settings = Settings.from_environment(os.environ)
+    return ArchiveSeals(settings.root, partial(batches_folder, path=namespaces_path(settings)))
+
+
+def _beat(named: NamedTask, line: "TaskLine | None") -> Beat:
+    def beat(said: str) -> None:
+        _LOG.debug("maintenance task goes on", extra={"task": named.name, "progress": said})
+        if line is not None:
+            line.beat(said)
 
     return beat
 
@@ -225,13 +269,23 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     try:
         report = verify_archive(arguments.archive)
+        seal = _seals().seal_of(arguments.archive)
     except DomainError as error:
         if arguments.json:
             output.print_json({"archive": str(arguments.archive), "good": False, "why": str(error)})
         raise
     if arguments.json:
-        output.print_json({"archive": str(arguments.archive), "good": True, **report})
+        sealed = None if seal is None else {"event": seal[0], "batch": seal[1]}
+        facts = {"archive": str(arguments.archive), "good": True, **report, "sealed": sealed}
+        output.print_json(facts)
     else:
-        facts = ", ".join(f"{name} {value}" for name, value in report.items())
-        output.print_line(f"good: {facts}")
+        said = ", ".join(f"{name} {value}" for name, value in report.items())
+        output.print_line(f"good: {said}; {_seal_words(seal)}")
     return output.SUCCESS
+
+
+def _seal_words(seal: tuple[str, str] | None) -> str:
+    if seal is None:
+        return f"not sealed below {Settings.from_environment(os.environ).root}"
+    event, batch = seal
+    return f"sealed in batch {batch} as event {event}"

@@ -100,9 +100,9 @@ def result_lines(results: Iterable[TaskResult]) -> Iterator[str]:
 def log(logger: logging.Logger, result: TaskResult) -> None:
     """Log a task's end, and each part of it that did not end well."""
     for step in result.steps:
-        logger.log(
-            _level(step), "maintenance step ended", extra={"task": result.task, **_fields(step)}
-        )
+        if logger.isEnabledFor(level := _level(step)):  # there may be thousands that did nothing
+            fields = {"task": result.task, **_fields(step)}
+            logger.log(level, "maintenance step ended", extra=fields)
     logger.log(
         logging.INFO if result.is_good else logging.ERROR,
         "maintenance task ended",

@@ -14,21 +14,20 @@ from pydantic import JsonValue
 from vaultmesh.cli import job_orders, maintenance_tables, output, temporal
 from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.errors import ConfigurationError
-from vaultmesh.domain.jobs.records import Change, JobRevision, RunRecord
+from vaultmesh.domain.jobs.records import Change, RunRecord
 from vaultmesh.domain.jobs.run import RunStatus
-from vaultmesh.domain.jobs.tasks import TaskSchedule, task_job_name, task_name
-from vaultmesh.domain.maintenance.listing import TaskReport, task_report
-from vaultmesh.process.maintenance_source import MaintenanceSource, schedules_of
+from vaultmesh.domain.jobs.tasks import TaskSchedule, task_name
+from vaultmesh.domain.maintenance.listing import TaskReport
+from vaultmesh.overview.maintenance import KnownTask, known_tasks, task_reports
+from vaultmesh.process.maintenance_source import MaintenanceSource
 from vaultmesh.process.settings import Settings
 
 if TYPE_CHECKING:
     from vaultmesh.storage.job_store import JobStore
 
-_LOOKED_AT = 5
-"""Newest runs that tell how a task stands: one that runs, and one that ended."""
 Command = Callable[["JobStore", argparse.Namespace], Awaitable[int]]
-Known = Mapping[str, tuple[JobRevision, TaskSchedule | None]]
-"""Tasks by their names: what the store knows, and what was said of them last."""
+Known = Mapping[str, KnownTask]
+"""Tasks by their names."""
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
@@ -45,30 +44,12 @@ def carry_out(arguments: argparse.Namespace) -> int:
 # --- which tasks there are -----------------------------------------------------------------------------------------
 
 
-async def _known(store: "JobStore") -> Known:
-    """Return every task that the store or the file knows."""
-    known: dict[str, tuple[JobRevision, TaskSchedule | None]] = {
-        task_name(revision.name): (revision, revision.task) for revision in await store.tasks()
-    }
-    for name, schedule in _in_file().items():
-        if name not in known:
-            job = task_job_name(name)
-            decisions = await store.decisions(job)
-            paused = None if decisions is None else decisions.paused
-            known[name] = (
-                JobRevision(name=job, revision=0, definition=None, paused=paused),
-                schedule,
-            )
-    return dict(sorted(known.items()))
-
-
-def _in_file() -> dict[str, TaskSchedule]:
+def _in_file() -> Mapping[str, TaskSchedule]:
     """Return the tasks of maintenance.yaml; none where it can't be read here: workers may have another one."""
     try:
-        config = MaintenanceSource(Settings.from_environment(os.environ)).look()
+        return MaintenanceSource(Settings.from_environment(os.environ)).schedules()
     except ConfigurationError:
         return {}
-    return {} if config is None else schedules_of(config)
 
 
 def _chosen(known: Known, name: str | None) -> Known:
@@ -86,13 +67,12 @@ def _chosen(known: Known, name: str | None) -> Known:
     raise output.Usage(message)
 
 
+async def _known(store: "JobStore") -> Known:
+    return await known_tasks(store, _in_file())
+
+
 async def _reports(store: "JobStore", chosen: Known) -> list[TaskReport]:
-    now = datetime.now(UTC)
-    reports: list[TaskReport] = []
-    for revision, schedule in chosen.values():
-        page = await store.history(revision.name, _LOOKED_AT, 0)
-        reports.append(task_report(revision, schedule, page.executions, now))
-    return reports
+    return await task_reports(store, chosen, datetime.now(UTC))
 
 
 # --- looking -------------------------------------------------------------------------------------------------------
@@ -114,8 +94,8 @@ async def _status(store: "JobStore", arguments: argparse.Namespace) -> int:
 async def _history(store: "JobStore", arguments: argparse.Namespace) -> int:
     chosen = _chosen(await _known(store), arguments.task)
     total, runs = 0, list[RunRecord]()
-    for revision, _ in chosen.values():
-        page = await store.history(revision.name, arguments.limit, 0)
+    for known in chosen.values():
+        page = await store.history(known.revision.name, arguments.limit, 0)
         total += page.total
         runs += page.executions
     runs.sort(key=maintenance_tables.newest_first)
@@ -135,16 +115,14 @@ async def _history(store: "JobStore", arguments: argparse.Namespace) -> int:
 
 
 async def _pause(store: "JobStore", arguments: argparse.Namespace) -> int:
-    (revision, _), *_rest = _chosen(await _known(store), arguments.task).values()
-    by, now = job_orders.operator(), datetime.now(UTC)
-    return await _decided(
-        store, arguments, await store.pause(revision.name, arguments.reason, by, now)
-    )
+    (task,) = _chosen(await _known(store), arguments.task).values()
+    name, by, now = task.revision.name, job_orders.operator(), datetime.now(UTC)
+    return await _decided(store, arguments, await store.pause(name, arguments.reason, by, now))
 
 
 async def _resume(store: "JobStore", arguments: argparse.Namespace) -> int:
-    (revision, _), *_rest = _chosen(await _known(store), arguments.task).values()
-    change = await store.resume(revision.name, job_orders.operator(), datetime.now(UTC))
+    (task,) = _chosen(await _known(store), arguments.task).values()
+    change = await store.resume(task.revision.name, job_orders.operator(), datetime.now(UTC))
     return await _decided(store, arguments, change)
 
 
@@ -170,11 +148,7 @@ async def _decided(store: "JobStore", arguments: argparse.Namespace, change: Cha
 async def _trigger(store: "JobStore", arguments: argparse.Namespace) -> int:
     known = await _known(store)
     chosen = [_chosen(known, name) for name in arguments.tasks]
-    records = [
-        await _run_one(store, revision, schedule)
-        for task in chosen
-        for revision, schedule in task.values()
-    ]
+    records = [await _run_one(store, task) for tasks in chosen for task in tasks.values()]
     if arguments.json:
         runs: list[JsonValue] = [record.model_dump(mode="json") for record in records]
         output.print_json({"runs": runs})
@@ -184,20 +158,16 @@ async def _trigger(store: "JobStore", arguments: argparse.Namespace) -> int:
     return _code(records)
 
 
-async def _run_one(
-    store: "JobStore", revision: JobRevision, schedule: TaskSchedule | None
-) -> RunRecord:
-    name = task_name(revision.name)
-    if schedule is None or revision.is_gone:
-        why = "no worker offers it" if schedule is not None else "no file names it any more"
-        message = (
-            f"{name}: {why}; workers with role jobs take it up from maintenance.yaml, or add --once"
-        )
+async def _run_one(store: "JobStore", task: KnownTask) -> RunRecord:
+    job, schedule = task.revision.name, task.schedule
+    name = task_name(job)
+    if task.why_no_run or schedule is None:
+        message = f"{name}: {task.why_no_run}, or add --once"
         raise output.Refusal(message)
     history = f"maintenance history {name}"
-    run = await job_orders.ask_for(store, revision.name, history)
+    run = await job_orders.ask_for(store, job, history)
     longest = schedule.catch_up + schedule.deadline + job_orders.CLOSING
-    return await job_orders.end_of(store, revision.name, run, longest, history)
+    return await job_orders.end_of(store, job, run, longest, history)
 
 
 def _code(records: Sequence[RunRecord]) -> int:

@@ -70,6 +70,8 @@ def print_line(text: str) -> None:
 
 def visible(text: str) -> str:
     """Return a foreign text without what moves a terminal's cursor or colours it; its lines stay."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

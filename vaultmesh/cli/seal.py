@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from vaultmesh.cli import output
 from vaultmesh.cli.output import settings_with_root
 from vaultmesh.cli.progress import Counter, in_bytes
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.namespaces.config import NamespaceSpec, check_name
+from vaultmesh.domain.namespaces.config import check_name
 from vaultmesh.domain.paths import BATCHES_FOLDER
-from vaultmesh.process.config_files import load_namespaces, namespaces_path
+from vaultmesh.process.config_files import batches_folder, namespaces_path
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.seal_batch import NothingPending, SealedBatch, seal_files, seal_pending
@@ -96,14 +96,16 @@ def _say(sealed: SealedBatch | NothingPending, *, as_json: bool) -> None:
 
 def _folder(namespace: str, settings: Settings) -> str:
     """Return where the namespace's batches go; one that is not configured may be registered later."""
-    specs: Mapping[str, NamespaceSpec] = load_namespaces(namespaces_path(settings)).specs
-    if namespace not in specs:
-        try:
-            check_name(namespace)
-        except InvalidValue as error:
-            message = f"{namespace!r} {error}"
-            raise output.Usage(message) from error
-        line = f"namespace {namespace!r} is not in namespaces.yaml: its batch waits until it is registered"
-        output.warn([line])
-        return BATCHES_FOLDER
-    return specs[namespace].batches or BATCHES_FOLDER
+    folder = batches_folder(namespace, namespaces_path(settings))
+    if folder is not None:
+        return folder
+    try:
+        check_name(namespace)
+    except InvalidValue as error:
+        message = f"{namespace!r} {error}"
+        raise output.Usage(message) from error
+    line = (
+        f"namespace {namespace!r} is not in namespaces.yaml: its batch waits until it is registered"
+    )
+    output.warn([line])
+    return BATCHES_FOLDER

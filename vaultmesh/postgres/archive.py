@@ -18,8 +18,9 @@ from pathlib import Path
 import psycopg
 
 from vaultmesh.domain.errors import DomainError, in_one_line
+from vaultmesh.domain.maintenance.archived import Manifest
 from vaultmesh.domain.maintenance.sql_names import SqlName, literal, quoted, read_sql_name
-from vaultmesh.postgres.archive_files import Folder, Manifest, RowFile, keys_of
+from vaultmesh.postgres.archive_files import Folder, RowFile, keys_of
 from vaultmesh.postgres.connection import LOCK_SECONDS, NoConnection, Session
 
 _SERVER = (

@@ -9,71 +9,25 @@ import csv
 import gzip
 import hashlib
 import os
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from vaultmesh.domain.maintenance.archived import (
+    ARCHIVED,
+    DATA,
+    DUMP,
+    HASH,
+    NOTE,
+    PENDING,
+    ArchiveDamaged,
+    Manifest,
+)
 
-from vaultmesh.domain.errors import DomainError
-
-DATA, NOTE = ".csv.gz", ".json"
-PENDING = ".pending-"
-DUMP, HASH = ".dump", ".sha256"
-_FINAL = re.compile(r"(?P<cutoff>[0-9]{8}T[0-9]{6}Z)-[0-9]+")
 _CHUNK = 1 << 20
-
-
-class ArchiveDamaged(DomainError):
-    """A file of archived rows, or a backup, is not what was written."""
-
-
-class Manifest(BaseModel):
-    """What is known of a file of rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: int = 1
-    task: str
-    table: str
-    key: tuple[str, ...] = ()
-    """Columns that tell a row of that table from all others; none if it has no primary key."""
-    columns: tuple[str, ...]
-    cutoff: datetime
-    xid: str
-    """Transaction that deletes the rows."""
-    system_identifier: str
-    timeline: str
-    database: str
-    wal_position: str
-    """Where the server's log was before; it only grows, unless an older copy is put back."""
-    rows: int | None = None
-    sha256: str | None = None
-    """Of the compressed file; with `rows`, noted before the commit."""
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a manifest.
-
-        Raises:
-            ArchiveDamaged: it is none.
-        """
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except (ValidationError, OSError) as error:
-            message = (
-                f"{path} can't be read as the manifest of archived rows - put it back from a copy"
-            )
-            raise ArchiveDamaged(message) from error
-
-    @property
-    def stem(self) -> str:
-        """The name of its files once the rows are deleted, without ending."""
-        return f"{self.cutoff.astimezone(UTC):%Y%m%dT%H%M%SZ}-{self.xid}"
 
 
 class Folder:
@@ -131,7 +85,7 @@ class Folder:
             return []
         self._scratch(task).unlink(missing_ok=True)
         notes = sorted(self.path.glob(f"{PENDING}*{NOTE}"))
-        manifests = [Manifest.read(note) for note in notes]
+        manifests = [read_manifest(note) for note in notes]
         return [manifest for manifest in manifests if manifest.task == task]
 
     def keep(self, manifest: Manifest) -> None:
@@ -161,7 +115,7 @@ class Folder:
         return [
             path
             for path in sorted(self.path.glob(f"*{DATA}"))
-            if (match := _FINAL.fullmatch(path.name.removesuffix(DATA)))
+            if (match := ARCHIVED.fullmatch(path.name.removesuffix(DATA)))
             and _instant(match["cutoff"]) < instant
         ]
 
@@ -208,6 +162,18 @@ class RowFile:
     def _write(self, data: bytes) -> None:
         self._hash.update(data)
         self._file.write(data)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        ArchiveDamaged: it is none.
+    """
+    content = None
+    with suppress(OSError):
+        content = path.read_bytes()
+    return Manifest.parse(content, path)
 
 
 def read_rows(path: Path) -> Iterator[list[str]]:
@@ -265,7 +231,7 @@ def verify_archive(path: Path) -> dict[str, Any]:
 
 
 def _verified_rows(path: Path) -> dict[str, Any]:
-    manifest = Manifest.read(path.with_name(path.name.removesuffix(DATA) + NOTE))
+    manifest = read_manifest(path.with_name(path.name.removesuffix(DATA) + NOTE))
     _check(path, manifest)
     rows = read_rows(path)
     head = next(rows, [])

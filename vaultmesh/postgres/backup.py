@@ -9,7 +9,6 @@
 
 import asyncio
 import os
-import re
 import shutil
 import signal
 import time
@@ -23,11 +22,12 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from vaultmesh.domain.errors import DomainError, in_one_line
+from vaultmesh.domain.maintenance.archived import DUMP, HASH, is_backup_of
 from vaultmesh.domain.maintenance.config import BackupTask
 from vaultmesh.domain.maintenance.outcomes import Outcome, StepResult
 from vaultmesh.domain.maintenance.plan import Step
 from vaultmesh.domain.maintenance.sql_names import quoted
-from vaultmesh.postgres.archive_files import DUMP, HASH, Folder, hash_of
+from vaultmesh.postgres.archive_files import Folder, hash_of
 from vaultmesh.postgres.catalog import USERS_SCHEMAS
 from vaultmesh.postgres.connection import Sent, Session
 from vaultmesh.postgres.work import Work, attempt
@@ -261,11 +261,10 @@ def _place(folder: Path, session: Session) -> Path:
 
 def _dumps(folder: Path, session: Session) -> list[Path]:
     """Return a task's backups, the oldest first: only those that have a hash count."""
-    form = re.compile(rf"{re.escape(session.task)}-[0-9]{{8}}T[0-9]{{6}}Z{re.escape(DUMP)}")
     return sorted(
         path
         for path in folder.glob(f"*{DUMP}")
-        if form.fullmatch(path.name) and path.with_name(path.name + HASH).exists()
+        if is_backup_of(session.task, path.name) and path.with_name(path.name + HASH).exists()
     )
 
 
@@ -281,9 +280,8 @@ def _settle(part: Path) -> str:
 
 def _sweep(folder: Path, session: Session) -> None:
     """Remove what killed runs of this task left; its runs never overlap."""
-    form = re.compile(rf"{re.escape(session.task)}-[0-9]{{8}}T[0-9]{{6}}Z{re.escape(DUMP + PART)}")
     for path in folder.glob(f"*{PART}"):
-        if form.fullmatch(path.name):
+        if is_backup_of(session.task, path.name.removesuffix(PART)):
             path.unlink(missing_ok=True)
 
 

@@ -1,6 +1,7 @@
 """Asks a query for a number that has limits, or a URL for a status."""
 
 import time
+from dataclasses import replace
 from decimal import Decimal
 
 from vaultmesh.domain.errors import DomainError, in_one_line
@@ -57,11 +58,12 @@ async def _ask(session: Session, task: CheckTask, query: str) -> Sent:
     if task.fail_below is not None and float(value) < task.fail_below:
         message = f"{value:,} is below {task.fail_below:g}"
         raise Alarm(message)
-    return sent
+    return replace(sent, words=f"{value:,}")
 
 
 async def _ask_url(task: CheckTask) -> Sent:
     assert task.url is not None  # noqa: S101 - one of both is set
     begin = time.monotonic()
     await http.ask("GET", task.url.get_secret_value(), expect=task.expect, within=task.within)
-    return Sent((), -1, (), time.monotonic() - begin)
+    seconds = time.monotonic() - begin
+    return Sent((), -1, (), seconds, words=f"answered in {seconds:.3f}s")

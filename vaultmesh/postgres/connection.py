@@ -107,6 +107,8 @@ class Sent:
     """Rows that it changed; -1 if it changes none."""
     notices: Sequence[Notice]
     seconds: float
+    words: str = ""
+    """What came of it, where its result is to say so."""
 
 
 @dataclass(slots=True)
@@ -265,6 +267,8 @@ class Session:
             "idle_in_transaction_session_timeout": _milliseconds(_IDLE_IN_TRANSACTION),
             "timezone": "UTC",
             "datestyle": "ISO",
+            # Compiling a question to the catalogue takes longer than answering it: a second over 5,000 tables.
+            **({} if self.read_only else {"jit": "off"}),
             **({"default_transaction_read_only": "on"} if self.read_only else {}),
         }
 

@@ -11,6 +11,7 @@ from functools import partial
 
 import psycopg
 
+from vaultmesh.domain.maintenance.archived import DATA, NOTE
 from vaultmesh.domain.maintenance.config import RetainTask
 from vaultmesh.domain.maintenance.outcomes import Outcome, StepResult
 from vaultmesh.domain.maintenance.plan import Step
@@ -23,7 +24,6 @@ from vaultmesh.postgres.archive import (
     into_table,
     move_into_table,
 )
-from vaultmesh.postgres.archive_files import NOTE
 from vaultmesh.postgres.catalog import Relation, relation_of
 from vaultmesh.postgres.connection import Sent, Session
 from vaultmesh.postgres.replicas import wait_for_replicas
@@ -249,13 +249,14 @@ def _behind(target: Target) -> StepResult:
 
 
 def _forget_files(work: Work, task: RetainTask, files: FileArchive) -> None:
-    """Delete archived files that are older than the archive's own `keep`."""
+    """Delete archived files that are older than the archive's own `keep`; a sealed manifest stays, as what it proves."""
     if task.archive is None or task.archive.keep is None:
         return
     paths = files.folder.older_than(work.order.now - task.archive.keep)
     for path in paths:
         path.unlink()
-        path.with_name(path.name.removesuffix(".csv.gz") + NOTE).unlink(missing_ok=True)
+        if task.archive.seal_to is None:
+            path.with_name(path.name.removesuffix(DATA) + NOTE).unlink(missing_ok=True)
     if paths:
         detail = f"{len(paths)} files are older than archive.keep, and deleted"
         work.add(StepResult(subject=str(files.folder.path), outcome=Outcome.DONE, detail=detail))

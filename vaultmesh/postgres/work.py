@@ -186,7 +186,8 @@ def _result_of_notices(step: Step, sent: Sent) -> StepResult:
     passed_over = skipped(sent.notices)
     if passed_over is None:
         rows = sent.count if sent.count >= 0 else None
-        return StepResult(subject=step.subject, outcome=Outcome.DONE, detail=step.reason, rows=rows)
+        detail = f"{sent.words}; {step.reason}" if sent.words else step.reason
+        return StepResult(subject=step.subject, outcome=Outcome.DONE, detail=detail, rows=rows)
     outcome, message = passed_over
     reasons = {
         Outcome.LOCKED: Reason.LOCK,

@@ -22,7 +22,13 @@ from vaultmesh.domain.errors import (
 from vaultmesh.domain.maintenance.config import MaintenanceConfig, parse_maintenance
 from vaultmesh.domain.namespaces.config import NamespaceSpec, parse_namespaces
 from vaultmesh.domain.namespaces.stopped import Entries
-from vaultmesh.domain.paths import ANCHORS_FILE, CONFIG_FOLDER, MAINTENANCE_FILE, NAMESPACES_FILE
+from vaultmesh.domain.paths import (
+    ANCHORS_FILE,
+    BATCHES_FOLDER,
+    CONFIG_FOLDER,
+    MAINTENANCE_FILE,
+    NAMESPACES_FILE,
+)
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import (
     DEFAULT_SECTION,
@@ -80,6 +86,16 @@ class NamespacesFile:
     """One line each; nothing that stops a start."""
     entries: Entries
     """The same in hashes."""
+
+
+def batches_folder(namespace: str, path: Path) -> str | None:
+    """Return where the batches of a namespace go; None if the namespaces.yaml at `path` does not name it.
+
+    Raises:
+        ConfigurationError: with every problem of the file.
+    """
+    spec = load_namespaces(path).specs.get(namespace)
+    return None if spec is None else spec.batches or BATCHES_FOLDER
 
 
 def load_namespaces(path: Path, environment: Mapping[str, str] | None = None) -> NamespacesFile:

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from io import TextIOBase
 from types import TracebackType
 from typing import TextIO
 from urllib.parse import unquote, urlsplit
@@ -103,7 +104,7 @@ class JsonLines(logging.Formatter):
         return without_secrets(printable(json.dumps(line, default=str, ensure_ascii=False)))
 
 
-def set_up(level: str, stream: TextIO | None = None) -> None:
+def set_up(level: str, stream: TextIO | TextIOBase | None = None) -> None:
     """Send every log line of the process to standard output, or elsewhere, in this form; also warnings and what ends it."""
     lines = logging.StreamHandler(stream or sys.stdout)
     lines.setFormatter(JsonLines())

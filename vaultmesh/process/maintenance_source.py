@@ -68,6 +68,11 @@ class MaintenanceSource:
                 self._refused = ""
             return self._config
 
+    def schedules(self) -> Mapping[str, TaskSchedule]:
+        """Return when each task runs, by its name; raises nothing, as `look`. Blocks."""
+        config = self.look()
+        return {} if config is None else schedules_of(config)
+
     def _read(self) -> None:
         place = maintenance_path(self._settings)
         if place.is_relative_to(self._settings.root / CONFIG_FOLDER):

@@ -164,6 +164,8 @@ class Reconciler:
         self._problems: dict[str, str] = {}
         self._refused: Mapping[str, str] = {}
         self._has_warned = False
+        self.beside: dict[str, Callable[[], str]] = {}
+        """Further files of this process that others keep: by their names, why each is not in use as it is now."""
         self.state = DesiredState()
 
     def expected(self) -> Collection[str]:
@@ -394,7 +396,7 @@ class Reconciler:
                 name: decision.text for name, decision in {**decisions.stopped, **running}.items()
             },
             problems={**self._problems, **self._stops.problems, **decisions.unreadable},
-            refused={file: _in_health(reason) for file, reason in refused.items() if reason},
+            refused=_not_in_use({**refused, **{file: why() for file, why in self.beside.items()}}),
         )
         self._metrics.compared(
             {name: bool(how) for name, how in drift.items()},
@@ -405,6 +407,10 @@ class Reconciler:
 def _is_unsaid(memo: NamespaceMemo, decided: Decided) -> bool:
     """Whether more was decided than a run says: it does not know itself, or an earlier version wrote its memo."""
     return memo.unknown_since is not None or (decided.is_nothing and bool(memo.paused))
+
+
+def _not_in_use(refused: Mapping[str, str]) -> dict[str, str]:
+    return {file: _in_health(reason) for file, reason in refused.items() if reason}
 
 
 def _in_health(reason: str) -> str:

@@ -39,6 +39,8 @@ BLOCK_BYTES = 1 << 20
 """Read of a file at once: large enough to be as fast as any, small enough to say soon how far it is."""
 EVENT_HASH_DIGITS = 16
 """Hex digits of its hash in a sealed file's event id."""
+_EVENT_END = len("-") + EVENT_HASH_DIGITS + len(".json")
+"""Characters of a sealed file's receipt that follow the file's name."""
 MOST_SECONDS_TRIED = 100_000
 """Batch ids tried before giving up: more than a day of seconds in a row."""
 NOTE_KEPT_SECONDS = 3_600
@@ -99,6 +101,50 @@ def seal_files(
                 message = f"{event.source} is sealed in batch {batch_id} already"
                 raise InvalidValue(message)
         return _seal(store, namespace, events, now, folder)
+
+
+def seal_new_files(
+    store: Store, namespace: str, files: Sequence[Path], *, now: int, folder: str = BATCHES_FOLDER
+) -> SealedBatch | None:
+    """Seal those of some files that are not sealed yet, as `seal_files` does; None if all of them were.
+
+    A seal of theirs that was cut off is finished, and returned if nothing else is new. Raises as `seal_files` does.
+    """
+    events = [_event_of(file, lambda _: None) for file in files]
+    _require_distinct(events)
+    with store.alone(LOCK):
+        finished = finish_seals(store, now=now)
+        receipts = EventReceipts(store)
+        fresh = [event for event in events if receipts.find(event.id) is None]
+        if fresh:
+            return _seal(store, namespace, fresh, now, folder)
+    ids = {event.id for event in events}
+    return next((seal for seal in finished if not ids.isdisjoint(seal.batch.events)), None)
+
+
+def sealed_names(store: Store, files: Sequence[Path]) -> set[Path]:
+    """Return those of some files whose names stand in an event's id, whatever their content is now; none is read.
+
+    Raises:
+        NetworkFailure: the storage failed.
+    """
+    names = store.names(EVENT_RECEIPTS_FOLDER) if files else ()
+    known = {name[:-_EVENT_END] for name in names}
+    return {file for file in files if path_form(file.name) in known}
+
+
+def find_seal(store: Store, file: Path) -> tuple[str, str] | None:
+    """Return by which event, and in which batch, a file is sealed as it is now; None if it is not.
+
+    Raises:
+        InvalidValue: it can't be read, or its receipt is malformed.
+        NetworkFailure: the storage failed.
+    """
+    event = _event_of(file, lambda _: None)
+    receipt = EventReceipts(store).find(event.id)
+    if receipt is None or receipt[1].event_hash != event.leaf:
+        return None
+    return event.id, batch_of(receipt[1], event.id)
 
 
 def seal_pending(

@@ -26,6 +26,25 @@ def problems(task: object, **top: object) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
+@pytest.mark.parametrize(
+    ("task", "place", "words"),
+    [
+        ({**RETAIN, "archive": {"folder": "a", "sealTo": "dao shop"}}, "archive.sealTo", "is not a namespace's name - use"),
+        ({**RETAIN, "archive": {"folder": "a", "sealTo": ""}}, "archive.sealTo", "is not a namespace's name"),
+        ({**RETAIN, "archive": {"table": "a", "sealTo": "dao:shop"}}, "archive", "has sealTo, which is for files - remove it"),
+        ({**RETAIN, "archive": {"folder": "a", "sealto": "dao:shop"}}, "archive.sealto", "did you mean 'sealTo'?"),
+        ({"kind": "backup", "folder": "b", "sealTo": "a/b"}, "sealTo", "is not a namespace's name"),
+    ],
+)  # fmt: skip
+def test_a_seal_that_can_not_be_made_is_refused_before_anything_is_deleted(
+    task: object, place: str, words: str
+) -> None:
+    [problem] = problems(task)
+    assert problem.startswith(f"tasks.it.{place}: {words}") or (
+        problem.startswith(f"tasks.it.{place}") and words in problem
+    )
+
+
 def test_every_kind_of_the_documentation_is_read() -> None:
     config = parse_maintenance(
         {

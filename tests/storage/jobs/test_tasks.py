@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from tests.storage.jobs.places import ADMIN, NOON, SERVICE, definition, end, start
 from vaultmesh.domain.jobs.messages import SlotCounts
-from vaultmesh.domain.jobs.records import Actor
+from vaultmesh.domain.jobs.records import Actor, Closing
+from vaultmesh.domain.jobs.run import TriggeredBy
 from vaultmesh.domain.jobs.tasks import TaskSchedule
 from vaultmesh.storage.job_store import JobStore
 
@@ -52,6 +53,34 @@ async def test_a_task_that_is_gone_is_told_to_stop_and_keeps_history_counts_and_
     assert back.now.paused is not None
     assert (back.now.missed, back.now.skipped) == (2, 1)
     assert back.now.served == LATER + timedelta(days=1)
+
+
+async def test_each_run_of_a_task_is_a_line_of_audit_that_is_there_exactly_if_its_end_is(
+    store: JobStore,
+) -> None:
+    nightly = start(TASK).model_copy(update={"needs_job": False})
+    asked = start(TASK, after=timedelta(minutes=5), by=TriggeredBy.MANUAL)
+    asked = asked.model_copy(update={"needs_job": False, "user": "operator ada"})
+    await store.open_run(nightly, None)
+    assert await store.audit(TASK) == ()
+    done = end(nightly).model_copy(update={"metadata": {"outcome": "not needed"}})
+    assert await store.close_run(done) is Closing.CLOSED
+    assert await store.close_run(done) is Closing.KEPT
+    await store.close_run(end(asked, "denied: public.goods"))
+    later, earlier = await store.audit(TASK)
+    assert (earlier.actor, earlier.action, earlier.execution_id) == ("scheduler", "run", nightly.id)
+    assert (earlier.at, earlier.detail) == (done.completed_at, {"outcome": "not needed"})
+    assert later.actor == "operator ada"
+    assert later.detail == {"outcome": "failed", "error": "denied: public.goods"}
+    assert await store.prune_audit(NOON + timedelta(days=1)) == 2
+
+
+async def test_a_run_of_a_services_job_stays_in_its_history_alone(store: JobStore) -> None:
+    await store.register(definition(), SERVICE, NOON)
+    run = start()
+    await store.open_run(run, None)
+    await store.close_run(end(run))
+    assert [line.action for line in await store.audit(run.job_name)] == ["register"]
 
 
 async def test_tasks_are_among_no_jobs_and_jobs_among_no_tasks(store: JobStore) -> None:

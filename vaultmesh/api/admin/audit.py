@@ -5,6 +5,7 @@ import json
 from pydantic import JsonValue
 
 from vaultmesh.api.admin.pages import Page, View, Visit, page_number
+from vaultmesh.domain.jobs.tasks import is_task, task_name
 
 SHOWN = 50
 """Lines of one page."""
@@ -15,9 +16,14 @@ async def audit(visit: Visit) -> View:
     name = visit.argument("name").strip()
     page = page_number(visit)
     lines = await visit.parts.store.audit(name or None, SHOWN + 1, (page - 1) * SHOWN)
-    detailed = [(line, detail_words(line.detail)) for line in lines[:SHOWN]]
+    detailed = [(line, detail_words(line.detail), _pages(line.job_name)) for line in lines[:SHOWN]]
     values = {"lines": detailed, "name": name, "number": page, "has_more": len(lines) > SHOWN}
     return View("audit.html", "Audit", values)
+
+
+def _pages(job: str) -> tuple[str, str, str]:
+    """Return which page shows a job or a task, which one a run of it, and by which name."""
+    return ("task", "task-run", task_name(job)) if is_task(job) else ("job", "run", job)
 
 
 def detail_words(detail: JsonValue) -> list[str]:

@@ -150,7 +150,7 @@ async def run(visit: Visit) -> View:
         record = await run_api.show_run(call)
     except Refused:
         await job_api.existing(call)
-        is_new = _seconds_since(visit, visit.argument("asked")) < BEGINS_WITHIN_SECONDS
+        is_new = is_awaited(visit)
         view = View("run.html", f"Run of {name}", {**values, "is_new": is_new})
         return replace(view, status=200 if is_new else 404, refresh_seconds=2 if is_new else 0)
     is_open = record.status == RunStatus.RUNNING
@@ -158,6 +158,11 @@ async def run(visit: Visit) -> View:
     metadata = json.dumps(record.metadata, indent=2, ensure_ascii=False) if record.metadata else ""
     values |= {"run": record, "watches": watches, "metadata": metadata}
     return View("run.html", f"Run of {name}", values, refresh_seconds=2 if watches else 0)
+
+
+def is_awaited(visit: Visit) -> bool:
+    """Whether a run that has no row yet was asked for just now, by what the link says."""
+    return _seconds_since(visit, visit.argument("asked")) < BEGINS_WITHIN_SECONDS
 
 
 def _seconds_since(visit: Visit, asked: str) -> float:

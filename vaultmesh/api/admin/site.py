@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from vaultmesh.api.admin import audit, job, jobs, namespaces, targets
+from vaultmesh.api.admin import audit, job, jobs, maintenance, namespaces, targets
 from vaultmesh.api.admin.cookies import (
     Seal,
     drop_session,
@@ -43,7 +43,9 @@ from vaultmesh.domain.errors import DomainError
 from vaultmesh.process.api_settings import ApiSettings
 
 PREFIX = "/admin"
-PAGES: tuple[Page, ...] = (*jobs.PAGES, *job.PAGES, *namespaces.PAGES, *targets.PAGES, *audit.PAGES)
+PAGES: tuple[Page, ...] = (
+    *jobs.PAGES, *job.PAGES, *maintenance.PAGES, *namespaces.PAGES, *targets.PAGES, *audit.PAGES,
+)  # fmt: skip
 """All pages; those with a heading stand in the navigation, in this order."""
 HOME = "jobs"
 _LOG_IN, _LOG_OUT, _STYLE = "log-in", "log-out", "style.css"

@@ -67,6 +67,8 @@ class Action(StrEnum):
     """maintenance.yaml names the task, or says something else of it."""
     WITHDRAW = "withdraw"
     """maintenance.yaml names the task no more."""
+    RUN = "run"
+    """A run of a maintenance task ended."""
     SQL_EDIT = "sql edit"
     SQL_DELETE = "sql delete"
 

@@ -29,6 +29,7 @@ from vaultmesh.domain.complaints import did_you_mean, unknown_key
 from vaultmesh.domain.errors import InvalidDocument, InvalidValue, Problem, problems_of
 from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.maintenance.sql_names import Column, Name, SqlName
+from vaultmesh.domain.namespaces.config import check_name
 from vaultmesh.domain.setting_values import Count, Duration, Flag, Url
 
 ALL = "all"
@@ -96,6 +97,7 @@ Ratio = Annotated[float, BeforeValidator(_ratio), Field(ge=0, le=1)]
 Number = Annotated[float, BeforeValidator(_number)]
 Status = Annotated[str, BeforeValidator(_status)]
 Names = Annotated[Literal["all"] | tuple[Name, ...], BeforeValidator(_names)]
+Namespace = Annotated[str, AfterValidator(check_name)]
 Deadline = Annotated[Duration, Field(ge=SHORTEST_DEADLINE, le=LONGEST_DEADLINE)]
 Wait = Annotated[Duration, Field(ge=timedelta(milliseconds=1), le=LONGEST_DEADLINE)]
 
@@ -169,6 +171,8 @@ class ArchiveTarget(_Section):
     folder: Annotated[str, Field(min_length=1)] | None = None
     keep: Duration | None = None
     """Files of the folder whose cut-off is older are deleted; nothing keeps all."""
+    seal_to: Namespace | None = None
+    """Namespace to which the manifest of each file is sealed, so that what was deleted stays provable."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -179,6 +183,9 @@ class ArchiveTarget(_Section):
             message = (
                 "has keep, which is for files - remove it, or write a retain task for that table"
             )
+            raise InvalidValue(message)
+        if self.seal_to is not None and self.folder is None:
+            message = "has sealTo, which is for files - remove it, or archive into a folder"
             raise InvalidValue(message)
         return self
 
@@ -264,6 +271,8 @@ class BackupTask(Defaults):
     keep: Annotated[Count, Field(ge=1, le=10_000)] = 7
     verify_restore: Flag = False
     """Restore it into a database that is made for it, and compare the rows of every table."""
+    seal_to: Namespace | None = None
+    """Namespace to which the hash of each backup is sealed."""
     programs: str | None = None
     """Folder of `pg_dump` and `pg_restore`; else the PATH, else the newest that Debian installed."""
 
@@ -407,6 +416,26 @@ def _read_database(
     except InvalidValue as error:
         problems.append(Problem(("database",), str(error)))
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class SealTo:
+    """What a task's files are sealed to, and where they lie."""
+
+    namespace: str
+    folder: str
+    """Below the root, unless it is absolute."""
+
+
+def seal_to(task: Task) -> SealTo | None:
+    """Return where the files of a task are sealed; None if they are not, or it leaves none."""
+    match task:
+        case RetainTask(archive=ArchiveTarget(folder=str(folder), seal_to=str(namespace))):
+            return SealTo(namespace, folder)
+        case BackupTask(folder=folder, seal_to=str(namespace)):
+            return SealTo(namespace, folder)
+        case _:
+            return None
 
 
 def tables_named(task: Task) -> tuple[SqlName, ...]:

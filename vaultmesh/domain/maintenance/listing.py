@@ -1,14 +1,18 @@
 """Says how a maintenance task stands, for people and programs: what its workflow does, why it does not run, how it ran last."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.jobs.records import JobRevision, Pause, RunRecord
 from vaultmesh.domain.jobs.run import RunStatus
 from vaultmesh.domain.jobs.tasks import TaskSchedule, task_name
+from vaultmesh.domain.maintenance.config import Kind
+from vaultmesh.domain.maintenance.outcomes import StepResult
 from vaultmesh.domain.messages import Wire
 from vaultmesh.domain.status import Instant
 
@@ -41,6 +45,10 @@ class TaskRun(Wire):
     started_at: Instant | None = None
     duration_ms: int | None = None
     error: str | None = None
+    parts: Mapping[str, int] = {}
+    """How many parts ended how: done, not needed, denied."""
+    answer: str | None = None
+    """Of a check or a call that succeeded: what it got, and what its limits are."""
 
 
 class TaskPause(Wire):
@@ -103,8 +111,36 @@ def task_report(
 
 def outcome_of(run: RunRecord) -> str | None:
     """Return the outcome that a run's row holds."""
-    said: JsonValue = run.metadata.get("outcome") if isinstance(run.metadata, dict) else None
+    said = _said(run, "outcome")
     return said if isinstance(said, str) else None
+
+
+def parts_of(run: RunRecord) -> dict[str, int]:
+    """Return how many parts of a run ended how, as its row says."""
+    said = _said(run, "parts")
+    pairs = said.items() if isinstance(said, dict) else ()
+    return {outcome: count for outcome, count in pairs if isinstance(count, int)}
+
+
+def steps_of(run: RunRecord) -> tuple[StepResult, ...]:
+    """Return the parts of a run that did anything, as its row says; what can't be read is left out."""
+    said = _said(run, "steps")
+    steps: list[StepResult] = []
+    for step in said if isinstance(said, list) else ():
+        with suppress(ValidationError):
+            steps.append(StepResult.model_validate(step))
+    return tuple(steps)
+
+
+def _said(run: RunRecord, key: str) -> JsonValue:
+    return run.metadata.get(key) if isinstance(run.metadata, dict) else None
+
+
+def _answer(run: RunRecord) -> str | None:
+    """Return what a check or a call got; of one that failed its error says so."""
+    if run.status != RunStatus.COMPLETED or _said(run, "kind") not in (Kind.CHECK, Kind.CALL):
+        return None
+    return next((step.detail for step in steps_of(run)), None)
 
 
 def _state(revision: JobRevision, *, is_running: bool) -> TaskState:
@@ -130,4 +166,6 @@ def _run(run: RunRecord) -> TaskRun:
         started_at=run.started_at,
         duration_ms=run.duration_ms,
         error=run.error_message,
+        parts=parts_of(run),
+        answer=_answer(run),
     )

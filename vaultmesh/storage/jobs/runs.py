@@ -5,6 +5,7 @@
 3. `fate unknown` gives way to the true end, once; the counters are put right in the same transaction.
 4. Where a trigger of the database counts, an end is always the update of an open row, which counts in any case.
 5. The row of `job_decisions` is locked first, as by changes of jobs, so the two never wait for each other.
+6. The end of a maintenance task's run is a line of audit too, in the same transaction: it changed data that is not ours.
 """
 
 import uuid
@@ -12,12 +13,14 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from pydantic import JsonValue
 from sqlalchemy import BindParameter, Connection, bindparam, select
 from sqlalchemy import text as sql
 
-from vaultmesh.domain.jobs.decisions import definition_of
+from vaultmesh.domain.jobs.decisions import Action, definition_of
 from vaultmesh.domain.jobs.messages import SlotCounts
 from vaultmesh.domain.jobs.records import (
+    AuditLine,
     Closing,
     JobRow,
     Opened,
@@ -31,11 +34,12 @@ from vaultmesh.domain.jobs.refusals import StoreError
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy, is_fate_unknown
 from vaultmesh.domain.jobs.slots import agreed
 from vaultmesh.domain.jobs.storable import storable, storable_count, storable_text
+from vaultmesh.domain.jobs.tasks import is_task
 from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import Database
 from vaultmesh.storage.jobs.figures import Figures
 from vaultmesh.storage.jobs.jobs import read_job
-from vaultmesh.storage.jobs.rows import READ_ROWS, READ_RUNS, KnownJobs, row_of, run_of
+from vaultmesh.storage.jobs.rows import READ_ROWS, READ_RUNS, KnownJobs, row_of, run_of, write_line
 from vaultmesh.storage.jobs.takeover import USERS, Traits
 
 _MILLISECOND = 1_000
@@ -138,6 +142,8 @@ class Runs:
                     self._count_again(connection, end, job)
                 case Closing.KEPT:
                     pass
+            if closing is not Closing.KEPT and is_task(end.start.job_name):
+                write_line(connection, _line_of(end))
             if end.slots is not None:
                 self._keep_slots(connection, end.start.job_name, slots, end.slots)
             return closing
@@ -280,6 +286,22 @@ def _ended(end: RunEnd) -> _Columns:
         "error_message": None if error is None else storable_text(error),
         "metadata": storable(end.metadata),
     }
+
+
+def _line_of(end: RunEnd) -> AuditLine:
+    """Return the line of audit of a run that ended: who had it run, and what came of it."""
+    said = end.metadata.get("outcome") if isinstance(end.metadata, dict) else None
+    detail: dict[str, JsonValue] = {"outcome": said if isinstance(said, str) else str(end.status)}
+    if end.error_message is not None:
+        detail["error"] = storable_text(end.error_message)
+    return AuditLine(
+        at=end.completed_at,
+        actor=end.start.user or str(end.start.triggered_by),
+        action=Action.RUN,
+        job_name=end.start.job_name,
+        execution_id=end.start.id,
+        detail=detail,
+    )
 
 
 def _duration_ms(end: RunEnd) -> int:
