@@ -12,6 +12,7 @@ from devnet.bitcoind_fetch import BITCOIND
 from devnet.chromium import CHROMIUM
 from devnet.errors import PartError
 from devnet.postgres import PGBOUNCER, POSTGRES
+from devnet.postgres_newest import POSTGRES_NEWEST
 from devnet.promtool import PROMTOOL
 from devnet.solc import SOLC
 from devnet.supply import Supply, obtain_all
@@ -34,6 +35,7 @@ SUPPLIES: dict[str, Supply] = {
         AMTOOL,
         CHROMIUM,
         POSTGRES,
+        POSTGRES_NEWEST,
         PGBOUNCER,
     )
 }

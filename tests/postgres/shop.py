@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
+import pytest
 import yaml
 from pydantic import SecretStr
 
@@ -29,6 +30,11 @@ DATABASE = "shop"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SECONDS = 60.0
 """Whatever takes longer does not happen."""
+HOSTS_OWN, NEWEST = "host", "newest"
+"""Versions of PostgreSQL that tests run on."""
+on_both = pytest.mark.parametrize("version", [HOSTS_OWN, NEWEST], indirect=True)
+"""Has a test run on either: what the server does or says may differ."""
+on_the_newest = pytest.mark.parametrize("version", [NEWEST], indirect=True)
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = SECONDS) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devnet.postgres import POSTGRES
-from tests.postgres.shop import NOON, Shop, wait_until
+from tests.postgres.shop import NOON, Shop, on_both, wait_until
 from vaultmesh.domain.maintenance.outcomes import Outcome
 
 BACKUP = {
@@ -21,8 +20,9 @@ BACKUP = {
 }
 
 
-def task(**changes: object) -> dict[str, object]:
-    return {**BACKUP, "programs": str(POSTGRES.obtain().resolve().parent), **changes}
+def task(shop: Shop, **changes: object) -> dict[str, object]:
+    """Return a task with programs of the server's version."""
+    return {**BACKUP, "programs": str(shop.server.programs), **changes}
 
 
 def names(shop: Shop) -> list[str]:
@@ -40,8 +40,9 @@ def goods(shop: Shop) -> Shop:
     return shop
 
 
+@on_both
 def test_a_backup_can_be_verified_and_its_change_is_noticed(goods: Shop) -> None:
-    assert goods.run(**task()).outcome is Outcome.DONE
+    assert goods.run(**task(goods)).outcome is Outcome.DONE
     assert names(goods) == ["it-20260302T120000Z.dump", "it-20260302T120000Z.dump.sha256"]
     dump = goods.root / "backups" / "it-20260302T120000Z.dump"
     assert goods.command("verify", str(dump)).code == 0
@@ -63,13 +64,14 @@ def test_the_newest_are_kept_and_other_tasks_are_left_alone(goods: Shop) -> None
     other.write_text("")
     other.with_name(other.name + ".sha256").write_text("")
     for day in range(4):
-        assert goods.run(now=NOON + timedelta(days=day), **task()).outcome is Outcome.DONE
+        assert goods.run(now=NOON + timedelta(days=day), **task(goods)).outcome is Outcome.DONE
     dumps = [name for name in names(goods) if name.endswith(".dump")]
     assert dumps == ["it-20260304T120000Z.dump", "it-20260305T120000Z.dump", other.name]
 
 
+@on_both
 def test_a_restore_is_compared_and_leaves_no_database(goods: Shop) -> None:
-    result = goods.run(**task(verifyRestore=True))
+    result = goods.run(**task(goods, verifyRestore=True))
     assert (result.outcome, result.steps[0].rows) == (Outcome.DONE, 501)
     assert goods.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'vmsh%'") == "0"
 
@@ -83,7 +85,7 @@ def test_a_restore_that_has_other_rows_keeps_no_backup(goods: Shop) -> None:
     )
     program = goods.root / "programs"
     program.mkdir()
-    real = POSTGRES.obtain().resolve().parent
+    real = goods.server.programs
     (program / "pg_dump").symlink_to(real / "pg_dump")
     restore = program / "pg_restore"
     restore.write_text(
@@ -91,19 +93,20 @@ def test_a_restore_that_has_other_rows_keeps_no_backup(goods: Shop) -> None:
         f'{real}/pg_restore "$@" --section=pre-data\nexec {real}/pg_restore --section=data --no-password -t child -d "$PGDATABASE" "$last"\n'
     )
     restore.chmod(0o755)
-    result = goods.run(**task(verifyRestore=True, programs=str(program)))
+    result = goods.run(**task(goods, verifyRestore=True, programs=str(program)))
     assert result.outcome is Outcome.FAILED
     assert "rows, not 500" in result.steps[0].detail
     assert names(goods) == []
     assert goods.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'vmsh%'") == "0"
 
 
+@on_both
 def test_a_failed_backup_deletes_no_older_one(goods: Shop) -> None:
-    assert goods.run(**task(keep=1)).outcome is Outcome.DONE
+    assert goods.run(**task(goods, keep=1)).outcome is Outcome.DONE
     before = names(goods)
     goods.sql("DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN")
     goods.user = "reader"
-    result = goods.run(now=NOON + timedelta(days=1), **task(keep=1))
+    result = goods.run(now=NOON + timedelta(days=1), **task(goods, keep=1))
     assert result.outcome is Outcome.FAILED
     assert "permission denied" in result.steps[0].detail
     assert names(goods) == before
@@ -112,27 +115,30 @@ def test_a_failed_backup_deletes_no_older_one(goods: Shop) -> None:
 def test_a_cut_off_dump_is_not_kept(goods: Shop) -> None:
     program = goods.root / "programs"
     program.mkdir()
-    real = POSTGRES.obtain().resolve().parent
+    real = goods.server.programs
     (program / "pg_restore").symlink_to(real / "pg_restore")
     dump = program / "pg_dump"
     dump.write_text(
         f'#!/bin/sh\n{real}/pg_dump "$@" || exit 1\nfor file; do :; done\nhead -c 700 "$file" > "$file.cut"; mv "$file.cut" "$file"\n'
     )
     dump.chmod(0o755)
-    result = goods.run(**task(programs=str(program)))
+    result = goods.run(**task(goods, programs=str(program)))
     assert result.outcome is Outcome.FAILED
     assert "pg_restore failed" in result.steps[0].detail
     assert names(goods) == []
 
 
 def test_programs_that_are_missing_are_named(goods: Shop) -> None:
-    assert "pg_dump is not in /nowhere" in goods.run(**task(programs="/nowhere")).steps[0].detail
+    assert (
+        "pg_dump is not in /nowhere"
+        in goods.run(**task(goods, programs="/nowhere")).steps[0].detail
+    )
 
 
 async def test_a_deadline_ends_the_programs_too(goods: Shop) -> None:
     with goods.holding("LOCK TABLE parent IN ACCESS EXCLUSIVE MODE"):
         result = await goods.run_async(
-            **task(deadline="2s", lockTimeout="50s", statementTimeout="1s")
+            **task(goods, deadline="2s", lockTimeout="50s", statementTimeout="1s")
         )
     assert result.outcome is Outcome.TIMED_OUT
     await asyncio.to_thread(
@@ -144,12 +150,12 @@ async def test_a_deadline_ends_the_programs_too(goods: Shop) -> None:
 def test_the_password_is_no_argument_of_a_program(goods: Shop) -> None:
     program = goods.root / "programs"
     program.mkdir()
-    real = POSTGRES.obtain().resolve().parent
+    real = goods.server.programs
     (program / "pg_restore").symlink_to(real / "pg_restore")
     dump = program / "pg_dump"
     dump.write_text(f'#!/bin/sh\necho "$@" > {goods.root}/arguments\nexec {real}/pg_dump "$@"\n')
     dump.chmod(0o755)
     goods.url_of_others = goods.server.url("shop").replace("postgres@", "postgres:secret-word-9@")
-    assert goods.run(**task(programs=str(program))).outcome is Outcome.DONE
+    assert goods.run(**task(goods, programs=str(program))).outcome is Outcome.DONE
     assert "secret-word-9" not in (goods.root / "arguments").read_text()
     assert Path(os.fsdecode(goods.root)).is_dir()

@@ -5,9 +5,10 @@ import asyncio
 import psycopg
 import pytest
 
-from tests.postgres.shop import Shop, step_of, wait_until
+from tests.postgres.shop import Shop, on_both, step_of, wait_until
 from vaultmesh.domain.maintenance.outcomes import Outcome
 
+pytestmark = on_both
 GOODS = "CREATE TABLE goods (id int PRIMARY KEY, name text); INSERT INTO goods SELECT n, 'tea ' || n FROM generate_series(1, 20000) n; CREATE INDEX goods_name ON goods (name)"
 LISTED = {"kind": "reindex", "indexes": ["public.goods_name"], "minBloat": "0.4"}
 ALL = {"kind": "reindex", "indexes": "all"}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from devnet.postgres import PostgresServer
+from devnet.postgres import POSTGRES, PostgresServer
+from devnet.postgres_newest import POSTGRES_NEWEST
 from tests.postgres.shop import DATABASE, Shop
 
 MARK = "@@"
@@ -35,10 +36,10 @@ TASKS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def logging_server() -> Iterator[PostgresServer]:
+@pytest.fixture(scope="module", params=(POSTGRES, POSTGRES_NEWEST), ids=lambda supply: supply.name)
+def logging_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     options = {"autovacuum": "off", "log_statement": "all", "log_line_prefix": f"{MARK}%a{MARK}"}
-    with PostgresServer(options) as server:
+    with PostgresServer(options, request.param) as server:
         server.create(DATABASE)
         yield server
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devnet.ports import LOOPBACK, free_port
-from devnet.postgres import POSTGRES, USER, PostgresServer, _libraries, _unprivileged
+from devnet.postgres import POSTGRES, USER, PostgresServer, libraries, unprivileged
 from tests.postgres.shop import DATABASE, Shop, wait_until
 from vaultmesh.domain.maintenance.outcomes import Outcome
 
@@ -33,11 +33,11 @@ def replicated(tmp_path: Path) -> Iterator[Shop]:
         server.create(DATABASE)
         folder = Path(server.sql(DATABASE, "SHOW data_directory")).parent
         programs = POSTGRES.obtain().resolve().parent
-        environment = {**os.environ, **_libraries(programs)}
-        copy = [*_unprivileged(), str(programs / "pg_basebackup"), "-h", LOOPBACK, "-p", str(server.port), "-U", USER,
+        environment = {**os.environ, **libraries(programs)}
+        copy = [*unprivileged(), str(programs / "pg_basebackup"), "-h", LOOPBACK, "-p", str(server.port), "-U", USER,
                 "-D", str(folder / "replica"), "-R", "--checkpoint=fast", "--no-sync"]  # fmt: skip
         subprocess.run(copy, check=True, env=environment, cwd=folder, capture_output=True)
-        start = [*_unprivileged(), str(programs / "postgres"), "-D", str(folder / "replica"), f"--port={free_port()}",
+        start = [*unprivileged(), str(programs / "postgres"), "-D", str(folder / "replica"), f"--port={free_port()}",
                  "--listen_addresses=127.0.0.1", f"--unix_socket_directories={folder}", "--fsync=off", "--hot_standby=on"]  # fmt: skip
         replica = subprocess.Popen(
             start, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

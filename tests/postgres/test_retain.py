@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.postgres.shop import NOON, Shop, step_of, wait_until
+from tests.postgres.shop import NOON, Shop, on_both, step_of, wait_until
 from vaultmesh.domain.errors import InvalidDocument
 from vaultmesh.domain.maintenance.outcomes import Outcome, Reason
 
@@ -58,6 +58,7 @@ def orders(shop: Shop) -> Shop:
     return shop
 
 
+@on_both
 def test_old_rows_go_and_rows_without_an_age_stay(orders: Shop) -> None:
     [step] = orders.plan(**RETAIN)
     assert "1,200 rows older than 2025-12-02 12:00:00 UTC" in step.reason
@@ -69,6 +70,7 @@ def test_old_rows_go_and_rows_without_an_age_stay(orders: Shop) -> None:
     assert orders.run(**RETAIN).outcome is Outcome.NOT_NEEDED
 
 
+@on_both
 def test_a_table_takes_every_row_once(orders: Shop) -> None:
     before = orders.sql(
         f"SELECT md5(string_agg(o::text, '|' ORDER BY id)) FROM orders o WHERE id BETWEEN 1 AND {OLD}"
@@ -79,6 +81,7 @@ def test_a_table_takes_every_row_once(orders: Shop) -> None:
     assert number(orders, "SELECT count(*) FROM orders") == LEFT
 
 
+@on_both
 def test_files_take_every_row_once_and_can_be_read_back(orders: Shop) -> None:
     assert orders.run(**TO_FOLDER).steps[0].rows == OLD
     assert sorted(row for row, _ in archived(orders)) == list(range(1, OLD + 1))
@@ -149,6 +152,7 @@ def test_writers_beside_it_lose_nothing_and_only_old_rows_go(orders: Shop) -> No
     assert number(orders, "SELECT count(*) FROM orders WHERE at < '2025-12-02'") == 0
 
 
+@on_both
 def test_rows_that_somebody_holds_are_left_and_said(orders: Shop) -> None:
     with orders.holding("SELECT FROM orders WHERE id <= 10 FOR UPDATE"):
         step = orders.run(**TO_TABLE).steps[0]
@@ -227,6 +231,7 @@ def test_an_archive_that_drops_rows_loses_none(orders: Shop) -> None:
     assert number(orders, "SELECT count(*) FROM orders") == OLD + LEFT
 
 
+@on_both
 def test_a_row_that_is_referred_to_stops_the_task_and_says_so(orders: Shop) -> None:
     orders.sql(
         "CREATE TABLE parcels (order_id int REFERENCES orders); INSERT INTO parcels VALUES (5)"
@@ -238,6 +243,7 @@ def test_a_row_that_is_referred_to_stops_the_task_and_says_so(orders: Shop) -> N
 
 
 @pytest.mark.parametrize("role", ["reader", "read_only"])
+@on_both
 def test_a_role_that_may_not_delete_is_denied(orders: Shop, role: str) -> None:
     orders.sql(
         f"DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN; GRANT SELECT ON orders TO {role}"
@@ -293,6 +299,7 @@ OLD_SALES = 89
 
 
 @pytest.mark.parametrize("place", ["nowhere", "table", "folder"])
+@on_both
 def test_partitions_that_are_old_as_a_whole_are_dropped_after_they_are_archived(
     shop: Shop, place: str
 ) -> None:
@@ -321,6 +328,7 @@ def test_partitions_that_are_old_as_a_whole_are_dropped_after_they_are_archived(
         assert sorted(row for row, _ in archived(shop)) == list(range(OLD_SALES))
 
 
+@on_both
 def test_a_partition_that_a_killed_run_left_detached_is_found_again(shop: Shop) -> None:
     shop.sql(SALES)
     statements = next(
@@ -334,6 +342,7 @@ def test_a_partition_that_a_killed_run_left_detached_is_found_again(shop: Shop) 
     assert shop.sql("SELECT to_regclass('sales_1') IS NULL") == "t"
 
 
+@on_both
 def test_a_default_partition_is_no_hindrance(shop: Shop) -> None:
     shop.sql(
         f"{SALES}; CREATE TABLE sales_rest PARTITION OF sales DEFAULT; INSERT INTO sales VALUES (-1, '2020-01-01')"
@@ -355,6 +364,7 @@ def test_archived_files_go_when_they_are_old_themselves(orders: Shop) -> None:
     assert len(files(orders)) == 2 * len({path for _, path in archived(orders)})
 
 
+@on_both
 async def test_a_cancelled_run_says_what_it_had_deleted(orders: Shop) -> None:
     seen = asyncio.Event()
 

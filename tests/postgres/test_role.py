@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from devnet.postgres import POSTGRES
-from tests.postgres.shop import REPOSITORY, Shop
+from tests.postgres.shop import REPOSITORY, Shop, on_both
 from vaultmesh.domain.maintenance.outcomes import Outcome, TaskResult
 
+pytestmark = on_both
 ROLE = "vmsh_maintenance"
 TABLES = """
 DROP ROLE IF EXISTS owner_of_shop; CREATE ROLE owner_of_shop;
@@ -25,7 +25,7 @@ OLD = {"kind": "retain", "ageColumn": "at", "keep": "90d"}
 
 def make_role(shop: Shop, **variables: str) -> None:
     """Run the documents' script as an administrator does, twice: it may be repeated."""
-    psql = POSTGRES.obtain().resolve().parent / "psql"
+    psql = shop.server.programs / "psql"
     options = [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
     script = REPOSITORY / "docs" / "maintenance-role.sql"
     for _ in range(2):
@@ -86,7 +86,7 @@ def test_a_backup_needs_no_more_than_to_read(tables: Shop) -> None:
     task = {
         "kind": "backup",
         "folder": "backups",
-        "programs": str(POSTGRES.obtain().resolve().parent),
+        "programs": str(tables.server.programs),
     }
     assert tables.run(**task).outcome is Outcome.DONE
     restored = tables.run(**task, verifyRestore=True)

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 
 from devnet.postgres import PostgresServer
-from tests.postgres.shop import DATABASE, NOON, Shop, wait_until
+from tests.postgres.shop import DATABASE, NOON, Shop, on_both, wait_until
 from vaultmesh.domain.maintenance.outcomes import Outcome, TaskResult
+from vaultmesh.postgres import work
 from vaultmesh.postgres.connection import Database, Notice, Order, Session, lock_key
 from vaultmesh.postgres.work import skipped
 
@@ -32,6 +33,7 @@ def session(shop: Shop, task: str = "it", run: str = "0123456789ab", url: str = 
     return Session(Database(SecretStr(url or shop.url)), task, settings, order)
 
 
+@on_both
 def test_every_setting_holds_on_the_server(shop: Shop) -> None:
     async def look() -> tuple[dict[str, str], dict[str, str], int | None, bool]:
         async with session(shop) as opened:
@@ -50,6 +52,7 @@ def test_every_setting_holds_on_the_server(shop: Shop) -> None:
     assert (prepared, autocommit) == (None, True)
 
 
+@on_both
 def test_options_of_the_url_are_kept_beside_ours(shop: Shop) -> None:
     async def look(url: str) -> list[str]:
         async with session(shop, url=url) as opened:
@@ -171,11 +174,13 @@ def test_no_name_of_a_table_or_column_becomes_sql_in_retention(shop: Shop) -> No
     assert len(list((shop.root / "archive; drop").glob("*.csv.gz"))) == 1
 
 
-def test_what_takes_long_tells_how_far_it_is(shop: Shop) -> None:
+@on_both
+def test_what_takes_long_tells_how_far_it_is(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "_BEAT_SECONDS", 0.2)
     shop.sql("CREATE TABLE slow AS SELECT n FROM generate_series(1, 4) n")
     shop.sql(
         "CREATE FUNCTION wait(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS "
-        "'BEGIN PERFORM pg_sleep(1.5); RETURN n; END'; CREATE STATISTICS slow_s ON (wait(n)) FROM slow"
+        "'BEGIN PERFORM pg_sleep(0.3); RETURN n; END'; CREATE STATISTICS slow_s ON (wait(n)) FROM slow"
     )
     said: list[str] = []
     result = asyncio.run(shop.run_async(beat=said.append, kind="vacuum", tables="all"))

@@ -6,9 +6,10 @@ import re
 import psycopg
 import pytest
 
-from tests.postgres.shop import Shop, step_of, wait_until
+from tests.postgres.shop import Shop, on_both, step_of, wait_until
 from vaultmesh.domain.maintenance.outcomes import Outcome, Reason
 
+pytestmark = on_both
 ALL = {"kind": "vacuum", "tables": "all"}
 FAST = {"lockTimeout": "200ms"}
 GOODS = "CREATE TABLE goods (id int PRIMARY KEY, name text); INSERT INTO goods SELECT n, 'tea' FROM generate_series(1, 5000) n"
@@ -142,6 +143,25 @@ def test_an_old_transaction_that_keeps_rows_alive_is_named(shop: Shop) -> None:
     assert step.outcome is Outcome.DONE
     assert "2,500 rows stay dead" in step.detail
     assert "somebody" in step.detail
+
+
+def test_a_task_that_names_a_parent_leaves_its_children_alone(shop: Shop) -> None:
+    """From PostgreSQL 18 on a parent's VACUUM takes them along, needed or not, ours or not, unless it says ONLY."""
+    shop.sql(
+        f"{GOODS}; CREATE TABLE teas () INHERITS (goods); INSERT INTO teas SELECT * FROM goods"
+    )
+    shop.sql("DELETE FROM goods WHERE id % 2 = 0")
+    assert shop.run(kind="vacuum", tables=["public.goods"]).outcome is Outcome.DONE
+    assert (dead(shop), dead(shop, "teas")) == (0, 2_500)
+    kinds = (
+        "SELECT string_agg(DISTINCT inherited::text, ' ') FROM pg_stats WHERE tablename = 'goods'"
+    )
+    assert shop.sql(kinds) == "false true"
+    result = shop.run(**ALL)
+    assert [step_of(result, f"public.{name}").outcome for name in ("goods", "teas")] == [
+        Outcome.NOT_NEEDED,
+        Outcome.DONE,
+    ]
 
 
 def test_an_old_table_is_frozen_with_an_alert(shop: Shop) -> None:

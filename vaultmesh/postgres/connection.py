@@ -287,9 +287,11 @@ class Session:
         """Refuse a server that is too old, and whatever lost our settings on the way."""
         query = (
             "SELECT current_setting('server_version_num')::int, current_setting('application_name'), "
-            "(SELECT setting FROM pg_settings WHERE name = 'lock_timeout')"
+            "(SELECT setting FROM pg_settings WHERE name = 'lock_timeout'), "
+            # from PostgreSQL 17 on; as an option of a connection it would keep older servers from answering
+            "(SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout')"
         )
-        (self.version, application, lock_timeout), *_ = await self.rows(query)
+        (self.version, application, lock_timeout, _), *_ = await self.rows(query)
         if (application, lock_timeout) != (
             self.application,
             _milliseconds(self.settings.lock_timeout),

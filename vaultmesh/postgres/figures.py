@@ -16,7 +16,8 @@ _HELD = """
 SELECT coalesce(sum(s.n_dead_tup), 0)::int8
 FROM pg_stat_all_tables s JOIN pg_class c ON c.oid = s.relid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE {which} AND s.last_vacuum >= clock_timestamp() - interval '{milliseconds} milliseconds'
-AND s.n_dead_tup > coalesce({own_least}, {least}) + coalesce({own_ratio}, {ratio}) * greatest(c.reltuples, 0)
+AND s.n_dead_tup > least(coalesce({own_least}, {least}) + coalesce({own_ratio}, {ratio}) * greatest(c.reltuples, 0),
+    nullif({own_most}, -1))
 """
 _OWN = "(SELECT option_value::float8 FROM pg_options_to_table(c.reloptions) WHERE option_name = 'autovacuum_vacuum_{what}')"
 """A table's own storage parameter, which counts more than the task's setting."""
@@ -48,6 +49,7 @@ async def figures(session: Session, task: VacuumTask, seconds: float) -> Figures
         ratio=task.dead_ratio,
         own_least=_OWN.format(what="threshold"),
         own_ratio=_OWN.format(what="scale_factor"),
+        own_most=_OWN.format(what="max_threshold"),
     )
     [(held,)] = await session.rows(query)
     holders = await session.rows(_HOLDER) if held else []

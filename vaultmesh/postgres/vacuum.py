@@ -27,6 +27,7 @@ SELECT n.nspname, c.relname, c.relkind::text, c.reltuples::float8, c.relpages,
            FROM pg_partition_tree(c.oid) p JOIN pg_stat_all_tables l ON l.relid = p.relid WHERE p.isleaf) END,
        EXISTS (SELECT FROM pg_stat_progress_vacuum v WHERE v.relid = c.oid)
            OR EXISTS (SELECT FROM pg_stat_progress_analyze a WHERE a.relid = c.oid),
+       c.relkind = 'r' AND c.relhassubclass AND current_setting('server_version_num')::int >= 180000,
        c.reloptions
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
@@ -87,7 +88,7 @@ async def _left(session: Session, step: Step) -> str:
 
 def _statistics(row: Sequence[Any]) -> TableStatistics:
     schema, name, kind, rows, pages, dead, changed, inserted, age, multixact_age = row[:10]
-    analyzed, partitions_analyzed, is_busy, options = row[10:]
+    analyzed, partitions_analyzed, is_busy, descends, options = row[10:]
     return TableStatistics(
         name=SqlName(schema, name),
         relkind=PARTITIONED if kind == PARTITIONED else kind,
@@ -101,5 +102,6 @@ def _statistics(row: Sequence[Any]) -> TableStatistics:
         analyzed=analyzed,
         partitions_analyzed=partitions_analyzed,
         is_busy=is_busy,
+        descends=descends,
         options=dict(option.partition("=")[::2] for option in options or ()),
     )

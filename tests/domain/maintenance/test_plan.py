@@ -43,6 +43,8 @@ def verb(step: Step) -> str:
         (replace(WELL, dead=251, options={"autovacuum_vacuum_scale_factor": "0.5"}), "not needed"),
         (replace(WELL, dead=60, options={"autovacuum_vacuum_scale_factor": "0"}), "VACUUM"),
         (replace(WELL, dead=251, options={"autovacuum_vacuum_threshold": "5000"}), "not needed"),
+        (replace(WELL, dead=60, options={"autovacuum_vacuum_max_threshold": "50"}), "VACUUM"),
+        (replace(WELL, dead=60, options={"autovacuum_vacuum_max_threshold": "-1"}), "not needed"),
         (
             replace(WELL, inserted=10**6, options={"autovacuum_vacuum_insert_threshold": "-1"}),
             "not needed",
@@ -56,6 +58,12 @@ def verb(step: Step) -> str:
 )
 def test_a_table_gets_what_it_needs_first(table: TableStatistics, expected: str) -> None:
     assert verb(decide(table, TASK)) == expected
+
+
+def test_a_parent_is_named_without_its_children_where_the_server_would_take_them_along() -> None:
+    for needs in ({"dead": 251}, {"changed": 151}, {"age": 100_000_001}):
+        (statement,) = decide(replace(WELL, descends=True, **needs), TASK).statements
+        assert statement.endswith(') ONLY "public"."t"')
 
 
 def test_only_freezing_is_an_alert() -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from devnet.postgres import PostgresServer
 from vaultmesh.domain.jobs.job import JobDefinition, read_registration
 from vaultmesh.domain.jobs.messages import SlotCounts
@@ -19,6 +21,13 @@ NOON = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
 SERVICE = Actor(name="service report-service")
 ADMIN = Actor(name="admin@example.org")
 NAME = "nightly-report"
+KINDS = ("sqlite", "postgresql", "pooler")
+NEWEST = "newest"
+"""The newest version of PostgreSQL."""
+every_kind = pytest.mark.parametrize("place", [*KINDS, NEWEST], indirect=True)
+"""Has a test of any database run on the newest PostgreSQL too."""
+either_postgres = pytest.mark.parametrize("postgres", ["postgresql", NEWEST], indirect=True)
+"""Has a test of PostgreSQL run on the host's and on the newest."""
 CRON = "0 3 * * *"
 
 

@@ -5,7 +5,17 @@ from datetime import timedelta
 
 import pytest
 
-from tests.storage.jobs.places import ADMIN, NAME, NOON, SERVICE, Place, definition, end, start
+from tests.storage.jobs.places import (
+    ADMIN,
+    NAME,
+    NOON,
+    SERVICE,
+    Place,
+    definition,
+    end,
+    every_kind,
+    start,
+)
 from vaultmesh.domain.jobs.messages import SlotCounts, Stretch, Unchecked
 from vaultmesh.domain.jobs.records import AuditLine, Closing, Opening, RunStats
 from vaultmesh.domain.jobs.run import NO_WORKER, WORKER_DIED, RunStatus, TriggeredBy
@@ -42,6 +52,7 @@ async def test_a_run_is_seen_with_its_start_before_it_ends(store: JobStore) -> N
     assert await counters(store) == (0, 0, 0, None)
 
 
+@every_kind
 async def test_a_slot_is_called_once_though_a_workflow_is_reset(store: JobStore) -> None:
     run = start()
     assert (await store.open_run(run)).outcome is Opening.OPENED
@@ -98,6 +109,7 @@ async def test_a_scheduled_run_of_a_job_that_must_not_run_is_dropped(store: JobS
     assert (await store.history(NAME, 10, 0)).total == 1
 
 
+@every_kind
 async def test_a_run_counts_once_though_its_end_is_written_again(store: JobStore) -> None:
     await store.open_run(start())
     slots = SlotCounts(served=NOON + MINUTE, missed=2, skipped=1)
@@ -125,6 +137,7 @@ async def test_a_run_whose_row_could_not_be_opened_is_written_at_its_end(store: 
     assert await store.check() == ()
 
 
+@every_kind
 async def test_a_true_end_replaces_an_unknown_fate_once_with_the_counters(store: JobStore) -> None:
     await store.open_run(start())
     slots = SlotCounts(served=NOON, missed=1)
@@ -198,6 +211,7 @@ async def test_history_goes_by_pages_newest_first(store: JobStore) -> None:
     }  # fmt: skip
 
 
+@every_kind
 async def test_pages_from_either_end_show_each_run_once_also_those_of_one_instant(
     store: JobStore,
 ) -> None:
@@ -217,6 +231,7 @@ async def test_pages_from_either_end_show_each_run_once_also_those_of_one_instan
             assert page.total == 9
 
 
+@every_kind
 async def test_stats_are_sums_over_days(store: JobStore) -> None:
     day = timedelta(days=1)
     await store.close_run(end(start(), items=5))
@@ -249,6 +264,7 @@ async def test_history_outlives_the_job_and_counts_again_when_it_comes_back(
     assert await store.check() == ()
 
 
+@every_kind
 async def test_old_runs_are_pruned_a_batch_at_a_time_and_counters_stay(
     store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +324,7 @@ async def test_who_asked_is_kept_where_the_column_takes_it(store: JobStore) -> N
     assert [run.triggered_by_user for run in page.executions] == [None, None, str(asked)]
 
 
+@every_kind
 async def test_the_audit_bounds_itself_and_the_database_stays_known_as_ours(place: Place) -> None:
     async with place.store() as store:
         for minutes in range(5):

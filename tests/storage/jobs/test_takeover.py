@@ -14,7 +14,9 @@ from tests.storage.jobs.places import (
     SERVICE,
     Place,
     definition,
+    either_postgres,
     end,
+    every_kind,
     start,
 )
 from vaultmesh.domain.jobs.messages import SlotCounts
@@ -81,6 +83,7 @@ async def counters(store: JobStore) -> tuple[int, int, int, str | None]:
     )
 
 
+@either_postgres
 async def test_a_live_database_is_taken_over_as_it_is(postgres: Place) -> None:
     postgres.sql(SEED)
     postgres.sql(LIVE_ROWS)
@@ -144,6 +147,7 @@ async def test_a_slot_that_passed_after_the_scheduler_before_was_stopped_is_not_
         assert again.now.served == NOON + 9 * MINUTE
 
 
+@every_kind
 async def test_a_database_that_we_made_is_known_as_ours(place: Place) -> None:
     for _ in range(2):
         async with place.store() as store:
@@ -151,6 +155,7 @@ async def test_a_database_that_we_made_is_known_as_ours(place: Place) -> None:
             assert not store.counted_by_trigger
 
 
+@every_kind
 async def test_a_trigger_that_counts_is_left_to_count(place: Place) -> None:
     if place.is_file:
         async with place.store():
@@ -176,6 +181,7 @@ async def test_a_trigger_that_counts_is_left_to_count(place: Place) -> None:
         assert await store.check() == ()
 
 
+@either_postgres
 async def test_a_trigger_that_does_not_count_changes_nothing(postgres: Place) -> None:
     postgres.sql(SEED + TRIGGER.replace("total_runs = total_runs + 1", "total_runs = total_runs"))
     async with postgres.store() as store:
@@ -185,6 +191,7 @@ async def test_a_trigger_that_does_not_count_changes_nothing(postgres: Place) ->
         assert not store.counted_by_trigger
 
 
+@either_postgres
 async def test_who_asked_is_an_account_where_there_are_accounts(postgres: Place) -> None:
     postgres.sql(SEED)
     known = "5d3f6c1e-7f58-4b9c-9a3d-0d6ed1a3b001"
@@ -199,6 +206,7 @@ async def test_who_asked_is_an_account_where_there_are_accounts(postgres: Place)
         assert [run.triggered_by_user for run in page.executions] == [None, None, known, known]
 
 
+@either_postgres
 async def test_a_database_in_another_time_zone_keeps_instants(postgres: Place) -> None:
     postgres.sql(SEED)
     postgres.sql("ALTER ROLE postgres SET timezone = 'Pacific/Auckland'")
@@ -225,6 +233,7 @@ def as_guest(place: Place, *grants: str) -> Place:
     return replace(place, url=place.server.url(place.database, "guest"))
 
 
+@either_postgres
 async def test_no_right_to_make_tables_is_told_with_the_sql_to_run(postgres: Place) -> None:
     postgres.sql(SEED)
     rights = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO guest"
@@ -245,6 +254,7 @@ async def test_no_right_to_make_tables_is_told_with_the_sql_to_run(postgres: Pla
     assert all("may not make the index" in line for line in made)
 
 
+@either_postgres
 async def test_indexes_are_made_beside_the_use_of_a_table_of_others(postgres: Place) -> None:
     postgres.sql(SEED)
     async with postgres.store() as store:
@@ -272,6 +282,7 @@ async def test_an_index_that_was_cut_off_is_named(postgres: Place) -> None:
     assert "DROP INDEX CONCURRENTLY scheduled_jobs_running;" in line
 
 
+@every_kind
 async def test_tables_of_another_program_are_refused_by_name(place: Place) -> None:
     place.sql("CREATE TABLE scheduled_jobs (id integer PRIMARY KEY, title text)")
     with pytest.raises(
@@ -281,6 +292,7 @@ async def test_tables_of_another_program_are_refused_by_name(place: Place) -> No
     assert refused.value.kind is StoreErrorKind.SCHEMA
 
 
+@every_kind
 async def test_two_processes_that_make_the_tables_at_once_both_succeed(place: Place) -> None:
     stores = await asyncio.gather(*(JobStore.open(place.url, place.root) for _ in range(4)))
     for number, store in enumerate(stores):
@@ -291,6 +303,7 @@ async def test_two_processes_that_make_the_tables_at_once_both_succeed(place: Pl
         await store.close()
 
 
+@every_kind
 async def test_sql_of_the_seed_works_on_tables_of_ours(place: Place) -> None:
     async with place.store() as store:
         place.sql(
@@ -308,6 +321,7 @@ async def test_sql_of_the_seed_works_on_tables_of_ours(place: Place) -> None:
         assert await store.pass_slots("by-hand", SlotCounts(served=NOON + MINUTE))
 
 
+@either_postgres
 async def test_whoever_asks_by_the_functions_of_the_seed_gets_the_same_answers(
     postgres: Place,
 ) -> None:

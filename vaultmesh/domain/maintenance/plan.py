@@ -52,6 +52,8 @@ class TableStatistics:
     """Newest analysis of any partition."""
     is_busy: bool = False
     """Whether a VACUUM or ANALYZE of it is under way."""
+    descends: bool = False
+    """Whether the server does the same to its inheritance children unless it is told ONLY: from PostgreSQL 18 on."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Its storage parameters."""
 
@@ -85,7 +87,8 @@ def decide(table: TableStatistics, task: VacuumTask) -> Step:
         (_ANALYZE, _analyze_reason(table, task), False),
     ):
         if reason:
-            sent = statement.format(table=table.name.sql)
+            only = "ONLY " if table.descends else ""  # each child is a table with a step of its own
+            sent = statement.format(table=f"{only}{table.name.sql}")
             return Step(subject, (sent,), reason, is_alert=alert, name=table.name)
     return Step(subject, reason=_numbers(table), outcome=Outcome.NOT_NEEDED)
 
@@ -132,7 +135,11 @@ def _limit(table: TableStatistics, what: str, threshold: int, ratio: float) -> i
     """Return how many rows are too many; the table's own storage parameters count more."""
     threshold = int(table.options.get(f"autovacuum_{what}_threshold", threshold))
     ratio = float(table.options.get(f"autovacuum_{what}_scale_factor", ratio))
-    return int(threshold + ratio * max(table.rows, 0.0)) if threshold >= 0 else -1
+    if threshold < 0:
+        return -1
+    limit = int(threshold + ratio * max(table.rows, 0.0))
+    most = int(table.options.get(f"autovacuum_{what}_max_threshold", -1))  # from PostgreSQL 18 on
+    return min(limit, most) if most >= 0 else limit
 
 
 def _numbers(table: TableStatistics) -> str:
