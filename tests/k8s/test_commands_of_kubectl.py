@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from starter import parse
 from tests.docs.readme import blocks
 from tests.k8s import manifests as anchoring
-from tests.k8s.manifests import KUSTOMIZATION, REPOSITORY
+from tests.k8s.manifests import FOLDER, KUSTOMIZATION, REPOSITORY
 from tests.k8s.scheduler_service import NAME, manifests, ports
 from tests.k8s.scheduler_service import kustomization as of_service
 
 PAGES = [REPOSITORY / "docs" / f"{name}.md" for name in ("kubernetes", "cut-over", "operations")]
 NAMESPACE = of_service()["namespace"]
 SUFFIX = "-next"
+MAINTENANCE = FOLDER / "maintenance"
+"""Its CronJob lies in a namespace of its own."""
 OF_THE_CLUSTER = {"diff", "apply", "delete"}
 """What needs no namespace where a folder has one."""
 
@@ -47,6 +50,21 @@ def objects() -> dict[str, set[str]]:
         "secret": {"scheduler-anchor-key", "scheduler-ledgers", "scheduler-temporal", NAME},
         "configmap": {"scheduler-tsa-roots"},
     }
+
+
+def namespace_of_maintenance() -> str:
+    text = (MAINTENANCE / KUSTOMIZATION).read_text(encoding="utf-8")
+    return str(yaml.safe_load(text)["namespace"])
+
+
+def objects_of_maintenance() -> dict[str, set[str]]:
+    """Return the names of what the CronJob of maintenance reads, by kind."""
+    text = (MAINTENANCE / "cron-job.yaml").read_text(encoding="utf-8")
+    pod = yaml.safe_load(text)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    read = {kind: each[kind]["name"] for each in container["envFrom"] for kind in each}
+    mounted = {volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume}
+    return {"secret": {read["secretRef"]}, "configmap": {read["configMapRef"], *mounted}}
 
 
 def ports_of(kind: str, name: str) -> set[int]:
@@ -83,12 +101,14 @@ def test_the_pages_show_commands() -> None:
 
 @pytest.mark.parametrize("command", having("kubectl"), ids=" ".join)
 def test_a_command_names_what_there_is(command: list[str]) -> None:
+    of_maintenance = command[1:3] == ["-n", namespace_of_maintenance()]
+    there = objects_of_maintenance() if of_maintenance else objects()
     for kind, name in named(command):
-        assert name in objects()[kind], (kind, name)
+        assert name in there[kind], (kind, name)
     if folder := after(command, "-k"):
         assert (REPOSITORY / folder / KUSTOMIZATION).exists()
         assert command[1] in OF_THE_CLUSTER
-    else:
+    elif not of_maintenance:
         assert command[1:3] == ["-n", NAMESPACE]
     if label := after(command, "-l"):
         key, _, value = label.partition("=")

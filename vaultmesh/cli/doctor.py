@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from vaultmesh.cli import doctor_parts, output, temporal
+from vaultmesh.cli import output, temporal
 from vaultmesh.domain.diagnosis import Condition, Diagnosis, wrong
 from vaultmesh.process.settings import Settings
 
@@ -56,6 +56,8 @@ def run_doctor(arguments: argparse.Namespace) -> int:
 
 async def examine(settings: Settings, parts: Sequence[str]) -> list[Diagnosis]:
     """Return what was met; parts are examined side by side, and none hides another."""
+    from vaultmesh.cli import doctor_parts  # noqa: PLC0415 - loads client libraries and SQLAlchemy
+
     looks: dict[str, Coroutine[Any, Any, list[Diagnosis]]] = {
         part: doctor_parts.LOOKS[part](settings) for part in PARTS if part in parts
     }
