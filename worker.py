@@ -79,6 +79,9 @@ OWN_CODE = ("workflows",)
 run without it, so that the sandbox judges the code there."""
 DRAIN = timedelta(seconds=20)
 """Running activities get this long to end after SIGTERM; what does not is tried again elsewhere."""
+WORKFLOW_TASKS_AT_ONCE = 16
+"""Python runs one at a time: with the SDK's 100 side by side each takes 100 times as long, and is interrupted after 2 s."""
+
 _LOG = logging.getLogger("worker")
 Found = TypeVar("Found")
 Task = Callable[[], Awaitable[None]]
@@ -150,6 +153,7 @@ def workers(
             workflow_runner=runner,
             interceptors=[heartbeats],
             max_cached_workflows=1_500,
+            max_concurrent_workflow_tasks=WORKFLOW_TASKS_AT_ONCE,
             sticky_queue_schedule_to_start_timeout=sticky,
             max_concurrent_activities=500,
             graceful_shutdown_timeout=DRAIN,

@@ -6,6 +6,7 @@
 4. Python keeps the bytecode of what it imports, also where an image told it not to: hundreds of programs are started, and each
    of them, and each sandbox of a workflow, would compile everything again.
 5. Ctrl-C reaches the programs that tests start, also where a shell started the tests in the background and ignores it.
+6. A workflow task is blocked after 30 s, not after 2: the machine may be busy.
 """
 
 import os
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.order import put_long_modules_first
+from tests.support.patience import be_patient
 from tests.support.quick import mark_quick
 
 REASON_LINES, REASON_LETTERS = 3, 300
@@ -29,6 +31,7 @@ os.environ.pop(NO_BYTECODE, None)  # programs that tests start, and the processe
 sys.dont_write_bytecode = False
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # programs would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+be_patient()
 settings.load_profile("ci")  # its deadline of 200 ms is off: a pause of the machine is no failure
 
 

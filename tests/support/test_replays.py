@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 from temporalio import workflow
+from temporalio.api.common.v1 import WorkflowType
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import (
     HistoryEvent,
+    WorkflowExecutionStartedEventAttributes,
     WorkflowExecutionTerminatedEventAttributes,
     WorkflowTaskFailedEventAttributes,
 )
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -277,6 +279,45 @@ def test_only_a_client_ends_a_task_by_terminating_its_workflow(
     events: list[HistoryEvent], by_a_client: bool
 ) -> None:
     assert ends_by_termination(events) is by_a_client
+
+
+@pytest.mark.parametrize(
+    ("message", "findings"), [("[TMPRL1101] Potential deadlock", 0), ("planted", 1)]
+)
+def test_a_slow_task_that_came_right_is_no_finding_and_another_cause_is(
+    message: str, findings: int
+) -> None:
+    failed = _failed_task(message)
+    completed = HistoryEvent(event_type=EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)
+    history = _history_of(NAMESPACE_WORKFLOW, [failed, SCHEDULED, completed])
+    assert len(Replays()._findings(("w", "r"), history)) == findings
+
+
+def test_a_task_that_blocks_for_good_is_a_finding() -> None:
+    history = _history_of(
+        NAMESPACE_WORKFLOW, [_failed_task("[TMPRL1101] Potential deadlock"), SCHEDULED]
+    )
+    assert len(Replays()._findings(("w", "r"), history)) == 1
+
+
+def _failed_task(message: str) -> HistoryEvent:
+    return HistoryEvent(
+        event_type=EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
+        workflow_task_failed_event_attributes=WorkflowTaskFailedEventAttributes(
+            cause=WorkflowTaskFailedCause.Value(f"WORKFLOW_TASK_FAILED_CAUSE_{UNHANDLED}"),
+            failure=Failure(message=message),
+        ),
+    )
+
+
+def _history_of(workflow: str, events: list[HistoryEvent]) -> WorkflowHistory:
+    started = HistoryEvent(
+        event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
+        workflow_execution_started_event_attributes=WorkflowExecutionStartedEventAttributes(
+            workflow_type=WorkflowType(name=workflow)
+        ),
+    )
+    return WorkflowHistory("w", [started, *events])
 
 
 def test_a_cause_that_does_not_exist_cannot_be_planted() -> None:

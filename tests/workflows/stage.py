@@ -38,6 +38,7 @@ from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, Name
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
 from vaultmesh.process.eviction import EvictingRunner
+from worker import WORKFLOW_TASKS_AT_ONCE
 from workflows.aggregator.workflow import AggregatorWorkflow
 from workflows.jobs.workflow import JobWorkflow
 from workflows.namespace.workflow import NamespaceWorkflow
@@ -232,6 +233,7 @@ class Stage:
             activities=list(adapters),
             workflow_runner=self.runner,
             max_cached_workflows=self.cached if cached is None else cached,
+            max_concurrent_workflow_tasks=WORKFLOW_TASKS_AT_ONCE,
             max_heartbeat_throttle_interval=timedelta(seconds=0.1),
         )
         self.runner.serve(scheduler)
