@@ -15,6 +15,13 @@ from typing_extensions import override
 
 from devnet.parts import SUPPLIES
 from devnet.supply import CACHE_VARIABLE
+from docs.alert_rules import (
+    ANCHOR_RULES,
+    JOB_RULES,
+    MAINTENANCE_RULES,
+    cluster_place,
+    cluster_rules,
+)
 from vaultmesh.api.openapi import summary
 from vaultmesh.api.routes import ROUTES, Route
 from vaultmesh.domain.failures import ADVICE, WEIGHT, FailureKind
@@ -27,23 +34,8 @@ from vaultmesh.process.settings import Settings
 
 DOCS = Path(__file__).resolve().parent
 EXAMPLE = DOCS.with_name(".env.example")
-RULES = DOCS.with_name("ops") / "prometheus" / "alerts" / "jobs.yaml"
-"""Alerts as Prometheus reads them: the source."""
-CLUSTER_RULES = DOCS.with_name("k8s") / "alerts" / "jobs.yaml"
-"""The same for the Prometheus Operator."""
-MAINTENANCE_RULES = RULES.with_name("maintenance.yaml")
-MAINTENANCE_CLUSTER_RULES = CLUSTER_RULES.with_name("maintenance.yaml")
-_KUBERNETES_NAMESPACES = {"jobs": "aurora-staging", "maintenance": "battlescope"}
-_CLUSTER_RULES_HEAD = """\
-# Made of ops/prometheus/alerts/{name}.yaml by `python -m docs.tables`. kubectl apply -n {namespace} -f k8s/alerts/{name}.yaml, where the Prometheus Operator runs;
-# give it the labels that its Prometheus selects rules by.
-apiVersion: monitoring.coreos.com/v1
-kind: PrometheusRule
-metadata:
-  name: scheduler-{name}
-  labels: {{ app: scheduler, component: layer-2, service: scheduler }}
-spec:
-"""
+RULES = (JOB_RULES, MAINTENANCE_RULES, ANCHOR_RULES)
+"""Alerts as Prometheus reads them, of which those for its operator are made."""
 _EXAMPLE_HEAD = """\
 # Variables of `make scheduler`, `make dev` and `make demo`: cp .env.example .env, then take the # away before what you set.
 # What the shell sets already counts more. Written by docs/tables.py; a shell reads it: a value with blanks or any of $ & ; # ( needs single quotes.
@@ -256,15 +248,6 @@ def environment_example() -> str:
     return "\n".join(lines)
 
 
-def cluster_rules(place: Path = RULES) -> str:
-    """Return a file's alerts as an object of a cluster: the same text, one level deeper."""
-    rules = place.read_text(encoding="utf-8").splitlines(keepends=True)
-    begin = rules.index("groups:\n")
-    indented = (f"  {line}" if line.strip() else line for line in rules[begin:])
-    head = _CLUSTER_RULES_HEAD.format(name=place.stem, namespace=_KUBERNETES_NAMESPACES[place.stem])
-    return head + "".join(indented)
-
-
 def _backoff_of(kind: FailureKind) -> str:
     backoff = Backoff()
     delays = (backoff.delay(failures, kind) for failures in range(1, backoff.cap + 1))
@@ -364,8 +347,8 @@ def main(arguments: list[str] | None = None) -> int:
     current = {
         place: with_table(name, place.read_text(encoding="utf-8")) for place, name in wanted.items()
     }
-    current |= {EXAMPLE: environment_example(), CLUSTER_RULES: cluster_rules()}
-    current[MAINTENANCE_CLUSTER_RULES] = cluster_rules(MAINTENANCE_RULES)
+    current[EXAMPLE] = environment_example()
+    current |= {cluster_place(rules): cluster_rules(rules) for rules in RULES}
     behind = [
         place
         for place, text in current.items()

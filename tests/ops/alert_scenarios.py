@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from devnet.promtool import promtool
-from docs.tables import RULES
+from docs.alert_rules import JOB_RULES
 
 JOB = "nightly-report"
 MINUTES = 30
@@ -86,7 +86,7 @@ class Scenario:
 def check(scenario: Scenario, folder: Path) -> None:
     """Have promtool evaluate a scenario, in each way to scrape it; raises AssertionError."""
     tests = [_test(scenario, targets) for targets in SCRAPED]
-    document = {"rule_files": [str(RULES)], "evaluation_interval": "30s", "tests": tests}
+    document = {"rule_files": [str(JOB_RULES)], "evaluation_interval": "30s", "tests": tests}
     file = folder / "scenario.yaml"
     file.write_text(yaml.safe_dump(document), encoding="utf-8")
     done = subprocess.run(
@@ -116,7 +116,7 @@ def _test(scenario: Scenario, targets: Sequence[Mapping[str, str]]) -> dict[str,
 
 def rules() -> Mapping[str, Mapping[str, Any]]:
     """Return the rules by the names of their alerts."""
-    (group,) = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    (group,) = yaml.safe_load(JOB_RULES.read_text(encoding="utf-8"))["groups"]
     return {rule["alert"]: rule for rule in group["rules"]}
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 from devnet.postgres import PostgresServer
 from devnet.promtool import promtool
 from devnet.temporal import temporal_cli
-from docs.tables import CLUSTER_RULES
+from docs.alert_rules import JOB_RULES, cluster_place
 from starter import parse
 from tests.docs.readme import REPOSITORY, commands
 from tests.ops.alert_scenarios import rules
@@ -102,7 +102,7 @@ def test_the_rules_are_taken_as_they_are_shown() -> None:
     )
     assert done.returncode == 0, done.stderr
     (applied,) = [words for words in shown("kubectl") if "apply" in words]
-    assert REPOSITORY / applied[-1] == CLUSTER_RULES
+    assert REPOSITORY / applied[-1] == cluster_place(JOB_RULES)
 
 
 @pytest.fixture(scope="module")

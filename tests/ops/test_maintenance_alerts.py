@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from devnet.promtool import promtool
-from docs.tables import MAINTENANCE_CLUSTER_RULES, MAINTENANCE_RULES, cluster_rules
+from docs.alert_rules import MAINTENANCE_RULES, cluster_place, cluster_rules
 from tests.docs.readme import REPOSITORY
 from vaultmesh.domain.maintenance.outcomes import GOOD, Outcome
 
@@ -254,7 +254,7 @@ def test_every_alert_is_tried_and_has_a_page_with_meaning_impact_check_and_mend(
 
 
 def test_the_cluster_s_alerts_are_the_same_rules() -> None:
-    text = MAINTENANCE_CLUSTER_RULES.read_text(encoding="utf-8")
+    text = cluster_place(MAINTENANCE_RULES).read_text(encoding="utf-8")
     assert text == cluster_rules(MAINTENANCE_RULES), "run python -m docs.tables"
     document = yaml.safe_load(text)
     assert document["kind"] == "PrometheusRule"

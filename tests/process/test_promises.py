@@ -145,3 +145,20 @@ def test_the_lag_of_finality_is_that_of_the_oldest_batch_under_way() -> None:
         Unfinished("b2", int(NOW) - 500),
     ]
     assert scene.look()['scheduler_finality_lag_seconds{target="eip155:1"}'] == 90
+
+
+def test_an_owed_batch_is_due_after_three_periods_unless_it_is_paused() -> None:
+    """The harm: an age alone says nothing of a cadence that anchors once a day."""
+    due = (
+        'scheduler_owed_due_timestamp_seconds{cadence="fast",namespace="dao:one",target="eip155:1"}'
+    )
+    scene = Scene()
+    assert due not in scene.look()
+    anchored = Unfinished("b0", int(NOW) - 900, is_signed=True, depth=1, required_depth=6)
+    scene.batches = [anchored, Unfinished("b1", int(NOW) - 90)]
+    assert scene.look()[due] == NOW - 90 + 600  # three periods of 89 s are less than ten minutes
+    scene.snapshot.namespaces = {"dao:one": memo(paused=["fast"])}
+    assert due not in scene.look()
+    scene.batches = [anchored]
+    scene.snapshot.namespaces = {"dao:one": memo()}
+    assert due not in scene.look()

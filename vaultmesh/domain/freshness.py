@@ -37,7 +37,12 @@ class Status(StrEnum):
 
 def stale_at(fresh_at: datetime, period: timedelta) -> datetime:
     """Return from when on a cadence is stale for which all was well at an instant, as far as that was told."""
-    return fresh_at + max(STALE_PERIODS * period, SHORTEST_STALE) + _told_every(period)
+    return fresh_at + anchored_within(period) + _told_every(period)
+
+
+def anchored_within(period: timedelta) -> timedelta:
+    """Return how long after its sealing a batch should have an anchor at the latest, by its cadence's period."""
+    return max(STALE_PERIODS * period, SHORTEST_STALE)
 
 
 def is_worth_telling(fresh_at: datetime, period: timedelta, now: datetime) -> bool:

@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
+from vaultmesh.domain.freshness import anchored_within
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.promises import Cause, Situation, Standing, Unfinished, cause, standing, told
@@ -61,6 +62,8 @@ class Look:
     """At risk or missed; a cadence with a deadline and nothing of that kind is there, too."""
     lags: dict[str, float] = field(default_factory=dict)
     """By target: how long ago its oldest batch was sealed that is anchored and not final, in seconds."""
+    due: dict[Key, float] = field(default_factory=dict)
+    """By when the oldest batch without an anchor should have had one, in Unix seconds; nothing where none is owed, or it is paused."""
 
 
 class Promises:
@@ -123,6 +126,9 @@ class Promises:
                 except (AnchorError, InvalidValue, OSError) as error:
                     situation = replace(situation, storage=one_line(str(error)))
                 batches = self._known.get(key, ())
+                owed = [batch.sealed_at for batch in batches if batch.depth is None]
+                if owed and not situation.paused:
+                    look.due[key] = min(owed) + anchored_within(spec.periods[label]).total_seconds()
                 anchored = [batch.sealed_at for batch in batches if batch.depth is not None]
                 if anchored:
                     lag = max(now - min(anchored), 0.0)
@@ -236,4 +242,11 @@ class PromiseMetrics(Collector):
         )
         for target, seconds in sorted(self.look.lags.items()):
             lag.add_metric((target,), seconds)
-        yield lag
+        due = GaugeMetricFamily(
+            f"{self._prefix}_owed_due_timestamp_seconds",
+            "Unix time by which the oldest owed batch should have an anchor: three periods after sealing, ten minutes at least.",
+            labels=_LABELS[:-1],
+        )
+        for key, at in sorted(self.look.due.items()):
+            due.add_metric(key, at)
+        yield from (lag, due)
