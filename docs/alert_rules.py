@@ -62,6 +62,8 @@ def adapted(
     """
     text = re.sub(r"\bscheduler(?=_[a-z])", prefix, text)
     text = re.sub(r"(runbook_url: )(?=docs/)", rf"\g<1>{runbooks}", text)
+    if times == 1:
+        return text
     return re.sub(
         r"^( +for: )(\d+)([smhd])$",
         lambda match: f"{match[1]}{_scaled(int(match[2]) * _SECONDS[match[3]], times)}",

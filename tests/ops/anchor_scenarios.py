@@ -92,21 +92,21 @@ class Scrape:
     workers: Sequence[Mapping[str, str]]
     namespace: str = "namespace"
 
-    @property
-    def shared(self) -> Mapping[str, str]:
-        """Labels that alerts keep of a worker: its Kubernetes namespace."""
-        return {key: value for key, value in self.workers[0].items() if key == "namespace"}
-
 
 HOST = Scrape([{"job": "scheduler", "instance": "a:9091"}])
 CLUSTER = Scrape(
     [
-        {"job": "endpoints", "namespace": "aurora", "service": "scheduler", "instance": f"{ip}:9091"}
+        {
+            "job": "endpoints",
+            "namespace": "aurora",
+            "service": "scheduler",
+            "instance": f"{ip}:9091",
+        }
         for ip in ("10.0.0.7", "10.0.0.8")
     ],
     "exported_namespace",
 )
-SCRAPES = (HOST, CLUSTER)
+BOTH = (HOST, CLUSTER)
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ class Scenario:
     name: str
     series: Mapping[str, str | None] = field(default_factory=dict)
     """None: there is no such series."""
+    second: Mapping[str, str | None] = field(default_factory=dict)
+    """What differs of the second worker alone."""
     alert: str | None = None
     """The one that fires, and no other."""
     fires: tuple[int, int] = (0, 0)
@@ -123,7 +125,7 @@ class Scenario:
     labels: Mapping[str, str] = field(default_factory=dict)
     """Of the alert, with our label `namespace`; those of the scrape come by themselves."""
     summary: str = ""
-    scrapes: Sequence[Scrape] = SCRAPES
+    scrapes: Sequence[Scrape] = (CLUSTER,)
     about_workers: bool = False
     """Whether the alert names the scrape job."""
     minutes: int = MINUTES
@@ -169,10 +171,14 @@ def judge(
 
 def series(scenario: Scenario, scrape: Scrape) -> Iterator[dict[str, str]]:
     """Yield what each worker shows."""
-    for worker in scrape.workers:
-        for name, values in ({**WELL, **scenario.series}).items():
+    for number, worker in enumerate(scrape.workers):
+        other = scenario.second if number else {}
+        for name, values in ({**WELL, **scenario.series, **other}).items():
             if values is not None:
-                yield {"series": _series(name, worker, scrape.namespace), "values": values.replace("9999", str(scenario.minutes + 1))}
+                yield {
+                    "series": _series(name, worker, scrape.namespace),
+                    "values": values.replace("9999", str(scenario.minutes + 1)),
+                }
 
 
 def _series(name: str, worker: Mapping[str, str], namespace: str) -> str:
@@ -189,8 +195,11 @@ def _written(labels: Mapping[str, str]) -> list[str]:
 def labels_of(scenario: Scenario, scrape: Scrape) -> dict[str, str]:
     """Return the labels of a scenario's alert, without its name."""
     own = {scrape.namespace if key == "namespace" else key: value for key, value in scenario.labels.items()}  # fmt: skip
-    kept = {"namespace", "job", "service"} if scenario.about_workers else {"namespace"}
-    shared = {key: value for key, value in scrape.workers[0].items() if key in kept}
+    if scenario.second:
+        shared = dict(scrape.workers[1])
+    else:
+        kept = {"namespace", "job", "service"} if scenario.about_workers else {"namespace"}
+        shared = {key: value for key, value in scrape.workers[0].items() if key in kept}
     return {**shared, **own, "severity": rules()[str(scenario.alert)]["labels"]["severity"]}
 
 

@@ -8,9 +8,9 @@ import yaml
 
 from docs.alert_rules import ANCHOR_RULES, adapted, cluster_place, cluster_rules
 from docs.alert_rules import main as print_rules
-from tests.docs.readme import REPOSITORY
 from tests.ops.anchor_scenarios import (
     AUTHORITY,
+    BOTH,
     CADENCE,
     DAY,
     EVM,
@@ -43,32 +43,71 @@ MISSED = "deadline_missed_total"
 OWED = f"owed_batches{CADENCE}"
 OLDEST, DUE = f"oldest_owed_timestamp_seconds{CADENCE}", f"owed_due_timestamp_seconds{CADENCE}"
 PAUSED, TARGET_PAUSED = f'paused_cadences{{namespace="{NAMESPACE}"}}', f"target_paused{TARGET}"
+HOST_ERRORS = f'endpoint_errors_total{{target="{EVM}", host="node:8545"}}'
 RUNWAY, TICK = f"runway_anchors{TARGET}", "last_tick_timestamp_seconds"
 EXPIRY = "certificate_expiry_timestamp_seconds"
-FAILS_FROM_10 = {FAILED: "0x10 1+1x28 29x99", BACKOFF: at((0, 0), (14, 6), (40, 0)), KINDS: "0x10 1+1x9999"}  # fmt: skip
+FAILS_FROM_10 = {
+    FAILED: "0x10 1+1x28 29x99",
+    BACKOFF: at((0, 0), (14, 6), (40, 0)),
+    KINDS: "0x10 1+1x9999",
+}
 """A target fails from the tenth minute on, the namespace's level passes 5 soon after, and is 0 again from the fortieth on."""
 OLD_BATCH = {OWED: "1x9999", OLDEST: "0x9999", DUE: "600x9999"}
 """A batch that was sealed at the beginning, and due after ten minutes."""
 
 SCENARIOS = (
-    Scenario("all is well"),
-    Scenario("all is well for a day", minutes=DAY // 60),
-    Scenario("a worker that just started", {name: values for name, values in GONE.items() if name in {RUNWAY, f'balance{{target="{EVM}", unit="wei"}}'}}),  # fmt: skip
+    Scenario("all is well", scrapes=BOTH),
+    Scenario(
+        "a worker that just started",
+        {
+            name: values
+            for name, values in GONE.items()
+            if name in {RUNWAY, f'balance{{target="{EVM}", unit="wei"}}'}
+        },
+    ),
     Scenario(
         "every worker stops answering, and comes back",
-        {**{name: None for name in GONE}, "up": at((0, 1), (10, 0), (30, 1)), TICK: f"0+60x9 {'stale ' * 20} 1800+60x99"},  # fmt: skip
+        {
+            **dict.fromkeys(GONE),
+            "up": at((0, 1), (10, 0), (30, 1)),
+            TICK: f"0+60x9 {'stale ' * 20} 1800+60x99",
+        },
         alert="SchedulerDown",
         fires=(12, 30),
         summary=f"No worker of the scheduler answers to the scrape job {JOB}",
         about_workers=True,
+        scrapes=BOTH,
     ),
     Scenario(
         "the pods of every worker are gone",
-        {**{name: None for name in GONE}, "up": f"1x9 {'stale ' * 60}", TICK: f"0+60x9 {'stale ' * 60}"},  # fmt: skip
+        {
+            **dict.fromkeys(GONE),
+            "up": f"1x9 {'stale ' * 60}",
+            TICK: f"0+60x9 {'stale ' * 60}",
+        },
         alert="SchedulerDown",
         fires=(12, END),
         summary=f"No worker of the scheduler answers to the scrape job {JOB}",
         about_workers=True,
+        scrapes=BOTH,
+    ),
+    Scenario(
+        "one of two workers stops answering, and comes back",
+        second={
+            **dict.fromkeys(GONE),
+            "up": at((0, 1), (10, 0), (30, 1)),
+            TICK: f"0+60x9 {'stale ' * 20} 1800+60x99",
+        },
+        alert="SchedulerWorkerDown",
+        fires=(12, 30),
+        summary="The worker 10.0.0.8:9091 does not answer",
+    ),
+    Scenario(
+        "one of two workers does not hear of Temporal",
+        second={TICK: f"0+60x10 {'600 ' * 20} 1860+60x99"},
+        alert="SchedulerWorkerDown",
+        fires=(15, 31),
+        summary="The worker 10.0.0.8:9091 has not heard of Temporal for 5m 0s",
     ),
     Scenario(
         "no worker talks to Temporal",
@@ -77,6 +116,7 @@ SCENARIOS = (
         fires=(18, 31),
         summary="No worker has heard of Temporal for 8m 0s",
         about_workers=True,
+        scrapes=BOTH,
     ),
     Scenario("Temporal is away for six minutes", {TICK: f"0+60x10 {'600 ' * 6} 1020+60x99"}),
     Scenario(
@@ -85,6 +125,7 @@ SCENARIOS = (
         alert="SchedulerHighBackoff",
         fires=(24, 40),
         labels={"namespace": NAMESPACE, "target": EVM},
+        scrapes=BOTH,
         summary=f"{NAMESPACE} backs off on {EVM}, at level 6",
     ),
     Scenario(
@@ -97,6 +138,7 @@ SCENARIOS = (
         alert="SchedulerHighFailureRate",
         fires=(34, 42),
         labels=OF_CADENCE,
+        scrapes=BOTH,
         summary=f"60% of the anchors of {NAMESPACE} on {EVM} fail",
     ),
     Scenario("four of ten anchors fail", {FAILED: "0+0.4x9999"}),
@@ -110,6 +152,7 @@ SCENARIOS = (
             alert="SchedulerDeadlineMissed",
             fires=(20, 30),
             labels={**OF_CADENCE, "cause": why},
+            scrapes=BOTH,
             summary=f"{NAMESPACE} missed a deadline on {EVM}: {why}",
         )
         for why in (Cause.STORAGE, Cause.CONFIRMATIONS)
@@ -120,6 +163,7 @@ SCENARIOS = (
         alert="SchedulerDeadlineMissed",
         fires=(20, 30),
         labels={**OF_CADENCE, "cause": "slot"},
+        scrapes=BOTH,
         summary=f"{NAMESPACE} missed a deadline on {EVM}: slot",
     ),
     Scenario(
@@ -128,6 +172,7 @@ SCENARIOS = (
         alert="SchedulerDeadlineAtRisk",
         fires=(21, 30),
         labels={**OF_CADENCE, "cause": "inclusion"},
+        scrapes=BOTH,
         summary=f"{NAMESPACE} will miss a deadline on {EVM}: inclusion",
     ),
     Scenario(
@@ -139,6 +184,7 @@ SCENARIOS = (
         alert="SchedulerDeadlineMissed",
         fires=(20, END),
         labels={**OF_CADENCE, "cause": "inclusion"},
+        scrapes=BOTH,
         summary=f"{NAMESPACE} missed a deadline on {EVM}: inclusion",
     ),
     Scenario(
@@ -147,13 +193,22 @@ SCENARIOS = (
         alert="SchedulerOwedTooLong",
         fires=(26, END),
         labels=OF_CADENCE,
+        scrapes=BOTH,
         summary=f"A batch of {NAMESPACE} waits for {EVM} since 26m 0s",
     ),
     Scenario("a batch of a daily cadence waits for an hour", {**OLD_BATCH, DUE: f"{3 * DAY}x9999"}),
-    Scenario("a batch waits for a target that somebody paused", {**OLD_BATCH, TARGET_PAUSED: "1x9999"}),  # fmt: skip
+    Scenario(
+        "a batch waits for a target that somebody paused", {**OLD_BATCH, TARGET_PAUSED: "1x9999"}
+    ),
     Scenario(
         "a target is held, its namespace backs off, and batches wait",
-        {**OLD_BATCH, **FAILS_FROM_10, HELD: at((0, 0), (10, 1), (40, 0)), BACKOFF: at((0, 0), (14, 6), (46, 0)), RUNWAY: "0x9999"},  # fmt: skip
+        {
+            **OLD_BATCH,
+            **FAILS_FROM_10,
+            HELD: at((0, 0), (10, 1), (40, 0)),
+            BACKOFF: at((0, 0), (14, 6), (46, 0)),
+            RUNWAY: "0x9999",
+        },
         alert="SchedulerTargetHeld",
         fires=(12, 40),
         labels={"target": EVM, "cause": "auth"},
@@ -163,7 +218,12 @@ SCENARIOS = (
     Scenario("a target is held for a minute", {HELD: at((0, 0), (10, 1), (11, 0))}),
     Scenario(
         "a ledger does not answer, its namespace backs off, and batches wait",
-        {**OLD_BATCH, **FAILS_FROM_10, UNREACHABLE: at((0, 0), (10, 1), (40, 0)), BACKOFF: at((0, 0), (14, 6), (46, 0))},  # fmt: skip
+        {
+            **OLD_BATCH,
+            **FAILS_FROM_10,
+            UNREACHABLE: at((0, 0), (10, 1), (40, 0)),
+            BACKOFF: at((0, 0), (14, 6), (46, 0)),
+        },
         alert="SchedulerTargetUnreachable",
         fires=(15, 40),
         labels={"target": EVM},
@@ -180,7 +240,10 @@ SCENARIOS = (
     ),
     Scenario(
         "a day's anchors cost a third of what is left, and more",
-        {f'balance{{target="{EVM}", unit="wei"}}': "400x9999", f'fees_paid_total{{target="{EVM}", unit="wei"}}': "0+1x9999"},  # fmt: skip
+        {
+            f'balance{{target="{EVM}", unit="wei"}}': "400x9999",
+            f'fees_paid_total{{target="{EVM}", unit="wei"}}': "0+1x9999",
+        },
         alert="SchedulerFundsLastDays",
         fires=(194, 401),
         labels={"target": EVM},
@@ -221,7 +284,11 @@ SCENARIOS = (
             ("revocation_list", 23, "22h 0m 0s"),
         )
     ),
-    Scenario("a revocation list has two days left", {f"{EXPIRY}{certificate('revocation_list')}": f"{2 * DAY}x99"}, minutes=90),  # fmt: skip
+    Scenario(
+        "a revocation list has two days left",
+        {f"{EXPIRY}{certificate('revocation_list')}": f"{2 * DAY}x99"},
+        minutes=90,
+    ),
     Scenario(
         "a chain has expired",
         {f"{EXPIRY}{certificate('chain')}": "1200x9999"},
@@ -244,9 +311,13 @@ SCENARIOS = (
         alert="SchedulerConfigDrift",
         fires=(25, 40),
         labels={"namespace": NAMESPACE},
+        scrapes=BOTH,
         summary=f"{NAMESPACE} runs otherwise than namespaces.yaml says",
     ),
-    Scenario("a rollout takes ten minutes", {f'config_drift{{namespace="{NAMESPACE}"}}': at((0, 0), (10, 1), (20, 0))}),  # fmt: skip
+    Scenario(
+        "a rollout takes ten minutes",
+        {f'config_drift{{namespace="{NAMESPACE}"}}': at((0, 0), (10, 1), (20, 0))},
+    ),
     Scenario(
         "a file is refused",
         {'config_file_refused{file="namespaces.yaml"}': at((0, 0), (10, 1), (40, 0))},
@@ -277,6 +348,7 @@ SCENARIOS = (
         alert="SchedulerPausedTooLong",
         fires=(1_450, 1_510),
         labels={"namespace": NAMESPACE},
+        scrapes=BOTH,
         summary=f"{NAMESPACE} is paused for a day",
         minutes=1_600,
     ),
@@ -313,3 +385,85 @@ def test_an_alert_fires_on_its_cause_alone_once_and_until_all_is_well(
     scenario: Scenario, tmp_path: Path
 ) -> None:
     check(scenario, tmp_path)
+
+
+def test_every_alert_is_tried_and_says_whom_it_is_about() -> None:
+    assert {scenario.alert for scenario in SCENARIOS} - {None} == set(rules())
+    for rule in rules().values():
+        assert rule["labels"]["severity"] in {"warning", "critical"}
+        assert rule["annotations"]["description"].endswith(".")
+
+
+def test_what_is_said_of_failures_names_their_kinds_and_hosts(tmp_path: Path) -> None:
+    """Words that come from further queries: an error in one of them would stand in their place."""
+    annotations = rules()["SchedulerHighBackoff"]["annotations"]
+    failing = Scenario("fails", FAILS_FROM_10)
+    silent = Scenario("silent", {UNREACHABLE: "1x9999", HOST_ERRORS: "0+3x9999"})
+    backs_off = {
+        "summary": f"{NAMESPACE} backs off on {EVM}, at level 6",
+        "description": f"Anchors of {NAMESPACE} on {EVM} fail again and again, by kind: network. They are tried again every two to five minutes.",
+        "runbook_url": annotations["runbook_url"],
+    }
+    does_not_answer = {
+        "summary": f"{EVM} does not answer",
+        "description": f"The ledger {EVM} has not answered for five minutes. Requests that failed within ten minutes: node:8545 (30). Nothing is lost, and it goes on by itself.",
+        "runbook_url": rules()["SchedulerTargetUnreachable"]["annotations"]["runbook_url"],
+    }
+    about = {"target": EVM}
+    expected = (
+        (
+            failing,
+            30,
+            "SchedulerHighBackoff",
+            {**about, "namespace": NAMESPACE, "severity": "warning"},
+            backs_off,
+        ),
+        (
+            silent,
+            20,
+            "SchedulerTargetUnreachable",
+            {**about, "severity": "critical"},
+            does_not_answer,
+        ),
+    )
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": list(series(scenario, HOST)),
+            "alert_rule_test": [
+                {
+                    "eval_time": f"{minute}m",
+                    "alertname": name,
+                    "exp_alerts": [{"exp_labels": labels, "exp_annotations": words}],
+                }
+            ],
+        }
+        for scenario, minute, name, labels, words in expected
+    ]
+    judge(tests, tmp_path, ANCHOR_RULES)
+
+
+def test_the_cluster_has_the_same_rules() -> None:
+    text = cluster_place(ANCHOR_RULES).read_text(encoding="utf-8")
+    assert text == cluster_rules(ANCHOR_RULES), "run python -m docs.tables"
+    document = yaml.safe_load(text)
+    assert document["kind"] == "PrometheusRule"
+    assert document["spec"] == yaml.safe_load(ANCHOR_RULES.read_text(encoding="utf-8"))
+
+
+def test_rules_are_adapted_to_a_site_and_expressions_stay(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["--prefix", "vmsh", "--runbooks", "https://wiki/", "--times", "0.001"]
+    assert print_rules([*arguments, str(ANCHOR_RULES)]) == 0
+    (group,) = yaml.safe_load(capsys.readouterr().out)["groups"]
+    for rule in group["rules"]:
+        original = rules()[rule["alert"]]
+        assert rule["expr"] == re.sub(r"\bscheduler_", "vmsh_", original["expr"])
+        assert rule["annotations"]["runbook_url"].startswith("https://wiki/docs/anchor-alerts.md#")
+    lasting = {rule["alert"]: rule.get("for") for rule in group["rules"]}
+    assert lasting["SchedulerDown"] == "120ms"
+    assert lasting["SchedulerPausedTooLong"] == "86400ms"
+    assert lasting["SchedulerDeadlineMissed"] is None
+    text = ANCHOR_RULES.read_text(encoding="utf-8")
+    assert yaml.safe_load(adapted(text)) == yaml.safe_load(text)
