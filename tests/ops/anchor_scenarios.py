@@ -163,7 +163,7 @@ def judge(
         [str(promtool()), "test", "rules", str(file)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"

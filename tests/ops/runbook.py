@@ -50,7 +50,7 @@ class Runbook:
     def temporal_refuses(self, words: list[str]) -> str:
         """Return why the `temporal` program does not know a command's flags; empty if it does."""
         done = subprocess.run(
-            [str(temporal_cli()), *words, "--help"], capture_output=True, timeout=30, check=False
+            [str(temporal_cli()), *words, "--help"], capture_output=True, timeout=120, check=False
         )
         return done.stderr.decode() if done.returncode else ""
 

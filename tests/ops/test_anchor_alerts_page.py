@@ -90,7 +90,7 @@ def test_commands_of_temporal_have_the_flags_that_are_shown(words: tuple[str, ..
 def test_the_rules_are_taken_as_they_are_shown() -> None:
     (words,) = PAGE.shown("promtool")
     done = subprocess.run(
-        [str(promtool()), *words], cwd=REPOSITORY, capture_output=True, timeout=60, check=False
+        [str(promtool()), *words], cwd=REPOSITORY, capture_output=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     applied = [words[-1] for words in PAGE.shown("kubectl") if "-f" in words]

@@ -76,7 +76,7 @@ def test_commands_of_temporal_have_the_flags_that_are_shown(words: list[str]) ->
 def test_the_rules_are_taken_as_they_are_shown() -> None:
     (words,) = shown("promtool")
     done = subprocess.run(
-        [str(promtool()), *words], cwd=REPOSITORY, capture_output=True, timeout=30, check=False
+        [str(promtool()), *words], cwd=REPOSITORY, capture_output=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     (applied,) = [words for words in shown("kubectl") if "apply" in words]
