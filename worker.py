@@ -30,10 +30,11 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from typing_extensions import override
 
-from activities.anchoring import probe, resume_rounds
+from activities.anchoring import probe, resume_rounds, target_looks
 from activities.anchoring.probe import Probing
 from activities.anchoring.resume_rounds import ResumeRounds
 from activities.anchoring.stores import Files
+from activities.anchoring.target_looks import TargetLooks
 from activities.anchoring.troubles import NotesTroubles
 from activities.anchoring.watching import promises_of, watching
 from activities.configuration import ANCHORING, OF_JOBS, ROLES, check_configuration, watched_files
@@ -47,6 +48,7 @@ from vaultmesh.domain.names import (
     NAMESPACE_WORKFLOW,
     SCHEDULER_QUEUE,
 )
+from vaultmesh.process import counts as counts_module
 from vaultmesh.process import logs, search_attributes
 from vaultmesh.process.client import connect, retention, retention_warning
 from vaultmesh.process.connection import Connection
@@ -239,13 +241,14 @@ def _health(
     unforeseen: Unforeseen,
     probing: Probing,
     files: Files,
+    counts: Counts,
 ) -> HealthServer:
     return HealthServer(
         settings.metrics_port,
         metrics,
         visibility,
         lambda: all(queue_worker.is_running for queue_worker in running),
-        Counts(files.owed),
+        counts,
         desired=lambda: reconciler.state,
         errors=unforeseen.shown,
         unreachable=probing.unreachable,
@@ -262,8 +265,10 @@ async def _work(
 ) -> None:
     metrics, jobs = Metrics(settings.metrics_prefix), await _opened_jobs(roles, settings)
     configured, anchors = watched_files(settings, roles, readiness)
+    metrics.configured(configured.look())
     adapters = build(client, settings.root, anchors, metrics, configured.folders)
     files = adapters.files
+    counts = Counts(files.owed)
     sources = Sources(configured, anchors, StoppedNamespaces(files.store), files.receipts.has_any)
     reconciler, visibility = _reconciled(client, roles, settings, sources, metrics)
     sticky = await _sticky(client, len(configured.names()), jobs)
@@ -279,6 +284,7 @@ async def _work(
         unforeseen=unforeseen,
         probing=probing,
         files=files,
+        counts=counts,
     )
     await server.start()
     connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
@@ -286,10 +292,19 @@ async def _work(
     kept = Kept(running, beside, [server.stop, adapters.targets.close], reconciler.beside)
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
-        kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
+        looks = TargetLooks(
+            files, adapters.targets, metrics.targets, lambda: configured.targets_in_use
+        )
+        kept.beside |= {
+            probe.TASK: probing.run,
+            resume_rounds.TASK: resume.run,
+            target_looks.TASK: looks.run,
+        }
+        metrics.targets.unreachable = probing.unreachable
     if ANCHORING.intersection(roles):
         promised = promises_of(configured, files, visibility, probing, metrics)
         kept.beside |= watching(promised, visibility, settings.heartbeat_url)
+        kept.beside[counts_module.TASK] = partial(counts.run, metrics.cadences.known)
     await _keep_jobs(kept, jobs, client, settings, visibility, metrics=metrics, files=files)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)

@@ -26,9 +26,12 @@ WAITED_SECONDS = 2.0
 
 
 REST_FACTOR = 20
-"""A count takes at most one twentieth of the time: a rest of so many times its length follows it."""
-SCRAPE_WAITED_SECONDS = 0.5
+"""A count takes one twentieth of the time where it can: a rest of so many times its length follows it."""
+LONGEST_REST_SECONDS = 40.0
+"""However long a count takes: what is owed shows within a minute."""
+SCRAPE_WAITED_SECONDS = 0.1
 """Metrics wait less long than health: they are asked for again soon."""
+TASK = "counting what is owed"
 
 
 class Batch(Protocol):
@@ -127,10 +130,17 @@ class Counts:
         if counting is not None:
             await asyncio.wait([counting], timeout=WAITED_SECONDS if within is None else within)
             if counting.done() and counting is self._counting:
-                rest = max(KEPT_SECONDS, REST_FACTOR * self._took)
+                rest = max(KEPT_SECONDS, min(REST_FACTOR * self._took, LONGEST_REST_SECONDS))
                 self._counting, self._due = None, time.monotonic() + rest
                 self._last = counting.result()
         return self._last
+
+    async def run(self, memos: Callable[[], Mapping[str, NamespaceMemo]]) -> None:
+        """Count again and again until cancelled: whoever asks is told at once what was counted last."""
+        while True:
+            await self.current(memos())
+            due = self._due if self._counting is None else time.monotonic() + KEPT_SECONDS
+            await asyncio.sleep(max(due - time.monotonic(), KEPT_SECONDS))
 
     def _count(self, memos: Mapping[str, NamespaceMemo]) -> dict[str, NamespaceCounts]:
         started = time.monotonic()
