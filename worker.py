@@ -51,6 +51,7 @@ from vaultmesh.domain.names import (
 from vaultmesh.process import counts as counts_module
 from vaultmesh.process import logs, search_attributes
 from vaultmesh.process.client import connect, retention, retention_warning
+from vaultmesh.process.config_files import NamespacesSource
 from vaultmesh.process.connection import Connection
 from vaultmesh.process.counts import Counts
 from vaultmesh.process.eviction import EvictingRunner
@@ -176,8 +177,8 @@ def workers(
     return built
 
 
-async def _prepared_client() -> Client:
-    client = await connect()
+async def _prepared_client(metrics: Metrics) -> Client:
+    client = await connect(metrics.sdk)
     await search_attributes.ensure(client)
     try:
         warning = retention_warning(client.namespace, await retention(client))
@@ -207,9 +208,10 @@ async def run(roles: Sequence[str], settings: Settings, readiness: Readiness) ->
     loop = asyncio.get_running_loop()
     for caught in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(caught, stopped.set)
-    client = await _until_told_to_end(stopped, _prepared_client())
+    metrics = Metrics(settings.metrics_prefix)
+    client = await _until_told_to_end(stopped, _prepared_client(metrics))
     if client is not None:
-        await _work(client, roles, settings, stopped, readiness)
+        await _work(client, roles, settings, stopped, readiness, metrics=metrics)
     _LOG.info("scheduler stopped")
 
 
@@ -262,8 +264,10 @@ async def _work(
     settings: Settings,
     stopped: asyncio.Event,
     readiness: Readiness,
+    *,
+    metrics: Metrics,
 ) -> None:
-    metrics, jobs = Metrics(settings.metrics_prefix), await _opened_jobs(roles, settings)
+    jobs = await _opened_jobs(roles, settings)
     configured, anchors = watched_files(settings, roles, readiness)
     metrics.configured(configured.look())
     adapters = build(client, settings.root, anchors, metrics, configured.folders)
@@ -275,16 +279,9 @@ async def _work(
     runner, heartbeats, unforeseen = sandbox(), Heartbeats(), Unforeseen(metrics)
     running = workers(client, adapters, roles, runner, heartbeats=heartbeats, sticky=sticky)
     probing = Probing(client, adapters.targets, adapters.troubles, unforeseen)
-    server = _health(
-        settings,
-        metrics,
-        visibility=visibility,
-        running=running,
-        reconciler=reconciler,
-        unforeseen=unforeseen,
-        probing=probing,
-        files=files,
-        counts=counts,
+    shown_by = partial(_health, settings, metrics, files=files, counts=counts, probing=probing)
+    server = shown_by(
+        visibility=visibility, running=running, reconciler=reconciler, unforeseen=unforeseen
     )
     await server.start()
     connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
@@ -292,15 +289,8 @@ async def _work(
     kept = Kept(running, beside, [server.stop, adapters.targets.close], reconciler.beside)
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
-        looks = TargetLooks(
-            files, adapters.targets, metrics.targets, lambda: configured.targets_in_use
-        )
-        kept.beside |= {
-            probe.TASK: probing.run,
-            resume_rounds.TASK: resume.run,
-            target_looks.TASK: looks.run,
-        }
-        metrics.targets.unreachable = probing.unreachable
+        kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
+        kept.beside |= _looking_at_targets(adapters, configured, probing, metrics)
     if ANCHORING.intersection(roles):
         promised = promises_of(configured, files, visibility, probing, metrics)
         kept.beside |= watching(promised, visibility, settings.heartbeat_url)
@@ -308,6 +298,18 @@ async def _work(
     await _keep_jobs(kept, jobs, client, settings, visibility, metrics=metrics, files=files)
     _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
     await _keep_until(stopped, unforeseen, kept)
+
+
+def _looking_at_targets(
+    adapters: Adapters, configured: NamespacesSource, probing: Probing, metrics: Metrics
+) -> dict[str, Task]:
+    """Return what has metrics show what ledgers say."""
+    metrics.targets.unreachable = probing.unreachable
+    metrics.targets.tallies = adapters.targets.tallies
+    looks = TargetLooks(
+        adapters.files, adapters.targets, metrics.targets, lambda: configured.targets_in_use
+    )
+    return {target_looks.TASK: looks.run}
 
 
 @dataclass(slots=True)

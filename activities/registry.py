@@ -54,7 +54,6 @@ def build(
     sealing = Sealing(files, targets)
     submitting = Submitting(files, targets, metrics.targets.bumped)
     recording = Recording(files, targets, answers, Attempts(client), metrics.targets.paid)
-    metrics.targets.tallies = targets.tallies
     return Adapters(
         by_queue={
             SCHEDULER_QUEUE: [

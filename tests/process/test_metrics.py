@@ -22,7 +22,7 @@ PREFIXED = {
     "anchors_attempted": ("counter", {"namespace", "cadence", "target"}),
     "anchors_succeeded": ("counter", {"namespace", "cadence", "target"}),
     "anchors_failed": ("counter", {"namespace", "cadence", "target"}),
-    "anchor_failures": ("counter", {"namespace", "cadence", "target", "kind"}),
+    "anchor_failures": ("counter", {"target", "kind"}),
     "anchor_duration_seconds": ("histogram", {"namespace", "cadence", "target", "status"}),
     "slots": ("counter", {"namespace", "cadence", "outcome"}),
     "backoff_state": ("gauge", {"namespace"}),

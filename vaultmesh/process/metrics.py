@@ -4,7 +4,7 @@ What belongs to one cadence or namespace is in `cadence_metrics`, what belongs t
 here belongs to the process.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +24,7 @@ from vaultmesh.domain.target import Target
 from vaultmesh.process.cadence_metrics import CadenceMetrics, expected_memos
 from vaultmesh.process.config_files import targets_of
 from vaultmesh.process.counts import NamespaceCounts
+from vaultmesh.process.sdk_metrics import SdkMetrics
 from vaultmesh.process.target_metrics import TargetMetrics
 from vaultmesh.process.version import VERSION, build_id
 
@@ -41,6 +42,7 @@ class Metrics:
         self.prefix = prefix
         self.cadences = CadenceMetrics(prefix)
         self.targets = TargetMetrics(prefix)
+        self.sdk = SdkMetrics()
         self._further: list[Callable[[], bytes]] = []
         self._specs: Mapping[str, NamespaceSpec] | None = None
         self._missing = self._gauge(
@@ -128,10 +130,9 @@ class Metrics:
         """Count an error that nobody foresaw."""
         self._task_errors.labels(task).inc()
 
-    def expects_tasks(self, tasks: Iterable[str]) -> None:
-        """Show these tasks before they fail."""
-        for task in tasks:
-            self._task_errors.labels(task)
+    def expects(self, task: str) -> None:
+        """Show a task before it fails."""
+        self._task_errors.labels(task)
 
     def found_unreadable(self, target: Target, rounds: int) -> None:
         """Take how many signed rounds of a target can't be read now."""
@@ -157,7 +158,8 @@ class Metrics:
     def page(self) -> bytes:
         """Return the page in Prometheus's text format. Takes some time where there are many cadences; for a thread."""
         own = (generate_latest(self.registry), self.cadences.page(), self.targets.page())
-        return b"".join((*own, *(page() for page in self._further)))
+        further = (page() for page in self._further)
+        return b"".join((*own, *further, self.sdk.page(self.prefix)))
 
     def add(self, page: Callable[[], bytes]) -> None:
         """Add a part to the page, of metrics that no other part has."""

@@ -138,10 +138,10 @@ class TargetMetrics:
     def _write_counters(
         self, page: Page, targets: Iterable[str], tallies: Mapping[str, Tally]
     ) -> None:
-        failures: dict[tuple[str, ...], float] = {
+        failures: dict[tuple[str, str], float] = {
             (target, kind.value): 0 for target in targets for kind in FailureKind
         }
-        failures |= {place: count for place, count in self._failures.copy().items()}
+        failures |= self._failures
         text = "Failures reported to anchor requests, by kind."
         page.family("anchor_failures_total", "counter", text, ("target", "kind"), failures)
         foreign, divided = Counter(self._foreign), Counter[str]()
