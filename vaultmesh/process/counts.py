@@ -114,7 +114,7 @@ class Counts:
         self._owed = owed
         self._counting: asyncio.Task[dict[str, NamespaceCounts]] | None = None
         self._last: Mapping[str, NamespaceCounts] = {}
-        self._due = 0.0
+        self.due = 0.0
         """Instant of the monotonic clock from which on a new count is made."""
         self._took = 0.0
         """Seconds that the last count took."""
@@ -123,7 +123,7 @@ class Counts:
         self, memos: Mapping[str, NamespaceMemo], within: float | None = None
     ) -> Mapping[str, NamespaceCounts]:
         """Return what each namespace owes; what could not be counted within some seconds is as it was last."""
-        is_old = time.monotonic() >= self._due or self._last.keys() != memos.keys()
+        is_old = time.monotonic() >= self.due or self._last.keys() != memos.keys()
         if self._counting is None and is_old:
             self._counting = asyncio.create_task(asyncio.to_thread(self._count, dict(memos)))
         counting = self._counting
@@ -131,7 +131,7 @@ class Counts:
             await asyncio.wait([counting], timeout=WAITED_SECONDS if within is None else within)
             if counting.done() and counting is self._counting:
                 rest = max(KEPT_SECONDS, min(REST_FACTOR * self._took, LONGEST_REST_SECONDS))
-                self._counting, self._due = None, time.monotonic() + rest
+                self._counting, self.due = None, time.monotonic() + rest
                 self._last = counting.result()
         return self._last
 
@@ -139,7 +139,7 @@ class Counts:
         """Count again and again until cancelled: whoever asks is told at once what was counted last."""
         while True:
             await self.current(memos())
-            due = self._due if self._counting is None else time.monotonic() + KEPT_SECONDS
+            due = self.due if self._counting is None else time.monotonic() + KEPT_SECONDS
             await asyncio.sleep(max(due - time.monotonic(), KEPT_SECONDS))
 
     def _count(self, memos: Mapping[str, NamespaceMemo]) -> dict[str, NamespaceCounts]:
