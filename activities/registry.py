@@ -52,7 +52,8 @@ def build(
     answers = Answers(client, metrics)
     requests = Requests(files, Collector(client), answers, client)
     sealing = Sealing(files, targets)
-    submitting = Submitting(files, targets)
+    submitting = Submitting(files, targets, metrics.targets.bumped)
+    recording = Recording(files, targets, answers, Attempts(client), metrics.targets.paid)
     return Adapters(
         by_queue={
             SCHEDULER_QUEUE: [
@@ -67,8 +68,8 @@ def build(
                 submitting.broadcast,
                 submitting.bump,
                 Filling(files, targets).fill,
-                Observing(files, targets, Reopening(files)).observe,
-                Recording(files, targets, answers, Attempts(client)).record,
+                Observing(files, targets, Reopening(files), metrics.targets).observe,
+                recording.record,
                 Recovery(files, targets).recover,
                 Resolving(files, targets).resolve,
                 Replies(files, answers).answer,

@@ -69,7 +69,8 @@ class Requests:
         try:
             if request.is_forced and activity.info().attempt == 1 and not ask.asked_before:
                 await hurry(self._client, ask.target, HURRY)
-            look = await self._counted_look(ask)
+            asked_before = activity.info().attempt > 1 or ask.asked_before
+            look = await self._look(ask, asked_before=asked_before)
             if look.outcome is not None:
                 self._answers.metrics.ended(request, ask.target, look.outcome)
                 return look.outcome
@@ -78,17 +79,6 @@ class Requests:
         except (AnchorError, InvalidValue) as error:
             await self._report(ask, failures + 1, error)
         activity.raise_complete_async()  # never returns: the target's workflow answers by ids
-
-    async def _counted_look(self, ask: AnchorAsk) -> _Look:
-        """Look, and count the request as attempted, once: when something is owed, or the storage can't say."""
-        is_first = activity.info().attempt == 1 and not ask.asked_before
-        look = None
-        try:
-            look = await self._look(ask, asked_before=not is_first)
-        finally:
-            if is_first and (look is None or look.outcome is None):
-                self._answers.metrics.attempted(ask.request, ask.target)
-        return look
 
     async def _look(self, ask: AnchorAsk, *, asked_before: bool) -> _Look:
         """Return what the files say.

@@ -4,7 +4,7 @@ Each step compares the storage with what its caller knows, and does nothing when
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from temporalio import activity
@@ -32,10 +32,13 @@ from vaultmesh.storage.rounds import Added
 class Submitting:
     """Adapters of the ports `reserve`, `sign`, `broadcast` and `bump`."""
 
-    def __init__(self, files: Files, targets: Targets) -> None:
-        """Write through the opened targets."""
+    def __init__(
+        self, files: Files, targets: Targets, bumped: Callable[[Target], None] = lambda _: None
+    ) -> None:
+        """Write through the opened targets; `bumped` counts higher bids."""
         self._files = files
         self._targets = targets
+        self._bumped = bumped
 
     @activity.defn(name="reserve")
     async def reserve(self, order: Reserve) -> Reserved:
@@ -148,7 +151,15 @@ class Submitting:
             return False
         signed = candidate.model_copy(update={"terms": candidate.terms or order.terms})
         document = candidate_of(signed, reservation, order.number)
-        return rounds.add_candidate(order.round_id, document) is not Added.CONFLICT
+        added = rounds.add_candidate(order.round_id, document)
+        if added is Added.CREATED and self._is_bump(order):
+            self._bumped(order.target)
+        return added is not Added.CONFLICT
+
+    def _is_bump(self, order: Sign) -> bool:
+        """Whether the candidate bids for a reservation that an earlier one has bid for: it may be a new one instead."""
+        bids = self._files.rounds(order.target).candidates_of(order.round_id, order.reservation)
+        return len(bids) > 1
 
     @activity.defn(name="broadcast")
     async def broadcast(self, order: Broadcast) -> Broadcasted:

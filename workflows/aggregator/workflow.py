@@ -22,7 +22,7 @@ from workflows.aggregator.replies import Replies
 from workflows.aggregator.rounds import Rounds
 from workflows.metadata import describe
 from workflows.runs import has_grown
-from workflows.signals import decoded
+from workflows.signals import count_rejected, decoded
 from workflows.updates import own_workflow_task
 
 
@@ -85,6 +85,7 @@ class AggregatorWorkflow:
             self._carry_out(orders.read(name, decoded(arguments)))
         except InvalidValue as refusal:
             self._state.rejected(name, str(refusal), workflow.now())
+            count_rejected()
             workflow.logger.warning("signal rejected", extra={"signal": name})
 
     def _carry_out(self, order: orders.AggregatorCommand) -> None:

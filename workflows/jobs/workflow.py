@@ -42,7 +42,7 @@ from workflows import options, ports
 from workflows.calls import StepFailed, understood
 from workflows.metadata import describe
 from workflows.runs import has_grown
-from workflows.signals import decoded
+from workflows.signals import count_rejected, decoded
 from workflows.updates import own_workflow_task, refused
 
 COUNTS_EVERY = timedelta(hours=1)
@@ -243,6 +243,7 @@ class JobWorkflow:
         except InvalidValue as refusal:
             self._schedule.reject(name, str(refusal), workflow.now())
             self._show()
+            count_rejected()
             workflow.logger.warning("signal rejected", extra={"signal": name[:100]})
 
     @workflow.update(dynamic=True)

@@ -38,13 +38,14 @@ from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.paths import ROUNDS_FOLDER
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import Mode, round_id
+from vaultmesh.domain.tally import Tally, TargetFigures
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import Anchoring, Claim, Evidence, Fate
 from vaultmesh.ledgers.failures import public_url
 from vaultmesh.ledgers.rfc3161.authority import CALL_SECONDS
 from vaultmesh.ledgers.rfc3161.core.evidence import ALLOWS_SHA1, allows_sha1, bytes_of, text_of
 from vaultmesh.ledgers.rfc3161.core.token import NONCE_BITS, build_request, read_request
-from vaultmesh.ledgers.rfc3161.core.trust import Pinned
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned, ends_of
 from vaultmesh.ledgers.rfc3161.diagnosis import TsaDiagnosis
 from vaultmesh.ledgers.rfc3161.evidence import checks_of, clocks_disagree, evidence_of
 from vaultmesh.ledgers.rfc3161.quorum import Authorities
@@ -155,6 +156,7 @@ class TsaAnchoring(Anchoring):
         replies, pinned = self._replies(question.commitment), await self._pinned()
         tokens = await self._authorities.gather(question, pinned, replies, candidate.n)
         if clocks_disagree(tokens):
+            self.tally.disagreements += 1
             times = {stamped.authority: write_time(stamped.token.gen_time) for stamped in tokens}
             _log.warning("clocks of authorities disagree", extra={"times": times})
         return Broadcasted(verdict=Verdict.ACCEPTED)
@@ -223,6 +225,19 @@ class TsaAnchoring(Anchoring):
     async def probe(self) -> str:
         await self._authorities.probe()
         return ""
+
+    @property
+    @override
+    def tally(self) -> Tally:
+        return self._authorities.tally
+
+    @override
+    async def figures(self) -> TargetFigures:
+        """Read what ends when from the pinned file, and from the newest tokens since the start."""
+        ends = ends_of(await self._pinned())
+        if self.tally.ends:
+            ends["chain"] = min(self.tally.ends.values())
+        return TargetFigures(ends=ends)
 
     @override
     async def diagnose(self, older_tx: str) -> list[Diagnosis]:
