@@ -13,6 +13,7 @@ from devnet.chromium import CHROMIUM
 from devnet.errors import PartError
 from devnet.postgres import PGBOUNCER, POSTGRES
 from devnet.postgres_newest import POSTGRES_NEWEST
+from devnet.prometheus import ALERTMANAGER, PROMETHEUS
 from devnet.promtool import PROMTOOL
 from devnet.solc import SOLC
 from devnet.supply import Supply, obtain_all
@@ -33,6 +34,8 @@ SUPPLIES: dict[str, Supply] = {
         SOLC,
         PROMTOOL,
         AMTOOL,
+        PROMETHEUS,
+        ALERTMANAGER,
         CHROMIUM,
         POSTGRES,
         POSTGRES_NEWEST,

@@ -11,8 +11,8 @@ PROMTOOL_VERSION = "debian"
 """An archive keeps one version per suite; any of them reads the text format."""
 
 
-def program_of(package: str, program: str) -> Callable[[Path], None]:
-    """Return what puts one program of a Debian package into a folder, without installing it."""
+def program_of(package: str, program: str, *, keep: str = "") -> Callable[[Path], None]:
+    """Return what puts one program of a Debian package into a folder, without installing it; `keep` is a folder that comes along."""
 
     def fetch(folder: Path) -> None:
         try:
@@ -23,6 +23,9 @@ def program_of(package: str, program: str) -> Callable[[Path], None]:
         (archive,) = folder.glob(f"{package}_*.deb")
         run_fetching(["dpkg-deb", "-x", str(archive), "content"], folder)
         (folder / "content" / "usr" / "bin" / program).rename(folder / program)
+        if keep:
+            place = folder / "content" / keep.lstrip("/")
+            place.rename(folder / place.name)
         shutil.rmtree(folder / "content")
         archive.unlink()
 
