@@ -1,4 +1,4 @@
-"""Makes tables of the documents, `.env.example` and the cluster's alerts from what each describes.
+"""Makes tables of the documents, `.env.example`, dashboards and the cluster's alerts from what each describes.
 
 `python -m docs.tables` writes the tables between their markers, and the files; `python -m docs.tables --check` only compares.
 """
@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from devnet.parts import SUPPLIES
 from devnet.supply import CACHE_VARIABLE
+from docs import dashboards
 from docs.alert_rules import (
     ANCHOR_RULES,
     JOB_RULES,
@@ -349,6 +350,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     current[EXAMPLE] = environment_example()
     current |= {cluster_place(rules): cluster_rules(rules) for rules in RULES}
+    current |= dashboards.files()
     behind = [
         place
         for place, text in current.items()

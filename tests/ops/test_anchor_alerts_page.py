@@ -34,7 +34,7 @@ def test_each_section_is_complete(name: str) -> None:
 def test_every_alert_leads_to_a_section_and_no_section_is_without_one() -> None:
     leads_to = {
         rule["annotations"]["runbook_url"].removeprefix(f"{PAGE.path}#"): name
-        for name, rule in reversed(rules().items())
+        for name, rule in reversed(list(rules().items()))
     }
     assert leads_to == {name.lower(): name for name in PAGE.alerts}
     for name in rules():

@@ -11,12 +11,17 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from bench.local_system import write_whole
 from devnet.prometheus import Alertmanager, Prometheus
+from devnet.sample_service import WORKS, SampleService
 from docs.alert_rules import ANCHOR_RULES, JOB_RULES, adapted
+from docs.dashboard_picture import main as print_picture
+from docs.dashboard_picture import substituted
+from docs.dashboards import DASHBOARDS, MAINTENANCE, OVERVIEW, Dashboard
 from tests.ops.anchor_scenarios import rules
 from tests.support.evm_system import TARGET, EvmSystem
 from tests.support.marks import FAULTS
@@ -51,6 +56,7 @@ class Watched:
         self.alertmanager = Alertmanager(folder / "monitoring")
         places = [self._scaled(folder, source) for source in (ANCHOR_RULES, JOB_RULES)]
         self.prometheus = Prometheus(folder / "monitoring", places, self.alertmanager)
+        self.service = SampleService()
         self.pages: dict[str, str] = {}
         self._ids = int(time.time())
 
@@ -62,6 +68,17 @@ class Watched:
         place = folder / source.name
         place.write_text(text)
         return place
+
+    def register_job(self) -> None:
+        """Have a service register a job that runs each four seconds."""
+        body = {
+            "name": "sample", "displayName": "Sample", "description": "Works", "cronExpression": "*/4 * * * * *",
+            "enabled": True, "jobType": "other", "service": "sample-service", "endpoint": WORKS, "config": {},
+        }  # fmt: skip
+        file = self.system.folder / "job.json"
+        file.write_text(json.dumps(body))
+        registered = self.system.command("jobs", "register", str(file))
+        assert registered.returncode == 0, registered.stderr
 
     def start_worker(self) -> WorkerProcess:
         """Start a worker whose page is scraped."""
@@ -107,7 +124,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     watched = Watched(tmp_path_factory.mktemp("live-alerts"))
     with watched.system as system:
         try:
-            worker = system.start_worker()
+            watched.service.start()
+            roles = ("--roles", "workflows,anchors,jobs")
+            worker = system.start_worker(*roles, SAMPLE_SERVICE_URL=watched.service.url)
+            watched.register_job()
             names = (PLAIN, DEEP, PAUSED)
             system.wait(lambda: all(system.status(name) for name in names), "every namespace")
             watched.alertmanager.start()
@@ -118,6 +138,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         finally:
             watched.prometheus.kill()
             watched.alertmanager.kill()
+            watched.service.close()
 
 
 def test_nothing_fires_while_batches_become_final(watched: Watched) -> None:
@@ -126,6 +147,18 @@ def test_nothing_fires_while_batches_become_final(watched: Watched) -> None:
     watched.system.wait(lambda: watched.prometheus.query(succeeded), "a scrape of it")
     time.sleep(2)  # two evaluations: what fires at once would
     assert watched.firing() == set()
+
+
+def test_a_pause_a_missed_deadline_and_a_refused_file_fire_and_the_file_s_ends(
+    watched: Watched,
+) -> None:
+    watched.system.signal(namespace_workflow_id(PAUSED), "pause", "a test")
+    watched.seal(DEEP)
+    content = watched.namespaces.read_text()
+    write_whole(watched.namespaces, content.replace("2s", "2 parsecs"))
+    watched.expect(ONE_PAUSED, LATE, ("SchedulerConfigFileRefused", "namespaces.yaml"))
+    write_whole(watched.namespaces, content)
+    watched.expect(ONE_PAUSED, LATE)
 
 
 def test_every_series_of_the_rules_is_on_a_worker_s_page(watched: Watched) -> None:
@@ -143,18 +176,6 @@ NOT_YET = {
     "scheduler_owed_due_timestamp_seconds",
 }
 """No authority is here, and nothing is owed now."""
-
-
-def test_a_pause_a_missed_deadline_and_a_refused_file_fire_and_the_file_s_ends(
-    watched: Watched,
-) -> None:
-    watched.system.signal(namespace_workflow_id(PAUSED), "pause", "a test")
-    watched.seal(DEEP)
-    content = watched.namespaces.read_text()
-    write_whole(watched.namespaces, content.replace("2s", "2 parsecs"))
-    watched.expect(ONE_PAUSED, LATE, ("SchedulerConfigFileRefused", "namespaces.yaml"))
-    write_whole(watched.namespaces, content)
-    watched.expect(ONE_PAUSED, LATE)
 
 
 def test_a_ledger_that_does_not_answer_fires_and_ends(watched: Watched) -> None:
@@ -178,6 +199,44 @@ def test_low_funds_fire_and_then_what_holds_the_target_in_their_place(watched: W
     system.anvil.fund(system.account, 1)
     watched.seal(PLAIN)
     watched.expect(ONE_PAUSED, LATE, ("SchedulerTargetHeld", TARGET))
+
+
+EMPTY = {
+    "scheduler_certificate_expiry_timestamp_seconds": "no time-stamp authority is here",
+    "scheduler_token_clock_skew_seconds": "likewise",
+    **dict.fromkeys(
+        re.findall(r"scheduler_\w+", "".join(MAINTENANCE.expressions)), "no PostgreSQL is here"
+    ),
+}
+"""Metrics without data in this system, and why."""
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.name)
+def test_every_query_of_a_dashboard_has_data(watched: Watched, dashboard: Dashboard) -> None:
+    def empty() -> list[str]:
+        return [
+            expression
+            for expression in dashboard.expressions
+            if not any(re.search(rf"\b{name}\b", expression) for name in EMPTY)
+            and not watched.prometheus.query(substituted(expression))
+        ]
+
+    watched.system.wait(lambda: not empty(), f"data: {empty()}", 60)
+
+
+def test_the_overview_is_drawn_from_real_data(
+    watched: Watched, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        print_picture(["overview", "--prometheus", watched.prometheus.url, "--minutes", "3"]) == 0
+    )
+    text = capsys.readouterr().out
+    (watched.system.folder / "overview.svg").write_text(text)
+    picture = ElementTree.fromstring(text)  # noqa: S314 - our own
+    panels = picture.findall("{http://www.w3.org/2000/svg}g")
+    assert len(panels) == len(OVERVIEW.panels)
+    assert "no data" not in text
+    assert TARGET in text
 
 
 def test_a_killed_worker_fires_and_then_all_of_them(watched: Watched) -> None:
