@@ -67,7 +67,8 @@ async def test_the_page_has_the_sdks_metrics_and_rejected_signals_once_by_type(
     assert "\nsignals_rejected" not in page
     for name in ("temporal_request_total", "temporal_workflow_task_execution_latency_seconds"):
         assert f"# TYPE {name} " in page
-    checked = subprocess.run(
+    checked = await asyncio.to_thread(
+        subprocess.run,
         [str(promtool()), "check", "metrics"],
         input=page.encode(),
         capture_output=True,
