@@ -1,5 +1,6 @@
 """Deadlines and metrics on real parts: each cause is made, and what misses its promise is shown with that cause and no other."""
 
+import asyncio
 import json
 import os
 import signal
@@ -10,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from temporalio.client import Client
 
 from bench.local_system import write_whole
 from devnet.jsonrpc import JsonRpc
 from devnet.promtool import promtool
 from tests.support.running_dev import Running
 from tests.support.system import System
+from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.process.promises import PERIOD_SECONDS
 
 pytestmark = [
@@ -221,6 +224,17 @@ def test_failures_never_exceed_attempts_also_where_the_worker_is_killed_in_an_ou
     finally:
         os.kill(announced["pids"]["anvil"], signal.SIGCONT)
     wait_for(dev, PLAIN, "none")
+
+
+def test_a_signal_that_means_nothing_is_counted(dev: Running) -> None:
+    async def send() -> None:
+        client = await Client.connect(dev.announced()["temporal"]["address"])
+        await client.get_workflow_handle(namespace_workflow_id(PLAIN)).signal("nonsense")
+
+    name, kind = "signals_rejected_total", 'type="NamespaceWorkflow"'
+    assert _value(_page(dev), name, kind) == 0
+    asyncio.run(send())
+    System.wait(lambda: _value(_page(dev), name, kind) == 1, "the rejected signal", SHOWN_SECONDS)
 
 
 def test_a_workers_page_shows_its_targets_itself_and_the_sdk(dev: Running) -> None:
