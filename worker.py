@@ -51,7 +51,6 @@ from vaultmesh.domain.names import (
 from vaultmesh.process import counts as counts_module
 from vaultmesh.process import logs, search_attributes
 from vaultmesh.process.client import connect, retention, retention_warning
-from vaultmesh.process.config_files import NamespacesSource
 from vaultmesh.process.connection import Connection
 from vaultmesh.process.counts import Counts
 from vaultmesh.process.eviction import EvictingRunner
@@ -269,7 +268,7 @@ async def _work(
 ) -> None:
     jobs = await _opened_jobs(roles, settings)
     configured, anchors = watched_files(settings, roles, readiness)
-    metrics.configured(configured.look())
+    metrics.configured({} if configured.is_stand_in else configured.look())
     adapters = build(client, settings.root, anchors, metrics, configured.folders)
     files = adapters.files
     counts = Counts(files.owed)
@@ -290,7 +289,7 @@ async def _work(
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
-        kept.beside |= _looking_at_targets(adapters, configured, probing, metrics)
+        kept.beside |= _looking_at_targets(adapters, probing, metrics)
     if ANCHORING.intersection(roles):
         promised = promises_of(configured, files, visibility, probing, metrics)
         kept.beside |= watching(promised, visibility, settings.heartbeat_url)
@@ -300,15 +299,11 @@ async def _work(
     await _keep_until(stopped, unforeseen, kept)
 
 
-def _looking_at_targets(
-    adapters: Adapters, configured: NamespacesSource, probing: Probing, metrics: Metrics
-) -> dict[str, Task]:
+def _looking_at_targets(adapters: Adapters, probing: Probing, metrics: Metrics) -> dict[str, Task]:
     """Return what has metrics show what ledgers say."""
     metrics.targets.unreachable = probing.unreachable
     metrics.targets.tallies = adapters.targets.tallies
-    looks = TargetLooks(
-        adapters.files, adapters.targets, metrics.targets, lambda: configured.targets_in_use
-    )
+    looks = TargetLooks(adapters.files, adapters.targets, metrics.targets)
     return {target_looks.TASK: looks.run}
 
 

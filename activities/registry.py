@@ -51,7 +51,6 @@ def build(
     targets = Targets(anchors, root)
     answers = Answers(client, metrics)
     requests = Requests(files, Collector(client), answers, client)
-    sealing = Sealing(files, targets)
     submitting = Submitting(files, targets, metrics.targets.bumped)
     recording = Recording(files, targets, answers, Attempts(client), metrics.targets.paid)
     return Adapters(
@@ -62,7 +61,7 @@ def build(
                 requests.withdraw,
             ],
             ANCHORS_QUEUE: [
-                sealing.seal,
+                Sealing(files, targets).seal,
                 submitting.reserve,
                 submitting.sign,
                 submitting.broadcast,

@@ -1,4 +1,4 @@
-"""Looks at every configured target for its metrics: balance, bid and certificates by its ledger, open rounds by files.
+"""Looks at every target that namespaces anchor on for its metrics: balance, bid and certificates by its ledger, open rounds by files.
 
 1. Each is asked once a minute, beside the others; who does not answer keeps what it showed, and its age is a metric.
 2. Targets are opened for it: their endpoints have series before anything is anchored.
@@ -7,7 +7,6 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
 
 from activities.anchoring.stores import Files
 from activities.anchoring.targets import Targets
@@ -20,6 +19,8 @@ from vaultmesh.process.target_metrics import StoredState, TargetLook, TargetMetr
 
 TASK = "looking at targets"
 PERIOD_SECONDS = 60.0
+SOON_SECONDS = 5.0
+"""While nothing is known to anchor anywhere."""
 ANSWER_SECONDS = 20.0
 """A ledger that takes longer does not answer."""
 
@@ -32,26 +33,29 @@ class TargetLooks:
         files: Files,
         targets: Targets,
         metrics: TargetMetrics,
-        configured: Callable[[], Collection[Target]],
     ) -> None:
-        """Look at what is `configured`, through the opened targets; metrics take what is seen."""
+        """Look at what metrics know of, through the opened targets; they take what is seen."""
         self._files = files
         self._targets = targets
         self._metrics = metrics
-        self._configured = configured
 
     async def run(self) -> None:
         """Look every minute until cancelled."""
         while True:
-            await asyncio.gather(*map(self.look, self._configured()))
-            await asyncio.sleep(PERIOD_SECONDS)
+            known = self._metrics.known()
+            await asyncio.gather(*map(self.look, known))
+            await asyncio.sleep(PERIOD_SECONDS if known else SOON_SECONDS)
 
-    async def look(self, target: Target) -> None:
-        """Look at one target."""
+    async def look(self, name: str) -> None:
+        """Look at one target; a name that means nothing is told by who should anchor there."""
+        try:
+            target = Target.parse(name)
+        except InvalidValue:
+            return
         figures, rounds = await asyncio.gather(
             self._figures(target), asyncio.to_thread(self._rounds, target)
         )
-        self._metrics.looked(str(target), TargetLook(time.time(), figures, rounds))
+        self._metrics.looked(name, TargetLook(time.time(), figures, rounds))
 
     async def _figures(self, target: Target) -> TargetFigures | None:
         """Return what the ledger shows; that it shows nothing is told by who anchors there."""

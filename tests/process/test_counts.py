@@ -137,17 +137,22 @@ async def test_a_count_that_takes_very_long_is_made_again_within_a_minute(
 
 async def test_what_is_owed_is_counted_without_anybody_asking_and_without_a_workflow() -> None:
     """The harm: with Temporal silent since the start, nothing was shown as owed."""
-    calls: list[float] = []
+    counted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def owed(namespace: str, target: Target, folder: str) -> Uncovered:
+        loop.call_soon_threadsafe(counted.set)
+        return Uncovered([REF], [])
+
     spec = NamespaceSpec(
         name="dao:one",
         cadences={"fast": CadenceConfig(target=Target.parse("eip155:1"), every="1m")},
     )
     metrics = Metrics()
     metrics.configured({"dao:one": spec})
-    counts = Counts(_counting(calls))
+    counts = Counts(owed)
     running = asyncio.create_task(counts.run(metrics.cadences.known))
-    while not calls:
-        await asyncio.sleep(0.01)
+    await counted.wait()
     metrics.counted(await counts.current(metrics.cadences.known()))
     running.cancel()
     labels = 'namespace="dao:one",cadence="fast",target="eip155:1"'

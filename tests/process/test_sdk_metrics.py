@@ -20,7 +20,7 @@ from workflows.signals import count_rejected, decoded
 pytestmark = pytest.mark.server
 
 
-@workflow.defn(name="NamespaceWorkflow")
+@workflow.defn
 class Listening:
     """Takes one signal as the product's workflows do, and ends."""
 
@@ -50,7 +50,7 @@ async def _heard_nonsense(client: Client) -> None:
         workflows=[Listening],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
-        handle = await client.start_workflow("NamespaceWorkflow", id=queue, task_queue=queue)
+        handle = await client.start_workflow(Listening.run, id=queue, task_queue=queue)
         await handle.signal("nonsense")
         await handle.result()
 
@@ -61,13 +61,14 @@ async def test_the_page_has_the_sdks_metrics_and_rejected_signals_once_by_type(
     metrics = Metrics()
     await _heard_nonsense(await connect(metrics.sdk))
     page = (await asyncio.to_thread(metrics.page)).decode()
-    assert 'scheduler_signals_rejected_total{type="NamespaceWorkflow"} 1\n' in page
+    assert 'scheduler_signals_rejected_total{type="Listening"} 1\n' in page
     assert 'scheduler_signals_rejected_total{type="AggregatorWorkflow"} 0\n' in page
     assert page.count("TYPE scheduler_signals_rejected_total") == 1
     assert "\nsignals_rejected" not in page
     for name in ("temporal_request_total", "temporal_workflow_task_execution_latency_seconds"):
         assert f"# TYPE {name} " in page
-    checked = subprocess.run(
+    checked = await asyncio.to_thread(
+        subprocess.run,
         [str(promtool()), "check", "metrics"],
         input=page.encode(),
         capture_output=True,
@@ -79,7 +80,7 @@ async def test_the_page_has_the_sdks_metrics_and_rejected_signals_once_by_type(
 
 async def test_two_processes_on_a_machine_do_not_meet_on_a_port(address: str) -> None:
     first, second = Metrics(), Metrics()
-    await connect(first.sdk)
-    await connect(second.sdk)
+    clients = [await connect(metrics.sdk) for metrics in (first, second)]
     for metrics in (first, second):
         assert b"temporal_request_total" in await asyncio.to_thread(metrics.page)
+    assert len(clients) == 2  # the SDK keeps metrics as long as somebody has a client

@@ -85,6 +85,11 @@ class CadenceMetrics:
         """Return every namespace that runs or should: what runs counts more."""
         return {**self.expected, **self.memos}
 
+    def targets(self) -> set[str]:
+        """Return the targets that namespaces anchor on."""
+        memos = self.known().values()
+        return {cadence.target for memo in memos for cadence in memo.cadences.values()}
+
     def forget_others(self) -> None:
         """Forget what is neither configured nor running."""
         known = self.known().keys()

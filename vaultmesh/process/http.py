@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.status import NamespaceMemo
 from vaultmesh.process.counts import SCRAPE_WAITED_SECONDS, Counts
 from vaultmesh.process.desired import DesiredState
 from vaultmesh.process.health import UNHEALTHY, health, is_silent
@@ -86,12 +87,16 @@ class HealthServer:
     async def _page(self, request: web.Request) -> web.Response:
         """Write the page in a thread: the event loop goes on with the workers' business meanwhile."""
         if self._counts is not None:
-            memos = self._metrics.cadences.known()
-            self._metrics.counted(await self._counts.current(memos, SCRAPE_WAITED_SECONDS))
+            counts = await self._counts.current(self._memos(), SCRAPE_WAITED_SECONDS)
+            self._metrics.counted(counts)
         is_small = "gzip" in request.headers.get("Accept-Encoding", "")
         body = await asyncio.to_thread(self._written, is_small)
         coding = {"Content-Encoding": "gzip"} if is_small else {}
         return web.Response(body=body, headers={**_METRICS_FORM, **coding})
+
+    def _memos(self) -> dict[str, NamespaceMemo]:
+        """Return what is counted, the same whoever asks: what is configured, and what runs."""
+        return {**self._metrics.cadences.known(), **self._visibility.snapshot.namespaces}
 
     def _written(self, is_small: bool) -> bytes:
         page = self._metrics.page()
@@ -99,7 +104,7 @@ class HealthServer:
 
     async def _health(self, _: web.Request) -> web.Response:
         snapshot = self._visibility.snapshot
-        counts = await self._counts.current(snapshot.namespaces) if self._counts else None
+        counts = await self._counts.current(self._memos()) if self._counts else None
         document = health(
             snapshot,
             started=self._started,

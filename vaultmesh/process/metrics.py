@@ -22,7 +22,6 @@ from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.status import NamespaceMemo, SlotOutcome, TargetMemo
 from vaultmesh.domain.target import Target
 from vaultmesh.process.cadence_metrics import CadenceMetrics, expected_memos
-from vaultmesh.process.config_files import targets_of
 from vaultmesh.process.counts import NamespaceCounts
 from vaultmesh.process.sdk_metrics import SdkMetrics
 from vaultmesh.process.target_metrics import TargetMetrics
@@ -82,8 +81,7 @@ class Metrics:
         if specs != self._specs:
             self._specs = dict(specs)
             self.cadences.expected = expected_memos(specs)
-            self.targets.configured({str(target) for target in targets_of(specs.values())})
-            self.cadences.forget_others()
+            self._know()
 
     def slots_ended(
         self, namespace: str, cadence: str, outcomes: Mapping[SlotOutcome, int]
@@ -105,7 +103,12 @@ class Metrics:
         self.cadences.memos = memos
         self.targets.memos = targets or {}
         self._missing.set(missing)
+        self._know()
+
+    def _know(self) -> None:
+        """Bring up to date who is known."""
         self.cadences.forget_others()
+        self.targets.configured(self.cadences.targets())
 
     def counted(self, counts: Mapping[str, NamespaceCounts]) -> None:
         """Take what each namespace owes."""

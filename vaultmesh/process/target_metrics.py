@@ -69,6 +69,10 @@ class TargetMetrics:
         """Take which targets namespaces anchor on."""
         self._configured = set(targets)
 
+    def known(self) -> list[str]:
+        """Return the targets that namespaces anchor on, and those whose aggregators tell of themselves."""
+        return sorted({*self._configured, *self.memos})
+
     def failed(self, target: Target, kind: FailureKind) -> None:
         """Count a failure that was reported to a request."""
         self._failures[str(target), kind.value] += 1
@@ -103,7 +107,7 @@ class TargetMetrics:
     def page(self) -> bytes:
         """Return this part of the page."""
         page, tallies = Page(self.prefix), dict(self.tallies())
-        targets = sorted({*self._configured, *self.memos})
+        targets = self.known()
         self._write_state(page, targets)
         self._write_counters(page, targets, tallies)
         self._write_looks(page, targets)

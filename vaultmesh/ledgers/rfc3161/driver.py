@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -49,13 +50,16 @@ from vaultmesh.ledgers.rfc3161.core.trust import Pinned, ends_of
 from vaultmesh.ledgers.rfc3161.diagnosis import TsaDiagnosis
 from vaultmesh.ledgers.rfc3161.evidence import checks_of, clocks_disagree, evidence_of
 from vaultmesh.ledgers.rfc3161.quorum import Authorities
-from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies
+from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies, first_end
 from vaultmesh.ledgers.rfc3161.settings import TsaSettings
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.round_files import RoundFiles
 
 POLL_SECONDS = 1.0
 """Between two looks at the stored replies: only a broadcast changes them."""
+
+MOST_LOOKED_AT = 10_000
+"""Stored rounds of which the newest is searched, once after a start."""
 
 Settings = TsaSettings
 """The keys of an authority's section in anchors.yaml."""
@@ -84,6 +88,8 @@ class TsaAnchoring(Anchoring):
         self._store = LocalStore(root)
         self._urls = [url.get_secret_value() for url in settings.endpoints]
         spacing = settings.spacing.total_seconds()
+        self._chain_ends: list[datetime] = []
+        """When what the newest stored tokens rest on ends; read while there is none since the start."""
         self._authorities = Authorities(self._urls, settings.quorum, spacing, call_seconds)
 
     @override
@@ -233,11 +239,30 @@ class TsaAnchoring(Anchoring):
 
     @override
     async def figures(self) -> TargetFigures:
-        """Read what ends when from the pinned file, and from the newest tokens since the start."""
-        ends = ends_of(await self._pinned())
-        if self.tally.ends:
-            ends["chain"] = min(self.tally.ends.values())
+        """Read what ends when from the pinned file, and from the newest tokens: those since the start, else stored ones."""
+        pinned = await self._pinned()
+        ends = ends_of(pinned)
+        if not self.tally.ends and not self._chain_ends:
+            self._chain_ends = await asyncio.to_thread(self._ends_of_stored, pinned)
+        newest = [*self.tally.ends.values()] or self._chain_ends
+        if newest:
+            ends["chain"] = min(newest)
         return TargetFigures(ends=ends)
+
+    def _ends_of_stored(self, pinned: Pinned) -> list[datetime]:
+        """Return when what the tokens of the newest stored round rest on ends; nothing if there is none, or it can't be read."""
+        files = RoundFiles(self._store, self._target)
+        stamps = {
+            round_id: stamp.modified_ns
+            for round_id in self._store.names(files.folder)[:MOST_LOOKED_AT]
+            if (stamp := files.candidate_stamp(round_id, 0)) is not None
+        }
+        try:
+            stored = files.candidates(max(stamps, key=lambda round_id: stamps[round_id]))
+            question = self._question(Reservation.model_validate(stored[-1].reservation))
+            return [first_end(kept.path) for kept in self._sound(question, pinned)]
+        except (AnchorError, InvalidValue, ValueError):
+            return []
 
     @override
     async def diagnose(self, older_tx: str) -> list[Diagnosis]:
