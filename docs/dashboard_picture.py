@@ -67,10 +67,13 @@ def _lines(panel: Panel, ask: Ask) -> list[Line]:
             labels, values = series["metric"], series["values"]
             assert isinstance(labels, dict)  # noqa: S101 - Prometheus's own form
             assert isinstance(values, list)  # noqa: S101 - likewise
-            legend = substituted(query.legend)
-            name = re.sub(r"\{\{(\w+)\}\}", lambda match, own=labels: own.get(match[1], ""), legend)
+            name = _named(substituted(query.legend), labels)
             lines.append(Line(name, [(float(at), float(value)) for at, value in values]))
     return lines
+
+
+def _named(legend: str, labels: Mapping[str, str]) -> str:
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: labels.get(match[1], ""), legend)
 
 
 def _panel(panel: Panel, lines: Sequence[Line], left: int, top: int) -> str:
@@ -116,8 +119,8 @@ def _curves(panel: Panel, lines: Sequence[Line], width: int, height: int) -> str
         parts.append(
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
         )
-    shown = [line.name for line in lines[: len(COLOURS)] if line.name]
-    colours = zip(shown, COLOURS, strict=False)
+    named = [line.name for line in lines[: len(COLOURS)] if line.name]
+    colours = zip(named, COLOURS, strict=False)
     legend = "".join(f'<tspan fill="{colour}">{escape(name)}  </tspan>' for name, colour in colours)
     parts.append(f'<text x="{left}" y="{height - 12}" font-size="10">{legend}</text>')
     return "".join(parts)

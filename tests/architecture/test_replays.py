@@ -36,7 +36,7 @@ WITHOUT = {
     "tests/docs/test_env_example.py": "make starts a program that prints what it is told, and nothing else",
     "tests/docs/test_readme.py": "looks at the names of commands",
     "tests/cli/test_unusable_places.py": "no dev or demo gets as far as to start its server",
-    "tests/ops/test_job_alerts_page.py": "asks the program which flags it has",
+    "tests/ops/runbook.py": "asks the program which flags it has",
     "tests/cli/test_usage.py": "runs `dev --help` and `demo --help`",
 }
 """Where nothing is judged, and why."""
