@@ -9,7 +9,13 @@ from pydantic import JsonValue
 
 from vaultmesh.cli import job_orders, output
 from vaultmesh.cli.output import settings_with_root
-from vaultmesh.domain.deployment import LONGEST_NOTE, Deployment, read_name, read_sha256
+from vaultmesh.domain.deployment import (
+    DEPLOYMENTS,
+    LONGEST_NOTE,
+    Deployment,
+    read_name,
+    read_sha256,
+)
 from vaultmesh.domain.errors import InvalidValue, bounded_text
 from vaultmesh.domain.jobs.records import AuditLine
 from vaultmesh.process.config_files import batches_folder, load_namespaces, namespaces_path
@@ -107,7 +113,7 @@ async def _record(asked: Deployment, folder: str, settings: Settings) -> Recorde
             at=deployment.at,
             actor=deployment.by,
             action=ACTION,
-            job_name=f"deployment:{deployment.component}",
+            job_name=f"{DEPLOYMENTS}{deployment.component}",
             detail={key: value for key, value in detail.items() if value},
         )
         await store.note(line, deployment.id)

@@ -17,6 +17,8 @@ from vaultmesh.domain.errors import InvalidValue, described
 
 DEPLOYMENT = "deployment"
 """Type of the row in the Remembrancer."""
+DEPLOYMENTS = f"{DEPLOYMENT}:"
+"""Begins the names under which the audit has deployments, before the component."""
 LONGEST_NOTE = 500
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _SHA256 = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")

@@ -37,6 +37,7 @@ from vaultmesh.domain.names import (
     REOPENED,
     REWRITE,
     WITHDRAW,
+    job_workflow_id,
 )
 from vaultmesh.process.logs import without_secrets
 
@@ -57,6 +58,8 @@ _UPDATES: Mapping[str, frozenset[str]] = {
 }
 """Updates that are orders; those of jobs are decided in their store, which has its own lines."""
 _UNCHANGED = "unchanged"
+_JOBS = job_workflow_id("")
+"""Begins the workflow ids of jobs; the audit has their names alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +242,8 @@ class _Reading:
         by = _bounded(actor) or "unknown"
         at = _instant(event.event_time)
         bounded = {key: _bounded_value(value) for key, value in detail.items()}
-        return order_line(at, by, _bounded(action), self._run.id, bounded)
+        about = self._run.id.removeprefix(_JOBS)
+        return order_line(at, by, _bounded(action), about, bounded)
 
     def _values(self, payloads: Sequence[Payload]) -> JsonValue:
         return self._decoded(payloads)

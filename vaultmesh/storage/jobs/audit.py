@@ -6,7 +6,9 @@ from datetime import datetime
 from sqlalchemy import select
 
 from vaultmesh.domain.audit_chain import ChainCheck, Head, KeptHead
+from vaultmesh.domain.deployment import DEPLOYMENTS
 from vaultmesh.domain.jobs.records import AuditEntry, AuditLine, AuditReport
+from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 from vaultmesh.storage.job_tables import AUDIT, CHAIN, MARKS
 from vaultmesh.storage.jobs import chain
 from vaultmesh.storage.jobs.database import APPLICATION, Database
@@ -16,6 +18,8 @@ PRUNED_A_GO = 5_000
 """Lines of one transaction."""
 FOLLOWED_A_GO = 2_000
 """Entries that are checked in one transaction."""
+_NAMES = (namespace_workflow_id, aggregator_workflow_id, f"{DEPLOYMENTS}{{}}".format)
+"""Under which names lines may be about what somebody asks for by its own."""
 
 
 class Audit:
@@ -32,7 +36,7 @@ class Audit:
         lines = AUDIT.outerjoin(CHAIN, CHAIN.c.line == AUDIT.c.id)
         query = select(*columns, *numbers).select_from(lines)
         if about is not None:
-            query = query.where(AUDIT.c.job_name == about)
+            query = query.where(AUDIT.c.job_name.in_([about, *(make(about) for make in _NAMES)]))
         query = query.order_by(AUDIT.c.id.desc()).limit(limit).offset(offset)
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
