@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 from rich.table import Table
@@ -22,6 +23,9 @@ from vaultmesh.process.client import Unreachable, connect
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.deployments import Deployments
 from vaultmesh.storage.files import LocalStore
+
+if TYPE_CHECKING:
+    from vaultmesh.storage.job_store import JobStore
 
 SHOWN, MOST_SHOWN = 50, 10_000
 """Lines: by default, and at the most."""
@@ -112,7 +116,7 @@ async def _show(arguments: argparse.Namespace, settings: Settings) -> int:
     return output.SUCCESS
 
 
-async def _read_orders(store: "job_orders.JobStore", settings: Settings) -> str:
+async def _read_orders(store: "JobStore", settings: Settings) -> str:
     """Enter what workers have not read yet; returns why not, if it can't be done."""
     from activities.jobs.order_audit import OrderAudit  # noqa: PLC0415 - loads SQLAlchemy
 

@@ -19,7 +19,7 @@ from vaultmesh.domain.deployment import (
 from vaultmesh.domain.errors import InvalidValue, bounded_text
 from vaultmesh.domain.jobs.records import AuditLine
 from vaultmesh.process.config_files import batches_folder, load_namespaces, namespaces_path
-from vaultmesh.process.logs import without_secrets
+from vaultmesh.process.logs import for_keeps
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.deployments import Deployments, Recorded
 
@@ -75,7 +75,7 @@ def _asked(arguments: argparse.Namespace, settings: Settings) -> Deployment:
             at=datetime.now(UTC).replace(microsecond=0),
             by=job_orders.operator().name,
             namespace=arguments.namespace or _only_namespace(settings),
-            note=without_secrets(bounded_text(arguments.note, "the note"))[:LONGEST_NOTE],
+            note=bounded_text(arguments.note, "the note"),
         )
     except InvalidValue as error:
         raise output.Usage(str(error)) from error
@@ -97,7 +97,8 @@ async def _record(asked: Deployment, folder: str, settings: Settings) -> Recorde
     """Record it, and then enter it in the audit, which is asked first whether it answers."""
     async with job_orders.opened() as store:
         head = await store.of_audit(lambda audit: audit.head())
-        asked = asked.model_copy(update={"audit": head})
+        note = for_keeps(asked.note)[:LONGEST_NOTE]  # the store's own secrets are known by now
+        asked = asked.model_copy(update={"audit": head, "note": note})
         deployments = Deployments(settings.root)
         recorded = await asyncio.to_thread(deployments.record, asked, folder, now=int(time.time()))
         deployment = recorded.deployment

@@ -39,7 +39,7 @@ from vaultmesh.domain.names import (
     WITHDRAW,
     job_workflow_id,
 )
-from vaultmesh.process.logs import without_secrets
+from vaultmesh.process.logs import for_keeps
 
 READ_WITHIN = timedelta(seconds=10)
 PAGE_EVENTS = 100
@@ -276,7 +276,7 @@ def _is_json(value: object) -> bool:
 def _bounded(text: str) -> str:
     """Return a text of bounded length, without secrets, as every database takes it."""
     plain = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-    return without_secrets(plain)[:LONGEST_TEXT]
+    return for_keeps(plain)[:LONGEST_TEXT]
 
 
 def _bounded_value(value: JsonValue) -> JsonValue:
