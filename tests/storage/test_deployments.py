@@ -1,7 +1,10 @@
 """A deployment is recorded once, whatever is cut off in between: one record, one sealed event, one row."""
 
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +14,6 @@ import pytest
 from vaultmesh.domain.audit_chain import Head
 from vaultmesh.domain.deployment import Deployment, read_deployment
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.paths import BATCHES_FOLDER, DEPLOYMENTS_FOLDER, REMEMBRANCER_DATABASE
 from vaultmesh.storage.deployments import Deployments, Recorded
 
@@ -66,23 +68,23 @@ def test_the_same_again_later_makes_no_second_row_event_or_record(tmp_path: Path
     assert (len(rows(tmp_path)), batches(tmp_path)) == (1, 1)
 
 
-def test_a_kill_between_event_and_row_is_finished_by_the_same_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as broken:
-        # The process is gone after the seal: nothing of what follows happens.
-        broken.setattr("sqlite3.connect", _gone)
-        with pytest.raises(NetworkFailure):
-            record(tmp_path, asked())
+_KILLED = """
+import os, signal, sqlite3, sys
+from pathlib import Path
+from tests.storage.test_deployments import asked, record
+sqlite3.connect = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+record(Path(sys.argv[1]), asked())
+"""
+
+
+def test_a_kill_between_event_and_row_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _KILLED, str(tmp_path)]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
+    assert killed.returncode == -signal.SIGKILL
     assert (batches(tmp_path), (tmp_path / REMEMBRANCER_DATABASE).exists()) == (1, False)
     finished = record(tmp_path, asked(at=AT + timedelta(hours=1)), now=1_772_456_400)
     assert (finished.is_new, finished.deployment.at) == (True, AT)
     assert (len(rows(tmp_path)), batches(tmp_path)) == (1, 1)
-
-
-def _gone(*_: object, **__: object) -> None:
-    message = "disk I/O error"
-    raise sqlite3.OperationalError(message)
 
 
 def test_a_kill_between_record_and_event_is_finished_by_the_same_command(tmp_path: Path) -> None:
