@@ -1,7 +1,7 @@
 """Enters in the audit who gave orders to workflows, and who had namespaces stopped; once in a while, for ever.
 
-1. What was read is marked in the same transaction as its lines: a process that is killed reads the rest again, and no line is
-   entered twice. Several processes that do this at once do no harm.
+1. What was read is marked once its lines are entered: a process that is killed reads again, and no line is entered twice.
+   Several processes that do this at once do no harm.
 2. Nothing is lost while nobody reads, as long as Temporal keeps the histories.
 3. The end of the chain is noted below VMSH_ROOT, unless the chain no longer holds what is noted there: that is said.
 """
@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from temporalio.client import Client
@@ -25,6 +26,7 @@ from vaultmesh.process.orders import executions, order_line, orders_of
 from vaultmesh.storage.audit_checks import keep_head, kept_head
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.job_store import JobStore
+from vaultmesh.storage.jobs.audit import Audit
 from vaultmesh.storage.stopped import StoppedNamespaces
 
 TASK = "audit of orders"
@@ -36,6 +38,8 @@ OVERLAP = timedelta(minutes=1)
 """Clocks differ, and a visibility list lags."""
 FIRST_LOOK = timedelta(hours=1)
 """The first look ever reads so far back: older histories may be long."""
+LINES_A_GO = 200
+"""Lines of one transaction: others wait for the end of the chain meanwhile."""
 MARK = "orders"
 _Keyed = tuple[AuditLine, str | None]
 _LOG = logging.getLogger(__name__)
@@ -76,7 +80,10 @@ class OrderAudit:
         lines = await self._orders(runs, since, at_once)
         lines += await asyncio.to_thread(self._decisions)
         lines.sort(key=lambda keyed: keyed[0].at)
-        await self._store.of_audit(lambda audit: audit.note_through(lines, MARK, begun))
+        for start in range(0, len(lines), LINES_A_GO):
+            portion = lines[start : start + LINES_A_GO]
+            await self._store.of_audit(partial(Audit.note_all, lines=portion))
+        await self._store.of_audit(lambda audit: audit.set_mark(MARK, begun))
         await self._keep_head()
         return len(runs)
 

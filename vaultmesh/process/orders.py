@@ -23,6 +23,7 @@ from temporalio.client import WorkflowExecution as Listed
 from temporalio.service import RPCError, RPCStatusCode
 
 from vaultmesh.domain.jobs.records import AuditLine
+from vaultmesh.domain.jobs.storable import storable, storable_text
 from vaultmesh.domain.message_guide import OF_AGGREGATORS, OF_NAMESPACES
 from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
@@ -80,7 +81,13 @@ def order_line(
 ) -> AuditLine:
     """Return the line of an order to a workflow."""
     said = {key: value for key, value in detail.items() if value not in (None, "", [], {})}
-    return AuditLine(at=at, actor=actor, action=action, job_name=workflow_id, detail=said or None)
+    return AuditLine(
+        at=at,
+        actor=storable_text(actor),
+        action=storable_text(action),
+        job_name=storable_text(workflow_id),
+        detail=storable(said) if said else None,
+    )
 
 
 async def executions(client: Client, since: datetime) -> list[Listed]:
@@ -242,7 +249,7 @@ class _Reading:
         by = _bounded(actor) or "unknown"
         at = _instant(event.event_time)
         bounded = {key: _bounded_value(value) for key, value in detail.items()}
-        about = self._run.id.removeprefix(_JOBS)
+        about = _bounded(self._run.id.removeprefix(_JOBS))
         return order_line(at, by, _bounded(action), about, bounded)
 
     def _values(self, payloads: Sequence[Payload]) -> JsonValue:
@@ -274,9 +281,8 @@ def _is_json(value: object) -> bool:
 
 
 def _bounded(text: str) -> str:
-    """Return a text of bounded length, without secrets, as every database takes it."""
-    plain = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-    return for_keeps(plain)[:LONGEST_TEXT]
+    """Return a text of bounded length, without secrets."""
+    return for_keeps(text)[:LONGEST_TEXT]
 
 
 def _bounded_value(value: JsonValue) -> JsonValue:
@@ -285,9 +291,6 @@ def _bounded_value(value: JsonValue) -> JsonValue:
         return _bounded(value)
     if value is None or isinstance(value, bool):
         return value
-    written = _bounded(json.dumps(value, ensure_ascii=False))
-    return (
-        value
-        if len(written) < LONGEST_TEXT and written == json.dumps(value, ensure_ascii=False)
-        else written
-    )
+    written = json.dumps(value, ensure_ascii=False)
+    bounded = _bounded(written)
+    return value if bounded == written else bounded

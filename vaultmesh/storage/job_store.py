@@ -399,7 +399,7 @@ class JobStore:
 
     async def note(self, line: AuditLine, key: str | None = None) -> bool:
         """Enter a line of audit of something that changes no job, once if it has a key; tells whether it is new."""
-        return bool(await self.of_audit(lambda audit: audit.note((line, key))))
+        return await self.of_audit(lambda audit: audit.note(line, key))
 
     async def audit(
         self, name: str | None = None, limit: int = 100, offset: int = 0

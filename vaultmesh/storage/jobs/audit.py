@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from pydantic import ValidationError
 from sqlalchemy import select
 
 from vaultmesh.domain.audit_chain import ChainCheck, Head, KeptHead
 from vaultmesh.domain.deployment import DEPLOYMENTS
 from vaultmesh.domain.jobs.records import AuditEntry, AuditLine, AuditReport
+from vaultmesh.domain.jobs.refusals import StoreErrorKind
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 from vaultmesh.storage.job_tables import AUDIT, CHAIN, MARKS
 from vaultmesh.storage.jobs import chain
@@ -40,23 +42,28 @@ class Audit:
         query = query.order_by(AUDIT.c.id.desc()).limit(limit).offset(offset)
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
-        return tuple(AuditEntry.model_validate(dict(row)) for row in rows)
+        try:
+            return tuple(AuditEntry.model_validate(dict(row)) for row in rows)
+        except ValidationError as error:
+            why = "a line of job_audit can't be read, so somebody changed it (see audit --verify)"
+            raise self._database.failure(why, StoreErrorKind.SCHEMA) from error
 
-    def note(self, *lines: tuple[AuditLine, str | None]) -> int:
+    def note(self, line: AuditLine, key: str | None = None) -> bool:
+        """Enter a line; tells whether it is new: one with a key is entered once."""
+        return self.note_all([(line, key)]) > 0
+
+    def note_all(self, lines: Sequence[tuple[AuditLine, str | None]]) -> int:
         """Enter lines, each with a key or without, in one transaction; returns how many are new."""
         with self._database.write() as connection:
             return sum([write_line(connection, line, key) for line, key in lines])
 
-    def note_through(
-        self, lines: Sequence[tuple[AuditLine, str | None]], mark: str, at: datetime
-    ) -> int:
-        """Enter lines as `note` does, and that what stands elsewhere was entered up to an instant."""
-        mark_it = self._database.insert(MARKS).values(name=mark, at=at)
-        mark_it = mark_it.on_conflict_do_update(index_elements=["name"], set_={"at": at})
+    def set_mark(self, name: str, at: datetime) -> None:
+        """Note that what stands elsewhere was entered up to an instant."""
+        values = self._database.insert(MARKS).values(name=name, at=at)
         with self._database.write() as connection:
-            new = sum([write_line(connection, line, key) for line, key in lines])
-            connection.execute(mark_it)
-        return new
+            connection.execute(
+                values.on_conflict_do_update(index_elements=["name"], set_={"at": at})
+            )
 
     def mark(self, name: str) -> datetime | None:
         """Return up to when what stands elsewhere was entered; None if it never was."""
