@@ -1,12 +1,10 @@
 """`pause`, `resume`, `force` and `unregister`, against a real Temporal server and a worker process."""
 
 import asyncio
-import json
 import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from temporalio.client import Client
@@ -85,61 +83,6 @@ def test_force_wait_ends_when_nothing_is_owed(operate: Command, namespace: str) 
 def test_unregister_ends_the_workflow(operate: Command, system: EvmSystem, namespace: str) -> None:
     assert operate("unregister", namespace).code == 0
     system.wait(lambda: operate("status", namespace).code == 1, "the end of the workflow")
-
-
-async def _sent_by_another_tool(address: str, namespace: str) -> None:
-    """Send signals as Temporal's own tools do."""
-    client = await Client.connect(
-        address, data_converter=pydantic_data_converter, identity="ada@laptop"
-    )
-    handle = client.get_workflow_handle(f"namespace:{namespace}")
-    await handle.signal("resume", "fast")
-    await handle.signal("pause", {"reason": "see postgresql://bob:hunter2pass@db/x"})
-    await handle.signal("note_failure", {"no": "report"})
-    await handle.signal("sing", args=[["a"] * 500])
-
-
-def test_every_order_stands_in_the_audit_once_with_who_gave_it_by_whichever_tool(
-    operate: Command, system: EvmSystem, namespace: str, tmp_path: Path
-) -> None:
-    assert operate("pause", namespace, "--cadence", "fast", "--reason", "upgrade").code == 0
-    asyncio.run(_sent_by_another_tool(system.temporal.address, namespace))
-    place = write_namespaces(tmp_path / "namespaces.yaml", {namespace: cadences(fast="999d")})
-    for _ in range(2):  # the second one changes nothing
-        assert operate("register", "--config", place).code == 0
-    assert operate("unregister", namespace, "--reason", "moved").code == 0
-    system.wait(lambda: operate("status", namespace).code == 1, "the end of the workflow")
-
-    def lines() -> list[dict[str, Any]]:
-        shown = operate("audit", namespace, "--json")
-        assert (shown.code, shown.err) == (0, "")
-        return sorted(shown.json(), key=lambda line: str(line["at"]))
-
-    system.wait(lambda: "stop" in {line["action"] for line in lines()}, "the list of ended runs")
-    operate("audit")
-    entered = lines()
-    by_action = {line["action"]: line for line in entered}
-    assert len(by_action) == len(entered) - 1  # pause twice
-    operator = by_action["start"]["actor"]
-    assert operator.startswith("operator ")
-    first, second = [line for line in entered if line["action"] == "pause"]
-    argument = {"cadence": "fast", "reason": "upgrade"}
-    assert (first["actor"], first["detail"]) == (operator, {"argument": argument})
-    assert second["actor"] == "ada@laptop"
-    assert second["detail"]["by"] == "signal"
-    assert "hunter2pass" not in json.dumps(entered)
-    assert by_action["resume"]["detail"] == {"argument": "fast", "by": "signal"}
-    assert len(json.dumps(by_action["sing"]["detail"])) < 1_000
-    assert by_action["configure"]["actor"] == operator
-    assert by_action["configure"]["detail"]["fast"].startswith("999d on eip155:")
-    assert by_action["unregister"]["detail"] == {"reason": "moved"}
-    assert (by_action["stop"]["actor"], by_action["stop"]["detail"]) == (
-        operator,
-        {"argument": {"reason": "moved"}},
-    )
-    assert "note_failure" not in by_action
-    assert {line["job_name"] for line in entered} == {f"namespace:{namespace}"}
-    assert operate("audit", "--verify").code == 0
 
 
 async def _start_unanswered(address: str, namespace: str) -> None:
