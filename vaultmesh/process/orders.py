@@ -44,7 +44,7 @@ from vaultmesh.process.logs import for_keeps
 
 READ_WITHIN = timedelta(seconds=10)
 PAGE_EVENTS = 100
-"""Events of one answer: most of what is read is new, and an answer stays below 1 MB."""
+"""Events of one answer: some minutes of a busy workflow."""
 LONGEST_TEXT = 500
 """Characters of one text of an order, or of its argument as a whole."""
 _TYPES = (NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW, JOB_WORKFLOW)
@@ -80,7 +80,9 @@ def order_line(
     at: datetime, actor: str, action: str, workflow_id: str, detail: Mapping[str, JsonValue]
 ) -> AuditLine:
     """Return the line of an order to a workflow."""
-    said = {key: value for key, value in detail.items() if value not in (None, "", [], {})}
+    said: dict[str, JsonValue] = {
+        key: value for key, value in detail.items() if value not in (None, "", [], {})
+    }
     return AuditLine(
         at=at,
         actor=storable_text(actor),
