@@ -57,12 +57,16 @@ class OrderAudit:
 
     async def run(self) -> None:
         """Look until cancelled; what is away is asked again."""
+        said = ""
         while True:
-            count = 0
+            count, problem = 0, ""
             try:
                 count = await self.look()
             except (RPCError, StoreError, NetworkFailure, TimeoutError) as error:
-                _LOG.warning("orders not entered in the audit", extra={"err": str(error)})
+                problem = str(error)
+            if problem and problem != said:
+                _LOG.warning("orders not entered in the audit", extra={"err": problem})
+            said = problem
             await asyncio.sleep(max(PERIOD_SECONDS, count * SECONDS_A_RUN))
 
     async def look(self, at_once: int = AT_ONCE) -> int:
