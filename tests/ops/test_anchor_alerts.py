@@ -348,7 +348,6 @@ SCENARIOS = (
         alert="SchedulerPausedTooLong",
         fires=(1_450, 1_510),
         labels={"namespace": NAMESPACE},
-        scrapes=BOTH,
         summary=f"{NAMESPACE} is paused for a day",
         minutes=1_600,
     ),
