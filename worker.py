@@ -177,7 +177,7 @@ def workers(
 
 
 async def _prepared_client(metrics: Metrics) -> Client:
-    client = await connect(metrics.sdk)
+    client = await connect(sdk=metrics.sdk)
     await search_attributes.ensure(client)
     try:
         warning = retention_warning(client.namespace, await retention(client))
@@ -355,7 +355,7 @@ async def _keep_jobs(
 
     tasks = MaintenanceParts.build(jobs, settings, metrics)
     kept.refusals.update(tasks.refusals())
-    kept.beside |= jobs.beside(client, metrics) | tasks.beside(client)
+    kept.beside |= jobs.beside(client, metrics, settings.root) | tasks.beside(client)
     kept.workers += jobs.workers(client, settings, tasks.activities(), tasks.closed)
     if "api" in jobs.roles:
         kept.closing.append(

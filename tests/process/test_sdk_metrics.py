@@ -59,7 +59,7 @@ async def test_the_page_has_the_sdks_metrics_and_rejected_signals_once_by_type(
     address: str,
 ) -> None:
     metrics = Metrics()
-    await _heard_nonsense(await connect(metrics.sdk))
+    await _heard_nonsense(await connect(sdk=metrics.sdk))
     page = (await asyncio.to_thread(metrics.page)).decode()
     assert 'scheduler_signals_rejected_total{type="AnotherWorkflow"} 1\n' in page
     assert 'scheduler_signals_rejected_total{type="AggregatorWorkflow"} 0\n' in page
@@ -80,7 +80,7 @@ async def test_the_page_has_the_sdks_metrics_and_rejected_signals_once_by_type(
 
 async def test_two_processes_on_a_machine_do_not_meet_on_a_port(address: str) -> None:
     first, second = Metrics(), Metrics()
-    clients = [await connect(metrics.sdk) for metrics in (first, second)]
+    clients = [await connect(sdk=metrics.sdk) for metrics in (first, second)]
     for metrics in (first, second):
         assert b"temporal_request_total" in await asyncio.to_thread(metrics.page)
     assert len(clients) == 2  # the SDK keeps metrics as long as somebody has a client

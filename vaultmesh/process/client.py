@@ -38,8 +38,10 @@ class Unreachable(DomainError):
     """A server that is needed does not answer."""
 
 
-async def connect(sdk: SdkMetrics | None = None) -> Client:
-    """Return a client; a worker's has the SDK keep its metrics, which `sdk` shows.
+async def connect(identity: str | None = None, sdk: SdkMetrics | None = None) -> Client:
+    """Return a client; histories say who gave an order by its identity, by default the process.
+
+    A worker's has the SDK keep its metrics, which `sdk` shows.
 
     Raises:
         ConfigurationError: the environment's configuration of the connection can't be used.
@@ -53,6 +55,7 @@ async def connect(sdk: SdkMetrics | None = None) -> Client:
                 **config,
                 data_converter=pydantic_data_converter,
                 runtime=_runtime() if sdk is None else sdk.runtime(_logging()),
+                identity=identity,
             )
             await _require_namespace(client)
     except ValueError as error:
