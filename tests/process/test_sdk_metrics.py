@@ -20,7 +20,7 @@ from workflows.signals import count_rejected, decoded
 pytestmark = pytest.mark.server
 
 
-@workflow.defn
+@workflow.defn(name="AnotherWorkflow")
 class Listening:
     """Takes one signal as the product's workflows do, and ends."""
 
@@ -61,7 +61,7 @@ async def test_the_page_has_the_sdks_metrics_and_rejected_signals_once_by_type(
     metrics = Metrics()
     await _heard_nonsense(await connect(sdk=metrics.sdk))
     page = (await asyncio.to_thread(metrics.page)).decode()
-    assert 'scheduler_signals_rejected_total{type="Listening"} 1\n' in page
+    assert 'scheduler_signals_rejected_total{type="AnotherWorkflow"} 1\n' in page
     assert 'scheduler_signals_rejected_total{type="AggregatorWorkflow"} 0\n' in page
     assert page.count("TYPE scheduler_signals_rejected_total") == 1
     assert "\nsignals_rejected" not in page

@@ -38,8 +38,10 @@ class Unreachable(DomainError):
     """A server that is needed does not answer."""
 
 
-async def connect(identity: str | None = None, *, sdk: SdkMetrics | None = None) -> Client:
-    """Return a client; histories say who gave an order by its identity, by default the process. A worker's has the SDK keep its metrics, which `sdk` shows.
+async def connect(identity: str | None = None, sdk: SdkMetrics | None = None) -> Client:
+    """Return a client; histories say who gave an order by its identity, by default the process.
+
+    A worker's has the SDK keep its metrics, which `sdk` shows.
 
     Raises:
         ConfigurationError: the environment's configuration of the connection can't be used.
