@@ -20,8 +20,10 @@ from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.aggregator.waiting import merged
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.messages import AnchorRequest
 from workflows import options, ports
+from workflows.aggregator.log import log_reopened
 from workflows.aggregator.replies import Replies
 from workflows.calls import StepFailed, call
 
@@ -163,9 +165,24 @@ class Receipts:
         row.record(wanted, view, answered)
         self._replies.ended(answered)
         if wanted is RecordState.LOST or row.is_over:
+            if wanted is not RecordState.LOST:
+                self._log_final(row)
             self._rounds.forget(row)
             self._observe_anew()
         return None
+
+    def _log_final(self, row: OpenRound) -> None:
+        view = row.view
+        block = view.block if view is not None else None
+        log_event(
+            workflow.logger,
+            LogEvent.FINAL,
+            target=str(self._target),
+            round=row.round_id,
+            tx=view.tx_ref if view is not None else None,
+            block=block.number if block is not None else None,
+            depth=view.depth if view is not None else None,
+        )
 
     def _learn_anew(self, row: OpenRound, failure: StepFailed) -> None:
         """Look what the storage knows after some orders that failed of a round's files: they may be gone.
@@ -209,6 +226,7 @@ class Receipts:
                 tries = 0
                 self._replies.ended(request.id for request in waiting)
                 if done.reopened:
+                    log_reopened(self._target, self._rounds, done.reopened)
                     self._rounds.reopen(done.reopened)
         finally:
             self._recording.pop(round_id, None)
