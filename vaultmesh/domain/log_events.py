@@ -192,11 +192,12 @@ LOG_EVENTS: Mapping[LogEvent, Row] = {
         ("ns", "label", "target", "job", "reason"),
         "a cadence, a target, or a job by signal was paused; a target also by itself after two losses in a row",
     ),
-    LogEvent.RESUMED: Row(
-        "resumed", _INFO, ("ns", "label", "target", "job"), "the pause is over"
-    ),
+    LogEvent.RESUMED: Row("resumed", _INFO, ("ns", "label", "target", "job"), "the pause is over"),
     LogEvent.FORCED: Row(
-        "anchor forced", _INFO, ("ns", "label", "reason"), "an operator had a cadence anchor at once"
+        "anchor forced",
+        _INFO,
+        ("ns", "label", "reason"),
+        "an operator had a cadence anchor at once",
     ),
     LogEvent.RECONFIGURED: Row(
         "namespace configured anew",
@@ -272,8 +273,8 @@ LOG_EVENTS: Mapping[LogEvent, Row] = {
 def log_event(
     logger: logging.Logger | logging.LoggerAdapter[Any],
     event: LogEvent,
-    *,
     level: int | None = None,
+    /,
     **fields: object,
 ) -> None:
     """Log an event at its level, or at another one, with those of its fields that say something."""

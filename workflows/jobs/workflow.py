@@ -14,7 +14,6 @@ from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.jobs import commands
 from vaultmesh.domain.jobs.messages import (
     BY_SIGNAL,
@@ -37,6 +36,7 @@ from vaultmesh.domain.jobs.run import (
 from vaultmesh.domain.jobs.schedule import JobSchedule
 from vaultmesh.domain.jobs.slots import JobState
 from vaultmesh.domain.jobs.views import JobStatusView, job_details, job_status, job_view
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.message_guide import OF_JOBS
 from vaultmesh.domain.names import ATTRIBUTE_STATUS, JOB_WORKFLOW, MEMO_REVISION, STATUS
 from workflows import options, ports

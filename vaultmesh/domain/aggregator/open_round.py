@@ -213,7 +213,9 @@ class OpenRound(BaseModel):
             return known if self.is_refuted_by(view) else None
         if view.block is None:
             return None
-        is_there = view.block.hash == known.hash if known.hash else view.block.number == known.number
+        is_there = (
+            view.block.hash == known.hash if known.hash else view.block.number == known.number
+        )
         return None if is_there else known
 
     def is_news(self, view: RoundView) -> bool:
