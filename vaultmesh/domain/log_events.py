@@ -166,7 +166,7 @@ LOG_EVENTS: Mapping[LogEvent, Row] = {
         "anchor ended",
         _INFO,
         _REQUEST,
-        "a request is answered without a receipt: nothing was owed, or it was taken back",
+        "a request that waited is answered without a receipt: nothing was owed any more, or it was taken back",
     ),
     LogEvent.FAILED: Row(
         "anchor failed",
@@ -187,12 +187,12 @@ LOG_EVENTS: Mapping[LogEvent, Row] = {
         "a batch missed it",
     ),
     LogEvent.PAUSED: Row(
-        "paused",
+        "pause began",
         _INFO,
         ("ns", "label", "target", "job", "reason"),
         "a cadence, a target, or a job by signal was paused; a target also by itself after two losses in a row",
     ),
-    LogEvent.RESUMED: Row("resumed", _INFO, ("ns", "label", "target", "job"), "the pause is over"),
+    LogEvent.RESUMED: Row("pause ended", _INFO, ("ns", "label", "target", "job"), "it was resumed"),
     LogEvent.FORCED: Row(
         "anchor forced",
         _INFO,

@@ -87,6 +87,11 @@ def register_url(url: str) -> None:
             register_secret(unquote(text))
 
 
+def word_of(level: int) -> str:
+    """Return the word for a level of Python's."""
+    return _WORDS.get(level, logging.getLevelName(level).lower())
+
+
 def without_secrets(text: str) -> str:
     """Return a text with every registered secret replaced; the longest ones first, as they may hold others."""
     for secret in sorted(_SECRETS, key=len, reverse=True):
@@ -107,7 +112,7 @@ class JsonLines(logging.Formatter):
         """Return the line."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, object] = {
-            "level": _WORDS.get(record.levelno, record.levelname.lower()),
+            "level": word_of(record.levelno),
             "time": time.replace("+00:00", "Z"),
             "service": SERVICE,
             "version": VERSION,
