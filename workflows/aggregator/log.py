@@ -20,16 +20,18 @@ class PaceLog:
         self._pace = pace
         self._blocked = pace.blocked
         self._paused = pace.paused
+        self._held_round = lowest(rounds)
 
     def look(self) -> None:
         """Log what has changed."""
         blocked, before = self._pace.blocked, self._blocked
         self._blocked = blocked
         if blocked is None and before is not None:
-            self._log(LogEvent.FREED, round=lowest(self._rounds))
+            self._log(LogEvent.FREED, round=self._held_round)
         elif blocked is not None and (before is None or before.kind is not blocked.kind):
+            self._held_round = lowest(self._rounds)
             about = {"kind": blocked.kind.value, "err": blocked.message}
-            self._log(LogEvent.HELD, round=lowest(self._rounds), **about)
+            self._log(LogEvent.HELD, round=self._held_round, **about)
         paused, before_pause = self._pace.paused, self._paused
         self._paused = paused
         if paused is None and before_pause is not None:
