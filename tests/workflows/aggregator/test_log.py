@@ -11,7 +11,7 @@ from tests.workflows.aggregator.scripted_target import (
     one_round,
     request,
 )
-from tests.workflows.stage import TARGET, Stage, until
+from tests.workflows.stage import Stage, until
 from vaultmesh.domain.aggregator.ledger_messages import Bumped, RoundState
 from vaultmesh.domain.failures import FailureKind
 
@@ -39,7 +39,7 @@ async def test_a_rounds_life_is_told_in_order_and_each_fact_once(stage: Stage) -
     ]  # fmt: skip
     failed, sent = lines.events(round=round_id)[:2]
     assert (failed["kind"], failed["err"]) == ("network", "no answer in time")
-    assert sent["target"] == str(TARGET)
+    assert f"aggregator:{sent['target']}" == aggregator.handle.id
     assert sent["workflow_id"] == aggregator.handle.id
     assert sent["run_id"]
     assert sent["tx"] == scripted.asked("sign")[0].round_id.join(("0x", "00"))
@@ -104,4 +104,5 @@ async def test_a_pause_is_told_once_through_two_runs(stage: Stage) -> None:
             await enqueue(aggregator, request())
             await until(lambda: bool(scripted.asked("broadcast")))
     assert lines.named("broadcast") == ["rejected", "paused", "resumed"]
-    assert lines.events(event="paused", target=str(TARGET), reason="the moon")
+    (line,) = lines.events(event="paused")
+    assert (f"aggregator:{line['target']}", line["reason"]) == (aggregator.handle.id, "the moon")
