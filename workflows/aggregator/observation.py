@@ -14,7 +14,7 @@ from temporalio.exceptions import ActivityError, CancelledError, is_cancelled_ex
 
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView
 from vaultmesh.domain.aggregator.messages import Observe, Observed
-from vaultmesh.domain.aggregator.open_round import OpenRound
+from vaultmesh.domain.aggregator.open_round import OpenRound, number_of
 from vaultmesh.domain.aggregator.pace import Pace
 from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
@@ -160,11 +160,11 @@ class Observation:
         """Log what a look shows of a round that was not known before it."""
         about: dict[str, object] = {"target": str(self._target), "round": row.round_id}
         if left := row.block_left(view):
-            where = {"tx": left.tx_ref, "block": left.number}
+            where = {"tx": left.tx_ref, "block": left.number or None}
             log_event(workflow.logger, LogEvent.REORGANISED, **about, **where)
         if row.is_news(view):
-            block = view.block.number if view.block is not None else None
-            log_event(workflow.logger, LogEvent.INCLUDED, **about, tx=view.tx_ref, block=block)
+            where = {"tx": view.tx_ref, "block": number_of(view)}
+            log_event(workflow.logger, LogEvent.INCLUDED, **about, **where)
         if view.state is RoundState.LOST and row.state is not RoundState.LOST:
             kind = FailureKind.AUTH if view.foreign else FailureKind.VALIDATION
             log_event(workflow.logger, LogEvent.LOST, **about, kind=kind.value, err=view.message)

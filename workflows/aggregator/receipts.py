@@ -15,7 +15,7 @@ from functools import partial
 from temporalio import workflow
 
 from vaultmesh.domain.aggregator.messages import Record, RecordState
-from vaultmesh.domain.aggregator.open_round import OpenRound
+from vaultmesh.domain.aggregator.open_round import OpenRound, number_of
 from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.aggregator.waiting import merged
@@ -165,24 +165,24 @@ class Receipts:
         row.record(wanted, view, answered)
         self._replies.ended(answered)
         if wanted is RecordState.LOST or row.is_over:
-            if wanted is not RecordState.LOST:
-                self._log_final(row)
-            self._rounds.forget(row)
-            self._observe_anew()
+            self._end(row)
         return None
 
-    def _log_final(self, row: OpenRound) -> None:
+    def _end(self, row: OpenRound) -> None:
+        """Let a round go that is final, or lost."""
         view = row.view
-        block = view.block if view is not None else None
-        log_event(
-            workflow.logger,
-            LogEvent.FINAL,
-            target=str(self._target),
-            round=row.round_id,
-            tx=view.tx_ref if view is not None else None,
-            block=block.number if block is not None else None,
-            depth=view.depth if view is not None else None,
-        )
+        if row.is_over and view is not None:
+            log_event(
+                workflow.logger,
+                LogEvent.FINAL,
+                target=str(self._target),
+                round=row.round_id,
+                tx=view.tx_ref,
+                block=number_of(view),
+                depth=view.depth,
+            )
+        self._rounds.forget(row)
+        self._observe_anew()
 
     def _learn_anew(self, row: OpenRound, failure: StepFailed) -> None:
         """Look what the storage knows after some orders that failed of a round's files: they may be gone.

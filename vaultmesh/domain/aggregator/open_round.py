@@ -460,3 +460,8 @@ class OpenRound(BaseModel):
             leaves=self.sealed.leaves,
             since=self.since,
         )
+
+
+def number_of(view: RoundView) -> int | None:
+    """Return the number of the block that a look found a round in; None where its ledger has no blocks."""
+    return view.block.number or None if view.block is not None else None
