@@ -163,6 +163,8 @@ class Observation:
             where = {"tx": left.tx_ref, "block": left.number or None}
             log_event(workflow.logger, LogEvent.REORGANISED, **about, **where)
         if row.is_news(view):
+            if row.note_seen(view.tx_ref):
+                log_event(workflow.logger, LogEvent.BROADCAST, **about, tx=view.tx_ref)
             where = {"tx": view.tx_ref, "block": number_of(view)}
             log_event(workflow.logger, LogEvent.INCLUDED, **about, **where)
         if view.state is RoundState.LOST and row.state is not RoundState.LOST:

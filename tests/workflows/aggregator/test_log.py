@@ -1,5 +1,7 @@
 """What an aggregator's workflow logs: each fact once, whether it is kept in memory or replayed at every task."""
 
+import asyncio
+
 import pytest
 
 from tests.support.log_lines import caught
@@ -43,6 +45,21 @@ async def test_a_rounds_life_is_told_in_order_and_each_fact_once(stage: Stage) -
     assert sent["workflow_id"] == aggregator.handle.id
     assert sent["run_id"]
     assert sent["tx"] == scripted.asked("sign")[0].round_id.join(("0x", "00"))
+
+
+async def test_a_look_that_overtakes_the_answer_tells_of_the_broadcast_first(stage: Stage) -> None:
+    scripted = ScriptedTarget()
+    scripted.gates["broadcast"] = asyncio.Event()
+    with caught(WORKFLOWS) as lines:
+        async with stage.working(aggregator=scripted.adapters()):
+            aggregator = await stage.aggregator()
+            round_id = await one_round(aggregator, scripted)
+            scripted.include(round_id, final=False)
+            await aggregator.shows(lambda view: view.rounds and view.rounds[0].recorded)
+            scripted.gates["broadcast"].set()
+            scripted.include(round_id, depth=1)
+            await aggregator.shows(lambda view: not view.rounds)
+    assert lines.named(round=round_id) == ["broadcast", "included", "final"]
 
 
 async def test_a_block_that_is_replaced_between_two_looks_is_told_as_left(stage: Stage) -> None:

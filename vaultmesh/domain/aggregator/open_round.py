@@ -76,7 +76,7 @@ class OpenRound(BaseModel):
     sent: bool = False
     """Whether the ledger may know it: false only before the first broadcast."""
     taken: str = ""
-    """The newest transaction that the ledger took when it was sent."""
+    """The newest transaction that the ledger took when it was sent, as far as is known."""
     recorded: bool = False
     claimed_block: int | None = None
     """Block that receipts found at recovery say it is in, until a look has confirmed or refuted that."""
@@ -285,6 +285,12 @@ class OpenRound(BaseModel):
         """Note that the ledger took a candidate; returns whether that is news."""
         before, self.taken = self.taken, candidate.tx_ref
         return before != candidate.tx_ref
+
+    def note_seen(self, tx_ref: str) -> bool:
+        """Note that the ledger shows a transaction; returns whether it is news that it took any: a look may overtake the answer."""
+        is_news = not self.taken
+        self.taken = self.taken or tx_ref
+        return is_news
 
     def bid_higher(self) -> None:
         """Have a higher bid signed."""
