@@ -107,6 +107,7 @@ class Answers:
     async def _fail(self, report: ReportFailure, request: AnchorRequest) -> None:
         delay = report.backoff.delay(request.failures, report.kind)
         error = ApplicationError(report.message, type=report.kind.value, next_retry_delay=delay)
+        is_said = False
         async with self._at_once:
             try:
                 handle = self._waiting(request)
@@ -117,8 +118,10 @@ class Answers:
             except RPCError as refused:
                 if refused.status not in _GONE:
                     raise
+                is_said = activity.info().attempt > 1  # by the attempt before, most probably
             await self.note(request, request.failures, report.kind, report.message, report.backoff)
-        self.failed(request, report.target, report.kind, report.message, delay)
+        if not is_said:
+            self.failed(request, report.target, report.kind, report.message, delay)
 
     def failed(
         self,
