@@ -24,7 +24,7 @@ from workflows.aggregator.replies import Replies
 from workflows.aggregator.rounds import Rounds
 from workflows.metadata import describe
 from workflows.runs import has_grown
-from workflows.signals import decoded
+from workflows.signals import count_rejected, decoded
 from workflows.updates import own_workflow_task
 
 
@@ -90,6 +90,7 @@ class AggregatorWorkflow:
             self._carry_out(orders.read(name, decoded(arguments)))
         except InvalidValue as refusal:
             self._state.rejected(name, str(refusal), workflow.now())
+            count_rejected()
             target, why = str(self._start.target), str(refusal)
             about = {"target": target, "signal": name[:100], "err": why}
             log_event(workflow.logger, LogEvent.REJECTED, **about)

@@ -43,7 +43,7 @@ from workflows import options, ports
 from workflows.calls import StepFailed, understood
 from workflows.metadata import describe
 from workflows.runs import has_grown
-from workflows.signals import decoded
+from workflows.signals import count_rejected, decoded
 from workflows.updates import own_workflow_task, refused
 
 COUNTS_EVERY = timedelta(hours=1)
@@ -249,6 +249,7 @@ class JobWorkflow:
         except InvalidValue as refusal:
             self._schedule.reject(name, str(refusal), workflow.now())
             self._show()
+            count_rejected()
             self._log(LogEvent.REJECTED, signal=name[:100], err=str(refusal))
 
     @workflow.update(dynamic=True)

@@ -36,7 +36,7 @@ from vaultmesh.domain.status import NamespaceMemo, NamespaceView
 from workflows.metadata import describe
 from workflows.namespace.cadences import Cadences
 from workflows.runs import has_grown
-from workflows.signals import decoded
+from workflows.signals import count_rejected, decoded
 from workflows.updates import own_workflow_task, refused
 
 _STATUS = SearchAttributeKey.for_keyword(ATTRIBUTE_STATUS)
@@ -162,6 +162,7 @@ class NamespaceWorkflow:
         except InvalidValue as refusal:
             self._schedule.reject(name, str(refusal), workflow.now())
             self._show(workflow.now())
+            count_rejected()
             self._log(LogEvent.REJECTED, signal=name[:100], err=str(refusal))
 
     @workflow.update(dynamic=True)
