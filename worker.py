@@ -24,6 +24,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
@@ -42,6 +43,7 @@ from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.registry import Adapters, build
 from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.errors import ConfigurationError, DomainError
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.names import (
     ANCHORS_QUEUE,
     JOB_WORKFLOW,
@@ -211,7 +213,7 @@ async def run(roles: Sequence[str], settings: Settings, readiness: Readiness) ->
     client = await _until_told_to_end(stopped, _prepared_client(metrics))
     if client is not None:
         await _work(client, roles, settings, stopped, readiness, metrics=metrics)
-    _LOG.info("scheduler stopped")
+    log_event(_LOG, LogEvent.STOPPED)
 
 
 def _reconciled(
@@ -295,7 +297,7 @@ async def _work(
         kept.beside |= watching(promised, visibility, settings.heartbeat_url)
         kept.beside[counts_module.TASK] = partial(counts.run, metrics.cadences.known)
     await _keep_jobs(kept, jobs, client, settings, visibility, metrics=metrics, files=files)
-    _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
+    log_event(_LOG, LogEvent.STARTING, roles=list(roles), root=str(settings.root))
     await _keep_until(stopped, unforeseen, kept)
 
 
@@ -414,6 +416,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = Settings.from_environment(os.environ)
         logs.set_up(settings.log_level)
+        activity.logger.activity_info_on_message = (
+            False  # fields say it, and sentences are constant
+        )
+        workflow.logger.workflow_info_on_message = False
         for warning in settings.warnings:
             _LOG.warning("setting no longer needed", extra={"detail": warning})
         readiness = Readiness(settings.root)
