@@ -36,13 +36,11 @@ _MENDS: Sequence[tuple[re.Pattern[str], str]] = tuple(
             "let its pg_hba.conf admit this host, user and database, or correct them in {setting}",
         ),
         (
-            r"invalid port number|invalid (\S+ )?value( \"[^\"]*\" for connection option|: )",
+            r"invalid port number|invalid (\S+ )?value: ",
             "correct what follows the host in {setting}",
         ),
         (
-            r"does not support SSL|certificate verify failed|root certificate file|server certificate for|"
-            r"could not (load|read|open) .*(certificate|private key)|private key file|certificate present, but|"
-            r"(tls|ssl)v\d+ alert|connection requires a valid client certificate",
+            r"does not support SSL|certificate verify failed|(root certificate|private key) file|server certificate for|(tls|ssl)v\d+ alert",
             "correct sslmode, sslrootcert, sslcert and sslkey in {setting}",
         ),
     )

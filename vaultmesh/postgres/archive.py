@@ -195,7 +195,7 @@ class FileArchive:
             database=database,
             wal_position=position,
         )
-        self.folder.write_note(manifest)
+        self.folder.claim(manifest)
         return manifest
 
     async def _write(self, manifest: Manifest, statement: str) -> Manifest:

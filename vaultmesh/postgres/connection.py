@@ -44,7 +44,9 @@ _IDLE_IN_TRANSACTION = timedelta(minutes=1)
 _LONGEST_APPLICATION = 63
 _READ_ONLY = ", set_config('default_transaction_read_only', 'on', false)"
 _POOLERS = "unsupported startup parameter"
-_UNKNOWN_OPTION = re.compile(r"(unrecognized configuration|invalid value for) parameter \"[^\"]*\"(: \"[^\"]*\")?")
+_UNKNOWN_OPTION = re.compile(
+    r"(unrecognized configuration|invalid value for) parameter \"[^\"]*\"(: \"[^\"]*\")?"
+)
 _POOLER = (
     "this is a pooler in transaction mode, which loses settings and locks between statements - name the "
     f"database itself in {SETTING}, or a pooler's port in session mode that passes options on"
