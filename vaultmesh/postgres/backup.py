@@ -9,6 +9,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import time
@@ -36,6 +37,7 @@ from vaultmesh.postgres.work import Work, attempt
 PART = ".part"
 _DEBIAN = Path("/usr/lib/postgresql")
 _END_SECONDS = 5
+_DENIED = re.compile(r"permission denied for|affected by row-level security")
 _LONGEST_WORDS = 300
 _TABLES = f"""
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -47,6 +49,12 @@ ORDER BY n.nspname, c.relname
 
 class BackupFailed(DomainError):
     """There is no new backup."""
+
+
+class BackupDenied(BackupFailed):
+    """A program may not read what it was to dump; it has no SQLSTATE to say so."""
+
+    sqlstate = "42501"
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +263,7 @@ async def _run(
     if process.returncode:
         words = in_one_line(errors.decode(errors="replace"), _LONGEST_WORDS)
         message = f"{Path(program).name} failed: {words}"
-        raise BackupFailed(message)
+        raise BackupDenied(message) if _DENIED.search(words) else BackupFailed(message)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
