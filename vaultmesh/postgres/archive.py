@@ -204,13 +204,13 @@ class FileArchive:
             async with self._session.connection.cursor() as cursor:
                 async with cursor.copy(statement.encode()) as copy:
                     async for block in copy:
-                        file.write(bytes(block))
+                        file.write(block)
                 count = cursor.rowcount
             digest = file.finish()
         finally:
             file.close()
         noted = manifest.model_copy(update={"rows": count, "sha256": digest})
-        self.folder.write_note(noted)
+        self.folder.note_written(noted)
         return noted
 
     def _forget(self, manifest: Manifest | None) -> None:

@@ -29,6 +29,9 @@ from vaultmesh.domain.maintenance.archived import (
 )
 
 _CHUNK = 1 << 20
+_COMPRESSED_AT_ONCE = 1 << 16
+_LEVEL = 3
+"""Of compression: half of the time of the usual 6, which the server and whoever writes beside us have then, for 7 % more room."""
 
 
 class NoFolder(DomainError):
@@ -82,10 +85,16 @@ class Folder:
         if taken := next(filter(Path.exists, places), None):
             message = f"{taken} is of another transaction of the same number - name a folder for this database alone, or settle that file"
             raise ArchiveDamaged(message)
-        self.write_note(manifest)
+        self._write_note(
+            manifest
+        )  # its name is on the disk with those of the rows, before the commit
 
-    def write_note(self, manifest: Manifest) -> None:
-        """Write the manifest of a pending file, so that it survives a power cut."""
+    def note_written(self, manifest: Manifest) -> None:
+        """Write what came of a pending file into its manifest, so that it survives a power cut."""
+        self._write_note(manifest)
+        self.sync()
+
+    def _write_note(self, manifest: Manifest) -> None:
         place = self.note(manifest, pending=True)
         scratch = self._scratch(manifest.task)
         with scratch.open("wb") as file:
@@ -93,7 +102,6 @@ class Folder:
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(place)
-        self.sync()
 
     def sync(self) -> None:
         """Have the names of files survive a power cut."""
@@ -176,14 +184,18 @@ class RowFile:
         # Only its owner may read it: rows are nobody else's business.
         self._file = os.fdopen(os.open(path, flags, 0o600), "wb")
         self._hash = hashlib.sha256()
-        self._compressor = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        self._waiting = bytearray()
 
-    def write(self, block: bytes) -> None:
-        """Add bytes of CSV."""
-        self._write(self._compressor.compress(block))
+    def write(self, block: bytes | bytearray | memoryview) -> None:
+        """Add bytes of CSV; those of one row alone are not worth a call of the compressor."""
+        self._waiting += block
+        if len(self._waiting) >= _COMPRESSED_AT_ONCE:
+            self._compress()
 
     def finish(self) -> str:
         """Write what is left to the disk; return the SHA-256 of the file."""
+        self._compress()
         self._write(self._compressor.flush())
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -193,6 +205,10 @@ class RowFile:
         """Let go of the file, also of a half-written one on a full disk."""
         with suppress(OSError):
             self._file.close()
+
+    def _compress(self) -> None:
+        self._write(self._compressor.compress(self._waiting))
+        self._waiting.clear()
 
     def _write(self, data: bytes) -> None:
         self._hash.update(data)
