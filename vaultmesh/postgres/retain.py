@@ -9,8 +9,6 @@ import asyncio
 import time
 from functools import partial
 
-import psycopg
-
 from vaultmesh.domain.maintenance.archived import DATA, NOTE
 from vaultmesh.domain.maintenance.config import RetainTask
 from vaultmesh.domain.maintenance.outcomes import Outcome, StepResult
@@ -28,7 +26,7 @@ from vaultmesh.postgres.catalog import Relation, relation_of
 from vaultmesh.postgres.connection import Sent, Session
 from vaultmesh.postgres.replicas import wait_for_replicas
 from vaultmesh.postgres.retain_target import Target, target_of
-from vaultmesh.postgres.work import Work, carry_out, carry_out_all, ended_early, result_of, tried
+from vaultmesh.postgres.work import Work, carry_out, carry_out_all, ended_early, tried
 
 _SHARE_OF_DEADLINE = 0.05
 """No batch is begun in the last part of a task's time: it would be cut off."""
@@ -77,17 +75,32 @@ async def run(work: Work, task: RetainTask) -> None:
     tried_already = {partition.oid for partition in whole}
     for leaf in await _leaves(work.session, target.relation):
         if left > 0 and leaf.oid not in tried_already:
-            try:
-                step = await _leaf_step(work.session, task, target, leaf)
-            except (
-                psycopg.Error
-            ) as error:  # one partition that can't be read does not stop the next
-                work.add(result_of(str(leaf.name), error, work, 0.0))
-                continue
-            left -= await _Batches(work, task, target, leaf, files).run(step, left)
+            step = await _looked_at(work, task, target, leaf)
+            if step is not None:
+                left -= await _Batches(work, task, target, leaf, files).run(step, left)
     await carry_out_all(work, await _left_alone(work.session, target.relation))
     if files is not None:
         _forget_files(work, task, files)
+
+
+async def _looked_at(work: Work, task: RetainTask, target: Target, leaf: Relation) -> Step | None:
+    """Return what is to do with one table; None if that can't be seen, which does not stop the next one.
+
+    Raises:
+        Stopped: the connection is gone and can't be had again.
+    """
+    steps: list[Step] = []
+
+    async def look() -> Sent:
+        steps.append(await _leaf_step(work.session, task, target, leaf))
+        return Sent((), -1, (), 0.0)
+
+    result, stop = await tried(work, Step(str(leaf.name)), look)
+    if result.outcome is not Outcome.DONE:
+        work.add(result)
+    if stop is not None:
+        raise stop
+    return steps[-1] if steps else None
 
 
 async def _leaves(session: Session, relation: Relation) -> list[Relation]:
