@@ -1,5 +1,6 @@
 """Reads from the catalogue what a retain task deletes from, and refuses what is not as it has to be."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -64,14 +65,7 @@ async def target_of(session: Session, task: RetainTask) -> Target:
         message = f"{task.table} is no table - name one in {place(session, 'table')}"
         raise Unusable(message)
     columns = await columns_of(session, oid)
-    kind = AGE_TYPES.get(columns.get(task.age_column, ""))
-    if kind is None:
-        has = ", ".join(name for name, type_name in columns.items() if type_name in AGE_TYPES)
-        message = (
-            f"{task.table} has no column {task.age_column} of a date or time - name one of: {has or 'none'}, "
-            f"in {place(session, 'ageColumn')}"
-        )
-        raise Unusable(message)
+    kind = _age_type(session, task, columns)
     cutoff = session.order.now - task.keep
     bound = (
         f"({instant_literal(cutoff)} AT TIME ZONE 'UTC')::{kind}"
@@ -79,7 +73,7 @@ async def target_of(session: Session, task: RetainTask) -> Target:
         else instant_literal(cutoff)
     )
     archive, more = await _archive_table(session, task, relation, tuple(columns))
-    target = task.archive
+    folder = None if task.archive is None else task.archive.folder
     return Target(
         relation=relation,
         columns=(*columns, *more),
@@ -88,10 +82,25 @@ async def target_of(session: Session, task: RetainTask) -> Target:
         old=f"{quoted(task.age_column)} < {bound}",
         bound=bound,
         archive=archive,
-        folder=None
-        if target is None or target.folder is None
-        else session.order.root / target.folder,
+        folder=None if folder is None else session.order.root / folder,
     )
+
+
+def _age_type(session: Session, task: RetainTask, columns: Mapping[str, str]) -> str:
+    """Return the type of the column that says how old a row is.
+
+    Raises:
+        Unusable: it has none of a date or time.
+    """
+    kind = AGE_TYPES.get(columns.get(task.age_column, ""))
+    if kind is None:
+        has = ", ".join(name for name, type_name in columns.items() if type_name in AGE_TYPES)
+        message = (
+            f"{task.table} has no column {task.age_column} of a date or time - name one of: {has or 'none'}, "
+            f"in {place(session, 'ageColumn')}"
+        )
+        raise Unusable(message)
+    return kind
 
 
 async def _archive_table(
