@@ -424,6 +424,22 @@ def test_a_partition_that_a_killed_run_left_detached_is_found_again(shop: Shop) 
     assert shop.sql("SELECT to_regclass('sales_1') IS NULL") == "t"
 
 
+def test_a_row_that_somebody_writes_into_a_partition_that_goes_is_archived_too(shop: Shop) -> None:
+    shop.sql(SALES)
+    old = next(step for step in shop.plan(**SALES_TASK) if step.subject == "public.sales_1")
+    for statement in old.statements[:2]:
+        shop.sql(statement)
+    task = {**SALES_TASK, "archive": {"folder": "archive"}, "lockTimeout": "50s"}
+    with shop.holding("INSERT INTO sales_1 SELECT 9999, at FROM sales_1 LIMIT 1") as other:
+        run = threading.Thread(target=shop.run, kwargs=task)
+        run.start()
+        wait_until(lambda: shop.sees("wait_event_type = 'Lock'"), "a wait for the writer")
+        other.commit()
+        run.join()
+    assert 9999 in [row for row, _ in archived(shop)]
+    assert shop.sql("SELECT to_regclass('sales_1') IS NULL") == "t"
+
+
 @on_both
 def test_a_default_partition_is_no_hindrance(shop: Shop) -> None:
     shop.sql(

@@ -133,11 +133,19 @@ class FileArchive:
         self._is_settled = True
         return rows
 
-    async def move(self, rows: Rows, *, after: Sequence[str] = (), deletes: bool = True) -> int:
+    async def move(
+        self,
+        rows: Rows,
+        *,
+        before: Sequence[str] = (),
+        after: Sequence[str] = (),
+        deletes: bool = True,
+    ) -> int:
         """Write rows into a file, delete them, and return how many; none leaves no file.
 
         Args:
             rows: which ones.
+            before: statements of the same transaction, sent before any row is read.
             after: statements of the same transaction, sent once the rows are on the disk.
             deletes: whether `rows.source` deletes; else `after` does.
 
@@ -148,6 +156,8 @@ class FileArchive:
         await self._session.send("BEGIN")
         manifest: Manifest | None = None
         try:
+            for statement in before:
+                await self._session.send(statement)
             manifest = await self._begin(rows)
             noted = await self._moved(manifest, rows, after, deletes=deletes)
         except OSError as error:
