@@ -279,8 +279,9 @@ def test_files_of_another_task_are_neither_deleted_nor_written_over(orders: Shop
     before = {path: path.read_bytes() for _, path in archived(orders)}
     keys = {**RETAIN, "table": "others", "archive": {"folder": "archive", "keep": "91d"}}
     orders.write({"other": keys})
-    assert orders.command("run", "--once").code == 0  # its own files, and those of `it`, are old
-    assert {path: path.read_bytes() for _, path in archived(orders)} == before
+    assert orders.command("run", "--once").code == 0
+    after = {path: path.read_bytes() for _, path in archived(orders)}
+    assert before.items() < after.items()  # those of `it` are older than the other task keeps its own
 
     orders.sql(MORE_OLD)
     xid = number(orders, "SELECT pg_current_xact_id()::text::int8 + 1")
