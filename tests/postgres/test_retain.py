@@ -281,7 +281,9 @@ def test_files_of_another_task_are_neither_deleted_nor_written_over(orders: Shop
     orders.write({"other": keys})
     assert orders.command("run", "--once").code == 0
     after = {path: path.read_bytes() for _, path in archived(orders)}
-    assert before.items() < after.items()  # those of `it` are older than the other task keeps its own
+    assert (
+        before.items() < after.items()
+    )  # those of `it` are older than the other task keeps its own
 
     orders.sql(MORE_OLD)
     xid = number(orders, "SELECT pg_current_xact_id()::text::int8 + 1")
