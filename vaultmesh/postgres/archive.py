@@ -32,6 +32,9 @@ _MOST_KEYS, _KEYS_AT_ONCE = 5_000, 500
 _AGAIN_SECONDS = 0.2
 
 
+Statements = Sequence[str]
+
+
 class NotArchived(DomainError):
     """Rows could not be archived, so they were not deleted."""
 
@@ -134,12 +137,7 @@ class FileArchive:
         return rows
 
     async def move(
-        self,
-        rows: Rows,
-        *,
-        before: Sequence[str] = (),
-        after: Sequence[str] = (),
-        deletes: bool = True,
+        self, rows: Rows, *, before: Statements = (), after: Statements = (), deletes: bool = True
     ) -> int:
         """Write rows into a file, delete them, and return how many; none leaves no file.
 
@@ -153,10 +151,9 @@ class FileArchive:
             NotArchived: the file could not be written; nothing is changed.
         """
         self._is_settled = False  # until the end: whatever comes between has to be settled
-        await self._session.send("BEGIN")
         manifest: Manifest | None = None
         try:
-            for statement in before:
+            for statement in ("BEGIN", *before):
                 await self._session.send(statement)
             manifest = await self._begin(rows)
             noted = await self._moved(manifest, rows, after, deletes=deletes)
@@ -167,9 +164,8 @@ class FileArchive:
             raise NotArchived(message) from error
         except (psycopg.Error, DomainError):
             await roll_back(self._session)
-            if (
-                not self._session.is_broken
-            ):  # else the commit may have been heard: `settle` asks first
+            # A commit may have been heard on a connection that broke: `settle` asks first.
+            if not self._session.is_broken:
                 self._forget(manifest)
             raise
         if noted.rows or not deletes:

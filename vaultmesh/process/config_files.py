@@ -5,6 +5,7 @@ exists; else the repository's own. All problems of a file are reported at once, 
 file, line, key and how to mend it.
 """
 
+import logging
 import os
 import re
 import threading
@@ -19,6 +20,7 @@ from vaultmesh.domain.errors import (
     KeyPath,
     Problem,
 )
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.maintenance.config import (
     MaintenanceConfig,
     parse_good_tasks,
@@ -46,6 +48,7 @@ from vaultmesh.domain.targets_config import (
 from vaultmesh.process.settings import REPOSITORY, Settings
 from vaultmesh.process.yaml_source import YamlSource, parse_yaml, read_bytes, read_yaml, typed
 
+_LOG = logging.getLogger(__name__)
 _COUNT = re.compile(r"[0-9]{1,18}")
 """What a variable holds is a text, unless it is a count: `confirmations` must be one."""
 
@@ -147,6 +150,7 @@ class NamespacesSource:
         self._lock = threading.Lock()
         self._place = namespaces_path(settings)
         self._seen: bytes | None = None
+        self._is_loaded = False
         self._specs: Mapping[str, NamespaceSpec] = {}
         self._entries = Entries({}, 0.0)
         self._targets: frozenset[Target] = frozenset()
@@ -207,6 +211,10 @@ class NamespacesSource:
         file = load_namespaces(self._place)
         self._targets = targets_of(file.specs.values())
         self._check(file.specs)
+        event = LogEvent.RELOADED if self._is_loaded else LogEvent.LOADED
+        self._is_loaded = True
+        about = {"cfgHash": file.content_hash, "namespaces": len(file.specs)}
+        log_event(_LOG, event, file=NAMESPACES_FILE, **about)
         self._specs, self._entries = file.specs, file.entries
 
 
@@ -388,6 +396,7 @@ class AnchorsSource:
         anchors = _anchors(parse_yaml(self._path, data), self._environment)
         if self._last is not None:
             self._check(anchors)
+            log_event(_LOG, LogEvent.RELOADED, file=ANCHORS_FILE, cfgHash=anchors.version)
         self._last = (data, anchors)
         return anchors
 
@@ -395,9 +404,7 @@ class AnchorsSource:
 def load_maintenance(
     path: Path, environment: Mapping[str, str] | None = None, *, connects: bool = True
 ) -> MaintenanceConfig:
-    """Read maintenance.yaml; variables come from the process's environment unless one is given.
-
-    Without `connects`, its database may be left open.
+    """Read maintenance.yaml, as `load_namespaces` does; without `connects`, its database may be left open.
 
     Raises:
         ConfigurationError: with every problem of the file.
@@ -443,11 +450,10 @@ def load_good_tasks(
 
 def _without_tasks(document: object, names: Collection[str]) -> object:
     """Return maintenance.yaml without some of its tasks."""
-    tasks = document.get("tasks") if isinstance(document, Mapping) else None
-    if not isinstance(document, Mapping) or not isinstance(tasks, Mapping):
+    if not isinstance(document, Mapping) or not isinstance(document.get("tasks"), Mapping):
         return document
-    usable = {name: keys for name, keys in tasks.items() if str(name) not in names}
-    return {**document, "tasks": usable}
+    tasks = document["tasks"].items()
+    return {**document, "tasks": {name: keys for name, keys in tasks if str(name) not in names}}
 
 
 def _is_of_task(problem: Problem) -> bool:
