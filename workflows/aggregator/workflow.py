@@ -33,7 +33,7 @@ class AggregatorWorkflow:
     @workflow.init
     def __init__(self, start: AggregatorInput) -> None:
         """Take up the state before any message arrives; each part of it goes to those who work on it."""
-        describe(OF_AGGREGATORS)
+        describe(OF_AGGREGATORS, lambda: aggregator_details(self.status()))
         self._start = start
         self._state: AggregatorState = start.state()
         self._observing: asyncio.Task[None] | None = None
@@ -62,10 +62,8 @@ class AggregatorWorkflow:
         )
 
     def _show(self) -> None:
-        """Bring the Web UI's details up to date, and the memo where it says something else now: that costs an event."""
-        view = self.status()
-        workflow.set_current_details(aggregator_details(view))
-        content = target_memo(view)
+        """Bring the memo up to date where it says something else now: that costs an event."""
+        content = target_memo(self.status())
         if content != self._shown_memo:
             self._shown_memo = content
             workflow.upsert_memo({MEMO_STATUS: content})
