@@ -56,7 +56,7 @@ async def test_no_row_is_opened_while_another_scheduler_may_begin_the_slot(
     run, slots = start(after=SLOT - NOON), SlotCounts(served=SLOT)
     waits = await store.open_run(run, slots, SPAN)
     assert (waits.outcome, waits.slots) == (Opening.WAITS, None)
-    assert place.sql("SELECT count(*) FROM scheduled_jobs") == [(1,)]
+    assert len(place.sql("SELECT id FROM scheduled_jobs")) == 1  # the other one's
     decisions = await store.decisions(NAME)
     assert decisions is not None
     assert decisions.served != SLOT
