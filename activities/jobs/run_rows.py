@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from activities.jobs.run_log import log_end
 from vaultmesh.domain.jobs import answer, records
 from vaultmesh.domain.jobs.messages import JobKind, JobSpec, RunEnd, RunOrder
+from vaultmesh.domain.jobs.other_scheduler import SlotSpan
 from vaultmesh.domain.jobs.records import Closing, Opened, Opening, RunStart
 from vaultmesh.domain.jobs.refusals import StoreError
 from vaultmesh.domain.jobs.run import RunStatus
@@ -38,11 +39,16 @@ class RunRows:
         self._store = store
         self._counted = counted
 
-    async def opened(self, order: RunOrder, start: RunStart) -> Opened | None:
-        """Open the run's row; None if the store is down."""
+    async def opened(
+        self, order: RunOrder, start: RunStart, span: SlotSpan | None = None
+    ) -> Opened | None:
+        """Open the run's row; None if the store is down.
+
+        With the `span` of its slot, no row is opened where another scheduler works on the job.
+        """
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                return await self._store.open_run(start, order.counts)
+                return await self._store.open_run(start, order.counts, span)
         except (StoreError, TimeoutError) as error:
             extra = {"job": start.job_name, "execution": str(start.id), "err": str(error)}
             _LOG.warning("run not opened in the store", extra=extra)
