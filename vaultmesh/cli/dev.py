@@ -64,7 +64,9 @@ def run_in(
         DomainError: a part can't be had, started or reached.
     """
     if find_spec("devnet") is None:
-        message = "the container's image holds no local parts; run this in a checkout of the repository"
+        message = (
+            "the container's image holds no local parts; run this in a checkout of the repository"
+        )
         raise output.Usage(message)
     from devnet.errors import PartError  # noqa: PLC0415 - images have no local parts, and every other command
 
