@@ -45,6 +45,10 @@ class Pod:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.alive
+
     def start(self) -> None:
         """Start init containers, then the container, until its probes answer."""
         self.write_files()
@@ -67,11 +71,11 @@ class Pod:
         self._process.stop()
         return int(self._process.process.returncode)
 
-    def execute(self, arguments: list[str]) -> tuple[int, str, str]:
+    def execute(self, arguments: list[str]) -> tuple[int, str]:
         """Do `kubectl exec`."""
         (box,) = self._spec["containers"]
         done = self._container(box).run(*arguments)
-        return done.returncode, done.stdout, done.stderr
+        return done.returncode, done.stdout + done.stderr
 
     def write_files(self) -> None:
         """Write what volumes hold; a change takes the place of what was there at once."""
@@ -195,39 +199,24 @@ class Cluster:
         if words[0] == "-n":
             words = words[2:]
         match words:
-            case ["create", "namespace", *_] | ["diff", *_] | ["port-forward", *_]:
-                pass
-            case ["create", *_]:
-                self._store(made(words, self.folder))
-            case ["patch", "secret", name, patch]:
-                self._patch(name, patch)
-            case ["apply", "-k", place]:
-                self.apply(place)
-            case ["rollout", "restart", pod]:
-                self._replace(_name(pod), self.pods[_name(pod)].deployment)
-            case ["rollout", "undo", pod]:
-                self._replace(_name(pod), self._before[_name(pod)])
-            case ["rollout", "status", pod, *_]:
-                assert self.pods[_name(pod)].pid
+            case ["create", "namespace", _] | ["diff", "-k", _] | ["port-forward", *_]:
+                return 0, ""
             case ["exec", pod, "--", *arguments]:
-                code, out, err = self.pods[_name(pod)].execute(arguments)
-                return code, out + err
+                return self.pods[_name(pod)].execute(arguments)
             case ["logs", pod, *options]:
                 return 0, self._log(_name(pod), options)
-            case ["scale", pod, "--replicas=0"]:
-                code = self.pods.pop(_name(pod)).stop()
-                assert code == 0
-            case ["delete", "-k", place]:
-                for each in self._rendered(place):
-                    self._delete(*_key(each))
-            case ["delete", *named]:
-                self._delete_all(named)
-            case _:
-                raise AssertionError(line)
-        return 0, ""
+            case [verb, *rest]:
+                _CHANGES[verb](self, rest)
+                return 0, ""
+        raise AssertionError(line)
 
-    def apply(self, place: str) -> None:
+    def create(self, words: list[str]) -> None:
+        """Have kubectl make an object, and store it."""
+        self._store(made(["create", *words], self.folder))
+
+    def apply(self, words: list[str]) -> None:
         """Store objects; pods begin anew where their Deployment changed, and see files that changed."""
+        _, place = words
         rendered = self._rendered(place)
         for each in rendered:
             self._store(each)
@@ -271,10 +260,28 @@ class Cluster:
     def _store(self, document: Manifest) -> None:
         self.objects[_key(document)] = document
 
-    def _patch(self, name: str, patch: str) -> None:
+    def rollout(self, words: list[str]) -> None:
+        """Start a pod anew, or the one before it; to wait for it means nothing here."""
+        action, pod, *_ = words
+        name = _name(pod)
+        if action == "restart":
+            self._replace(name, self.pods[name].deployment)
+        elif action == "undo":
+            self._replace(name, self._before[name])
+        else:
+            assert (action, self.pods[name].alive) == ("status", True)
+
+    def scale(self, words: list[str]) -> None:
+        """Stop a pod, which must end in order."""
+        pod, replicas = words
+        assert replicas == "--replicas=0"
+        assert self.pods.pop(_name(pod)).stop() == 0
+
+    def patch(self, words: list[str]) -> None:
         """Have kubectl change a Secret; what it adds as text is encoded, as an API server does."""
-        file = self.folder / "secret.json"
-        file.write_text(json.dumps(self.objects["secret", name]))
+        kind, name, patch = words
+        file = self.folder / "object.json"
+        file.write_text(json.dumps(self.objects[kind, name]))
         arguments = ["patch", "--local", "-f", str(file), patch, "--output=json"]
         document = json.loads(run_kubectl(arguments, self.folder))
         for key, text in document.pop("stringData", {}).items():
@@ -286,20 +293,28 @@ class Cluster:
         (container,) = [each.partition("=")[2] for each in options if "--container" in each] or [""]
         return pod.said[container] if container else pod.log.read_text()
 
-    def _delete_all(self, named: list[str]) -> None:
-        if "/" in named[0]:
-            for each in named:
-                kind, _, name = each.partition("/")
-                self._delete(kind, name)
-            return
-        kind, *names = named
-        for name in names:
+    def delete(self, words: list[str]) -> None:
+        """Remove objects: those of a folder, those named `kind/name`, or those of a kind by their names."""
+        match words:
+            case ["-k", place]:
+                named = [_key(each) for each in self._rendered(place)]
+            case [kind, *names] if "/" not in kind:
+                named = [(kind, name) for name in names]
+            case _:
+                named = [(kind, name) for kind, _, name in (word.partition("/") for word in words)]
+        for kind, name in named:
             self._delete(kind, name)
 
     def _delete(self, kind: str, name: str) -> None:
         del self.objects[kind, name]
         if kind == "deployment" and name in self.pods:
             self.pods.pop(name).stop()
+
+
+_CHANGES: dict[str, Callable[[Cluster, list[str]], None]] = {
+    verb: getattr(Cluster, verb)
+    for verb in ("create", "apply", "rollout", "scale", "patch", "delete")
+}
 
 
 def _key(document: Mapping[str, Any]) -> tuple[str, str]:
