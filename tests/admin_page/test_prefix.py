@@ -13,7 +13,7 @@ from tests.admin_page.samples import SCRIPT, fill
 from tests.api.running import ADMIN_TOKEN, JOB, RunningApi
 from vaultmesh.api.admin.cookies import SESSION
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 PREFIX, NAME = "/scheduler", JOB["name"]
 OWN = {"host", "content-length", "transfer-encoding", "connection", "content-encoding"}
 

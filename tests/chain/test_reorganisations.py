@@ -27,7 +27,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EvmSystem]:
 
 
 def mine_until(
-    system: EvmSystem, is_done: Callable[[], bool], what: str, seconds: float = 60.0
+    system: EvmSystem, is_done: Callable[[], bool], what: str, seconds: float = 180.0
 ) -> None:
     def mined() -> bool:
         if system.pool():

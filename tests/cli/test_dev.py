@@ -25,7 +25,7 @@ from tests.support.running_dev import ENDS_WITHIN_SECONDS, Running
 from tests.support.system import System
 from vaultmesh.process.settings import REPOSITORY
 
-pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(700)]
 FOREIGN = {"TEMPORAL_ADDRESS": "192.0.2.1:7233", "VMSH_NAMESPACES": "/no/such/namespaces.yaml"}
 """Of a shell that is set up for another system."""
 SPREADS_WITHIN_SECONDS = 2.0

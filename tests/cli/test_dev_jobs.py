@@ -21,7 +21,7 @@ from tests.support.running_dev import Running
 from tests.support.system import System
 from vaultmesh.process.settings import REPOSITORY
 
-pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(700)]
 ADMIN, SERVICE = "an-admin-token-of-tests", "a-service-token-of-tests"
 JOB = {
     "name": "nightly-report",
@@ -46,7 +46,7 @@ def _ask(
     url = f"{running.announced()['api']['url']}{path}"
     request = urllib.request.Request(url, data, told, method=method)  # noqa: S310 - our own
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - our own
+        with urllib.request.urlopen(request, timeout=240) as answer:  # noqa: S310 - our own
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -78,7 +78,7 @@ def test_a_service_registers_and_an_operator_runs_its_job(dev: Running) -> None:
 def test_the_line_that_is_printed_opens_the_routes_of_administrators(dev: Running) -> None:
     (line,) = re.findall(r"Try: (curl .*\\\n.*)", dev.said())
     done = subprocess.run(
-        ["/bin/sh", "-c", line], capture_output=True, text=True, timeout=60, check=False
+        ["/bin/sh", "-c", line], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "jobs" in json.loads(done.stdout), done.stdout
@@ -158,7 +158,7 @@ def test_a_store_that_cannot_be_used_is_told_and_anchoring_goes_on(tmp_path: Pat
             env={"PATH": os.environ["PATH"], "VMSH_ROOT": str(running.root)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=True,
         )
         receipts = running.root / "out/anchors/dao_vaultmesh" / shown.stdout.strip()

@@ -16,7 +16,7 @@ from devnet.ports import free_port
 from tests.support.running_dev import Running
 from vaultmesh.process.settings import REPOSITORY
 
-pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.btc, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.btc, pytest.mark.timeout(700)]
 SECONDS = 90.0
 Line = dict[str, Any]
 

@@ -29,7 +29,7 @@ from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, Name
 from vaultmesh.domain.target import Target
 from vaultmesh.process.settings import Settings
 
-pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.timeout(700)]
 BROKEN, FINE, NEVER_STARTED, ELSEWHERE = "dao:broken", "dao:fine", "dao:never", "fin:elsewhere"
 OTHER_TARGET = "eip155:999"
 NONDETERMINISM = "non deterministic error: [TMPRL1100]"
@@ -82,7 +82,7 @@ def _status(run: Command, system: EvmSystem, *arguments: str) -> Outcome:
 
 
 def _page(system: EvmSystem, path: str) -> str:
-    with urllib.request.urlopen(f"{system.workers[0].url}{path}", timeout=10) as answer:  # noqa: S310 - our own worker
+    with urllib.request.urlopen(f"{system.workers[0].url}{path}", timeout=40) as answer:  # noqa: S310 - our own worker
         return str(answer.read().decode())
 
 
@@ -279,7 +279,7 @@ def test_the_mend_that_is_told_mends(run: Command, system: EvmSystem) -> None:
             [str(temporal_cli()), *command[1:], "--address", system.temporal.address],
             check=True,
             capture_output=True,
-            timeout=30,
+            timeout=120,
         )
 
     def mended() -> bool:

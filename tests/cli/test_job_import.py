@@ -459,7 +459,7 @@ INSERT INTO scheduled_jobs (job_name, job_type, status, started_at, completed_at
 
 @pytest.mark.fault
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(700)
 def test_a_copy_that_is_killed_goes_on_and_counts_every_run_once(
     jobs: Command, old: Place, here: Place
 ) -> None:

@@ -523,7 +523,7 @@ def working(system: EvmSystem, service: Handlers) -> Iterator[None]:
 
 @pytest.mark.server
 @pytest.mark.evm
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(700)
 def test_decisions_are_heard_and_a_trigger_tells_how_the_run_ended(
     operate: Command, working: None, service: Handlers, system: EvmSystem, tmp_path: Path
 ) -> None:
@@ -566,7 +566,7 @@ def test_decisions_are_heard_and_a_trigger_tells_how_the_run_ended(
 
 @pytest.mark.server
 @pytest.mark.evm
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(700)
 def test_every_command_that_the_page_shows_works_in_its_order(
     operate: Command,
     working: None,

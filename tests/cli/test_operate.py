@@ -114,7 +114,7 @@ def test_within_ten_seconds_each_says_that_no_worker_answers(run: Command, tmp_p
         assert document["unanswered"] == ["op:lonely"]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(700)
 def test_a_worker_that_is_busy_is_not_called_missing(
     operate: Command, system: EvmSystem, namespace: str
 ) -> None:

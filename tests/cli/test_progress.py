@@ -139,7 +139,7 @@ def seal_at_a_terminal(folder: Path) -> tuple[dict[str, object], str]:
                 drawn += os.read(controller, 4_096)
             except OSError:  # the process has closed its end
                 break
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=240)
     finally:
         os.close(controller)
     return json.loads(out), drawn.decode()

@@ -88,7 +88,7 @@ def test_temporal_that_is_down_is_one_clear_line_with_exit_code_1() -> None:
         env={"TEMPORAL_ADDRESS": address, "PATH": "/usr/bin"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (1, "")

@@ -10,7 +10,7 @@ from devnet.jsonrpc import JsonRpcError
 
 pytestmark = pytest.mark.btc
 
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 60
 
 
 def test_the_first_start_makes_a_wallet_with_money(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_the_server_ends_with_the_process_that_started_it(folder: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=400,
     )
     pid = int(done.stdout)
     System.wait(lambda: not psutil.pid_exists(pid), "the end of the server", 20)

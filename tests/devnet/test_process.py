@@ -20,7 +20,7 @@ from devnet.process import Part
 from devnet.supervisor import Supervisor
 from devnet.temporal import TemporalServer
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 RESTART_SECONDS = 2.0
 PARENT = """
 import sys, time

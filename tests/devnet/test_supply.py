@@ -234,7 +234,7 @@ def test_two_processes_fetch_a_program_once(tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [sys.executable, "-c", TWO_FETCHERS, str(log)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [one.communicate(timeout=30)[0] for one in both] == ["whole\n", "whole\n"]
+    assert [one.communicate(timeout=120)[0] for one in both] == ["whole\n", "whole\n"]
     assert log.read_text() == "fetched\n"
 
 

@@ -38,7 +38,7 @@ def make_query(folder: Path, name: str = "q.tsq") -> bytes:
 def ask(tsa: Tsa | TimestampServer, query: bytes) -> bytes:
     """Return the reply to a query."""
     request = urllib.request.Request(tsa.url, data=query, headers={"Content-Type": QUERY})  # noqa: S310 - our own address
-    with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 - our own address
+    with urllib.request.urlopen(request, timeout=40) as reply:  # noqa: S310 - our own address
         return bytes(reply.read())
 
 

@@ -40,7 +40,7 @@ def _run(program: Path, given: list[str], system: EvmSystem) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
     assert done.returncode == 0, f"{given}: {done.stdout}{done.stderr}"
     return done.stdout

@@ -17,7 +17,7 @@ from tests.docs.readme import README, REPOSITORY, blocks, commands
 from tests.support.running_dev import Running
 from tests.support.system import System
 
-pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(700)]
 SECONDS = 90.0
 """A command that says more than this late fails."""
 ENDLESS = ("--watch", "dev", "--roles")

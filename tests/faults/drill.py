@@ -141,7 +141,7 @@ class Drill:
     def health(self) -> dict[str, Any]:
         """Return what the worker says of its health."""
         url = f"{self.announced['http']['url']}/health"
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own
+        with urllib.request.urlopen(url, timeout=40) as answer:  # noqa: S310 - our own
             document: dict[str, Any] = json.load(answer)
         return document
 

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.server,
     pytest.mark.evm,
     pytest.mark.fault,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(700),
 ]
 TARGET = "eip155:31337"
 DEADLINE_SECONDS = 6
@@ -55,7 +55,7 @@ def seal(dev: Running, namespace: str) -> None:
 def rows(dev: Running, name: str, namespace: str) -> dict[str, float]:
     """Return a metric's values of a namespace by cause, as the worker's page shows them now."""
     url = dev.announced()["http"]["url"] + "/metrics"
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own
+    with urllib.request.urlopen(url, timeout=40) as answer:  # noqa: S310 - our own
         page = answer.read().decode()
     found = {}
     for row in page.splitlines():

@@ -15,7 +15,7 @@ from tests.support.system import System, authority
 from vaultmesh.domain.messages import Backoff
 from vaultmesh.storage.folder_lock import PATIENCE_SECONDS, locked
 
-pytestmark = [*FAULTS, pytest.mark.timeout(400)]
+pytestmark = [*FAULTS, pytest.mark.timeout(700)]
 
 BACKOFF = Backoff(base_seconds=100)
 """After one failure the next try is 162 s away, after two 262 s: none of them comes during a test."""
@@ -44,7 +44,7 @@ def gate(system: EvmSystem) -> Iterator[Gate]:
     before.close()
 
 
-def wait_backing_off(system: EvmSystem, seconds: float = 60.0) -> None:
+def wait_backing_off(system: EvmSystem, seconds: float = 180.0) -> None:
     system.wait(lambda: system.aggregator()["failures"] > 0, "a target that backs off", seconds)
 
 

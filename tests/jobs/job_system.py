@@ -210,7 +210,7 @@ class JobSystem:
         url = f"http://{LOOPBACK}:{port or self.api_port}{path}"
         request = urllib.request.Request(url, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=240) as answer:  # noqa: S310
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
@@ -292,7 +292,7 @@ class JobSystem:
         assert findings == [], findings
 
     @staticmethod
-    def wait(question: Callable[[], Answer], what: str, seconds: float = 60.0) -> Answer:
+    def wait(question: Callable[[], Answer], what: str, seconds: float = 180.0) -> Answer:
         """Ask until the answer is true, and return it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

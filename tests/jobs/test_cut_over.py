@@ -20,7 +20,7 @@ from tests.jobs.job_system import EVERY_SECOND, NEVER, JobSystem
 from tests.storage.jobs.old_scheduler import OldScheduler, make_old_database
 from vaultmesh.domain.paths import JOBS_DATABASE
 
-pytestmark = [pytest.mark.server, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(460)]
+pytestmark = [pytest.mark.server, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(700)]
 DATABASE, JOB = "jobs", "weekly-digest"
 MINUTE = 60
 PAGE = REPOSITORY / "docs" / "cut-over.md"
@@ -80,7 +80,7 @@ def commanded(system: JobSystem, *arguments: str) -> str:
     }
     done = subprocess.run(
         [sys.executable, str(REPOSITORY / "starter.py"), "jobs", *arguments],
-        cwd=system.root, env=environment, capture_output=True, text=True, check=False, timeout=100,
+        cwd=system.root, env=environment, capture_output=True, text=True, check=False, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -28,7 +28,7 @@ from vaultmesh.domain.paths import JOBS_DATABASE
 from vaultmesh.process.jwt_settings import KEYS_PATH
 from vaultmesh.process.settings import REPOSITORY
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(700)]
 ADMIN = "an-admin-token-of-tests"
 SUPABASE_KEY, CLERK_KEY = "a-service-key-of-supabase-1", "sk_test_0123456789abcdefghij"
 USER = "user_2abcdefghijklmnop"
@@ -134,7 +134,7 @@ class Seed:
             headers["Content-Type"] = "application/json"
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 - our own
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - our own
+            with urllib.request.urlopen(request, timeout=240) as answer:  # noqa: S310 - our own
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
@@ -176,7 +176,7 @@ def _registered(seed: Seed, token: str = "") -> list[dict[str, Any]]:
         ["node", "--input-type=module", "-e", CLIENT, seed.url, token, *jobs],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=480,
         check=True,
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -328,6 +328,6 @@ def _ended(seed: Seed, roles: str, told: Mapping[str, str]) -> subprocess.Comple
         env=environment,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=360,
         check=False,
     )

@@ -15,7 +15,7 @@ from devnet.promtool import promtool
 from devnet.sample_service import FAILS, SLOW, WAIT_KEY, WORKS, SampleService
 from tests.jobs.job_system import JobSystem, kill
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(700)]
 
 OK, FAILING, SLOWLY, GONE = "ok", "failing", "slow", "gone"
 SERVICE = "sample-service"
@@ -39,7 +39,7 @@ class Watched:
 
     def text(self, worker: int) -> bytes:
         url = f"http://{LOOPBACK}:{self.ports[worker]}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=40) as answer:
             return bytes(answer.read())
 
     def page(self, worker: int) -> Page:
@@ -132,7 +132,7 @@ def test_promtool_accepts_the_page_of_a_worker(watched: Watched) -> None:
         [str(promtool()), "check", "metrics"],
         input=watched.text(0),
         capture_output=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

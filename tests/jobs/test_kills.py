@@ -30,7 +30,7 @@ from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.jobs.run import WORKER_DIED, is_fate_unknown
 from vaultmesh.domain.names import job_workflow_id
 
-pytestmark = [pytest.mark.server, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(700)]
 POINTS = ("before", "opened", "connected", "called", "answered", "closed")
 """Where a run may be when its worker dies."""
 GIVEN_UP = "job execution given up by Temporal goes on"
@@ -64,7 +64,7 @@ def rows_called(system: JobSystem, name: str, calls: int = 1) -> str:
     )
 
 
-def ends_as(system: JobSystem, name: str, run: str, status: str, seconds: float = 60) -> Any:
+def ends_as(system: JobSystem, name: str, run: str, status: str, seconds: float = 180) -> Any:
     """Wait until a run's row says a status; return the row."""
     return system.wait(
         lambda: (row := system.books.run(name, run))["status"] == status and row,
@@ -415,6 +415,6 @@ def send(system: JobSystem, client: str, name: str, message: str, content: str =
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"

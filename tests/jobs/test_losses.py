@@ -19,7 +19,7 @@ from tests.jobs.job_system import NEVER, JobSystem, kill
 from vaultmesh.domain.jobs.run import is_fate_unknown
 from vaultmesh.domain.names import job_workflow_id, namespace_workflow_id
 
-pytestmark = [pytest.mark.server, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(700)]
 NAMESPACE = "dao:beside"
 NAMESPACES = {NAMESPACE: {"cadence": {"fast": {"target": "rfc3161:tsa", "every": "1s"}}}}
 """Anchors each second beside the jobs; nothing is owed, so no authority is asked."""
@@ -40,7 +40,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobSystem]:
         yield running
 
 
-def called(system: JobSystem, name: str, calls: int = 1, seconds: float = 60) -> str:
+def called(system: JobSystem, name: str, calls: int = 1, seconds: float = 180) -> str:
     """Wait until a job was called so often; return the id of its newest run."""
     return system.wait(
         lambda: len(system.handler.of(name)) >= calls and system.handler.of(name)[-1],
@@ -49,7 +49,7 @@ def called(system: JobSystem, name: str, calls: int = 1, seconds: float = 60) ->
     )
 
 
-def called_again(system: JobSystem, name: str, more: int, seconds: float = 60) -> None:
+def called_again(system: JobSystem, name: str, more: int, seconds: float = 180) -> None:
     """Wait for so many more calls."""
     called(system, name, len(system.handler.of(name)) + more, seconds)
 

@@ -17,7 +17,7 @@ from tests.jobs.job_system import JobSystem
 from tests.storage.jobs.old_scheduler import OldScheduler, make_old_database
 from vaultmesh.domain.jobs.other_scheduler import BEGINS_WITHIN
 
-pytestmark = [pytest.mark.server, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(460)]
+pytestmark = [pytest.mark.server, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(700)]
 PAGE = (REPOSITORY / "docs" / "jobs.md").read_text(encoding="utf-8")
 DATABASE, JOB = "jobs", "weekly-digest"
 SLOTS_AT = "10 * * * * *"
@@ -81,7 +81,7 @@ def told(system: JobSystem, command: list[str], **more: str) -> subprocess.Compl
     }
     return subprocess.run(
         [sys.executable, str(REPOSITORY / "starter.py"), *command[2:]],
-        cwd=system.root, env=environment, capture_output=True, text=True, check=False, timeout=100,
+        cwd=system.root, env=environment, capture_output=True, text=True, check=False, timeout=400,
     )  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def start_refused(system: JobSystem, url: str) -> subprocess.CompletedProcess[st
     }
     return subprocess.run(
         [sys.executable, "worker.py", "--roles", "workflows,jobs"],
-        cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=100,
+        cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=400,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import pytest
 from devnet.ports import LOOPBACK, free_port
 from tests.jobs.job_system import JobSystem
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(700)]
 
 
 def test_a_job_store_that_is_away_at_the_start_keeps_no_worker_from_its_other_roles(

@@ -10,7 +10,7 @@ import pytest
 from tests.jobs.job_system import JobSystem, kill
 from vaultmesh.domain.paths import JOBS_DATABASE
 
-pytestmark = [pytest.mark.server, pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.fault, pytest.mark.timeout(700)]
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def run(image: Path, root: Path, *arguments: str, **environment: str) -> "Done":
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=400,
     )
 
 

@@ -25,7 +25,7 @@ from tests.k8s.scheduler_service import (
 from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.process.settings import REPOSITORY
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(700)]
 DATABASE = "jobs"
 ROLES = container()["args"]
 SMOKE = str(EXAMPLES / "smoke-test.sh")
@@ -108,7 +108,7 @@ def start_pods(system: JobSystem, arguments: list[str]) -> tuple[int, int]:
 def smoke(url: str, token: str = ADMIN) -> subprocess.CompletedProcess[str]:
     variables = {"PATH": os.environ["PATH"], "ADMIN_TOKEN": token, "PATIENCE_SECONDS": "20"}
     return subprocess.run(
-        [SMOKE, url], env=variables, capture_output=True, text=True, check=False, timeout=100
+        [SMOKE, url], env=variables, capture_output=True, text=True, check=False, timeout=400
     )
 
 
@@ -135,7 +135,7 @@ def test_what_the_scheduler_before_was_told_starts_a_worker_that_answers_on_its_
 
 
 def seen(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - our own
+    with urllib.request.urlopen(url, timeout=120) as answer:  # noqa: S310 - our own
         return str(answer.read().decode())
 
 
@@ -151,7 +151,7 @@ def test_a_pod_without_the_old_database_does_not_start_on_an_empty_store(tmp_pat
     variables = {"PATH": os.environ["PATH"], "VMSH_ROOT": str(tmp_path), **BEFORE}
     done = subprocess.run(
         [sys.executable, "worker.py", *ROLES],
-        cwd=REPOSITORY, env=variables, capture_output=True, text=True, check=False, timeout=100,
+        cwd=REPOSITORY, env=variables, capture_output=True, text=True, check=False, timeout=400,
     )  # fmt: skip
     assert (done.returncode, "JOBS_DATABASE_URL" in done.stderr + done.stdout) == (2, True)
 
@@ -203,7 +203,7 @@ def test_the_smoke_test_fails_where_nobody_answers() -> None:
     variables = {"PATH": os.environ["PATH"], "ADMIN_TOKEN": ADMIN, "PATIENCE_SECONDS": "2"}
     url = f"http://{LOOPBACK}:{free_port()}"
     done = subprocess.run(
-        [SMOKE, url], env=variables, capture_output=True, text=True, check=False, timeout=100
+        [SMOKE, url], env=variables, capture_output=True, text=True, check=False, timeout=400
     )
     assert (done.returncode, "/health is not 200 after 2 s" in done.stderr) == (1, True)
     del variables["ADMIN_TOKEN"]

@@ -131,7 +131,7 @@ class TaskSystem(JobSystem):
 
     def metrics(self, worker: WorkerProcess) -> dict[str, float]:
         """Return the series of a worker's page."""
-        with urllib.request.urlopen(f"{worker.url}/metrics", timeout=30) as page:  # noqa: S310
+        with urllib.request.urlopen(f"{worker.url}/metrics", timeout=120) as page:  # noqa: S310
             lines = page.read().decode().splitlines()
         return {
             name: float(value)
@@ -148,7 +148,7 @@ class TaskSystem(JobSystem):
                 row["metadata"] = json.loads(row["metadata"])
         return rows
 
-    def ended(self, task: str, runs: int = 1, seconds: float = 60) -> list[Row]:
+    def ended(self, task: str, runs: int = 1, seconds: float = 180) -> list[Row]:
         """Wait until a task has so many runs, and each has ended; return them."""
         return self.wait(
             lambda: (

@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.server,
     pytest.mark.fault,
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(700),
 ]
 SLOW_TASK = {"deadline": "200s", "statementTimeout": "190s"}
 

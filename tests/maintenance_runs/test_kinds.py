@@ -10,7 +10,7 @@ from tests.jobs.job_system import kill
 from tests.maintenance_runs.task_system import TaskSystem, outcomes
 from vaultmesh.domain.jobs.run import TASK_LEFT
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(700)]
 CALL = "called"
 
 

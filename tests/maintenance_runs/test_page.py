@@ -12,7 +12,7 @@ from tests.jobs.job_system import ADMIN
 from tests.maintenance_runs.task_system import TaskSystem
 from vaultmesh.api.admin.pages import to
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(700)]
 
 
 def visited(system: TaskSystem, look: Callable[[Visitor], Awaitable[str]]) -> str:

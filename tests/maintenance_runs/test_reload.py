@@ -13,7 +13,7 @@ from tests.maintenance_runs.task_system import EVERY_TWO_SECONDS, TaskSystem
 from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.jobs.tasks import task_job_name
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(700)]
 REFUSED = "maintenance file refused; what it said before stays in use"
 
 
@@ -25,7 +25,7 @@ def said(worker: WorkerProcess, message: str) -> list[dict[str, str]]:
 
 def refused_in_health(worker: WorkerProcess) -> dict[str, Any]:
     """Return what a worker says of its health if it names a refused file."""
-    with urllib.request.urlopen(f"{worker.url}/health", timeout=30) as page:  # noqa: S310 - of our own worker
+    with urllib.request.urlopen(f"{worker.url}/health", timeout=120) as page:  # noqa: S310 - of our own worker
         document: dict[str, Any] = json.load(page)
     return document if "refused" in document else {}
 

@@ -12,7 +12,7 @@ from tests.jobs.job_system import NEVER
 from tests.maintenance_runs.task_system import EVERY_TWO_SECONDS, TaskSystem, outcomes
 from vaultmesh.domain.jobs.tasks import task_job_name
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(700)]
 PROGRAMS = {"temporal": (temporal_cli, "--workflow-id"), "tctl": (tctl, "--workflow_id")}
 """Programs of Temporal's, and how each is told a workflow."""
 
@@ -101,7 +101,7 @@ def test_signals_of_temporals_own_programs_work_as_for_jobs(
         command += ["workflow", "signal", option, task_job_name(task), "--name", name]
         given = ["--input", json.dumps(value[0])] if value else []
         command += [*given, *([] if program == "tctl" else address)]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=240)
 
     send("pause", "by hand")
     system.wait(

@@ -93,7 +93,7 @@ def check(scenario: Scenario, folder: Path) -> None:
         [str(promtool()), "test", "rules", str(file)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, f"{scenario.name}: {done.stdout}{done.stderr}"

@@ -17,7 +17,7 @@ RULES = sorted((REPOSITORY / "ops" / "prometheus" / "alerts").glob("*.yaml"))
 
 def _amtool(*arguments: str) -> str:
     done = subprocess.run(
-        [str(amtool()), *arguments], capture_output=True, text=True, timeout=60, check=False
+        [str(amtool()), *arguments], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -88,17 +88,17 @@ def test_commands_of_workers_and_python_are_read_as_they_are_shown() -> None:
 @pytest.mark.parametrize("words", shown("temporal"), ids=shlex.join)
 def test_commands_of_temporal_have_the_flags_that_are_shown(words: list[str]) -> None:
     done = subprocess.run(
-        [str(temporal_cli()), *words, "--help"], capture_output=True, timeout=30, check=False
+        [str(temporal_cli()), *words, "--help"], capture_output=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     wrong = [str(temporal_cli()), *words, "--no-such-flag", "--help"]
-    assert subprocess.run(wrong, capture_output=True, timeout=30, check=False).returncode != 0
+    assert subprocess.run(wrong, capture_output=True, timeout=120, check=False).returncode != 0
 
 
 def test_the_rules_are_taken_as_they_are_shown() -> None:
     (words,) = shown("promtool")
     done = subprocess.run(
-        [str(promtool()), *words], cwd=REPOSITORY, capture_output=True, timeout=30, check=False
+        [str(promtool()), *words], cwd=REPOSITORY, capture_output=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     (applied,) = [words for words in shown("kubectl") if "apply" in words]

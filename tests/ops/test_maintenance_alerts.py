@@ -172,7 +172,7 @@ def _judged(tests: list[dict[str, Any]], folder: Path) -> None:
         [str(promtool()), "test", "rules", str(file)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"

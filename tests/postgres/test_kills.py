@@ -21,7 +21,7 @@ from tests.postgres.shop import DATABASE, REPOSITORY, Shop, run_as_a_process, wa
 from vaultmesh.domain.maintenance.outcomes import Outcome
 from vaultmesh.postgres.archive_files import PENDING
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(700)]
 KILLS = 25
 """Of each kind of archive."""
 MOST_ATTEMPTS = 3 * KILLS
@@ -413,7 +413,7 @@ def test_a_signal_ends_the_statement_and_the_process_in_order(shop: Shop) -> Non
     process = shop.start("run", "--once")
     wait_until(lambda: shop.sees("query LIKE 'ANALYZE%' AND state = 'active'"), "the statement")
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "it: cancelled" in out
     assert "next" not in out

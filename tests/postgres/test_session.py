@@ -143,7 +143,7 @@ def test_two_processes_that_run_one_task_do_its_work_once(shop: Shop) -> None:
             "archive": {"folder": "archive"}}  # fmt: skip
     shop.write({"it": task})
     processes = [shop.start("run", "--once", "--json") for _ in range(2)]
-    said = [process.communicate(timeout=60) for process in processes]
+    said = [process.communicate(timeout=240) for process in processes]
     outcomes = sorted(out.split('"outcome": "')[1].split('"')[0] for out, _ in said)
     assert outcomes == ["done", "skipped: running"]
     assert [process.returncode for process in processes] == [0, 0]

@@ -67,7 +67,7 @@ def begin(root: Path, address: str, *command: str) -> subprocess.Popen[str]:
     )
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 60.0) -> Ended:
+def ended(process: subprocess.Popen[str], seconds: float = 180.0) -> Ended:
     out, err = process.communicate(timeout=seconds)
     return Ended(process.args, process.returncode, out, err)
 
@@ -91,7 +91,7 @@ def assert_one_line(done: Ended, program: str, address: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)  # thirty starts of some seconds each, on a machine that may be busy
+@pytest.mark.timeout(700)  # thirty starts of some seconds each, on a machine that may be busy
 def test_a_worker_without_temporal_ends_in_order_every_time(root: Path) -> None:
     address = f"{LOOPBACK}:{free_port()}"
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -270,7 +270,7 @@ def test_a_person_at_a_terminal_reads_plain_lines() -> None:
             env={**os.environ, "METRICS_PORT": "http"},
             stdout=subprocess.PIPE,
             stderr=terminal,
-            timeout=120,
+            timeout=480,
             check=False,
         )
         said = os.read(controller, 10_000).decode()
@@ -288,6 +288,6 @@ def worker_in_pipes(*arguments: str, **environment: str) -> Ended:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=480,
         check=False,
     )

@@ -117,7 +117,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 def judged(page: bytes) -> subprocess.CompletedProcess[bytes]:
     """Return what promtool says of a page."""
     command = [str(promtool()), "check", "metrics"]
-    return subprocess.run(command, input=page, capture_output=True, timeout=30, check=False)
+    return subprocess.run(command, input=page, capture_output=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize("prefix", ["scheduler", "vmsh"])

@@ -17,7 +17,7 @@ from vaultmesh.process.job_troubles import MISSING, JobTroubles
 from vaultmesh.process.job_workflows import TemporalJobs
 
 pytestmark = pytest.mark.server
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 def fresh() -> str:

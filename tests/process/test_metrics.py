@@ -92,7 +92,7 @@ def test_promtool_accepts_the_page() -> None:
         [str(promtool()), "check", "metrics"],
         input=_used().page(),
         capture_output=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

@@ -24,7 +24,7 @@ from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.receipts import ReceiptStore
 from vaultmesh.storage.stopped import StoppedNamespaces
 
-pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(700)]
 
 
 async def end_them(client: Client, cancelled: str, terminated: str) -> None:

@@ -218,7 +218,7 @@ def test_no_command_takes_a_missing_temporal_namespace_for_missing_workflows(
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=480,
         check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")

@@ -12,7 +12,7 @@ from tests.second_verifier.cases import HARMFUL, HARMLESS, OPEN, Case, cases
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.rounds.leaf import Aggregation, read_document
 
-pytestmark = pytest.mark.timeout(300)  # without a cache, go builds its standard library first
+pytestmark = pytest.mark.timeout(700)  # without a cache, go builds its standard library first
 FUZZED, ACCEPTED_BY_BOTH, REFUSED_BY_BOTH = 10_000, 2_000, 5_000
 SHOWN = 5
 """Disagreements that a failure prints."""

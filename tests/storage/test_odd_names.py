@@ -102,7 +102,7 @@ def test_commands(store: LocalStore, arguments: list[str], code: int) -> None:
         cwd=REPOSITORY,
         env={**os.environ, "VMSH_ROOT": str(store.root)},
         capture_output=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == code, done.stderr

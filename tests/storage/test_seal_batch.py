@@ -150,7 +150,7 @@ AT_ONCE = 4
 
 
 def seal_in_another_process(root: Path, file: Path, ready: Barrier) -> None:
-    ready.wait(timeout=60)
+    ready.wait(timeout=240)
     try:
         seal_files(LocalStore(root), NAMESPACE, [file], now=NOW)
     except InvalidValue as error:

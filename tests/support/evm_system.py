@@ -59,7 +59,7 @@ class EvmSystem(System):
         self.wait_pooled()
         return batches
 
-    def mine_until_final(self, namespace: str, *batch_ids: str, seconds: float = 90.0) -> None:
+    def mine_until_final(self, namespace: str, *batch_ids: str, seconds: float = 240.0) -> None:
         """Mine block after block until batches are final."""
 
         def mined() -> bool:

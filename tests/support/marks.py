@@ -2,6 +2,6 @@
 
 import pytest
 
-EVM_SYSTEM = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(300)]
-BITCOIN_SYSTEM = [pytest.mark.server, pytest.mark.btc, pytest.mark.slow, pytest.mark.timeout(300)]
+EVM_SYSTEM = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(700)]
+BITCOIN_SYSTEM = [pytest.mark.server, pytest.mark.btc, pytest.mark.slow, pytest.mark.timeout(700)]
 FAULTS = [pytest.mark.fault, *EVM_SYSTEM]

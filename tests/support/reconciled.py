@@ -16,7 +16,7 @@ from tests.support.system import reset_workflow
 from vaultmesh.domain.names import namespace_workflow_id
 
 EAGER_WORKER = "tests/process/eager_worker.py"
-WITHIN_SECONDS = 90.0
+WITHIN_SECONDS = 240.0
 """A look of a worker, a visibility list, and a busy machine."""
 
 

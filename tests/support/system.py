@@ -95,7 +95,7 @@ class System(LocalSystem):
             capture_output=True,
             check=False,
             text=True,
-            timeout=60,
+            timeout=240,
         )
 
     # --- harm ------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ class System(LocalSystem):
         )
 
     @staticmethod
-    def wait(question: Callable[[], Answer], what: str, seconds: float = 60.0) -> Answer:
+    def wait(question: Callable[[], Answer], what: str, seconds: float = 180.0) -> Answer:
         """Ask until the answer is true, and return it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -255,7 +255,7 @@ class System(LocalSystem):
     def is_final(self, namespace: str, batch_id: str) -> bool:
         return self.state(namespace, batch_id) == "finalized"
 
-    def wait_final(self, namespace: str, *batch_ids: str, seconds: float = 90.0) -> None:
+    def wait_final(self, namespace: str, *batch_ids: str, seconds: float = 240.0) -> None:
         try:
             self.wait(
                 lambda: all(self.is_final(namespace, batch_id) for batch_id in batch_ids),

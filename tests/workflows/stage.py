@@ -38,7 +38,7 @@ from vaultmesh.domain.namespaces.state import CadenceConfig, Configuration, Name
 from vaultmesh.domain.status import AggregatorView, NamespaceView
 from vaultmesh.domain.target import Target
 from vaultmesh.process.eviction import EvictingRunner
-from worker import WORKFLOW_TASKS_AT_ONCE
+from worker import OWN_CODE, WORKFLOW_TASKS_AT_ONCE
 from workflows.aggregator.workflow import AggregatorWorkflow
 from workflows.jobs.workflow import JobWorkflow
 from workflows.namespace.workflow import NamespaceWorkflow
@@ -50,7 +50,7 @@ FAST_BACKOFF = Backoff(base_seconds=0.02, cap=3)
 """Timers pass in real time while an activity runs, so the backoff is short."""
 SLOW_BACKOFF = Backoff(base_seconds=5, cap=3)
 """For a rest that a test is to see before it ends."""
-DEADLINE_SECONDS = 40.0
+DEADLINE_SECONDS = 120.0
 """Time for a workflow task that the server lost: it comes again after 10 s."""
 ANSWER_WITHIN = timedelta(seconds=12)
 """Time for one answer; a task that the server lost is in it."""
@@ -225,7 +225,7 @@ class Stage:
 
         The server gives tasks to a worker that kept the workflow, also after that worker is gone.
         """
-        self.runner = EvictingRunner(runner())
+        self.runner = EvictingRunner(runner() if self.cached else runner(*OWN_CODE))
         scheduler = Worker(
             self.env.client,
             task_queue=SCHEDULER_QUEUE,

@@ -14,7 +14,7 @@ from vaultmesh.overview.anchoring import AnchoringOverview
 from vaultmesh.process.search_attributes import ensure
 from vaultmesh.storage.batch_files import BatchFiles
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(700)]
 PAUSE = {"name": NAMESPACE, "cadence": "", "reason": "upgrade"}
 
 

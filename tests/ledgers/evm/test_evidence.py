@@ -13,7 +13,7 @@ from tests.ledgers.evm.conftest import MakeSubmitter
 from tests.simulators.evm import LyingProvider
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, WatchedRound
 
-pytestmark = [pytest.mark.evm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.evm, pytest.mark.timeout(700)]
 DEAD = "http://127.0.0.1:9"
 FINAL = 6
 """Blocks after which a transaction is final here."""

@@ -78,7 +78,7 @@ class OldScheduler:
         body = {"jobName": self._job, "config": {}, "executionId": run, "triggeredBy": "scheduler"}
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self._url, json.dumps(body).encode(), headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=240) as answer:  # noqa: S310
             answer.read()
         self._sql(
             "UPDATE scheduled_jobs SET status = 'completed', completed_at = now(), duration_ms = 1 "  # noqa: S608

@@ -32,7 +32,7 @@ from vaultmesh.domain.jobs.run import WORKER_DIED
 from vaultmesh.storage.job_store import CALL_SECONDS, JobStore
 
 MINUTE = timedelta(minutes=1)
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 CLOSES_FOR_EVER = """
 import asyncio, sys
