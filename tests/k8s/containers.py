@@ -55,11 +55,12 @@ class Image:
         """What runs unless something else is asked for."""
         return [*self.config["Entrypoint"], *(self.config.get("Cmd") or [])]
 
-    def files(self) -> Iterator[Path]:
-        """Return every file and folder, as a path in the container."""
-        for folder, folders, files in os.walk(self.root):
-            for name in (*folders, *files):
-                yield "/" / (Path(folder) / name).relative_to(self.root)
+    def files(self, *places: str) -> Iterator[str]:
+        """Return every file and folder below some places, as a path in the container."""
+        for place in places:
+            for folder, folders, files in os.walk(self.root / place.lstrip("/")):
+                within = "/" / Path(folder).relative_to(self.root)
+                yield from (f"{within}/{name}" for name in (*folders, *files))
 
 
 @dataclass(frozen=True)
