@@ -47,6 +47,7 @@ def build_parser(first: str = "") -> argparse.ArgumentParser:
 def _add_parsers(subparsers: output.Subparsers) -> None:
     """Add every command but `maintenance`; what they load takes seconds on a busy machine."""
     from vaultmesh.cli import (  # noqa: PLC0415 - see above
+        audit,
         contract,
         demo,
         dev,
@@ -55,6 +56,7 @@ def _add_parsers(subparsers: output.Subparsers) -> None:
         jobs,
         operate,
         proof,
+        record_deploy,
         register,
         resolve,
         seal,
@@ -63,7 +65,7 @@ def _add_parsers(subparsers: output.Subparsers) -> None:
     )
 
     modules = (dev, demo, register, status, diff, doctor, operate, seal, verify, proof, contract)
-    for module in (*modules, resolve, jobs):
+    for module in (*modules, resolve, jobs, audit, record_deploy):
         module.add_parser(subparsers)
 
 

@@ -343,7 +343,7 @@ async def _keep_jobs(
 
     tasks = MaintenanceParts.build(jobs, settings, metrics)
     kept.refusals.update(tasks.refusals())
-    kept.beside |= jobs.beside(client, metrics) | tasks.beside(client)
+    kept.beside |= jobs.beside(client, metrics, settings.root) | tasks.beside(client)
     kept.workers += jobs.workers(client, settings, tasks.activities(), tasks.closed)
     if "api" in jobs.roles:
         kept.closing.append(

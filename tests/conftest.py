@@ -7,8 +7,10 @@
    of them, and each sandbox of a workflow, would compile everything again.
 5. Ctrl-C reaches the programs that tests start, also where a shell started the tests in the background and ignores it.
 6. A workflow task is blocked after 30 s, not after 2: the machine may be busy.
+7. What was imported and collected stays to the end, so the collector of garbage does not go through it again and again.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -40,6 +42,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark and sort before `-m` selects."""
     mark_quick(items)
     put_long_modules_first(items)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what stays out of the collector's way: thousands of tests and all modules."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

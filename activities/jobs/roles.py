@@ -12,8 +12,9 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.heartbeat import BEAT_SECONDS
-from activities.jobs import reconcile
+from activities.jobs import order_audit, reconcile
 from activities.jobs.http_call import HttpCalls
+from activities.jobs.order_audit import OrderAudit
 from activities.jobs.reconcile import JobReconciler
 from activities.jobs.run_job import JobRuns
 from activities.jobs.run_rows import Counted, count_nothing
@@ -152,7 +153,7 @@ class JobParts:
             _LOG.warning("jobs not counted", extra={"err": str(error)})
             return 0
 
-    def beside(self, client: Client, metrics: Metrics) -> dict[str, Task]:
+    def beside(self, client: Client, metrics: Metrics, root: Path) -> dict[str, Task]:
         """Return what runs beside the workers, and shows itself in metrics."""
         reconciles = "jobs" in self.roles
         of_jobs = JobMetrics(metrics, self.store.figures, reconciles=reconciles)
@@ -162,6 +163,7 @@ class JobParts:
             jobs, reconciled = TemporalJobs(client), of_jobs.reconciled
             reconciler = JobReconciler(client, self.store, jobs, keep=keep, reconciled=reconciled)
             tasks[reconcile.TASK] = reconciler.run
+            tasks[order_audit.TASK] = OrderAudit(client, self.store, root).run
         return tasks
 
     def workers(

@@ -84,7 +84,7 @@ async def opened() -> AsyncIterator["JobStore"]:
 
 def operator() -> Actor:
     """Return whoever runs this command, as the audit names them."""
-    return Actor(name=f"operator {output.who()}")
+    return Actor(name=output.operator())
 
 
 async def existing(store: "JobStore", name: str) -> StoredJob:
@@ -123,7 +123,7 @@ async def tell(store: "JobStore", changes: Sequence[Change]) -> Mapping[str, str
     if not changes:
         return {}
     try:
-        client = await connect()
+        client = await connect(output.operator())
     except (Unreachable, ConfigurationError, RPCError) as error:
         return {change.now.name: str(error) for change in changes}
     jobs = TemporalJobs(client)
@@ -174,7 +174,7 @@ async def trigger(store: "JobStore", job: StoredJob) -> uuid.UUID:
 
 async def ask_for(store: "JobStore", name: str, history: str) -> uuid.UUID:
     """Have a job or a maintenance task run now, as `trigger` does; `history` is the command that lists its runs."""
-    client: Client = await connect()
+    client: Client = await connect(output.operator())
     run = uuid.uuid4()
     try:
         await TemporalJobs(client).trigger(name, run, None)

@@ -181,7 +181,7 @@ async def _running(name: str, *, is_configured: bool) -> _Running:
         RPCError: likewise.
     """
     try:
-        client = await connect()
+        client = await connect(output.operator())
         try:
             view = await anchor_workflows.namespace_status(client, name)
         except (NoAnswer, anchor_workflows.WorkflowFailing) as error:
@@ -208,7 +208,7 @@ def _hash_of_entry(settings: Settings, name: str) -> str:
 
 async def _operate(arguments: argparse.Namespace, verb: str) -> int:
     Settings.from_environment(os.environ)
-    client = await connect()
+    client = await connect(output.operator())
     name, cadence = arguments.namespace, getattr(arguments, "cadence", None)
     await _require_known(client, name, cadence)
     options = {"cadence": cadence, "reason": getattr(arguments, "reason", "")}

@@ -102,6 +102,11 @@ def who() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
+def operator() -> str:
+    """Return whoever runs this command, as the audit names them."""
+    return f"operator {who()}"
+
+
 def settings_with_root() -> Settings:
     """Return the settings of a command; a mistyped root would look like one where nothing has happened yet.
 

@@ -101,7 +101,7 @@ def run_setup(arguments: argparse.Namespace) -> int:
 
 
 async def _setup(*, as_json: bool) -> int:
-    client = await connect()
+    client = await connect(output.operator())
     created = await ensure(client)
     kept = await retention(client)
     if warning := retention_warning(client.namespace, kept):
@@ -229,7 +229,7 @@ async def _unsettling(plan: _Plan) -> list[str]:
 
 
 async def _register(plan: _Plan) -> int:
-    client = await connect()
+    client = await connect(output.operator())
     await ensure(client)
     await _heed_decisions(plan)
     plan = replace(plan, unsettling=await _unsettling(plan))

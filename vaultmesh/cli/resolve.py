@@ -114,7 +114,7 @@ async def _resolve(
 ) -> AggregatorView:
     from activities.anchoring.signals import start_aggregator  # noqa: PLC0415 - loads what only workers need
 
-    client = await connect()
+    client = await connect(output.operator())
     await start_aggregator(
         client,
         target,

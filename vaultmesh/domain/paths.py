@@ -26,6 +26,11 @@ REMEMBRANCER_DATABASE = "ops/data/remembrancer.db"
 JOBS_DATABASE = "ops/data/jobs.db"
 """Of HTTP cron jobs, where no PostgreSQL is named."""
 
+AUDIT_HEAD = "ops/data/audit-head.json"
+"""The end of the audit's chain as it was lately: what is cut off later shows."""
+DEPLOYMENTS_FOLDER = "ops/receipts/deploy"
+"""Records of deployments; each is sealed."""
+
 LOCKED_RUNS_FOLDER = "ops/data/locked-runs"
 """How many runs of a maintenance task in a row met a lock."""
 

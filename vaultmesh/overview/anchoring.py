@@ -193,7 +193,12 @@ class AnchoringOverview:
         return configured.source, overview
 
     async def order(
-        self, namespace: str, verb: str, cadence: str, reason: str = ""
+        self,
+        namespace: str,
+        verb: str,
+        cadence: str,
+        reason: str = "",
+        update_id: str | None = None,
     ) -> NamespaceView:
         """Send an order to a namespace, or to one of its cadences, and return its new state.
 
@@ -208,7 +213,7 @@ class AnchoringOverview:
         argument = {key: value for key, value in options.items() if value}
         try:
             return await anchor_workflows.order(
-                self._client, _checked_name(namespace), verb, dict(argument)
+                self._client, _checked_name(namespace), verb, dict(argument), update_id
             )
         except RPCError as error:
             message = f"{AWAY}: {error.message}"

@@ -187,9 +187,13 @@ async def _failing(client: Client, workflow_id: str) -> Failing | None:
 
 
 async def order(
-    client: Client, namespace: str, verb: str, argument: dict[str, JsonValue]
+    client: Client,
+    namespace: str,
+    verb: str,
+    argument: dict[str, JsonValue],
+    update_id: str | None = None,
 ) -> NamespaceView:
-    """Send an update to a namespace and return the new state.
+    """Send an update to a namespace and return the new state; an id of the sender's tells its line of audit from others.
 
     Raises:
         NotRunning: there is no namespace.
@@ -201,7 +205,7 @@ async def order(
     try:
         async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
             view: NamespaceView = await handle.execute_update(
-                verb, argument, result_type=NamespaceView, rpc_timeout=ANSWER_WITHIN
+                verb, argument, id=update_id, result_type=NamespaceView, rpc_timeout=ANSWER_WITHIN
             )
     except WorkflowUpdateFailedError as error:
         message = f"{namespace} refused {verb}: {reason_of(error)}"

@@ -37,8 +37,8 @@ class Unreachable(DomainError):
     """A server that is needed does not answer."""
 
 
-async def connect() -> Client:
-    """Return a client.
+async def connect(identity: str | None = None) -> Client:
+    """Return a client; histories say who gave an order by its identity, by default the process.
 
     Raises:
         ConfigurationError: the environment's configuration of the connection can't be used.
@@ -49,7 +49,10 @@ async def connect() -> Client:
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             client = await Client.connect(
-                **config, data_converter=pydantic_data_converter, runtime=_runtime()
+                **config,
+                data_converter=pydantic_data_converter,
+                runtime=_runtime(),
+                identity=identity,
             )
             await _require_namespace(client)
     except ValueError as error:

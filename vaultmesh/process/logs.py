@@ -48,6 +48,8 @@ _SHORTEST_SECRET = 6
 """A shorter text is found by chance all over."""
 _SHORTEST_KEY = 16
 """Letters of a provider's API key; a shorter part of a path, or one without a digit, is a word such as `timestamp`."""
+_LOG_IN = re.compile(r"(?<=://)[^\s/@]+(?=@)")
+"""User and password in a URL."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -75,6 +77,11 @@ def without_secrets(text: str) -> str:
     for secret in sorted(_SECRETS, key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     return text
+
+
+def for_keeps(text: str) -> str:
+    """Return what somebody wrote as it may be stored for good: without registered secrets, and without log-ins in URLs."""
+    return _LOG_IN.sub(REDACTED, without_secrets(text))
 
 
 def _escaped(text: str) -> str:

@@ -52,6 +52,7 @@ from vaultmesh.domain.jobs.records import (
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
 from vaultmesh.domain.jobs.tasks import TaskSchedule, is_task
 from vaultmesh.storage.job_tables import DECISIONS
+from vaultmesh.storage.jobs.audit import Audit
 from vaultmesh.storage.jobs.core import Ready, StoreCore, choose
 from vaultmesh.storage.jobs.database import THREADS
 from vaultmesh.storage.jobs.intake import TakenRuns
@@ -390,23 +391,30 @@ class JobStore:
         """Delete closed runs that began before an instant, at most 5,000; returns how many. Counters stay."""
         return await self._call(lambda ready: ready.history.prune(before))
 
-    async def prune_audit(self, before: datetime) -> int:
-        """Delete lines of audit from before an instant, at most 5,000; returns how many."""
-        return await self._call(lambda ready: ready.history.prune_audit(before))
+    async def check(self) -> tuple[Miscount, ...]:
+        """Return the counters that differ from the rows; none is how it should be."""
+        return await self._call(lambda ready: ready.history.check())
 
-    async def note(self, line: AuditLine) -> None:
-        """Enter a line of audit of something that changes no job, such as a trigger."""
-        await self._call(lambda ready: ready.jobs.note(line))
+    # --- audit -----------------------------------------------------------------------------------------------------
+
+    async def note(self, line: AuditLine, key: str | None = None) -> bool:
+        """Enter a line of audit of something that changes no job, once if it has a key; tells whether it is new."""
+        return await self.of_audit(lambda audit: audit.note(line, key))
 
     async def audit(
         self, name: str | None = None, limit: int = 100, offset: int = 0
     ) -> tuple[AuditLine, ...]:
-        """Return lines of audit, newest first; of one job or of all."""
-        return await self._call(lambda ready: ready.jobs.audit(name, limit, offset))
+        """Return lines of audit, newest first; of one job, namespace or target, or of all."""
+        entries = await self.of_audit(lambda audit: audit.entries(name, limit, offset))
+        return tuple(entry.as_line() for entry in entries)
 
-    async def check(self) -> tuple[Miscount, ...]:
-        """Return the counters that differ from the rows; none is how it should be."""
-        return await self._call(lambda ready: ready.history.check())
+    async def of_audit(self, work: Callable[[Audit], _Result]) -> _Result:
+        """Do blocking work on the audit; see `vaultmesh.storage.audit_checks` for what takes longer."""
+        return await self._call(lambda ready: work(ready.audit))
+
+    async def prune_audit(self, before: datetime) -> int:
+        """Delete lines of audit from before an instant, at most 5,000; returns how many."""
+        return await self.of_audit(lambda audit: audit.prune(before))
 
     # --- calling ---------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Defines the tables of HTTP cron jobs for PostgreSQL and SQLite.
 
 1. `job_schedules` and `scheduled_jobs` have the columns of the scheduler that we replace and nothing else, so that its SQL works.
-2. What is ours lies in `job_decisions`, `job_figures` and `job_audit`; a file of SQLite also names its host, in `job_host`.
+2. What is ours lies in `job_decisions`, `job_figures`, `job_audit` and what begins with its name; a file of SQLite also names
+   its host, in `job_host`.
 3. Others may have made the first two: a text may be an enum or a UUID there, an instant may lack its time zone, and rows that
    somebody wrote by SQL may be partial. So values are bound without a type of their own, and read leniently.
 """
@@ -256,9 +257,28 @@ AUDIT = Table(
     Column("execution_id", Id),
     Column("detail", Json),
 )
-"""Who did what, appended only; old lines go with the history."""
+"""Who did what to a job, a namespace (`namespace:<name>`) or a target (`aggregator:<target>`), appended only; old lines go with the history."""
 TABLES_MADE = "tables made"
 """Action of the line of audit by which a database is known as ours."""
+
+CHAIN = Table(
+    "job_audit_chain",
+    METADATA,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("line", BigInteger, nullable=False, unique=True),
+    Column("key", Words, unique=True),
+    Column("digest", Words, nullable=False),
+    Column("hash", Words, nullable=False),
+)
+"""Entries that chain the lines of the audit: whoever changes or removes a line breaks it."""
+
+MARKS = Table(
+    "job_audit_marks",
+    METADATA,
+    Column("name", Words, primary_key=True, nullable=False),
+    Column("at", Instant, nullable=False),
+)
+"""Up to when what stands elsewhere was entered in the audit."""
 
 HOST = Table("job_host", MetaData(), Column("host", Words, nullable=False))
 """Which host has a file of SQLite; one row."""

@@ -1,12 +1,14 @@
-"""Enters final anchors in the Remembrancer: a row each, appended, never changed."""
+"""Enters final anchors and deployments in the Remembrancer: a row each, appended, never changed."""
 
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
+from datetime import UTC
 from pathlib import Path
 
+from vaultmesh.domain.deployment import DEPLOYMENT, Deployment
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 
@@ -29,6 +31,9 @@ _APPEND = """
 INSERT INTO memories (id, timestamp, type, component, version, hash, sig, data, merkle_root)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING
 """
+_DEPLOYMENTS = """
+SELECT timestamp, component, version, hash FROM memories WHERE type = ? AND component = ? AND id LIKE 'deployment:%' ORDER BY rowid
+"""
 
 
 class Remembrancer:
@@ -47,7 +52,36 @@ class Remembrancer:
         Raises:
             NetworkFailure: the file can't be written, or another thread has waited for it for a while.
         """
-        rows = [_row(receipt) for receipt in receipts if receipt.is_final]
+        return self._append_in_turn([_row(receipt) for receipt in receipts if receipt.is_final])
+
+    def append_deployment(self, deployment: Deployment, path: str, event: str, batch: str) -> bool:
+        """Append the row of a deployment if there is none; tells whether it is new.
+
+        Raises:
+            NetworkFailure: as `append` does.
+        """
+        return self._append_in_turn([_row_of_deployment(deployment, path, event, batch)]) > 0
+
+    def deployments(self, component: str) -> list[Deployment]:
+        """Return the deployments of a component that have rows, in the order in which they were appended.
+
+        Raises:
+            NetworkFailure: the file can't be read.
+        """
+        if not self._path.exists():
+            return []
+        try:
+            with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as database:
+                if not _has_table(database):
+                    return []
+                rows = database.execute(_DEPLOYMENTS, (DEPLOYMENT, component)).fetchall()
+        except sqlite3.Error as error:
+            message = f"could not read {self._path}: {error}; check the file and its folder"
+            raise NetworkFailure(message) from error
+        keys = ("at", "component", "version", "sha256")
+        return [Deployment.model_validate(dict(zip(keys, row, strict=True))) for row in rows]
+
+    def _append_in_turn(self, rows: Sequence[tuple[str, ...]]) -> int:
         if not rows:
             return 0
         if not self._turn.acquire(timeout=TURN_SECONDS):
@@ -99,6 +133,30 @@ def _row(receipt: AnchorReceipt) -> tuple[str, ...]:
         COMPONENT,
         receipt.verifier.partition("/")[2],
         receipt.root.digest.hex(),
+        "",
+        json.dumps(data, separators=(",", ":"), ensure_ascii=False),
+        "",
+    )
+
+
+def _row_of_deployment(
+    deployment: Deployment, path: str, event: str, batch: str
+) -> tuple[str, ...]:
+    data = {
+        "namespace": deployment.namespace,
+        "eventId": event,
+        "batchId": batch,
+        "receipt": path,
+        "by": deployment.by,
+        "note": deployment.note,
+    }
+    return (
+        deployment.id,
+        deployment.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        DEPLOYMENT,
+        deployment.component,
+        deployment.version,
+        deployment.sha256,
         "",
         json.dumps(data, separators=(",", ":"), ensure_ascii=False),
         "",

@@ -71,6 +71,15 @@ def test_a_whole_namespace_is_paused_and_resumed(
     assert {paused["reason"] for paused in view["paused"].values()} == {"by admin token"}
     visitor.press(visitor.button("Resume all"))
     assert anchored.shown(NAMESPACE)["state"] == "running"
+    # The history says that this process ordered it; the line says who, and there is no second one.
+    entered = json.loads(anchored.command("audit", NAMESPACE, "--json").stdout)
+    ordered = [line for line in entered if line["action"] in {"pause", "resume"}]
+    assert [line["action"] for line in ordered[:2]] == ["resume", "pause"]
+    assert {line["actor"] for line in ordered} == {"admin token"}
+    visitor.open(f"audit?{urlencode({'name': NAMESPACE})}")
+    assert "by admin token" in visitor.text()
+    link = visitor.link(f"namespace:{NAMESPACE}").first
+    assert str(link.get_attribute("href")).endswith(page_of(NAMESPACE))
 
 
 def test_who_ordered_stands_in_the_log(anchored: AnchoredSystem, visitor: Visitor) -> None:

@@ -335,7 +335,7 @@ async def test_the_audit_bounds_itself_and_the_database_stays_known_as_ours(plac
         assert await store.prune_audit(NOON + 3 * MINUTE) == 3
         assert await store.prune_audit(NOON + 3 * MINUTE) == 0
         left = await store.audit()
-        assert [line.action for line in left] == ["trigger", "trigger", "tables made"]
+        assert [line.action for line in left] == ["pruned", "trigger", "trigger", "tables made"]
     place.sql("UPDATE job_audit SET at = '2020-01-01T00:00:00Z' WHERE action = 'tables made'")
     async with place.store() as store:
         assert await store.prune_audit(NOON + 9 * MINUTE) == 2

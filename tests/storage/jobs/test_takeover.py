@@ -89,7 +89,8 @@ async def test_a_live_database_is_taken_over_as_it_is(postgres: Place) -> None:
     postgres.sql(LIVE_ROWS)
     async with postgres.store() as store:
         assert not store.made_by_us
-        assert store.notices == ("made the tables job_audit, job_decisions, job_figures",)
+        made = "job_audit, job_audit_chain, job_audit_marks, job_decisions, job_figures"
+        assert store.notices == (f"made the tables {made}",)
         (change,) = await store.take_sql_edits(NOON)
         assert change.now.definition is not None
         assert (change.now.definition.enabled, change.now.served) == (False, NOON)

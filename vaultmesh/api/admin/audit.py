@@ -1,11 +1,10 @@
-"""Shows who did what to which job, and when."""
-
-import json
-
-from pydantic import JsonValue
+"""Shows who did what to which job, namespace or target, and when."""
 
 from vaultmesh.api.admin.pages import Page, View, Visit, page_number
+from vaultmesh.domain.deployment import DEPLOYMENTS
+from vaultmesh.domain.jobs.audit_words import detail_words
 from vaultmesh.domain.jobs.tasks import is_task, task_name
+from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 
 SHOWN = 50
 """Lines of one page."""
@@ -21,36 +20,18 @@ async def audit(visit: Visit) -> View:
     return View("audit.html", "Audit", values)
 
 
-def _pages(job: str) -> tuple[str, str, str]:
-    """Return which page shows a job or a task, which one a run of it, and by which name."""
-    return ("task", "task-run", task_name(job)) if is_task(job) else ("job", "run", job)
+_OF_ANCHORING = {"namespace": namespace_workflow_id(""), "target": aggregator_workflow_id("")}
+"""How the names begin under which the audit has what these pages show."""
 
 
-def detail_words(detail: JsonValue) -> list[str]:
-    """Return what a line says beside its action, a text for each thing: a change as `from → to`."""
-    if not isinstance(detail, dict):
-        return [] if detail is None else [_text(detail)]
-    return [f"{key.replace('_', ' ')}: {_change(value)}" for key, value in detail.items()]
-
-
-def _change(value: JsonValue) -> str:
-    if isinstance(value, dict) and set(value) == {"was", "is"}:
-        if value["was"] is None:
-            return _text(value["is"])
-        return f"{_text(value['was'])} → {_text(value['is'])}"
-    return _text(value)
-
-
-def _text(value: JsonValue) -> str:
-    match value:
-        case None:
-            return "–"
-        case True | False:
-            return "yes" if value else "no"
-        case str():
-            return value
-        case _:
-            return json.dumps(value, ensure_ascii=False)
+def _pages(about: str) -> tuple[str, str, str]:
+    """Return which page shows what a line is about, which one a run of it, and by which name; no page of what has none."""
+    for page, prefix in _OF_ANCHORING.items():
+        if about.startswith(prefix):
+            return (page, "", about.removeprefix(prefix))
+    if about.startswith(DEPLOYMENTS):
+        return ("", "", about)
+    return ("task", "task-run", task_name(about)) if is_task(about) else ("job", "run", about)
 
 
 PAGES = (Page("audit", audit, heading="Audit"),)

@@ -1,19 +1,27 @@
 """Shows namespaces, and takes what operators order: pause, resume, force.
 
-Orders are the updates that `starter.py pause`, `resume` and `force` send. Who ordered stands in the reason, where the
-order has one, and always in the log.
+Orders are the updates that `starter.py pause`, `resume` and `force` send. Who ordered stands in the audit, in the reason
+where the order has one, and in the log.
 """
 
+import asyncio
 import logging
+import uuid
+from collections.abc import Mapping
+
+from pydantic import JsonValue
 
 from vaultmesh.api.admin import batches
 from vaultmesh.api.admin.anchoring import anchoring_of, not_there, shared, who
 from vaultmesh.api.admin.pages import Page, Redirect, View, Visit, to
 from vaultmesh.api.answers import Refused
+from vaultmesh.api.runs import NOTE_WITHIN_SECONDS
 from vaultmesh.domain.errors import DomainError
-from vaultmesh.domain.names import FORCE_ANCHOR, PAUSE, RESUME
+from vaultmesh.domain.jobs.refusals import StoreError
+from vaultmesh.domain.names import FORCE_ANCHOR, PAUSE, RESUME, namespace_workflow_id
 from vaultmesh.overview.anchoring import Unknown
 from vaultmesh.process.anchor_workflows import NotRunning, OrderRefused
+from vaultmesh.process.orders import order_line, update_key
 
 LONGEST_REASON = 400
 """Characters: who ordered stands behind it, and a workflow keeps 500."""
@@ -63,8 +71,9 @@ async def force(visit: Visit) -> Redirect:
 
 async def _order(visit: Visit, verb: str, reason: str = "") -> None:
     name, cadence = visit.field("name"), visit.field("cadence")
+    update = str(uuid.uuid4())
     try:
-        await anchoring_of(visit).order(name, verb, cadence, reason)
+        await anchoring_of(visit).order(name, verb, cadence, reason, update)
     except (NotRunning, Unknown) as error:
         raise Refused(404, "Nothing was changed", str(error)) from error
     except OrderRefused as error:
@@ -74,6 +83,20 @@ async def _order(visit: Visit, verb: str, reason: str = "") -> None:
         raise Refused(503, "Nobody answered", message) from error
     details = {"namespace": name, "cadence": cadence, "order": verb, "by": who(visit)}
     _LOG.info("administrator's order taken", extra={**details, "reason": reason})
+    await _note(visit, verb, update, {"cadence": cadence, "reason": reason})
+
+
+async def _note(visit: Visit, verb: str, update: str, argument: Mapping[str, str]) -> None:
+    """Enter who ordered. Where the store is down, the line comes from the history, and names this process instead."""
+    workflow = namespace_workflow_id(visit.field("name"))
+    said: dict[str, JsonValue] = {key: value for key, value in argument.items() if value}
+    line = order_line(visit.now, who(visit), verb, workflow, {"argument": said})
+    try:
+        async with asyncio.timeout(NOTE_WITHIN_SECONDS):
+            await visit.parts.store.note(line, update_key(workflow, update))
+    except (StoreError, TimeoutError) as error:
+        extra = {"audit": line.model_dump(mode="json"), "err": str(error)}
+        _LOG.warning("audit line not stored", extra=extra)
 
 
 def _done(visit: Visit, what: str) -> Redirect:

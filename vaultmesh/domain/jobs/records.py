@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from vaultmesh.domain.audit_chain import Head
 from vaultmesh.domain.jobs.job import IsoTime, JobDefinition
 from vaultmesh.domain.jobs.messages import SlotCounts
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
@@ -265,6 +266,32 @@ class AuditLine(Wire):
     claimed_user: str | None = None
     execution_id: uuid.UUID | None = None
     detail: JsonValue = None
+
+
+class AuditEntry(AuditLine):
+    """A line of audit with its entry in the chain."""
+
+    line: int
+    entry: int | None = None
+    """Its number in the chain; None if it stands outside."""
+    hash: str | None = None
+
+    def as_line(self) -> AuditLine:
+        """Return the line alone."""
+        return AuditLine.model_validate(self.model_dump(include=set(AuditLine.model_fields)))
+
+
+class AuditReport(Wire):
+    """Whether the audit is as it was written."""
+
+    problem: str = ""
+    """The first thing that is wrong; empty if nothing is known to be."""
+    entries: int = 0
+    """That are whole, before the problem."""
+    head: Head = Head()
+    """The last of them."""
+    heads_agreed: int = 0
+    """Heads that are kept elsewhere and agree."""
 
 
 class Miscount(Wire):

@@ -11,6 +11,7 @@ from pathlib import Path
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
 from vaultmesh.domain.names import EMPTY_STORE
 from vaultmesh.domain.paths import JOBS_DATABASE
+from vaultmesh.storage.jobs.audit import Audit
 from vaultmesh.storage.jobs.database import (
     BUSY_SECONDS,
     Database,
@@ -38,6 +39,7 @@ class Ready:
     history: History
     intake: Intake
     figures: Figures
+    audit: Audit
 
 
 def choose(url: str | None, root: Path, *, supabase: bool) -> Place:
@@ -103,7 +105,7 @@ class StoreCore:
         figures = Figures(database, known)
         jobs, runs = Jobs(database, known, figures), Runs(database, traits, known, figures)
         history, intake = History(database), Intake(database, traits)
-        return Ready(database, traits, jobs, runs, history, intake, figures)
+        return Ready(database, traits, jobs, runs, history, intake, figures, Audit(database))
 
     def close(self) -> None:
         """Give the connections back."""

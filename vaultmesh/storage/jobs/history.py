@@ -29,7 +29,7 @@ from vaultmesh.domain.jobs.records import (
     RunStats,
 )
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy, is_of_our_slot
-from vaultmesh.storage.job_tables import AUDIT, DECISIONS, RUNS, SCHEDULES, TABLES_MADE
+from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import Database
 from vaultmesh.storage.jobs.rows import READ_RUNS, counters_of, run_of
 
@@ -164,14 +164,6 @@ class History:
             for name, counts in sorted(ends.items()):
                 connection.execute(_noted_beside(name, counters_of(counts.items())))
         return len(gone)
-
-    def prune_audit(self, before: datetime) -> int:
-        """Delete lines of audit from before an instant; the one by which the database is known as ours stays."""
-        old = select(AUDIT.c.id).where(AUDIT.c.at < before, AUDIT.c.action != TABLES_MADE)
-        some = old.order_by(AUDIT.c.id).limit(PRUNED_A_GO).with_for_update(skip_locked=True)
-        deletion = AUDIT.delete().where(AUDIT.c.id.in_(some)).returning(AUDIT.c.id)
-        with self._database.write() as connection:
-            return len(connection.execute(deletion).all())
 
     def check(self) -> tuple[Miscount, ...]:
         """Return the counters that differ from the rows; one statement, so that runs that end meanwhile do no harm."""

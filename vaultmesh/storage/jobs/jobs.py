@@ -18,7 +18,6 @@ from vaultmesh.domain.jobs.importing import SourceJob, imported
 from vaultmesh.domain.jobs.records import (
     SQL,
     Actor,
-    AuditLine,
     Change,
     Decisions,
     JobRevision,
@@ -26,7 +25,7 @@ from vaultmesh.domain.jobs.records import (
     StoredJob,
 )
 from vaultmesh.domain.jobs.run import TriggeredBy
-from vaultmesh.storage.job_tables import AUDIT, DECISIONS, RUNS, SCHEDULES
+from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import APPLICATION, Database
 from vaultmesh.storage.jobs.figures import Figures
 from vaultmesh.storage.jobs.rows import (
@@ -104,16 +103,6 @@ class Jobs:
         known = map(self._known.read, rows)
         return tuple(job.revision for job in known if job.job.has_workflow)
 
-    def audit(self, name: str | None, limit: int, offset: int) -> tuple[AuditLine, ...]:
-        """Return lines of audit, newest first."""
-        query = select(*(AUDIT.c[key] for key in AuditLine.model_fields))
-        if name is not None:
-            query = query.where(AUDIT.c.job_name == name)
-        query = query.order_by(AUDIT.c.id.desc()).limit(limit).offset(offset)
-        with self._database.read() as connection:
-            rows = connection.execute(query).mappings().all()
-        return tuple(AuditLine.model_validate(dict(row)) for row in rows)
-
     # --- changing --------------------------------------------------------------------------------------------------
 
     def change(
@@ -158,11 +147,6 @@ class Jobs:
     ) -> tuple[Change, ...]:
         """Change several jobs by one rule, in a transaction each."""
         return tuple(self.change(name, action, rule, by, at) for name in names)
-
-    def note(self, line: AuditLine) -> None:
-        """Enter a line of audit."""
-        with self._database.write() as connection:
-            write_line(connection, line)
 
     def mark_told(self, name: str, revision: int) -> None:
         """Note what a job's workflow has heard."""

@@ -28,7 +28,8 @@ from vaultmesh.domain.jobs.records import (
     StoredJob,
 )
 from vaultmesh.domain.jobs.run import RunStatus
-from vaultmesh.storage.job_tables import AUDIT, DECISIONS, RUNS, SCHEDULES, Json
+from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES, Json
+from vaultmesh.storage.jobs import chain
 
 Values = Mapping[str, Any]
 
@@ -191,11 +192,11 @@ def line_of(by: Actor, action: Action, name: str, at: datetime, detail: JsonValu
     )
 
 
-def write_line(connection: Connection, line: AuditLine) -> None:
-    """Enter a line of audit."""
+def write_line(connection: Connection, line: AuditLine, key: str | None = None) -> bool:
+    """Enter a line of audit and chain it; tells whether it is new: one with a key is entered once."""
     execution = None if line.execution_id is None else str(line.execution_id)
     values = line.model_dump(exclude={"execution_id"}) | {"execution_id": execution}
-    connection.execute(AUDIT.insert().values(values))
+    return chain.enter(connection, values, key)
 
 
 def counted(connection: Connection, name: str) -> dict[str, int]:

@@ -33,6 +33,7 @@ from vaultmesh.storage.job_tables import (
     SCHEDULES,
     TABLES_MADE,
 )
+from vaultmesh.storage.jobs import chain
 from vaultmesh.storage.jobs.database import APPLICATION, Database
 
 USERS = "users"
@@ -68,6 +69,7 @@ def take_over(database: Database) -> Traits:
             notices.append(f"made the tables {', '.join(table.name for table in missing)}")
     else:
         _prepare_file(database)
+    _begin_chain(database)
     counted = _counts_by_trigger(database)
     if counted:
         notices.append("a trigger on scheduled_jobs counts runs: the counters are left to it")
@@ -149,7 +151,16 @@ def _note_made(connection: Connection) -> None:
         "action": TABLES_MADE,
         "job_name": "",
     }
-    connection.execute(AUDIT.insert().values(line))
+    chain.enter(connection, line)
+
+
+def _begin_chain(database: Database) -> None:
+    """Chain the lines of audit that were there before the chain."""
+    with database.read() as connection:
+        is_begun = chain.is_begun(connection)
+    if not is_begun:
+        with database.write() as connection:
+            chain.begin(connection, APPLICATION)
 
 
 def _create(table: Table) -> CreateTable:

@@ -1,0 +1,174 @@
+"""Orders that histories hold stand in the audit, once, with who gave them and by whichever tool."""
+
+import json
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.jobs.order_audit import OrderAudit
+from tests.cli.conftest import cadences, write_namespaces
+from vaultmesh.domain.audit_chain import Head
+from vaultmesh.domain.jobs.records import AuditEntry
+from vaultmesh.domain.jobs.storable import storable
+from vaultmesh.domain.names import SCHEDULER_QUEUE
+from vaultmesh.domain.namespaces.stopped import StopDecision
+from vaultmesh.process import search_attributes
+from vaultmesh.process.anchor_workflows import OrderRefused, order
+from vaultmesh.process.client import connect
+from vaultmesh.process.config_files import load_namespaces
+from vaultmesh.process.orders import executions, order_line, orders_of, update_key
+from vaultmesh.process.registration import register
+from vaultmesh.process.settings import Settings
+from vaultmesh.storage.audit_checks import keep_head, kept_head, verify
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.job_store import JobStore
+from vaultmesh.storage.stopped import StoppedNamespaces
+from worker import sandbox
+from workflows.namespace.workflow import NamespaceWorkflow
+
+pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
+ADA = "operator ada@desk"
+BOB = "bob@laptop"
+
+
+@pytest.fixture
+async def client(address: str) -> AsyncIterator[Client]:
+    """Return a client of an operator, beside a worker of namespaces."""
+    client = await connect(ADA)
+    await search_attributes.ensure(client)
+    runner = sandbox()
+    serving = Worker(
+        client,
+        task_queue=SCHEDULER_QUEUE,
+        workflows=[NamespaceWorkflow],
+        workflow_runner=runner,
+    )
+    runner.serve(serving)
+    async with serving:
+        yield client
+
+
+async def registered(client: Client, root: Path, name: str, **every: str) -> None:
+    file = write_namespaces(root / "namespaces.yaml", {name: cadences(**every)})
+    settings = Settings.from_environment({"VMSH_ROOT": str(root)})
+    async for _ in register(client, load_namespaces(file).specs, settings):
+        pass
+
+
+async def ordered(client: Client, root: Path, name: str) -> None:
+    """Give every kind of order, by our own commands and by another tool."""
+    await registered(client, root, name)
+    await registered(client, root, name)  # changes nothing
+    await order(client, name, "pause", {"cadence": "fast", "reason": "upgrade"})
+    other = (await connect(BOB)).get_workflow_handle(f"namespace:{name}")
+    await other.signal("resume", "fast")
+    await other.signal("pause", {"reason": "see postgresql://bob:hunter2pass@db/x"})
+    await other.signal("note_failure", {"no": "report"})
+    await other.signal("sing\0", args=[["a\0", "b" * 900]])
+    await other.signal("hum", {"a\0": ["b\0", 2**70]})
+    await registered(client, root, name, fast="999d")
+    with pytest.raises(OrderRefused):
+        await order(client, name, "pause", {"cadence": "hourly"})
+    await order(client, name, "stop", {"reason": "moved"})
+
+
+async def test_every_order_stands_in_the_audit_once_whoever_reads(
+    client: Client, tmp_path: Path
+) -> None:
+    name = f"dao:{secrets.token_hex(4)}"
+    await ordered(client, tmp_path, name)
+    files = LocalStore(tmp_path)
+    store = await JobStore.open(None, tmp_path)
+    audits = [OrderAudit(client, store, tmp_path) for _ in range(2)]
+    try:
+        for audit in (*audits, *audits):
+            assert await audit.look() > 0
+        entries = await store.of_audit(lambda audit: audit.entries(name, 100, 0))
+        assert (await verify(store)).problem == ""
+        _check([entry for entry in reversed(entries) if entry.action != "stop"], name)
+        assert (entries[0].action, entries[0].detail) == ("stop", {"argument": {"reason": "moved"}})
+        assert kept_head(files) == await store.of_audit(lambda audit: audit.head())
+    finally:
+        await store.close()
+
+
+def _check(entered: list[AuditEntry], name: str) -> None:
+    said = [(entry.actor, entry.action, entry.detail) for entry in entered]
+    by_signal = {"by": "signal"}
+    assert said[:3] == [
+        (ADA, "start", None),
+        (ADA, "pause", {"argument": {"cadence": "fast", "reason": "upgrade"}}),
+        (BOB, "resume", {"argument": "fast", **by_signal}),
+    ]
+    assert [(who, what) for who, what, _ in said[3:]] == [
+        (BOB, "pause"),
+        (BOB, "sing\N{REPLACEMENT CHARACTER}"),
+        (BOB, "hum"),
+        (ADA, "configure"),
+    ]
+    text = json.dumps([detail for *_, detail in said])
+    assert "hunter2pass" not in text
+    assert all(
+        storable(detail) == detail for *_, detail in said
+    )  # a NUL would keep all lines out of PostgreSQL
+    assert len(text) < 2_000
+    assert "999d on eip155:" in text
+    assert {entry.job_name for entry in entered} == {f"namespace:{name}"}
+
+
+async def test_an_order_that_its_sender_entered_is_not_entered_again_with_a_process_as_sender(
+    client: Client, tmp_path: Path
+) -> None:
+    name, update = f"dao:{secrets.token_hex(4)}", secrets.token_hex(8)
+    await registered(client, tmp_path, name)
+    view = await order(client, name, "pause", {}, update)
+    store = await JobStore.open(None, tmp_path)
+    try:
+        line = order_line(view.paused["fast"].since, "user_2abc", "pause", view.workflow_id, {})
+        await store.note(line, update_key(view.workflow_id, update))
+        await OrderAudit(client, store, tmp_path).look()
+        entries = await store.of_audit(lambda audit: audit.entries(name, 100, 0))
+        pauses = [entry.actor for entry in entries if entry.action == "pause"]
+        assert pauses == ["user_2abc"]
+        (run,) = [run for run in await executions(client, line.at) if run.id == view.workflow_id]
+        actions = [order.line.action for order in await orders_of(client, run, line.at)]
+        assert actions == ["pause"]  # the start came before
+    finally:
+        await store.close()
+        await order(client, name, "stop", {})
+
+
+async def test_a_decision_to_stop_stands_there_while_no_workflow_can_be_told(
+    client: Client, tmp_path: Path
+) -> None:
+    store = await JobStore.open(None, tmp_path)
+    decision = StopDecision.model_validate(
+        {"namespace": "dao:away", "at": "2026-03-02T12:00:00Z", "by": "ada@desk", "reason": "moved"}
+    )
+    StoppedNamespaces(LocalStore(tmp_path)).keep(decision)
+    try:
+        for _ in range(2):
+            await OrderAudit(client, store, tmp_path).look()
+        (entry,) = await store.of_audit(lambda audit: audit.entries("dao:away", 9, 0))
+        assert (entry.actor, entry.action) == ("operator ada@desk", "unregister")
+        assert (entry.at, entry.detail) == (decision.at, {"reason": "moved"})
+    finally:
+        await store.close()
+
+
+async def test_a_worker_overwrites_no_kept_head_that_its_chain_lacks(
+    client: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files, kept = LocalStore(tmp_path), Head(entry=1, hash="f" * 64)
+    keep_head(files, kept)
+    store = await JobStore.open(None, tmp_path)
+    try:
+        await OrderAudit(client, store, tmp_path).look()
+    finally:
+        await store.close()
+    assert kept_head(files) == kept
+    assert "the audit lost entries, or they were changed" in caplog.messages
