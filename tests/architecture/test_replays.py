@@ -38,7 +38,6 @@ WITHOUT = {
     "tests/docs/test_readme.py": "looks at the names of commands",
     "tests/cli/test_unusable_places.py": "no dev or demo gets as far as to start its server",
     "tests/ops/test_job_alerts_page.py": "asks the program which flags it has",
-    "tests/k8s/test_built_images.py": "an image has no parts that dev or demo could start",
     "tests/cli/test_usage.py": "runs `dev --help` and `demo --help`",
 }
 """Where nothing is judged, and why."""
