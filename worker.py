@@ -24,6 +24,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
@@ -41,6 +42,7 @@ from activities.heartbeat import BEAT_SECONDS, Heartbeats
 from activities.registry import Adapters, build
 from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.errors import ConfigurationError, DomainError
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.names import (
     ANCHORS_QUEUE,
     JOB_WORKFLOW,
@@ -208,7 +210,7 @@ async def run(roles: Sequence[str], settings: Settings, readiness: Readiness) ->
     client = await _until_told_to_end(stopped, _prepared_client())
     if client is not None:
         await _work(client, roles, settings, stopped, readiness)
-    _LOG.info("scheduler stopped")
+    log_event(_LOG, LogEvent.STOPPED)
 
 
 def _reconciled(
@@ -291,7 +293,7 @@ async def _work(
         promised = promises_of(configured, files, visibility, probing, metrics)
         kept.beside |= watching(promised, visibility, settings.heartbeat_url)
     await _keep_jobs(kept, jobs, client, settings, visibility, metrics=metrics, files=files)
-    _LOG.info("scheduler starting", extra={"roles": list(roles), "root": str(settings.root)})
+    log_event(_LOG, LogEvent.STARTING, roles=list(roles), root=str(settings.root))
     await _keep_until(stopped, unforeseen, kept)
 
 
@@ -402,6 +404,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = Settings.from_environment(os.environ)
         logs.set_up(settings.log_level)
+        activity.logger.activity_info_on_message = (
+            False  # fields say it, and sentences are constant
+        )
+        workflow.logger.workflow_info_on_message = False
         for warning in settings.warnings:
             _LOG.warning("setting no longer needed", extra={"detail": warning})
         readiness = Readiness(settings.root)

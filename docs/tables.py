@@ -19,10 +19,12 @@ from vaultmesh.api.openapi import summary
 from vaultmesh.api.routes import ROUTES, Route
 from vaultmesh.domain.failures import ADVICE, WEIGHT, FailureKind
 from vaultmesh.domain.jobs.job import SERVICES_VARIABLE
+from vaultmesh.domain.log_events import LOG_EVENTS
 from vaultmesh.domain.messages import Backoff
 from vaultmesh.domain.schemes import SCHEMES
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.targets import settings_model
+from vaultmesh.process.logs import word_of
 from vaultmesh.process.settings import Settings
 
 DOCS = Path(__file__).resolve().parent
@@ -84,7 +86,10 @@ MEANING = {
     "VMSH_MAX_BACKOFF": ("", "level at which the backoff ends"),
     "METRICS_PORT": ("", "port of `/metrics`, `/health`, `/livez`, `/readyz`"),
     "METRICS_PREFIX": ("", "first part of every metric's name; `vmsh` gives the earlier names"),
-    "LOG_LEVEL": ("", "`trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`"),
+    "LOG_LEVEL": (
+        "",
+        "`trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`; `debug` shows each request to an endpoint, `trace` also what libraries say",
+    ),
     "VMSH_REGISTER": (
         "",
         "`auto`: workers start and update what `namespaces.yaml` says; `report`: they only show what differs",
@@ -338,10 +343,26 @@ def _takes(route: Route) -> str:
     return ", ".join(names) or "–"
 
 
+def log_table() -> str:
+    """Return the table of the events that are logged."""
+    rows = (
+        (
+            f"`{event.value}`",
+            row.msg,
+            word_of(row.level),
+            row.means,
+            ", ".join(f"`{name}`" for name in row.fields) or "–",
+        )
+        for event, row in LOG_EVENTS.items()
+    )
+    return _table(("`event`", "`msg`", "level", "logged when", "fields"), rows)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "failures": failure_table,
     "configuration": environment_table,
     "job-api": route_table,
+    "logs": log_table,
 }
 """By the name of the document that has the table."""
 

@@ -15,6 +15,7 @@ from activities.anchoring.targets import Targets
 from activities.failures import decided_by_the_aggregator
 from vaultmesh.domain.aggregator.ledger_messages import Reservation, SignedCandidate, Terms
 from vaultmesh.domain.aggregator.messages import Fill, Filled
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.rounds.manifest import Candidate
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import Anchoring
@@ -75,8 +76,17 @@ class Filling:
                 "hash": signed.tx_ref,
             }
         )
-        activity.logger.warning("gap filled", extra={"tx_ref": signed.tx_ref, "nonce": sequence})
-        return [await asyncio.to_thread(self._fillers(order).add, sequence, document)]
+        stored = await asyncio.to_thread(self._fillers(order).add, sequence, document)
+        if stored is document:
+            log_event(
+                activity.logger,
+                LogEvent.FILLED,
+                target=str(order.target),
+                round=order.round_id,
+                tx=stored.tx_ref,
+                sequence=sequence,
+            )
+        return [stored]
 
     async def _send(self, anchoring: Anchoring, filler: Candidate) -> str:
         candidate = SignedCandidate(

@@ -101,7 +101,7 @@ class Recording:
         reopened = order.state is RecordState.CLOSED and await asyncio.to_thread(
             self._reopened, order, done
         )
-        await self._answers.complete(order.target, done.answers(order.waiting))
+        await self._answers.complete(order.target, done.answers(order.waiting), order.round_id)
         await self._tell_stuck(order, done)
         done.behind += await asyncio.to_thread(self._follow, done.receipts)
         is_settled = order.view is not None and order.view.final and order.view.block == view.block

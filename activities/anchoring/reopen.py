@@ -8,7 +8,6 @@
 """
 
 import asyncio
-import logging
 import time
 
 from activities.anchoring.stores import Files
@@ -26,7 +25,6 @@ from vaultmesh.ledgers.driver import Anchoring
 
 REST_SECONDS = 5.0
 """Between two looks at the closed rounds of a target: about half a block of the slowest chain that knows finality."""
-_LOG = logging.getLogger(__name__)
 
 
 class Reopening:
@@ -56,8 +54,6 @@ class Reopening:
                 continue
             if watched is None or not await self._has_left(anchoring, watched):
                 break
-            extra = {"target": str(target), "round": round_id, "tx_ref": watched.tx_ref}
-            _LOG.warning("a final round left the chain; it is opened again", extra=extra)
             reopened.append(round_id)
         return reopened
 

@@ -5,9 +5,8 @@ receipt remains the answer.
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
 from temporalio.client import AsyncActivityCancelledError, AsyncActivityHandle, Client
@@ -18,6 +17,7 @@ from activities.anchoring.outcomes import outcome_of
 from activities.anchoring.stores import Files
 from activities.failures import retried
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.messages import (
     AnchorOutcome,
     AnchorRequest,
@@ -32,7 +32,6 @@ from vaultmesh.domain.namespaces.state import failure_note
 from vaultmesh.domain.target import Target
 from vaultmesh.process.metrics import Metrics
 
-_LOG = logging.getLogger(__name__)
 AT_ONCE = 32
 """Answers under way at the same time: the server takes about 1,000 a second."""
 _GONE = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION)
@@ -55,15 +54,18 @@ class Answers:
         )
 
     async def complete(
-        self, target: Target, answers: Sequence[tuple[AnchorRequest, AnchorOutcome]]
+        self,
+        target: Target,
+        answers: Sequence[tuple[AnchorRequest, AnchorOutcome]],
+        round_id: str = "",
     ) -> None:
-        """End each request with its outcome; who does not wait any more is left alone."""
+        """End each request with its outcome, that of one round if it is named; who does not wait any more is left alone."""
         await asyncio.gather(
-            *(self._complete(target, request, outcome) for request, outcome in answers)
+            *(self._complete(target, request, outcome, round_id) for request, outcome in answers)
         )
 
     async def _complete(
-        self, target: Target, request: AnchorRequest, outcome: AnchorOutcome
+        self, target: Target, request: AnchorRequest, outcome: AnchorOutcome, round_id: str
     ) -> None:
         async with self._at_once:
             try:
@@ -72,16 +74,30 @@ class Answers:
                 if error.status not in _GONE:
                     raise
                 return
+        self.ended(request, target, outcome, round_id)
+
+    def ended(
+        self, request: AnchorRequest, target: Target, outcome: AnchorOutcome, round_id: str = ""
+    ) -> None:
+        """Count and log how a request was answered."""
         self.metrics.ended(request, target, outcome)
-        _LOG.info(
-            "anchor success" if outcome.batch_count else "anchor ended",
-            extra={
-                "ns": request.namespace,
-                "label": request.cadence,
-                "target": str(target),
-                "batches": outcome.batch_count,
-                "tx": outcome.tx_ref,
-            },
+        about: dict[str, object] = {
+            "ns": request.namespace,
+            "label": request.cadence,
+            "slot": request.slot,
+            "target": str(target),
+        }
+        if not outcome.batch_count:
+            log_event(activity.logger, LogEvent.ENDED, **about)
+            return
+        log_event(
+            activity.logger,
+            LogEvent.SUCCESS,
+            **about,
+            batch=next(iter(outcome.batch_ids), None),
+            batches=outcome.batch_count,
+            tx=outcome.tx_ref,
+            round=round_id,
         )
 
     async def fail(self, report: ReportFailure) -> None:
@@ -91,6 +107,7 @@ class Answers:
     async def _fail(self, report: ReportFailure, request: AnchorRequest) -> None:
         delay = report.backoff.delay(request.failures, report.kind)
         error = ApplicationError(report.message, type=report.kind.value, next_retry_delay=delay)
+        is_said = False
         async with self._at_once:
             try:
                 handle = self._waiting(request)
@@ -101,18 +118,32 @@ class Answers:
             except RPCError as refused:
                 if refused.status not in _GONE:
                     raise
+                is_said = activity.info().attempt > 1  # by the attempt before, most probably
             await self.note(request, request.failures, report.kind, report.message, report.backoff)
-        self.metrics.failed(request, report.target, report.kind)
-        _LOG.warning(
-            "anchor failed",
-            extra={
-                "err": report.message,
-                "ns": request.namespace,
-                "label": request.cadence,
-                "target": str(report.target),
-                "backoff": request.failures,
-                "retry_in": round(delay.total_seconds()),
-            },
+        if not is_said:
+            self.failed(request, report.target, report.kind, report.message, delay)
+
+    def failed(
+        self,
+        request: AnchorRequest,
+        target: Target,
+        kind: FailureKind,
+        message: str,
+        delay: timedelta,
+    ) -> None:
+        """Count and log a failed attempt of a request, which comes back after `delay`."""
+        self.metrics.failed(request, target, kind)
+        log_event(
+            activity.logger,
+            LogEvent.FAILED,
+            ns=request.namespace,
+            label=request.cadence,
+            slot=request.slot,
+            target=str(target),
+            kind=kind.value,
+            err=message,
+            backoff=request.failures,
+            retry_in=round(delay.total_seconds()),
         )
 
     async def note(

@@ -71,13 +71,20 @@ class Requests:
                 await hurry(self._client, ask.target, HURRY)
             look = await self._counted_look(ask)
             if look.outcome is not None:
-                self._answers.metrics.ended(request, ask.target, look.outcome)
+                self._ended(ask, look.outcome)
                 return look.outcome
             if time.monotonic() - began < QUICK_LOOK_SECONDS or await self._is_still_asked():
                 await self._send(ask, failures, look.root_id)
         except (AnchorError, InvalidValue) as error:
             await self._report(ask, failures + 1, error)
         activity.raise_complete_async()  # never returns: the target's workflow answers by ids
+
+    def _ended(self, ask: AnchorAsk, outcome: AnchorOutcome) -> None:
+        """Count an answer, and log it unless nothing was owed, as at most slots."""
+        if outcome.batch_count:
+            self._answers.ended(ask.request, ask.target, outcome)
+        else:
+            self._answers.metrics.ended(ask.request, ask.target, outcome)
 
     async def _counted_look(self, ask: AnchorAsk) -> _Look:
         """Look, and count the request as attempted, once: when something is owed, or the storage can't say."""
@@ -134,9 +141,10 @@ class Requests:
         """Fail this attempt with its place on the backoff."""
         kind = kind_of(error)
         activity.heartbeat(failures)
-        self._answers.metrics.failed(ask.request, ask.target, kind)
-        await self._answers.note(ask.request, failures, kind, str(error), ask.backoff)
         delay = ask.backoff.delay(failures, kind)
+        failed = ask.request.model_copy(update={"failures": failures})
+        self._answers.failed(failed, ask.target, kind, str(error), delay)
+        await self._answers.note(ask.request, failures, kind, str(error), ask.backoff)
         raise ApplicationError(str(error), type=kind.value, next_retry_delay=delay) from error
 
     @activity.defn(name="ask_again")

@@ -21,6 +21,7 @@ from vaultmesh.domain.aggregator.decisions import EVERY, Decision, Resolved
 from vaultmesh.domain.aggregator.ledger_messages import Reservation
 from vaultmesh.domain.aggregator.messages import Resolution, Resolve
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.rounds.manifest import ROUND_ID_DIGITS, Candidate
 from vaultmesh.ledgers.driver import Anchoring, Fate
 from vaultmesh.storage.round_numbers import Range
@@ -224,14 +225,15 @@ class Resolving:
         path = await asyncio.to_thread(
             self._files.rounds(order.target).resolve, order.round_id, resolved, considered
         )
-        extra = {
-            "target": str(order.target),
-            "round": order.round_id,
-            "decision": order.decision.value,
-            "by": order.by,
-            "file": path,
-        }
-        activity.logger.warning("operator decided about a round", extra=extra)
+        log_event(
+            activity.logger,
+            LogEvent.RESOLVED,
+            target=str(order.target),
+            round=order.round_id,
+            decision=order.decision.value,
+            by=order.by,
+            file=path,
+        )
         return Resolution(path=path, lines=list(lines))
 
 

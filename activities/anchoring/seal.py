@@ -21,6 +21,7 @@ from activities.failures import decided_by_the_aggregator
 from vaultmesh.domain.aggregator.messages import Refusal, RoundRequests, Seal, Sealed, SealedRound
 from vaultmesh.domain.depth import required_depth
 from vaultmesh.domain.errors import LONGEST_MESSAGE, InvalidValue
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.rounds.leaf import SALT_BYTES, Leaf
 from vaultmesh.domain.rounds.manifest import Manifest, OwedLeaf, RoundRequest, compose, round_id
@@ -227,8 +228,25 @@ class _Sealer:
         """Compose the round and write its manifest, exclusively and durably."""
         manifest = self._composed(chosen)
         if self._rounds.create_manifest(manifest):
+            self._log(manifest)
             return manifest
         return self._rounds.read_manifest(manifest.round_id)
+
+    def _log(self, manifest: Manifest) -> None:
+        """Say of each batch in which round it is; of one that is there already, an earlier seal has said it."""
+        for owed in manifest.leaves:
+            for request in owed.requests:
+                log_event(
+                    activity.logger,
+                    LogEvent.SEALED,
+                    ns=request.namespace,
+                    label=request.cadence,
+                    slot=request.slot,
+                    target=str(self._order.target),
+                    batch=owed.batch_id,
+                    root=str(owed.root),
+                    round=manifest.round_id,
+                )
 
     def _composed(self, owed: list[OwedLeaf]) -> Manifest:
         """Compose the round; a root that was given up as a direct commitment goes into a tree, since its own folder is taken."""

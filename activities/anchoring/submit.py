@@ -22,6 +22,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 )
 from vaultmesh.domain.aggregator.messages import Broadcast, Bump, Reserve, Reserved, Sign, Signed
 from vaultmesh.domain.failures import NetworkFailure, ValidationFailure
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.rounds.manifest import round_id
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import Anchoring, StaleCaller, UnknownRounds
@@ -146,9 +147,21 @@ class Submitting:
         count = rounds.count(order.round_id)
         if given_up or len(rounds.candidates(order.round_id)) > order.n + 1 or count < order.n:
             return False
+        is_further = bool(rounds.candidates_of(order.round_id, order.reservation))
         signed = candidate.model_copy(update={"terms": candidate.terms or order.terms})
         document = candidate_of(signed, reservation, order.number)
-        return rounds.add_candidate(order.round_id, document) is not Added.CONFLICT
+        added = rounds.add_candidate(order.round_id, document)
+        if added is Added.CREATED:
+            log_event(
+                activity.logger,
+                LogEvent.BUMPED if is_further else LogEvent.SIGNED,
+                target=str(order.target),
+                round=order.round_id,
+                tx=candidate.tx_ref,
+                candidate=order.n,
+                sequence=order.reservation.sequence,
+            )
+        return added is not Added.CONFLICT
 
     @activity.defn(name="broadcast")
     async def broadcast(self, order: Broadcast) -> Broadcasted:

@@ -54,6 +54,7 @@ from vaultmesh.domain.jobs.run import (
 from vaultmesh.domain.messages import Backoff
 from vaultmesh.ledgers.http import reason
 from vaultmesh.process.logs import without_secrets
+from vaultmesh.process.request_log import logged
 from vaultmesh.process.services import Service, Services
 from vaultmesh.process.version import VERIFIER
 
@@ -192,10 +193,12 @@ class _Run:
     async def _post(self, session: ClientSession) -> Answer | None:
         """Send the call once; None if its answer is too large."""
         body = BytesIO(self._body)  # sent piece by piece: a large one holds up nobody
-        async with session.post(
-            self._url, data=body, headers=self._headers(), allow_redirects=False
-        ) as reply:
-            return await _answer_of(reply)
+        with logged(self._service.url, "POST") as asked:
+            async with session.post(
+                self._url, data=body, headers=self._headers(), allow_redirects=False
+            ) as reply:
+                asked.answered(reply.status)
+                return await _answer_of(reply)
 
     def _headers(self) -> Mapping[str, str]:
         headers = {

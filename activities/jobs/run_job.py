@@ -160,6 +160,7 @@ class JobRuns:
         spec = JobSpec(name=order.job, job_type=order.job_type, cron="")
         kept = list[KeptEnd]()
         for end in order.ends:
+            closing: Closing | None = None
             try:
                 closing = await self._rows.close(order.job, end, row_of(spec, end))
                 if closing is Closing.KEPT:
@@ -169,7 +170,7 @@ class JobRuns:
                     raise
                 extra = {"job": order.job, "end": end.model_dump(mode="json"), "err": str(error)}
                 _LOG.error("run can't be written to the store", extra=extra)
-            if end.started_at is None:  # no worker that made it could say so
+            if end.started_at is None and closing is not Closing.KEPT:  # nobody has said so yet
                 log_end(order.job, end)
         counts = await self._store.pass_slots(order.job, order.counts)
         return Written(run_ids=[end.run_id for end in order.ends], kept=kept, counts=counts)

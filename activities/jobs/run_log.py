@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.jobs.messages import RunEnd, RunOrder
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy
+from vaultmesh.domain.log_events import LogEvent, log_event
 
 _LOG = logging.getLogger(__name__)
 
@@ -13,7 +14,7 @@ _LOG = logging.getLogger(__name__)
 def log_start(order: RunOrder) -> None:
     """Say that a run's call is made now."""
     fields = _fields_of(order.spec.name, order.run_id, order.triggered_by, order.slot)
-    _LOG.info("job execution started", extra=fields)
+    log_event(_LOG, LogEvent.JOB_STARTED, **fields)
 
 
 def log_end(job: str, end: RunEnd) -> None:
@@ -27,7 +28,7 @@ def log_end(job: str, end: RunEnd) -> None:
     if end.error is not None:
         fields["error"] = end.error
     level = logging.INFO if end.status is RunStatus.COMPLETED else logging.WARNING
-    _LOG.log(level, "job execution ended", extra=fields)
+    log_event(_LOG, LogEvent.JOB_ENDED, level, **fields)
 
 
 def _fields_of(

@@ -116,7 +116,8 @@ class TaskRuns:
             start = start.model_copy(update={"started_at": began or start.started_at})
         progress = _Progress(_began(start))
         start = start.model_copy(update={"started_at": progress.began})
-        log_start(order)
+        if activity.info().attempt == 1 or _is_opened(opened):
+            log_start(order)
         with progress.told():
             result = await self._attempted(order, start, progress)
             locked = await self._locked_too_often(order, result)
@@ -221,6 +222,11 @@ def _began(start: RunStart) -> datetime:
         except (ValueError, TypeError):
             pass
     return start.started_at
+
+
+def _is_opened(opened: Opened | None) -> bool:
+    """Whether this attempt opened the row: the ones before it did not get so far."""
+    return opened is not None and opened.outcome is Opening.OPENED
 
 
 def _goes_on(opened: Opened) -> bool:

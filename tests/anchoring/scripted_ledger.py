@@ -134,7 +134,10 @@ class Replies:
     """Namespace and count of failures."""
 
     async def complete(
-        self, _target: Target, answers: Sequence[tuple[AnchorRequest, AnchorOutcome]]
+        self,
+        _target: Target,
+        answers: Sequence[tuple[AnchorRequest, AnchorOutcome]],
+        _round_id: str = "",
     ) -> None:
         self.outcomes += [(asked.namespace, outcome) for asked, outcome in answers]
 

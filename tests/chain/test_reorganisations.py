@@ -1,16 +1,24 @@
 """Blocks that we counted on leave the chain: the same bytes go out again, and receipts follow (E8)."""
 
+import json
+import re
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.docs.readme import REPOSITORY, blocks
 from tests.support.evm_system import EvmSystem
+from tests.support.log_lines import Line, events
 from tests.support.marks import EVM_SYSTEM
+from vaultmesh.domain.log_events import LOG_EVENTS, LogEvent
 
 pytestmark = EVM_SYSTEM
 
 NAMESPACE = "dao:reorg"
+OF_TEMPORAL = ("workflow_id", "run_id", "activity")
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +94,76 @@ def test_a_round_becomes_final_with_the_tag_and_not_with_depth_alone(system: Evm
     assert system.state(NAMESPACE, batch) == "observed"
     system.anvil.mine(60)
     system.wait(lambda: system.state(NAMESPACE, batch) == "finalized", "finality")
+
+
+# --- the log of what happened above -------------------------------------------------------------
+
+FILTER = re.compile(
+    r"jq -rR --arg (?P<name>\w+) [A-Z]+ '(?P<filter>[^']+)' worker\.log", re.MULTILINE
+)
+
+
+def life_of(log: str, round_id: str) -> list[list[str]]:
+    """Return what the documented command says of a round; the same filter in Python where no `jq` is at hand."""
+    (page,) = [
+        match
+        for block in blocks("sh", (REPOSITORY / "docs" / "logs.md").read_text(encoding="utf-8"))
+        for match in FILTER.finditer(block)
+        if match["name"] == "round"
+    ]
+    if jq := shutil.which("jq"):
+        command = [jq, "-rR", "--arg", "round", round_id, page["filter"]]
+        said = subprocess.run(
+            command, input=log, capture_output=True, check=True, text=True, timeout=30
+        )
+        return [line.split("\t") for line in said.stdout.splitlines()]
+    fields = ("time", "event", "tx", "kind", "err")
+    return [[str(line.get(name, "")) for name in fields] for line in events(log, round=round_id)]
+
+
+def logged(system: EvmSystem) -> str:
+    return "".join(worker.log.read_text(errors="replace") for worker in system.workers)
+
+
+def test_the_log_tells_the_whole_life_of_each_round_once(system: EvmSystem) -> None:
+    log = logged(system)
+    signed = events(log, event="signed")
+    for line in signed:
+        life = life_of(log, line["round"])
+        words = [said[1] for said in life]
+        assert words[:4] == ["sealed", "signed", "broadcast", "included"], life
+        again = ["reorganised", "included"] if "reorganised" in words else []
+        rest = [word for word in words[4:] if word not in ("success", "final")]
+        assert rest == again, life
+        assert words.count("success") == 1, life
+        assert {said[2] for said in life if said[2]} == {line["tx"]}, life
+        assert [said[0] for said in life] == sorted(said[0] for said in life), life
+    lives = [[said[1] for said in life_of(log, line["round"])] for line in signed]
+    assert sum("reorganised" in life for life in lives) >= 4
+    assert lives[-1][-1] == "final"
+
+
+def test_a_worker_that_replays_everything_logs_nothing_again(system: EvmSystem) -> None:
+    before = len(events(logged(system)))
+    system.workers[-1].stop()
+    system.start_worker()
+    batch = system.seal(NAMESPACE)
+    mine_until(system, lambda: system.state(NAMESPACE, batch) == "observed", "inclusion")
+    news = events(logged(system))[before:]
+    rounds = {line["round"] for line in news if "round" in line}
+    (sealed,) = events(logged(system), event="sealed", batch=batch)
+    assert rounds == {sealed["round"]}
+
+
+def test_lines_about_events_have_the_fields_of_their_table(system: EvmSystem) -> None:
+    whole = [json.loads(line) for line in logged(system).splitlines() if line.startswith("{")]
+    assert [strange for line in whole if (strange := strange_fields(line))] == []
+
+
+def strange_fields(line: Line) -> set[str]:
+    """Return what stands in a line about an event that neither its row has, nor every line."""
+    if "event" not in line:
+        return set()
+    row = LOG_EVENTS[LogEvent(line["event"])]
+    everywhere = {"level", "time", "service", "version", "event", "msg", *OF_TEMPORAL}
+    return set(line) - everywhere - set(row.fields)

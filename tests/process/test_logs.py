@@ -10,6 +10,7 @@ from io import StringIO
 
 import pytest
 
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.process import logs
 from vaultmesh.process.settings import REPOSITORY, LogLevel
 from vaultmesh.process.version import VERSION
@@ -136,12 +137,34 @@ def test_a_text_that_is_found_everywhere_is_no_secret() -> None:
 @pytest.mark.parametrize("level", LogLevel)
 def test_each_level_of_the_settings_logs_itself_and_what_is_graver(level: LogLevel) -> None:
     names = ["debug", "info", "warning", "error", "critical"]
-    calls = "\n".join(f"logging.getLogger('any').{name}('said')" for name in names)
+    calls = "\n".join(
+        f"logging.getLogger('{logger}').{name}('said')"
+        for logger in ("vaultmesh.any", "any")
+        for name in names
+    )
     ended = _program(f"logs.set_up('{level.value}')\n{calls}")
     lowest = {"trace": 0, "silent": len(WORDS)}.get(level.value)
-    expected = WORDS[WORDS.index(level.value) if lowest is None else lowest :]
-    assert [json.loads(line)["level"] for line in ended.stdout.splitlines()] == expected
+    ours = WORDS[WORDS.index(level.value) if lowest is None else lowest :]
+    of_libraries = ours[1:] if level is LogLevel.DEBUG else ours
+    written = [json.loads(line)["level"] for line in ended.stdout.splitlines()]
+    assert written == [*ours, *of_libraries]
     assert ended.stderr == ""
+
+
+def test_a_line_of_a_step_names_its_workflow_and_run_in_fields(log: CapturedLog) -> None:
+    step = {"workflow_id": "aggregator:x", "workflow_run_id": "r1", "activity_type": "sign"}
+    log.logger.info("said", extra={"temporal_activity": {**step, "task_queue": "anchors"}})
+    line = log.line()
+    expected = ("aggregator:x", "r1", "sign")
+    assert (line["workflow_id"], line["run_id"], line["activity"]) == expected
+    assert "temporal_activity" not in line
+
+
+def test_an_event_leaves_out_what_says_nothing(log: CapturedLog) -> None:
+    log_event(log.logger, LogEvent.FAILED, ns="dao:one", err="", round=None, backoff=0)
+    line = log.line()
+    assert list(line)[4:] == ["event", "ns", "backoff", "msg"]
+    assert (line["event"], line["msg"], line["level"]) == ("failed", "anchor failed", "error")
 
 
 def test_what_ends_the_process_is_a_line_of_the_same_form() -> None:

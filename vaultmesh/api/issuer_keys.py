@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import jwt
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 from pydantic import JsonValue, SecretStr
 from pydantic_core import from_json
 
 from vaultmesh.domain.errors import DomainError
+from vaultmesh.process.request_log import logged
 
 FRESH_SECONDS = 300.0
 AGAIN_SECONDS = 60.0
@@ -141,25 +142,37 @@ class IssuerKeys:
 
     async def _body(self) -> bytes:
         limit = ClientTimeout(total=self._fetch_seconds)
-        async with (
-            ClientSession(headers=_HEADERS, timeout=limit, auto_decompress=False) as session,
-            session.get(self._url.get_secret_value(), allow_redirects=False) as answer,
-        ):
-            if answer.status != _OK:
-                message = f"HTTP {answer.status}"
-                raise _NoKeys(message)
-            body = bytearray()
-            async for piece in answer.content.iter_any():
-                body += piece
-                if len(body) > LARGEST:
-                    message = f"more than {LARGEST // 1024} kB"
-                    raise _NoKeys(message)
-            return bytes(body)
+        url = self._url.get_secret_value()
+        with logged(url, "GET") as asked:
+            async with (
+                ClientSession(headers=_HEADERS, timeout=limit, auto_decompress=False) as session,
+                session.get(url, allow_redirects=False) as answer,
+            ):
+                asked.answered(answer.status)
+                return await _read(answer)
 
     def _why_away(self) -> str:
         since = self._clock() - (self._failed if self._failed is not None else self._clock())
         rest = max(1, round(AGAIN_SECONDS - since))
         return f"The issuer's keys can't be had now ({self._failure}) - try again in {rest} s"
+
+
+async def _read(answer: ClientResponse) -> bytes:
+    """Return what an issuer answered.
+
+    Raises:
+        _NoKeys: it is no answer that can hold keys.
+    """
+    if answer.status != _OK:
+        message = f"HTTP {answer.status}"
+        raise _NoKeys(message)
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > LARGEST:
+            message = f"more than {LARGEST // 1024} kB"
+            raise _NoKeys(message)
+    return bytes(body)
 
 
 def _reason(error: BaseException) -> str:

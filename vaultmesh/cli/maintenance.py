@@ -21,6 +21,7 @@ from pydantic import JsonValue, SecretStr
 
 from vaultmesh.cli import maintenance_orders, maintenance_report, output
 from vaultmesh.domain.errors import DomainError, InvalidValue
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.maintenance.config import BY_NEED, MaintenanceConfig, NamedTask, seal_to
 from vaultmesh.domain.maintenance.outcomes import Beat, TaskResult
 from vaultmesh.process import logs
@@ -209,7 +210,7 @@ async def _results(
     for named in tasks:
         if stop.is_set():
             break
-        _LOG.info("maintenance task began", extra={"task": named.name, "run": order.run})
+        log_event(_LOG, LogEvent.TASK_STARTED, task=named.name, run=order.run)
         if line is not None:
             line.begin(named.name)
         running = asyncio.ensure_future(

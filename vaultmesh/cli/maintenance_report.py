@@ -11,6 +11,7 @@ from rich.text import Text
 from vaultmesh.cli.output import visible
 from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.jobs.cron import read_cron
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.maintenance.config import MaintenanceConfig, NamedTask, tables_named
 from vaultmesh.domain.maintenance.outcomes import Outcome, StepResult, TaskResult
 from vaultmesh.domain.maintenance.plan import Step
@@ -102,17 +103,16 @@ def log(logger: logging.Logger, result: TaskResult) -> None:
     for step in result.steps:
         if logger.isEnabledFor(level := _level(step)):  # there may be thousands that did nothing
             fields = {"task": result.task, **_fields(step)}
-            logger.log(level, "maintenance step ended", extra=fields)
-    logger.log(
+            log_event(logger, LogEvent.STEP_ENDED, level, **fields)
+    log_event(
+        logger,
+        LogEvent.TASK_ENDED,
         logging.INFO if result.is_good else logging.ERROR,
-        "maintenance task ended",
-        extra={
-            "task": result.task,
-            "run": result.run,
-            "outcome": result.outcome.value,
-            "detail": result.detail,
-            "seconds": result.seconds,
-        },
+        task=result.task,
+        run=result.run,
+        outcome=result.outcome.value,
+        detail=result.detail,
+        seconds=result.seconds,
     )
 
 

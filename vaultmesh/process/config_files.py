@@ -5,6 +5,7 @@ exists; else the repository's own. All problems of a file are reported at once, 
 file, line, key and how to mend it.
 """
 
+import logging
 import os
 import re
 import threading
@@ -19,6 +20,7 @@ from vaultmesh.domain.errors import (
     KeyPath,
     Problem,
 )
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.maintenance.config import MaintenanceConfig, parse_maintenance
 from vaultmesh.domain.namespaces.config import NamespaceSpec, parse_namespaces
 from vaultmesh.domain.namespaces.stopped import Entries
@@ -42,6 +44,7 @@ from vaultmesh.domain.targets_config import (
 from vaultmesh.process.settings import REPOSITORY, Settings
 from vaultmesh.process.yaml_source import YamlSource, parse_yaml, read_bytes, read_yaml, typed
 
+_LOG = logging.getLogger(__name__)
 _COUNT = re.compile(r"[0-9]{1,18}")
 """What a variable holds is a text, unless it is a count: `confirmations` must be one."""
 
@@ -143,6 +146,7 @@ class NamespacesSource:
         self._lock = threading.Lock()
         self._place = namespaces_path(settings)
         self._seen: bytes | None = None
+        self._is_loaded = False
         self._specs: Mapping[str, NamespaceSpec] = {}
         self._entries = Entries({}, 0.0)
         self._targets: frozenset[Target] = frozenset()
@@ -203,6 +207,10 @@ class NamespacesSource:
         file = load_namespaces(self._place)
         self._targets = targets_of(file.specs.values())
         self._check(file.specs)
+        event = LogEvent.RELOADED if self._is_loaded else LogEvent.LOADED
+        self._is_loaded = True
+        about = {"cfgHash": file.content_hash, "namespaces": len(file.specs)}
+        log_event(_LOG, event, file=NAMESPACES_FILE, **about)
         self._specs, self._entries = file.specs, file.entries
 
 
@@ -384,6 +392,7 @@ class AnchorsSource:
         anchors = _anchors(parse_yaml(self._path, data), self._environment)
         if self._last is not None:
             self._check(anchors)
+            log_event(_LOG, LogEvent.RELOADED, file=ANCHORS_FILE, cfgHash=anchors.version)
         self._last = (data, anchors)
         return anchors
 

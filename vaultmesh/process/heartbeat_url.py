@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from vaultmesh.domain.promises import Standing
 from vaultmesh.process.logs import register_url
 from vaultmesh.process.promises import Promises
+from vaultmesh.process.request_log import logged
 from vaultmesh.process.version import VERIFIER
 from vaultmesh.process.visibility import Snapshot
 
@@ -74,13 +75,15 @@ class HeartbeatUrl:
 
     async def _call(self) -> None:
         try:
-            async with (
-                ClientSession(
-                    headers={"User-Agent": VERIFIER}, timeout=ClientTimeout(total=CALL_SECONDS)
-                ) as session,
-                session.get(self._url, allow_redirects=False) as answer,
-            ):
-                status = answer.status
+            with logged(self._url, "GET") as asked:
+                async with (
+                    ClientSession(
+                        headers={"User-Agent": VERIFIER}, timeout=ClientTimeout(total=CALL_SECONDS)
+                    ) as session,
+                    session.get(self._url, allow_redirects=False) as answer,
+                ):
+                    status = answer.status
+                    asked.answered(status)
         except (ClientError, TimeoutError, OSError, ValueError) as error:
             self._say("heartbeat not heard", type(error).__name__)
             return

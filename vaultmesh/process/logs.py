@@ -3,13 +3,15 @@
 1. A line is a constant sentence with fields: `level`, `time`, `service`, `version`, what the caller adds, and `msg`.
 2. What was registered as secret appears in no line, be it in a sentence, a field or a traceback.
 3. Lines of libraries, warnings, and the error that ends the process take the same form.
+4. What an activity or a workflow logs names its workflow and run.
+5. `debug` is for what we say ourselves: libraries would write requests as they are sent. `trace` lets them.
 """
 
 import json
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from io import TextIOBase
 from types import TracebackType
@@ -24,9 +26,24 @@ from vaultmesh.process.version import VERSION
 SERVICE = "vmsh-scheduler"
 REDACTED = "[redacted]"
 _LEFT_OUT = frozenset(
-    (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "temporal_log")
+    (
+        *vars(logging.makeLogRecord({})),
+        *("message", "asctime", "taskName"),
+        *("temporal_log", "temporal_activity", "temporal_workflow"),
+    )
 )
 """What Python and the SDK put into every record."""
+_OF_THE_SDK = {
+    "temporal_workflow": {"workflow_id": "workflow_id", "run_id": "run_id"},
+    "temporal_activity": {
+        "workflow_id": "workflow_id",
+        "workflow_run_id": "run_id",
+        "activity_type": "activity",
+    },
+}
+"""What is kept of the SDK's own fields, by the name it gets."""
+_OURS = ("vaultmesh", "workflows", "activities", "worker", "__main__", "temporalio")
+"""Beginnings of the names of our loggers; the SDK's has two that are meant for us."""
 _LEVELS = {
     "trace": logging.DEBUG,
     "debug": logging.DEBUG,
@@ -72,6 +89,11 @@ def register_url(url: str) -> None:
             register_secret(unquote(text))
 
 
+def word_of(level: int) -> str:
+    """Return the word for a level of Python's."""
+    return _WORDS.get(level, logging.getLevelName(level).lower())
+
+
 def without_secrets(text: str) -> str:
     """Return a text with every registered secret replaced; the longest ones first, as they may hold others."""
     for secret in sorted(_SECRETS, key=len, reverse=True):
@@ -97,7 +119,7 @@ class JsonLines(logging.Formatter):
         """Return the line."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, object] = {
-            "level": _WORDS.get(record.levelno, record.levelname.lower()),
+            "level": word_of(record.levelno),
             "time": time.replace("+00:00", "Z"),
             "service": SERVICE,
             "version": VERSION,
@@ -105,17 +127,30 @@ class JsonLines(logging.Formatter):
         for name, value in vars(record).items():
             if name not in _LEFT_OUT:
                 line.setdefault(name, value)
+        line.update(_of_temporal(record))
         line["msg"] = record.getMessage()
         if record.exc_info:
             line["err"] = self.formatException(record.exc_info)
         return without_secrets(printable(json.dumps(line, default=str, ensure_ascii=False)))
 
 
+def _of_temporal(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
+    """Yield which workflow and run a line is about, where the SDK knows it."""
+    for field, kept in _OF_THE_SDK.items():
+        details = vars(record).get(field)
+        if isinstance(details, Mapping):
+            yield from ((kept[name], details[name]) for name in kept if name in details)
+
+
 def set_up(level: str, stream: TextIO | TextIOBase | None = None) -> None:
     """Send every log line of the process to standard output, or elsewhere, in this form; also warnings and what ends it."""
     lines = logging.StreamHandler(stream or sys.stdout)
     lines.setFormatter(JsonLines())
-    logging.basicConfig(level=_LEVELS[level], handlers=[lines], force=True)
+    least = _LEVELS[level]
+    of_libraries = least if level == "trace" else max(least, logging.INFO)
+    logging.basicConfig(level=of_libraries, handlers=[lines], force=True)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(least)
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_fatal
 

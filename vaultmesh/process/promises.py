@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.promises import Cause, Situation, Standing, Unfinished, cause, standing, told
@@ -142,18 +143,16 @@ class Promises:
         missed = promised.standing is Standing.MISSED
         if missed:
             self._metrics.missed(key, promised.cause)
-        _LOG.log(
-            logging.ERROR if missed else logging.WARNING,
-            "deadline missed" if missed else "deadline at risk",
-            extra={
-                "ns": namespace,
-                "label": cadence,
-                "target": target,
-                "batch": promised.batch.batch_id,
-                "cause": promised.cause.value,
-                "detail": promised.words,
-                "promise": told(promised.batch, promised.deadline, now),
-            },
+        log_event(
+            _LOG,
+            LogEvent.MISSED if missed else LogEvent.AT_RISK,
+            ns=namespace,
+            label=cadence,
+            target=target,
+            batch=promised.batch.batch_id,
+            cause=promised.cause.value,
+            detail=promised.words,
+            promise=told(promised.batch, promised.deadline, now),
         )
 
 

@@ -24,6 +24,7 @@ from temporalio.client import Client
 
 from vaultmesh.domain.errors import ConfigurationError, DomainError
 from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.namespaces.state import Decided
@@ -388,7 +389,7 @@ class Reconciler:
         refused = desired.refused
         for file, reason in refused.items():
             if reason and self._refused.get(file) != reason:
-                _LOG.error("configuration file refused", extra={"file": file, "err": reason})
+                log_event(_LOG, LogEvent.REFUSED, file=file, err=reason)
         self._refused = refused
         self.state = DesiredState(
             drift={name: how for name, how in drift.items() if how},

@@ -5,7 +5,7 @@
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from temporalio import workflow
@@ -14,12 +14,14 @@ from temporalio.exceptions import ActivityError, CancelledError, is_cancelled_ex
 
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView
 from vaultmesh.domain.aggregator.messages import Observe, Observed
-from vaultmesh.domain.aggregator.open_round import OpenRound
+from vaultmesh.domain.aggregator.open_round import OpenRound, number_of
 from vaultmesh.domain.aggregator.pace import Pace
 from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.log_events import LogEvent, log_event
 from workflows import options, ports
+from workflows.aggregator.log import log_reopened
 from workflows.aggregator.receipts import Receipts
 from workflows.aggregator.replies import Replies
 from workflows.calls import StepFailed, failure_of, understood
@@ -110,8 +112,13 @@ class Observation:
             if row is not None:
                 self._apply(row, view)
         if seen.reopened:
-            self._rounds.left_the_chain(seen.reopened)
+            self.left_the_chain(seen.reopened)
         self.changed()
+
+    def left_the_chain(self, round_ids: Sequence[str]) -> None:
+        """Have closed rounds opened again whose blocks left the chain."""
+        log_reopened(self._target, self._rounds, round_ids)
+        self._rounds.left_the_chain(round_ids)
 
     async def _back_off(self, generation: int, leaving: Callable[[], bool]) -> None:
         """Wait after a look that failed, unless the list of rounds changes."""
@@ -131,8 +138,7 @@ class Observation:
     def _apply(self, row: OpenRound, view: RoundView) -> None:
         """Have the round take the view, then the pace, then those who waited for a round that is lost."""
         was_included, was_undecided = row.is_in_block, bool(row.undecided)
-        if row.is_refuted_by(view):
-            workflow.logger.warning("round left the chain", extra={"round": row.round_id})
+        self._log(row, view)
         now = workflow.now()
         self._rounds.see(row, view, now)
         if view.state is RoundState.INCLUDED:
@@ -149,3 +155,18 @@ class Observation:
         if view.state is RoundState.LOST:
             self._replies.enqueue_again(row.let_all_go())
             self._pace.lost(view, now)
+
+    def _log(self, row: OpenRound, view: RoundView) -> None:
+        """Log what a look shows of a round that was not known before it."""
+        about: dict[str, object] = {"target": str(self._target), "round": row.round_id}
+        if left := row.block_left(view):
+            where = {"tx": left.tx_ref, "block": left.number or None}
+            log_event(workflow.logger, LogEvent.REORGANISED, **about, **where)
+        if row.is_news(view):
+            if row.note_seen(view.tx_ref):
+                log_event(workflow.logger, LogEvent.BROADCAST, **about, tx=view.tx_ref)
+            where = {"tx": view.tx_ref, "block": number_of(view)}
+            log_event(workflow.logger, LogEvent.INCLUDED, **about, **where)
+        if view.state is RoundState.LOST and row.state is not RoundState.LOST:
+            kind = FailureKind.AUTH if view.foreign else FailureKind.VALIDATION
+            log_event(workflow.logger, LogEvent.LOST, **about, kind=kind.value, err=view.message)

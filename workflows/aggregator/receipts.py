@@ -15,13 +15,15 @@ from functools import partial
 from temporalio import workflow
 
 from vaultmesh.domain.aggregator.messages import Record, RecordState
-from vaultmesh.domain.aggregator.open_round import OpenRound
+from vaultmesh.domain.aggregator.open_round import OpenRound, number_of
 from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.aggregator.waiting import merged
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.messages import AnchorRequest
 from workflows import options, ports
+from workflows.aggregator.log import log_reopened
 from workflows.aggregator.replies import Replies
 from workflows.calls import StepFailed, call
 
@@ -163,9 +165,24 @@ class Receipts:
         row.record(wanted, view, answered)
         self._replies.ended(answered)
         if wanted is RecordState.LOST or row.is_over:
-            self._rounds.forget(row)
-            self._observe_anew()
+            self._end(row)
         return None
+
+    def _end(self, row: OpenRound) -> None:
+        """Let a round go that is final, or lost."""
+        view = row.view
+        if row.is_over and view is not None:
+            log_event(
+                workflow.logger,
+                LogEvent.FINAL,
+                target=str(self._target),
+                round=row.round_id,
+                tx=view.tx_ref,
+                block=number_of(view),
+                depth=view.depth,
+            )
+        self._rounds.forget(row)
+        self._observe_anew()
 
     def _learn_anew(self, row: OpenRound, failure: StepFailed) -> None:
         """Look what the storage knows after some orders that failed of a round's files: they may be gone.
@@ -209,6 +226,7 @@ class Receipts:
                 tries = 0
                 self._replies.ended(request.id for request in waiting)
                 if done.reopened:
+                    log_reopened(self._target, self._rounds, done.reopened)
                     self._rounds.reopen(done.reopened)
         finally:
             self._recording.pop(round_id, None)

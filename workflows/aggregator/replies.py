@@ -13,8 +13,10 @@ from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.aggregator.waiting import WaitingRequests
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.messages import AnchorRequest, Answer, ReportFailure
 from workflows import options, ports
+from workflows.aggregator.log import PaceLog, lowest
 from workflows.calls import StepFailed, call
 
 
@@ -22,7 +24,12 @@ class Replies:
     """Answers and reports of one aggregator; they run beside everything else."""
 
     def __init__(
-        self, start: AggregatorInput, waiting: WaitingRequests, rounds: OpenRounds, pace: Pace
+        self,
+        start: AggregatorInput,
+        waiting: WaitingRequests,
+        rounds: OpenRounds,
+        pace: Pace,
+        pace_log: PaceLog,
     ) -> None:
         """Reply on behalf of an aggregator."""
         self._target = start.target
@@ -30,6 +37,7 @@ class Replies:
         self._waiting = waiting
         self._rounds = rounds
         self._pace = pace
+        self._pace_log = pace_log
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -120,7 +128,20 @@ class Replies:
 
     def back_off(self, failure: StepFailed) -> None:
         """Back off after a failed step."""
-        self._pace.failed(failure.kind, failure.message, self._backoff, workflow.now())
+        now = workflow.now()
+        self._pace.failed(failure.kind, failure.message, self._backoff, now)
+        not_before = self._pace.not_before
+        log_event(
+            workflow.logger,
+            LogEvent.STEP_FAILED,
+            target=str(self._target),
+            round=lowest(self._rounds),
+            kind=failure.kind.value,
+            err=failure.message,
+            backoff=self._pace.failures,
+            retry_in=round((not_before - now).total_seconds()) if not_before else None,
+        )
+        self._pace_log.look()
 
     def _send(self, reply: Answer | ReportFailure) -> None:
         task = asyncio.create_task(self._call(reply))

@@ -27,6 +27,7 @@ from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.messages import AnchorRequest
 from workflows import options, ports
 from workflows.aggregator.observation import Observation
@@ -157,7 +158,7 @@ class Rounds:
 
     def reopen(self, round_ids: list[str]) -> None:
         """Open rounds again that were closed, and whose blocks left the chain."""
-        self._rounds.left_the_chain(round_ids)
+        self._observation.left_the_chain(round_ids)
         self._pace.hurry()
 
     def rewrite(self, round_ids: list[str]) -> None:
@@ -299,6 +300,16 @@ class Rounds:
                 self._observation.receipts.record_closed(round_id, joining)
             return
         row.join(joining)
+        for request in joining:
+            log_event(
+                workflow.logger,
+                LogEvent.JOINED,
+                ns=request.namespace,
+                label=request.cadence,
+                slot=request.slot,
+                target=str(self._target),
+                round=round_id,
+            )
         self._observation.changed()
 
     async def _reserve_and_sign(

@@ -12,6 +12,7 @@ from vaultmesh.domain.aggregator.pace import Pace
 from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.failures import FailureKind
+from vaultmesh.domain.log_events import LogEvent, log_event
 from workflows import options, ports
 from workflows.calls import StepFailed, call
 
@@ -49,6 +50,14 @@ class Submission:
         )
         answer = await call(ports.BROADCAST, order, options.BROADCAST, f"{candidate.tx_ref[:18]}…")
         row.broadcasted(answer.verdict, self._backoff, workflow.now())
+        if answer.verdict is Verdict.ACCEPTED and row.note_taken(candidate):
+            log_event(
+                workflow.logger,
+                LogEvent.BROADCAST,
+                target=str(self._target),
+                round=row.round_id,
+                tx=candidate.tx_ref,
+            )
         if answer.verdict is Verdict.GAP:
             self._rounds.send_below(row)
         if answer.verdict is Verdict.ACCEPTED and row.blocks_others and not row.bump_due:

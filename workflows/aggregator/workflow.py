@@ -13,10 +13,12 @@ from temporalio.common import RawValue
 from vaultmesh.domain.aggregator import decisions, orders
 from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.message_guide import OF_AGGREGATORS
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, BUMP_FEE, MEMO_STATUS, RESOLVE, STATUS
 from vaultmesh.domain.namespaces.views import aggregator_details, target_memo
 from vaultmesh.domain.status import AggregatorView
+from workflows.aggregator.log import PaceLog
 from workflows.aggregator.observation import Observation
 from workflows.aggregator.replies import Replies
 from workflows.aggregator.rounds import Rounds
@@ -39,7 +41,8 @@ class AggregatorWorkflow:
         self._observing: asyncio.Task[None] | None = None
         self._shown_memo = target_memo(self._state.view(start.target, ""))
         waiting, rounds, self._pace = self._state.waiting, self._state.rounds, self._state.pace
-        self._replies = Replies(start, waiting, rounds, self._pace)
+        self._pace_log = PaceLog(start.target, rounds, self._pace)
+        self._replies = Replies(start, waiting, rounds, self._pace, self._pace_log)
         self._observation = Observation(start, rounds, self._pace, self._replies, self._show)
         self._rounds = Rounds(start, rounds, self._pace, self._replies, self._observation)
 
@@ -56,13 +59,15 @@ class AggregatorWorkflow:
         await workflow.wait_condition(
             lambda: not self._replies.busy and workflow.all_handlers_finished()
         )
+        self._pace_log.look()
         workflow.continue_as_new(
             self._start.model_copy(update={"carried": self._state.carried(), "paused": None}),
             memo={MEMO_STATUS: target_memo(self.status())},
         )
 
     def _show(self) -> None:
-        """Bring the Web UI's details up to date, and the memo where it says something else now: that costs an event."""
+        """Bring log, details of the Web UI, and the memo where it says something else now, up to date: that costs an event."""
+        self._pace_log.look()
         view = self.status()
         workflow.set_current_details(aggregator_details(view))
         content = target_memo(view)
@@ -85,7 +90,9 @@ class AggregatorWorkflow:
             self._carry_out(orders.read(name, decoded(arguments)))
         except InvalidValue as refusal:
             self._state.rejected(name, str(refusal), workflow.now())
-            workflow.logger.warning("signal rejected", extra={"signal": name})
+            target, why = str(self._start.target), str(refusal)
+            about = {"target": target, "signal": name[:100], "err": why}
+            log_event(workflow.logger, LogEvent.REJECTED, **about)
 
     def _carry_out(self, order: orders.AggregatorCommand) -> None:
         match order:

@@ -11,6 +11,7 @@ from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeKey
 
 from vaultmesh.domain.errors import InvalidValue
+from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.message_guide import OF_NAMESPACES
 from vaultmesh.domain.names import (
     ATTRIBUTE_STATUS,
@@ -97,7 +98,9 @@ class NamespaceWorkflow:
             case commands.Note(note=note):
                 self._schedule.note_failure(note)
             case SetCadence(cadences=changed, memo=memo, ignored=ignored):
-                self._schedule.set_cadences(changed, workflow.now(), memo, ignored)
+                labels = self._schedule.set_cadences(changed, workflow.now(), memo, ignored)
+                if labels:
+                    self._log(LogEvent.RECONFIGURED, cadences=labels)
                 self._reconfigured()
             case commands.Stop():
                 self._stop()
@@ -111,12 +114,20 @@ class NamespaceWorkflow:
     ) -> None:
         match order:
             case commands.Pause(reason=reason):
+                self._log(LogEvent.PAUSED, label=label, reason=reason)
                 self._schedule.pause(label, reason, workflow.now())
                 self._cadences.withdraw(label)
             case commands.Resume():
+                if self._schedule.cadence(label).paused is not None:
+                    self._log(LogEvent.RESUMED, label=label)
                 self._schedule.resume(label, workflow.now())
-            case commands.Force():
+            case commands.Force(reason=reason):
+                self._log(LogEvent.FORCED, label=label, reason=reason)
                 self._cadences.force(label)
+
+    def _log(self, event: LogEvent, **fields: object) -> None:
+        namespace = self._schedule.configuration.namespace
+        log_event(workflow.logger, event, ns=namespace, **fields)
 
     def _reconfigured(self) -> None:
         """Let the cadences follow; what waits for a former target is let go: that one may never answer."""
@@ -151,7 +162,7 @@ class NamespaceWorkflow:
         except InvalidValue as refusal:
             self._schedule.reject(name, str(refusal), workflow.now())
             self._show(workflow.now())
-            workflow.logger.warning("signal rejected", extra={"signal": name[:100]})
+            self._log(LogEvent.REJECTED, signal=name[:100], err=str(refusal))
 
     @workflow.update(dynamic=True)
     async def on_update(self, name: str, arguments: Sequence[RawValue]) -> NamespaceView:
@@ -187,6 +198,8 @@ class NamespaceWorkflow:
         configuration = commands.read_configuration(values, self._schedule.configuration.namespace)
         changed, undone = self._schedule.configure(configuration, workflow.now())
         if changed:
+            content = configuration.config_hash
+            self._log(LogEvent.RECONFIGURED, cfgHash=content, undone=undone or None)
             self._reconfigured()
             self._show(workflow.now())
         answer = {"change": "updated" if changed else "unchanged", "undone": undone}

@@ -6,6 +6,7 @@
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel, Field
@@ -40,6 +41,15 @@ FILL_PAUSE = timedelta(seconds=15)
 _UNINCLUDED = (RoundState.PENDING, RoundState.MISSING, RoundState.STUCK, RoundState.DISPLACED)
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A block that a round was in, and its transaction there."""
+
+    tx_ref: str
+    number: int
+    hash: str
+
+
 class OpenRound(BaseModel):
     """One open round."""
 
@@ -65,6 +75,8 @@ class OpenRound(BaseModel):
     """Bids in a row that were too low for the node."""
     sent: bool = False
     """Whether the ledger may know it: false only before the first broadcast."""
+    taken: str = ""
+    """The newest transaction that the ledger took when it was sent, as far as is known."""
     recorded: bool = False
     claimed_block: int | None = None
     """Block that receipts found at recovery say it is in, until a look has confirmed or refuted that."""
@@ -129,6 +141,7 @@ class OpenRound(BaseModel):
             self.signed_at, self.first_seen_block = known.signed_at, known.first_seen_block
             self.gap_since, self.fills = known.gap_since, known.fills
             self.fill_not_before = known.fill_not_before
+            self.taken = known.taken
 
     # --- what is asked of it ---------------------------------------------------------------------------------------
 
@@ -191,6 +204,34 @@ class OpenRound(BaseModel):
         was_included = self.state is RoundState.INCLUDED or refutes(view, self.claimed_block)
         return was_included and view.state is not RoundState.INCLUDED
 
+    def block_left(self, view: RoundView) -> Left | None:
+        """Return the block that a look shows it to have left; None if it was in none, or is there still."""
+        known = self._known_block()
+        if known is None:
+            return None
+        if view.state is not RoundState.INCLUDED:
+            return known if self.is_refuted_by(view) else None
+        if view.block is None:
+            return None
+        is_there = (
+            view.block.hash == known.hash if known.hash else view.block.number == known.number
+        )
+        return None if is_there else known
+
+    def is_news(self, view: RoundView) -> bool:
+        """Whether a look finds it in a block, and it was not known to be in that one."""
+        known_in_some = self.is_in_block or self.claimed_block is not None
+        is_included = view.state is RoundState.INCLUDED
+        return is_included and (not known_in_some or self.block_left(view) is not None)
+
+    def _known_block(self) -> Left | None:
+        block = self.view.block if self.view is not None else None
+        if self.state is RoundState.INCLUDED and self.view is not None and block is not None:
+            return Left(self.view.tx_ref, block.number, block.hash)
+        if self.claimed_block is None:
+            return None
+        return Left(self.claimed_tx, self.claimed_block, self.claimed_hash)
+
     # --- requests --------------------------------------------------------------------------------------------------
 
     def join(self, requests: Sequence[AnchorRequest]) -> None:
@@ -239,6 +280,17 @@ class OpenRound(BaseModel):
                 self.bump_due = True
             case _:
                 pass
+
+    def note_taken(self, candidate: SignedCandidate) -> bool:
+        """Note that the ledger took a candidate; returns whether that is news."""
+        before, self.taken = self.taken, candidate.tx_ref
+        return before != candidate.tx_ref
+
+    def note_seen(self, tx_ref: str) -> bool:
+        """Note that the ledger shows a transaction; returns whether it is news that it took any: a look may overtake the answer."""
+        is_news = not self.taken
+        self.taken = self.taken or tx_ref
+        return is_news
 
     def bid_higher(self) -> None:
         """Have a higher bid signed."""
@@ -414,3 +466,8 @@ class OpenRound(BaseModel):
             leaves=self.sealed.leaves,
             since=self.since,
         )
+
+
+def number_of(view: RoundView) -> int | None:
+    """Return the number of the block that a look found a round in; None where its ledger has no blocks."""
+    return view.block.number or None if view.block is not None else None

@@ -120,6 +120,11 @@ class OpenRounds(BaseModel):
         self.left = list(dict.fromkeys([*self.left, *round_ids]))[:MOST_ROUNDS]
         self.recover_again()
 
+    def not_opened(self, round_ids: Sequence[str]) -> list[str]:
+        """Return those of the rounds that nobody has asked to open again, each once."""
+        known = {*self.reopened, *self.left, *(row.round_id for row in self.open)}
+        return [round_id for round_id in dict.fromkeys(round_ids) if round_id not in known]
+
     def adopt(self, stored: Recovered, order: Recover, now: datetime) -> list[AnchorRequest]:
         """Take what the storage knows in place of what is known here; returns the requests that waited for a round.
 

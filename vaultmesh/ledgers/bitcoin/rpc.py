@@ -18,6 +18,7 @@ from vaultmesh.ledgers.bitcoin.core.transaction import COIN_SATS, MOST_SATS
 from vaultmesh.ledgers.failures import public_url, shown
 from vaultmesh.ledgers.http import UNREACHABLE, Client, json_rpc_reply, reason
 from vaultmesh.process.logs import register_url
+from vaultmesh.process.request_log import logged
 
 CALL_SECONDS = 10.0
 """A healthy node answers each of our calls within a second; a wallet that is being loaded may take longer."""
@@ -105,13 +106,17 @@ class Node:
 
     async def _ask(self, url: str, method: str, params: Sequence[JsonValue]) -> JsonValue:
         body = json.dumps({"jsonrpc": "1.0", "id": 1, "method": method, "params": list(params)})
-        try:
-            answer = await self._client.post(url, body.encode(), self._headers)
-        except UNREACHABLE as error:
-            message = f"{self.label} could not be reached for {method}: {reason(error)}"
-            raise NetworkFailure(message) from None
-        reply = json_rpc_reply(self.label, method, answer, "user and password in rpcUrl")
-        refusal = reply.get("error")
+        with logged(self.label, method) as asked:
+            try:
+                answer = await self._client.post(url, body.encode(), self._headers)
+            except UNREACHABLE as error:
+                asked.broke(reason(error))
+                message = f"{self.label} could not be reached for {method}: {reason(error)}"
+                raise NetworkFailure(message) from None
+            asked.answered(answer.status)
+            reply = json_rpc_reply(self.label, method, answer, "user and password in rpcUrl")
+            refusal = reply.get("error")
+            asked.holds(refusal)
         if refusal is None:
             return reply.get("result")
         fields = refusal if isinstance(refusal, dict) else {"message": refusal}

@@ -18,6 +18,7 @@ from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.failures import failure_of, public_url
 from vaultmesh.ledgers.http import UNREACHABLE, Client, Rest, json_rpc_reply, reason
 from vaultmesh.process.logs import register_url
+from vaultmesh.process.request_log import logged
 
 CALL_SECONDS = 5.0
 """A healthy node answers each of our calls within a fraction of a second."""
@@ -69,15 +70,19 @@ class Provider(AsyncJSONBaseProvider):
     @override
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         """Send one request; the transport's errors come out as ours."""
-        try:
-            body = self.encode_rpc_request(method, params)
-            reply = await self._client.post(self._url, body, _HEADERS)
-        except UNREACHABLE as error:
-            self._rest.begin()
-            message = f"{self.label} could not be reached for {method}: {reason(error)}"
-            raise NetworkFailure(message) from None
-        self._rest.end()
-        decoded = json_rpc_reply(self.label, method, reply, "the URL's credentials")
+        with logged(self.label, method) as asked:
+            try:
+                body = self.encode_rpc_request(method, params)
+                reply = await self._client.post(self._url, body, _HEADERS)
+            except UNREACHABLE as error:
+                self._rest.begin()
+                asked.broke(reason(error))
+                message = f"{self.label} could not be reached for {method}: {reason(error)}"
+                raise NetworkFailure(message) from None
+            asked.answered(reply.status)
+            self._rest.end()
+            decoded = json_rpc_reply(self.label, method, reply, "the URL's credentials")
+            asked.holds(decoded.get("error"))
         return cast("RPCResponse", decoded)
 
     @override

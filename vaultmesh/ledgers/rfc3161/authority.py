@@ -19,6 +19,7 @@ from vaultmesh.ledgers.http import UNREACHABLE, Client, Rest, reason, refused
 from vaultmesh.ledgers.rfc3161.core.judge import Window
 from vaultmesh.ledgers.rfc3161.core.token import LARGEST_REPLY
 from vaultmesh.process.logs import register_url
+from vaultmesh.process.request_log import logged
 
 QUERY_TYPE, REPLY_TYPE = "application/timestamp-query", "application/timestamp-reply"
 CALL_SECONDS = 10.0
@@ -95,16 +96,25 @@ class Authority:
         Raises:
             NetworkFailure: it does not.
         """
-        try:
-            reply = await self._client.head(self._url)
-        except UNREACHABLE as error:
-            message = f"{self.label} could not be reached: {reason(error)}"
-            raise NetworkFailure(message) from None
+        with logged(self.label, "HEAD") as asked:
+            try:
+                reply = await self._client.head(self._url)
+            except UNREACHABLE as error:
+                asked.broke(reason(error))
+                message = f"{self.label} could not be reached: {reason(error)}"
+                raise NetworkFailure(message) from None
+            asked.answered(reply.status)
         if reply.status in _BROKEN:
             raise refused(self.label, reply, "time stamp")
 
     async def _post(self, request: bytes) -> bytes:
-        reply = await self._client.post(self._url, request, _HEADERS)
+        with logged(self.label, "POST") as asked:
+            try:
+                reply = await self._client.post(self._url, request, _HEADERS)
+            except UNREACHABLE as error:
+                asked.broke(reason(error))
+                raise
+            asked.answered(reply.status)
         if reply.status not in _GOOD:
             raise refused(self.label, reply, "time stamp")
         if reply.content_type != REPLY_TYPE:
