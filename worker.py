@@ -31,10 +31,11 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from typing_extensions import override
 
-from activities.anchoring import probe, resume_rounds
+from activities.anchoring import probe, resume_rounds, target_looks
 from activities.anchoring.probe import Probing
 from activities.anchoring.resume_rounds import ResumeRounds
 from activities.anchoring.stores import Files
+from activities.anchoring.target_looks import TargetLooks
 from activities.anchoring.troubles import NotesTroubles
 from activities.anchoring.watching import promises_of, watching
 from activities.configuration import ANCHORING, OF_JOBS, ROLES, check_configuration, watched_files
@@ -49,6 +50,7 @@ from vaultmesh.domain.names import (
     NAMESPACE_WORKFLOW,
     SCHEDULER_QUEUE,
 )
+from vaultmesh.process import counts as counts_module
 from vaultmesh.process import logs, search_attributes
 from vaultmesh.process.client import connect, retention, retention_warning
 from vaultmesh.process.connection import Connection
@@ -176,8 +178,8 @@ def workers(
     return built
 
 
-async def _prepared_client() -> Client:
-    client = await connect()
+async def _prepared_client(metrics: Metrics) -> Client:
+    client = await connect(sdk=metrics.sdk)
     await search_attributes.ensure(client)
     try:
         warning = retention_warning(client.namespace, await retention(client))
@@ -207,9 +209,10 @@ async def run(roles: Sequence[str], settings: Settings, readiness: Readiness) ->
     loop = asyncio.get_running_loop()
     for caught in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(caught, stopped.set)
-    client = await _until_told_to_end(stopped, _prepared_client())
+    metrics = Metrics(settings.metrics_prefix)
+    client = await _until_told_to_end(stopped, _prepared_client(metrics))
     if client is not None:
-        await _work(client, roles, settings, stopped, readiness)
+        await _work(client, roles, settings, stopped, readiness, metrics=metrics)
     log_event(_LOG, LogEvent.STOPPED)
 
 
@@ -241,13 +244,14 @@ def _health(
     unforeseen: Unforeseen,
     probing: Probing,
     files: Files,
+    counts: Counts,
 ) -> HealthServer:
     return HealthServer(
         settings.metrics_port,
         metrics,
         visibility,
         lambda: all(queue_worker.is_running for queue_worker in running),
-        Counts(files.owed),
+        counts,
         desired=lambda: reconciler.state,
         errors=unforeseen.shown,
         unreachable=probing.unreachable,
@@ -261,26 +265,24 @@ async def _work(
     settings: Settings,
     stopped: asyncio.Event,
     readiness: Readiness,
+    *,
+    metrics: Metrics,
 ) -> None:
-    metrics, jobs = Metrics(settings.metrics_prefix), await _opened_jobs(roles, settings)
+    jobs = await _opened_jobs(roles, settings)
     configured, anchors = watched_files(settings, roles, readiness)
+    metrics.configured({} if configured.is_stand_in else configured.look())
     adapters = build(client, settings.root, anchors, metrics, configured.folders)
     files = adapters.files
+    counts = Counts(files.owed)
     sources = Sources(configured, anchors, StoppedNamespaces(files.store), files.receipts.has_any)
     reconciler, visibility = _reconciled(client, roles, settings, sources, metrics)
     sticky = await _sticky(client, len(configured.names()), jobs)
     runner, heartbeats, unforeseen = sandbox(), Heartbeats(), Unforeseen(metrics)
     running = workers(client, adapters, roles, runner, heartbeats=heartbeats, sticky=sticky)
     probing = Probing(client, adapters.targets, adapters.troubles, unforeseen)
-    server = _health(
-        settings,
-        metrics,
-        visibility=visibility,
-        running=running,
-        reconciler=reconciler,
-        unforeseen=unforeseen,
-        probing=probing,
-        files=files,
+    shown_by = partial(_health, settings, metrics, files=files, counts=counts, probing=probing)
+    server = shown_by(
+        visibility=visibility, running=running, reconciler=reconciler, unforeseen=unforeseen
     )
     await server.start()
     connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
@@ -289,12 +291,22 @@ async def _work(
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
+        kept.beside |= _looking_at_targets(adapters, probing, metrics)
     if ANCHORING.intersection(roles):
         promised = promises_of(configured, files, visibility, probing, metrics)
         kept.beside |= watching(promised, visibility, settings.heartbeat_url)
+        kept.beside[counts_module.TASK] = partial(counts.run, metrics.cadences.known)
     await _keep_jobs(kept, jobs, client, settings, visibility, metrics=metrics, files=files)
     log_event(_LOG, LogEvent.STARTING, roles=list(roles), root=str(settings.root))
     await _keep_until(stopped, unforeseen, kept)
+
+
+def _looking_at_targets(adapters: Adapters, probing: Probing, metrics: Metrics) -> dict[str, Task]:
+    """Return what has metrics show what ledgers say."""
+    metrics.targets.unreachable = probing.unreachable
+    metrics.targets.tallies = adapters.targets.tallies
+    looks = TargetLooks(adapters.files, adapters.targets, metrics.targets)
+    return {target_looks.TASK: looks.run}
 
 
 @dataclass(slots=True)

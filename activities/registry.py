@@ -51,8 +51,8 @@ def build(
     targets = Targets(anchors, root)
     answers = Answers(client, metrics)
     requests = Requests(files, Collector(client), answers, client)
-    sealing = Sealing(files, targets)
-    submitting = Submitting(files, targets)
+    submitting = Submitting(files, targets, metrics.targets.bumped)
+    recording = Recording(files, targets, answers, Attempts(client), metrics.targets.paid)
     return Adapters(
         by_queue={
             SCHEDULER_QUEUE: [
@@ -61,14 +61,14 @@ def build(
                 requests.withdraw,
             ],
             ANCHORS_QUEUE: [
-                sealing.seal,
+                Sealing(files, targets).seal,
                 submitting.reserve,
                 submitting.sign,
                 submitting.broadcast,
                 submitting.bump,
                 Filling(files, targets).fill,
-                Observing(files, targets, Reopening(files)).observe,
-                Recording(files, targets, answers, Attempts(client)).record,
+                Observing(files, targets, Reopening(files), metrics.targets).observe,
+                recording.record,
                 Recovery(files, targets).recover,
                 Resolving(files, targets).resolve,
                 Replies(files, answers).answer,

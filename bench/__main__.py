@@ -24,6 +24,7 @@ from bench import (
     kill,
     lag,
     maintenance,
+    metrics,
     verify,
 )
 from bench.figures import Row, machine, print_table
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, tuple[Measure, str]] = {
     "lag": (lag.measure, lag.NEEDS),
     "burst": (burst.measure, burst.NEEDS),
     "bare": (bare.measure, bare.NEEDS),
+    "metrics": (metrics.measure, metrics.NEEDS),
     "footprint": (footprint.measure, footprint.NEEDS),
     "kill": (kill.measure, kill.NEEDS),
     "jobs": (jobs.measure, jobs.NEEDS),

@@ -4,7 +4,7 @@ The SDK lists handlers by name. Ours are dynamic, since a typed handler would dr
 would be listed as one handler without a name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from temporalio import workflow
 from temporalio.api.sdk.v1 import (
@@ -19,8 +19,12 @@ METADATA_QUERY = "__temporal_workflow_metadata"
 """Temporal's own name for it."""
 
 
-def describe(guide: MessageGuide) -> None:
-    """Answer the metadata query of this workflow by the guide; a query adds nothing to history."""
+def describe(guide: MessageGuide, details: Callable[[], str]) -> None:
+    """Answer the metadata query of this workflow by the guide; a query adds nothing to history.
+
+    `details` tells the state in Markdown. Only who looks at the page pays for it: to write it at each step took a tenth of a
+    job's workflow tasks.
+    """
 
     def metadata() -> WorkflowMetadata:
         definition = WorkflowDefinition(
@@ -29,9 +33,7 @@ def describe(guide: MessageGuide) -> None:
             update_definitions=_listed(guide.updates),
             query_definitions=_listed(guide.queries),
         )
-        return WorkflowMetadata(
-            definition=definition, current_details=workflow.get_current_details()
-        )
+        return WorkflowMetadata(definition=definition, current_details=details())
 
     workflow.set_query_handler(METADATA_QUERY, metadata)
 

@@ -16,6 +16,9 @@ from activities.anchoring.targets import Targets
 from activities.failures import decided_by_the_aggregator, retried
 from vaultmesh.domain.aggregator.ledger_messages import RoundState, RoundView, WatchedRound, refutes
 from vaultmesh.domain.aggregator.messages import Observe, Observed
+from vaultmesh.domain.schemes import SCHEMES
+from vaultmesh.domain.target import Target
+from vaultmesh.process.target_metrics import TargetMetrics
 
 LONGEST_LOOK_SECONDS = 3_600.0
 """An hour: then the activity ends without news and is started again, three events later."""
@@ -24,9 +27,16 @@ LONGEST_LOOK_SECONDS = 3_600.0
 class Observing:
     """Adapter of the port `observe`."""
 
-    def __init__(self, files: Files, targets: Targets, closed: Reopening) -> None:
-        """Look through the opened targets for what the files hold, at closed rounds as well."""
+    def __init__(
+        self,
+        files: Files,
+        targets: Targets,
+        closed: Reopening,
+        metrics: TargetMetrics | None = None,
+    ) -> None:
+        """Look through the opened targets for what the files hold, at closed rounds as well; `metrics` count what is seen."""
         self._files = files
+        self._metrics = metrics
         self._targets = targets
         self._closed = closed
 
@@ -44,11 +54,28 @@ class Observing:
                 news = differing(rows, views)
                 reopened = await self._closed.look(order.target, anchoring)
                 if news or reopened:
+                    self._count(order.target, rows, views)
+                    for _ in reopened:
+                        self._count_reorganisation(order.target)
                     noted = _noted(rows, views, besides=news)
                     return Observed(views=[*news, *noted], reopened=reopened)
                 rows = [_remembering(row, view) for row, view in zip(rows, views, strict=True)]
                 await asyncio.sleep(anchoring.poll_seconds)
         return Observed(views=_noted(rows, views, besides=()))
+
+    def _count(
+        self, target: Target, rows: Sequence[WatchedRound], views: Sequence[RoundView]
+    ) -> None:
+        """Count what befell rounds: their block was replaced, or somebody else used up what they had reserved."""
+        for row, view in zip(rows, views, strict=True):
+            if has_moved(row, view):
+                self._count_reorganisation(target)
+            if view.foreign and view.state is not row.state and self._metrics is not None:
+                self._metrics.used_elsewhere(target)
+
+    def _count_reorganisation(self, target: Target) -> None:
+        if SCHEMES[target.scheme].has_blocks and self._metrics is not None:
+            self._metrics.reorganised(target)
 
     def _with_stored(self, order: Observe) -> list[WatchedRound]:
         """Return the rounds with every candidate that is stored for their reservations."""
@@ -64,6 +91,13 @@ class Observing:
 def differing(known: Sequence[WatchedRound], views: Sequence[RoundView]) -> list[RoundView]:
     """Return the views that say something new."""
     return [view for row, view in zip(known, views, strict=True) if _differs(row, view)]
+
+
+def has_moved(row: WatchedRound, view: RoundView) -> bool:
+    """Whether a round is not in the block any more that it was included in."""
+    if row.state is not RoundState.INCLUDED or row.block is None:
+        return False
+    return view.block is None or view.block.hash != row.block.hash
 
 
 def _remembering(row: WatchedRound, view: RoundView) -> WatchedRound:

@@ -40,6 +40,7 @@ from vaultmesh.domain.messages import AnchorRequest
 from vaultmesh.domain.receipts.receipt import PROOF_MISSING, AnchorReceipt
 from vaultmesh.domain.rounds.manifest import Manifest, RoundOutcome
 from vaultmesh.domain.schemes import SCHEMES
+from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import Anchoring, Evidence
 from vaultmesh.storage.files import NoFile
 from vaultmesh.storage.receipts import Written
@@ -60,9 +61,18 @@ class Recording:
     """Adapter of the port `record`."""
 
     def __init__(
-        self, files: Files, targets: Targets, answers: Answers, attempts: Attempts
+        self,
+        files: Files,
+        targets: Targets,
+        answers: Answers,
+        attempts: Attempts,
+        paid: Callable[[Target, int], None] = lambda _target, _fee: None,
     ) -> None:
-        """Write through the files while the attempt counts; collect evidence through the opened targets."""
+        """Write through the files while the attempt counts; collect evidence through the opened targets.
+
+        `paid` counts what final rounds paid.
+        """
+        self._paid = paid
         self._files = files
         self._targets = targets
         self._answers = answers
@@ -106,7 +116,9 @@ class Recording:
         done.behind += await asyncio.to_thread(self._follow, done.receipts)
         is_settled = order.view is not None and order.view.final and order.view.block == view.block
         if is_settled and not done.trouble:
-            await asyncio.to_thread(self._close_final, order, view, guard)
+            was_open = await asyncio.to_thread(self._close_final, order, view, guard)
+            if was_open:
+                await self._count_fee(order, anchoring, view.tx_ref)
         if done.trouble and not reopened:
             raise done.trouble[0]
         return Recorded(receipts=len(done.receipts), reopened=[order.round_id] if reopened else [])
@@ -390,9 +402,24 @@ class Recording:
 
     def _close_final(
         self, order: Record, view: RoundView, require_current: Callable[[], None]
-    ) -> None:
+    ) -> bool:
+        """Close a round; returns whether it was open until now."""
         require_current()
+        was_open = not self._files.rounds(order.target).has_end(order.round_id)
         self._close(order, RoundOutcome.FINAL, view)
+        return was_open
+
+    async def _count_fee(self, order: Record, anchoring: Anchoring, tx_ref: str) -> None:
+        """Count what a round paid that was closed just now; what nobody can tell is not counted."""
+        rounds = self._files.rounds(order.target)
+        try:
+            for candidate in await asyncio.to_thread(rounds.candidates, order.round_id):
+                if candidate.tx_ref == tx_ref:
+                    fee = await anchoring.fee_paid(tx_ref, candidate.terms)
+                    self._paid(order.target, fee or 0)
+        except (AnchorError, InvalidValue) as error:
+            extra = {"round": order.round_id, "err": str(error)}
+            activity.logger.info("the fee of a round is not known", extra=extra)
 
     def _close(self, order: Record, outcome: RoundOutcome, view: RoundView | None = None) -> None:
         counted = order.candidates if outcome is RoundOutcome.LOST else 0

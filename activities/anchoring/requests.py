@@ -69,7 +69,8 @@ class Requests:
         try:
             if request.is_forced and activity.info().attempt == 1 and not ask.asked_before:
                 await hurry(self._client, ask.target, HURRY)
-            look = await self._counted_look(ask)
+            asked_before = activity.info().attempt > 1 or ask.asked_before
+            look = await self._look(ask, asked_before=asked_before)
             if look.outcome is not None:
                 self._ended(ask, look.outcome)
                 return look.outcome
@@ -85,17 +86,6 @@ class Requests:
             self._answers.ended(ask.request, ask.target, outcome)
         else:
             self._answers.metrics.ended(ask.request, ask.target, outcome)
-
-    async def _counted_look(self, ask: AnchorAsk) -> _Look:
-        """Look, and count the request as attempted, once: when something is owed, or the storage can't say."""
-        is_first = activity.info().attempt == 1 and not ask.asked_before
-        look = None
-        try:
-            look = await self._look(ask, asked_before=not is_first)
-        finally:
-            if is_first and (look is None or look.outcome is None):
-                self._answers.metrics.attempted(ask.request, ask.target)
-        return look
 
     async def _look(self, ask: AnchorAsk, *, asked_before: bool) -> _Look:
         """Return what the files say.

@@ -4,7 +4,7 @@ Each step compares the storage with what its caller knows, and does nothing when
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from temporalio import activity
@@ -33,10 +33,13 @@ from vaultmesh.storage.rounds import Added
 class Submitting:
     """Adapters of the ports `reserve`, `sign`, `broadcast` and `bump`."""
 
-    def __init__(self, files: Files, targets: Targets) -> None:
-        """Write through the opened targets."""
+    def __init__(
+        self, files: Files, targets: Targets, bumped: Callable[[Target], None] = lambda _: None
+    ) -> None:
+        """Write through the opened targets; `bumped` counts higher bids."""
         self._files = files
         self._targets = targets
+        self._bumped = bumped
 
     @activity.defn(name="reserve")
     async def reserve(self, order: Reserve) -> Reserved:
@@ -161,6 +164,8 @@ class Submitting:
                 candidate=order.n,
                 sequence=order.reservation.sequence,
             )
+            if is_further:
+                self._bumped(order.target)
         return added is not Added.CONFLICT
 
     @activity.defn(name="broadcast")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vaultmesh.domain.errors import ConfigurationError
 from vaultmesh.domain.failures import ValidationFailure
+from vaultmesh.domain.tally import Tally
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import Anchoring
 from vaultmesh.ledgers.targets import open_target
@@ -37,6 +38,10 @@ class Targets:
         if kept is not None:
             await kept[1].close()
         return opened
+
+    def tallies(self) -> dict[str, Tally]:
+        """Return what was counted at each target that is open."""
+        return {str(target): opened.tally for target, (_, opened) in list(self._opened.items())}
 
     def _read(self) -> tuple[str, AnchorsFile]:
         try:

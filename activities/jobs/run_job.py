@@ -94,15 +94,14 @@ class JobRuns:
         return await outlive(self._run(order), self._drain)
 
     async def _run(self, order: RunOrder) -> RunEnd:
-        try:
-            why = await self._why_left(order)
-        except asyncio.CancelledError:
-            not_made = answer.failed(STOPPED_WAITING)
-            return await asyncio.shield(self._rows.closed(order, start_of(order), not_made))
-        if why is not None:
-            return _left(order, why)
-        start = start_of(order)
-        opened = await self._rows.opened(order, start)
+        start, span = start_of(order), _span_of(order)
+        opened = await self._rows.opened(order, start, span)
+        if span is not None and opened is not None and opened.outcome is Opening.WAITS:
+            left = await self._waited(order, span)
+            if left is not None:
+                return left
+            start = start_of(order)
+            opened = await self._rows.opened(order, start)
         if opened is not None and opened.outcome is not Opening.OPENED:
             return made_before(order, opened)
         log_start(order)
@@ -114,18 +113,24 @@ class JobRuns:
         end = await self._rows.closed(order, start, called)
         return end.model_copy(update={"counts": None if opened is None else opened.slots})
 
-    async def _why_left(self, order: RunOrder) -> str | None:
-        """Return why a slot is left to another scheduler, which gets its time to begin it; None if it is run here."""
-        if order.slot is None or order.spec.kind is not JobKind.HTTP:
-            return None
-        span = slot_span(read_cron(order.spec.cron), order.slot)
+    async def _waited(self, order: RunOrder, span: SlotSpan) -> RunEnd | None:
+        """Give another scheduler its time to begin a slot; returns how that ended, None if the slot is run here."""
+        try:
+            why = await self._why_left(order, span)
+        except asyncio.CancelledError:
+            not_made = answer.failed(STOPPED_WAITING)
+            return await asyncio.shield(self._rows.closed(order, start_of(order), not_made))
+        return None if why is None else _left(order, why)
+
+    async def _why_left(self, order: RunOrder, span: SlotSpan) -> str | None:
+        slot = order.slot or datetime.now(UTC)
         while True:
             now = datetime.now(UTC)
             began = await self._last_begun(order.spec.name, span, now)
             sign = began.sign_of_other
             if sign is not None and began.has_begun(span):
                 return left_to_other(sign)
-            if sign is None or now >= order.slot + BEGINS_WITHIN:
+            if sign is None or now >= slot + BEGINS_WITHIN:
                 return None
             activity.heartbeat()
             await asyncio.sleep(LOOK_SECONDS)
@@ -203,6 +208,13 @@ class JobRuns:
             _LOG.warning("decision not recorded", extra={"job": order.job, "err": str(error)})
             return Recorded()
         return Recorded(revision=change.now.revision)
+
+
+def _span_of(order: RunOrder) -> SlotSpan | None:
+    """Return when another scheduler must have begun runs that say something about a run's slot; None if it has none."""
+    if order.slot is None or order.spec.kind is not JobKind.HTTP:
+        return None
+    return slot_span(read_cron(order.spec.cron), order.slot)
 
 
 def _left(order: RunOrder, why: str) -> RunEnd:

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from activities.jobs.run_log import log_end
 from vaultmesh.domain.jobs import answer, records
 from vaultmesh.domain.jobs.messages import JobKind, JobSpec, RunEnd, RunOrder
+from vaultmesh.domain.jobs.other_scheduler import SlotSpan
 from vaultmesh.domain.jobs.records import Closing, Opened, Opening, RunStart
 from vaultmesh.domain.jobs.refusals import StoreError
 from vaultmesh.domain.jobs.run import RunStatus
+from vaultmesh.domain.maintenance.listing import outcome_of
 from vaultmesh.storage.job_store import JobStore
 
 STORE_SECONDS = 2.0
@@ -37,11 +39,16 @@ class RunRows:
         self._store = store
         self._counted = counted
 
-    async def opened(self, order: RunOrder, start: RunStart) -> Opened | None:
-        """Open the run's row; None if the store is down."""
+    async def opened(
+        self, order: RunOrder, start: RunStart, span: SlotSpan | None = None
+    ) -> Opened | None:
+        """Open the run's row; None if the store is down.
+
+        With the `span` of its slot, no row is opened where another scheduler works on the job.
+        """
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                return await self._store.open_run(start, order.counts)
+                return await self._store.open_run(start, order.counts, span)
         except (StoreError, TimeoutError) as error:
             extra = {"job": start.job_name, "execution": str(start.id), "err": str(error)}
             _LOG.warning("run not opened in the store", extra=extra)
@@ -62,6 +69,7 @@ class RunRows:
             items_succeeded=called.items_succeeded,
             items_failed=called.items_failed,
             metadata=called.metadata,
+            outcome=_outcome(order.spec, called),
         )
         log_end(order.spec.name, end)
         bounded = end if _is_short(called) else end.model_copy(update={"metadata": None})
@@ -84,6 +92,12 @@ class RunRows:
         if closing is not Closing.KEPT:
             self._counted(job, end)
         return closing
+
+
+def _outcome(spec: JobSpec, called: answer.RunEnd) -> str | None:
+    """Return the outcome of a maintenance task; what a service's handler calls so is its own."""
+    said = (called.metadata or {}).get("outcome")
+    return said if spec.kind is JobKind.MAINTENANCE and isinstance(said, str) else None
 
 
 def _is_short(called: answer.RunEnd) -> bool:
@@ -145,6 +159,7 @@ def made_before(order: RunOrder, opened: Opened) -> RunEnd:
         slot=order.slot,
         triggered_by=order.triggered_by,
         error=row.error_message,
+        outcome=outcome_of(row) if order.spec.kind is JobKind.MAINTENANCE else None,
         started_at=row.started_at,
         completed_at=row.completed_at,
         counts=opened.slots,

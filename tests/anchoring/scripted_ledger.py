@@ -112,6 +112,9 @@ class ScriptedLedger:
     async def look(self, rounds: Sequence[WatchedRound]) -> list[RoundView]:
         return [self.view(watched.round_id, watched.depths) for watched in rounds]
 
+    async def fee_paid(self, _tx_ref: str, _terms: Terms) -> int | None:
+        return None
+
     async def evidence(self, watched: WatchedRound | None, view: RoundView, _raw: str) -> Evidence:
         self.stored_terms.append({} if watched is None else watched.stored)
         if view.block is None or view.block.number != self.block:

@@ -223,6 +223,20 @@ async def test_a_number_counts_only_as_the_rounds_files_have_it(
     assert signed.number == store.number_of(manifest.round_id) == (7 if stored is None else stored)
 
 
+async def test_a_higher_bid_is_counted_once_and_a_new_reservation_is_no_bid(rounds: Rounds) -> None:
+    store, bumped = rounds.stage.files.rounds(EVM), list[Target]()
+    manifest = compose(EVM, [owed("b1", request(FIRST), root=root(1))], "auto", bytes)
+    store.create_manifest(manifest)
+    ledger = OpenedLedger(Bidder())
+    submitting = Submitting(rounds.stage.files, ledger, bumped.append)  # type: ignore[arg-type]
+    for n, reservation in ((0, RESERVATION), (1, RESERVATION), (1, RESERVATION)):
+        order = Sign(
+            target=EVM, round_id=manifest.round_id, n=n, reservation=reservation, terms={}, number=1
+        )
+        await ActivityEnvironment().run(submitting.sign, order)
+    assert bumped == [EVM]
+
+
 async def test_a_final_round_that_a_process_has_seen_is_not_paid_for_again_when_its_folder_is_gone(
     rounds: Rounds,
 ) -> None:
@@ -545,6 +559,14 @@ class Signer:
 
     async def sign(self, *_: object) -> SignedCandidate:
         return CANDIDATE
+
+
+class Bidder(Signer):
+    """A target that signs other bytes for each bid."""
+
+    async def sign(self, *asked: object) -> SignedCandidate:
+        n = asked[2]
+        return CANDIDATE.model_copy(update={"n": n, "tx_ref": f"0x{n:064x}", "raw": f"0x{n:02x}"})
 
 
 class OpenedLedger:

@@ -10,6 +10,7 @@ from activities.anchoring import observe as observing
 from activities.anchoring.observe import Observing
 from activities.anchoring.stores import Files
 from vaultmesh.domain.aggregator.ledger_messages import (
+    BlockRef,
     Reservation,
     RoundState,
     RoundView,
@@ -18,6 +19,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 from vaultmesh.domain.aggregator.messages import Observe
 from vaultmesh.domain.rounds.manifest import Candidate
 from vaultmesh.domain.target import Target
+from vaultmesh.process.target_metrics import TargetMetrics
 
 TARGET = Target("eip155", "8")
 
@@ -103,3 +105,35 @@ async def test_an_observation_looks_for_bids_that_its_caller_has_forgotten(tmp_p
     observe = Observing(files, target, target).observe  # type: ignore[arg-type]
     await ActivityEnvironment().run(observe, Observe(target=TARGET, rounds=[row]))
     assert target.observed[0].tx_refs == ["0x2", "0x3"]
+
+
+def _block(number: int) -> BlockRef:
+    return BlockRef(number=number, hash=f"0x{number:064x}", time=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "counted"),
+    [
+        (_block(5), RoundView(round_id="r", state=RoundState.MISSING, height=6), (1, 0)),
+        (_block(5), RoundView(round_id="r", state=RoundState.INCLUDED, block=_block(6)), (1, 0)),
+        (_block(5), RoundView(round_id="r", state=RoundState.INCLUDED, block=_block(5), final=True), (0, 0)),
+        (None, RoundView(round_id="r", state=RoundState.DISPLACED, foreign=True), (0, 1)),
+        (None, RoundView(round_id="r", state=RoundState.DISPLACED), (0, 0)),
+    ],
+)  # fmt: skip
+async def test_what_befell_a_round_is_counted_once_where_it_is_seen(
+    tmp_path: Path, before: BlockRef | None, after: RoundView, counted: tuple[int, int]
+) -> None:
+    """A replaced block is a reorganisation, also where the round is in another one at once; a foreign use is none."""
+    metrics, target = TargetMetrics("scheduler"), CountingTarget(after)
+    target.observed = [watched()] * 3
+    row = watched()
+    if before is not None:
+        included = {"state": RoundState.INCLUDED, "block": before, "tx_ref": after.tx_ref}
+        row = row.model_copy(update=included)
+    observe = Observing(Files(tmp_path), target, target, metrics).observe  # type: ignore[arg-type]
+    await ActivityEnvironment().run(observe, Observe(target=TARGET, rounds=[row]))
+    metrics.configured([str(TARGET)])
+    page = metrics.page().decode()
+    for name, count in zip(("reorganisations", "foreign_uses"), counted, strict=True):
+        assert f'scheduler_{name}_total{{target="{TARGET}"}} {count}\n' in page

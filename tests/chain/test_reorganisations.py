@@ -126,6 +126,8 @@ def logged(system: EvmSystem) -> str:
 
 
 def test_the_log_tells_the_whole_life_of_each_round_once(system: EvmSystem) -> None:
+    last = events(logged(system), event="signed")[-1]["round"]
+    system.wait(lambda: events(logged(system), event="final", round=last), "the last line")
     log = logged(system)
     signed = events(log, event="signed")
     for line in signed:
@@ -140,7 +142,7 @@ def test_the_log_tells_the_whole_life_of_each_round_once(system: EvmSystem) -> N
         assert [said[0] for said in life] == sorted(said[0] for said in life), life
     lives = [[said[1] for said in life_of(log, line["round"])] for line in signed]
     assert sum("reorganised" in life for life in lives) >= 4
-    assert lives[-1][-1] == "final"
+    assert lives[-1].count("final") == 1
 
 
 def test_a_worker_that_replays_everything_logs_nothing_again(system: EvmSystem) -> None:

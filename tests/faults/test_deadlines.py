@@ -1,19 +1,24 @@
-"""Deadlines on real parts: each cause is made, and the batch that misses its promise is shown with that cause and no other."""
+"""Deadlines and metrics on real parts: each cause is made, and what misses its promise is shown with that cause and no other."""
 
+import asyncio
 import json
 import os
 import signal
+import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from temporalio.client import Client
 
 from bench.local_system import write_whole
 from devnet.jsonrpc import JsonRpc
+from devnet.promtool import promtool
 from tests.support.running_dev import Running
 from tests.support.system import System
+from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.process.promises import PERIOD_SECONDS
 
 pytestmark = [
@@ -139,14 +144,6 @@ def test_a_worker_that_starts_anew_knows_what_was_missed_before(dev: Running) ->
     wait_for(dev, DEEP, "confirmations")
 
 
-def _account(dev: Running) -> str:
-    """Return the address that anchors, from the doctor."""
-    done = dev.starter("doctor", "--only", "targets", "--json")
-    checks = json.loads(done.stdout)["checks"]
-    key = next(line for line in checks if line["check"] == "key")
-    return str(key["detail"]).removeprefix("signs as ")
-
-
 def test_the_log_names_each_batch_once_with_cause_and_promise(dev: Running) -> None:
     lines = [
         json.loads(line)
@@ -157,6 +154,116 @@ def test_the_log_names_each_batch_once_with_cause_and_promise(dev: Running) -> N
     assert len(batches) == len(set(batches)) == 3
     assert all(line["cause"] and line["detail"] for line in lines)
     assert all("to be final within" in line["promise"] for line in lines)
+
+
+def _page(dev: Running) -> str:
+    url = dev.announced()["http"]["url"] + "/metrics"
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own
+        page: str = answer.read().decode()
+    return page
+
+
+def _value(page: str, name: str, *labels: str) -> float | None:
+    """Return the sum of a metric's series that have these labels; None if there is none."""
+    values = [
+        float(line.rpartition(" ")[2])
+        for line in page.splitlines()
+        if line.startswith(f"scheduler_{name}") and all(label in line for label in labels)
+    ]
+    return sum(values) if values else None
+
+
+def _files_without_receipt(dev: Running, namespace: str) -> int:
+    """Count by files alone, as nobody in the product does."""
+    batches = (dev.root / "out/batches").glob("*.json")
+    own = [
+        place.stem for place in batches if json.loads(place.read_text())["namespace"] == namespace
+    ]
+    folder = dev.root / "out/anchors" / namespace.replace(":", "_")
+    return sum(not any((folder / batch).glob("*.json")) for batch in own)
+
+
+def test_failures_never_exceed_attempts_also_where_the_worker_is_killed_in_an_outage(
+    dev: Running,
+) -> None:
+    """The harm: the alert on the share of failures saw 400 %, then nothing. What is owed is what files say, meanwhile."""
+    announced, target = dev.announced(), f'target="{TARGET}"'
+    host = announced["evm"]["rpc"].partition("://")[2]
+    os.kill(announced["pids"]["anvil"], signal.SIGSTOP)
+    try:
+        seal(dev, PLAIN)
+        seal(dev, PLAIN)
+        own = f'namespace="{PLAIN}"'
+        System.wait(
+            lambda: (_value(_page(dev), "anchors_failed_total", own) or 0) > 0, "a failure", 90
+        )
+        os.kill(announced["pids"]["worker"], signal.SIGKILL)
+        seen: list[tuple[float, float]] = []
+
+        def fails_again() -> bool:
+            try:
+                page = _page(dev)
+            except OSError:
+                return False
+            attempted = _value(page, "anchors_attempted_total", own)
+            failed = _value(page, "anchors_failed_total", own)
+            assert attempted is not None
+            assert failed is not None
+            seen.append((attempted, failed))
+            errors = _value(page, "endpoint_errors_total", target, f'host="{host}"') or 0
+            return failed > 0 and errors > 0
+
+        System.wait(fails_again, "a failure in the next worker", 90)
+        assert all(failed <= attempted for attempted, failed in seen)
+        owed = _files_without_receipt(dev, PLAIN)
+        assert owed >= 2
+        System.wait(lambda: _value(_page(dev), "owed_batches", own) == owed, "what files say", 60)
+        oldest = _value(_page(dev), "oldest_owed_timestamp_seconds", own)
+        assert oldest is not None
+        assert time.time() - 300 < oldest < time.time()
+    finally:
+        os.kill(announced["pids"]["anvil"], signal.SIGCONT)
+    wait_for(dev, PLAIN, "none")
+
+
+def test_a_signal_that_means_nothing_is_counted(dev: Running) -> None:
+    async def send() -> None:
+        client = await Client.connect(dev.announced()["temporal"]["address"])
+        await client.get_workflow_handle(namespace_workflow_id(PLAIN)).signal("nonsense")
+
+    name, kind = "signals_rejected_total", 'type="NamespaceWorkflow"'
+    assert _value(_page(dev), name, kind) == 0
+    asyncio.run(send())
+    System.wait(lambda: _value(_page(dev), name, kind) == 1, "the rejected signal", SHOWN_SECONDS)
+
+
+def test_a_workers_page_shows_its_targets_itself_and_the_sdk(dev: Running) -> None:
+    System.wait(
+        lambda: (_value(_page(dev), "runway_anchors", TARGET) or 0) > 0, "a look at the target", 90
+    )
+    page = _page(dev)
+    checked = subprocess.run(
+        [str(promtool()), "check", "metrics"],
+        input=page.encode(),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+    for name in ("open_rounds", "balance", "current_bid", "fees_paid_total", "fee_cap_reached"):
+        assert _value(page, name, TARGET) is not None
+    for name in ("reorganisations_total", "foreign_uses_total", "fee_bumps_total", "build_info"):
+        assert _value(page, name) is not None
+    assert "\nprocess_resident_memory_bytes " in page
+    assert "\ntemporal_activity_execution_latency_seconds_count{" in page
+
+
+def _account(dev: Running) -> str:
+    """Return the address that anchors, from the doctor."""
+    done = dev.starter("doctor", "--only", "targets", "--json")
+    checks = json.loads(done.stdout)["checks"]
+    key = next(line for line in checks if line["check"] == "key")
+    return str(key["detail"]).removeprefix("signs as ")
 
 
 def _worker_log(dev: Running) -> str:

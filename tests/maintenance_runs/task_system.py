@@ -16,13 +16,15 @@ from typing_extensions import override
 from devnet.ports import free_port
 from devnet.postgres import PostgresServer
 from tests.jobs.books import Row, instant
-from tests.jobs.job_system import NEVER, JobSystem
+from tests.jobs.job_system import JobSystem
 from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.jobs.tasks import task_job_name
 from vaultmesh.process.settings import REPOSITORY
 
 DATABASE = "shop"
 EVERY_TWO_SECONDS = "*/2 * * * * *"
+RARELY = "0 0 29 2 *"
+"""For tasks that run when they are asked: the next such day is years away, or a slot that does no harm."""
 OF_RUNS = "application_name LIKE 'vmsh:maintenance:%'"
 RESTS_MS = 100
 """A VACUUM that rests so long after each page takes minutes for a table of some megabytes."""
@@ -49,7 +51,7 @@ class TaskSystem(JobSystem):
         """Say what the file says; each task runs only when it is asked for unless it says otherwise."""
         document = {
             "database": "${DATABASE_URL}",
-            "tasks": {name: {"cron": NEVER} | dict(keys) for name, keys in tasks.items()},
+            "tasks": {name: {"cron": RARELY} | dict(keys) for name, keys in tasks.items()},
         }
         place = file or self.file
         fresh = place.with_suffix(".new")

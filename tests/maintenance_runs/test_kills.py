@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.jobs.job_system import NEVER, kill
-from tests.maintenance_runs.task_system import EVERY_TWO_SECONDS, TaskSystem, outcomes
+from tests.jobs.job_system import kill
+from tests.maintenance_runs.task_system import EVERY_TWO_SECONDS, RARELY, TaskSystem, outcomes
 from vaultmesh.domain.jobs.run import TASK_LEFT
 from vaultmesh.domain.jobs.tasks import task_job_name
 
@@ -176,7 +176,7 @@ def test_a_worker_that_is_told_to_end_leaves_its_run_to_another(system: TaskSyst
 
 def test_a_run_under_way_is_never_met_by_another_of_the_same_task(system: TaskSystem) -> None:
     """Slots pass while a VACUUM is under way, a second worker is there, and somebody runs the task by hand."""
-    system.write({"alone": {**SLOW_TASK, "cron": EVERY_TWO_SECONDS}, "other": {"cron": NEVER}})
+    system.write({"alone": {**SLOW_TASK, "cron": EVERY_TWO_SECONDS}, "other": {"cron": RARELY}})
     system.slow_down()
     for _ in range(2):
         system.start_worker("workflows,jobs")

@@ -8,8 +8,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from devnet.errors import PartError
-from tests.jobs.job_system import NEVER
-from tests.maintenance_runs.task_system import EVERY_TWO_SECONDS, TaskSystem
+from tests.maintenance_runs.task_system import EVERY_TWO_SECONDS, RARELY, TaskSystem
 from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.jobs.tasks import task_job_name
 
@@ -60,8 +59,8 @@ def test_a_broken_file_is_said_once_and_stops_no_task_and_a_mended_one_is_taken_
     health = system.wait(lambda: refused_in_health(worker), "a word in /health")
     assert "is no kind of task" in health["refused"]["maintenance.yaml"]
     assert health["status"] == "degraded"
-    system.write({"tidy": {"cron": NEVER}, "new": {}})
-    system.says("tidy", lambda view: view["cron"] == NEVER, "the other expression")
+    system.write({"tidy": {"cron": RARELY}, "new": {}})
+    system.says("tidy", lambda view: view["cron"] == RARELY, "the other expression")
     system.says("new", lambda view: view["state"] == "waiting", "the new task")
     system.wait(lambda: is_over(system, "old"), "the end of what the file names no more")
     assert system.metrics(worker)['scheduler_config_file_refused{file="maintenance.yaml"}'] == 0

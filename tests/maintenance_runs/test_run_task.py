@@ -157,13 +157,14 @@ async def test_a_run_opens_and_closes_its_row_once_and_is_counted_once(bench: Be
     assert (row.status, row.error_message, row.triggered_by) == ("completed", None, "scheduler")
     assert isinstance(row.metadata, dict)
     assert (row.metadata["outcome"], row.metadata["attempts"]) == ("done", 1)
-    assert (end.status, end.is_written) == (RunStatus.COMPLETED, True)
+    assert (end.status, end.outcome, end.is_written) == (RunStatus.COMPLETED, "done", True)
     ((_, asked),) = bench.asked
     assert (asked.run, asked.now) == (bench.order.run_id, SLOT)
     assert [job for job, _ in bench.counted] == [JOB]
     assert bench.beats[0]["attempt"] == 1
     again = await bench.attempt(2)  # its answer was lost on the way to Temporal
     assert (again.status, again.is_written, len(bench.asked)) == (RunStatus.COMPLETED, True, 1)
+    assert again.outcome == "done"
     assert len(bench.counted) == 1
 
 

@@ -8,8 +8,7 @@ import pytest
 
 from devnet.tctl import tctl
 from devnet.temporal import temporal_cli
-from tests.jobs.job_system import NEVER
-from tests.maintenance_runs.task_system import EVERY_TWO_SECONDS, TaskSystem, outcomes
+from tests.maintenance_runs.task_system import EVERY_TWO_SECONDS, RARELY, TaskSystem, outcomes
 from vaultmesh.domain.jobs.tasks import task_job_name
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(700)]
@@ -53,7 +52,7 @@ def assert_counted(series: dict[str, float], task: str, ended: list[str]) -> Non
 
 
 def test_an_operator_pauses_resumes_and_runs_a_task(system: TaskSystem) -> None:
-    system.write({"daily": {"cron": EVERY_TWO_SECONDS}, "weekly": {"cron": NEVER}})
+    system.write({"daily": {"cron": EVERY_TWO_SECONDS}, "weekly": {"cron": RARELY}})
     system.start_worker("workflows,jobs")
     system.ended("daily")
     paused = system.command("pause", "daily", "--reason", "a migration")

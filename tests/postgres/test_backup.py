@@ -6,6 +6,7 @@ import subprocess
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.postgres.shop import NOON, Shop, on_both, wait_until
@@ -76,6 +77,57 @@ def test_a_restore_is_compared_and_leaves_no_database(goods: Shop) -> None:
     assert goods.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'vmsh%'") == "0"
 
 
+def test_what_a_killed_run_left_on_the_server_goes_with_the_next(goods: Shop) -> None:
+    """A copy of all rows would lie there for ever, and a program would dump into a file that has gone."""
+    slow = goods.root / "programs"
+    slow.mkdir()
+    real = goods.server.programs
+    (slow / "pg_dump").symlink_to(real / "pg_dump")
+    restore = slow / "pg_restore"
+    restore.write_text(
+        f'#!/bin/sh\n[ "$1" = --list ] && exec {real}/pg_restore "$@"\nexec {real}/psql -c "SELECT pg_sleep(600)"\n'
+    )
+    restore.chmod(0o755)
+    goods.write({"it": task(goods, verifyRestore=True, programs=str(slow))})
+    killed = goods.start("run", "it", "--once")
+    wait_until(lambda: goods.sees("datname LIKE 'vmsh_verify%'"), "the restore")
+    killed.kill()
+    killed.wait()
+    left = "SELECT count(*) FROM pg_database WHERE datname LIKE 'vmsh%'"
+    assert goods.sql(left) == "1"
+    orphan = goods.server.url("shop") + "?application_name=vmsh:maintenance:it:killed"
+    with psycopg.connect(orphan) as program, psycopg.connect(goods.server.url("shop")):
+        assert goods.run(**task(goods, verifyRestore=True)).outcome is Outcome.DONE
+        with pytest.raises(psycopg.OperationalError):
+            program.execute("SELECT 1")
+    assert goods.sql(left) == "0"
+
+
+def test_a_clock_that_was_put_back_does_not_cost_the_newest_backup(goods: Shop) -> None:
+    for hours in (1, 0):
+        result = goods.run(now=NOON + timedelta(hours=hours), **task(goods, keep=1))
+        assert result.outcome is Outcome.DONE
+    assert names(goods) == ["it-20260302T120000Z.dump", "it-20260302T120000Z.dump.sha256"]
+
+
+def test_programs_connect_by_every_setting_of_the_url(goods: Shop) -> None:
+    program = goods.root / "programs"
+    program.mkdir()
+    real = goods.server.programs
+    (program / "pg_restore").symlink_to(real / "pg_restore")
+    dump = program / "pg_dump"
+    dump.write_text(f'#!/bin/sh\nenv > {goods.root}/environment\nexec {real}/pg_dump "$@"\n')
+    dump.chmod(0o755)
+    goods.url_of_others = f"{goods.url}?target_session_attrs=read-write&options=-c%20work_mem%3D5MB&gssencmode=disable"
+    assert goods.run(**task(goods, programs=str(program))).outcome is Outcome.DONE
+    said = (goods.root / "environment").read_text().splitlines()
+    assert {
+        "PGTARGETSESSIONATTRS=read-write",
+        "PGOPTIONS=-c work_mem=5MB",
+        "PGGSSENCMODE=disable",
+    } <= {*said}
+
+
 def test_a_restore_that_has_other_rows_keeps_no_backup(goods: Shop) -> None:
     # what a row of the copy is depends on something that is no part of it
     goods.sql(
@@ -107,7 +159,7 @@ def test_a_failed_backup_deletes_no_older_one(goods: Shop) -> None:
     goods.sql("DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN")
     goods.user = "reader"
     result = goods.run(now=NOON + timedelta(days=1), **task(goods, keep=1))
-    assert result.outcome is Outcome.FAILED
+    assert result.outcome is Outcome.DENIED
     assert "permission denied" in result.steps[0].detail
     assert names(goods) == before
 

@@ -49,10 +49,28 @@ def test_a_check_changes_nothing(jobs: Shop, query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["SELECT 'many'", "SELECT 1 WHERE false", "SELECT NULL", "SELECT true"]
-)
+    "query",
+    [
+        "SELECT 'many'", "SELECT 1 WHERE false", "SELECT NULL", "SELECT true",
+        "SELECT 'NaN'::float8", "SELECT 'NaN'::numeric",
+    ],
+)  # fmt: skip
 def test_what_is_no_number_is_told(jobs: Shop, query: str) -> None:
     assert "no number" in jobs.run(kind="check", query=query, failAbove=1).steps[0].detail
+
+
+def test_a_second_row_that_nobody_would_look_at_is_no_good_answer(jobs: Shop) -> None:
+    result = jobs.run(kind="check", query="SELECT id FROM jobs ORDER BY id", failAbove=1)
+    assert (result.outcome, result.steps[0].reason) == (Outcome.FAILED, None)
+    assert "returned 2 rows" in result.steps[0].detail
+
+
+def test_a_url_that_asks_for_a_server_that_can_be_written_to_is_enough_for_a_check(
+    jobs: Shop,
+) -> None:
+    jobs.url_of_others = f"{jobs.url}?target_session_attrs=read-write"
+    assert jobs.run(**DEPTH).outcome is Outcome.DONE
+    assert not jobs.run(kind="check", query="DELETE FROM jobs RETURNING 1", failAbove=9).is_good
 
 
 def test_a_percent_sign_in_a_query_is_no_parameter(jobs: Shop) -> None:

@@ -42,6 +42,37 @@ def test_a_failed_table_is_exit_code_1_and_does_not_hide_the_next_task(shop: Sho
     assert [task["outcome"] for task in ran.json["tasks"]] == ["failed", "done"]  # type: ignore[attr-defined]
 
 
+def test_a_task_that_is_written_wrongly_stops_no_other_and_is_told_at_its_line(shop: Shop) -> None:
+    shop.sql("CREATE TABLE goods AS SELECT 1 AS n")
+    good = {"kind": "check", "query": "SELECT count(*) FROM goods", "failAbove": 1}
+    file = shop.write(
+        {
+            "unknown": {"kind": "vacum", "tables": "all"},
+            "never": {**good, "cron": "0 0 31 2 *"},
+            "unset": {**good, "query": "SELECT ${NOBODY_SET_IT}"},
+            "gone": {"kind": "retain", "table": "gone", "ageColumn": "at", "keep": "40d"},
+            "good": good,
+        }
+    )
+    ran = shop.command("run", "--once", "--json")
+    tasks: list[dict[str, object]] = ran.json["tasks"]  # type: ignore[assignment]
+    ended = [(task["task"], task["outcome"]) for task in tasks]
+    assert (ran.code, ended) == (2, [("gone", "failed"), ("good", "done")])
+    for place in ("unknown.kind: is no kind", "never.cron: never fires", "unset.query: needs the"):
+        assert f"{file}:" in ran.errors
+        assert f" tasks.{place}" in ran.errors
+    assert "tasks.gone.table in maintenance.yaml" in ran.out
+    planned = shop.command("plan", "--json")
+    plans: list[dict[str, object]] = planned.json["tasks"]  # type: ignore[assignment]
+    assert planned.code == 2
+    assert [(plan["task"], plan["error"] is None) for plan in plans] == [
+        ("gone", False), ("good", True),
+    ]  # fmt: skip
+    assert shop.command("run", "good", "--once").code == 0
+    assert shop.command("run", "never", "--once").code == 2
+    assert shop.command("plan", "gone").code == 1
+
+
 def test_a_run_says_how_each_part_ended_in_lines_of_json(shop: Shop) -> None:
     shop.sql("CREATE TABLE goods AS SELECT 1 AS id")
     ran = shop.command("run", "--once")

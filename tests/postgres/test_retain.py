@@ -31,6 +31,7 @@ RETAIN = {
 }  # fmt: skip
 TO_TABLE = {**RETAIN, "archive": {"table": "archive.orders"}}
 TO_FOLDER = {**RETAIN, "archive": {"folder": "archive"}}
+MORE_OLD = "INSERT INTO orders SELECT 5000 + n, '2025-10-01', 'more' FROM generate_series(1, 10) n"
 ARCHIVE = "CREATE SCHEMA archive; CREATE TABLE archive.orders (LIKE orders)"
 
 
@@ -208,16 +209,100 @@ def test_the_cut_off_is_that_of_the_order_in_every_batch(orders: Shop) -> None:
             {"table": "orders", "archive": {"table": "public.orders"}},
             "is the table that rows are deleted from",
         ),
+        ({"archive": {"table": "archive.forgotten"}}, "is emptied by a crash"),
+        ({"archive": {"table": "archive.same"}}, "is no table of this database"),
+        ({"archive": {"folder": "/not-mounted"}}, "is no folder - mount it"),
     ],
 )
 def test_a_task_that_can_not_work_says_why_before_it_deletes(
     orders: Shop, change: dict[str, object], words: str
 ) -> None:
-    orders.sql("CREATE TABLE archive.narrow (id int, at timestamptz)")
+    orders.sql(
+        "CREATE TABLE archive.narrow (id int, at timestamptz); CREATE UNLOGGED TABLE archive.forgotten (LIKE orders); "
+        "CREATE VIEW archive.same AS SELECT * FROM orders"
+    )
     result = orders.run(**{**RETAIN, **change})
     assert result.outcome is Outcome.FAILED
     assert words in result.detail
     assert number(orders, "SELECT count(*) FROM orders") == OLD + LEFT
+
+
+def test_rows_are_not_archived_into_a_partition_of_where_they_are_deleted(shop: Shop) -> None:
+    shop.sql(
+        "CREATE TABLE orders (id int, at timestamptz) PARTITION BY RANGE (at); "
+        "CREATE TABLE early PARTITION OF orders FOR VALUES FROM ('2020-01-01') TO ('2030-01-01'); "
+        "INSERT INTO orders VALUES (1, '2025-10-01')"
+    )
+    for table, archive in (("orders", "early"), ("early", "orders")):
+        result = shop.run(**{**RETAIN, "table": table, "archive": {"table": archive}})
+        assert (result.outcome, result.steps) == (Outcome.FAILED, ())
+        assert "each row would go back" in result.detail
+
+
+def test_a_table_keeps_what_a_generated_column_had_computed(shop: Shop) -> None:
+    shop.sql(
+        "CREATE TABLE orders (id int, at timestamptz, twice int GENERATED ALWAYS AS (2 * id) STORED); "
+        "CREATE SCHEMA archive; CREATE TABLE archive.orders (id int, at timestamptz, twice int); "
+        "INSERT INTO orders VALUES (7, '2025-10-01')"
+    )
+    assert shop.run(**TO_TABLE).outcome is Outcome.DONE
+    assert shop.sql("SELECT id, twice FROM archive.orders") == "7|14"
+
+
+def test_rows_that_a_policy_hides_do_not_pass_for_rows_that_are_not_there(orders: Shop) -> None:
+    orders.sql(
+        "DROP ROLE IF EXISTS cleaner; CREATE ROLE cleaner LOGIN; GRANT SELECT, UPDATE, DELETE ON orders TO cleaner; "
+        "ALTER TABLE orders ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON orders USING (note = 'mine')"
+    )
+    orders.user = "cleaner"
+    step = orders.run(**RETAIN).steps[0]
+    check = {"kind": "check", "query": "SELECT count(*) FROM orders", "failAbove": 5}
+    asked = orders.run(**check).steps[0]
+    orders.sql("DROP OWNED BY cleaner")
+    assert [each.outcome for each in (step, asked)] == [Outcome.DENIED, Outcome.DENIED]
+    assert "row-level security" in step.detail
+
+
+def test_rows_of_tables_that_inherit_are_said_to_stay(orders: Shop) -> None:
+    orders.sql(
+        "CREATE TABLE more () INHERITS (orders); INSERT INTO more VALUES (9999, '2025-10-01')"
+    )
+    left = orders.plan(**RETAIN)[-1]
+    assert (left.subject, left.is_alert) == ("public.more", True)
+    assert orders.run(**RETAIN).steps[0].rows == OLD
+    assert number(orders, "SELECT count(*) FROM more") == 1
+
+
+def test_files_of_another_task_are_neither_deleted_nor_written_over(orders: Shop) -> None:
+    orders.sql("CREATE TABLE others AS SELECT * FROM orders")
+    orders.run(**TO_FOLDER)
+    before = {path: path.read_bytes() for _, path in archived(orders)}
+    keys = {**RETAIN, "table": "others", "archive": {"folder": "archive", "keep": "91d"}}
+    orders.write({"other": keys})
+    assert orders.command("run", "--once").code == 0
+    after = {path: path.read_bytes() for _, path in archived(orders)}
+    assert (
+        before.items() < after.items()
+    )  # those of `it` are older than the other task keeps its own
+
+    orders.sql(MORE_OLD)
+    xid = number(orders, "SELECT pg_current_xact_id()::text::int8 + 1")
+    note = orders.root / "archive" / f".pending-{xid}.json"
+    first = next(iter(before))
+    note.write_bytes(
+        first.with_name(first.name.replace(".csv.gz", ".json"))
+        .read_bytes()
+        .replace(b'"it"', b'"elsewhere"')
+    )
+    rows = orders.root / "archive" / f".pending-{xid}.csv.gz"
+    rows.write_bytes(b"rows of a database that was restored since")
+    step = orders.run(**TO_FOLDER).steps[-1]
+    assert step.outcome is Outcome.FAILED
+    assert "of another transaction of the same number" in step.detail
+    assert rows.read_bytes() == b"rows of a database that was restored since"
+    assert b"elsewhere" in note.read_bytes()
+    assert number(orders, "SELECT count(*) FROM orders WHERE note = 'more'") == 10
+    assert orders.run(**TO_FOLDER).outcome is Outcome.DONE  # the next number is free
 
 
 def test_an_archive_that_drops_rows_loses_none(orders: Shop) -> None:
@@ -339,6 +424,22 @@ def test_a_partition_that_a_killed_run_left_detached_is_found_again(shop: Shop) 
     task = {**SALES_TASK, "archive": {"folder": "archive"}}
     assert shop.run(**task).outcome is Outcome.DONE
     assert sorted(row for row, _ in archived(shop)) == list(range(OLD_SALES))
+    assert shop.sql("SELECT to_regclass('sales_1') IS NULL") == "t"
+
+
+def test_a_row_that_somebody_writes_into_a_partition_that_goes_is_archived_too(shop: Shop) -> None:
+    shop.sql(SALES)
+    old = next(step for step in shop.plan(**SALES_TASK) if step.subject == "public.sales_1")
+    for statement in old.statements[:2]:
+        shop.sql(statement)
+    task = {**SALES_TASK, "archive": {"folder": "archive"}, "lockTimeout": "50s"}
+    with shop.holding("INSERT INTO sales_1 SELECT 9999, at FROM sales_1 LIMIT 1") as other:
+        run = threading.Thread(target=shop.run, kwargs=task)
+        run.start()
+        wait_until(lambda: shop.sees("wait_event_type = 'Lock'"), "a wait for the writer")
+        other.commit()
+        run.join()
+    assert 9999 in [row for row, _ in archived(shop)]
     assert shop.sql("SELECT to_regclass('sales_1') IS NULL") == "t"
 
 

@@ -12,7 +12,7 @@ from devnet.postgres import PostgresServer
 from tests.postgres.shop import DATABASE, NOON, Shop, on_both, wait_until
 from vaultmesh.domain.maintenance.outcomes import Outcome, TaskResult
 from vaultmesh.postgres import work
-from vaultmesh.postgres.connection import Database, Notice, Order, Session, lock_key
+from vaultmesh.postgres.connection import Database, Notice, Order, Refused, Session, lock_key
 from vaultmesh.postgres.work import skipped
 
 SETTINGS = {
@@ -22,6 +22,8 @@ SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, MDY",
     "jit": "off",
+    "idle_session_timeout": "0",
+    "row_security": "off",
 }
 
 
@@ -62,6 +64,18 @@ def test_options_of_the_url_are_kept_beside_ours(shop: Shop) -> None:
 
     url = f"{shop.url}?options=-c%20search_path%3Darchive"
     assert asyncio.run(look(url)) == ["archive", "2s"]
+
+
+@pytest.mark.parametrize("option", ["foo=1", "work_mem=blue"])
+def test_an_option_of_the_url_that_the_server_refuses_is_not_taken_for_a_pooler(
+    shop: Shop, option: str
+) -> None:
+    async def connect() -> None:
+        async with session(shop, url=f"{shop.url}?options=-c%20{option.replace('=', '%3D')}"):
+            pass
+
+    with pytest.raises(Refused, match="correct options in DATABASE_URL"):
+        asyncio.run(connect())
 
 
 def test_the_name_of_a_run_keeps_its_id_whole(shop: Shop) -> None:

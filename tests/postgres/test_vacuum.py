@@ -92,6 +92,17 @@ def test_no_name_of_a_table_becomes_sql(shop: Shop) -> None:
     assert number(shop, "SELECT count(*) FROM goods") == 5_000
 
 
+def test_what_can_not_be_vacuumed_does_not_pass_for_clean(shop: Shop) -> None:
+    shop.sql("CREATE TABLE goods (n int PRIMARY KEY); CREATE VIEW shown AS SELECT * FROM goods")
+    result = shop.run(kind="vacuum", tables=["shown", "goods_pkey", "goods"])
+    assert [(step.subject, step.outcome) for step in result.steps[:2]] == [
+        ("public.goods_pkey", Outcome.FAILED),
+        ("public.shown", Outcome.FAILED),
+    ]
+    assert "in tasks.it.tables in maintenance.yaml" in result.steps[0].detail
+    assert len(result.steps) == 3
+
+
 def test_a_table_that_is_not_there_fails_and_the_others_are_done(shop: Shop) -> None:
     shop.sql(GOODS)
     result = shop.run(kind="vacuum", tables=["public.goods", "nowhere.goods", "public.good"])

@@ -9,11 +9,14 @@ import pytest
 
 from vaultmesh.domain.batches.batch import Refused
 from vaultmesh.domain.failures import NetworkFailure
+from vaultmesh.domain.namespaces.config import NamespaceSpec
+from vaultmesh.domain.namespaces.state import CadenceConfig
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.status import CadenceMemo, NamespaceMemo
 from vaultmesh.domain.target import Target
 from vaultmesh.process import counts as module
 from vaultmesh.process.counts import Counts, count, count_all
+from vaultmesh.process.metrics import Metrics
 from vaultmesh.storage.batches import BatchRef
 from vaultmesh.storage.receipts import Uncovered
 
@@ -118,3 +121,39 @@ async def test_a_storage_that_hangs_blocks_neither_the_loop_nor_health(
         released.set()
     shown = await counts.current({"dao:one": MEMO})
     assert shown["dao:one"].unanchored == {"fast": 1, "cold": 1}
+
+
+async def test_a_count_that_takes_very_long_is_made_again_within_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The harm: after a count of ten seconds, what is owed was as old as three minutes."""
+    calls: list[float] = []
+    counts = Counts(_counting(calls))
+    now = time.monotonic()
+    monkeypatch.setattr(module, "REST_FACTOR", 1e9)
+    await counts.current({"dao:one": MEMO})
+    assert now + module.LONGEST_REST_SECONDS <= counts.due <= time.monotonic() + 45
+
+
+async def test_what_is_owed_is_counted_without_anybody_asking_and_without_a_workflow() -> None:
+    """The harm: with Temporal silent since the start, nothing was shown as owed."""
+    counted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def owed(namespace: str, target: Target, folder: str) -> Uncovered:
+        loop.call_soon_threadsafe(counted.set)
+        return Uncovered([REF], [])
+
+    spec = NamespaceSpec(
+        name="dao:one",
+        cadences={"fast": CadenceConfig(target=Target.parse("eip155:1"), every="1m")},
+    )
+    metrics = Metrics()
+    metrics.configured({"dao:one": spec})
+    counts = Counts(owed)
+    running = asyncio.create_task(counts.run(metrics.cadences.known))
+    await counted.wait()
+    metrics.counted(await counts.current(metrics.cadences.known()))
+    running.cancel()
+    labels = 'namespace="dao:one",cadence="fast",target="eip155:1"'
+    assert f"scheduler_owed_batches{{{labels}}} 1\n" in metrics.page().decode()

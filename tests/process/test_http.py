@@ -1,6 +1,8 @@
 """The worker's HTTP server, over real sockets and a real Temporal server."""
 
+import asyncio
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -103,6 +105,25 @@ async def test_metrics_are_prometheus_text_and_show_the_last_answer_of_temporal(
     assert (status, form) == (200, "text/plain; version=0.0.4; charset=utf-8")
     (line,) = [one for one in text.splitlines() if one.startswith("scheduler_last_tick")]
     assert abs(time.time() - float(line.split()[1])) < 60
+
+
+async def test_a_page_that_takes_long_keeps_nobody_waiting(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The harm: with a thousand namespaces, each scrape stopped the worker for more than a second."""
+    writing, may_end = threading.Event(), threading.Event()
+
+    def slow(_: Metrics) -> bytes:
+        writing.set()
+        may_end.wait(30)
+        return b"written\n"
+
+    monkeypatch.setattr(Metrics, "page", slow)
+    scrape = asyncio.create_task(server.get("/metrics"))
+    await asyncio.to_thread(writing.wait, 30)
+    assert await server.status("/livez") == 200
+    may_end.set()
+    assert (await scrape)[2] == "written\n"
 
 
 async def test_anything_else_is_not_found(server: RunningServer) -> None:

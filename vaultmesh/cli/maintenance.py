@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue, SecretStr
 
 from vaultmesh.cli import maintenance_orders, maintenance_report, output
-from vaultmesh.domain.errors import DomainError, InvalidValue
+from vaultmesh.domain.errors import ConfigurationError, DomainError, InvalidValue
 from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.maintenance.config import BY_NEED, MaintenanceConfig, NamedTask, seal_to
 from vaultmesh.domain.maintenance.outcomes import Beat, TaskResult
 from vaultmesh.process import logs
 from vaultmesh.process.config_files import (
     batches_folder,
-    load_maintenance,
+    load_good_tasks,
     maintenance_path,
     namespaces_path,
 )
@@ -37,7 +37,6 @@ from vaultmesh.process.settings import Settings
 
 if TYPE_CHECKING:
     from vaultmesh.cli.maintenance_progress import TaskLine
-    from vaultmesh.domain.maintenance.plan import Step
     from vaultmesh.postgres.connection import Database, Order
     from vaultmesh.storage.seal_archives import ArchiveSeals
 
@@ -50,7 +49,7 @@ def add_parser(subparsers: output.Subparsers) -> None:
         "maintenance",
         help="look after a PostgreSQL database",
         description="Look after the PostgreSQL database that DATABASE_URL names, by the tasks of maintenance.yaml. Times are UTC. "
-        "Exit codes: 0 done, not needed or skipped; 1 a task failed; 2 bad usage or configuration.",
+        "Exit codes: 0 done, not needed or skipped; 1 a task failed; 2 bad usage or configuration, although other tasks were run.",
         epilog="example: python starter.py maintenance plan",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
@@ -85,57 +84,74 @@ def _add(
     return parser
 
 
-def _config(names: Sequence[str], *, connects: bool = True) -> MaintenanceConfig:
-    """Return the tasks that were asked for.
+def _config(names: Sequence[str], *, connects: bool = True) -> tuple[MaintenanceConfig, int]:
+    """Return the tasks that were asked for, and with which exit code a good end ends.
+
+    What is wrong with one task stops no other: it is said at once, and is bad usage in the end.
 
     Raises:
-        DomainError: the file, a variable or a name is wrong.
+        DomainError: no task can be used; the file, a variable or a name is wrong.
     """
     settings = Settings.from_environment(os.environ)
-    path = maintenance_path(settings)
-    config = load_maintenance(path, connects=connects)
+    config, wrong = load_good_tasks(maintenance_path(settings), connects=connects)
     if config.database is not None:
         logs.register_url(config.database.get_secret_value())
+    lines = [line for task, lines in wrong.items() if not names or task in names for line in lines]
+    good = tuple(name for name in names if name not in wrong)
+    if lines and names and not good:
+        raise ConfigurationError(lines)
     try:
-        return config.only(tuple(names)) if names else config
+        config = config.only(good) if names else config
     except InvalidValue as error:
         raise output.Usage(str(error)) from error
+    for line in lines:
+        output.note(f"starter.py: {line}")
+    return config, output.BAD_USAGE if lines else output.SUCCESS
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    config = _config(arguments.tasks, connects=False)
+    config, good_end = _config(arguments.tasks, connects=False)
     rows = maintenance_report.listed(config, datetime.now(UTC))
     if arguments.json:
         output.print_json({"tasks": rows})
     else:
         output.console().print(maintenance_report.task_table(rows))
-    return output.SUCCESS
+    return good_end
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    config = _config(arguments.tasks)
+    config, good_end = _config(arguments.tasks)
     plans = asyncio.run(_plans(config))
     if arguments.json:
-        tasks: list[JsonValue] = [
-            {"task": named.name, "kind": named.task.kind, "steps": maintenance_report.steps(steps)}
-            for named, steps in plans
-        ]
+        tasks: list[JsonValue] = [maintenance_report.planned(plan) for plan in plans]
         output.print_json({"tasks": tasks})
     else:
         for line in maintenance_report.plan_lines(plans):
             print(line)
-    return output.SUCCESS
+    good = all(map(maintenance_report.is_good, plans))
+    return good_end or (output.SUCCESS if good else output.FAILURE)
 
 
-async def _plans(config: MaintenanceConfig) -> "list[tuple[NamedTask, list[Step]]]":
+async def _plans(config: MaintenanceConfig) -> list[maintenance_report.Plan]:
+    """Return what each task would do; one that can't say it stops no other, but without a log-in none can.
+
+    Raises:
+        Refused: the database does not let us in.
+    """
+    from vaultmesh.postgres.connection import Refused  # noqa: PLC0415 - as below
     from vaultmesh.postgres.runs import plan_task  # noqa: PLC0415 - what only lists needs no driver
 
     order = _order()
-    return [
-        (named, await plan_task(_database(config), named, order))
-        for named in config.tasks
-        if named.task.enabled
-    ]
+    plans: list[maintenance_report.Plan] = []
+    for named in config.tasks:
+        if named.task.enabled:
+            try:
+                plans.append((named, await plan_task(_database(config), named, order)))
+            except Refused:
+                raise
+            except DomainError as error:
+                plans.append((named, error))
+    return plans
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -144,7 +160,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = Settings.from_environment(os.environ)
     logs.set_up(settings.log_level, sys.stderr)
     telemetry = MaintenanceSettings.from_environment(os.environ).telemetry
-    config = _config(arguments.tasks)
+    config, good_end = _config(arguments.tasks)
     left_out = [] if arguments.tasks else _left_out(config)
     for why in left_out:
         output.note(why)
@@ -166,7 +182,7 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         for line in maintenance_report.result_lines(results):
             print(logs.without_secrets(line))
-    return _code(results)
+    return good_end or _code(results)
 
 
 def _left_out(config: MaintenanceConfig) -> list[str]:
@@ -271,7 +287,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     try:
         report = verify_archive(arguments.archive)
         seal = _seals().seal_of(arguments.archive)
-    except DomainError as error:
+    except (DomainError, OSError) as error:
         if arguments.json:
             output.print_json({"archive": str(arguments.archive), "good": False, "why": str(error)})
         raise

@@ -9,11 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from vaultmesh.cli.output import visible
+from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.log_events import LogEvent, log_event
 from vaultmesh.domain.maintenance.config import MaintenanceConfig, NamedTask, tables_named
-from vaultmesh.domain.maintenance.outcomes import Outcome, StepResult, TaskResult
+from vaultmesh.domain.maintenance.outcomes import GOOD, Outcome, StepResult, TaskResult
 from vaultmesh.domain.maintenance.plan import Step
 
 _QUIET = frozenset({Outcome.NOT_NEEDED})
@@ -57,25 +58,45 @@ def task_table(rows: Sequence[JsonValue]) -> Table:
     return table
 
 
-def steps(of_task: Iterable[Step]) -> list[JsonValue]:
-    """Return the steps of a plan as JSON."""
-    return [
-        {
-            "subject": step.subject,
-            "statements": list(step.statements),
-            "reason": step.reason,
-            "outcome": None if step.outcome is None else step.outcome.value,
-            "alert": step.is_alert,
-        }
-        for step in of_task
-    ]
+Plan = tuple[NamedTask, Sequence[Step] | DomainError]
+"""A task, and what it would do, or why it can't."""
 
 
-def plan_lines(plans: Iterable[tuple[NamedTask, Sequence[Step]]]) -> Iterator[str]:
+def planned(plan: Plan) -> JsonValue:
+    """Return a task's plan as JSON."""
+    named, what = plan
+    head: dict[str, JsonValue] = {"task": named.name, "kind": named.task.kind.value}
+    if isinstance(what, DomainError):
+        return {**head, "steps": [], "error": str(what)}
+    return {**head, "steps": [_step(step) for step in what], "error": None}
+
+
+def _step(step: Step) -> JsonValue:
+    return {
+        "subject": step.subject,
+        "statements": list(step.statements),
+        "reason": step.reason,
+        "outcome": None if step.outcome is None else step.outcome.value,
+        "alert": step.is_alert,
+    }
+
+
+def is_good(plan: Plan) -> bool:
+    """Whether a run would not fail for what is known before it begins."""
+    _, what = plan
+    if isinstance(what, DomainError):
+        return False
+    return all(step.outcome is None or step.outcome in GOOD for step in what)
+
+
+def plan_lines(plans: Iterable[Plan]) -> Iterator[str]:
     """Return a plan for people: statements as they are sent, each below why."""
-    for named, of_task in plans:
+    for named, what in plans:
         yield f"-- {named.name} ({named.task.kind.value})"
-        for step in of_task:
+        if isinstance(what, DomainError):
+            yield visible(f"-- failed: {what}").replace("\n", " ")
+            continue
+        for step in what:
             outcome = f"{step.outcome}: " if step.outcome is not None else ""
             alert = " (look into it)" if step.is_alert else ""
             yield visible(f"-- {step.subject}: {outcome}{step.reason}{alert}").replace("\n", " ")

@@ -44,12 +44,13 @@ def carry_out(arguments: argparse.Namespace) -> int:
 # --- which tasks there are -----------------------------------------------------------------------------------------
 
 
-def _in_file() -> Mapping[str, TaskSchedule]:
-    """Return the tasks of maintenance.yaml; none where it can't be read here: workers may have another one."""
+def _in_file() -> tuple[Mapping[str, TaskSchedule], str]:
+    """Return the tasks of maintenance.yaml; none, and why, where it can't be read here: workers may have another one."""
     try:
-        return MaintenanceSource(Settings.from_environment(os.environ)).schedules()
-    except ConfigurationError:
-        return {}
+        source = MaintenanceSource(Settings.from_environment(os.environ))
+        return source.schedules(), source.refused
+    except ConfigurationError as error:
+        return {}, str(error)
 
 
 def _chosen(known: Known, name: str | None) -> Known:
@@ -68,7 +69,12 @@ def _chosen(known: Known, name: str | None) -> Known:
 
 
 async def _known(store: "JobStore") -> Known:
-    return await known_tasks(store, _in_file())
+    """Return the tasks that the store or the file names; where neither does, say why the file does not."""
+    in_file, refused = _in_file()
+    known = await known_tasks(store, in_file)
+    if not known:
+        output.warn(refused.splitlines())
+    return known
 
 
 async def _reports(store: "JobStore", chosen: Known) -> list[TaskReport]:

@@ -36,8 +36,12 @@ _MENDS: Sequence[tuple[re.Pattern[str], str]] = tuple(
             "let its pg_hba.conf admit this host, user and database, or correct them in {setting}",
         ),
         (
-            r"does not support SSL|certificate verify failed|root certificate file|server certificate for",
-            "correct sslmode and sslrootcert in {setting}",
+            r"invalid port number|invalid (\S+ )?value: ",
+            "correct what follows the host in {setting}",
+        ),
+        (
+            r"does not support SSL|certificate verify failed|(root certificate|private key) file|server certificate for|(tls|ssl)v\d+ alert",
+            "correct sslmode, sslrootcert, sslcert and sslkey in {setting}",
         ),
     )
 )

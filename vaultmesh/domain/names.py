@@ -41,6 +41,8 @@ ATTRIBUTE_NAMESPACE, ATTRIBUTE_STATUS, ATTRIBUTE_TARGET = (
     "VmshStatus",
     "VmshTarget",
 )
+SIGNALS_REJECTED = "signals_rejected"
+"""What workflows count by the SDK's meter, which leaves replays out."""
 MEMO_STATUS = "status"
 """Memo key of a namespace's workflow: what metrics and health read without a query."""
 MEMO_DECIDED = "decided"

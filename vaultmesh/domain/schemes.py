@@ -37,6 +37,10 @@ class Scheme:
     has_blocks: bool = True
     """Whether there are blocks, depths and a transaction hash; an authority has none of them."""
     event_anchor: EventAnchorForm = EventAnchorForm()
+    unit: str = ""
+    """Least unit of what is paid there, as metrics name it; empty where nothing is paid."""
+    bid_unit: str = ""
+    """Unit of a bid, likewise."""
 
 
 SCHEMES: dict[str, Scheme] = {
@@ -49,6 +53,8 @@ SCHEMES: dict[str, Scheme] = {
         tx_ref=re.compile(r"[0-9a-f]{64}"),
         rank=0,
         event_anchor=EventAnchorForm(memo="OP_RETURN:RV+sha256"),
+        unit="sat",
+        bid_unit="sat_per_vbyte",
     ),
     "eip155": Scheme(
         driver="vaultmesh.ledgers.evm.driver",
@@ -59,6 +65,8 @@ SCHEMES: dict[str, Scheme] = {
         tx_ref=re.compile(r"0x[0-9a-f]{64}"),
         rank=1,
         event_anchor=EventAnchorForm(contract_key="contract"),
+        unit="wei",
+        bid_unit="wei_per_gas",
     ),
     "rfc3161": Scheme(
         driver="vaultmesh.ledgers.rfc3161.driver",

@@ -21,6 +21,7 @@ from vaultmesh.domain.aggregator.ledger_messages import (
 from vaultmesh.domain.checks import Check
 from vaultmesh.domain.diagnosis import Diagnosis
 from vaultmesh.domain.rounds.manifest import Mode
+from vaultmesh.domain.tally import Tally, TargetFigures
 from vaultmesh.domain.target import Target
 from vaultmesh.domain.targets_config import CommonSettings
 
@@ -212,6 +213,28 @@ class Anchoring(Protocol):
             AnchorError: it does not answer, or not well enough for a step.
         """
         return ""
+
+    @property
+    def tally(self) -> Tally:
+        """What was counted here since the target was opened; a ledger that counts nothing shows nothing."""
+        return Tally()
+
+    async def figures(self) -> TargetFigures:
+        """Look at what metrics show of balance, bid and certificates; nothing is signed, paid or stamped.
+
+        Raises:
+            AnchorError: the ledger does not answer.
+        """
+        return TargetFigures()
+
+    async def fee_paid(self, tx_ref: str, terms: Terms) -> int | None:
+        """Return what an included candidate with these terms paid, in the scheme's least unit; None where nothing is.
+
+        Raises:
+            AnchorError: the ledger does not answer.
+        """
+        del tx_ref, terms
+        return None
 
     async def diagnose(self, older_tx: str) -> list[Diagnosis]:
         """Examine everything that anchors rest on there, a line each; nothing is signed or paid, and nothing raised.

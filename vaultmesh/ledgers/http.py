@@ -3,13 +3,14 @@
 1. A request is sent once; whoever wants a repetition asks again. Redirects are not followed (T8).
 2. Errors name an endpoint by scheme, host and port only: paths and passwords are credentials.
 3. Each request names this product, since providers turn away the names of libraries.
+4. Each is counted by host, with the time it took.
 """
 
 import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from ssl import SSLError
 
@@ -18,7 +19,8 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from vaultmesh.domain.failures import AnchorError, AuthFailure, FailureKind, NetworkFailure
-from vaultmesh.ledgers.failures import failure_of, shown
+from vaultmesh.domain.tally import Tally
+from vaultmesh.ledgers.failures import failure_of, public_url, shown
 from vaultmesh.process.version import VERIFIER
 
 UNREACHABLE = (ClientError, TimeoutError, OSError, ValueError)
@@ -69,6 +71,19 @@ def reason(error: BaseException) -> str:
     return shown(text) or type(error).__name__
 
 
+def host_of(url: str) -> str:
+    """Return host and port of a URL, as metrics name an endpoint."""
+    return public_url(url).partition("://")[2]
+
+
+def counted_at(urls: Iterable[str], tally: Tally | None = None) -> Tally:
+    """Return a tally that shows the hosts of these URLs before anything is sent there."""
+    tally = Tally() if tally is None else tally
+    for url in urls:
+        tally.endpoint(host_of(url))
+    return tally
+
+
 @dataclass(frozen=True, slots=True)
 class HttpReply:
     """What came back."""
@@ -88,6 +103,12 @@ class HttpReply:
         return kind_of_status(self.status, is_page=self.is_page)
 
     @property
+    def is_error(self) -> bool:
+        """Whether it says that there is no answer; bitcoind sends what it means by JSON-RPC with status 500."""
+        has_content = self.content_type == "application/json" and self.status not in _TEMPORARY
+        return self.status in _UNAUTHORISED or not (self.status < _FIRST_REDIRECT or has_content)
+
+    @property
     def is_turned_away(self) -> bool:
         """Whether somebody in front of the service sent it instead."""
         return self.status == _FORBIDDEN and self.is_page
@@ -97,9 +118,18 @@ class Client:
     """Sends requests in one session, which the first of them makes in its event loop."""
 
     def __init__(
-        self, seconds: float, *, largest: int = LARGEST_REPLY, keep_alive: bool = True
+        self,
+        seconds: float,
+        *,
+        largest: int = LARGEST_REPLY,
+        keep_alive: bool = True,
+        tally: Tally | None = None,
     ) -> None:
-        """Bound requests by `seconds` and replies by `largest` bytes; `keep_alive` lets requests share connections."""
+        """Bound requests by `seconds` and replies by `largest` bytes; `keep_alive` lets requests share connections.
+
+        `tally` counts what is sent.
+        """
+        self._tally = Tally() if tally is None else tally
         self._limit = ClientTimeout(total=seconds)
         self._largest = largest
         self._keep_alive = keep_alive
@@ -114,6 +144,9 @@ class Client:
             OSError: it could not be reached.
             ValueError: the reply is too large.
         """
+        return await self._counted(url, self._post(url, data, headers))
+
+    async def _post(self, url: str, data: bytes, headers: Mapping[str, str]) -> HttpReply:
         async with self._opened().post(
             url, data=data, headers=headers, timeout=self._limit, allow_redirects=False
         ) as reply:
@@ -127,8 +160,25 @@ class Client:
 
     async def head(self, url: str) -> HttpReply:
         """Send one HEAD and return the reply, which has no body; raises as `post`."""
+        return await self._counted(url, self._head(url))
+
+    async def _head(self, url: str) -> HttpReply:
         async with self._opened().head(url, timeout=self._limit, allow_redirects=False) as reply:
             return HttpReply(reply.status, reply.content_type, b"")
+
+    async def _counted(self, url: str, sending: Awaitable[HttpReply]) -> HttpReply:
+        """Count a request, with its time and whether it failed."""
+        endpoint, began = self._tally.endpoint(host_of(url)), time.monotonic()
+        try:
+            reply = await sending
+        except UNREACHABLE:
+            endpoint.errors += 1
+            raise
+        else:
+            endpoint.errors += reply.is_error
+            return reply
+        finally:
+            endpoint.durations.observe(time.monotonic() - began)
 
     async def close(self) -> None:
         """Close the connections; a later request makes new ones."""

@@ -32,6 +32,9 @@ _MOST_KEYS, _KEYS_AT_ONCE = 5_000, 500
 _AGAIN_SECONDS = 0.2
 
 
+Statements = Sequence[str]
+
+
 class NotArchived(DomainError):
     """Rows could not be archived, so they were not deleted."""
 
@@ -133,11 +136,14 @@ class FileArchive:
         self._is_settled = True
         return rows
 
-    async def move(self, rows: Rows, *, after: Sequence[str] = (), deletes: bool = True) -> int:
+    async def move(
+        self, rows: Rows, *, before: Statements = (), after: Statements = (), deletes: bool = True
+    ) -> int:
         """Write rows into a file, delete them, and return how many; none leaves no file.
 
         Args:
             rows: which ones.
+            before: statements of the same transaction, sent before any row is read.
             after: statements of the same transaction, sent once the rows are on the disk.
             deletes: whether `rows.source` deletes; else `after` does.
 
@@ -145,9 +151,10 @@ class FileArchive:
             NotArchived: the file could not be written; nothing is changed.
         """
         self._is_settled = False  # until the end: whatever comes between has to be settled
-        await self._session.send("BEGIN")
         manifest: Manifest | None = None
         try:
+            for statement in ("BEGIN", *before):
+                await self._session.send(statement)
             manifest = await self._begin(rows)
             noted = await self._moved(manifest, rows, after, deletes=deletes)
         except OSError as error:
@@ -157,9 +164,8 @@ class FileArchive:
             raise NotArchived(message) from error
         except (psycopg.Error, DomainError):
             await roll_back(self._session)
-            if (
-                not self._session.is_broken
-            ):  # else the commit may have been heard: `settle` asks first
+            # A commit may have been heard on a connection that broke: `settle` asks first.
+            if not self._session.is_broken:
                 self._forget(manifest)
             raise
         if noted.rows or not deletes:
@@ -195,7 +201,7 @@ class FileArchive:
             database=database,
             wal_position=position,
         )
-        self.folder.write_note(manifest)
+        self.folder.claim(manifest)
         return manifest
 
     async def _write(self, manifest: Manifest, statement: str) -> Manifest:
@@ -204,13 +210,13 @@ class FileArchive:
             async with self._session.connection.cursor() as cursor:
                 async with cursor.copy(statement.encode()) as copy:
                     async for block in copy:
-                        file.write(bytes(block))
+                        file.write(block)
                 count = cursor.rowcount
             digest = file.finish()
         finally:
             file.close()
         noted = manifest.model_copy(update={"rows": count, "sha256": digest})
-        self.folder.write_note(noted)
+        self.folder.note_written(noted)
         return noted
 
     def _forget(self, manifest: Manifest | None) -> None:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.maintenance.archived import (
     ARCHIVED,
     DATA,
@@ -28,6 +29,13 @@ from vaultmesh.domain.maintenance.archived import (
 )
 
 _CHUNK = 1 << 20
+_COMPRESSED_AT_ONCE = 1 << 16
+_LEVEL = 3
+"""Of compression: half of the time of the usual 6, which the server and whoever writes beside us have then, for 7 % more room."""
+
+
+class NoFolder(DomainError):
+    """Where files are to go there is nothing to put them into."""
 
 
 class Folder:
@@ -41,12 +49,19 @@ class Folder:
         """Make a folder below the root; elsewhere it has to be there, since it may be a disk that is not mounted.
 
         Raises:
-            OSError: it can't be made, or is not there.
+            NoFolder: it can't be made, or is not there.
         """
+        why = "is no folder"
         if self.path.is_relative_to(root):
-            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                why = f"can't be made: {error.strerror or error}"
         if not self.path.is_dir():
-            raise NotADirectoryError(20, "is no folder", str(self.path))
+            message = (
+                f"{self.path} {why} - mount it, make it, or name another one in archive.folder"
+            )
+            raise NoFolder(message)
 
     def data(self, manifest: Manifest, *, pending: bool) -> Path:
         """Return where a manifest's rows are."""
@@ -56,8 +71,30 @@ class Folder:
         """Return where a manifest is."""
         return self.path / f"{self._stem(manifest, pending)}{NOTE}"
 
-    def write_note(self, manifest: Manifest) -> None:
-        """Write the manifest of a pending file, so that it survives a power cut."""
+    def claim(self, manifest: Manifest) -> None:
+        """Note that a transaction is about to write files here.
+
+        Raises:
+            ArchiveDamaged: files of its number are here, of another database, or of this one before it was restored.
+        """
+        places = [
+            place(manifest, pending=state)
+            for place in (self.data, self.note)
+            for state in (True, False)
+        ]
+        if taken := next(filter(Path.exists, places), None):
+            message = f"{taken} is of another transaction of the same number - name a folder for this database alone, or settle that file"
+            raise ArchiveDamaged(message)
+        self._write_note(
+            manifest
+        )  # its name is on the disk with those of the rows, before the commit
+
+    def note_written(self, manifest: Manifest) -> None:
+        """Write what came of a pending file into its manifest, so that it survives a power cut."""
+        self._write_note(manifest)
+        self.sync()
+
+    def _write_note(self, manifest: Manifest) -> None:
         place = self.note(manifest, pending=True)
         scratch = self._scratch(manifest.task)
         with scratch.open("wb") as file:
@@ -65,7 +102,6 @@ class Folder:
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(place)
-        self.sync()
 
     def sync(self) -> None:
         """Have the names of files survive a power cut."""
@@ -110,14 +146,21 @@ class Folder:
         self.note(manifest, pending=True).unlink(missing_ok=True)
         self.sync()
 
-    def older_than(self, instant: datetime) -> list[Path]:
-        """Return files of rows whose cut-off is older than an instant, without their manifests."""
-        return [
+    def older_than(self, instant: datetime, task: str) -> list[Path]:
+        """Return a task's files of rows whose cut-off is older than an instant, without their manifests.
+
+        Several tasks may share the folder: whose a file is, its manifest says.
+
+        Raises:
+            ArchiveDamaged: a manifest can't be read, so nobody knows whose its rows are.
+        """
+        old = [
             path
             for path in sorted(self.path.glob(f"*{DATA}"))
             if (match := ARCHIVED.fullmatch(path.name.removesuffix(DATA)))
             and _instant(match["cutoff"]) < instant
         ]
+        return [path for path in old if read_manifest(_note_of(path)).task == task]
 
     def _scratch(self, task: str) -> Path:
         """Return where a task's next manifest is written; its runs never overlap."""
@@ -141,14 +184,18 @@ class RowFile:
         # Only its owner may read it: rows are nobody else's business.
         self._file = os.fdopen(os.open(path, flags, 0o600), "wb")
         self._hash = hashlib.sha256()
-        self._compressor = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        self._waiting = bytearray()
 
-    def write(self, block: bytes) -> None:
-        """Add bytes of CSV."""
-        self._write(self._compressor.compress(block))
+    def write(self, block: bytes | bytearray | memoryview) -> None:
+        """Add bytes of CSV; those of one row alone are not worth a call of the compressor."""
+        self._waiting += block
+        if len(self._waiting) >= _COMPRESSED_AT_ONCE:
+            self._compress()
 
     def finish(self) -> str:
         """Write what is left to the disk; return the SHA-256 of the file."""
+        self._compress()
         self._write(self._compressor.flush())
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -158,6 +205,10 @@ class RowFile:
         """Let go of the file, also of a half-written one on a full disk."""
         with suppress(OSError):
             self._file.close()
+
+    def _compress(self) -> None:
+        self._write(self._compressor.compress(self._waiting))
+        self._waiting.clear()
 
     def _write(self, data: bytes) -> None:
         self._hash.update(data)
@@ -231,7 +282,7 @@ def verify_archive(path: Path) -> dict[str, Any]:
 
 
 def _verified_rows(path: Path) -> dict[str, Any]:
-    manifest = read_manifest(path.with_name(path.name.removesuffix(DATA) + NOTE))
+    manifest = read_manifest(_note_of(path))
     _check(path, manifest)
     rows = read_rows(path)
     head = next(rows, [])
@@ -246,6 +297,10 @@ def _verified_rows(path: Path) -> dict[str, Any]:
         "cutoff": manifest.cutoff.isoformat(),
         "sha256": manifest.sha256,
     }
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(DATA) + NOTE)
 
 
 def _check(path: Path, manifest: Manifest) -> None:

@@ -9,6 +9,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import time
@@ -19,22 +20,24 @@ from datetime import UTC
 from pathlib import Path
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo
 
 from vaultmesh.domain.errors import DomainError, in_one_line
 from vaultmesh.domain.maintenance.archived import DUMP, HASH, is_backup_of
 from vaultmesh.domain.maintenance.config import BackupTask
 from vaultmesh.domain.maintenance.outcomes import Outcome, StepResult
 from vaultmesh.domain.maintenance.plan import Step
-from vaultmesh.domain.maintenance.sql_names import quoted
+from vaultmesh.domain.maintenance.sql_names import LONGEST_NAME, literal, quoted
 from vaultmesh.postgres.archive_files import Folder, hash_of
 from vaultmesh.postgres.catalog import USERS_SCHEMAS
-from vaultmesh.postgres.connection import Sent, Session
+from vaultmesh.postgres.connection import APPLICATION, Sent, Session, lock_key
 from vaultmesh.postgres.work import Work, attempt
 
 PART = ".part"
 _DEBIAN = Path("/usr/lib/postgresql")
 _END_SECONDS = 5
+_DENIED = re.compile(r"permission denied for|affected by row-level security")
 _LONGEST_WORDS = 300
 _TABLES = f"""
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -46,6 +49,12 @@ ORDER BY n.nspname, c.relname
 
 class BackupFailed(DomainError):
     """There is no new backup."""
+
+
+class BackupDenied(BackupFailed):
+    """A program may not read what it was to dump; it has no SQLSTATE to say so."""
+
+    sqlstate = "42501"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ async def run(work: Work, task: BackupTask) -> None:
 
     result = await attempt(work, step, action)
     if result.outcome is Outcome.DONE:
-        _forget(work, task, folder)
+        _forget(work, task, place)
 
 
 async def _write(work: Work, task: BackupTask, place: Path) -> int:
@@ -116,6 +125,7 @@ async def _write(work: Work, task: BackupTask, place: Path) -> int:
         message = f"{place.parent} is no folder - mount it, or name another one"
         raise BackupFailed(message)
     _sweep(place.parent, work.session)
+    await _end_orphans(work.session)
     try:
         part.touch(mode=0o600)  # pg_dump keeps it: nobody else may read the rows
         rows = await _dump_and_verify(work.session, task, programs, part)
@@ -170,7 +180,9 @@ async def _restore(
     Raises:
         BackupFailed: it can't be restored, or has other rows.
     """
-    scratch = f"vmsh_verify_{session.order.run}"[:63]
+    begin = await _scratch(session)
+    scratch = f"{begin}{session.order.run}"[:LONGEST_NAME]
+    await _drop_scratch(session, begin)
     await session.send(f"CREATE DATABASE {quoted(scratch)} TEMPLATE template0")
     try:
         await _run(
@@ -188,6 +200,31 @@ async def _restore(
     finally:
         with suppress(psycopg.Error):
             await session.send(f"DROP DATABASE IF EXISTS {quoted(scratch)} WITH (FORCE)")
+
+
+async def _end_orphans(session: Session) -> None:
+    """End the programs of killed runs of this task: they would dump, for hours perhaps, into a file that has gone."""
+    begin = f"{APPLICATION}:{session.task}:"
+    own = literal(session.application)
+    await session.send(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user "
+        f"AND starts_with(application_name, {literal(begin)}) AND application_name <> {own}"
+    )
+
+
+async def _scratch(session: Session) -> str:
+    """Return how the names of databases begin that this task of this database makes to restore into."""
+    [(oid,)] = await session.rows(
+        "SELECT oid::int8 FROM pg_database WHERE datname = current_database()"
+    )
+    return f"vmsh_verify_{oid}_{lock_key(session.task) & 0xFFFFFFFF:08x}_"
+
+
+async def _drop_scratch(session: Session, begin: str) -> None:
+    """Drop what killed runs of this task restored: its runs never overlap, so nobody else uses it."""
+    query = f"SELECT datname FROM pg_database WHERE starts_with(datname, {literal(begin)})"
+    for (name,) in await session.rows(query):
+        await session.send(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
 
 
 async def _counts(session: Session) -> dict[str, int]:
@@ -226,7 +263,7 @@ async def _run(
     if process.returncode:
         words = in_one_line(errors.decode(errors="replace"), _LONGEST_WORDS)
         message = f"{Path(program).name} failed: {words}"
-        raise BackupFailed(message)
+        raise BackupDenied(message) if _DENIED.search(words) else BackupFailed(message)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -240,14 +277,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _connection_of(session: Session, database: str | None) -> dict[str, str]:
-    """Return the variables by which PostgreSQL's programs connect as we do."""
-    own = conninfo_to_dict(session.database.url.get_secret_value())
-    names = {
-        "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD",
-        "dbname": "PGDATABASE", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT",
-        "sslkey": "PGSSLKEY", "passfile": "PGPASSFILE", "channel_binding": "PGCHANNELBINDING",
-    }  # fmt: skip
-    variables = {names[name]: str(value) for name, value in own.items() if name in names}
+    """Return the variables by which PostgreSQL's programs connect as we do: libpq knows which setting each one is."""
+    url = session.database.url.get_secret_value()
+    variables = {
+        option.envvar.decode(): option.val.decode()
+        for option in Conninfo.parse(url.encode())
+        if option.envvar and option.val is not None
+    }
     return (
         variables
         | {"PGAPPNAME": session.application}
@@ -285,10 +321,10 @@ def _sweep(folder: Path, session: Session) -> None:
             path.unlink(missing_ok=True)
 
 
-def _forget(work: Work, task: BackupTask, folder: Path) -> None:
-    """Delete the oldest backups; the newest, which was just proven, always stays."""
-    dumps = _dumps(folder, work.session)
-    for path in dumps[: max(len(dumps) - max(task.keep, 1), 0)]:
+def _forget(work: Work, task: BackupTask, place: Path) -> None:
+    """Delete the oldest backups; the one that was just proven always stays, whatever the clock said before."""
+    others = [path for path in _dumps(place.parent, work.session) if path != place]
+    for path in others[: max(len(others) - (task.keep - 1), 0)]:
         path.unlink()
         path.with_name(path.name + HASH).unlink(missing_ok=True)
         work.add(

@@ -8,7 +8,16 @@ from vaultmesh.postgres.connection import Session
 
 USERS_SCHEMAS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 """Condition on `pg_namespace n`: what users made."""
-MISSING = "there is none of this name - correct it in maintenance.yaml, or let its owner grant USAGE on its schema"
+
+
+def place(session: Session, key: str) -> str:
+    """Return where the file says what a task is about, for messages."""
+    return f"tasks.{session.task}.{key} in maintenance.yaml"
+
+
+def missing(session: Session, key: str) -> str:
+    """Return that there is nothing of the name that a key has, with its mend."""
+    return f"there is none of this name - correct {place(session, key)}, or let its owner grant USAGE on its schema"
 
 
 async def oids_of(session: Session, names: Iterable[SqlName]) -> dict[SqlName, int | None]:
@@ -43,11 +52,12 @@ async def relation_of(session: Session, oid: int) -> Relation:
     return Relation(oid, SqlName(schema, name), kind)
 
 
-async def columns_of(session: Session, oid: int) -> dict[str, str]:
-    """Return the type of each column that can be written, in the table's order."""
+async def columns_of(session: Session, oid: int, *, also_generated: bool = False) -> dict[str, str]:
+    """Return the type of each column that can be written, in the table's order; if asked for, of each other one too."""
+    generated = "" if also_generated else "AND attgenerated = '' "
     query = (
         "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "
-        f"WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum"
+        f"WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped {generated}ORDER BY attnum"
     )
     return {str(name): str(kind) for name, kind in await session.rows(query)}
 

@@ -1,5 +1,6 @@
 """Asks a query for a number that has limits, or a URL for a status."""
 
+import math
 import time
 from dataclasses import replace
 from decimal import Decimal
@@ -48,8 +49,12 @@ async def run(work: Work, task: CheckTask) -> None:
 async def _ask(session: Session, task: CheckTask, query: str) -> Sent:
     """Ask the database; its transactions only read, and a second statement in the query is refused."""
     sent = await session.send(query, alone=True)
+    if len(sent.rows) > 1:
+        message = f"the query returned {len(sent.rows):,} rows, of which nobody would look at all but the first - let it return one row with one number"
+        raise Alarm(message)
     value = sent.rows[0][0] if sent.rows and sent.rows[0] else None
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    if value is None or not is_number or math.isnan(value):  # NaN is neither above nor below
         message = "the query's first column is no number - let it return one row with one number"
         raise Alarm(message)
     if task.fail_above is not None and float(value) > task.fail_above:

@@ -9,6 +9,7 @@
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -41,7 +42,11 @@ _CONNECT_AGAIN_SECONDS = (0.5, 1.0, 2.0)
 _CLIENT_CHECK = "client_connection_check_interval"
 _IDLE_IN_TRANSACTION = timedelta(minutes=1)
 _LONGEST_APPLICATION = 63
-_POOLERS = ("unsupported startup parameter", "unrecognized configuration parameter")
+_READ_ONLY = ", set_config('default_transaction_read_only', 'on', false)"
+_POOLERS = "unsupported startup parameter"
+_UNKNOWN_OPTION = re.compile(
+    r"(unrecognized configuration|invalid value for) parameter \"[^\"]*\"(: \"[^\"]*\")?"
+)
 _POOLER = (
     "this is a pooler in transaction mode, which loses settings and locks between statements - name the "
     f"database itself in {SETTING}, or a pooler's port in session mode that passes options on"
@@ -265,11 +270,14 @@ class Session:
             "lock_timeout": _milliseconds(self.settings.lock_timeout),
             "statement_timeout": _milliseconds(self.settings.statement_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(_IDLE_IN_TRANSACTION),
+            # Between two batches, and while a program restores a dump, the task's lock must not go.
+            "idle_session_timeout": "0",
+            # Rows that a policy hides would pass for rows that are not there: the server refuses instead.
+            "row_security": "off",
             "timezone": "UTC",
             "datestyle": "ISO",
             # Compiling a question to the catalogue takes longer than answering it: a second over 5,000 tables.
             **({} if self.read_only else {"jit": "off"}),
-            **({"default_transaction_read_only": "on"} if self.read_only else {}),
         }
 
     def _keep_notice(self, notice: psycopg.errors.Diagnostic) -> None:
@@ -290,8 +298,10 @@ class Session:
             "(SELECT setting FROM pg_settings WHERE name = 'lock_timeout'), "
             # from PostgreSQL 17 on; as an option of a connection it would keep older servers from answering
             "(SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout')"
+            # as an option of a connection it would keep `target_session_attrs=read-write` from any server
+            f"{_READ_ONLY if self.read_only else ''}"
         )
-        (self.version, application, lock_timeout, _), *_ = await self.rows(query)
+        (self.version, application, lock_timeout, *_), *_ = await self.rows(query)
         if (application, lock_timeout) != (
             self.application,
             _milliseconds(self.settings.lock_timeout),
@@ -303,8 +313,11 @@ class Session:
 
     def _no_connection(self, error: psycopg.Error) -> DomainError:
         text = str(error)
-        if any(words in text for words in _POOLERS):
+        if _POOLERS in text:
             return Refused(_POOLER)
+        if match := _UNKNOWN_OPTION.search(text):
+            ours = any(f'"{name}"' in match[0] for name in self._options(check_client=True))
+            return Refused(_POOLER if ours else f"{match[0]} - correct options in {SETTING}")
         refusal = refused_log_in(text, SETTING)
         if refusal is not None:
             return Refused(f"{refusal.why} - {refusal.mend}")

@@ -119,6 +119,7 @@ def _drop_statements(target: Target, partition: Partition) -> tuple[str, ...]:
     if target.folder is not None:
         return (
             "BEGIN",
+            lock,
             into_file(f"FROM ONLY {name}", target.columns, deletes=False),
             drop,
             "COMMIT",
@@ -165,7 +166,8 @@ async def _archive_and_drop(
     if files is not None:
         source = f"FROM ONLY {partition.name.sql}"
         rows = Rows(source, target.columns, target.cutoff, target.relation.name, target.key)
-        return await files.move(rows, after=(f"DROP TABLE {partition.name.sql}",), deletes=False)
+        lock, drop_table = statements[1], statements[-2]
+        return await files.move(rows, before=(lock,), after=(drop_table,), deletes=False)
     if target.archive is None:
         [(count,)] = await session.rows(f"SELECT count(*) FROM ONLY {partition.name.sql}")
         await session.send(statements[-1])

@@ -3,7 +3,7 @@
 from vaultmesh.domain.maintenance.config import RefreshTask
 from vaultmesh.domain.maintenance.outcomes import Outcome
 from vaultmesh.domain.maintenance.plan import Step
-from vaultmesh.postgres.catalog import MISSING, oid_of, relation_of
+from vaultmesh.postgres.catalog import missing, oid_of, place, relation_of
 from vaultmesh.postgres.connection import Session
 from vaultmesh.postgres.work import Work, carry_out_all
 
@@ -19,11 +19,11 @@ async def plan(session: Session, task: RefreshTask) -> list[Step]:
     """Return how the view is refreshed."""
     oid = await oid_of(session, task.view)
     if oid is None:
-        return [Step(str(task.view), reason=MISSING, outcome=Outcome.FAILED)]
+        return [Step(str(task.view), reason=missing(session, "view"), outcome=Outcome.FAILED)]
     view = await relation_of(session, oid)
     subject = str(view.name)
     if view.kind != "m":
-        reason = "is no materialized view - name one"
+        reason = f"is no materialized view - name one in {place(session, 'view')}"
         return [Step(subject, reason=reason, outcome=Outcome.FAILED)]
     [(is_populated, has_key)] = await session.rows(_VIEW.format(oid=oid))
     if is_populated and has_key:

@@ -14,7 +14,7 @@ from vaultmesh.domain.maintenance.config import ReindexTask
 from vaultmesh.domain.maintenance.outcomes import Outcome
 from vaultmesh.domain.maintenance.plan import Step
 from vaultmesh.domain.maintenance.sql_names import SqlName, quoted
-from vaultmesh.postgres.catalog import MISSING, USERS_SCHEMAS, oids_of, relation_of
+from vaultmesh.postgres.catalog import USERS_SCHEMAS, missing, oids_of, place, relation_of
 from vaultmesh.postgres.connection import Session
 from vaultmesh.postgres.work import Work, carry_out, carry_out_all
 
@@ -104,11 +104,19 @@ async def _listed(session: Session, task: ReindexTask, names: Sequence[SqlName])
     steps = []
     for name, oid in (await oids_of(session, names)).items():
         if oid is None:
-            steps.append(Step(str(name), reason=MISSING, outcome=Outcome.FAILED))
+            steps.append(
+                Step(str(name), reason=missing(session, "indexes"), outcome=Outcome.FAILED)
+            )
             continue
         indexes = await _indexes(session, await _leaves(session, oid))
         if not indexes:
-            steps.append(Step(str(name), reason="is no index - name one", outcome=Outcome.FAILED))
+            steps.append(
+                Step(
+                    str(name),
+                    reason=f"is no index - name one in {place(session, 'indexes')}",
+                    outcome=Outcome.FAILED,
+                )
+            )
         steps += [await _measured(session, task, index, schema) for index in indexes]
     return steps
 

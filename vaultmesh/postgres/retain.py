@@ -9,13 +9,11 @@ import asyncio
 import time
 from functools import partial
 
-import psycopg
-
 from vaultmesh.domain.maintenance.archived import DATA, NOTE
 from vaultmesh.domain.maintenance.config import RetainTask
 from vaultmesh.domain.maintenance.outcomes import Outcome, StepResult
 from vaultmesh.domain.maintenance.plan import Step
-from vaultmesh.domain.maintenance.sql_names import literal
+from vaultmesh.domain.maintenance.sql_names import SqlName, literal
 from vaultmesh.postgres import partitions
 from vaultmesh.postgres.archive import (
     FileArchive,
@@ -28,13 +26,19 @@ from vaultmesh.postgres.catalog import Relation, relation_of
 from vaultmesh.postgres.connection import Sent, Session
 from vaultmesh.postgres.replicas import wait_for_replicas
 from vaultmesh.postgres.retain_target import Target, target_of
-from vaultmesh.postgres.work import Work, carry_out, ended_early, result_of, tried
+from vaultmesh.postgres.work import Work, carry_out, carry_out_all, ended_early, tried
 
 _SHARE_OF_DEADLINE = 0.05
 """No batch is begun in the last part of a task's time: it would be cut off."""
 _LEAVES = """
 SELECT c.oid::int8 FROM pg_partition_tree({oid}) t JOIN pg_class c ON c.oid = t.relid
 WHERE t.isleaf AND c.relkind = 'r' ORDER BY c.oid
+"""
+_ELSEWHERE = """
+SELECT n.nspname, c.relname, 'is a foreign table' FROM pg_partition_tree({oid}) t JOIN pg_class c ON c.oid = t.relid
+JOIN pg_namespace n ON n.oid = c.relnamespace WHERE t.isleaf AND c.relkind NOT IN ('r', 'p')
+UNION ALL SELECT n.nspname, c.relname, 'inherits from it' FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.inhparent = {oid} AND NOT c.relispartition ORDER BY 1, 2
 """
 _INDEXED = """
 SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = {oid} AND i.indisvalid AND i.indkey[0] =
@@ -52,7 +56,7 @@ async def plan(session: Session, task: RetainTask) -> list[Step]:
     for leaf in await _leaves(session, target.relation):
         if leaf.oid not in oids:
             steps.append(await _leaf_step(session, task, target, leaf))
-    return steps
+    return steps + await _left_alone(session, target.relation)
 
 
 async def run(work: Work, task: RetainTask) -> None:
@@ -71,16 +75,32 @@ async def run(work: Work, task: RetainTask) -> None:
     tried_already = {partition.oid for partition in whole}
     for leaf in await _leaves(work.session, target.relation):
         if left > 0 and leaf.oid not in tried_already:
-            try:
-                step = await _leaf_step(work.session, task, target, leaf)
-            except (
-                psycopg.Error
-            ) as error:  # one partition that can't be read does not stop the next
-                work.add(result_of(str(leaf.name), error, work, 0.0))
-                continue
-            left -= await _Batches(work, task, target, leaf, files).run(step, left)
+            step = await _looked_at(work, task, target, leaf)
+            if step is not None:
+                left -= await _Batches(work, task, target, leaf, files).run(step, left)
+    await carry_out_all(work, await _left_alone(work.session, target.relation))
     if files is not None:
         _forget_files(work, task, files)
+
+
+async def _looked_at(work: Work, task: RetainTask, target: Target, leaf: Relation) -> Step | None:
+    """Return what is to do with one table; None if that can't be seen, which does not stop the next one.
+
+    Raises:
+        Stopped: the connection is gone and can't be had again.
+    """
+    steps: list[Step] = []
+
+    async def look() -> Sent:
+        steps.append(await _leaf_step(work.session, task, target, leaf))
+        return Sent((), -1, (), 0.0)
+
+    result, stop = await tried(work, Step(str(leaf.name)), look)
+    if result.outcome is not Outcome.DONE:
+        work.add(result)
+    if stop is not None:
+        raise stop
+    return steps[-1] if steps else None
 
 
 async def _leaves(session: Session, relation: Relation) -> list[Relation]:
@@ -89,6 +109,19 @@ async def _leaves(session: Session, relation: Relation) -> list[Relation]:
         return [relation]
     rows = await session.rows(_LEAVES.format(oid=relation.oid))
     return [await relation_of(session, oid) for (oid,) in rows]
+
+
+async def _left_alone(session: Session, relation: Relation) -> list[Step]:
+    """Return a step for each table whose rows a query of the task's table shows, and which the task leaves alone."""
+    return [
+        Step(
+            str(SqlName(schema, name)),
+            reason=f"{why}, and its rows stay - give it a task of its own",
+            outcome=Outcome.NOT_NEEDED,
+            is_alert=True,
+        )
+        for schema, name, why in await session.rows(_ELSEWHERE.format(oid=relation.oid))
+    ]
 
 
 async def _left_over(session: Session, target: Target) -> list[Step]:
@@ -252,7 +285,7 @@ def _forget_files(work: Work, task: RetainTask, files: FileArchive) -> None:
     """Delete archived files that are older than the archive's own `keep`; a sealed manifest stays, as what it proves."""
     if task.archive is None or task.archive.keep is None:
         return
-    paths = files.folder.older_than(work.order.now - task.archive.keep)
+    paths = files.folder.older_than(work.order.now - task.archive.keep, work.session.task)
     for path in paths:
         path.unlink()
         if task.archive.seal_to is None:

@@ -11,7 +11,7 @@ from vaultmesh.domain.maintenance.config import VacuumTask
 from vaultmesh.domain.maintenance.outcomes import Outcome
 from vaultmesh.domain.maintenance.plan import PARTITIONED, Step, TableStatistics, decide
 from vaultmesh.domain.maintenance.sql_names import SqlName
-from vaultmesh.postgres.catalog import MISSING, USERS_SCHEMAS, oid_of, oids_of
+from vaultmesh.postgres.catalog import USERS_SCHEMAS, missing, oid_of, oids_of, place
 from vaultmesh.postgres.connection import Session
 from vaultmesh.postgres.figures import figures
 from vaultmesh.postgres.work import Work, carry_out
@@ -19,8 +19,8 @@ from vaultmesh.postgres.work import Work, carry_out
 _TABLES = """
 SELECT n.nspname, c.relname, c.relkind::text, c.reltuples::float8, c.relpages,
        coalesce(s.n_dead_tup, 0), coalesce(s.n_mod_since_analyze, 0), coalesce(s.n_ins_since_vacuum, 0),
-       CASE WHEN c.relkind = 'p' THEN 0 ELSE age(c.relfrozenxid) END,
-       CASE WHEN c.relkind = 'p' THEN 0 ELSE mxid_age(c.relminmxid) END,
+       CASE WHEN c.relkind = 'p' THEN 0 ELSE greatest(age(c.relfrozenxid), age(t.relfrozenxid)) END,
+       CASE WHEN c.relkind = 'p' THEN 0 ELSE greatest(mxid_age(c.relminmxid), mxid_age(t.relminmxid)) END,
        greatest(s.last_analyze, s.last_autoanalyze),
        CASE WHEN c.relkind = 'p' THEN (
            SELECT max(greatest(l.last_analyze, l.last_autoanalyze))
@@ -30,9 +30,14 @@ SELECT n.nspname, c.relname, c.relkind::text, c.reltuples::float8, c.relpages,
        c.relkind = 'r' AND c.relhassubclass AND current_setting('server_version_num')::int >= 180000,
        c.reloptions
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
 LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
 WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND {which}
 ORDER BY n.nspname, c.relname
+"""
+_NO_TABLES = """
+SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT (c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't') AND {which} ORDER BY 1, 2
 """
 _DEAD = "SELECT coalesce((SELECT n_dead_tup FROM pg_stat_all_tables WHERE relid = {oid}), 0)"
 _HOLDERS = """
@@ -53,11 +58,16 @@ async def plan(session: Session, task: VacuumTask) -> list[Step]:
     if isinstance(task.tables, tuple):
         oids = await oids_of(session, task.tables)
         steps += [
-            Step(str(name), reason=MISSING, outcome=Outcome.FAILED)
+            Step(str(name), reason=missing(session, "tables"), outcome=Outcome.FAILED)
             for name, oid in oids.items()
             if oid is None
         ]
         which = f"c.oid IN ({', '.join(str(oid) for oid in oids.values() if oid) or 'NULL'})"
+        no_table = f"is nothing that can be vacuumed - name tables or materialized views in {place(session, 'tables')}"
+        steps += [
+            Step(str(SqlName(schema, name)), reason=no_table, outcome=Outcome.FAILED)
+            for schema, name in await session.rows(_NO_TABLES.format(which=which))
+        ]
     rows = await session.rows(_TABLES.format(which=which))
     return steps + [decide(_statistics(row), task) for row in rows]
 

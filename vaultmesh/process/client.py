@@ -24,6 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from vaultmesh.domain.errors import ConfigurationError, DomainError
 from vaultmesh.process.logs import register_secret
+from vaultmesh.process.sdk_metrics import SdkMetrics
 from vaultmesh.process.unreachable import first_line, in_words
 
 CONNECT_SECONDS = 10.0
@@ -37,8 +38,10 @@ class Unreachable(DomainError):
     """A server that is needed does not answer."""
 
 
-async def connect(identity: str | None = None) -> Client:
+async def connect(identity: str | None = None, sdk: SdkMetrics | None = None) -> Client:
     """Return a client; histories say who gave an order by its identity, by default the process.
+
+    A worker's has the SDK keep its metrics, which `sdk` shows.
 
     Raises:
         ConfigurationError: the environment's configuration of the connection can't be used.
@@ -51,7 +54,7 @@ async def connect(identity: str | None = None) -> Client:
             client = await Client.connect(
                 **config,
                 data_converter=pydantic_data_converter,
-                runtime=_runtime(),
+                runtime=_runtime() if sdk is None else sdk.runtime(_logging()),
                 identity=identity,
             )
             await _require_namespace(client)
@@ -123,7 +126,12 @@ def _configuration() -> ClientConnectConfig:
 
 @cache
 def _runtime() -> Runtime:
-    """Return the SDK's runtime, one for the process, whose log lines are Python's like all others."""
+    """Return the SDK's runtime, one for the process."""
+    return Runtime(telemetry=TelemetryConfig(logging=_logging()))
+
+
+def _logging() -> LoggingConfig:
+    """Have the SDK's log lines be Python's like all others."""
     forwarded = LogForwardingConfig(logging.getLogger("temporalio.core"))
     level = TelemetryFilter(core_level="WARN", other_level="ERROR")
-    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(level, forwarding=forwarded)))
+    return LoggingConfig(level, forwarding=forwarded)

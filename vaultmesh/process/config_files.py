@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,11 @@ from vaultmesh.domain.errors import (
     Problem,
 )
 from vaultmesh.domain.log_events import LogEvent, log_event
-from vaultmesh.domain.maintenance.config import MaintenanceConfig, parse_maintenance
+from vaultmesh.domain.maintenance.config import (
+    MaintenanceConfig,
+    parse_good_tasks,
+    parse_maintenance,
+)
 from vaultmesh.domain.namespaces.config import NamespaceSpec, parse_namespaces
 from vaultmesh.domain.namespaces.stopped import Entries
 from vaultmesh.domain.paths import (
@@ -400,9 +404,7 @@ class AnchorsSource:
 def load_maintenance(
     path: Path, environment: Mapping[str, str] | None = None, *, connects: bool = True
 ) -> MaintenanceConfig:
-    """Read maintenance.yaml; variables come from the process's environment unless one is given.
-
-    Without `connects`, its database may be left open.
+    """Read maintenance.yaml, as `load_namespaces` does; without `connects`, its database may be left open.
 
     Raises:
         ConfigurationError: with every problem of the file.
@@ -417,6 +419,46 @@ def load_maintenance(
         return parse_maintenance(document, connects=connects)
     except InvalidDocument as error:
         raise source.error(replacing.without_values(error.problems)) from None
+
+
+def load_good_tasks(
+    path: Path, *, connects: bool = True
+) -> tuple[MaintenanceConfig, Mapping[str, Sequence[str]]]:
+    """Read the tasks of maintenance.yaml that can be used, and what is wrong with each other one, by its name.
+
+    Raises:
+        ConfigurationError: none can be used, or what all of them share is wrong; with every problem of the file.
+    """
+    source = read_yaml(path)
+    replacing = _Replacing(os.environ)
+    document = replacing.everywhere(source.document, ())
+    unset = [problem for problem in replacing.problems if connects or problem.path != ("database",)]
+    if not all(map(_is_of_task, unset)):
+        raise source.error(unset)
+    try:
+        usable = _without_tasks(document, {problem.path[1] for problem in unset})
+        config, problems = parse_good_tasks(usable, connects=connects)
+    except InvalidDocument as error:
+        empty = Problem(("tasks",), MaintenanceConfig.EMPTY)
+        problems = [problem for problem in error.problems if not unset or problem != empty]
+        raise source.error([*unset, *replacing.without_values(problems)]) from None
+    wrong: dict[str, list[str]] = {}
+    for problem in [*unset, *replacing.without_values(problems)]:
+        wrong.setdefault(problem.path[1], []).append(source.located(problem))
+    return config, wrong
+
+
+def _without_tasks(document: object, names: Collection[str]) -> object:
+    """Return maintenance.yaml without some of its tasks."""
+    if not isinstance(document, Mapping) or not isinstance(document.get("tasks"), Mapping):
+        return document
+    tasks = document["tasks"].items()
+    return {**document, "tasks": {name: keys for name, keys in tasks if str(name) not in names}}
+
+
+def _is_of_task(problem: Problem) -> bool:
+    """Whether a problem of maintenance.yaml concerns one task alone."""
+    return problem.path[:1] == ("tasks",) and len(problem.path) > 1
 
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"

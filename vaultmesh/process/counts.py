@@ -26,9 +26,12 @@ WAITED_SECONDS = 2.0
 
 
 REST_FACTOR = 20
-"""A count takes at most one twentieth of the time: a rest of so many times its length follows it."""
-SCRAPE_WAITED_SECONDS = 0.5
+"""A count takes one twentieth of the time where it can: a rest of so many times its length follows it."""
+LONGEST_REST_SECONDS = 40.0
+"""However long a count takes: what is owed shows within a minute."""
+SCRAPE_WAITED_SECONDS = 0.1
 """Metrics wait less long than health: they are asked for again soon."""
+TASK = "counting what is owed"
 
 
 class Batch(Protocol):
@@ -111,7 +114,7 @@ class Counts:
         self._owed = owed
         self._counting: asyncio.Task[dict[str, NamespaceCounts]] | None = None
         self._last: Mapping[str, NamespaceCounts] = {}
-        self._due = 0.0
+        self.due = 0.0
         """Instant of the monotonic clock from which on a new count is made."""
         self._took = 0.0
         """Seconds that the last count took."""
@@ -120,17 +123,24 @@ class Counts:
         self, memos: Mapping[str, NamespaceMemo], within: float | None = None
     ) -> Mapping[str, NamespaceCounts]:
         """Return what each namespace owes; what could not be counted within some seconds is as it was last."""
-        is_old = time.monotonic() >= self._due or self._last.keys() != memos.keys()
+        is_old = time.monotonic() >= self.due or self._last.keys() != memos.keys()
         if self._counting is None and is_old:
             self._counting = asyncio.create_task(asyncio.to_thread(self._count, dict(memos)))
         counting = self._counting
         if counting is not None:
             await asyncio.wait([counting], timeout=WAITED_SECONDS if within is None else within)
             if counting.done() and counting is self._counting:
-                rest = max(KEPT_SECONDS, REST_FACTOR * self._took)
-                self._counting, self._due = None, time.monotonic() + rest
+                rest = max(KEPT_SECONDS, min(REST_FACTOR * self._took, LONGEST_REST_SECONDS))
+                self._counting, self.due = None, time.monotonic() + rest
                 self._last = counting.result()
         return self._last
+
+    async def run(self, memos: Callable[[], Mapping[str, NamespaceMemo]]) -> None:
+        """Count again and again until cancelled: whoever asks is told at once what was counted last."""
+        while True:
+            await self.current(memos())
+            due = self.due if self._counting is None else time.monotonic() + KEPT_SECONDS
+            await asyncio.sleep(max(due - time.monotonic(), KEPT_SECONDS))
 
     def _count(self, memos: Mapping[str, NamespaceMemo]) -> dict[str, NamespaceCounts]:
         started = time.monotonic()

@@ -30,10 +30,10 @@ from vaultmesh.domain.status import (
     TargetState,
     past_unknown,
 )
+from vaultmesh.process.cadence_metrics import HIGHEST_LEVEL
 from vaultmesh.process.counts import NamespaceCounts
 from vaultmesh.process.desired import DesiredState
 from vaultmesh.process.failing import one_line
-from vaultmesh.process.metrics import HIGHEST_LEVEL
 from vaultmesh.process.visibility import Snapshot
 
 SILENT_AFTER_SECONDS = 60.0

@@ -30,6 +30,8 @@ from vaultmesh.process.visibility import Snapshot
 TASK = "promises"
 PERIOD_SECONDS = 15.0
 REST_FACTOR = 20
+WITH_ZEROS = 500
+"""Up to so many cadences with a deadline, what is 0 has a series, too; counters of each cause up to a tenth."""
 NO_CAUSE = "none"
 """Label of a series that stands at 0: nothing is at risk, and nothing missed."""
 _LABELS = ("namespace", "cadence", "target", "cause")
@@ -101,7 +103,7 @@ class Promises:
         snapshot, unreachable = self._snapshot(), self._unreachable()
         look = await asyncio.to_thread(self._look, snapshot, unreachable, now)
         self.last = look
-        self._metrics.look = look
+        self._metrics.looked(look)
         for key, promises in look.promises.items():
             for promised in promises:
                 self._tell(key, promised, now)
@@ -203,13 +205,21 @@ class PromiseMetrics(Collector):
         )
         registry.register(self)
 
+    def looked(self, look: Look) -> None:
+        """Take a look; counters exist before the first miss."""
+        self.look = look
+        if len(look.promises) <= WITH_ZEROS // 10:
+            for key in look.promises:
+                for why in Cause:
+                    self._missed.labels(*key, why.value)
+
     def missed(self, key: Key, why: Cause) -> None:
         """Count a missed deadline."""
         self._missed.labels(*key, why.value).inc()
 
     @override
     def collect(self) -> Iterator[Metric]:
-        """Yield the series; each cadence with a deadline has one at least."""
+        """Yield the series; each cadence with a deadline has one at least, unless there are very many."""
         families = {
             Standing.MISSED: GaugeMetricFamily(
                 f"{self._prefix}_deadline_overdue_batches",
@@ -222,10 +232,11 @@ class PromiseMetrics(Collector):
                 labels=_LABELS,
             ),
         }
+        nothing = [(NO_CAUSE, 0)] if len(self.look.promises) <= WITH_ZEROS else []
         for key, promises in sorted(self.look.promises.items()):
             for state, family in families.items():
                 causes = Counts(each.cause.value for each in promises if each.standing is state)
-                for why, count in sorted(causes.items()) or [(NO_CAUSE, 0)]:
+                for why, count in sorted(causes.items()) or nothing:
                     family.add_metric((*key, why), count)
         yield from families.values()
         lag = GaugeMetricFamily(

@@ -399,6 +399,10 @@ class Reconciler:
             problems={**self._problems, **self._stops.problems, **decisions.unreadable},
             refused=_not_in_use({**refused, **{file: why() for file, why in self.beside.items()}}),
         )
+        wanted = {} if desired.is_stand_in else desired.specs
+        self._metrics.configured(
+            {name: spec for name, spec in wanted.items() if name not in decisions.stopped}
+        )
         self._metrics.compared(
             {name: bool(how) for name, how in drift.items()},
             {file: bool(reason) for file, reason in refused.items()},

@@ -58,6 +58,7 @@ class Unforeseen:
 
     async def keep(self, task: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run a task until it returns; begin it anew whenever it fails."""
+        self._metrics.expects(task)
         rest = SHORTEST_REST_SECONDS
         while True:
             began = time.monotonic()

@@ -309,13 +309,16 @@ class JobStore:
 
     # --- runs ------------------------------------------------------------------------------------------------------
 
-    async def open_run(self, start: RunStart, slots: SlotCounts | None = None) -> Opened:
+    async def open_run(
+        self, start: RunStart, slots: SlotCounts | None = None, span: SlotSpan | None = None
+    ) -> Opened:
         """Insert the row of a run, unless there is one, and return the job as it stands; the key is the run's id.
 
         `slots` is what the job's slots have come to with this run's. Written with the row, it keeps a workflow that begins
-        anew meanwhile from taking the run's slot for one that nobody dealt with.
+        anew meanwhile from taking the run's slot for one that nobody dealt with. With the `span` of a slot, nothing is done
+        where another scheduler works on the job.
         """
-        return await self._call(lambda ready: ready.runs.open(start, slots))
+        return await self._call(lambda ready: ready.runs.open(start, slots, span))
 
     async def close_run(self, end: RunEnd) -> Closing:
         """Write how a run ended, with the counters, in one transaction; the key is the run's id.

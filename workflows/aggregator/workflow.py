@@ -24,7 +24,7 @@ from workflows.aggregator.replies import Replies
 from workflows.aggregator.rounds import Rounds
 from workflows.metadata import describe
 from workflows.runs import has_grown
-from workflows.signals import decoded
+from workflows.signals import count_rejected, decoded
 from workflows.updates import own_workflow_task
 
 
@@ -35,7 +35,7 @@ class AggregatorWorkflow:
     @workflow.init
     def __init__(self, start: AggregatorInput) -> None:
         """Take up the state before any message arrives; each part of it goes to those who work on it."""
-        describe(OF_AGGREGATORS)
+        describe(OF_AGGREGATORS, lambda: aggregator_details(self.status()))
         self._start = start
         self._state: AggregatorState = start.state()
         self._observing: asyncio.Task[None] | None = None
@@ -66,11 +66,9 @@ class AggregatorWorkflow:
         )
 
     def _show(self) -> None:
-        """Bring log, details of the Web UI, and the memo where it says something else now, up to date: that costs an event."""
+        """Bring log, and the memo where it says something else now, up to date: that costs an event."""
         self._pace_log.look()
-        view = self.status()
-        workflow.set_current_details(aggregator_details(view))
-        content = target_memo(view)
+        content = target_memo(self.status())
         if content != self._shown_memo:
             self._shown_memo = content
             workflow.upsert_memo({MEMO_STATUS: content})
@@ -90,6 +88,7 @@ class AggregatorWorkflow:
             self._carry_out(orders.read(name, decoded(arguments)))
         except InvalidValue as refusal:
             self._state.rejected(name, str(refusal), workflow.now())
+            count_rejected()
             target, why = str(self._start.target), str(refusal)
             about = {"target": target, "signal": name[:100], "err": why}
             log_event(workflow.logger, LogEvent.REJECTED, **about)

@@ -43,7 +43,7 @@ from workflows import options, ports
 from workflows.calls import StepFailed, understood
 from workflows.metadata import describe
 from workflows.runs import has_grown
-from workflows.signals import decoded
+from workflows.signals import count_rejected, decoded
 from workflows.updates import own_workflow_task, refused
 
 COUNTS_EVERY = timedelta(hours=1)
@@ -58,8 +58,8 @@ class JobWorkflow:
     @workflow.init
     def __init__(self, start: JobInput) -> None:
         """Begin before any message arrives."""
-        describe(OF_JOBS)
         self._schedule = JobSchedule(start, workflow.now())
+        describe(OF_JOBS, lambda: job_details(job_view(self._schedule, "", "")))
         self._news = 0
         """Rises with every message that may change what comes next."""
         self._writing: asyncio.Task[None] | None = None
@@ -249,6 +249,7 @@ class JobWorkflow:
         except InvalidValue as refusal:
             self._schedule.reject(name, str(refusal), workflow.now())
             self._show()
+            count_rejected()
             self._log(LogEvent.REJECTED, signal=name[:100], err=str(refusal))
 
     @workflow.update(dynamic=True)
@@ -277,8 +278,7 @@ class JobWorkflow:
         return job_view(self._schedule, info.workflow_id, info.run_id)
 
     def _show(self) -> None:
-        """Bring details, search attribute and the revision in the memo up to date where they changed."""
-        workflow.set_current_details(job_details(job_view(self._schedule, "", "")))
+        """Bring search attribute and the revision in the memo up to date where they changed."""
         state = job_status(self._schedule)
         if state != self._shown_status:
             self._shown_status = state

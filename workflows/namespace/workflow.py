@@ -36,7 +36,7 @@ from vaultmesh.domain.status import NamespaceMemo, NamespaceView
 from workflows.metadata import describe
 from workflows.namespace.cadences import Cadences
 from workflows.runs import has_grown
-from workflows.signals import decoded
+from workflows.signals import count_rejected, decoded
 from workflows.updates import own_workflow_task, refused
 
 _STATUS = SearchAttributeKey.for_keyword(ATTRIBUTE_STATUS)
@@ -49,10 +49,10 @@ class NamespaceWorkflow:
     @workflow.init
     def __init__(self, start: NamespaceInput) -> None:
         """Begin before any message arrives."""
-        describe(OF_NAMESPACES)
         self._shown_at = workflow.now()
         """The newest instant that something was shown for; never that of an answer, which differs in replays."""
         self._schedule = NamespaceSchedule(start, self._shown_at)
+        describe(OF_NAMESPACES, lambda: namespace_details(namespace_view(self._schedule, "", "")))
         self._cadences = Cadences(self._schedule, self._show)
         self._leaving = False
         self._shown_status = ""
@@ -162,6 +162,7 @@ class NamespaceWorkflow:
         except InvalidValue as refusal:
             self._schedule.reject(name, str(refusal), workflow.now())
             self._show(workflow.now())
+            count_rejected()
             self._log(LogEvent.REJECTED, signal=name[:100], err=str(refusal))
 
     @workflow.update(dynamic=True)
@@ -214,13 +215,12 @@ class NamespaceWorkflow:
     # --- what the Web UI, metrics and visibility show --------------------------------------------------------------
 
     def _show(self, at: datetime) -> None:
-        """Bring details, search attribute and memo up to date where they changed by an instant, unless the run is left.
+        """Bring search attribute and memo up to date where they changed by an instant, unless the run is left.
 
         A memo costs an event: slots that only count follow with the next other change, or with the next run.
         """
         if self._leaving:
             return
-        workflow.set_current_details(namespace_details(namespace_view(self._schedule, "", "")))
         self._shown_at = max(self._shown_at, at)
         state = namespace_status(self._schedule, self._shown_at)
         if state != self._shown_status:

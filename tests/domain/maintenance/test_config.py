@@ -13,7 +13,7 @@ from vaultmesh.domain.maintenance.config import (
     parse_maintenance,
     tables_named,
 )
-from vaultmesh.process.config_files import load_maintenance
+from vaultmesh.process.config_files import load_good_tasks, load_maintenance
 from vaultmesh.process.settings import REPOSITORY
 
 URL = "postgresql://shop:very-secret-9@db:5432/shop"
@@ -120,6 +120,14 @@ def test_every_kind_of_the_documentation_is_read() -> None:
             "tasks.it.enabled: is neither true nor false",
         ),
         ({**RETAIN, "keep": "3d"}, "tasks.it: has a keep that is shorter than minKeep"),
+        (
+            {**RETAIN, "archive": {"folder": "a", "keep": "180d"}},
+            "tasks.it: has an archive.keep that is not longer than keep",
+        ),
+        (
+            {"kind": "vacuum", "tables": "all", "cron": "0 0 31 2 *"},
+            "tasks.it.cron: never fires: no date matches",
+        ),
         ({**RETAIN, "batch": 0}, "tasks.it.batch: is too small"),
         ({**RETAIN, "archive": {}}, "tasks.it.archive: needs either table or folder"),
         (
@@ -181,6 +189,28 @@ def test_every_problem_is_told_at_once_with_file_and_line(tmp_path: Path) -> Non
         f"{path}:6 tasks.a.minDad: unknown key",
         f"{path}:8 tasks.b.kind: is no kind of task",
     ]
+
+
+def test_what_all_tasks_share_stops_them_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "maintenance.yaml"
+    good, broken = "{kind: vacuum, tables: all}", "{kind: vacuum, tables: '${UNSET}'}"
+    monkeypatch.setenv("DATABASE_URL", URL)
+    monkeypatch.delenv("UNSET", raising=False)
+
+    def write(top: str, *tasks: str) -> None:
+        lines = [f"  t{number}: {task}" for number, task in enumerate(tasks)]
+        path.write_text("\n".join(['database: "${DATABASE_URL}"', top, "tasks:", *lines]))
+
+    write("", good, broken, "{kind: vacum}")
+    config, wrong = load_good_tasks(path)
+    assert [named.name for named in config.tasks] == ["t0"]
+    assert [list(map(len, wrong.values())), *wrong] == [[1, 1], "t1", "t2"]
+    for top, tasks in (("defaults: {cron: x}", [good]), ("cron: x", [good]), ("", [broken])):
+        write(top, *tasks)
+        with pytest.raises(ConfigurationError):
+            load_good_tasks(path)
 
 
 def test_a_variable_that_is_wrong_is_not_quoted(tmp_path: Path) -> None:

@@ -37,6 +37,22 @@ def verb(step: Step) -> str:
         (replace(WELL, changed=151, dead=251), "VACUUM"),
         (replace(WELL, age=100_000_001, changed=999), "VACUUM FREEZE"),
         (replace(WELL, multixact_age=100_000_001), "VACUUM FREEZE"),
+        (
+            replace(WELL, age=50_001, options={"autovacuum_freeze_max_age": "100000"}),
+            "VACUUM FREEZE",
+        ),
+        (
+            replace(WELL, age=200_000_000, options={"autovacuum_freeze_max_age": "900000000"}),
+            "not needed",
+        ),
+        (
+            replace(
+                WELL,
+                multixact_age=50_001,
+                options={"autovacuum_multixact_freeze_max_age": "100000"},
+            ),
+            "VACUUM FREEZE",
+        ),
         (replace(WELL, dead=999, is_busy=True), "skipped: running"),
         (replace(WELL, analyzed=None), "ANALYZE"),
         (replace(WELL, analyzed=None, pages=0, rows=-1), "not needed"),

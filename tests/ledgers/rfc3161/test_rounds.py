@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from activities.anchoring.evidence import candidate_of
 from devnet.tsa import OTHER_POLICY, POLICY, Tsa
 from tests.ledgers.rfc3161.authority import (
     ROOTS,
@@ -30,6 +31,8 @@ from vaultmesh.domain.failures import AuthFailure, NetworkFailure, ValidationFai
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.targets_config import Reading, settings_for
 from vaultmesh.ledgers.rfc3161.settings import TsaSettings
+from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.round_files import RoundFiles
 
 MakeSubmitter = Callable[..., Awaitable[TsaSubmitter]]
 SECRETS = ("hunter2", "secretpath", "user")
@@ -363,3 +366,18 @@ def test_the_environment_overrides_the_default_section_as_in_the_original() -> N
     document["rfc3161"]["tsa"] = several  # type: ignore[assignment]
     read = settings_for(document, TARGET, TsaSettings, Reading(environment=environment))
     assert (len(read.endpoints), read.quorum) == (2, 2)
+
+
+async def test_after_a_restart_the_end_of_the_chain_is_known_before_anything_is_stamped(
+    make_submitter: MakeSubmitter,
+) -> None:
+    submitter = await make_submitter()
+    watched = await submitter.anchor()
+    files = RoundFiles(LocalStore(submitter.root), TARGET)
+    reservation = watched.reservation.model_dump(mode="json")
+    candidate = submitter.candidates[watched.round_id]
+    files.add_candidate(watched.round_id, candidate_of(candidate, reservation, 1))
+    before = (await submitter.target.figures()).ends
+    after = (await (await make_submitter()).target.figures()).ends
+    assert after == before
+    assert after["chain"] > datetime.now(UTC)

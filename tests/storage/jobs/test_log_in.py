@@ -139,6 +139,21 @@ def test_what_passes_by_itself_is_no_refused_log_in(message: str) -> None:
 @pytest.mark.parametrize(
     "message",
     [
+        'invalid sslmode value: "bogus"', 'invalid "ssl_min_protocol_version" value: "TLSv1.9"', 'invalid port number: "99999"',
+        "SSL error: certificate verify failed", 'root certificate file "/nope.crt" does not exist',
+        'could not load private key file "/k": key values mismatch', 'certificate present, but not private key file "/k"',
+        "SSL error: tlsv13 alert certificate required", 'server certificate for "a" does not match host name "b"',
+    ],
+)  # fmt: skip
+def test_trouble_with_tls_is_a_setting_that_no_waiting_mends(message: str) -> None:
+    refused = refused_log_in(f"connection failed: {message}\n", "X")
+    assert refused is not None
+    assert refused.mend.endswith(" in X")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
         "FATAL:  SASL authentication failed", "FATAL:  no such database: jbos", "FATAL:  no such user: vmsh",
         "FATAL:  Tenant or user not found", 'FATAL:  server login has been failing, cached error: password authentication failed for user "x"',
         "FATAL:  bouncer config error: auth failed",

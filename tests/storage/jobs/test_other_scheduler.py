@@ -7,8 +7,9 @@ from tests.storage.jobs.places import ADMIN, NAME, NOON, SERVICE, Place, definit
 from tests.storage.jobs.test_takeover import SEED
 from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.jobs.importing import read_run
+from vaultmesh.domain.jobs.messages import SlotCounts
 from vaultmesh.domain.jobs.other_scheduler import LastBegun, slot_span
-from vaultmesh.domain.jobs.records import AuditLine
+from vaultmesh.domain.jobs.records import AuditLine, Opening
 from vaultmesh.domain.jobs.run import TriggeredBy
 from vaultmesh.storage.job_store import JobStore
 
@@ -44,6 +45,25 @@ async def test_rows_of_another_scheduler_are_a_sign_until_a_slot_was_run_here_al
     began = await store.last_begun(NAME, later, SLOT + HOUR)
     assert (began.by_us, began.sign_of_other) == (SLOT, None)
     assert await store.left_to_other(SLOT) == {}
+
+
+async def test_no_row_is_opened_while_another_scheduler_may_begin_the_slot(
+    store: JobStore, place: Place
+) -> None:
+    """The harm: its row and ours stand side by side, and the handler is called twice."""
+    await registered(store)
+    begun_by_hand(place, SLOT - HOUR)
+    run, slots = start(after=SLOT - NOON), SlotCounts(served=SLOT)
+    waits = await store.open_run(run, slots, SPAN)
+    assert (waits.outcome, waits.slots) == (Opening.WAITS, None)
+    assert len(place.sql("SELECT id FROM scheduled_jobs")) == 1  # the other one's
+    decisions = await store.decisions(NAME)
+    assert decisions is not None
+    assert decisions.served != SLOT
+    assert (await store.open_run(run, slots)).outcome is Opening.OPENED
+    later = start(after=SLOT - NOON + HOUR)
+    span = slot_span(read_cron(HOURLY), SLOT + HOUR)
+    assert (await store.open_run(later, slots, span)).outcome is Opening.OPENED
 
 
 async def test_runs_of_replicas_and_runs_that_somebody_asked_for_hold_nothing_back(

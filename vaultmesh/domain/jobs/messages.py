@@ -145,6 +145,8 @@ class RunEnd(Wire):
     items_succeeded: int | None = None
     items_failed: int | None = None
     metadata: dict[str, JsonValue] | None = None
+    outcome: str | None = None
+    """Of a maintenance task in one word or two, such as `not needed`; None of a job."""
     counts: SlotCounts | None = None
     """What the job's slots have come to with what the store knew; None where it was not asked."""
     is_written: bool = False
@@ -212,6 +214,8 @@ class LastRun(Wire):
 
     run_id: str
     status: RunStatus
+    outcome: str | None = None
+    """Of a maintenance task; None of a job, or if nobody knows."""
     error: str | None = None
     at: datetime
 

@@ -167,6 +167,8 @@ class Opening(StrEnum):
     """Somebody has made this run, or makes it: make no call."""
     DROPPED = "dropped"
     """A scheduled run of a job that was disabled, deleted or paused meanwhile: no row, no call."""
+    WAITS = "waits"
+    """Another scheduler works on the job, and gets its time to begin the slot: no row yet."""
 
 
 class Opened(Wire):

@@ -192,7 +192,9 @@ class JobSchedule:
             if end.is_skipped and order.slot is not None:
                 self._count_one(order.slot, is_missed=False)
             return
-        self._last_run = LastRun(run_id=end.run_id, status=end.status, error=end.error, at=now)
+        self._last_run = LastRun(
+            run_id=end.run_id, status=end.status, outcome=end.outcome, error=end.error, at=now
+        )
         self._failures = self._failures + 1 if end.status is RunStatus.FAILED else 0
         if not end.is_written:
             self._keep(end)
@@ -353,7 +355,7 @@ class JobSchedule:
         last = self._last_run
         for kept in written.kept:
             if last is not None and kept.run_id == last.run_id and kept.status is not last.status:
-                change = {"status": kept.status, "error": kept.error}
+                change = {"status": kept.status, "outcome": None, "error": kept.error}
                 self._last_run = last.model_copy(update=change)
                 self._failures = 0 if kept.status is RunStatus.COMPLETED else self._failures + 1
 

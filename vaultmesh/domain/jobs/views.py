@@ -25,6 +25,8 @@ class LastRunView(View):
 
     run_id: str
     status: RunStatus
+    outcome: str | None = None
+    """Of a maintenance task; None of a job, or if nobody knows."""
     error: str | None = None
     at: Instant
 
@@ -137,8 +139,9 @@ def _past_lines(view: JobStatusView) -> list[str]:
     """Return how its runs and slots ended."""
     lines = []
     if (last := view.last_run) is not None:
-        error = f": {last.error}" if last.error else ""
-        lines.append(f"last run {last.status}, {write_seconds(last.at)}{error}")
+        outcome = last.outcome or last.status
+        why = (last.error or "").removeprefix(outcome).removeprefix(": ")
+        lines.append(f"last run {outcome}, {write_seconds(last.at)}{f': {why}' if why else ''}")
     if view.failures:
         lines.append(f"failed {view.failures} times in a row")
     if view.missed or view.skipped:

@@ -47,7 +47,9 @@ _TOP = ("database", "defaults", "tasks")
 
 
 def _cron(text: str) -> str:
-    read_cron(text)
+    if not read_cron(text).fires_ever:
+        message = "never fires: no date matches - correct day and month, or write enabled: false"
+        raise InvalidValue(message)
     return text
 
 
@@ -212,7 +214,18 @@ class RetainTask(Defaults):
         if self.archive is not None and self.archive.table == self.table:
             message = "archives into the table that it deletes from - name another one"
             raise InvalidValue(message)
+        if self.archive is not None and self.archive.keep is not None:
+            self._keep_what_is_archived(self.archive.keep)
         return self
+
+    def _keep_what_is_archived(self, keep: timedelta) -> None:
+        """Refuse an archive whose files are too old as soon as they are written: they are as old as their rows."""
+        if keep <= self.keep:
+            message = (
+                "has an archive.keep that is not longer than keep, so each file would be deleted by the run that wrote it - "
+                "both count from the age of the rows: raise archive.keep, or remove it"
+            )
+            raise InvalidValue(message)
 
 
 class ReindexTask(Defaults):
@@ -329,6 +342,20 @@ def parse_maintenance(document: object, *, connects: bool = True) -> Maintenance
     Raises:
         InvalidDocument: with everything that is wrong.
     """
+    config, problems = parse_good_tasks(document, connects=connects)
+    if problems:
+        raise InvalidDocument(problems)
+    return config
+
+
+def parse_good_tasks(
+    document: object, *, connects: bool = True
+) -> tuple[MaintenanceConfig, list[Problem]]:
+    """Read the tasks that can be used, and what is wrong with the others.
+
+    Raises:
+        InvalidDocument: none can be used, or what all of them share is wrong; with everything that is wrong.
+    """
     if not isinstance(document, Mapping):
         raise InvalidDocument([Problem((), "holds no keys and values - write tasks below tasks")])
     problems = [Problem((key,), unknown_key(key, _TOP)) for key in document if key not in _TOP]
@@ -338,16 +365,17 @@ def parse_maintenance(document: object, *, connects: bool = True) -> Maintenance
     if not isinstance(tasks, Mapping) or not tasks:
         raise InvalidDocument([*problems, Problem(("tasks",), MaintenanceConfig.EMPTY)])
     named: list[NamedTask] = []
+    of_tasks: list[Problem] = []
     stated = {} if problems else defaults
     for name, keys in tasks.items():
         task, wrong = _task(str(name), keys, stated)
-        problems += wrong
+        of_tasks += wrong
         if task is not None:
             named.append(NamedTask(str(name), task))
     database = _read_database(document.get("database"), named, problems) if connects else None
-    if problems:
-        raise InvalidDocument(problems)
-    return MaintenanceConfig(database, tuple(named))
+    if problems or not named:
+        raise InvalidDocument([*problems, *of_tasks])
+    return MaintenanceConfig(database, tuple(named)), of_tasks
 
 
 def _task(

@@ -105,10 +105,15 @@ def _parent(table: TableStatistics) -> Step:
 
 
 def _freeze_reason(table: TableStatistics, task: VacuumTask) -> str:
-    if table.age > task.freeze_age:
-        return f"its oldest transaction is {table.age:,} back, above freezeAge {task.freeze_age:,}"
-    if table.multixact_age > task.freeze_age:
-        return f"its oldest multixact is {table.multixact_age:,} back, above freezeAge {task.freeze_age:,}"
+    for what, age, option in (
+        ("transaction", table.age, "autovacuum_freeze_max_age"),
+        ("multixact", table.multixact_age, "autovacuum_multixact_freeze_max_age"),
+    ):
+        own = table.options.get(option)
+        limit = task.freeze_age if own is None else int(own) // 2
+        name = "freezeAge" if own is None else f"half of its {option},"
+        if age > limit:
+            return f"its oldest {what} is {age:,} back, above {name} {limit:,}"
     return ""
 
 

@@ -7,9 +7,10 @@ from vaultmesh.domain.failures import AnchorError
 from vaultmesh.domain.freshness import in_words
 from vaultmesh.ledgers.bitcoin.core.transaction import COIN_SATS
 from vaultmesh.ledgers.bitcoin.fees import Bids, fee_at, opening_rate, read_market, shown_rate
+from vaultmesh.ledgers.bitcoin.figures import trusted_sats
 from vaultmesh.ledgers.bitcoin.node import Ledger, Rules, block_of, read_ledger
 from vaultmesh.ledgers.bitcoin.reserve import ROUGH_VSIZE, require_wallet
-from vaultmesh.ledgers.bitcoin.rpc import Node, Reply
+from vaultmesh.ledgers.bitcoin.rpc import Node
 
 OLD_HEAD = timedelta(hours=3)
 """Bitcoin's blocks come every ten minutes; three hours without one happen about once in a million blocks."""
@@ -66,8 +67,7 @@ class BitcoinDiagnosis:
         return ok(self._part, "newest block", detail)
 
     async def _funds(self) -> Diagnosis:
-        balances = Reply.of(await self._node.wallet("getbalances"))
-        sats = Reply.of(balances.values("mine")).sats("trusted")
+        sats = await trusted_sats(self._node)
         rate = opening_rate(await read_market(self._node, self._bids), self._bids)
         anchors = sats // fee_at(rate, ROUGH_VSIZE)
         detail = f"{sats / COIN_SATS:.8f} BTC pay at least {anchors} anchors at {shown_rate(rate)} sat/vB"

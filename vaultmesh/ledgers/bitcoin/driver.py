@@ -26,6 +26,7 @@ from vaultmesh.domain.depth import required_depth
 from vaultmesh.domain.diagnosis import Diagnosis
 from vaultmesh.domain.failures import ValidationFailure
 from vaultmesh.domain.rounds.manifest import Mode
+from vaultmesh.domain.tally import Tally, TargetFigures
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.bitcoin.coins import has_descendants, lock_output, lock_outputs
 from vaultmesh.ledgers.bitcoin.core.blocks import Network
@@ -33,6 +34,7 @@ from vaultmesh.ledgers.bitcoin.diagnosis import BitcoinDiagnosis
 from vaultmesh.ledgers.bitcoin.evidence import Wanted, collect, proven_transaction
 from vaultmesh.ledgers.bitcoin.fate import Deciding, adoptable
 from vaultmesh.ledgers.bitcoin.fees import FEE, Bids, fee_of, next_fee, read_market, shown_rate
+from vaultmesh.ledgers.bitcoin.figures import read_figures
 from vaultmesh.ledgers.bitcoin.node import Rules, read_ledger, require_synced
 from vaultmesh.ledgers.bitcoin.notes import Notes
 from vaultmesh.ledgers.bitcoin.observe import look_at
@@ -220,6 +222,21 @@ class BtcAnchoring(Anchoring):
         """Look whether the node has caught up, and what the wallet can spend, if it is unlocked."""
         require_synced(self._node, await read_ledger(self._node, self._rules.network))
         return await spendable(self._node)
+
+    @property
+    @override
+    def tally(self) -> Tally:
+        return self._node.tally
+
+    @override
+    async def figures(self) -> TargetFigures:
+        return await read_figures(self._node, self._bids)
+
+    @override
+    async def fee_paid(self, tx_ref: str, terms: Terms) -> int | None:
+        """Return the fee that was signed: all that the transaction's input does not give to its outputs."""
+        del tx_ref
+        return fee_of(terms)
 
     @override
     async def diagnose(self, older_tx: str) -> list[Diagnosis]:

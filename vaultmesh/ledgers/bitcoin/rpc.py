@@ -16,7 +16,7 @@ from typing_extensions import override
 from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
 from vaultmesh.ledgers.bitcoin.core.transaction import COIN_SATS, MOST_SATS
 from vaultmesh.ledgers.failures import public_url, shown
-from vaultmesh.ledgers.http import UNREACHABLE, Client, json_rpc_reply, reason
+from vaultmesh.ledgers.http import UNREACHABLE, Client, counted_at, json_rpc_reply, reason
 from vaultmesh.process.logs import register_url
 from vaultmesh.process.request_log import logged
 
@@ -58,6 +58,7 @@ class Node:
 
     def __init__(self, url: str, wallet: str | None = None, seconds: float = CALL_SECONDS) -> None:
         """Remember where; connects with the first call, and `seconds` bound each."""
+        self.tally = counted_at([url])
         parts = urlsplit(url)
         self.label = public_url(url)
         register_url(url)
@@ -71,7 +72,7 @@ class Node:
         if parts.username is not None or parts.password is not None:
             pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
             self._headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
-        self._client = Client(seconds, keep_alive=False)
+        self._client = Client(seconds, keep_alive=False, tally=self.tally)
 
     @override
     def __repr__(self) -> str:

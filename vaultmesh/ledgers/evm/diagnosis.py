@@ -8,6 +8,7 @@ from vaultmesh.domain.diagnosis import Diagnosis, ok, warning, wrong
 from vaultmesh.domain.failures import AnchorError
 from vaultmesh.domain.freshness import in_words
 from vaultmesh.ledgers.evm.fees import Caps, gwei, opening_bid
+from vaultmesh.ledgers.evm.figures import USUAL_GAS
 from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.evm.providers import Provider, Providers
 from vaultmesh.ledgers.evm.reads import Rules, code_of, quantity, read_tip, tx_receipt
@@ -15,8 +16,6 @@ from vaultmesh.ledgers.evm.reserve import read_market
 
 OLD_HEAD = timedelta(minutes=2)
 """Ten blocks of Ethereum: an endpoint whose newest block is older stands still, or its clock is wrong."""
-USUAL_GAS = 60_000
-"""What an anchor takes without `persist`; only for telling how many the balance pays."""
 FEW_ANCHORS = 100
 """A balance that pays fewer is warned of."""
 _WEI_PER_ETHER = 10**18

@@ -27,19 +27,27 @@ from vaultmesh.domain.checks import Check
 from vaultmesh.domain.diagnosis import Diagnosis
 from vaultmesh.domain.failures import AuthFailure, ValidationFailure
 from vaultmesh.domain.rounds.manifest import Mode
+from vaultmesh.domain.tally import Tally, TargetFigures
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import Anchoring, Claim, Evidence, Fate
 from vaultmesh.ledgers.evm.diagnosis import EvmDiagnosis
 from vaultmesh.ledgers.evm.evidence import collect
 from vaultmesh.ledgers.evm.fate import adoptable, fate_of
 from vaultmesh.ledgers.evm.fees import MAX_FEE, MAX_TIP, Bid, Caps, gwei, next_bid
+from vaultmesh.ledgers.evm.figures import read_fee, read_figures
 from vaultmesh.ledgers.evm.foreign import ForeignUse
 from vaultmesh.ledgers.evm.gap import decide_filler, free_below, mark_gap
 from vaultmesh.ledgers.evm.inquiry import inquire
 from vaultmesh.ledgers.evm.libraries import Account, LocalAccount
 from vaultmesh.ledgers.evm.memory import forgetful_providers
 from vaultmesh.ledgers.evm.notes import Notes
-from vaultmesh.ledgers.evm.observe import ProviderView, agreed_view, is_suspected, look_from
+from vaultmesh.ledgers.evm.observe import (
+    ProviderView,
+    agreed_view,
+    is_divided,
+    is_suspected,
+    look_from,
+)
 from vaultmesh.ledgers.evm.outcome import OwnCall
 from vaultmesh.ledgers.evm.providers import CALL_SECONDS, Provider, Providers
 from vaultmesh.ledgers.evm.reads import ChainTip, Rules, read_tip
@@ -300,6 +308,7 @@ class EvmAnchoring(Anchoring):
     ) -> RoundView:
         """Return what is agreed on; where somebody shows something against the round, what is proven."""
         view = agreed_view(watched, provider_views, rules)
+        self.tally.disagreements += is_divided(provider_views, view)
         if is_suspected(provider_views, view, rules):
             return await self._inquired(rules, watched)
         self._held.pop(watched.round_id, None)
@@ -366,6 +375,20 @@ class EvmAnchoring(Anchoring):
             lambda provider: provider.call("eth_getBalance", account, "latest")
         )
         return ",".join(sorted({str(balance) for balance in balances}))
+
+    @property
+    @override
+    def tally(self) -> Tally:
+        return self._providers.tally
+
+    @override
+    async def figures(self) -> TargetFigures:
+        return await read_figures(self._providers, self._account().address, self._caps)
+
+    @override
+    async def fee_paid(self, tx_ref: str, terms: Terms) -> int | None:
+        del terms
+        return await read_fee(self._providers, tx_ref)
 
     @override
     async def diagnose(self, older_tx: str) -> list[Diagnosis]:

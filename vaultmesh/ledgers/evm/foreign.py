@@ -25,6 +25,8 @@ class ForeignUse:
         self._account = ""
         self._found: dict[int, Use] = {}
         self._search: Search | None = None
+        self._counted = 0
+        """Up to which nonce foreign uses are counted."""
 
     async def require(self, account: str, first: int, count: int, since: int) -> list[bytes]:
         """Make sure that every nonce from `first` below `count` was used, in final blocks above block `since`.
@@ -37,7 +39,9 @@ class ForeignUse:
             NetworkFailure: no provider shows its blocks.
         """
         if account != self._account:
-            self._account, self._found, self._search = account, {}, None
+            self._account, self._found, self._search, self._counted = account, {}, None, 0
+        self._providers.tally.foreign_uses += max(count - max(first, self._counted), 0)
+        self._counted = max(self._counted, count)
         claimed = f"foreign use of the key of {account}: {count} transactions, {count - first} more than were reserved here"
         if count - first > MOST_FOREIGN:
             message = f"{claimed}; {_ADVICE}"

@@ -241,6 +241,13 @@ def is_suspected(provider_views: Sequence[ProviderView], agreed: RoundView, rule
     return not settled and RoundState.DISPLACED in states
 
 
+def is_divided(provider_views: Sequence[ProviderView], agreed: RoundView) -> bool:
+    """Whether the views contradict each other so far that too few agree on where a round is."""
+    states = {view.state for view in provider_views}
+    is_free = states <= {RoundState.PENDING, RoundState.MISSING}
+    return len(provider_views) > 1 and agreed.state is not RoundState.INCLUDED and not is_free
+
+
 def _included(
     watched: WatchedRound, provider_views: Sequence[ProviderView], rules: Rules
 ) -> RoundView:

@@ -13,10 +13,11 @@ from pydantic import JsonValue
 from typing_extensions import override
 
 from vaultmesh.domain.failures import AnchorError, FailureKind, NetworkFailure
+from vaultmesh.domain.tally import Tally
 from vaultmesh.ledgers.evm.libraries import AsyncJSONBaseProvider, RPCEndpoint, RPCResponse
 from vaultmesh.ledgers.evm.node_errors import Meaning, NodeError
 from vaultmesh.ledgers.failures import failure_of, public_url
-from vaultmesh.ledgers.http import UNREACHABLE, Client, Rest, json_rpc_reply, reason
+from vaultmesh.ledgers.http import UNREACHABLE, Client, Rest, counted_at, json_rpc_reply, reason
 from vaultmesh.process.logs import register_url
 from vaultmesh.process.request_log import logged
 
@@ -34,13 +35,15 @@ _Answer = TypeVar("_Answer")
 class Provider(AsyncJSONBaseProvider):
     """One node or service, spoken to by JSON-RPC over HTTP; a web3 provider that never logs URLs or parameters."""
 
-    def __init__(self, url: str, timeout_seconds: float = CALL_SECONDS) -> None:
-        """Remember where; connects with the first call."""
+    def __init__(
+        self, url: str, timeout_seconds: float = CALL_SECONDS, tally: Tally | None = None
+    ) -> None:
+        """Remember where; connects with the first call. `tally` counts the requests."""
         super().__init__()
         self.label = public_url(url)
         register_url(url)
         self._url = url
-        self._client = Client(timeout_seconds)
+        self._client = Client(timeout_seconds, tally=tally)
         self._rest = Rest(REST_SECONDS, REST_SECONDS)
 
     @override
@@ -104,11 +107,16 @@ class Providers:
     """All configured providers of one chain, in the order of the configuration."""
 
     def __init__(
-        self, urls: Sequence[str], quorum: int, timeout_seconds: float = CALL_SECONDS
+        self,
+        urls: Sequence[str],
+        quorum: int,
+        timeout_seconds: float = CALL_SECONDS,
+        tally: Tally | None = None,
     ) -> None:
-        """Connects with the first call; `quorum` of them must agree on what matters."""
+        """Connects with the first call; `quorum` of them must agree on what matters, and `tally` counts."""
         self.quorum = quorum
-        self.all = tuple(Provider(url, timeout_seconds) for url in urls)
+        self.tally = counted_at(urls, tally)
+        self.all = tuple(Provider(url, timeout_seconds, self.tally) for url in urls)
 
     @property
     def awake_first(self) -> list[Provider]:

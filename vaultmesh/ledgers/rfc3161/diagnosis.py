@@ -12,6 +12,7 @@ from vaultmesh.ledgers.rfc3161.authority import Authority
 from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
 from vaultmesh.ledgers.rfc3161.core.token import NONCE_BITS, build_request
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned
+from vaultmesh.ledgers.rfc3161.replies import first_end
 from vaultmesh.ledgers.rfc3161.settings import TsaSettings
 
 SOON = timedelta(days=30)
@@ -70,14 +71,8 @@ class TsaDiagnosis:
         return [
             ok(part, "time stamp", f"good, signed by {report.authority}"),
             _clock(part, report, window.received),
-            _until(part, "signer's certificate", _first_end(report), now)[1],
+            _until(part, "signer's certificate", first_end(report.path), now)[1],
         ]
-
-
-def _first_end(report: TokenReport) -> datetime:
-    """Return when the first certificate between signer and root ends; the root has a line of its own."""
-    signers = report.path[:-1] or report.path
-    return min(certificate.content.not_valid_after_utc for certificate in signers)
 
 
 def _clock(part: str, report: TokenReport, received: datetime) -> Diagnosis:

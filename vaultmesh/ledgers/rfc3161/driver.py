@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -38,23 +39,27 @@ from vaultmesh.domain.instants import write_time
 from vaultmesh.domain.paths import ROUNDS_FOLDER
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.rounds.manifest import Mode, round_id
+from vaultmesh.domain.tally import Tally, TargetFigures
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.driver import Anchoring, Claim, Evidence, Fate
 from vaultmesh.ledgers.failures import public_url
 from vaultmesh.ledgers.rfc3161.authority import CALL_SECONDS
 from vaultmesh.ledgers.rfc3161.core.evidence import ALLOWS_SHA1, allows_sha1, bytes_of, text_of
 from vaultmesh.ledgers.rfc3161.core.token import NONCE_BITS, build_request, read_request
-from vaultmesh.ledgers.rfc3161.core.trust import Pinned
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned, ends_of
 from vaultmesh.ledgers.rfc3161.diagnosis import TsaDiagnosis
 from vaultmesh.ledgers.rfc3161.evidence import checks_of, clocks_disagree, evidence_of
 from vaultmesh.ledgers.rfc3161.quorum import Authorities
-from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies
+from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies, first_end
 from vaultmesh.ledgers.rfc3161.settings import TsaSettings
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.round_files import RoundFiles
 
 POLL_SECONDS = 1.0
 """Between two looks at the stored replies: only a broadcast changes them."""
+
+MOST_LOOKED_AT = 10_000
+"""Stored rounds of which the newest is searched, once after a start."""
 
 Settings = TsaSettings
 """The keys of an authority's section in anchors.yaml."""
@@ -83,6 +88,8 @@ class TsaAnchoring(Anchoring):
         self._store = LocalStore(root)
         self._urls = [url.get_secret_value() for url in settings.endpoints]
         spacing = settings.spacing.total_seconds()
+        self._chain_ends: list[datetime] = []
+        """When what the newest stored tokens rest on ends; read while there is none since the start."""
         self._authorities = Authorities(self._urls, settings.quorum, spacing, call_seconds)
 
     @override
@@ -155,6 +162,7 @@ class TsaAnchoring(Anchoring):
         replies, pinned = self._replies(question.commitment), await self._pinned()
         tokens = await self._authorities.gather(question, pinned, replies, candidate.n)
         if clocks_disagree(tokens):
+            self.tally.disagreements += 1
             times = {stamped.authority: write_time(stamped.token.gen_time) for stamped in tokens}
             _log.warning("clocks of authorities disagree", extra={"times": times})
         return Broadcasted(verdict=Verdict.ACCEPTED)
@@ -223,6 +231,38 @@ class TsaAnchoring(Anchoring):
     async def probe(self) -> str:
         await self._authorities.probe()
         return ""
+
+    @property
+    @override
+    def tally(self) -> Tally:
+        return self._authorities.tally
+
+    @override
+    async def figures(self) -> TargetFigures:
+        """Read what ends when from the pinned file, and from the newest tokens: those since the start, else stored ones."""
+        pinned = await self._pinned()
+        ends = ends_of(pinned)
+        if not self.tally.ends and not self._chain_ends:
+            self._chain_ends = await asyncio.to_thread(self._ends_of_stored, pinned)
+        newest = [*self.tally.ends.values()] or self._chain_ends
+        if newest:
+            ends["chain"] = min(newest)
+        return TargetFigures(ends=ends)
+
+    def _ends_of_stored(self, pinned: Pinned) -> list[datetime]:
+        """Return when what the tokens of the newest stored round rest on ends; nothing if there is none, or it can't be read."""
+        files = RoundFiles(self._store, self._target)
+        stamps = {
+            round_id: stamp.modified_ns
+            for round_id in self._store.names(files.folder)[:MOST_LOOKED_AT]
+            if (stamp := files.candidate_stamp(round_id, 0)) is not None
+        }
+        try:
+            stored = files.candidates(max(stamps, key=lambda round_id: stamps[round_id]))
+            question = self._question(Reservation.model_validate(stored[-1].reservation))
+            return [first_end(kept.path) for kept in self._sound(question, pinned)]
+        except (AnchorError, InvalidValue, ValueError):
+            return []
 
     @override
     async def diagnose(self, older_tx: str) -> list[Diagnosis]:

@@ -12,12 +12,12 @@ from functools import partial
 
 from vaultmesh.domain.failures import AnchorError, ValidationFailure
 from vaultmesh.ledgers.failures import failure_of, most_urgent
-from vaultmesh.ledgers.http import Client
+from vaultmesh.ledgers.http import Client, counted_at
 from vaultmesh.ledgers.rfc3161.authority import CALL_SECONDS, Authority
 from vaultmesh.ledgers.rfc3161.core.judge import judge
 from vaultmesh.ledgers.rfc3161.core.token import LARGEST_REPLY
 from vaultmesh.ledgers.rfc3161.core.trust import Pinned
-from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies, kept, one_per_root
+from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies, first_end, kept, one_per_root
 
 
 class Authorities:
@@ -32,7 +32,8 @@ class Authorities:
     ) -> None:
         """Connects with the first request; `quorum` tokens make an anchor."""
         self.quorum = quorum
-        self._client = Client(call_seconds, largest=LARGEST_REPLY)
+        self.tally = counted_at(urls)
+        self._client = Client(call_seconds, largest=LARGEST_REPLY, tally=self.tally)
         self.all = tuple(Authority(url, spacing_seconds, self._client) for url in urls)
 
     async def gather(
@@ -108,6 +109,8 @@ class Authorities:
         stamped = kept(reply, judged, pinned)
         await asyncio.to_thread(keep, stamped)
         authority.served(stamped.root)
+        self.tally.clock_skew = stamped.token.gen_time - window.received
+        self.tally.ends[authority.label] = first_end(stamped.path)
         return stamped
 
     def _too_few(self, tokens: Sequence[Kept], failures: Sequence[AnchorError]) -> AnchorError:

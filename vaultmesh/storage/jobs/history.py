@@ -131,10 +131,7 @@ class History:
     def last_begun(self, name: str, span: SlotSpan, now: datetime) -> LastBegun:
         """Return what tells whether another scheduler works on a job."""
         with self._database.read() as connection:
-            began = _last_begun(connection, name, span.watched_from)
-            if began.by_other or began.by_us:
-                return began
-            return LastBegun(of_any_job=_sign_anywhere(connection, now - SILENT_AFTER))
+            return last_begun(connection, name, span, now)
 
     def left_to_other(self, now: datetime) -> Mapping[str, datetime]:
         """Return the jobs that another scheduler works on, with the run by which that is known."""
@@ -215,6 +212,14 @@ def _foreign_runs(connection: Connection, since: datetime) -> tuple[RunRecord, .
     runs = map(run_of, connection.execute(_RUNS_BEGUN, {"since": since}))
     foreign = _without_imported(connection, [run for run in runs if not is_of_our_slot(run.id)])
     return tuple(foreign[:MOST_FOREIGN])
+
+
+def last_begun(connection: Connection, name: str, span: SlotSpan, now: datetime) -> LastBegun:
+    """Return, in a transaction, what tells whether another scheduler works on a job."""
+    began = _last_begun(connection, name, span.watched_from)
+    if began.by_other or began.by_us:
+        return began
+    return LastBegun(of_any_job=_sign_anywhere(connection, now - SILENT_AFTER))
 
 
 def _sign_anywhere(connection: Connection, since: datetime) -> datetime | None:

@@ -19,6 +19,7 @@ from sqlalchemy import text as sql
 
 from vaultmesh.domain.jobs.decisions import Action, definition_of
 from vaultmesh.domain.jobs.messages import SlotCounts
+from vaultmesh.domain.jobs.other_scheduler import SlotSpan
 from vaultmesh.domain.jobs.records import (
     AuditLine,
     Closing,
@@ -38,6 +39,7 @@ from vaultmesh.domain.jobs.tasks import is_task
 from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import Database
 from vaultmesh.storage.jobs.figures import Figures
+from vaultmesh.storage.jobs.history import last_begun
 from vaultmesh.storage.jobs.jobs import read_job
 from vaultmesh.storage.jobs.rows import READ_ROWS, READ_RUNS, KnownJobs, row_of, run_of, write_line
 from vaultmesh.storage.jobs.takeover import USERS, Traits
@@ -88,10 +90,17 @@ class Runs:
 
     # --- opening ---------------------------------------------------------------------------------------------------
 
-    def open(self, start: RunStart, slots: SlotCounts | None) -> Opened:
-        """Insert the row of a run unless there is one, or the job is not to be run; with its slot, that is dealt with."""
+    def open(self, start: RunStart, slots: SlotCounts | None, span: SlotSpan | None) -> Opened:
+        """Insert the row of a run unless there is one, or the job is not to be run; with its slot, that is dealt with.
+
+        With the span of its slot, nothing is done where another scheduler works on the job.
+        """
         user = self._user_id(start)
         with self._database.write() as connection:
+            if span is not None:
+                began = last_begun(connection, start.job_name, span, start.started_at)
+                if began.sign_of_other is not None:
+                    return Opened(outcome=Opening.WAITS)
             needs_job = start.needs_job
             job = read_job(connection, self._known, start.job_name) if needs_job else None
             if needs_job and not _is_to_run(job, start):

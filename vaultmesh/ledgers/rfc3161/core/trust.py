@@ -44,6 +44,23 @@ class Pinned:
         return replace(self, lists=[*self.lists, *lists])
 
 
+def ends_of(pinned: Pinned) -> dict[str, datetime]:
+    """Return when the first root, intermediate and newest revocation list of an issuer ends, by kind; absent if there is none."""
+    newest: dict[bytes, x509.CertificateRevocationList] = {}
+    for revocations in sorted(pinned.lists, key=_issued):
+        newest[revocations.issuer.public_bytes()] = revocations
+    times = {
+        "root": [root.content.not_valid_after_utc for root in pinned.roots],
+        "chain": [link.content.not_valid_after_utc for link in pinned.intermediates],
+        "revocation_list": [
+            revocations.next_update_utc
+            for revocations in newest.values()
+            if revocations.next_update_utc is not None
+        ],
+    }
+    return {kind: min(ends) for kind, ends in times.items() if ends}
+
+
 @lru_cache(maxsize=_MOST_BUNDLES)
 def read_pinned(pem: bytes) -> Pinned:
     """Read certificates and revocation lists (`X509 CRL`), in any order; other text is passed over.
