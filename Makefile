@@ -10,7 +10,7 @@ WITH_ENV = if [ -f .env ]; then before=$$(export -p); set -a; . ./.env; set +a; 
 # Python keeps the bytecode of what it imports, also where an image told it not to: `setup` compiles nothing.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup parts demo dev quick test check lint format scheduler scheduler-test bench fault vectors histories recording pictures image contract verifier verifier-page fuzz-verifier
+.PHONY: help setup parts demo dev quick test check lint format scheduler scheduler-test bench fault vectors histories recording pictures image push contract verifier verifier-page fuzz-verifier
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -95,5 +95,25 @@ verifier-page: ## build the same as one HTML file: verifier/dist/vaultmesh-verif
 fuzz-verifier: setup ## ask both verifiers about 100,000 fuzzed proofs; ARGS="--count 1000000 --first 100000" about others
 	@$(PY) -m tests.second_verifier.proof_campaign $(ARGS)
 
-image: ## build the container image
-	docker build -t vaultmesh-scheduler:local .
+# Both images have the names and the tag of the manifests, unless told otherwise: IMAGE=registry.example.com/team/scheduler TAG=v1.2.3.
+# The other one's name is the same with `maintenance` for `scheduler`. BUILDER=podman, or buildah, does as well.
+BUILDER ?= docker
+IMAGE ?= vaultmesh/scheduler
+MAINTENANCE_IMAGE ?= $(patsubst %scheduler,%maintenance,$(IMAGE))
+TAG ?= v$(VERSION)
+VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"$$/\1/p' vaultmesh/process/version.py)
+REVISION ?= $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)
+# Of the commit: the same source says the same.
+CREATED ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
+LABELS := --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED)
+DIGESTS ?= image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}'
+
+image: ## build both container images; IMAGE=… TAG=… name them, BUILD_OPTIONS=… is passed on
+	@test "$(IMAGE)" != "$(MAINTENANCE_IMAGE)" || { echo "IMAGE does not end in scheduler: set MAINTENANCE_IMAGE too" >&2; exit 2; }
+	$(BUILDER) build $(LABELS) $(BUILD_OPTIONS) --target worker --tag $(IMAGE):$(TAG) .
+	$(BUILDER) build $(LABELS) $(BUILD_OPTIONS) --target maintenance --tag $(MAINTENANCE_IMAGE):$(TAG) .
+
+push: ## push both images, and print each by its digest, for kustomization.yaml
+	$(BUILDER) push $(PUSH_OPTIONS) $(IMAGE):$(TAG)
+	$(BUILDER) push $(PUSH_OPTIONS) $(MAINTENANCE_IMAGE):$(TAG)
+	@for name in $(IMAGE) $(MAINTENANCE_IMAGE); do $(BUILDER) $(DIGESTS) $$name:$(TAG) | grep "$$name@"; done

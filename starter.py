@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
-from devnet.errors import PartError
 from vaultmesh.cli import maintenance, output
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.process.exiting import INTERRUPTED, run_and_exit
@@ -87,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     parsed = parse(arguments)
     try:
         return int(parsed.run(parsed))
-    except (DomainError, PartError) as error:
+    except DomainError as error:
         output.complain(error)
         return output.exit_code(error)
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from typing_extensions import override
 
-from contracts.check import load_artifact
+from contracts.artifact import load_artifact
 from devnet.anvil import CHAIN_ID, Anvil
 from devnet.ports import free_port
 from devnet.process import Part

@@ -12,16 +12,8 @@ from pathlib import Path
 
 from pydantic import JsonValue, TypeAdapter
 
-from contracts.check import (
-    ARTIFACT_FILE,
-    CONTRACT,
-    SETTINGS,
-    SOURCE_FILE,
-    Artifact,
-    load_source,
-    problems,
-    source_sha256,
-)
+from contracts.artifact import ARTIFACT_FILE, CONTRACT, Artifact
+from contracts.check import SETTINGS, SOURCE_FILE, load_source, problems, source_sha256
 from devnet.errors import PartError
 from devnet.solc import SOLC_VERSION, solc_js
 

@@ -11,18 +11,16 @@ An edit of the code itself shows when it is compiled again: `python -m contracts
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
 
 from eth_utils.crypto import keccak
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue
 
+from contracts.artifact import CONTRACT, Artifact
 from devnet.solc import SOLC_VERSION
 
-CONTRACT = "RemembrancerAnchor"
 SOURCE_FILE = Path(__file__).with_name(f"{CONTRACT}.sol")
-ARTIFACT_FILE = Path(__file__).with_name(f"{CONTRACT}.json")
 ANCHOR_SIGNATURE = "anchor(bytes32,bytes32,string,bool)"
 ANCHOR_SELECTOR = "131b5b07"
 EVENT_SIGNATURE = "BatchAnchored(bytes32,bytes32,string)"
@@ -47,17 +45,9 @@ KEYS = frozenset(
     }
 )
 
-Artifact: TypeAlias = Mapping[str, JsonValue]
-
-_DOCUMENT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 _CODE = re.compile(r"0x([0-9a-f]{2})+")
 _PUSH_4, _PUSH_32 = "63", "7f"
 """Instructions that put a selector and a topic on the stack."""
-
-
-def load_artifact(path: Path = ARTIFACT_FILE) -> dict[str, JsonValue]:
-    """Return the artifact that the repository carries."""
-    return _DOCUMENT.validate_json(path.read_bytes())
 
 
 def load_source(path: Path = SOURCE_FILE) -> str:

@@ -104,14 +104,20 @@ def _configure(suite: str, place: Path) -> Path:
         "Dir::Cache": place / "cache",
         "APT::Sandbox::User": "root",
     }
-    kept = [
+    file = place / "apt.conf"
+    file.write_text(
+        "\n".join([*(f'{key} "{value}";' for key, value in settings.items()), *fetch_settings()])
+    )
+    return file
+
+
+def fetch_settings() -> list[str]:
+    """Return what the host says about fetching, a line of apt's configuration each."""
+    return [
         line
         for line in ask(["apt-config", "dump"]).splitlines()
         if line.startswith("Acquire::") and not line.startswith("Acquire::IndexTargets")
     ]
-    file = place / "apt.conf"
-    file.write_text("\n".join([*(f'{key} "{value}";' for key, value in settings.items()), *kept]))
-    return file
 
 
 def _mirror() -> str:

@@ -9,8 +9,11 @@ import sys
 from devnet.amtool import AMTOOL
 from devnet.anvil import ANVIL
 from devnet.bitcoind_fetch import BITCOIND
+from devnet.buildah import BUILDAH
 from devnet.chromium import CHROMIUM
 from devnet.errors import PartError
+from devnet.image_base import IMAGE_BASE, IMAGE_PACKAGES
+from devnet.kubectl import KUBECTL
 from devnet.postgres import PGBOUNCER, POSTGRES
 from devnet.postgres_newest import POSTGRES_NEWEST
 from devnet.prometheus import ALERTMANAGER, PROMETHEUS
@@ -40,6 +43,10 @@ SUPPLIES: dict[str, Supply] = {
         POSTGRES,
         POSTGRES_NEWEST,
         PGBOUNCER,
+        KUBECTL,
+        BUILDAH,
+        IMAGE_BASE,
+        IMAGE_PACKAGES,
     )
 }
 

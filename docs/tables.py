@@ -45,6 +45,12 @@ _EXAMPLE_HEAD = """\
 # Keep a .env that holds a key to yourself (chmod 600); better, name a file that holds it with keyFile in anchors.yaml.
 """
 
+_PRODUCTS = {
+    "node_modules": "folder `node_modules` with",
+    "base.tar": "archive of files that is",
+    "wheels": "folder of wheels that is",
+}
+"""What a part is, unless a program."""
 COVERS = {
     FailureKind.NETWORK: "transport, time-outs, 408/429/5xx, 403 with a web page, rate limits, storage, a node that is still syncing",
     FailureKind.AUTH: "401/403, wallet locked, no funds, fee above the node's or our cap",
@@ -280,7 +286,7 @@ def _environment_rows() -> Iterator[tuple[str, ...]]:
         "where programs of local parts are kept",
     )
     for supply in SUPPLIES.values():
-        what = "folder `node_modules` with" if supply.product == "node_modules" else "program of"
+        what = _PRODUCTS.get(supply.product, "program of")
         yield f"`{supply.variable}`", "–", f"{what} {supply.name}, instead of a fetched one"
         if supply.folder_variable:
             meaning = f"folder of the program {supply.name}; `{supply.variable}` counts more"

@@ -24,6 +24,7 @@ JUDGED = {
     "tests/bench/test_bench_quick.py": "runs benchmarks by tests.bench.judged",
     "tests/jobs/test_drop_in.py": "its server is judged once its worker has ended",
     "tests/jobs/job_system.py": "judges in JobSystem.__exit__",
+    "tests/k8s/test_built_images.py": "the chapter's server is judged once its pods have ended",
     "tests/bench/judged.py": "judges the server of a benchmark before it is killed",
 }
 """Where servers are started, and what judges their histories."""

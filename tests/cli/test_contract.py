@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
-from contracts.check import load_artifact
+from contracts.artifact import load_artifact
 from devnet.anvil import CHAIN_ID
 from tests.cli.conftest import Command
 from tests.support.evm_system import TARGET, EvmSystem

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from contracts.check import load_artifact
+from contracts.artifact import load_artifact
 from tests.cli.conftest import (
     Command,
     Outcome,

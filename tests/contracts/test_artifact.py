@@ -7,15 +7,9 @@ from typing import Any
 
 import pytest
 
+from contracts.artifact import ARTIFACT_FILE, load_artifact
 from contracts.build import CompileError, artifact_text, compile_artifact
-from contracts.check import (
-    ANCHOR_SELECTOR,
-    ARTIFACT_FILE,
-    TOPIC0,
-    load_artifact,
-    load_source,
-    problems,
-)
+from contracts.check import ANCHOR_SELECTOR, TOPIC0, load_source, problems
 from devnet.anvil import Anvil
 from devnet.solc import solc_js
 

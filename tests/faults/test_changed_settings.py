@@ -9,7 +9,7 @@ import pytest
 from eth_account import Account
 
 import starter
-from contracts.check import load_artifact
+from contracts.artifact import load_artifact
 from tests.support.evm_system import EvmSystem
 from tests.support.marks import FAULTS
 from vaultmesh.domain.names import namespace_workflow_id

@@ -20,9 +20,11 @@ def stages() -> dict[str, str]:
 
 
 def bases() -> list[str]:
-    """Return the images that stages are made from, those made here left out."""
+    """Return the images that stages are made from, those made here left out; a variable stands for its default."""
+    defaults = dict(re.findall(r"^ARG (\w+)=(\S+)$", TEXT, re.MULTILINE))
     named = re.findall(r"^FROM (\S+) AS \S+$", TEXT, re.MULTILINE)
-    return [name for name in named if name not in stages()]
+    plain = [re.sub(r"^\$\{(\w+)\}$", lambda used: defaults[used[1]], name) for name in named]
+    return [name for name in plain if name not in stages()]
 
 
 def copied(stage: str) -> list[str]:

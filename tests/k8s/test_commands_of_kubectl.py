@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import yaml
 from starter import parse
 from tests.docs.readme import blocks
 from tests.k8s import manifests as anchoring
-from tests.k8s.manifests import FOLDER, KUSTOMIZATION, REPOSITORY
+from tests.k8s.manifests import FOLDER, KUSTOMIZATION, REPOSITORY, documents
+from tests.k8s.rendered import render
 from tests.k8s.scheduler_service import NAME, manifests, ports
 from tests.k8s.scheduler_service import kustomization as of_service
 
@@ -20,6 +22,7 @@ NAMESPACE = of_service()["namespace"]
 SUFFIX = "-next"
 MAINTENANCE = FOLDER / "maintenance"
 """Its CronJob lies in a namespace of its own."""
+OPERATOR = REPOSITORY / "ops/kubernetes/operator"
 OF_THE_CLUSTER = {"diff", "apply", "delete"}
 """What needs no namespace where a folder has one."""
 
@@ -41,15 +44,27 @@ def having(word: str) -> list[list[str]]:
     return list(unlike.values())
 
 
+@cache
 def objects() -> dict[str, set[str]]:
     """Return the names of what there is, by kind."""
-    service = {NAME, f"{NAME}{SUFFIX}"}
-    return {
-        "deployment": {anchoring.manifest("Deployment")["metadata"]["name"], *service},
-        "service": {anchoring.manifest("Service")["metadata"]["name"], *service},
-        "secret": {"scheduler-anchor-key", "scheduler-ledgers", "scheduler-temporal", NAME},
-        "configmap": {"scheduler-tsa-roots"},
+    of_service = {NAME, f"{NAME}{SUFFIX}"}
+    (operator,) = [each for each in render(OPERATOR) if each["kind"] == "Deployment"]
+    there: dict[str, set[str]] = {
+        "deployment": {operator["metadata"]["name"], *of_service},
+        "service": of_service,
+        "secret": {NAME},
+        "configmap": set(),
     }
+    for path in anchoring.manifest_files():
+        for document in documents(path):
+            there.setdefault(document["kind"].lower(), set()).add(document["metadata"]["name"])
+    for volume in anchoring.pod()["volumes"]:
+        there["secret"] |= {volume["secret"]["secretName"]} if "secret" in volume else set()
+        there["configmap"] |= {volume["configMap"]["name"]} if "configMap" in volume else set()
+    for entry in anchoring.container()["env"]:
+        if "valueFrom" in entry:
+            there["secret"].add(entry["valueFrom"]["secretKeyRef"]["name"])
+    return there
 
 
 def namespace_of_maintenance() -> str:
@@ -68,6 +83,8 @@ def objects_of_maintenance() -> dict[str, set[str]]:
 
 
 def ports_of(kind: str, name: str) -> set[int]:
+    if kind == "deployment" and name == anchoring.manifest("Deployment")["metadata"]["name"]:
+        return {port["containerPort"] for port in anchoring.container()["ports"]}
     if kind == "deployment":
         return set(ports().values())
     assert name.removesuffix(SUFFIX) == NAME
@@ -76,9 +93,13 @@ def ports_of(kind: str, name: str) -> set[int]:
 
 def named(command: list[str]) -> Iterator[tuple[str, str]]:
     for word in command:
-        if match := re.fullmatch(r"(deployment|service)/([\w-]+)", word):
+        if match := re.fullmatch(r"([a-z]+)/([\w-]+)", word):
             yield match[1], match[2]
     match command[3:]:
+        case ["delete", "secret" | "configmap" as kind, *names]:
+            yield from ((kind, name) for name in names)
+        case ["patch", "secret", name, *_]:
+            yield "secret", name
         case ["create", "secret", "generic", name, *_]:
             yield "secret", name
         case ["create", "configmap", name, *_]:
@@ -93,7 +114,7 @@ def after(command: list[str], option: str) -> str | None:
 
 def test_the_pages_show_commands() -> None:
     counted = {page.stem: len(commands(page)) for page in PAGES}
-    assert counted["kubernetes"] >= 15
+    assert counted["kubernetes"] >= 50
     assert counted["cut-over"] >= 10
     shown = {word for _, command in ALL for word in command}
     assert {"logs", "exec", "port-forward", "undo", "status", "apply", "diff"} <= shown
@@ -108,6 +129,8 @@ def test_a_command_names_what_there_is(command: list[str]) -> None:
     if folder := after(command, "-k"):
         assert (REPOSITORY / folder / KUSTOMIZATION).exists()
         assert command[1] in OF_THE_CLUSTER
+    elif command[1:3] == ["create", "namespace"]:
+        assert command[3:] == [NAMESPACE]
     elif not of_maintenance:
         assert command[1:3] == ["-n", NAMESPACE]
     if label := after(command, "-l"):

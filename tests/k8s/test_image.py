@@ -12,7 +12,7 @@ import pytest
 
 from tests.k8s import dockerfile
 from tests.k8s.dockerfile import MAINTENANCE, WORKER, copied, locked, stages
-from tests.k8s.manifests import REPOSITORY, container, pod
+from tests.k8s.manifests import REPOSITORY, container, documents, pod
 
 RUNTIME_LOCK, MAINTENANCE_LOCK = "requirements-runtime.lock", "requirements-maintenance.lock"
 LOCKS = {WORKER: RUNTIME_LOCK, MAINTENANCE: MAINTENANCE_LOCK}
@@ -30,6 +30,7 @@ def test_the_programs_start_with_what_is_copied(tmp_path: Path) -> None:
             ignored = shutil.ignore_patterns("__pycache__", "node_modules")
             shutil.copytree(source, tmp_path / name, ignore=ignored)
         else:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, tmp_path / name)
     for program in ("worker.py", "starter.py"):
         done = subprocess.run(
@@ -66,9 +67,49 @@ def test_a_build_without_a_target_makes_the_worker() -> None:
     assert list(stages())[-1] == WORKER
 
 
-def test_the_base_is_slim_and_named_by_version() -> None:
+def test_the_base_is_slim_and_named_by_version_and_digest() -> None:
     (base,) = dockerfile.bases()
-    assert re.fullmatch(r"python:3\.1\d-slim-\w+", base)
+    assert re.fullmatch(r"docker\.io/library/python:3\.1\d-slim-\w+@sha256:[0-9a-f]{64}", base)
+
+
+def test_what_is_built_and_pushed_has_the_names_of_the_manifests(tmp_path: Path) -> None:
+    """The builder is a program that writes down what it is asked."""
+    asked, builder = tmp_path / "asked", tmp_path / "builder"
+    builder.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$*" >> {asked}\nfor last; do :; done\n'
+        '[ "$1" != image ] || echo "${last%:*}@sha256:0123"\n'
+    )
+    builder.chmod(0o755)
+    done = subprocess.run(
+        ["make", "image", "push", f"BUILDER={builder}"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    calls = asked.read_text().splitlines()
+    built = {
+        word for call in calls if call.startswith("build ") for word in call.split() if ":v" in word
+    }
+    pushed = {call.split()[-1] for call in calls if call.startswith("push ")}
+    named = {
+        f"{image['name']}:{image['newTag']}"
+        for path in (REPOSITORY / "k8s").rglob("kustomization.yaml")
+        for image in documents(path)[0].get("images", [])
+    }
+    assert built == pushed == named
+    assert [call.split()[call.split().index("--target") + 1] for call in calls[:2]] == [*LOCKS]
+    # What it prints is what a kustomization takes.
+    digests = {line for line in done.stdout.splitlines() if line.endswith("@sha256:0123")}
+    assert {name.partition("@")[0] for name in digests} == {
+        name.partition(":")[0] for name in named
+    }
+
+
+def test_an_image_of_another_name_needs_a_name_for_the_other_one() -> None:
+    done = subprocess.run(
+        ["make", "image", "IMAGE=registry.example.com/worker", "BUILDER=false"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "MAINTENANCE_IMAGE" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(("stage", "lock"), LOCKS.items())

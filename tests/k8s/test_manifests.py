@@ -6,6 +6,7 @@ from pathlib import Path
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
+from starter import parse
 from tests.k8s.manifests import (
     container,
     documents,
@@ -15,6 +16,7 @@ from tests.k8s.manifests import (
     manifest_files,
     pod,
 )
+from vaultmesh.cli.doctor import PARTS
 from vaultmesh.process.version import VERSION
 
 LABELS = {"app": "scheduler", "component": "layer-2", "service": "scheduler"}
@@ -42,7 +44,12 @@ def test_the_kustomization_names_every_manifest_and_the_kubernetes_namespace() -
     )
 
 
-@pytest.mark.parametrize("kind", ["ConfigMap", "Deployment", "PersistentVolumeClaim", "Service"])
+KINDS = [
+    "ConfigMap", "Deployment", "NetworkPolicy", "PersistentVolumeClaim", "PodDisruptionBudget", "Service", "ServiceAccount",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_object_is_called_scheduler_and_labelled(kind: str) -> None:
     metadata = manifest(kind)["metadata"]
     assert (metadata["name"], metadata["labels"]) == ("scheduler", LABELS)
@@ -53,6 +60,8 @@ def test_deployment_and_service_select_the_pods_that_are_made() -> None:
     selectors = (
         manifest("Deployment")["spec"]["selector"]["matchLabels"],
         manifest("Service")["spec"]["selector"],
+        manifest("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        manifest("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
     )
     assert labels == LABELS
     assert all(selector.items() <= labels.items() for selector in selectors)
@@ -80,11 +89,40 @@ def test_the_container_cannot_become_root_or_write_outside_its_volumes() -> None
     assert security["readOnlyRootFilesystem"] is True
     assert security["capabilities"] == {"drop": ["ALL"]}
     assert pod()["automountServiceAccountToken"] is False
+    account = manifest("ServiceAccount")
+    assert pod()["serviceAccountName"] == account["metadata"]["name"]
+    assert account["automountServiceAccountToken"] is False
+
+
+def test_what_is_examined_first_sees_what_the_worker_sees_and_no_single_target_stops_it() -> None:
+    (doctor,) = pod()["initContainers"]
+    same = ("image", "env", "volumeMounts", "resources", "securityContext")
+    assert {key: doctor[key] for key in same} == {key: container()[key] for key in same}
+    python, program, *arguments = doctor["command"]
+    parts = parse(arguments).only
+    assert (python, program) == ("python", "starter.py")
+    assert set(parts) == set(PARTS) - {"targets", "jobs"}
+
+
+def test_a_node_can_be_drained() -> None:
+    assert manifest("Deployment")["spec"]["replicas"] == 1
+    budget = manifest("PodDisruptionBudget")["spec"]
+    assert (budget["maxUnavailable"], "minAvailable" in budget) == (1, False)
+
+
+def test_prometheus_may_reach_the_pod_and_the_pod_what_it_needs() -> None:
+    policy = manifest("NetworkPolicy")["spec"]
+    (inward,) = policy["ingress"]
+    assert [port["port"] for port in inward["ports"]] == ["metrics"]
+    outward = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+    address = environment()["TEMPORAL_ADDRESS"]["value"]
+    assert {53, 443, 8332, int(address.partition(":")[2])} <= outward
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
 
 
 def test_resources_are_bounded() -> None:
     assert container()["resources"] == {
-        "requests": {"cpu": "100m", "memory": "128Mi"},
+        "requests": {"cpu": "100m", "memory": "256Mi"},
         "limits": {"cpu": "500m", "memory": "512Mi"},
     }
 

@@ -28,6 +28,8 @@ LEDGERS = {
 }
 """What the secrets must hold; nothing else of the configuration comes from the environment without being optional."""
 OPTIONAL = {"TSA_POLICY_OID": "1.2.3.4.1"}
+CONTRACTS = {"BASE_CONTRACT", "MAINNET_CONTRACT"}
+"""May be missing while a pod of the operator deploys them."""
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_every_variable_is_one_that_the_worker_its_client_or_its_configuration_r
         for name in named
         if environment()[name]["valueFrom"]["secretKeyRef"].get("optional", False)
     }
-    assert left_out == set(OPTIONAL)
+    assert left_out == {*OPTIONAL, *CONTRACTS}
 
 
 def test_the_worker_takes_the_environment() -> None:
@@ -104,19 +106,22 @@ def test_the_pinned_roots_are_where_the_configuration_says_and_are_renewed_in_pl
     assert settings.trust_file == f"{mount['mountPath']}/roots.pem"
     assert "subPath" not in mount
     name = volume["configMap"]["name"]
-    documentation = (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
+    documentation = (REPOSITORY / "docs/kubernetes.md").read_text(encoding="utf-8")
     assert f"create configmap {name} --from-file=roots.pem" in documentation
 
 
-def test_the_page_on_kubernetes_names_every_key_of_every_secret() -> None:
-    documentation = (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
+def test_the_page_on_kubernetes_and_the_example_name_every_key_of_every_secret() -> None:
+    documentation = (REPOSITORY / "docs/kubernetes.md").read_text(encoding="utf-8")
+    example = (REPOSITORY / "k8s/ledgers.env.example").read_text(encoding="utf-8")
     referred = [
         one["valueFrom"]["secretKeyRef"] for one in environment().values() if "valueFrom" in one
     ]
     assert len(referred) == 8
     for one in referred:
         assert f"create secret generic {one['name']} " in documentation
-        assert re.search(rf"\b{one['key']}\b", documentation), one["key"]
+        where = example if one["name"] == "scheduler-ledgers" else documentation
+        optional = "(# )?" if one.get("optional") else ""
+        assert re.search(rf"^{optional}{one['key']}=|apiKey=", where, re.MULTILINE), one["key"]
 
 
 def test_a_drain_fits_into_the_grace_period() -> None:
@@ -125,7 +130,13 @@ def test_a_drain_fits_into_the_grace_period() -> None:
 
 def test_probes_ask_the_port_of_the_worker() -> None:
     names = {port["name"] for port in container()["ports"]}
-    liveness = container()["livenessProbe"]
-    readiness = container()["readinessProbe"]
-    assert (liveness["httpGet"]["path"], readiness["httpGet"]["path"]) == ("/livez", "/readyz")
-    assert {liveness["httpGet"]["port"], readiness["httpGet"]["port"]} <= names
+    asked = {
+        kind: container()[f"{kind}Probe"]["httpGet"]
+        for kind in ("startup", "liveness", "readiness")
+    }
+    assert {kind: each["path"] for kind, each in asked.items()} == {
+        "startup": "/livez",
+        "liveness": "/livez",
+        "readiness": "/readyz",
+    }
+    assert {each["port"] for each in asked.values()} <= names

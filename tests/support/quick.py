@@ -18,7 +18,7 @@ PROGRAMS = frozenset(
     f"devnet.{name}"
     for name in (
         "anvil", "bitcoind", "temporal", "test_server", "timestamp_server", "tsa", "tctl", "promtool", "solc", "postgres",
-        "local_postgres", "amtool", "prometheus",
+        "local_postgres", "amtool", "prometheus", "kubectl", "buildah", "image_base",
     )
 )  # fmt: skip
 """Modules of parts that take a while to start, or to be had at all."""

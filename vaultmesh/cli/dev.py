@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from temporalio.client import Client
 
 from vaultmesh.cli import output
 from vaultmesh.cli.progress import Steps
+from vaultmesh.domain.errors import DomainError
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import load_namespaces, namespaces_path
 from vaultmesh.process.places import why_no_folder, why_not_written
@@ -56,7 +58,17 @@ def run_in(
 
     Returns:
         The exit code of the work; `if_starting` if it was told to end before it had started.
+
+    Raises:
+        Usage: local parts are not installed here, or the folder can't be used.
+        DomainError: a part can't be had, started or reached.
     """
+    if find_spec("devnet") is None:
+        message = (
+            "the container's image holds no local parts; run this in a checkout of the repository"
+        )
+        raise output.Usage(message)
+    from devnet.errors import PartError  # noqa: PLC0415 - images have no local parts, and every other command
 
     def run(place: Path) -> int:
         output.note(f"local system in {place}")
@@ -64,6 +76,8 @@ def run_in(
             return asyncio.run(work(place))
         except asyncio.CancelledError:
             return if_starting
+        except PartError as error:
+            raise DomainError(str(error)) from error
 
     if root is not None:
         return run(_made(root))

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from pydantic_core import from_json
 
-from contracts.check import load_artifact
+from contracts.artifact import load_artifact
 from devnet.anvil import ANVIL, CHAIN_ID, Anvil
 from devnet.bitcoind import Bitcoind
 from devnet.bitcoind_fetch import BITCOIND

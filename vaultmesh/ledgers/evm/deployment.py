@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from contracts.check import load_artifact
+from contracts.artifact import load_artifact
 from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.target import Target
