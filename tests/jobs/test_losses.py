@@ -3,6 +3,8 @@
 Whatever happens: each run is called once, none is left running, counters equal rows, and slots add up.
 """
 
+import os
+import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -150,7 +152,13 @@ def test_a_temporal_that_is_away_in_the_middle_of_a_call_changes_neither_its_end
     kill(system.temporal)
     time.sleep(AWAY_SECONDS)
     assert len(system.handler.of("away")) == len(set(system.handler.of("away")))
-    system.temporal.start()
+    worker = system.workers[-1].pid
+    os.kill(worker, signal.SIGSTOP)  # else its next heartbeat may come before Temporal looks
+    try:
+        system.temporal.start()
+        system.wait(lambda: system.temporal_says(has_given_up), "Temporal to miss the heartbeats")
+    finally:
+        os.kill(worker, signal.SIGCONT)
     row = system.wait(
         lambda: (row := system.books.run("away", run))["status"] == "failed" and row,
         "Temporal to give the run up",
@@ -165,6 +173,12 @@ def test_a_temporal_that_is_away_in_the_middle_of_a_call_changes_neither_its_end
     system.assert_kept("away", period=1)
     system.assert_kept("away-long", period=5)
     assert system.books.decisions("away-long")["missed"] >= 1
+
+
+async def has_given_up(client: Client) -> bool:
+    """Whether Temporal waits no longer for the call of `away`."""
+    description = await client.get_workflow_handle(job_workflow_id("away")).describe()
+    return not description.raw_description.pending_activities
 
 
 def test_a_database_of_temporal_put_back_calls_no_slot_again_and_hears_what_it_forgot(
