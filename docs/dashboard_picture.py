@@ -23,6 +23,9 @@ STEPS = 120
 SUBSTITUTES = {"label": "namespace", "namespace": ".*", "target": ".*", "__rate_interval": "1m"}
 """What stands for the variables of a dashboard."""
 _ASK_SECONDS = 10
+TITLE_LETTER, LEGEND_LETTER = 0.66, 6
+"""The width of a bold letter, in parts of its size; that of a letter of the legend, in pixels."""
+_THOUSANDS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 _UNITS = {"bytes": (1_048_576, " MiB"), "percentunit": (0.01, " %"), "s": (1, " s")}
 
 Points = Sequence[tuple[float, float]]
@@ -79,10 +82,11 @@ def _named(legend: str, labels: Mapping[str, str]) -> str:
 def _panel(panel: Panel, lines: Sequence[Line], left: int, top: int) -> str:
     width, height = panel.width * COLUMN_PIXELS - GAP, panel.height * ROW_PIXELS - GAP
     body = _number if panel.kind == "stat" else _curves
+    size = min(12, int((width - 20) / (TITLE_LETTER * len(panel.title))))
     return (
         f'<g transform="translate({left + GAP // 2} {top + GAP // 2})">'
         f'<rect width="{width}" height="{height}" rx="4" fill="#fff" stroke="#d1d5db"/>'
-        f'<text x="10" y="20" fill="#374151" font-weight="600">{escape(panel.title)}</text>'
+        f'<text x="10" y="20" fill="#374151" font-weight="600" font-size="{size}">{escape(panel.title)}</text>'
         f"{body(panel, lines, width, height)}</g>"
     )
 
@@ -119,16 +123,30 @@ def _curves(panel: Panel, lines: Sequence[Line], width: int, height: int) -> str
         parts.append(
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
         )
-    named = [line.name for line in lines[: len(COLOURS)] if line.name]
-    colours = zip(named, COLOURS, strict=False)
-    legend = "".join(f'<tspan fill="{colour}">{escape(name)}  </tspan>' for name, colour in colours)
+    legend = _legend([line.name for line in lines], (right - left) // LEGEND_LETTER)
     parts.append(f'<text x="{left}" y="{height - 12}" font-size="10">{legend}</text>')
     return "".join(parts)
 
 
+def _legend(names: Sequence[str], letters: int) -> str:
+    """Return the names that have room, in their colours, and how many more there are."""
+    parts, used = list[str](), 0
+    for name, colour in zip(names, COLOURS[:-1], strict=False):
+        used += len(name) + 2
+        if used > letters:
+            break
+        parts.append(f'<tspan fill="{colour}">{escape(name)}  </tspan>')
+    more = len(names) - len(parts)
+    return "".join(parts) + (f'<tspan fill="{COLOURS[-1]}">+{more}</tspan>' if more else "")
+
+
 def _written(value: float, unit: str) -> str:
     divisor, name = _UNITS.get(unit, (1, ""))
-    return f"{value / divisor:.3g}{name}"
+    number = value / divisor
+    for size, letter in _THOUSANDS:
+        if abs(number) >= 10 * size:
+            return f"{number / size:.3g}{letter}{name}"
+    return f"{number:.3g}{name}"
 
 
 def main(arguments: list[str] | None = None) -> int:

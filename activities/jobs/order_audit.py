@@ -3,12 +3,16 @@
 1. What was read is marked once its lines are entered: a process that is killed reads again, and no line is entered twice.
    Several processes that do this at once do no harm.
 2. Nothing is lost while nobody reads, as long as Temporal keeps the histories.
-3. The end of the chain is noted below VMSH_ROOT, unless the chain no longer holds what is noted there: that is said.
+3. Jobs are looked at more seldom: each of their runs adds to their histories, and most orders about them are decisions in
+   their store, which has its own lines.
+4. The end of the chain is noted below VMSH_ROOT, unless the chain no longer holds what is noted there: that is said.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,7 +26,7 @@ from vaultmesh.domain.jobs.records import AuditLine
 from vaultmesh.domain.jobs.refusals import StoreError
 from vaultmesh.domain.names import namespace_workflow_id
 from vaultmesh.domain.namespaces.stopped import Entries
-from vaultmesh.process.orders import executions, order_line, orders_of
+from vaultmesh.process.orders import OF_ANCHORING, OF_JOBS, executions, order_line, orders_of
 from vaultmesh.storage.audit_checks import keep_head, kept_head
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.job_store import JobStore
@@ -40,7 +44,19 @@ FIRST_LOOK = timedelta(hours=1)
 """The first look ever reads so far back: older histories may be long."""
 LINES_A_GO = 200
 """Lines of one transaction: others wait for the end of the chain meanwhile."""
-MARK = "orders"
+JOBS_PERIOD_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Workflows that are looked at together, and the mark of how far."""
+
+    mark: str
+    kinds: tuple[str, ...]
+
+
+ANCHORING = Group("orders", OF_ANCHORING)
+JOBS = Group("orders of jobs", OF_JOBS)
 _Keyed = tuple[AuditLine, str | None]
 _LOG = logging.getLogger(__name__)
 
@@ -57,11 +73,14 @@ class OrderAudit:
 
     async def run(self) -> None:
         """Look until cancelled; what is away is asked again."""
-        said = ""
+        said, of_jobs = "", -JOBS_PERIOD_SECONDS
         while True:
             count, problem = 0, ""
             try:
-                count = await self.look()
+                count = await self.look((ANCHORING,))
+                if time.monotonic() - of_jobs >= JOBS_PERIOD_SECONDS:
+                    count += await self.look((JOBS,))
+                    of_jobs = time.monotonic()
             except (RPCError, StoreError, NetworkFailure, TimeoutError) as error:
                 problem = str(error)
             if problem and problem != said:
@@ -69,7 +88,9 @@ class OrderAudit:
             said = problem
             await asyncio.sleep(max(PERIOD_SECONDS, count * SECONDS_A_RUN))
 
-    async def look(self, at_once: int = AT_ONCE) -> int:
+    async def look(
+        self, groups: Sequence[Group] = (ANCHORING, JOBS), at_once: int = AT_ONCE
+    ) -> int:
         """Enter what is new, and return of how many runs the history was read.
 
         Raises:
@@ -77,18 +98,24 @@ class OrderAudit:
             StoreError: the store did not answer.
             NetworkFailure: the storage below VMSH_ROOT failed.
         """
+        count = 0
+        for group in groups:
+            count += await self._look_at(group, at_once)
+        await self._keep_head()
+        return count
+
+    async def _look_at(self, group: Group, at_once: int) -> int:
         begun = datetime.now(UTC)
-        mark = await self._store.of_audit(lambda audit: audit.mark(MARK))
+        mark = await self._store.of_audit(lambda audit: audit.mark(group.mark))
         since = begun - FIRST_LOOK if mark is None else mark - OVERLAP
-        runs = await executions(self._client, since)
+        runs = await executions(self._client, since, group.kinds)
         lines = await self._orders(runs, since, at_once)
         lines += await asyncio.to_thread(self._decisions)
         lines.sort(key=lambda keyed: keyed[0].at)
         for start in range(0, len(lines), LINES_A_GO):
             portion = lines[start : start + LINES_A_GO]
             await self._store.of_audit(partial(Audit.note_all, lines=portion))
-        await self._store.of_audit(lambda audit: audit.set_mark(MARK, begun))
-        await self._keep_head()
+        await self._store.of_audit(lambda audit: audit.set_mark(group.mark, begun))
         return len(runs)
 
     async def _orders(self, runs: Sequence[Listed], since: datetime, at_once: int) -> list[_Keyed]:

@@ -20,7 +20,7 @@ from vaultmesh.process import search_attributes
 from vaultmesh.process.anchor_workflows import OrderRefused, order
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import load_namespaces
-from vaultmesh.process.orders import executions, order_line, orders_of, update_key
+from vaultmesh.process.orders import OF_ANCHORING, executions, order_line, orders_of, update_key
 from vaultmesh.process.registration import register
 from vaultmesh.process.settings import Settings
 from vaultmesh.storage.audit_checks import keep_head, kept_head, verify
@@ -134,7 +134,11 @@ async def test_an_order_that_its_sender_entered_is_not_entered_again_with_a_proc
         entries = await store.of_audit(lambda audit: audit.entries(name, 100, 0))
         pauses = [entry.actor for entry in entries if entry.action == "pause"]
         assert pauses == ["user_2abc"]
-        (run,) = [run for run in await executions(client, line.at) if run.id == view.workflow_id]
+        (run,) = [
+            run
+            for run in await executions(client, line.at, OF_ANCHORING)
+            if run.id == view.workflow_id
+        ]
         actions = [order.line.action for order in await orders_of(client, run, line.at)]
         assert actions == ["pause"]  # the start came before
     finally:

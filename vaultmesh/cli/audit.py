@@ -123,7 +123,7 @@ async def _read_orders(store: "JobStore", settings: Settings) -> str:
     try:
         async with asyncio.timeout(READ_SECONDS):
             orders = OrderAudit(await connect(), store, settings.root)
-            await orders.look(READ_AT_ONCE)
+            await orders.look(at_once=READ_AT_ONCE)
     except TimeoutError:
         return (
             f"their histories were not read within {READ_SECONDS:g} s; workers with role jobs go on"

@@ -47,7 +47,8 @@ PAGE_EVENTS = 100
 """Events of one answer: some minutes of a busy workflow."""
 LONGEST_TEXT = 500
 """Characters of one text of an order, or of its argument as a whole."""
-_TYPES = (NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW, JOB_WORKFLOW)
+OF_ANCHORING = (NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW)
+OF_JOBS = (JOB_WORKFLOW,)
 _OWN_SIGNALS = frozenset(
     {NOTE_FAILURE, ENQUEUE, WITHDRAW, RELEASE, REOPENED, REWRITE, HURRY, ENDPOINT_BACK}
 )
@@ -92,13 +93,13 @@ def order_line(
     )
 
 
-async def executions(client: Client, since: datetime) -> list[Listed]:
-    """Return the runs of workflows that may hold orders from after an instant.
+async def executions(client: Client, since: datetime, kinds: Sequence[str]) -> list[Listed]:
+    """Return the runs of workflows of some types that may hold orders from after an instant.
 
     Raises:
         RPCError: Temporal did not answer.
     """
-    types = ", ".join(repr(name) for name in _TYPES)
+    types = ", ".join(repr(name) for name in kinds)
     closed = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     query = (
         f"WorkflowType IN ({types}) AND (ExecutionStatus = 'Running' OR CloseTime >= '{closed}')"
