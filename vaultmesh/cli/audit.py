@@ -134,10 +134,11 @@ async def _read_orders(store: "JobStore", settings: Settings) -> str:
 
 
 def _table(entries: Sequence[AuditEntry]) -> Table:
+    """Return the entries as rows, newest first: orders are entered some time after they were given."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("when (UTC)", "who", "what", "about", "details"):
         table.add_column(name, overflow="fold", no_wrap=name == "when (UTC)")
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: entry.at, reverse=True):
         details = detail_words(entry.detail)
         if entry.execution_id is not None:
             details.append(f"run: {entry.execution_id}")
