@@ -22,6 +22,7 @@ FACTS = {
     "kill": "one of two workers killed",
     "demo": "demo --once",
     "maintenance": "client killed: its statement is gone after",
+    "metrics": "longest standstill of the event loop",
     "folder": "with one new file each",
     "verify": "read and follow one proof",
 }
