@@ -33,7 +33,13 @@ def test_a_decision_on_the_page_reaches_the_workflow_and_a_run_shows_what_was_se
     system.write({"tidy": {}})
     system.start_worker()
     system.says("tidy", lambda view: view["state"] == "waiting", "the task")
-    assert "tidy vacuum waiting" in visited(system, lambda visitor: visitor.see("maintenance"))
+    system.wait(
+        lambda: (
+            "tidy vacuum waiting" in visited(system, lambda visitor: visitor.see("maintenance"))
+        ),
+        "the page to say so: Temporal's list of workflows lags",
+        30,
+    )
     text = visited(
         system, lambda visitor: visitor.send("pause-task", name="tidy", reason="a migration")
     )
