@@ -292,7 +292,7 @@ async def test_unreadable_rounds_are_counted_in_a_metric(stage: Stage) -> None:
     metrics = Metrics()
     files = Files(stage.root, metrics.found_unreadable)
     files.damaged(EVM).look()
-    assert f'scheduler_unreadable_rounds{{target="{EVM}"}} 1.0' in metrics.page().decode()
+    assert f'scheduler_unreadable_rounds{{target="{EVM}"}} 1\n' in metrics.page().decode()
 
 
 @pytest.mark.parametrize(

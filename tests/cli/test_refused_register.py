@@ -16,7 +16,7 @@ LINES = [f"starter.py: {name}: {REFUSED}" for name in ("dao:a", "dao:c")]
 def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     namespaces = RunningNamespaces(draining={"dao:a", "dao:c"})
 
-    async def connect() -> RunningNamespaces:
+    async def connect(*_: object) -> RunningNamespaces:
         return namespaces
 
     async def ensure(client: object) -> None:

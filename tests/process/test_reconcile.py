@@ -145,7 +145,10 @@ def test_a_damaged_decision_starts_nothing_by_guess_and_stops_no_other(system: R
     system.begin()
     system.wait_every("dao:sure", NEVER)
     system.wait_entry("dao:guess", "status", "missing")
-    assert place.name in system.health()["namespaces"]["dao:guess"]["cause"]
+    system.wait(
+        lambda: place.name in system.health()["namespaces"]["dao:guess"].get("cause", ""),
+        "the damaged decision as its cause",
+    )
     assert system.command("register", "--namespace", "dao:guess").returncode == 0
     system.wait_every("dao:guess", NEVER)
     system.end()

@@ -48,10 +48,10 @@ async def test_a_running_namespace_is_shown_with_its_memo_until_it_ends(address:
     name = await _start(client, None)
     await _until(visibility, name, shown=True)
     assert visibility.snapshot.namespaces[name] == _memo(name, 2)
-    assert metrics.memos[name] == _memo(name, 2)
+    assert metrics.cadences.memos[name] == _memo(name, 2)
     await client.get_workflow_handle(namespace_workflow_id(name)).terminate()
     await _until(visibility, name, shown=False)
-    assert name not in metrics.memos
+    assert name not in metrics.cadences.memos
 
 
 async def test_workflows_of_other_types_and_memos_that_mean_nothing_are_left_out(

@@ -71,8 +71,12 @@ class Reconciled(EvmSystem):
             return dict(json.load(answer))
 
     def metric(self, line: str) -> bool:
+        """Whether a worker's page has a series with this value, however the number is written."""
+        series, value = line.rsplit(" ", 1)
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics") as page:
-            return line in page.read().decode().splitlines()
+            lines = page.read().decode().splitlines()
+        values = [each.rsplit(" ", 1)[1] for each in lines if each.startswith(f"{series} ")]
+        return [float(each) for each in values] == [float(value)]
 
     def wait_entry(self, name: str, key: str, value: str) -> None:
         self.wait(
