@@ -144,7 +144,7 @@ def _written(value: float, unit: str) -> str:
     divisor, name = _UNITS.get(unit, (1, ""))
     number = value / divisor
     for size, letter in _THOUSANDS:
-        if abs(number) >= 10 * size:
+        if abs(number) >= size:
             return f"{number / size:.3g}{letter}{name}"
     return f"{number:.3g}{name}"
 
