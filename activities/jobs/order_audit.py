@@ -98,6 +98,7 @@ class OrderAudit:
             StoreError: the store did not answer.
             NetworkFailure: the storage below VMSH_ROOT failed.
         """
+        await self._enter(await asyncio.to_thread(self._decisions))
         count = 0
         for group in groups:
             count += await self._look_at(group, at_once)
@@ -109,14 +110,15 @@ class OrderAudit:
         mark = await self._store.of_audit(lambda audit: audit.mark(group.mark))
         since = begun - FIRST_LOOK if mark is None else mark - OVERLAP
         runs = await executions(self._client, since, group.kinds)
-        lines = await self._orders(runs, since, at_once)
-        lines += await asyncio.to_thread(self._decisions)
+        await self._enter(await self._orders(runs, since, at_once))
+        await self._store.of_audit(lambda audit: audit.set_mark(group.mark, begun))
+        return len(runs)
+
+    async def _enter(self, lines: list[_Keyed]) -> None:
         lines.sort(key=lambda keyed: keyed[0].at)
         for start in range(0, len(lines), LINES_A_GO):
             portion = lines[start : start + LINES_A_GO]
             await self._store.of_audit(partial(Audit.note_all, lines=portion))
-        await self._store.of_audit(lambda audit: audit.set_mark(group.mark, begun))
-        return len(runs)
 
     async def _orders(self, runs: Sequence[Listed], since: datetime, at_once: int) -> list[_Keyed]:
         turns = asyncio.Semaphore(at_once)

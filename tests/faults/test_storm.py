@@ -49,8 +49,8 @@ COMPUTING = "while True: sum(range(10_000))"
 
 
 @contextmanager
-def busy_machine(processes: int = 1) -> Iterator[None]:
-    """Let another program compute meanwhile; workers that start again and again are a load of their own."""
+def busy_machine(processes: int = 2) -> Iterator[None]:
+    """Let other programs compute meanwhile."""
     running = [subprocess.Popen([sys.executable, "-c", COMPUTING]) for _ in range(processes)]
     try:
         yield
