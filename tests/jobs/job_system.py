@@ -291,9 +291,8 @@ class JobSystem:
             findings += [f"{name}: {finding}" for finding in found]
         assert findings == [], findings
 
-    @staticmethod
-    def wait(question: Callable[[], Answer], what: str, seconds: float = 180.0) -> Answer:
-        """Ask until the answer is true, and return it."""
+    def wait(self, question: Callable[[], Answer], what: str, seconds: float = 180.0) -> Answer:
+        """Ask until the answer is true, and return it; the failure says what the system is at."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
@@ -302,7 +301,11 @@ class JobSystem:
             except NOT_NOW:
                 pass
             time.sleep(0.2)
-        raise AssertionError(f"{what} did not come within {seconds:g} s")
+        raise AssertionError(f"{what} did not come within {seconds:g} s\n{self.at_what()}")
+
+    def at_what(self) -> str:
+        """Return the last lines of each worker's log, for a failure."""
+        return "\n".join(f"{worker.name}:\n{worker.last_lines()}" for worker in self.workers)
 
 
 def kill(part: WorkerProcess | TemporalServer) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from typing_extensions import override
 from devnet.ports import free_port
 from devnet.postgres import PostgresServer
 from tests.jobs.books import Row, instant
-from tests.jobs.job_system import JobSystem
+from tests.jobs.job_system import NOT_NOW, JobSystem
 from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.jobs.tasks import task_job_name
 from vaultmesh.process.settings import REPOSITORY
@@ -96,6 +97,16 @@ class TaskSystem(JobSystem):
     def wait_for_silence(self) -> None:
         """Wait until no connection of any run is left."""
         self.wait(lambda: self.busy("true") == 0, "an end of all connections of runs")
+
+    @override
+    def at_what(self) -> str:
+        """Return what the server is busy with as well."""
+        query = (
+            "SELECT pid, state, wait_event, query FROM pg_stat_activity WHERE datname IS NOT NULL"
+        )
+        with suppress(*NOT_NOW):
+            return f"{self.server.sql('postgres', query)}\n{super().at_what()}"
+        return super().at_what()
 
     # --- workers and commands ------------------------------------------------------------------------------------------
 

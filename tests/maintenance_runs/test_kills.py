@@ -169,7 +169,9 @@ def test_a_worker_that_is_told_to_end_leaves_its_run_to_another(system: TaskSyst
     second = system.start_worker("workflows,jobs")
     os.kill(ending.pid, signal.SIGTERM)
     (row,) = system.ended("drained", seconds=120)
-    assert (row["status"], row["metadata"]["attempts"]) == ("completed", 2)
+    # A third attempt is right where the second came before the server had ended the first one's statement.
+    assert row["status"] == "completed"
+    assert row["metadata"]["attempts"] in {2, 3}
     assert system.statistics("vacuum_count") == "1"
     assert second.alive
 
