@@ -64,7 +64,7 @@ from vaultmesh.process.readiness import Readiness
 from vaultmesh.process.reconcile import Reconciler, Sources
 from vaultmesh.process.settings import Registering, Settings
 from vaultmesh.process.sticky import sticky_timeout
-from vaultmesh.process.unforeseen import Unforeseen
+from vaultmesh.process.unforeseen import Unforeseen, end_all
 from vaultmesh.process.version import build_id
 from vaultmesh.process.visibility import Visibility, running_workflows
 from vaultmesh.storage.stopped import StoppedNamespaces
@@ -403,11 +403,12 @@ async def _keep_until(stopped: asyncio.Event, unforeseen: Unforeseen, kept: Kept
             stack.push_async_callback(close)
         for worker in kept.workers:
             await stack.enter_async_context(worker)
-        tasks = [asyncio.create_task(unforeseen.keep(*task)) for task in kept.beside.items()]
+        tasks = [
+            asyncio.create_task(unforeseen.keep(name, run), name=name)
+            for name, run in kept.beside.items()
+        ]
         await stopped.wait()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all(tasks)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from vaultmesh.process import unforeseen
 from vaultmesh.process.connection import Connection
 from vaultmesh.process.health import health
 from vaultmesh.process.metrics import Metrics
-from vaultmesh.process.unforeseen import Unforeseen
+from vaultmesh.process.unforeseen import Unforeseen, end_all
 from vaultmesh.process.visibility import Snapshot
 
 NOW = 1_768_471_205.0
@@ -122,3 +122,52 @@ async def test_a_watch_of_the_connection_that_fails_leaves_none_behind_when_it_i
         with pytest.raises(ExceptionGroup):
             await watch.run()
     assert waits == ["begun", "ended"] * 2
+
+
+class Deaf:
+    """A task that takes its first cancellations for something else, and goes on."""
+
+    def __init__(self, cancellations: int) -> None:
+        self.left = cancellations
+        self.ended = False
+
+    async def run(self) -> None:
+        """Go on for ever."""
+        while True:
+            try:
+                await asyncio.sleep(3_600)
+            except asyncio.CancelledError:
+                self.left -= 1
+                if self.left < 0:
+                    self.ended = True
+                    raise
+
+
+async def test_a_task_that_takes_a_cancellation_for_something_else_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(unforeseen, "TOLD_AGAIN_SECONDS", 0.01)
+    deaf = [Deaf(0), Deaf(1), Deaf(3)]
+    tasks = [asyncio.create_task(each.run()) for each in deaf]
+    await asyncio.sleep(0)
+    await end_all(tasks)
+    assert [each.ended for each in deaf] == [True, True, True]
+    assert caplog.records == []
+
+
+async def test_a_task_that_never_ends_keeps_no_worker_from_draining_and_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(unforeseen, "TOLD_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(unforeseen, "ENDED_WITHIN_SECONDS", 0.1)
+    deaf = Deaf(10_000)
+    task = asyncio.create_task(deaf.run(), name="reconciler")
+    await asyncio.sleep(0)
+    with caplog.at_level(logging.ERROR):
+        async with asyncio.timeout(10):
+            await end_all([task])
+    assert [record.__dict__["tasks"] for record in caplog.records] == [["reconciler"]]
+    deaf.left = 0
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

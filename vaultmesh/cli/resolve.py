@@ -26,6 +26,7 @@ from vaultmesh.domain.target import Target
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import anchors_path, load_anchors
 from vaultmesh.process.settings import Settings
+from vaultmesh.process.updates import cancellable
 
 DECIDED_WITHIN = timedelta(seconds=90)
 """Every provider is asked, and the receipts of a target may be read: more than other updates take."""
@@ -133,9 +134,10 @@ async def _ordered(client: Client, target: Target, asked: dict[str, JsonValue]) 
     handle = client.get_workflow_handle(aggregator_workflow_id(str(target)))
     try:
         async with asyncio.timeout(DECIDED_WITHIN.total_seconds()):
-            view: AggregatorView = await handle.execute_update(
-                RESOLVE, asked, result_type=AggregatorView, rpc_timeout=DECIDED_WITHIN
-            )
+            with cancellable():
+                view: AggregatorView = await handle.execute_update(
+                    RESOLVE, asked, result_type=AggregatorView, rpc_timeout=DECIDED_WITHIN
+                )
     except WorkflowUpdateFailedError as error:
         cause = error.cause
         reason = cause.message if isinstance(cause, ApplicationError) else str(cause)

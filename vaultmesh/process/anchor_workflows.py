@@ -35,6 +35,7 @@ from vaultmesh.domain.names import (
 from vaultmesh.domain.status import AggregatorView, NamespaceMemo, NamespaceView, View
 from vaultmesh.process.failing import Failing, diagnose, failing, one_line
 from vaultmesh.process.polling import why_silent
+from vaultmesh.process.updates import cancellable
 
 ANSWER_WITHIN = timedelta(seconds=6)
 """A worker answers in milliseconds; with start and connection, the operator learns within ten seconds of none."""
@@ -204,9 +205,14 @@ async def order(
     handle = client.get_workflow_handle(namespace_workflow_id(namespace))
     try:
         async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
-            view: NamespaceView = await handle.execute_update(
-                verb, argument, id=update_id, result_type=NamespaceView, rpc_timeout=ANSWER_WITHIN
-            )
+            with cancellable():
+                view: NamespaceView = await handle.execute_update(
+                    verb,
+                    argument,
+                    id=update_id,
+                    result_type=NamespaceView,
+                    rpc_timeout=ANSWER_WITHIN,
+                )
     except WorkflowUpdateFailedError as error:
         message = f"{namespace} refused {verb}: {reason_of(error)}"
         raise OrderRefused(message) from error

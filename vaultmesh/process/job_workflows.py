@@ -42,6 +42,7 @@ from vaultmesh.domain.names import (
 from vaultmesh.process.client import Unreachable
 from vaultmesh.process.job_troubles import JobTroubles
 from vaultmesh.process.search_attributes import SearchAttributesMissing, ensure
+from vaultmesh.process.updates import cancellable
 
 WITHIN = timedelta(seconds=5)
 """Of one call, by which the caller has its answer."""
@@ -130,9 +131,10 @@ class TemporalJobs:
             async with asyncio.timeout(WITHIN.total_seconds()):
                 if not await self._configured(spec):
                     await ensure(self._client)  # the server may be a new one, without any
-                    await self._client.execute_update_with_start_workflow(
-                        CONFIGURE, spec, start_workflow_operation=start, rpc_timeout=WITHIN
-                    )
+                    with cancellable():
+                        await self._client.execute_update_with_start_workflow(
+                            CONFIGURE, spec, start_workflow_operation=start, rpc_timeout=WITHIN
+                        )
         except (SearchAttributesMissing, Unreachable) as error:
             raise NotTold(str(error)) from error
         except (
@@ -165,7 +167,8 @@ class TemporalJobs:
         """Tell a workflow that runs; False if there is none."""
         handle = self._client.get_workflow_handle(job_workflow_id(spec.name))
         try:
-            await handle.execute_update(CONFIGURE, spec, rpc_timeout=WITHIN)
+            with cancellable():
+                await handle.execute_update(CONFIGURE, spec, rpc_timeout=WITHIN)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
@@ -177,7 +180,8 @@ class TemporalJobs:
         order = {"revision": revision.revision}
         try:
             async with asyncio.timeout(WITHIN.total_seconds()):
-                await handle.execute_update(STOP, order, rpc_timeout=WITHIN)
+                with cancellable():
+                    await handle.execute_update(STOP, order, rpc_timeout=WITHIN)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise _not_told(revision.name, error) from error
@@ -212,7 +216,8 @@ class TemporalJobs:
         """Send a trigger; False if it met the end of the workflow's run."""
         handle = self._client.get_workflow_handle(job_workflow_id(name))
         try:
-            await handle.execute_update(TRIGGER, order, rpc_timeout=WITHIN)
+            with cancellable():
+                await handle.execute_update(TRIGGER, order, rpc_timeout=WITHIN)
         except RPCError as error:
             if error.status not in _ENDING:
                 raise

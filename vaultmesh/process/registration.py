@@ -34,6 +34,7 @@ from vaultmesh.process.failing import failing
 from vaultmesh.process.last_run import LastRun, Past, last_run
 from vaultmesh.process.polling import NobodyPolls, worker_polls
 from vaultmesh.process.settings import Settings
+from vaultmesh.process.updates import cancellable
 
 ANSWER_WITHIN = timedelta(seconds=6)
 """A worker answers an update in milliseconds; without one, the operator is told within ten seconds."""
@@ -209,17 +210,15 @@ async def _configure_once(
     """Send a configuration; None if it was not answered in time, although a worker is there."""
     handle = client.get_workflow_handle(namespace_workflow_id(configuration.namespace))
     try:
-        answer = await handle.execute_update(
-            CONFIGURE,
-            configuration,
-            id=update,
-            result_type=ConfigureAnswer,
-            rpc_timeout=ANSWER_WITHIN,
-        )
+        with cancellable():
+            answer = await handle.execute_update(
+                CONFIGURE,
+                configuration,
+                id=update,
+                result_type=ConfigureAnswer,
+                rpc_timeout=ANSWER_WITHIN,
+            )
     except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError from error  # the client takes both for the same
         await _require_busy(client, configuration.namespace, error)
         return None
     except WorkflowUpdateFailedError as error:

@@ -21,6 +21,7 @@ from vaultmesh.domain.namespaces.stopped import StopDecision
 from vaultmesh.process.desired import LAG_SECONDS
 from vaultmesh.process.failing import one_line
 from vaultmesh.process.turns import Turns
+from vaultmesh.process.updates import cancellable
 from vaultmesh.process.visibility import Snapshot
 
 ANSWER_WITHIN = timedelta(seconds=6)
@@ -103,7 +104,8 @@ class Stops:
             async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
                 if not await still_holds(decision):
                     return ""
-                await handle.execute_update(STOP, argument, rpc_timeout=ANSWER_WITHIN)
+                with cancellable():
+                    await handle.execute_update(STOP, argument, rpc_timeout=ANSWER_WITHIN)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return ""

@@ -2,12 +2,13 @@
 
 1. A task that fails is begun anew after a rest that doubles; a part of it that fails alone only notes its error.
 2. `/health` shows an error until it did not come back for a while.
+3. When the process ends, a task that takes no notice is told again, and in the end left behind: the workers have runs to drain.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from vaultmesh.process.failing import one_line
@@ -17,6 +18,9 @@ SHORTEST_REST_SECONDS = 1.0
 LONGEST_REST_SECONDS = 60.0
 SHOWN_SECONDS = 150.0
 """Longer than any rest, so that what fails again and again is shown all the time."""
+ENDED_WITHIN_SECONDS = 10.0
+"""A task that is told to end has so long; it waits for nothing that takes longer."""
+TOLD_AGAIN_SECONDS = 1.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -72,3 +76,16 @@ class Unforeseen:
                 rest = SHORTEST_REST_SECONDS
             await asyncio.sleep(rest)
             rest = min(2 * rest, LONGEST_REST_SECONDS)
+
+
+async def end_all(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for their ends; one that took a cancellation for something else is cancelled again."""
+    left = set(tasks)
+    give_up = time.monotonic() + ENDED_WITHIN_SECONDS
+    while left and time.monotonic() < give_up:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=TOLD_AGAIN_SECONDS)
+    if left:
+        names = sorted(task.get_name() for task in left)
+        _LOG.error("tasks beside the workers do not end", extra={"tasks": names})
