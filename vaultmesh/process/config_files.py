@@ -77,8 +77,9 @@ def maintenance_path(settings: Settings) -> Path:
 
 
 def _default(root: Path, name: str) -> Path:
+    """Return the file below the root, also where it can't be read: whoever put a folder or a link there wants no other file."""
     below_root = root / CONFIG_FOLDER / name
-    return below_root if below_root.is_file() else REPOSITORY / CONFIG_FOLDER / name
+    return below_root if os.path.lexists(below_root) else REPOSITORY / CONFIG_FOLDER / name
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,14 @@ from vaultmesh.domain.errors import InvalidDocument, InvalidValue, Problem, prob
 from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.maintenance.sql_names import Column, Name, SqlName
 from vaultmesh.domain.namespaces.config import check_name
-from vaultmesh.domain.setting_values import Count, Duration, Flag, Url
+from vaultmesh.domain.setting_values import Count, Duration, Flag, Url, between
 
 ALL = "all"
 """In place of a list of tables or indexes: every one of the database's users."""
 SHORTEST_DEADLINE = timedelta(seconds=1)
 LONGEST_DEADLINE = timedelta(days=1)
+LONGEST_PART = 255
+"""Bytes of a folder's name."""
 MOST_BATCH_ROWS = 100_000
 """Rows that one transaction deletes: more would hold locks for too long."""
 
@@ -43,6 +45,8 @@ _TASK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _RATIO = re.compile(r"0|1|[01]?\.[0-9]{1,6}")
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
 _STATUS = re.compile(r"[1-5](xx|[0-9]{2})")
+_ZERO_BYTE = "holds a zero byte - remove it"
+_NOT_A_LIST = "literal['all']"
 _TOP = ("database", "defaults", "tasks")
 
 
@@ -95,13 +99,26 @@ def _database(url: SecretStr) -> SecretStr:
     return url
 
 
+def _folder(text: str) -> str:
+    if text.startswith("~"):
+        message = "begins with ~, which nothing replaces here - write the whole path, or ${HOME}"
+        raise InvalidValue(message)
+    if any(len(part.encode()) > LONGEST_PART for part in text.split("/")):
+        message = (
+            f"has a part that is longer than {LONGEST_PART} bytes, as no folder is - correct it"
+        )
+        raise InvalidValue(message)
+    return text
+
+
 Ratio = Annotated[float, BeforeValidator(_ratio), Field(ge=0, le=1)]
 Number = Annotated[float, BeforeValidator(_number)]
 Status = Annotated[str, BeforeValidator(_status)]
 Names = Annotated[Literal["all"] | tuple[Name, ...], BeforeValidator(_names)]
 Namespace = Annotated[str, AfterValidator(check_name)]
-Deadline = Annotated[Duration, Field(ge=SHORTEST_DEADLINE, le=LONGEST_DEADLINE)]
-Wait = Annotated[Duration, Field(ge=timedelta(milliseconds=1), le=LONGEST_DEADLINE)]
+FolderName = Annotated[str, Field(min_length=1), AfterValidator(_folder)]
+Deadline = Annotated[Duration, between(SHORTEST_DEADLINE, LONGEST_DEADLINE)]
+Wait = Annotated[Duration, between(timedelta(milliseconds=1), LONGEST_DEADLINE)]
 
 
 class Kind(StrEnum):
@@ -150,7 +167,7 @@ class Defaults(_Section):
     locked_runs: Annotated[Count, Field(ge=1, le=1_000)] = 12
     """So many runs in a row may end as `skipped: locked`; the next one that does counts as failed."""
     enabled: Flag = True
-    max_lag: Annotated[Duration, Field(le=LONGEST_DEADLINE)] = timedelta(seconds=10)
+    max_lag: Annotated[Duration, between(timedelta(0), LONGEST_DEADLINE)] = timedelta(seconds=10)
     """While a replica is further behind, work that writes waits; `0s` never waits."""
 
 
@@ -170,7 +187,7 @@ class ArchiveTarget(_Section):
     """Where rows go before they are deleted: a table, or files in a folder."""
 
     table: Name | None = None
-    folder: Annotated[str, Field(min_length=1)] | None = None
+    folder: FolderName | None = None
     keep: Duration | None = None
     """Files of the folder whose cut-off is older are deleted; nothing keeps all."""
     seal_to: Namespace | None = None
@@ -202,7 +219,9 @@ class RetainTask(Defaults):
     min_keep: Duration = timedelta(days=30)
     """A slip in `keep` must not delete what is younger."""
     batch: Annotated[Count, Field(ge=1, le=MOST_BATCH_ROWS)] = 5_000
-    pause: Annotated[Duration, Field(le=timedelta(minutes=5))] = timedelta(milliseconds=50)
+    pause: Annotated[Duration, between(timedelta(0), timedelta(minutes=5))] = timedelta(
+        milliseconds=50
+    )
     max_rows: Annotated[Count, Field(ge=1)] = 1_000_000
     archive: ArchiveTarget | None = None
 
@@ -243,6 +262,9 @@ class RefreshTask(Defaults):
     view: Name
 
 
+_OF_URLS, _OF_QUERIES = {"expect", "within"}, {"fail_above", "fail_below"}
+
+
 class CheckTask(Defaults):
     """Asks a query for a number with a limit, or a URL for a status."""
 
@@ -259,10 +281,22 @@ class CheckTask(Defaults):
         if (self.query is None) == (self.url is None):
             message = "needs either query or url - write one of them"
             raise InvalidValue(message)
+        others = _OF_URLS if self.query is not None else _OF_QUERIES
+        if others & self.model_fields_set:
+            message = "has a key that does nothing here: expect and within are for a url, failAbove and failBelow for a query - remove it"
+            raise InvalidValue(message)
         if self.query is not None and self.fail_above is None and self.fail_below is None:
             message = "has a query without a limit - add failAbove or failBelow"
             raise InvalidValue(message)
+        if None not in (self.fail_above, self.fail_below) and self._nothing_passes():
+            message = (
+                "has a failBelow that is above failAbove, so every number fails - exchange them"
+            )
+            raise InvalidValue(message)
         return self
+
+    def _nothing_passes(self) -> bool:
+        return (self.fail_below or 0.0) > (self.fail_above or 0.0)
 
 
 class CallTask(Defaults):
@@ -280,7 +314,7 @@ class BackupTask(Defaults):
     """Writes a dump of the database, proves that it can be read, and keeps the newest ones."""
 
     kind: Literal[Kind.BACKUP] = Kind.BACKUP
-    folder: Annotated[str, Field(min_length=1)]
+    folder: FolderName
     keep: Annotated[Count, Field(ge=1, le=10_000)] = 7
     verify_restore: Flag = False
     """Restore it into a database that is made for it, and compare the rows of every table."""
@@ -390,18 +424,31 @@ def _task(
             Problem(path, "does not hold keys and values - write kind and its keys below it")
         ]
     kind = keys.get("kind")
-    if kind not in MODELS:
+    if not isinstance(kind, str) or kind not in MODELS:
         meant = did_you_mean(kind, MODELS) if isinstance(kind, str) else "write it first;"
         message = (
             f"is no kind of task - {meant + ' ' if meant else ''}use one of: {', '.join(MODELS)}"
         )
         return None, [Problem((*path, "kind"), message)]
-    model = MODELS[str(kind)]
-    values = {**defaults, **keys, "kind": Kind(str(kind))}
+    if zeroes := [Problem((*path, *place), _ZERO_BYTE) for place in _zero_bytes(keys)]:
+        return None, zeroes
+    model = MODELS[kind]
+    values = {**defaults, **keys, "kind": Kind(kind)}
     try:
         return model.model_validate(values), []
     except ValidationError as error:
         return None, _located(error, model, path)
+
+
+def _zero_bytes(value: object) -> list[tuple[str, ...]]:
+    """Return where texts hold a zero byte: PostgreSQL and the system read a text up to it, and no further."""
+    if isinstance(value, str):
+        return [()] if "\0" in value else []
+    items = (
+        value.items() if isinstance(value, Mapping)
+        else enumerate(value) if isinstance(value, list) else ()
+    )  # fmt: skip
+    return [(str(key), *place) for key, item in items for place in _zero_bytes(item)]
 
 
 def _complaints(model: type[_Section], values: object, path: tuple[str, ...]) -> list[Problem]:
@@ -414,13 +461,14 @@ def _complaints(model: type[_Section], values: object, path: tuple[str, ...]) ->
 
 def _located(error: ValidationError, model: type[_Section], path: tuple[str, ...]) -> list[Problem]:
     """Return what is wrong at its place in the file; the branches of a choice are no keys."""
-    branches = ("literal['all']", "tuple[", "function-")
+    branches = ("tuple[", "function-")
     return [
         Problem(
             (*path, *(part for part in problem.path if not part.startswith(branches))),
             problem.message,
         )
         for problem in problems_of(error, model)
+        if _NOT_A_LIST not in problem.path  # it is one, and what is wrong with it is told too
     ]
 
 
