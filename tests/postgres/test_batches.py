@@ -148,6 +148,17 @@ def test_rows_that_a_trigger_keeps_stop_neither_the_run_nor_the_rows_behind_them
     assert "20 rows stay: they are in use, or a trigger keeps them" in step.detail
 
 
+def test_a_rule_of_the_table_that_does_something_beside_a_deletion_is_no_hindrance(
+    shop: Shop,
+) -> None:
+    shop.sql(ORDERS)
+    shop.sql(
+        "CREATE TABLE told (n serial); CREATE RULE tell AS ON DELETE TO orders DO ALSO INSERT INTO told DEFAULT VALUES"
+    )
+    assert shop.run(**RETAIN).outcome is Outcome.DONE
+    assert left(shop) == 0
+
+
 def test_an_age_column_of_any_name_is_deleted_by(shop: Shop) -> None:
     shop.sql(
         'CREATE TABLE orders (id int, "a < ""b""" timestamptz); CREATE INDEX ON orders ("a < ""b"""); '

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.errors import DomainError, in_one_line
 from vaultmesh.domain.maintenance.archived import (
     ARCHIVED,
     DATA,
@@ -28,6 +28,8 @@ from vaultmesh.domain.maintenance.archived import (
     Manifest,
 )
 
+_LONGEST_PATH = 200
+"""Characters of a path in a message, so that room is left for its mend."""
 _CHUNK = 1 << 20
 _COMPRESSED_AT_ONCE = 1 << 16
 _LEVEL = 3
@@ -59,7 +61,8 @@ class Folder:
                 return
         except OSError as error:
             why = f"can't be made: {error.strerror or error}"
-        message = f"{self.path} {why} - mount it, make it, or name another one in {key}"
+        place = in_one_line(str(self.path), _LONGEST_PATH)
+        message = f"{place} {why} - mount it, make it, or name another one in {key}"
         raise NoFolder(message)
 
     def data(self, manifest: Manifest, *, pending: bool) -> Path:
