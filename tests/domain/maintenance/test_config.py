@@ -277,3 +277,25 @@ def test_a_list_with_a_bad_name_is_not_also_told_to_be_no_word() -> None:
     with pytest.raises(InvalidDocument) as refused:
         parse_maintenance({"database": "postgresql://u@h/d", "tasks": {"it": task}})
     assert [problem.path for problem in refused.value.problems] == [("tasks", "it", "tables", "1")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "rows", "milliseconds"),
+    [
+        ({}, 1_000, 10),
+        ({"archive": {"table": "archive.orders"}}, 1_000, 10),
+        ({"archive": {"folder": "archive"}}, 5_000, 50),
+        ({"archive": {"folder": "archive"}, "batch": 10, "pause": "0s"}, 10, 0),
+        ({"batch": 5_000, "pause": "50ms"}, 5_000, 50),
+    ],
+)
+def test_batches_are_small_for_whoever_writes_beside_them_and_larger_where_each_is_a_file(
+    keys: dict[str, object], rows: int, milliseconds: int
+) -> None:
+    task = (
+        parse_maintenance({"database": "postgresql://u@h/d", "tasks": {"it": {**RETAIN, **keys}}})
+        .tasks[0]
+        .task
+    )
+    assert isinstance(task, RetainTask)
+    assert (task.batch, task.pause) == (rows, timedelta(milliseconds=milliseconds))

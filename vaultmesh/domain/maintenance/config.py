@@ -209,6 +209,9 @@ class ArchiveTarget(_Section):
         return self
 
 
+_OF_FILES = {"batch": 5_000, "pause": timedelta(milliseconds=50)}
+
+
 class RetainTask(Defaults):
     """Deletes rows older than `keep` in small transactions, archiving them before if asked to."""
 
@@ -218,12 +221,23 @@ class RetainTask(Defaults):
     keep: Duration
     min_keep: Duration = timedelta(days=30)
     """A slip in `keep` must not delete what is younger."""
-    batch: Annotated[Count, Field(ge=1, le=MOST_BATCH_ROWS)] = 5_000
+    batch: Annotated[Count, Field(ge=1, le=MOST_BATCH_ROWS)] = 1_000
+    """Rows of a transaction; into files 5,000 unless the file says otherwise, since each batch is a file."""
     pause: Annotated[Duration, between(timedelta(0), timedelta(minutes=5))] = timedelta(
-        milliseconds=50
+        milliseconds=10
     )
+    """The least time between two batches; into files 50 ms unless the file says otherwise."""
     max_rows: Annotated[Count, Field(ge=1)] = 1_000_000
     archive: ArchiveTarget | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _batches_of_files(cls, keys: object) -> object:
+        """A file costs several flushes of the disk, however few rows it has: batches are larger, and rarer."""
+        archive = keys.get("archive") if isinstance(keys, Mapping) else None
+        if isinstance(keys, Mapping) and isinstance(archive, Mapping) and "folder" in archive:
+            return {**_OF_FILES, **keys}
+        return keys
 
     @model_validator(mode="after")
     def _old_enough(self) -> Self:
