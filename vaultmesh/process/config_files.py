@@ -77,9 +77,8 @@ def maintenance_path(settings: Settings) -> Path:
 
 
 def _default(root: Path, name: str) -> Path:
-    """Return the file below the root, also where it can't be read: whoever put a folder or a link there wants no other file."""
-    below_root = root / CONFIG_FOLDER / name
-    return below_root if os.path.lexists(below_root) else REPOSITORY / CONFIG_FOLDER / name
+    own = root / CONFIG_FOLDER / name  # a folder, or a link to nothing, is refused when it is read
+    return own if os.path.lexists(own) else REPOSITORY / CONFIG_FOLDER / name
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -27,98 +25,29 @@ from pydantic.alias_generators import to_camel
 
 from vaultmesh.domain.complaints import did_you_mean, unknown_key
 from vaultmesh.domain.errors import InvalidDocument, InvalidValue, Problem, problems_of
-from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.maintenance.sql_names import Column, Name, SqlName
-from vaultmesh.domain.namespaces.config import check_name
+from vaultmesh.domain.maintenance.values import (
+    LONGEST_DEADLINE,
+    Cron,
+    Deadline,
+    FolderName,
+    Names,
+    Namespace,
+    Number,
+    Ratio,
+    Status,
+    Wait,
+    check_database,
+)
 from vaultmesh.domain.setting_values import Count, Duration, Flag, Url, between
 
-ALL = "all"
-"""In place of a list of tables or indexes: every one of the database's users."""
-SHORTEST_DEADLINE = timedelta(seconds=1)
-LONGEST_DEADLINE = timedelta(days=1)
-LONGEST_PART = 255
-"""Bytes of a folder's name."""
 MOST_BATCH_ROWS = 100_000
 """Rows that one transaction deletes: more would hold locks for too long."""
 
 _TASK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-_RATIO = re.compile(r"0|1|[01]?\.[0-9]{1,6}")
-_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
-_STATUS = re.compile(r"[1-5](xx|[0-9]{2})")
 _ZERO_BYTE = "holds a zero byte - remove it"
 _NOT_A_LIST = "literal['all']"
 _TOP = ("database", "defaults", "tasks")
-
-
-def _cron(text: str) -> str:
-    if not read_cron(text).fires_ever:
-        message = "never fires: no date matches - correct day and month, or write enabled: false"
-        raise InvalidValue(message)
-    return text
-
-
-def _ratio(value: object) -> object:
-    if isinstance(value, int | str) and not isinstance(value, bool):
-        if not _RATIO.fullmatch(str(value)):
-            message = "is no share - write a number from 0 to 1, such as 0.2"
-            raise InvalidValue(message)
-        return float(value)
-    return value
-
-
-def _number(value: object) -> object:
-    if isinstance(value, int | str) and not isinstance(value, bool):
-        if not _NUMBER.fullmatch(str(value)):
-            message = "is not a number - write a number such as 1000 or 0.5"
-            raise InvalidValue(message)
-        return float(value)
-    return value
-
-
-def _status(value: object) -> object:
-    text = str(value)
-    if isinstance(value, int | str) and _STATUS.fullmatch(text):
-        return text
-    message = "is no status - write one such as 200, or a family such as 2xx"
-    raise InvalidValue(message)
-
-
-def _names(value: object) -> object:
-    if value == ALL:
-        return ALL
-    if not isinstance(value, list) or not value:
-        message = f"is no list of names - write {ALL}, or a list such as [public.orders]"
-        raise InvalidValue(message)
-    return tuple(value)
-
-
-def _database(url: SecretStr) -> SecretStr:
-    if not re.match(r"postgres(ql)?://.", url.get_secret_value()):
-        message = "is no URL of PostgreSQL - write postgresql://user:password@host:5432/database"
-        raise InvalidValue(message)
-    return url
-
-
-def _folder(text: str) -> str:
-    if text.startswith("~"):
-        message = "begins with ~, which nothing replaces here - write the whole path, or ${HOME}"
-        raise InvalidValue(message)
-    if any(len(part.encode()) > LONGEST_PART for part in text.split("/")):
-        message = (
-            f"has a part that is longer than {LONGEST_PART} bytes, as no folder is - correct it"
-        )
-        raise InvalidValue(message)
-    return text
-
-
-Ratio = Annotated[float, BeforeValidator(_ratio), Field(ge=0, le=1)]
-Number = Annotated[float, BeforeValidator(_number)]
-Status = Annotated[str, BeforeValidator(_status)]
-Names = Annotated[Literal["all"] | tuple[Name, ...], BeforeValidator(_names)]
-Namespace = Annotated[str, AfterValidator(check_name)]
-FolderName = Annotated[str, Field(min_length=1), AfterValidator(_folder)]
-Deadline = Annotated[Duration, between(SHORTEST_DEADLINE, LONGEST_DEADLINE)]
-Wait = Annotated[Duration, between(timedelta(milliseconds=1), LONGEST_DEADLINE)]
 
 
 class Kind(StrEnum):
@@ -158,7 +87,7 @@ class _Section(BaseModel):
 class Defaults(_Section):
     """What every task has unless it says otherwise."""
 
-    cron: Annotated[str, AfterValidator(_cron)] = "*/5 * * * *"
+    cron: Cron = "*/5 * * * *"
     deadline: Deadline = timedelta(seconds=60)
     lock_timeout: Wait = timedelta(seconds=2)
     """A statement that waits longer for a lock is given up: behind it every query on the table would wait."""
@@ -502,7 +431,7 @@ def _read_database(
         problems.append(Problem(("database",), "is not a text - write a URL"))
         return None
     try:
-        return _database(SecretStr(value))
+        return check_database(SecretStr(value))
     except InvalidValue as error:
         problems.append(Problem(("database",), str(error)))
         return None
