@@ -99,6 +99,8 @@ class Batches:
         self._in_use = 0
         self._pass_on: object = None
         """The connection that knows where the pass under way goes on; None before a pass."""
+        self._took = 0.0
+        """Seconds of the last batch, without what it waited for before."""
         self._is_done = False
         """Whether a batch that looked from the start deleted nothing."""
 
@@ -129,7 +131,7 @@ class Batches:
                 return result, stop, ""
             if why := self._why_enough(result, most):
                 return result, None, why
-            await asyncio.sleep(self._pause_after(result))
+            await asyncio.sleep(self._rest())
 
     async def _batch(self, limit: int) -> Sent:
         """Delete one batch. Tried again after a lost connection, it first asks what became of the one before."""
@@ -140,7 +142,9 @@ class Batches:
         if self._files is not None:
             self._deleted += await self._files.settle()
         is_from_the_start = await self._begins_a_pass()
+        since = time.monotonic()
         count = await self._delete(limit)
+        self._took = time.monotonic() - since
         self._deleted += count
         if count < limit:
             self._pass_on = None
@@ -175,8 +179,8 @@ class Batches:
             return await self._files.move(rows)
         return (await session.send(delete)).count
 
-    def _pause_after(self, last: StepResult) -> float:
-        return max(self._task.pause.total_seconds(), last.seconds)
+    def _rest(self) -> float:
+        return max(self._task.pause.total_seconds(), self._took)
 
     def _why_enough(self, last: StepResult, most: int) -> str:
         """Return why no other batch is begun; nothing if one is."""
@@ -189,7 +193,7 @@ class Batches:
         if self._deleted >= most:
             return f"older than {cutoff}; ended at maxRows, {self._task.max_rows:,}; more may be left for the next run"
         spare = _SHARE_OF_DEADLINE * self._task.deadline.total_seconds()
-        next_end = time.monotonic() + self._pause_after(last) + last.seconds
+        next_end = time.monotonic() + self._rest() + last.seconds
         if next_end >= self._work.ends - spare:
             return f"older than {cutoff}; ended near its deadline; more is left for the next run"
         return ""
