@@ -284,7 +284,7 @@ def test_a_list_with_a_bad_name_is_not_also_told_to_be_no_word() -> None:
     [
         ({}, 1_000, 10),
         ({"archive": {"table": "archive.orders"}}, 1_000, 10),
-        ({"archive": {"folder": "archive"}}, 5_000, 50),
+        ({"archive": {"folder": "archive"}}, 2_000, 10),
         ({"archive": {"folder": "archive"}, "batch": 10, "pause": "0s"}, 10, 0),
         ({"batch": 5_000, "pause": "50ms"}, 5_000, 50),
     ],

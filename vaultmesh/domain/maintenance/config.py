@@ -138,7 +138,7 @@ class ArchiveTarget(_Section):
         return self
 
 
-_OF_FILES = {"batch": 5_000, "pause": timedelta(milliseconds=50)}
+_ROWS_OF_A_FILE = 2_000
 
 
 class RetainTask(Defaults):
@@ -151,21 +151,21 @@ class RetainTask(Defaults):
     min_keep: Duration = timedelta(days=30)
     """A slip in `keep` must not delete what is younger."""
     batch: Annotated[Count, Field(ge=1, le=MOST_BATCH_ROWS)] = 1_000
-    """Rows of a transaction; into files 5,000 unless the file says otherwise, since each batch is a file."""
+    """Rows of a transaction; into files 2,000 unless the file says otherwise, since each batch is a file."""
     pause: Annotated[Duration, between(timedelta(0), timedelta(minutes=5))] = timedelta(
         milliseconds=10
     )
-    """The least time between two batches; into files 50 ms unless the file says otherwise."""
+    """The least time between two batches."""
     max_rows: Annotated[Count, Field(ge=1)] = 1_000_000
     archive: ArchiveTarget | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _batches_of_files(cls, keys: object) -> object:
-        """A file costs several flushes of the disk, however few rows it has: batches are larger, and rarer."""
+        """A file costs several flushes of the disk, however few rows it has: batches are larger."""
         archive = keys.get("archive") if isinstance(keys, Mapping) else None
         if isinstance(keys, Mapping) and isinstance(archive, Mapping) and "folder" in archive:
-            return {**_OF_FILES, **keys}
+            return {"batch": _ROWS_OF_A_FILE, **keys}
         return keys
 
     @model_validator(mode="after")
