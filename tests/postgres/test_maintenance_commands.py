@@ -81,6 +81,28 @@ def test_a_task_that_is_written_wrongly_stops_no_other_and_is_told_at_its_line(s
     assert shop.command("plan", "gone").code == 1
 
 
+def test_a_key_that_is_written_twice_or_with_a_tag_stops_its_own_task_alone(shop: Shop) -> None:
+    file = shop.write({})
+    file.write_text(
+        "database: ${DATABASE_URL}\ntasks:\n"
+        "  twice: { kind: check, query: select 1, failAbove: 1, failAbove: 0 }\n"
+        "  tagged: !!map { kind: check, query: !!binary aGk=, failAbove: 1 }\n"
+        "  merged: { <<: { kind: check }, query: select 1, failAbove: 1 }\n"
+        "  good: { kind: check, query: select 1, failAbove: 1 }\n"
+    )
+    ran = shop.command("run", "--once", "--json")
+    assert ran.code == 2
+    assert [task["task"] for task in ran.json["tasks"]] == ["good"]  # type: ignore[attr-defined]
+    for words in (
+        "3 tasks.twice: has the key",
+        "4 tasks.tagged.query: has a tag",
+        "5 tasks.merged: has a merge",
+    ):
+        assert f"{file}:{words}" in ran.errors
+    file.write_text(f"{file.read_text()}  good: {{ kind: check }}\n")
+    assert shop.command("run", "--once").code == 2  # which of both is meant, nobody knows
+
+
 def test_what_the_system_refuses_to_one_task_hides_no_other(shop: Shop) -> None:
     """A path that is too long as a whole is seen by nobody but the system: it says so in a way of its own."""
     shop.sql("CREATE TABLE goods (at timestamptz)")

@@ -13,7 +13,7 @@ from tests.postgres.shop import DATABASE, Shop
 MARK = "@@"
 TABLES = """
 CREATE SCHEMA archive; CREATE TABLE orders (id int PRIMARY KEY, at timestamptz);
-INSERT INTO orders SELECT n, '2025-01-01' FROM generate_series(1, 2000) n; DELETE FROM orders WHERE id % 2 = 0;
+INSERT INTO orders SELECT n, '2025-01-01' FROM generate_series(1, 1900) n; DELETE FROM orders WHERE id % 2 = 0;
 CREATE INDEX ON orders (at); CREATE TABLE archive.orders (LIKE orders);
 CREATE TABLE sales (at timestamptz) PARTITION BY RANGE (at);
 CREATE TABLE sales_1 PARTITION OF sales FOR VALUES FROM ('2025-01-01') TO ('2025-02-01');
