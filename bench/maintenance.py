@@ -15,16 +15,21 @@ from subprocess import DEVNULL, Popen
 import psycopg
 import yaml
 
-from bench.figures import Row, at_least, at_most, quantile, unlimited
+from bench.figures import Row, at_least, at_most, median, quantile, spread, unlimited
 from bench.system import BenchError
 from devnet.postgres import PostgresServer
 from vaultmesh.domain.paths import CONFIG_FOLDER, MAINTENANCE_FILE
 from vaultmesh.process.settings import REPOSITORY
 
-NEEDS = "PostgreSQL; about 4 minutes"
-_ROWS_PER_SECOND, _BATCH_MS, _MORE_MB, _GONE_SECONDS = 20_000.0, 500.0, 20.0, 3.0
+NEEDS = "PostgreSQL; about 6 minutes"
+_ROWS_PER_SECOND, _BATCH_MS, _MORE_MB, _GONE_SECONDS, _TIMES_AS_LONG = (
+    20_000.0,
+    500.0,
+    20.0,
+    3.0,
+    2.0,
+)
 _DATABASE, _ROLE = "shop", "janitor"
-_BATCH_ROWS = 5_000
 _GIVE_UP_SECONDS = 600.0
 _LOOK_SECONDS = 0.02
 _WRITER_PAUSE_SECONDS = 0.002
@@ -70,7 +75,7 @@ _ARCHIVES: Mapping[str, Mapping[str, str] | None] = {
 
 def measure(*, quick: bool) -> list[Row]:
     """Measure with 1,000,000 rows, 700,000 of them old, and with 5,000 tables; quickly, with few."""
-    size = _Size(20_000, 14_000, 50, 1.0) if quick else _Size(1_000_000, 700_000, 5_000, 5.0)
+    size = _Size(20_000, 14_000, 50, 1.0, 1) if quick else _Size(1_000_000, 700_000, 5_000, 5.0, 3)
     with _Shop(size) as shop:
         idle = shop.run("statistics")
         rows = [
@@ -89,7 +94,8 @@ class _Size:
     old: int
     tables: int
     writer_seconds: float
-    """How long the writer is measured alone."""
+    """How long the writer is measured alone, before a run and again after it."""
+    rounds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,47 +202,96 @@ def _peak(pid: int) -> float:
     return int(line[1]) * 1_024 / 1e6 if line else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What became of the writer's transactions in some time."""
+
+    taken: Sequence[float]
+    """Milliseconds of each pair."""
+    waiting: float
+    """Share of the time in which it, or its process of the server, waited for a processor."""
+
+    @property
+    def p99(self) -> float:
+        """What one in a hundred exceeds."""
+        return quantile(self.taken, 0.99)
+
+    def __add__(self, other: "_Written") -> "_Written":
+        """Return both together."""
+        return _Written([*self.taken, *other.taken], (self.waiting + other.waiting) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """A run beside a writer, who is measured alone before and after it."""
+
+    ran: _Ran
+    batches: Sequence[float]
+    alone: _Written
+    beside: _Written
+
+    @property
+    def times_as_long(self) -> float:
+        """The writer's p99 beside the run, of what it is alone."""
+        return self.beside.p99 / self.alone.p99
+
+
+def _round(shop: _Shop) -> _Round:
+    size = shop.size
+    shop.sql(_FILL.format(old=size.old, young=size.rows - size.old))
+    shop.sql("VACUUM ANALYZE events")
+    shop.sql("CHECKPOINT")
+    shop.batches()
+    with _writing(shop) as writer:
+        writer.written(size.writer_seconds / 5)  # what is new to both is no matter
+        before = writer.written(size.writer_seconds)
+        ran = shop.run("retention")
+        beside = writer.written()
+        after = writer.written(size.writer_seconds)
+    if shop.number("SELECT count(*) FROM events WHERE at < now() - interval '91 days'"):
+        message = "old rows are left"
+        raise BenchError(message)
+    return _Round(ran, shop.batches(), before + after, beside)
+
+
 def _retention(
     shop: _Shop, what: str, archive: Mapping[str, str] | None, idle: _Ran
 ) -> Iterator[Row]:
     size = shop.size
-    shop.sql(_FILL.format(old=size.old, young=size.rows - size.old))
-    shop.sql("VACUUM ANALYZE events")
     task = {
         "kind": "retain",
         "table": "public.events",
         "ageColumn": "at",
         "keep": "90d",
-        "batch": _BATCH_ROWS,
         **({"archive": archive} if archive else {}),
     }
     shop.set_tasks({"retention": task})
-    shop.batches()
-    with _writing(shop) as writer:
-        time.sleep(size.writer_seconds)
-        alone = writer.taken()
-        ran = shop.run("retention")
-        beside = writer.taken()
-    if shop.number("SELECT count(*) FROM events WHERE at < now() - interval '91 days'"):
-        message = "old rows are left"
-        raise BenchError(message)
-    batches = shop.batches()
-    speed = size.old / ran.seconds
+    rounds = [_round(shop) for _ in range(size.rounds)]
     title = f"{size.old:,} of {size.rows:,} rows beside a writer, {what}"
-    yield at_least(title, speed, _ROWS_PER_SECOND, "{:,.0f} rows/s", more=f" ({ran.seconds:.1f} s)")
-    more = f" ({len(batches)} batches, p50 {quantile(batches, 0.5):.0f} ms)"
+    speeds = [size.old / each.ran.seconds for each in rounds]
+    more = spread(speeds, "{:,.0f}")
+    yield at_least(title, median(speeds), _ROWS_PER_SECOND, "{:,.0f} rows/s", more=more)
+    batches = [taken for each in rounds for taken in each.batches]
+    more = f" ({len(batches)} batches, p50 {quantile(batches, 0.5):.1f} ms, longest {max(batches):.0f} ms)"
     yield at_most("  a batch, p99", quantile(batches, 0.99), _BATCH_MS, "{:.0f} ms", more=more)
+    peak = max(each.ran.memory for each in rounds)
     yield at_most(
         "  memory of the client, above a run with nothing to do",
-        ran.memory - idle.memory,
+        peak - idle.memory,
         _MORE_MB,
         "{:.0f} MB",
-        more=f" (peak {ran.memory:.0f} MB)",
+        more=f" (peak {peak:.0f} MB)",
     )
-    yield unlimited(
-        "  the writer's p99, alone and beside it",
-        f"{quantile(alone, 0.99):.1f} ms, {quantile(beside, 0.99):.1f} ms (longest {max(beside):.0f} ms)",
-    )
+    times = [each.times_as_long for each in rounds]
+    more = spread(times, "{:.1f}")
+    title = "  the writer's p99 beside it, of that alone"
+    yield at_most(title, median(times), _TIMES_AS_LONG, "{:.1f} times", more=more)
+    for each in rounds:
+        words = (
+            f"{each.alone.p99:.1f} ms, {each.beside.p99:.1f} ms (longest {max(each.beside.taken):.0f} ms); "
+            f"waited for a processor {each.alone.waiting:.0%}, {each.beside.waiting:.0%}"
+        )
+        yield unlimited("    alone, beside it", words)
 
 
 @dataclass
@@ -246,9 +301,13 @@ class _Writer:
     connection: psycopg.Connection
     ended: threading.Event = field(default_factory=threading.Event)
     _taken: list[float] = field(default_factory=list)
+    _since: tuple[float, float] = (0.0, 0.0)
+    """When the last measurement ended, and how long processors had been waited for by then."""
+    _thread: int = 0
 
     def run(self) -> None:
         """Write until the end."""
+        self._thread = threading.get_native_id()
         while not self.ended.wait(_WRITER_PAUSE_SECONDS):
             began = time.perf_counter()
             row = self.connection.execute(
@@ -257,10 +316,20 @@ class _Writer:
             self.connection.execute("UPDATE events SET body = 'changed' WHERE id = %s", row)
             self._taken.append(1_000 * (time.perf_counter() - began))
 
-    def taken(self) -> list[float]:
-        """Return the milliseconds of each pair of transactions since the last call."""
+    def written(self, seconds: float = 0.0) -> _Written:
+        """Wait, and return what was written since the last call."""
+        time.sleep(seconds)
         taken, self._taken = self._taken, []
-        return taken
+        now, waited = time.monotonic(), self._waited()
+        began, waited_before = self._since
+        self._since = now, waited
+        return _Written(taken, (waited - waited_before) / (now - began))
+
+    def _waited(self) -> float:
+        """Return for how many seconds either half of the writer waited for a processor."""
+        halves = (self._thread, self.connection.info.backend_pid)
+        fields = [Path(f"/proc/{pid}/schedstat").read_text().split() for pid in halves]
+        return sum(int(waited) for _, waited, *_ in fields) / 1e9
 
 
 @contextmanager

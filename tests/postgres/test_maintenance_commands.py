@@ -50,6 +50,8 @@ def test_a_task_that_is_written_wrongly_stops_no_other_and_is_told_at_its_line(s
             "unknown": {"kind": "vacum", "tables": "all"},
             "never": {**good, "cron": "0 0 31 2 *"},
             "unset": {**good, "query": "SELECT ${NOBODY_SET_IT}"},
+            "listed": {**good, "kind": ["check"]},
+            "cut": {**good, "query": "SELECT 1\0 WHERE false"},
             "gone": {"kind": "retain", "table": "gone", "ageColumn": "at", "keep": "40d"},
             "good": good,
         }
@@ -58,7 +60,13 @@ def test_a_task_that_is_written_wrongly_stops_no_other_and_is_told_at_its_line(s
     tasks: list[dict[str, object]] = ran.json["tasks"]  # type: ignore[assignment]
     ended = [(task["task"], task["outcome"]) for task in tasks]
     assert (ran.code, ended) == (2, [("gone", "failed"), ("good", "done")])
-    for place in ("unknown.kind: is no kind", "never.cron: never fires", "unset.query: needs the"):
+    for place in (
+        "unknown.kind: is no kind",
+        "never.cron: never fires",
+        "unset.query: needs the",
+        "listed.kind: is no",
+        "cut.query: holds",
+    ):
         assert f"{file}:" in ran.errors
         assert f" tasks.{place}" in ran.errors
     assert "tasks.gone.table in maintenance.yaml" in ran.out
@@ -71,6 +79,71 @@ def test_a_task_that_is_written_wrongly_stops_no_other_and_is_told_at_its_line(s
     assert shop.command("run", "good", "--once").code == 0
     assert shop.command("run", "never", "--once").code == 2
     assert shop.command("plan", "gone").code == 1
+
+
+def test_a_key_that_is_written_twice_or_with_a_tag_stops_its_own_task_alone(shop: Shop) -> None:
+    file = shop.write({})
+    file.write_text(
+        "database: ${DATABASE_URL}\ntasks:\n"
+        "  twice: { kind: check, query: select 1, failAbove: 1, failAbove: 0 }\n"
+        "  tagged: !!map { kind: check, query: !!binary aGk=, failAbove: 1 }\n"
+        "  merged: { <<: { kind: check }, query: select 1, failAbove: 1 }\n"
+        "  good: { kind: check, query: select 1, failAbove: 1 }\n"
+    )
+    ran = shop.command("run", "--once", "--json")
+    assert ran.code == 2
+    assert [task["task"] for task in ran.json["tasks"]] == ["good"]  # type: ignore[attr-defined]
+    for words in (
+        "3 tasks.twice: has the key",
+        "4 tasks.tagged.query: has a tag",
+        "5 tasks.merged: has a merge",
+    ):
+        assert f"{file}:{words}" in ran.errors
+    file.write_text(f"{file.read_text()}  good: {{ kind: check }}\n")
+    assert shop.command("run", "--once").code == 2  # which of both is meant, nobody knows
+
+
+def test_what_the_system_refuses_to_one_task_hides_no_other(shop: Shop) -> None:
+    """A path that is too long as a whole is seen by nobody but the system: it says so in a way of its own."""
+    shop.sql("CREATE TABLE goods (at timestamptz)")
+    long = {"folder": "/".join(["archive"] * 600)}
+    shop.write(
+        {
+            "long": {"kind": "retain", "table": "goods", "ageColumn": "at", "keep": "40d", "archive": long},
+            "good": {"kind": "check", "query": "SELECT 1", "failAbove": 1},
+        }
+    )  # fmt: skip
+    ran = shop.command("run", "--once", "--json")
+    tasks: list[dict[str, object]] = ran.json["tasks"]  # type: ignore[assignment]
+    assert [(task["task"], task["outcome"]) for task in tasks] == [
+        ("long", "failed"), ("good", "done"),
+    ]  # fmt: skip
+    assert ran.code == 1
+    assert "File name too long - mount it, make it, or name another one" in str(tasks[0]["detail"])
+    planned = shop.command("plan", "--json")
+    plans: list[dict[str, object]] = planned.json["tasks"]  # type: ignore[assignment]
+    assert planned.code == 1
+    assert [(plan["task"], plan["error"] is None) for plan in plans] == [
+        ("long", False), ("good", True),
+    ]  # fmt: skip
+
+
+def test_a_folder_in_place_of_the_file_does_not_have_the_shipped_tasks_run(shop: Shop) -> None:
+    """A volume whose file is missing makes one: whoever mounted it wants no VACUUM of all tables instead."""
+    (shop.root / "vmsh" / "config" / "maintenance.yaml").mkdir(parents=True)
+    ran = shop.command("run", "--once")
+    assert ran.code == 2
+    assert "maintenance.yaml cannot be read (Is a directory)" in ran.errors
+
+
+def test_a_hash_that_is_no_text_is_told_as_a_backup_that_was_changed(shop: Shop) -> None:
+    dump = shop.root / "shop.dump"
+    dump.write_bytes(b"PGDMP")
+    dump.with_name("shop.dump.sha256").write_bytes(b"\xff\xfe")
+    said = shop.command("verify", str(dump))
+    assert said.code == 1
+    assert "was changed since it was written" in said.errors
+    assert "Traceback" not in said.errors
 
 
 def test_a_run_says_how_each_part_ended_in_lines_of_json(shop: Shop) -> None:

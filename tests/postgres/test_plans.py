@@ -13,7 +13,7 @@ from tests.postgres.shop import DATABASE, Shop
 MARK = "@@"
 TABLES = """
 CREATE SCHEMA archive; CREATE TABLE orders (id int PRIMARY KEY, at timestamptz);
-INSERT INTO orders SELECT n, '2025-01-01' FROM generate_series(1, 2000) n; DELETE FROM orders WHERE id % 2 = 0;
+INSERT INTO orders SELECT n, '2025-01-01' FROM generate_series(1, 1900) n; DELETE FROM orders WHERE id % 2 = 0;
 CREATE INDEX ON orders (at); CREATE TABLE archive.orders (LIKE orders);
 CREATE TABLE sales (at timestamptz) PARTITION BY RANGE (at);
 CREATE TABLE sales_1 PARTITION OF sales FOR VALUES FROM ('2025-01-01') TO ('2025-02-01');
@@ -71,12 +71,10 @@ def test_the_server_hears_what_the_plan_said(
     assert shop.run(**task).is_good
     said = heard(logging_server)[before:]
     if "DELETE" in " ".join(planned):
-        # batches go on until one finds nothing; after the first one each is the same
-        repeated = (
-            ["BEGIN", planned[1], "ROLLBACK" if "COPY" in planned[1] else "COMMIT"]
-            if len(planned) > 1
-            else planned
-        )
+        # a pass ends with a batch that is not full; passes go on until one deletes nothing
+        repeated = [
+            "ROLLBACK" if sent == "COMMIT" and "COPY" in planned[-2] else sent for sent in planned
+        ]
         assert said == [*planned, *repeated]
     else:
         changing = [statement for statement in planned if not statement.startswith("SELECT")]

@@ -212,6 +212,7 @@ def test_the_cut_off_is_that_of_the_order_in_every_batch(orders: Shop) -> None:
         ({"archive": {"table": "archive.forgotten"}}, "is emptied by a crash"),
         ({"archive": {"table": "archive.same"}}, "is no table of this database"),
         ({"archive": {"folder": "/not-mounted"}}, "is no folder - mount it"),
+        ({"archive": {"folder": "archive/../../not-mounted"}}, "is no folder - mount it"),
     ],
 )
 def test_a_task_that_can_not_work_says_why_before_it_deletes(

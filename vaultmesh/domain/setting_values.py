@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.namespaces.cadence import parse_duration
+from vaultmesh.domain.namespaces.cadence import LONGEST_PERIOD, parse_duration
 
 _MILLISECONDS = re.compile(r"([0-9]{1,9})ms")
+_LONG = re.compile(r"[0-9]+(ms|[smhdw])")
 _WHOLE = re.compile(r"[0-9]{1,18}")
+_NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f]")
 _AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?")
 
 
@@ -42,8 +44,31 @@ def _duration(value: object) -> object:
     try:
         return parse_fine_duration(value)
     except InvalidValue:
+        if _LONG.fullmatch(value):
+            message = f"is too long - use at most {LONGEST_PERIOD.days}d"
+            raise InvalidValue(message) from None
         message = "is not a duration - write digits and one of ms, s, m, h, d, w, such as 250ms"
         raise InvalidValue(message) from None
+
+
+def between(least: timedelta, most: timedelta) -> AfterValidator:
+    """Return what refuses a duration that is out of range."""
+
+    def check(duration: timedelta) -> timedelta:
+        if duration < least:
+            message = f"is too short - use at least {_written(least)}"
+            raise InvalidValue(message)
+        if duration > most:
+            message = f"is too long - use at most {_written(most)}"
+            raise InvalidValue(message)
+        return duration
+
+    return AfterValidator(check)
+
+
+def _written(duration: timedelta) -> str:
+    milliseconds = duration // timedelta(milliseconds=1)
+    return f"{milliseconds // 1_000}s" if milliseconds % 1_000 == 0 else f"{milliseconds}ms"
 
 
 def _whole(value: object) -> object:
@@ -76,7 +101,9 @@ def _flag(value: object) -> object:
 def _check_url(url: SecretStr) -> SecretStr:
     try:
         parts = urlsplit(url.get_secret_value())
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        host = parts.hostname or ""
+        sound = parts.scheme in ("http", "https") and bool(host.encode("idna")) and parts.port != 0
+        sound = sound and not _NOT_IN_URLS.search(url.get_secret_value().strip())
     except ValueError:
         sound = False
     if not sound:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.errors import DomainError, in_one_line
 from vaultmesh.domain.maintenance.archived import (
     ARCHIVED,
     DATA,
@@ -28,6 +28,8 @@ from vaultmesh.domain.maintenance.archived import (
     Manifest,
 )
 
+_LONGEST_PATH = 200
+"""Characters of a path in a message, so that room is left for its mend."""
 _CHUNK = 1 << 20
 _COMPRESSED_AT_ONCE = 1 << 16
 _LEVEL = 3
@@ -45,23 +47,23 @@ class Folder:
         """Name the folder; nothing is looked at yet."""
         self.path = path
 
-    def check(self, root: Path) -> None:
+    def check(self, root: Path, key: str = "archive.folder") -> None:
         """Make a folder below the root; elsewhere it has to be there, since it may be a disk that is not mounted.
 
         Raises:
             NoFolder: it can't be made, or is not there.
         """
         why = "is no folder"
-        if self.path.is_relative_to(root):
-            try:
+        try:
+            if Path(os.path.normpath(self.path)).is_relative_to(root):
                 self.path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                why = f"can't be made: {error.strerror or error}"
-        if not self.path.is_dir():
-            message = (
-                f"{self.path} {why} - mount it, make it, or name another one in archive.folder"
-            )
-            raise NoFolder(message)
+            if self.path.is_dir():
+                return
+        except OSError as error:
+            why = f"can't be made: {error.strerror or error}"
+        place = in_one_line(str(self.path), _LONGEST_PATH)
+        message = f"{place} {why} - mount it, make it, or name another one in {key}"
+        raise NoFolder(message)
 
     def data(self, manifest: Manifest, *, pending: bool) -> Path:
         """Return where a manifest's rows are."""
@@ -272,7 +274,11 @@ def verify_archive(path: Path) -> dict[str, Any]:
     if path.name.endswith(DATA):
         return _verified_rows(path)
     if path.name.endswith(DUMP):
-        noted = path.with_name(path.name + HASH).read_text(encoding="utf-8").partition(" ")[0]
+        noted = (
+            path.with_name(path.name + HASH)
+            .read_text(encoding="utf-8", errors="replace")
+            .partition(" ")[0]
+        )
         if hash_of(path) != noted:
             message = f"{path} was changed since it was written: its SHA-256 is another one - use another copy"
             raise ArchiveDamaged(message)

@@ -119,11 +119,7 @@ async def _write(work: Work, task: BackupTask, place: Path) -> int:
     """Write a backup beside its hash; return how many rows a restore of it had, -1 if there was none."""
     programs = _Programs(None if task.programs is None else Path(task.programs))
     part = place.with_name(place.name + PART)
-    if place.is_relative_to(work.order.root):
-        place.parent.mkdir(parents=True, exist_ok=True)
-    elif not place.parent.is_dir():
-        message = f"{place.parent} is no folder - mount it, or name another one"
-        raise BackupFailed(message)
+    Folder(place.parent).check(work.order.root, "folder")
     _sweep(place.parent, work.session)
     await _end_orphans(work.session)
     try:

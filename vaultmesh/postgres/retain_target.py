@@ -42,12 +42,19 @@ class Target:
     columns: tuple[str, ...]
     key: tuple[str, ...]
     cutoff: datetime
-    old: str
-    """Condition on a row: it is old."""
+    column: str
+    """The age column, as SQL."""
+    kind: str
+    """Its type, as SQL."""
     bound: str
     """The cut-off as a constant of the age column's type."""
     archive: SqlName | None
     folder: Path | None
+
+    @property
+    def old(self) -> str:
+        """Condition on a row: it is old."""
+        return f"{self.column} < {self.bound}"
 
 
 async def target_of(session: Session, task: RetainTask) -> Target:
@@ -79,7 +86,8 @@ async def target_of(session: Session, task: RetainTask) -> Target:
         columns=(*columns, *more),
         key=await key_of(session, oid),
         cutoff=cutoff,
-        old=f"{quoted(task.age_column)} < {bound}",
+        column=quoted(task.age_column),
+        kind=kind,
         bound=bound,
         archive=archive,
         folder=None if folder is None else session.order.root / folder,

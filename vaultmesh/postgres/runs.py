@@ -34,6 +34,10 @@ _SUCCESSES = frozenset({Outcome.DONE, Outcome.NOT_NEEDED})
 """Outcomes after which the task's work is done: what was skipped is still to do."""
 
 
+class Unforeseen(DomainError):
+    """Something went wrong with a task that nobody foresaw."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Doing:
     """How a kind plans, and how it runs."""
@@ -70,6 +74,10 @@ async def plan_task(database: Database, named: NamedTask, order: Order) -> list[
     except TimeoutError as error:
         message = f"{named.name}: what to do was not known within its deadline - raise it"
         raise NoConnection(message) from error
+    except DomainError:
+        raise
+    except Exception as error:
+        raise Unforeseen(_words(error)) from error
     finally:
         await session.close()
 
@@ -145,11 +153,18 @@ async def _run(
     except psycopg.Error as error:
         result = result_of(named.name, error, work, 0.0)
         ending.outcome, ending.detail, ending.reason = result.outcome, result.detail, result.reason
-    except (DomainError, OSError) as error:
+    except DomainError as error:
         ending.outcome, ending.detail = Outcome.FAILED, in_one_line(str(error), _LONGEST_DETAIL)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one task stops no other
+        ending.outcome, ending.detail = Outcome.FAILED, _words(error)
     finally:
         ending.figures = work.figures
         await session.close()
+
+
+def _words(error: Exception) -> str:
+    why = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    return in_one_line(why, _LONGEST_DETAIL)
 
 
 def _success_due(named: NamedTask, order: Order) -> datetime | None:

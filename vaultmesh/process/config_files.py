@@ -1,8 +1,7 @@
 """Finds and reads namespaces.yaml, anchors.yaml and maintenance.yaml.
 
-A file is the one that its variable names; else the one below the root's `vmsh/config/` if it
-exists; else the repository's own. All problems of a file are reported at once, each on a line with
-file, line, key and how to mend it.
+A file is the one that its variable names; else the one below the root's `vmsh/config/` if it exists; else the repository's own.
+All problems of a file are reported at once, each on a line with file, line, key and how to mend it.
 """
 
 import logging
@@ -77,8 +76,8 @@ def maintenance_path(settings: Settings) -> Path:
 
 
 def _default(root: Path, name: str) -> Path:
-    below_root = root / CONFIG_FOLDER / name
-    return below_root if below_root.is_file() else REPOSITORY / CONFIG_FOLDER / name
+    own = root / CONFIG_FOLDER / name  # a folder, or a link to nothing, is refused when it is read
+    return own if os.path.lexists(own) else REPOSITORY / CONFIG_FOLDER / name
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,10 +428,11 @@ def load_good_tasks(
     Raises:
         ConfigurationError: none can be used, or what all of them share is wrong; with every problem of the file.
     """
-    source = read_yaml(path)
+    source = read_yaml(path, spares=_is_of_task)
     replacing = _Replacing(os.environ)
     document = replacing.everywhere(source.document, ())
-    unset = [problem for problem in replacing.problems if connects or problem.path != ("database",)]
+    problems = [*source.problems, *replacing.problems]
+    unset = [problem for problem in problems if connects or problem.path != ("database",)]
     if not all(map(_is_of_task, unset)):
         raise source.error(unset)
     try:

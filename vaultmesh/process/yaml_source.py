@@ -8,7 +8,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class YamlSource:
     lines: dict[KeyPath, int]
     content_hash: str
     """SHA-256 of the file's bytes."""
+    problems: tuple[Problem, ...] = ()
+    """What is wrong with places that the caller can do without."""
 
     def located(self, problem: Problem) -> str:
         """Return `file:line key.path: message`, with the line of the nearest place that exists."""
@@ -61,13 +63,17 @@ class YamlSource:
         return self.lines.get(place, 1)
 
 
-def read_yaml(path: Path) -> YamlSource:
+def read_yaml(path: Path, *, spares: Callable[[Problem], bool] = lambda _: False) -> YamlSource:
     """Read a YAML file.
+
+    Args:
+        path: where it is.
+        spares: whether the caller can do without the place that a problem is about.
 
     Raises:
         ConfigurationError: it can't be read, or is not YAML of the kind described above.
     """
-    return parse_yaml(path, read_bytes(path))
+    return parse_yaml(path, read_bytes(path), spares=spares)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -83,8 +89,10 @@ def read_bytes(path: Path) -> bytes:
         raise ConfigurationError([message]) from error
 
 
-def parse_yaml(path: Path, data: bytes) -> YamlSource:
-    """Read a YAML file's bytes; `path` is for messages.
+def parse_yaml(
+    path: Path, data: bytes, *, spares: Callable[[Problem], bool] = lambda _: False
+) -> YamlSource:
+    """Read a YAML file's bytes, as `read_yaml` does; `path` is for messages.
 
     Raises:
         ConfigurationError: it is not YAML of the kind described above.
@@ -110,8 +118,9 @@ def parse_yaml(path: Path, data: bytes) -> YamlSource:
     except yaml.YAMLError as error:
         message = f"{path}:1 is not YAML: {error.__class__.__name__} - remove control characters"
         raise ConfigurationError([message]) from None
-    source = YamlSource(path, document, reader.lines, hashlib.sha256(data).hexdigest())
-    if reader.problems:
+    digest = hashlib.sha256(data).hexdigest()
+    source = YamlSource(path, document, reader.lines, digest, tuple(reader.problems))
+    if not all(map(spares, reader.problems)):
         raise source.error(reader.problems)
     if document is None:
         raise source.error([Problem((), "is empty - write the configuration into it")])

@@ -113,12 +113,44 @@ def test_every_kind_of_the_documentation_is_read() -> None:
         ),
         (
             {"kind": "vacuum", "tables": "all", "deadline": "10ms"},
-            "tasks.it.deadline: is too small",
+            "tasks.it.deadline: is too short - use at least 1s",
         ),
         (
             {"kind": "vacuum", "tables": "all", "enabled": "yes"},
             "tasks.it.enabled: is neither true nor false",
         ),
+        ({**RETAIN, "pause": "1h"}, "tasks.it.pause: is too long - use at most 300s"),
+        ({**RETAIN, "keep": "9999d"}, "tasks.it.keep: is too long - use at most 3660d"),
+        ({**RETAIN, "table": ["orders"]}, "tasks.it.table: is no name - write one name"),
+        ({**RETAIN, "ageColumn": "a; b"}, "tasks.it.ageColumn: 'a; b' is no name of a column"),
+        (
+            {**RETAIN, "archive": {"folder": "~/archive"}},
+            "tasks.it.archive.folder: begins with ~",
+        ),
+        (
+            {**RETAIN, "archive": {"folder": f"a/{256 * 'b'}"}},
+            "tasks.it.archive.folder: has a part that is longer than 255 bytes",
+        ),
+        (
+            {**RETAIN, "archive": {"folder": "a\0b"}},
+            "tasks.it.archive.folder: holds a zero byte - remove it",
+        ),
+        (
+            {"kind": "check", "query": "select 1\0 where false", "failAbove": 1},
+            "tasks.it.query: holds a zero byte - remove it",
+        ),
+        (
+            {"kind": "check", "query": "select 1", "failAbove": 5, "failBelow": 6},
+            "tasks.it: has a failBelow that is above failAbove, so every number fails",
+        ),
+        (
+            {"kind": "check", "query": "select 1", "failAbove": 5, "within": "1s"},
+            "tasks.it: has a key that does nothing here",
+        ),
+        ({"kind": "check", "url": "http://a/", "failAbove": 5}, "tasks.it: has a key that does"),
+        ({"kind": "check", "url": "http://.../"}, "tasks.it.url: is not a URL we can use"),
+        ({"kind": "call", "url": "http://a/b c"}, "tasks.it.url: is not a URL we can use"),
+        ({"kind": ["retain"]}, "tasks.it.kind: is no kind of task - write it first"),
         ({**RETAIN, "keep": "3d"}, "tasks.it: has a keep that is shorter than minKeep"),
         (
             {**RETAIN, "archive": {"folder": "a", "keep": "180d"}},
@@ -238,3 +270,32 @@ def test_the_shipped_file_is_the_statistics_task() -> None:
         "*/5 * * * *",
     )
     assert named.task.deadline == timedelta(seconds=60)
+
+
+def test_a_list_with_a_bad_name_is_not_also_told_to_be_no_word() -> None:
+    task = {"kind": "vacuum", "tables": ["orders", 5]}
+    with pytest.raises(InvalidDocument) as refused:
+        parse_maintenance({"database": "postgresql://u@h/d", "tasks": {"it": task}})
+    assert [problem.path for problem in refused.value.problems] == [("tasks", "it", "tables", "1")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "rows", "milliseconds"),
+    [
+        ({}, 1_000, 10),
+        ({"archive": {"table": "archive.orders"}}, 1_000, 10),
+        ({"archive": {"folder": "archive"}}, 2_000, 10),
+        ({"archive": {"folder": "archive"}, "batch": 10, "pause": "0s"}, 10, 0),
+        ({"batch": 5_000, "pause": "50ms"}, 5_000, 50),
+    ],
+)
+def test_batches_are_small_for_whoever_writes_beside_them_and_larger_where_each_is_a_file(
+    keys: dict[str, object], rows: int, milliseconds: int
+) -> None:
+    task = (
+        parse_maintenance({"database": "postgresql://u@h/d", "tasks": {"it": {**RETAIN, **keys}}})
+        .tasks[0]
+        .task
+    )
+    assert isinstance(task, RetainTask)
+    assert (task.batch, task.pause) == (rows, timedelta(milliseconds=milliseconds))

@@ -13,9 +13,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -27,81 +25,29 @@ from pydantic.alias_generators import to_camel
 
 from vaultmesh.domain.complaints import did_you_mean, unknown_key
 from vaultmesh.domain.errors import InvalidDocument, InvalidValue, Problem, problems_of
-from vaultmesh.domain.jobs.cron import read_cron
 from vaultmesh.domain.maintenance.sql_names import Column, Name, SqlName
-from vaultmesh.domain.namespaces.config import check_name
-from vaultmesh.domain.setting_values import Count, Duration, Flag, Url
+from vaultmesh.domain.maintenance.values import (
+    LONGEST_DEADLINE,
+    Cron,
+    Deadline,
+    FolderName,
+    Names,
+    Namespace,
+    Number,
+    Ratio,
+    Status,
+    Wait,
+    check_database,
+)
+from vaultmesh.domain.setting_values import Count, Duration, Flag, Url, between
 
-ALL = "all"
-"""In place of a list of tables or indexes: every one of the database's users."""
-SHORTEST_DEADLINE = timedelta(seconds=1)
-LONGEST_DEADLINE = timedelta(days=1)
 MOST_BATCH_ROWS = 100_000
 """Rows that one transaction deletes: more would hold locks for too long."""
 
 _TASK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-_RATIO = re.compile(r"0|1|[01]?\.[0-9]{1,6}")
-_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
-_STATUS = re.compile(r"[1-5](xx|[0-9]{2})")
+_ZERO_BYTE = "holds a zero byte - remove it"
+_NOT_A_LIST = "literal['all']"
 _TOP = ("database", "defaults", "tasks")
-
-
-def _cron(text: str) -> str:
-    if not read_cron(text).fires_ever:
-        message = "never fires: no date matches - correct day and month, or write enabled: false"
-        raise InvalidValue(message)
-    return text
-
-
-def _ratio(value: object) -> object:
-    if isinstance(value, int | str) and not isinstance(value, bool):
-        if not _RATIO.fullmatch(str(value)):
-            message = "is no share - write a number from 0 to 1, such as 0.2"
-            raise InvalidValue(message)
-        return float(value)
-    return value
-
-
-def _number(value: object) -> object:
-    if isinstance(value, int | str) and not isinstance(value, bool):
-        if not _NUMBER.fullmatch(str(value)):
-            message = "is not a number - write a number such as 1000 or 0.5"
-            raise InvalidValue(message)
-        return float(value)
-    return value
-
-
-def _status(value: object) -> object:
-    text = str(value)
-    if isinstance(value, int | str) and _STATUS.fullmatch(text):
-        return text
-    message = "is no status - write one such as 200, or a family such as 2xx"
-    raise InvalidValue(message)
-
-
-def _names(value: object) -> object:
-    if value == ALL:
-        return ALL
-    if not isinstance(value, list) or not value:
-        message = f"is no list of names - write {ALL}, or a list such as [public.orders]"
-        raise InvalidValue(message)
-    return tuple(value)
-
-
-def _database(url: SecretStr) -> SecretStr:
-    if not re.match(r"postgres(ql)?://.", url.get_secret_value()):
-        message = "is no URL of PostgreSQL - write postgresql://user:password@host:5432/database"
-        raise InvalidValue(message)
-    return url
-
-
-Ratio = Annotated[float, BeforeValidator(_ratio), Field(ge=0, le=1)]
-Number = Annotated[float, BeforeValidator(_number)]
-Status = Annotated[str, BeforeValidator(_status)]
-Names = Annotated[Literal["all"] | tuple[Name, ...], BeforeValidator(_names)]
-Namespace = Annotated[str, AfterValidator(check_name)]
-Deadline = Annotated[Duration, Field(ge=SHORTEST_DEADLINE, le=LONGEST_DEADLINE)]
-Wait = Annotated[Duration, Field(ge=timedelta(milliseconds=1), le=LONGEST_DEADLINE)]
 
 
 class Kind(StrEnum):
@@ -141,7 +87,7 @@ class _Section(BaseModel):
 class Defaults(_Section):
     """What every task has unless it says otherwise."""
 
-    cron: Annotated[str, AfterValidator(_cron)] = "*/5 * * * *"
+    cron: Cron = "*/5 * * * *"
     deadline: Deadline = timedelta(seconds=60)
     lock_timeout: Wait = timedelta(seconds=2)
     """A statement that waits longer for a lock is given up: behind it every query on the table would wait."""
@@ -150,7 +96,7 @@ class Defaults(_Section):
     locked_runs: Annotated[Count, Field(ge=1, le=1_000)] = 12
     """So many runs in a row may end as `skipped: locked`; the next one that does counts as failed."""
     enabled: Flag = True
-    max_lag: Annotated[Duration, Field(le=LONGEST_DEADLINE)] = timedelta(seconds=10)
+    max_lag: Annotated[Duration, between(timedelta(0), LONGEST_DEADLINE)] = timedelta(seconds=10)
     """While a replica is further behind, work that writes waits; `0s` never waits."""
 
 
@@ -170,7 +116,7 @@ class ArchiveTarget(_Section):
     """Where rows go before they are deleted: a table, or files in a folder."""
 
     table: Name | None = None
-    folder: Annotated[str, Field(min_length=1)] | None = None
+    folder: FolderName | None = None
     keep: Duration | None = None
     """Files of the folder whose cut-off is older are deleted; nothing keeps all."""
     seal_to: Namespace | None = None
@@ -192,6 +138,9 @@ class ArchiveTarget(_Section):
         return self
 
 
+_ROWS_OF_A_FILE = 2_000
+
+
 class RetainTask(Defaults):
     """Deletes rows older than `keep` in small transactions, archiving them before if asked to."""
 
@@ -201,10 +150,23 @@ class RetainTask(Defaults):
     keep: Duration
     min_keep: Duration = timedelta(days=30)
     """A slip in `keep` must not delete what is younger."""
-    batch: Annotated[Count, Field(ge=1, le=MOST_BATCH_ROWS)] = 5_000
-    pause: Annotated[Duration, Field(le=timedelta(minutes=5))] = timedelta(milliseconds=50)
+    batch: Annotated[Count, Field(ge=1, le=MOST_BATCH_ROWS)] = 1_000
+    """Rows of a transaction; into files 2,000 unless the file says otherwise, since each batch is a file."""
+    pause: Annotated[Duration, between(timedelta(0), timedelta(minutes=5))] = timedelta(
+        milliseconds=10
+    )
+    """The least time between two batches."""
     max_rows: Annotated[Count, Field(ge=1)] = 1_000_000
     archive: ArchiveTarget | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _batches_of_files(cls, keys: object) -> object:
+        """A file costs several flushes of the disk, however few rows it has: batches are larger."""
+        archive = keys.get("archive") if isinstance(keys, Mapping) else None
+        if isinstance(keys, Mapping) and isinstance(archive, Mapping) and "folder" in archive:
+            return {"batch": _ROWS_OF_A_FILE, **keys}
+        return keys
 
     @model_validator(mode="after")
     def _old_enough(self) -> Self:
@@ -243,6 +205,9 @@ class RefreshTask(Defaults):
     view: Name
 
 
+_OF_URLS, _OF_QUERIES = {"expect", "within"}, {"fail_above", "fail_below"}
+
+
 class CheckTask(Defaults):
     """Asks a query for a number with a limit, or a URL for a status."""
 
@@ -259,10 +224,22 @@ class CheckTask(Defaults):
         if (self.query is None) == (self.url is None):
             message = "needs either query or url - write one of them"
             raise InvalidValue(message)
+        others = _OF_URLS if self.query is not None else _OF_QUERIES
+        if others & self.model_fields_set:
+            message = "has a key that does nothing here: expect and within are for a url, failAbove and failBelow for a query - remove it"
+            raise InvalidValue(message)
         if self.query is not None and self.fail_above is None and self.fail_below is None:
             message = "has a query without a limit - add failAbove or failBelow"
             raise InvalidValue(message)
+        if None not in (self.fail_above, self.fail_below) and self._nothing_passes():
+            message = (
+                "has a failBelow that is above failAbove, so every number fails - exchange them"
+            )
+            raise InvalidValue(message)
         return self
+
+    def _nothing_passes(self) -> bool:
+        return (self.fail_below or 0.0) > (self.fail_above or 0.0)
 
 
 class CallTask(Defaults):
@@ -280,7 +257,7 @@ class BackupTask(Defaults):
     """Writes a dump of the database, proves that it can be read, and keeps the newest ones."""
 
     kind: Literal[Kind.BACKUP] = Kind.BACKUP
-    folder: Annotated[str, Field(min_length=1)]
+    folder: FolderName
     keep: Annotated[Count, Field(ge=1, le=10_000)] = 7
     verify_restore: Flag = False
     """Restore it into a database that is made for it, and compare the rows of every table."""
@@ -390,18 +367,31 @@ def _task(
             Problem(path, "does not hold keys and values - write kind and its keys below it")
         ]
     kind = keys.get("kind")
-    if kind not in MODELS:
+    if not isinstance(kind, str) or kind not in MODELS:
         meant = did_you_mean(kind, MODELS) if isinstance(kind, str) else "write it first;"
         message = (
             f"is no kind of task - {meant + ' ' if meant else ''}use one of: {', '.join(MODELS)}"
         )
         return None, [Problem((*path, "kind"), message)]
-    model = MODELS[str(kind)]
-    values = {**defaults, **keys, "kind": Kind(str(kind))}
+    if zeroes := [Problem((*path, *place), _ZERO_BYTE) for place in _zero_bytes(keys)]:
+        return None, zeroes
+    model = MODELS[kind]
+    values = {**defaults, **keys, "kind": Kind(kind)}
     try:
         return model.model_validate(values), []
     except ValidationError as error:
         return None, _located(error, model, path)
+
+
+def _zero_bytes(value: object) -> list[tuple[str, ...]]:
+    """Return where texts hold a zero byte: PostgreSQL and the system read a text up to it, and no further."""
+    if isinstance(value, str):
+        return [()] if "\0" in value else []
+    items = (
+        value.items() if isinstance(value, Mapping)
+        else enumerate(value) if isinstance(value, list) else ()
+    )  # fmt: skip
+    return [(str(key), *place) for key, item in items for place in _zero_bytes(item)]
 
 
 def _complaints(model: type[_Section], values: object, path: tuple[str, ...]) -> list[Problem]:
@@ -414,13 +404,14 @@ def _complaints(model: type[_Section], values: object, path: tuple[str, ...]) ->
 
 def _located(error: ValidationError, model: type[_Section], path: tuple[str, ...]) -> list[Problem]:
     """Return what is wrong at its place in the file; the branches of a choice are no keys."""
-    branches = ("literal['all']", "tuple[", "function-")
+    branches = ("tuple[", "function-")
     return [
         Problem(
             (*path, *(part for part in problem.path if not part.startswith(branches))),
             problem.message,
         )
         for problem in problems_of(error, model)
+        if _NOT_A_LIST not in problem.path  # it is one, and what is wrong with it is told too
     ]
 
 
@@ -440,7 +431,7 @@ def _read_database(
         problems.append(Problem(("database",), "is not a text - write a URL"))
         return None
     try:
-        return _database(SecretStr(value))
+        return check_database(SecretStr(value))
     except InvalidValue as error:
         problems.append(Problem(("database",), str(error)))
         return None

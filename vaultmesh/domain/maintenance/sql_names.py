@@ -72,18 +72,25 @@ def read_sql_name(text: str) -> SqlName:
     Raises:
         InvalidValue: it is none, or PostgreSQL would read another one.
     """
+    return _read(
+        text,
+        "is no name of a table - write schema.name, with double quotes around a part that is no plain word",
+    )
+
+
+def _read(text: str, malformed: str) -> SqlName:
     parts: list[str] = []
     place = 0
     while match := _PART.match(text, place):
-        parts.append(_part(text, match))
+        parts.append(_part(text, match, malformed))
         place = match.end()
         if place == len(text):
             break
         if text[place:] == "." or text[place] != ".":
-            raise _malformed(text)
+            raise _refused(text, malformed)
         place += 1
     if place != len(text) or not 1 <= len(parts) <= _MOST_PARTS or "\0" in text:
-        raise _malformed(text)
+        raise _refused(text, malformed)
     return SqlName("", parts[0]) if len(parts) == 1 else SqlName(parts[0], parts[1])
 
 
@@ -93,18 +100,20 @@ def read_column(text: str) -> str:
     Raises:
         InvalidValue: it is none, or PostgreSQL would read another one.
     """
-    name = read_sql_name(text)
+    name = _read(
+        text, "is no name of a column - write it alone, in double quotes if it is no plain word"
+    )
     if name.schema:
         message = f"{described(text)} is no column - write its name alone"
         raise InvalidValue(message)
     return name.name
 
 
-def _part(text: str, match: re.Match[str]) -> str:
+def _part(text: str, match: re.Match[str], malformed: str) -> str:
     in_quotes, plain = match.groups()
     part: str = in_quotes.replace('""', '"') if in_quotes else plain
     if plain and not _PLAIN.fullmatch(plain):
-        raise _malformed(text)
+        raise _refused(text, malformed)
     if plain and plain != plain.lower():
         message = f"{described(text)} has capital letters outside of quotes - write '\"{plain}\"' if the name has them, else {plain.lower()}"
         raise InvalidValue(message)
@@ -114,10 +123,8 @@ def _part(text: str, match: re.Match[str]) -> str:
     return part
 
 
-def _malformed(text: str) -> InvalidValue:
-    return InvalidValue(
-        f"{described(text)} is no name of a table - write schema.name, with double quotes around a part that is no plain word"
-    )
+def _refused(text: str, why: str) -> InvalidValue:
+    return InvalidValue(f"{described(text)} {why}")
 
 
 def _as_written(part: str) -> str:
@@ -125,12 +132,19 @@ def _as_written(part: str) -> str:
     return part if plain else quoted(part)
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        message = "is no name - write one name, in single quotes if it looks like a number or has double quotes"
+        raise InvalidValue(message)
+    return value
+
+
 def _name(value: object) -> object:
-    return read_sql_name(value) if isinstance(value, str) else value
+    return value if isinstance(value, SqlName) else read_sql_name(_text(value))
 
 
 def _column(value: object) -> object:
-    return read_column(value) if isinstance(value, str) else value
+    return read_column(_text(value))
 
 
 Name = Annotated[SqlName, BeforeValidator(_name)]
