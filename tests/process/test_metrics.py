@@ -19,6 +19,7 @@ from vaultmesh.domain.tally import Tally, TargetFigures
 from vaultmesh.domain.target import Target
 from vaultmesh.process.counts import NamespaceCounts
 from vaultmesh.process.metrics import Metrics
+from vaultmesh.process.promises import MOST_OVERDUE
 from vaultmesh.process.target_metrics import StoredState, TargetLook
 
 TARGET = Target.parse("eip155:31337")
@@ -247,6 +248,7 @@ def test_a_page_of_a_thousand_namespaces_that_all_fail_stays_below_2_megabytes()
     assert len(page) < 2_000_000
     assert page.count(b"\nscheduler_anchors_failed_total{") == 3_000
     assert page.count(b"\nscheduler_owed_batches{") == 3_000
+    assert page.count(b"\nscheduler_owed_due_timestamp_seconds{") == MOST_OVERDUE
     assert page.count(b"\nscheduler_anchor_duration_seconds_count{") == 3 * 2
 
 

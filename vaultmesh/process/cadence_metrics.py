@@ -28,8 +28,9 @@ HIGHEST_LEVEL = 7
 """Backoff levels above it are shown as it."""
 DETAILED_CADENCES = 100
 """Up to so many, each cadence has its own histogram: 34 lines, 5 kB."""
-SLOTS_BY_CADENCE = 1_500
-"""Up to so many, slots are shown by cadence, above it by namespace, and last anchors are left out."""
+MANY_CADENCES = 1_500
+"""Up to so many, slots are shown by cadence; above it by namespace, last anchors and drift at 0 are left out, and of what is
+due only what is longest overdue is shown (`vaultmesh.process.promises`)."""
 _BY_TARGET = 2
 """Labels of a histogram that is counted by target: target and status."""
 SUCCESS, FAILURE = "success", "failure"
@@ -142,7 +143,7 @@ class CadenceMetrics:
         self._write_tries(page, cadences)
         self._write_durations(page, cadences)
         self._write_slots(page, cadences)
-        self._write_namespaces(page, known)
+        self._write_namespaces(page, known, are_many=len(cadences) > MANY_CADENCES)
         self._write_owed(page, cadences)
         return page.content()
 
@@ -178,14 +179,15 @@ class CadenceMetrics:
         )
 
     def _write_slots(self, page: Page, cadences: Mapping[Key, CadenceMemo]) -> None:
-        labels = ("namespace", "cadence")[: 2 if len(cadences) <= SLOTS_BY_CADENCE else 1]
+        labels = ("namespace", "cadence")[: 2 if len(cadences) <= MANY_CADENCES else 1]
         slots: dict[tuple[str, ...], float] = {}
         last: dict[tuple[str, ...], float] = {}
+        words = [(outcome, outcome.value) for outcome in SlotOutcome]
         for key, cadence in cadences.items():
             place = key[: len(labels)]
             outcomes = self._slots(key[0], key[1], cadence.outcomes)
-            for outcome in SlotOutcome:
-                series = (*place, outcome.value)
+            for outcome, word in words:
+                series = (*place, word)
                 slots[series] = slots.get(series, 0) + outcomes.get(outcome, 0)
             if cadence.last_anchor is not None and place == key[:2]:
                 last[place] = cadence.last_anchor
@@ -194,7 +196,9 @@ class CadenceMetrics:
         text = "Unix time of a cadence's last successful anchor; left out with many cadences."
         page.family("last_anchor_timestamp_seconds", "gauge", text, labels, last)
 
-    def _write_namespaces(self, page: Page, known: Mapping[str, NamespaceMemo]) -> None:
+    def _write_namespaces(
+        self, page: Page, known: Mapping[str, NamespaceMemo], *, are_many: bool
+    ) -> None:
         levels = {
             (name,): min(
                 max((cadence.failures for cadence in memo.cadences.values()), default=0),
@@ -221,7 +225,11 @@ class CadenceMetrics:
             "gauge",
             "1 where what runs differs from this worker's namespaces.yaml; stopped namespaces are left out.",
             ("namespace",),
-            {(name,): int(is_drifting) for name, is_drifting in dict(self.drift).items()},
+            {
+                (name,): int(drifts)
+                for name, drifts in dict(self.drift).items()
+                if drifts or not are_many
+            },
         )
 
     def _write_owed(self, page: Page, cadences: Mapping[Key, CadenceMemo]) -> None:
