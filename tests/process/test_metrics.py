@@ -333,7 +333,7 @@ def test_two_of_them_do_not_share_a_registry() -> None:
 
 def test_failing_workflows_have_a_series_for_each_type_from_the_start() -> None:
     metrics = Metrics()
-    for kind in ("NamespaceWorkflow", "AggregatorWorkflow"):
+    for kind in ("NamespaceWorkflow", "AggregatorWorkflow", "JobWorkflow"):
         assert _value(metrics, "scheduler_workflows_failing", type=kind) == 0
     metrics.found_failing(["NamespaceWorkflow", "NamespaceWorkflow"])
     assert _value(metrics, "scheduler_workflows_failing", type="NamespaceWorkflow") == 2
