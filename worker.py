@@ -297,8 +297,16 @@ async def _work(
         kept.beside |= watching(promised, visibility, settings.heartbeat_url)
         kept.beside[counts_module.TASK] = partial(counts.run, metrics.cadences.known)
     await _keep_jobs(kept, jobs, client, settings, visibility, metrics=metrics, files=files)
+    kept.beside |= _lone_audit(client, settings) if jobs is None and "anchors" in roles else {}
     log_event(_LOG, LogEvent.STARTING, roles=list(roles), root=str(settings.root))
     await _keep_until(stopped, unforeseen, kept)
+
+
+def _lone_audit(client: Client, settings: Settings) -> dict[str, Task]:
+    """Return what enters orders in the audit where the process has no role of jobs."""
+    from activities.jobs import lone_audit, order_audit  # noqa: PLC0415 - loads SQLAlchemy too
+
+    return {order_audit.TASK: lone_audit.LoneAudit(client, settings.root).run}
 
 
 def _looking_at_targets(adapters: Adapters, probing: Probing, metrics: Metrics) -> dict[str, Task]:
