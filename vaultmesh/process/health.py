@@ -117,20 +117,10 @@ def health(
     _add_stopped(namespaces, wanted, snapshot)
     is_as_desired = _add_desired(namespaces, wanted)
     targets, jobs = _targets(snapshot, now, unreachable or {}, unreadable or {}), _jobs(snapshot)
-    if is_silent(snapshot, now):
-        status = UNHEALTHY
-    elif (
-        targets
-        or jobs
-        or errors
-        or not is_as_desired
-        or not all(map(_is_well, namespaces.values()))
-    ):
-        status = DEGRADED
-    else:
-        status = HEALTHY
+    is_well = is_as_desired and all(map(_is_well, namespaces.values()))
+    status = HEALTHY if is_well and not (targets or jobs or errors) else DEGRADED
     return {
-        "status": status,
+        "status": UNHEALTHY if is_silent(snapshot, now) else status,
         "uptime": round(now - started, 3),
         "lastTick": int(snapshot.taken_at * 1000),
         "namespaces": dict(namespaces),
