@@ -5,7 +5,8 @@
    and at no time. Who dies between the two has counted neither.
 3. Slots and backoff are read from the memos of the namespaces' workflows, so that no replica shows what another one has
    moved on from. A slot without an anchor changes no memo, or only each few: what the next `anchor` brings of such slots
-   is shown by the worker that runs it, if it is more than the memo says.
+   is shown by the worker that runs it, if it is more than the memo says. The first time a process hears of a cadence, what
+   the memo lacked is from before, and left out: Prometheus would take it for an increase, after each restart anew.
 4. The page stays below 2 MB with a thousand namespaces: with many cadences, durations are shown by target, and slots by
    namespace.
 """
@@ -78,6 +79,8 @@ class CadenceMetrics:
     """Which namespaces differ from the file."""
     heard: dict[tuple[str, str], Mapping[SlotOutcome, int]] = field(default_factory=dict)
     """How slots of a cadence ended, as its workflow said last, by namespace and cadence."""
+    _from_before: dict[tuple[str, str], Mapping[SlotOutcome, int]] = field(default_factory=dict)
+    """What the memo lacked when this process first heard of a cadence; no part of what is shown."""
     _ended: dict[Key, _Ended] = field(default_factory=dict)
     _durations: dict[tuple[str, ...], Durations] = field(default_factory=dict)
     """By namespace, cadence, target and status, and by target and status alone."""
@@ -95,6 +98,9 @@ class CadenceMetrics:
         """Forget what is neither configured nor running."""
         known = self.known().keys()
         self.heard = {key: heard for key, heard in self.heard.items() if key[0] in known}
+        self._from_before = {
+            key: before for key, before in self._from_before.items() if key[0] in known
+        }
         self._ended = {key: ended for key, ended in self._ended.items() if key[0] in known}
         self._durations = {
             place: each
@@ -117,6 +123,29 @@ class CadenceMetrics:
             for place in ((*key, status), (str(target), status)):
                 self._durations.setdefault(place, Durations(BUCKETS)).observe(seconds)
 
+    def hear(self, namespace: str, cadence: str, outcomes: Mapping[SlotOutcome, int]) -> None:
+        """Take how a cadence's slots ended so far, as its workflow says."""
+        key, last = (namespace, cadence), self.heard.get((namespace, cadence))
+        if last is None:
+            self._from_before[key] = self._lacking(namespace, cadence, outcomes)
+        elif sum(outcomes.values()) < sum(last.values()):
+            self._from_before.pop(key, None)  # the workflow began anew
+        self.heard[key] = outcomes
+
+    def _lacking(
+        self, namespace: str, cadence: str, outcomes: Mapping[SlotOutcome, int]
+    ) -> Mapping[SlotOutcome, int]:
+        """Return what the memo lacks of slots that change no memo; the newest one may be of this process's time."""
+        memo = self.known().get(namespace)
+        listed = memo.cadences.get(cadence) if memo is not None else None
+        told_of = listed.outcomes if listed is not None else {}
+        lacking = {
+            outcome: count - told_of.get(outcome, 0)
+            for outcome, count in outcomes.items()
+            if outcome is not SlotOutcome.ANCHORED
+        }
+        return {outcome: count for outcome, count in lacking.items() if count > 1}
+
     def slots(self, namespace: str, cadence: str) -> Mapping[SlotOutcome, int]:
         """Return how a cadence's slots ended: what the memo or the workflow said, whichever counts more."""
         memo = self.known()[namespace].cadences[cadence].outcomes
@@ -125,10 +154,12 @@ class CadenceMetrics:
     def _slots(
         self, namespace: str, cadence: str, memo: Mapping[SlotOutcome, int]
     ) -> Mapping[SlotOutcome, int]:
-        heard = self.heard.get((namespace, cadence))
-        if heard is None or sum(heard.values()) <= sum(memo.values()):
-            return memo
-        return heard
+        key = (namespace, cadence)
+        heard, before = self.heard.get(key), self._from_before.get(key)
+        known = memo if heard is None or sum(heard.values()) <= sum(memo.values()) else heard
+        if not before:
+            return known
+        return {each: max(count - before.get(each, 0), 0) for each, count in known.items()}
 
     # --- the page --------------------------------------------------------------------------------------------------
 

@@ -87,7 +87,7 @@ class Metrics:
         self, namespace: str, cadence: str, outcomes: Mapping[SlotOutcome, int]
     ) -> None:
         """Remember how a cadence's slots ended so far, as its workflow says."""
-        self.cadences.heard[namespace, cadence] = outcomes
+        self.cadences.hear(namespace, cadence, outcomes)
 
     def slots(self, namespace: str, cadence: str) -> Mapping[SlotOutcome, int]:
         """Return how a cadence's slots ended: what the memo or the workflow said, whichever counts more."""
