@@ -287,7 +287,7 @@ async def _work(
     await server.start()
     connection = Connection(client, runner.evict_all, heartbeats.connection_lost)
     beside: dict[str, Task] = {"connection": connection.run, "visibility": visibility.run, "reconciler": reconciler.run}  # fmt: skip
-    kept = Kept(running, beside, [server.stop, adapters.targets.close], reconciler.beside)
+    kept = Kept(roles, running, beside, [server.stop, adapters.targets.close], reconciler.beside)
     if "anchors" in roles:
         resume = ResumeRounds(client, files, adapters.targets, settings, unforeseen)
         kept.beside |= {probe.TASK: probing.run, resume_rounds.TASK: resume.run}
@@ -299,6 +299,15 @@ async def _work(
     await _keep_jobs(kept, jobs, client, settings, visibility, metrics=metrics, files=files)
     log_event(_LOG, LogEvent.STARTING, roles=list(roles), root=str(settings.root))
     await _keep_until(stopped, unforeseen, kept)
+
+
+def _lone_audit(client: Client, settings: Settings, roles: Sequence[str]) -> dict[str, Task]:
+    """Return what enters orders in the audit where a process that anchors has no role of jobs."""
+    if "anchors" not in roles:
+        return {}
+    from activities.jobs import lone_audit, order_audit  # noqa: PLC0415 - loads SQLAlchemy too
+
+    return {order_audit.TASK: lone_audit.LoneAudit(client, settings.root).run}
 
 
 def _looking_at_targets(adapters: Adapters, probing: Probing, metrics: Metrics) -> dict[str, Task]:
@@ -313,6 +322,7 @@ def _looking_at_targets(adapters: Adapters, probing: Probing, metrics: Metrics) 
 class Kept:
     """What a process keeps until it is told to end."""
 
+    roles: Sequence[str]
     workers: list[Worker]
     beside: dict[str, Task] = field(default_factory=dict)
     closing: list[Task] = field(default_factory=list)
@@ -349,8 +359,9 @@ async def _keep_jobs(
     metrics: Metrics,
     files: Files,
 ) -> None:
-    """Have kept what the roles of jobs need, if the process has one of them."""
+    """Have kept what the roles of jobs need, if the process has one of them, and what enters orders in the audit."""
     if jobs is None:
+        kept.beside |= _lone_audit(client, settings, kept.roles)
         return
     kept.closing.insert(0, jobs.store.close)
     from activities.maintenance.parts import MaintenanceParts  # noqa: PLC0415 - loads SQLAlchemy too

@@ -25,6 +25,7 @@ from bench import (
     lag,
     maintenance,
     metrics,
+    orders,
     verify,
 )
 from bench.figures import Row, machine, print_table
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, tuple[Measure, str]] = {
     "burst": (burst.measure, burst.NEEDS),
     "bare": (bare.measure, bare.NEEDS),
     "metrics": (metrics.measure, metrics.NEEDS),
+    "orders": (orders.measure, orders.NEEDS),
     "footprint": (footprint.measure, footprint.NEEDS),
     "kill": (kill.measure, kill.NEEDS),
     "jobs": (jobs.measure, jobs.NEEDS),

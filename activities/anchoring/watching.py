@@ -25,12 +25,14 @@ def promises_of(
     metrics: Metrics,
 ) -> Promises:
     """Return what watches whether batches become final within their deadlines."""
+    written = PromiseMetrics(metrics.prefix)
+    metrics.add(written.page)
     return Promises(
         configured.look,
         lambda: UnfinishedBatches(files).find,
         lambda: visibility.snapshot,
         probing.unreachable,
-        PromiseMetrics(metrics.registry, metrics.prefix),
+        written,
     )
 
 

@@ -1,7 +1,8 @@
 """Enters in the audit who gave orders to workflows, and who had namespaces stopped; once in a while, for ever.
 
 1. What was read is marked once its lines are entered: a process that is killed reads again, and no line is entered twice.
-   Several processes that do this at once do no harm.
+   Several processes that do this at once do no harm: workers with role jobs do it, and those with role anchors, so that an
+   installation without jobs has its audit, too.
 2. Nothing is lost while nobody reads, as long as Temporal keeps the histories.
 3. Jobs are looked at more seldom: each of their runs adds to their histories, and most orders about them are decisions in
    their store, which has its own lines.
@@ -45,6 +46,8 @@ FIRST_LOOK = timedelta(hours=1)
 LINES_A_GO = 200
 """Lines of one transaction: others wait for the end of the chain meanwhile."""
 JOBS_PERIOD_SECONDS = 600.0
+LATE = timedelta(hours=1)
+"""Orders that nobody read for so long are nobody's business: no worker runs that reads them."""
 
 
 @dataclass(frozen=True, slots=True)

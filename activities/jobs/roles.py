@@ -163,6 +163,7 @@ class JobParts:
             jobs, reconciled = TemporalJobs(client), of_jobs.reconciled
             reconciler = JobReconciler(client, self.store, jobs, keep=keep, reconciled=reconciled)
             tasks[reconcile.TASK] = reconciler.run
+        if reconciles or "anchors" in self.roles:
             tasks[order_audit.TASK] = OrderAudit(client, self.store, root).run
         return tasks
 

@@ -51,7 +51,9 @@ def strange_fields(tree: ast.AST) -> Iterator[str]:
     """Yield the fields of a call that the row of its event does not have."""
     for node in ast.walk(tree):
         match node:
-            case ast.Call(func=ast.Name(id="log_event") | ast.Attribute(attr="_log"), args=args):
+            case ast.Call(
+                func=ast.Name(id="log_event") | ast.Attribute(attr="_log" | "log_event"), args=args
+            ):
                 named = {keyword.arg for keyword in node.keywords if keyword.arg is not None}
                 for event in {event for arg in args for event in events_in(arg)}:
                     for name in named - set(LOG_EVENTS[LogEvent[event]].fields):

@@ -23,6 +23,7 @@ FACTS = {
     "demo": "demo --once",
     "maintenance": "client killed: its statement is gone after",
     "metrics": "longest standstill of the event loop",
+    "orders": "orders that it met",
     "folder": "with one new file each",
     "verify": "read and follow one proof",
 }

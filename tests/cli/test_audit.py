@@ -45,6 +45,7 @@ def test_a_deployment_stands_in_the_audit_once_and_can_be_verified(
     shown = run("audit", "scheduler", "--json")
     assert shown.code == 0
     assert "orders to workflows of late may be missing" in shown.err
+    assert "orders were never read into this store" in shown.err
     newest, oldest = shown.json()
     assert (oldest["action"], oldest["job_name"]) == ("record-deploy", "deployment:scheduler")
     assert oldest["actor"].startswith("operator ")

@@ -88,6 +88,7 @@ def test_a_sound_system_has_a_line_for_everything_and_nothing_wrong(dev: Running
     temporal = ("server", "retention", "search attributes", "worker")
     assert {("temporal", check) for check in temporal} <= checks
     assert {("storage", "files"), ("storage", "space"), ("jobs", "store")} <= checks
+    assert ("audit", "orders") in checks
     assert not [place for place in dev.root.iterdir() if place.name.startswith(".doctor")]
 
 

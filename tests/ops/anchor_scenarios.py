@@ -78,6 +78,7 @@ WELL: Mapping[str, str] = {
     f"token_clock_skew_seconds{TSA}": "-2x9999",
     "namespaces_missing": NEVER,
     'workflows_failing{type="NamespaceWorkflow"}': NEVER,
+    'workflows_failing{type="JobWorkflow"}': NEVER,
     'config_file_refused{file="namespaces.yaml"}': NEVER,
     'task_errors_total{task="probe"}': NEVER,
 }

@@ -335,6 +335,14 @@ SCENARIOS = (
         summary="2 workflow(s) of type NamespaceWorkflow can't go on",
     ),
     Scenario(
+        "the workflow of a job can't go on",
+        {'workflows_failing{type="JobWorkflow"}': at((0, 0), (10, 1), (40, 0))},
+        alert="SchedulerWorkflowFailing",
+        fires=(12, 40),
+        labels={"type": "JobWorkflow"},
+        summary="1 workflow(s) of type JobWorkflow can't go on",
+    ),
+    Scenario(
         "a namespace has no workflow",
         {"namespaces_missing": at((0, 0), (10, 1), (40, 0))},
         alert="SchedulerWorkflowMissing",

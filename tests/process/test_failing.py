@@ -16,6 +16,7 @@ from tests.support.replays import Replays
 from vaultmesh.domain import freshness
 from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
+    JOB_WORKFLOW,
     MEMO_STATUS,
     NAMESPACE_WORKFLOW,
     aggregator_workflow_id,
@@ -227,6 +228,51 @@ async def test_a_worker_shows_both_types_beside_those_that_go_on(
     page = metrics.page().decode()
     assert f'scheduler_workflows_failing{{type="{AGGREGATOR_WORKFLOW}"}} 1.0' in page
     assert "scheduler_namespaces_missing 1.0" in page
+
+
+async def test_a_job_and_a_maintenance_task_that_can_not_go_on_are_named_and_counted(
+    address: str, replays: Replays
+) -> None:
+    """The harm: the workflow of a job failed each task, and nobody was called: only a job's page said so."""
+    client, metrics = await connect(), Metrics()
+    ids = {f"job:{secrets.token_hex(4)}", f"maintenance:{secrets.token_hex(4)}"}
+    for workflow_id in ids:
+        await plant_raising(client, JOB_WORKFLOW, workflow_id, replays)
+    visibility, deadline = Visibility(client, metrics), time.monotonic() + 120
+    while not ids <= set(visibility.snapshot.failing):  # the server reports a problem after a while
+        assert time.monotonic() < deadline
+        await visibility.refresh()
+        await asyncio.sleep(0.5)
+    document: dict[str, Any] = dict(
+        health(visibility.snapshot, started=time.time(), now=time.time())
+    )
+    assert document["status"] == "degraded"
+    assert ids <= set(document["failing"])
+    assert all(document["jobs"][name] == {"status": "failing", "cause": CAUSE} for name in ids)
+    count = len([run for run in visibility.snapshot.failing if run.startswith(("job:", "main"))])
+    assert (
+        f'scheduler_workflows_failing{{type="{JOB_WORKFLOW}"}} {count}.0' in metrics.page().decode()
+    )
+    for workflow_id in ids:
+        await client.get_workflow_handle(workflow_id).terminate()
+
+
+async def test_failing_jobs_are_looked_for_in_turn_where_the_server_reports_none(
+    address: str, replays: Replays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(module, "reported", nothing)
+    client, name = await connect(), f"job:{secrets.token_hex(4)}"
+    await plant_raising(client, JOB_WORKFLOW, name, replays)
+    look, deadline = module.JobLook(client), time.monotonic() + 60
+    while name not in look.failing:
+        assert time.monotonic() < deadline
+        await look.take()
+        await asyncio.sleep(0.2)
+    assert look.failing[name].cause == CAUSE
+    await client.get_workflow_handle(name).terminate()
 
 
 def test_a_cause_is_one_line_of_bounded_length() -> None:

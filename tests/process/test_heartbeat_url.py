@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from devnet.ports import LOOPBACK, free_port
@@ -32,7 +31,7 @@ class Scene:
             lambda: lambda *_: self.batches,
             lambda: self.snapshot,
             dict,
-            PromiseMetrics(CollectorRegistry(), "scheduler"),
+            PromiseMetrics("scheduler"),
         )
         self.beats = HeartbeatUrl(SecretStr(url), lambda: self.snapshot, self.promises)
 

@@ -10,7 +10,7 @@ from io import StringIO
 
 import pytest
 
-from vaultmesh.domain.log_events import LogEvent, log_event
+from vaultmesh.domain.log_events import MARK, LogEvent, log_event
 from vaultmesh.process import logs
 from vaultmesh.process.settings import REPOSITORY, LogLevel
 from vaultmesh.process.version import VERSION
@@ -165,6 +165,26 @@ def test_an_event_leaves_out_what_says_nothing(log: CapturedLog) -> None:
     line = log.line()
     assert list(line)[4:] == ["event", "ns", "backoff", "msg"]
     assert (line["event"], line["msg"], line["level"]) == ("failed", "anchor failed", "error")
+
+
+def test_a_line_of_a_workflow_is_known_again_by_its_mark_alone(log: CapturedLog) -> None:
+    log.logger.addFilter(logs.OncePerMark())
+    for mark in (1, 2, 1, None, None):
+        log.logger.info("said", extra={} if mark is None else {MARK: mark})
+    assert len(log.text.splitlines()) == 4
+    assert MARK not in log.text
+
+
+def test_lines_that_are_known_again_take_bounded_memory_and_the_newest_stay_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logs, "MOST_MARKS", 100)
+    once = logs.OncePerMark()
+    records = [logging.makeLogRecord({MARK: number}) for number in range(300)]
+    assert all(once.filter(record) for record in records)
+    assert len(once._marks) == 100
+    assert not any(once.filter(record) for record in records[200:])
+    assert once.filter(records[0])
 
 
 def test_what_ends_the_process_is_a_line_of_the_same_form() -> None:

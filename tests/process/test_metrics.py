@@ -19,6 +19,7 @@ from vaultmesh.domain.tally import Tally, TargetFigures
 from vaultmesh.domain.target import Target
 from vaultmesh.process.counts import NamespaceCounts
 from vaultmesh.process.metrics import Metrics
+from vaultmesh.process.promises import MOST_OVERDUE
 from vaultmesh.process.target_metrics import StoredState, TargetLook
 
 TARGET = Target.parse("eip155:31337")
@@ -247,19 +248,52 @@ def test_a_page_of_a_thousand_namespaces_that_all_fail_stays_below_2_megabytes()
     assert len(page) < 2_000_000
     assert page.count(b"\nscheduler_anchors_failed_total{") == 3_000
     assert page.count(b"\nscheduler_owed_batches{") == 3_000
+    assert page.count(b"\nscheduler_owed_due_timestamp_seconds{") == MOST_OVERDUE
     assert page.count(b"\nscheduler_anchor_duration_seconds_count{") == 3 * 2
 
 
+IDLE = {"namespace": "dao:one", "cadence": "fast", "outcome": "nothing_new"}
+
+
+def _idle(metrics: Metrics, count: int | None = None) -> float | None:
+    """Have a cadence's workflow say how many slots had nothing new, if it does; returns what is shown of it."""
+    if count is not None:
+        said = {SlotOutcome.ANCHORED: 12, SlotOutcome.NOTHING_NEW: count}
+        metrics.slots_ended("dao:one", "fast", said)
+    return _value(metrics, "scheduler_slots_total", **IDLE)
+
+
 def test_idle_slots_show_before_the_memo_says_so_and_go_with_their_namespace() -> None:
-    metrics, idle = _used(), {"namespace": "dao:one", "cadence": "fast", "outcome": "nothing_new"}
-    metrics.slots_ended("dao:one", "fast", {SlotOutcome.ANCHORED: 12, SlotOutcome.NOTHING_NEW: 9})
-    assert _value(metrics, "scheduler_slots_total", **idle) == 9
+    metrics = _used()
+    assert [_idle(metrics, count) for count in (4, 5, 9)] == [4, 5, 9]
     metrics.slots_ended("dao:one", "fast", {SlotOutcome.NOTHING_NEW: 1})
-    assert _value(metrics, "scheduler_slots_total", **idle) == 3
-    metrics.slots_ended("dao:one", "fast", {SlotOutcome.NOTHING_NEW: 90})
+    assert _idle(metrics) == 3
+    assert _idle(metrics, 90) == 90
     metrics.listed({})
     metrics.listed({"dao:one": _memo()})
-    assert _value(metrics, "scheduler_slots_total", **idle) == 3
+    assert _idle(metrics) == 3
+
+
+def test_slots_from_before_a_process_are_no_increase_of_its_counter() -> None:
+    """The harm: after each restart a cadence that had been idle for a week showed a week's slots in one scrape."""
+    metrics = _used()
+    assert _idle(metrics) == 3
+    assert [_idle(metrics, count) for count in (6_000, 6_001, 6_002)] == [3, 4, 5]
+    memo = _memo()
+    outcomes = {SlotOutcome.ANCHORED: 13, SlotOutcome.NOTHING_NEW: 6_003}
+    memo.cadences["fast"] = memo.cadences["fast"].model_copy(update={"outcomes": outcomes})
+    metrics.listed({"dao:one": memo})
+    assert _idle(metrics) == 6
+    assert _value(metrics, "scheduler_slots_total", **IDLE | {"outcome": "anchored"}) == 13
+    metrics.slots_ended("dao:one", "fast", {SlotOutcome.NOTHING_NEW: 1})  # began anew
+    metrics.listed(
+        {
+            "dao:one": NamespaceMemo(
+                namespace="dao:one", cadences={"fast": CadenceMemo(target=str(TARGET))}
+            )
+        }
+    )
+    assert _idle(metrics) == 1
 
 
 def test_failed_and_attempted_have_the_same_labels_so_that_an_alert_can_divide_them() -> None:
@@ -331,7 +365,7 @@ def test_two_of_them_do_not_share_a_registry() -> None:
 
 def test_failing_workflows_have_a_series_for_each_type_from_the_start() -> None:
     metrics = Metrics()
-    for kind in ("NamespaceWorkflow", "AggregatorWorkflow"):
+    for kind in ("NamespaceWorkflow", "AggregatorWorkflow", "JobWorkflow"):
         assert _value(metrics, "scheduler_workflows_failing", type=kind) == 0
     metrics.found_failing(["NamespaceWorkflow", "NamespaceWorkflow"])
     assert _value(metrics, "scheduler_workflows_failing", type="NamespaceWorkflow") == 2

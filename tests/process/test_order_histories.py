@@ -62,6 +62,8 @@ class Server:
 
     events: Sequence[HistoryEvent]
     asked: int = 0
+    sizes: list[int] = field(default_factory=list)
+    """How many events were asked for at a time."""
     namespace: str = "default"
     data_converter: object = field(default=pydantic_data_converter)
 
@@ -73,6 +75,7 @@ class Server:
         self, request: Request, **_: object
     ) -> Response:
         self.asked += 1
+        self.sizes.append(request.maximum_page_size)
         if not self.events:
             raise RPCError("not orders", RPCStatusCode.NOT_FOUND, b"")
         position = int(request.next_page_token or b"0")
@@ -117,6 +120,13 @@ async def test_no_more_is_read_than_is_new() -> None:
     server = Server(history)
     assert await lines(server, NOON + 98 * MINUTE) == []
     assert server.asked == 3
+
+
+async def test_the_few_events_of_a_quiet_history_are_not_asked_for_by_the_hundred() -> None:
+    """The harm: each round had the server read and send 100 events of each of 1,000 namespaces, for the two that were new."""
+    server = Server([event(number, number * MINUTE) for number in range(1, 100)])
+    await lines(server, NOON + 95 * MINUTE)
+    assert server.sizes == [8, 32, 100, 100, 100, 100]
 
 
 async def test_an_end_by_force_names_who_ended_it() -> None:

@@ -1,5 +1,6 @@
 """Orders that histories hold stand in the audit, once, with who gave them and by whichever tool."""
 
+import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -9,7 +10,10 @@ import pytest
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from activities.jobs import lone_audit, order_audit
+from activities.jobs.lone_audit import LoneAudit
 from activities.jobs.order_audit import OrderAudit
+from devnet.ports import free_port
 from tests.cli.conftest import cadences, write_namespaces
 from vaultmesh.domain.audit_chain import Head
 from vaultmesh.domain.jobs.records import AuditEntry
@@ -27,7 +31,7 @@ from vaultmesh.storage.audit_checks import keep_head, kept_head, verify
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.job_store import JobStore
 from vaultmesh.storage.stopped import StoppedNamespaces
-from worker import sandbox
+from worker import _lone_audit, sandbox
 from workflows.namespace.workflow import NamespaceWorkflow
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
@@ -176,3 +180,50 @@ async def test_a_worker_overwrites_no_kept_head_that_its_chain_lacks(
         await store.close()
     assert kept_head(files) == kept
     assert "the audit lost entries, or they were changed" in caplog.messages
+
+
+async def test_an_installation_whose_workers_only_anchor_has_its_orders_in_the_audit(
+    client: Client, tmp_path: Path
+) -> None:
+    """The harm: no worker read the histories, and after Temporal's retention nobody knew who had paused what."""
+    name = f"dao:{secrets.token_hex(4)}"
+    settings = Settings.from_environment({"VMSH_ROOT": str(tmp_path)})
+    await registered(client, tmp_path, name)
+    task = asyncio.create_task(
+        _lone_audit(client, settings, ["workflows", "anchors"])[order_audit.TASK]()
+    )
+    try:
+        async with asyncio.timeout(60):
+            while not (actions := await _actions(tmp_path, name)):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.2)
+        assert actions == ["start"]
+    finally:
+        task.cancel()
+        await order(client, name, "stop", {})
+
+
+async def _actions(root: Path, name: str) -> list[str]:
+    store = await JobStore.open(None, root)
+    try:
+        entries = await store.of_audit(lambda audit: audit.entries(name, 9, 0))
+        return [entry.action for entry in entries]
+    finally:
+        await store.close()
+
+
+async def test_a_store_that_can_not_be_used_is_said_once_and_ends_no_worker_that_anchors(
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("JOBS_DATABASE_URL", f"postgresql://nobody:word@127.0.0.1:{free_port()}/x")
+    monkeypatch.setattr(lone_audit, "AGAIN_SECONDS", 0.01)
+    task = asyncio.create_task(LoneAudit(client, tmp_path).run())
+    async with asyncio.timeout(60):
+        while "orders not entered in the audit" not in caplog.messages:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.1)
+    await asyncio.sleep(0.5)
+    assert not task.done()
+    assert caplog.messages.count("orders not entered in the audit") == 1
+    task.cancel()

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Sequence
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
 from vaultmesh.domain.failures import FailureKind, NetworkFailure
 from vaultmesh.domain.instants import of_seconds
@@ -13,7 +12,13 @@ from vaultmesh.domain.namespaces.config import parse_namespaces
 from vaultmesh.domain.promises import Unfinished
 from vaultmesh.domain.status import CadenceMemo, HeldMemo, NamespaceMemo, TargetMemo
 from vaultmesh.domain.target import Target
-from vaultmesh.process.promises import FindUnfinished, PromiseMetrics, Promises
+from vaultmesh.process.promises import (
+    MOST_OVERDUE,
+    FindUnfinished,
+    Look,
+    PromiseMetrics,
+    Promises,
+)
 from vaultmesh.process.visibility import Snapshot
 
 SPECS = parse_namespaces(
@@ -32,7 +37,7 @@ NOW = 100_000.0
 
 
 def line(name: str, why: str) -> str:
-    return f'scheduler_{name}{{cadence="fast",cause="{why}",namespace="dao:one",target="eip155:1"}}'
+    return f'scheduler_{name}{{namespace="dao:one",cadence="fast",target="eip155:1",cause="{why}"}}'
 
 
 class Scene:
@@ -43,13 +48,13 @@ class Scene:
         self.broken = ""
         self.snapshot = Snapshot(taken_at=NOW, namespaces={"dao:one": memo()})
         self.unreachable: dict[str, str] = {}
-        self.registry = CollectorRegistry()
+        self.metrics = PromiseMetrics("scheduler")
         self.promises = Promises(
             lambda: SPECS,
             self._begin,
             lambda: self.snapshot,
             lambda: self.unreachable,
-            PromiseMetrics(self.registry, "scheduler"),
+            self.metrics,
         )
 
     def _begin(self) -> FindUnfinished:
@@ -62,7 +67,7 @@ class Scene:
 
     def look(self, now: float = NOW) -> dict[str, float]:
         asyncio.run(self.promises.look(now))
-        rows = generate_latest(self.registry).decode().splitlines()
+        rows = self.metrics.page().decode().splitlines()
         return {
             row.rpartition(" ")[0]: float(row.rpartition(" ")[2])
             for row in rows
@@ -150,7 +155,7 @@ def test_the_lag_of_finality_is_that_of_the_oldest_batch_under_way() -> None:
 def test_an_owed_batch_is_due_after_three_periods_unless_it_is_paused() -> None:
     """The harm: an age alone says nothing of a cadence that anchors once a day."""
     due = (
-        'scheduler_owed_due_timestamp_seconds{cadence="fast",namespace="dao:one",target="eip155:1"}'
+        'scheduler_owed_due_timestamp_seconds{namespace="dao:one",cadence="fast",target="eip155:1"}'
     )
     scene = Scene()
     assert due not in scene.look()
@@ -162,3 +167,15 @@ def test_an_owed_batch_is_due_after_three_periods_unless_it_is_paused() -> None:
     scene.batches = [anchored]
     scene.snapshot.namespaces = {"dao:one": memo()}
     assert due not in scene.look()
+
+
+def test_of_thousands_that_are_overdue_the_page_shows_those_that_wait_longest() -> None:
+    """The harm: in an outage each cadence has one series more, and the page passes its 2 MB."""
+    metrics, names = PromiseMetrics("scheduler"), [f"dao:{number}" for number in range(2_000)]
+    due = {(name, "fast", "eip155:1"): NOW + 100 - at for at, name in enumerate(names)}
+    metrics.looked(Look(NOW, due=due))
+    rows = [row for row in metrics.page().decode().splitlines() if "_owed_due_" in row][2:]
+    assert len(rows) == MOST_OVERDUE
+    assert {row.split('"')[1] for row in rows} == set(names[-MOST_OVERDUE:])
+    metrics.looked(Look(NOW, due=dict.fromkeys(due, NOW + 1)))
+    assert "_seconds{" not in metrics.page().decode()

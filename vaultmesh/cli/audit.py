@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -15,6 +16,7 @@ from vaultmesh.cli import job_orders, output, temporal
 from vaultmesh.cli.output import settings_with_root, visible
 from vaultmesh.domain.audit_chain import GENESIS, Head, KeptHead
 from vaultmesh.domain.errors import ConfigurationError
+from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.jobs.audit_words import detail_words
 from vaultmesh.domain.jobs.records import AuditEntry, AuditReport
 from vaultmesh.domain.paths import AUDIT_HEAD
@@ -101,10 +103,13 @@ def run_audit(arguments: argparse.Namespace) -> int:
 
 async def _show(arguments: argparse.Namespace, settings: Settings) -> int:
     async with job_orders.opened() as store:
+        gap = await _gap(store)
         silence = await _read_orders(store, settings)
         entries = await store.of_audit(
             lambda audit: audit.entries(arguments.name, arguments.limit, 0)
         )
+    if gap:
+        output.warn([gap])
     if silence:
         output.warn([f"orders to workflows of late may be missing: {silence}"])
     if arguments.json:
@@ -116,6 +121,16 @@ async def _show(arguments: argparse.Namespace, settings: Settings) -> int:
     return output.SUCCESS
 
 
+async def _gap(store: "JobStore") -> str:
+    """Return why orders may be missing that no reading from now on enters."""
+    from activities.jobs.order_audit import ANCHORING, FIRST_LOOK  # noqa: PLC0415 - loads SQLAlchemy
+
+    if await store.of_audit(lambda audit: audit.mark(ANCHORING.mark)) is not None:
+        return ""
+    since = write_seconds(datetime.now(UTC) - FIRST_LOOK)
+    return f"orders were never read into this store: those from before {since} are not in it; is it the one that workers use?"
+
+
 async def _read_orders(store: "JobStore", settings: Settings) -> str:
     """Enter what workers have not read yet; returns why not, if it can't be done."""
     from activities.jobs.order_audit import OrderAudit  # noqa: PLC0415 - loads SQLAlchemy
@@ -125,9 +140,7 @@ async def _read_orders(store: "JobStore", settings: Settings) -> str:
             orders = OrderAudit(await connect(), store, settings.root)
             await orders.look(at_once=READ_AT_ONCE)
     except TimeoutError:
-        return (
-            f"their histories were not read within {READ_SECONDS:g} s; workers with role jobs go on"
-        )
+        return f"their histories were not read within {READ_SECONDS:g} s; workers with role anchors or jobs go on"
     except (Unreachable, ConfigurationError, RPCError) as error:
         return str(error)
     return ""

@@ -3,16 +3,19 @@
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from activities.anchoring.endpoints import older_transaction
+from activities.jobs.order_audit import ANCHORING, LATE
 from vaultmesh.cli.diff import differing_from
 from vaultmesh.domain.diagnosis import Diagnosis, ok, warning, wrong
 from vaultmesh.domain.errors import DomainError
+from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.jobs.refusals import StoreError
 from vaultmesh.domain.target import Target
 from vaultmesh.ledgers.targets import open_target
@@ -29,6 +32,8 @@ from vaultmesh.process.services import Service, Services
 from vaultmesh.process.settings import Settings
 from vaultmesh.process.surroundings import storage_lines, temporal_lines
 from vaultmesh.storage.files import LocalStore
+from vaultmesh.storage.job_tables import MARKS
+from vaultmesh.storage.jobs.audit import Audit
 from vaultmesh.storage.jobs.core import choose
 from vaultmesh.storage.jobs.database import Database
 from vaultmesh.storage.rounds import RoundStore
@@ -126,7 +131,7 @@ async def storage_part(settings: Settings) -> list[Diagnosis]:
 
 async def jobs_part(settings: Settings) -> list[Diagnosis]:
     """Examine the store of jobs, and whether their services listen."""
-    lines = [await asyncio.to_thread(_store_line, settings.root)]
+    lines = await asyncio.to_thread(_store_lines, settings.root)
     try:
         services = Services.from_environment(os.environ)
     except DomainError as error:
@@ -135,23 +140,38 @@ async def jobs_part(settings: Settings) -> list[Diagnosis]:
     return [*lines, *await asyncio.gather(*map(_service_line, map(services.find, services.names)))]
 
 
-def _store_line(root: Path) -> Diagnosis:
+def _store_lines(root: Path) -> list[Diagnosis]:
     try:
         stated = JobSettings.from_environment(os.environ)
         place = choose(stated.stated_url, root, supabase=stated.is_supabase)
     except DomainError as error:
-        return wrong(_JOBS, "store", str(error), "correct the variable")
+        return [wrong(_JOBS, "store", str(error), "correct the variable")]
     if not place.is_postgres and not Path(place.url.database or "").exists():
-        return ok(_JOBS, "store", f"{place.label} is made when a worker with role jobs starts")
+        detail = f"{place.label} is made when a worker with role jobs, api or anchors starts"
+        return [ok(_JOBS, "store", detail)]
     database = Database(place)
     try:
         with database.read() as connection:
             connection.execute(text("SELECT 1"))
+        audited = _audit_line(database)
     except StoreError as error:
-        return wrong(_JOBS, "store", str(error), "see whether the database is up and lets us in")
+        mend = "see whether the database is up and lets us in"
+        return [wrong(_JOBS, "store", str(error), mend)]
     finally:
         database.close()
-    return ok(_JOBS, "store", f"{place.label} answers")
+    return [ok(_JOBS, "store", f"{place.label} answers"), audited]
+
+
+def _audit_line(database: Database) -> Diagnosis:
+    """Say until when orders to workflows stand in the audit."""
+    with database.read() as connection:
+        has_marks = inspect(connection).has_table(MARKS.name)
+    read_at = Audit(database).mark(ANCHORING.mark) if has_marks else None
+    if read_at is not None and datetime.now(UTC) - read_at < LATE:
+        return ok("audit", "orders", f"were read at {write_seconds(read_at)}")
+    detail = "were never read" if read_at is None else f"were read last at {write_seconds(read_at)}"
+    mend = "run a worker with role anchors or jobs on this store, or `audit` within Temporal's retention; what nobody reads by then is lost"
+    return warning("audit", "orders", f"{detail} into this store", mend)
 
 
 async def _service_line(service: Service) -> Diagnosis:

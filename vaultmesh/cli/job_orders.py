@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.2
 """Between two looks at the row of a run that is waited for."""
+TROUBLES_WITHIN = timedelta(seconds=4)
+"""A list comes without what Temporal knows, if that takes longer."""
 CLOSING = timedelta(seconds=90)
 """After a run's own time is over, whoever cleans up has written its end by then."""
 
@@ -113,6 +115,20 @@ async def reports(store: "JobStore", jobs: Sequence[StoredJob]) -> list[JobRepor
     from vaultmesh.storage.job_reports import job_reports  # noqa: PLC0415 - loads SQLAlchemy
 
     return await job_reports(store, jobs, datetime.now(UTC))
+
+
+async def warn_of_troubles(names: Sequence[str]) -> None:
+    """Say of jobs why their workflows do not go on; what only Temporal knows is left out while it is away."""
+    if not names:
+        return
+    try:
+        async with asyncio.timeout(TROUBLES_WITHIN.total_seconds()):
+            jobs = TemporalJobs(await connect(output.operator()))
+            troubles = await jobs.troubles(names)
+    except (Unreachable, ConfigurationError, NotTold, RPCError, TimeoutError):
+        output.note("Temporal does not say which workflows of jobs go on")
+        return
+    output.warn([f"{name}: {why}" for name, why in sorted(troubles.items())])
 
 
 # --- telling -------------------------------------------------------------------------------------------------------

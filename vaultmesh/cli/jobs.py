@@ -129,13 +129,13 @@ async def _list(store: "JobStore", arguments: argparse.Namespace) -> int:
     if arguments.json:
         reports: list[JsonValue] = [job.model_dump(mode="json", by_alias=True) for job in jobs]
         output.print_json({"jobs": reports, "deleted": list(deleted)})
-        return output.SUCCESS
-    if not jobs:
+    elif not jobs:
         output.note(f"no jobs in {store.place}")
-    if jobs or deleted:
+    if (jobs or deleted) and not arguments.json:
         console = output.console()
         for block in job_table.jobs_table(jobs, deleted, datetime.now(UTC)):
             console.print(block)
+    await job_orders.warn_of_troubles([job.name for job in jobs])
     return output.SUCCESS
 
 
@@ -153,9 +153,10 @@ async def _show(store: "JobStore", arguments: argparse.Namespace) -> int:
         if definition is not None:
             document["policy"] = definition.policy.model_dump(mode="json", by_alias=True)
         output.print_json(document)
-        return output.SUCCESS
-    for block in job_table.job_lines(report, next_runs, now):
-        output.console().print(block)
+    else:
+        for block in job_table.job_lines(report, next_runs, now):
+            output.console().print(block)
+    await job_orders.warn_of_troubles([report.name])
     return output.SUCCESS
 
 

@@ -85,7 +85,8 @@ async def _reports(store: "JobStore", chosen: Known) -> list[TaskReport]:
 
 
 async def _status(store: "JobStore", arguments: argparse.Namespace) -> int:
-    reports = await _reports(store, _chosen(await _known(store), arguments.task))
+    chosen = _chosen(await _known(store), arguments.task)
+    reports = await _reports(store, chosen)
     if arguments.json:
         tasks: list[JsonValue] = [report.model_dump(mode="json") for report in reports]
         output.print_json({"tasks": tasks})
@@ -94,6 +95,8 @@ async def _status(store: "JobStore", arguments: argparse.Namespace) -> int:
     else:
         for block in maintenance_tables.status_table(reports, datetime.now(UTC)):
             output.console().print(block)
+    running = [known.revision.name for known in chosen.values() if not known.why_no_run]
+    await job_orders.warn_of_troubles(running)
     return output.SUCCESS
 
 

@@ -1,8 +1,8 @@
 """Defines the events that are logged: their names, sentences, levels and fields, in one table.
 
 1. `log_event` alone writes them: a line has the event's word in `event`, its sentence in `msg`, and fields from its row.
-2. An event is logged where the fact is done, once: workflows log nothing in a replay, and an activity that finds the
-   thing done already is silent.
+2. An event is logged where the fact is done, once: workflows log nothing in a replay, nor again when a task of theirs is
+   asked for again (`workflows.lines`), and an activity that finds the thing done already is silent.
 3. A field that says nothing (None, or an empty text) is left out.
 """
 
@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+MARK = "mark"
+"""The attribute of a record by which its line is known again; it is in no line."""
 
 
 class LogEvent(StrEnum):

@@ -5,7 +5,8 @@
    and at no time. Who dies between the two has counted neither.
 3. Slots and backoff are read from the memos of the namespaces' workflows, so that no replica shows what another one has
    moved on from. A slot without an anchor changes no memo, or only each few: what the next `anchor` brings of such slots
-   is shown by the worker that runs it, if it is more than the memo says.
+   is shown by the worker that runs it, if it is more than the memo says. The first time a process hears of a cadence, what
+   the memo lacked is from before, and left out: Prometheus would take it for an increase, after each restart anew.
 4. The page stays below 2 MB with a thousand namespaces: with many cadences, durations are shown by target, and slots by
    namespace.
 """
@@ -28,8 +29,9 @@ HIGHEST_LEVEL = 7
 """Backoff levels above it are shown as it."""
 DETAILED_CADENCES = 100
 """Up to so many, each cadence has its own histogram: 34 lines, 5 kB."""
-SLOTS_BY_CADENCE = 1_500
-"""Up to so many, slots are shown by cadence, above it by namespace, and last anchors are left out."""
+MANY_CADENCES = 1_500
+"""Up to so many, slots are shown by cadence; above it by namespace, last anchors and drift at 0 are left out, and of what is
+due only what is longest overdue is shown (`vaultmesh.process.promises`)."""
 _BY_TARGET = 2
 """Labels of a histogram that is counted by target: target and status."""
 SUCCESS, FAILURE = "success", "failure"
@@ -77,6 +79,8 @@ class CadenceMetrics:
     """Which namespaces differ from the file."""
     heard: dict[tuple[str, str], Mapping[SlotOutcome, int]] = field(default_factory=dict)
     """How slots of a cadence ended, as its workflow said last, by namespace and cadence."""
+    _from_before: dict[tuple[str, str], Mapping[SlotOutcome, int]] = field(default_factory=dict)
+    """What the memo lacked when this process first heard of a cadence; no part of what is shown."""
     _ended: dict[Key, _Ended] = field(default_factory=dict)
     _durations: dict[tuple[str, ...], Durations] = field(default_factory=dict)
     """By namespace, cadence, target and status, and by target and status alone."""
@@ -94,6 +98,9 @@ class CadenceMetrics:
         """Forget what is neither configured nor running."""
         known = self.known().keys()
         self.heard = {key: heard for key, heard in self.heard.items() if key[0] in known}
+        self._from_before = {
+            key: before for key, before in self._from_before.items() if key[0] in known
+        }
         self._ended = {key: ended for key, ended in self._ended.items() if key[0] in known}
         self._durations = {
             place: each
@@ -116,6 +123,29 @@ class CadenceMetrics:
             for place in ((*key, status), (str(target), status)):
                 self._durations.setdefault(place, Durations(BUCKETS)).observe(seconds)
 
+    def hear(self, namespace: str, cadence: str, outcomes: Mapping[SlotOutcome, int]) -> None:
+        """Take how a cadence's slots ended so far, as its workflow says."""
+        key, last = (namespace, cadence), self.heard.get((namespace, cadence))
+        if last is None:
+            self._from_before[key] = self._lacking(namespace, cadence, outcomes)
+        elif sum(outcomes.values()) < sum(last.values()):
+            self._from_before.pop(key, None)  # the workflow began anew
+        self.heard[key] = outcomes
+
+    def _lacking(
+        self, namespace: str, cadence: str, outcomes: Mapping[SlotOutcome, int]
+    ) -> Mapping[SlotOutcome, int]:
+        """Return what the memo lacks of slots that change no memo; the newest one may be of this process's time."""
+        memo = self.known().get(namespace)
+        listed = memo.cadences.get(cadence) if memo is not None else None
+        told_of = listed.outcomes if listed is not None else {}
+        lacking = {
+            outcome: count - told_of.get(outcome, 0)
+            for outcome, count in outcomes.items()
+            if outcome is not SlotOutcome.ANCHORED
+        }
+        return {outcome: count for outcome, count in lacking.items() if count > 1}
+
     def slots(self, namespace: str, cadence: str) -> Mapping[SlotOutcome, int]:
         """Return how a cadence's slots ended: what the memo or the workflow said, whichever counts more."""
         memo = self.known()[namespace].cadences[cadence].outcomes
@@ -124,10 +154,12 @@ class CadenceMetrics:
     def _slots(
         self, namespace: str, cadence: str, memo: Mapping[SlotOutcome, int]
     ) -> Mapping[SlotOutcome, int]:
-        heard = self.heard.get((namespace, cadence))
-        if heard is None or sum(heard.values()) <= sum(memo.values()):
-            return memo
-        return heard
+        key = (namespace, cadence)
+        heard, before = self.heard.get(key), self._from_before.get(key)
+        known = memo if heard is None or sum(heard.values()) <= sum(memo.values()) else heard
+        if not before:
+            return known
+        return {each: max(count - before.get(each, 0), 0) for each, count in known.items()}
 
     # --- the page --------------------------------------------------------------------------------------------------
 
@@ -142,7 +174,7 @@ class CadenceMetrics:
         self._write_tries(page, cadences)
         self._write_durations(page, cadences)
         self._write_slots(page, cadences)
-        self._write_namespaces(page, known)
+        self._write_namespaces(page, known, are_many=len(cadences) > MANY_CADENCES)
         self._write_owed(page, cadences)
         return page.content()
 
@@ -178,14 +210,15 @@ class CadenceMetrics:
         )
 
     def _write_slots(self, page: Page, cadences: Mapping[Key, CadenceMemo]) -> None:
-        labels = ("namespace", "cadence")[: 2 if len(cadences) <= SLOTS_BY_CADENCE else 1]
+        labels = ("namespace", "cadence")[: 2 if len(cadences) <= MANY_CADENCES else 1]
         slots: dict[tuple[str, ...], float] = {}
         last: dict[tuple[str, ...], float] = {}
+        words = [(outcome, outcome.value) for outcome in SlotOutcome]
         for key, cadence in cadences.items():
             place = key[: len(labels)]
             outcomes = self._slots(key[0], key[1], cadence.outcomes)
-            for outcome in SlotOutcome:
-                series = (*place, outcome.value)
+            for outcome, word in words:
+                series = (*place, word)
                 slots[series] = slots.get(series, 0) + outcomes.get(outcome, 0)
             if cadence.last_anchor is not None and place == key[:2]:
                 last[place] = cadence.last_anchor
@@ -194,7 +227,9 @@ class CadenceMetrics:
         text = "Unix time of a cadence's last successful anchor; left out with many cadences."
         page.family("last_anchor_timestamp_seconds", "gauge", text, labels, last)
 
-    def _write_namespaces(self, page: Page, known: Mapping[str, NamespaceMemo]) -> None:
+    def _write_namespaces(
+        self, page: Page, known: Mapping[str, NamespaceMemo], *, are_many: bool
+    ) -> None:
         levels = {
             (name,): min(
                 max((cadence.failures for cadence in memo.cadences.values()), default=0),
@@ -221,7 +256,11 @@ class CadenceMetrics:
             "gauge",
             "1 where what runs differs from this worker's namespaces.yaml; stopped namespaces are left out.",
             ("namespace",),
-            {(name,): int(is_drifting) for name, is_drifting in dict(self.drift).items()},
+            {
+                (name,): int(drifts)
+                for name, drifts in dict(self.drift).items()
+                if drifts or not are_many
+            },
         )
 
     def _write_owed(self, page: Page, cadences: Mapping[Key, CadenceMemo]) -> None:

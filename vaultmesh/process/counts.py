@@ -27,6 +27,9 @@ WAITED_SECONDS = 2.0
 
 REST_FACTOR = 20
 """A count takes one twentieth of the time where it can: a rest of so many times its length follows it."""
+LONGEST_YIELD_SECONDS = 0.005
+"""A count lets others go on after each namespace, for as long as that one took, and not longer than this: the event loop waits
+for a thread that computes at each of its calls to the system, and the first count and the first page come together."""
 LONGEST_REST_SECONDS = 40.0
 """However long a count takes: what is owed shows within a minute."""
 SCRAPE_WAITED_SECONDS = 0.1
@@ -144,6 +147,10 @@ class Counts:
 
     def _count(self, memos: Mapping[str, NamespaceMemo]) -> dict[str, NamespaceCounts]:
         started = time.monotonic()
-        counts = {name: count_all(self._owed, memo) for name, memo in memos.items()}
+        counts = dict[str, NamespaceCounts]()
+        for name, memo in memos.items():
+            began = time.monotonic()
+            counts[name] = count_all(self._owed, memo)
+            time.sleep(min(time.monotonic() - began, LONGEST_YIELD_SECONDS))
         self._took = time.monotonic() - started
         return counts

@@ -11,6 +11,7 @@
    server is asked for that event before the next query is answered; no other task of this workflow begins meanwhile.
 4. A workflow whose last event is another one, or is not told in time, is dropped. Its next task replays all of it.
 5. All are dropped when the connection was lost (`vaultmesh.process.connection`).
+6. What a workflow logged before it was dropped is not logged again (`workflows.lines`).
 
 The SDK has no public way to drop one workflow; this uses the call that its core offers for it.
 """
@@ -20,6 +21,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from temporalio import workflow
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
@@ -33,10 +35,11 @@ from temporalio.worker import (
 )
 from typing_extensions import override
 
+from vaultmesh.process.logs import write_marks_once
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from temporalio import workflow
     from temporalio.bridge.proto.workflow_activation import WorkflowActivation
     from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
     from temporalio.client import Client
@@ -57,6 +60,7 @@ class EvictingRunner(WorkflowRunner):
 
     def __init__(self, inner: WorkflowRunner) -> None:
         """Drop nothing before `serve`."""
+        write_marks_once(workflow.logger.base_logger)
         self._inner = inner
         self._worker: Worker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -79,7 +83,7 @@ class EvictingRunner(WorkflowRunner):
             self.evicted += 1
             self._worker._bridge_worker.request_workflow_eviction(run_id)  # noqa: SLF001 - see the module
 
-    def is_level(self, info: "workflow.Info", event_id: int) -> bool:
+    def is_level(self, info: workflow.Info, event_id: int) -> bool:
         """Whether the server has the start of a task as this event, the last one that a run took; waits for half a second."""
         if self._worker is None or self._loop is None:
             return True
@@ -98,7 +102,7 @@ class EvictingRunner(WorkflowRunner):
             self.evict(run_id)
 
     @override
-    def prepare_workflow(self, defn: "workflow._Definition") -> None:
+    def prepare_workflow(self, defn: workflow._Definition) -> None:
         """Do as the inner runner."""
         self._inner.prepare_workflow(defn)
 
@@ -117,7 +121,7 @@ class EvictingRunner(WorkflowRunner):
         return watched
 
 
-async def _starts_a_task(client: "Client", info: "workflow.Info", event_id: int) -> bool:
+async def _starts_a_task(client: "Client", info: workflow.Info, event_id: int) -> bool:
     """Whether an event, one of the newest of its run, is the start of a workflow task."""
     request = GetWorkflowExecutionHistoryReverseRequest(
         namespace=info.namespace,
@@ -136,7 +140,7 @@ class _Watched(WorkflowInstance):
     """One run. `_is_new` says that it took events which no replay had brought since it was queried last."""
 
     def __init__(
-        self, inner: WorkflowInstance, info: "workflow.Info", runner: EvictingRunner
+        self, inner: WorkflowInstance, info: workflow.Info, runner: EvictingRunner
     ) -> None:
         self._inner = inner
         self._info = info
@@ -168,7 +172,7 @@ class _Watched(WorkflowInstance):
         return _NO_STORE
 
     @override
-    def get_info(self) -> "workflow.Info":
+    def get_info(self) -> workflow.Info:
         """Do as the inner instance."""
         return self._inner.get_info()
 

@@ -4,17 +4,17 @@ The client library takes 20 µs for a line, and holds the interpreter meanwhile;
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TypeVar
 
 from vaultmesh.domain.tally import Durations
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
 MOST_LABELS_KEPT = 50_000
-"""Label texts that are kept: those of some ten thousand cadences."""
+"""Label texts that are kept for the same names: those of as many cadences."""
+_TEXTS: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {}
+"""Label texts by names, then by values; threads that write at once write the same."""
 
 
-@lru_cache(maxsize=MOST_LABELS_KEPT)
 def labels_text(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     """Return the labels of a series as they are written behind its name; nothing if it has none."""
     if not names:
@@ -42,11 +42,13 @@ class Page:
         rows: Mapping[Labels, float],
     ) -> None:
         """Add a family of counters or gauges: a value by the values of its labels."""
-        full = self._begin(name, kind, text)
-        self._lines += [
-            f"{full}{labels_text(labels, values)} {_number(value)}\n"
-            for values, value in rows.items()
-        ]
+        full, texts = self._begin(name, kind, text), _texts(labels)
+        for values, value in rows.items():
+            written = texts.get(values)
+            if written is None:
+                written = texts[values] = labels_text(labels, values)
+            number = value if type(value) is int else _number(value)
+            self._lines.append(f"{full}{written} {number}\n")
 
     def histogram(
         self,
@@ -76,6 +78,14 @@ class Page:
     def content(self) -> bytes:
         """Return the page."""
         return "".join(self._lines).encode()
+
+
+def _texts(labels: tuple[str, ...]) -> dict[tuple[str, ...], str]:
+    """Return the texts of labels with these names that were written before; a full memory begins anew."""
+    texts = _TEXTS.setdefault(labels, {})
+    if len(texts) > MOST_LABELS_KEPT:
+        texts = _TEXTS[labels] = {}
+    return texts
 
 
 def _number(value: float) -> str:

@@ -5,7 +5,9 @@
 2. One task that timed out, as after the kill of a worker, is no failure.
 3. The cause is the newest `WorkflowTaskFailed` of the history.
 4. One that waits for a worker is not failing; since when it waits is told beside.
-5. A process asks in turn, a bounded number each time; first come those that the server itself reports, if it
+5. Workflows of jobs and maintenance tasks may be many, and come and go: of them are asked about those that the server
+   reports, and all in turn only where it reports none (`JobLook`).
+6. A process asks in turn, a bounded number each time; first come those that the server itself reports, if it
    does, and those that were failing before. With up to `ASKED_ABOUT` workflows each look asks about all of them.
 """
 
@@ -33,11 +35,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from vaultmesh.domain.errors import in_one_line
 from vaultmesh.domain.freshness import overdue
-from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, JOB_WORKFLOW, NAMESPACE_WORKFLOW
 from vaultmesh.process.logs import without_secrets
 
 TYPES = (NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW)
-"""Types of workflows that are looked at."""
+"""Types of workflows that are listed, and looked at in turn."""
 ANSWER_WITHIN = timedelta(seconds=2)
 """Of one call: what it tells is worth no longer wait."""
 TRIES_WITHOUT_END = 4
@@ -76,6 +78,7 @@ _ENDS = (
 )
 
 
+RUNNING_JOBS = f"WorkflowType = '{JOB_WORKFLOW}' AND ExecutionStatus = 'Running'"
 TOLD_FOR_LOOKS = 4
 """A workflow that waited for a worker is told of no longer unless it is asked about again: some minute."""
 
@@ -233,8 +236,10 @@ class FailingLook:
             if self._looks - self._asked[name] < TOLD_FOR_LOOKS
         }
 
-    async def take(self, running: Collection[str]) -> None:
-        """Look at some of the workflows that run; those that ended are forgotten.
+    async def take(self, running: Collection[str], suspects: Collection[str] | None = None) -> None:
+        """Look at some of the workflows that run, suspects first; those that ended are forgotten.
+
+        Suspects are those that the server reports, if none are named.
 
         Raises:
             RPCError: Temporal did not answer; what was found before stays.
@@ -243,8 +248,9 @@ class FailingLook:
         self._failing = {name: known for name, known in self._failing.items() if name in running}
         self._waiting = {name: since for name, since in self._waiting.items() if name in running}
         self._asked = {name: look for name, look in self._asked.items() if name in running}
-        suspects = {*self._failing, *(await reported(self._client) or ())}.intersection(running)
-        first = self._in_turn(suspects)[:SUSPECTS]
+        if suspects is None:
+            suspects = await reported(self._client) or ()
+        first = self._in_turn({*self._failing, *suspects}.intersection(running))[:SUSPECTS]
         waiting = set(self._waiting).difference(first)
         first += self._in_turn(waiting)[: SUSPECTS - len(first)]
         rest = self._in_turn(set(running).difference(first))[: ASKED_ABOUT - len(first)]
@@ -282,3 +288,31 @@ class FailingLook:
         if before is None:
             cause = diagnosis.failing.cause
             _LOG.error("workflow is failing", extra={"workflow": name, "err": cause})
+
+
+class JobLook:
+    """What one process knows of failing workflows of jobs and maintenance tasks."""
+
+    def __init__(self, client: Client) -> None:
+        """Know nothing before the first look."""
+        self._client = client
+        self._look = FailingLook(client)
+
+    @property
+    def failing(self) -> Mapping[str, Failing]:
+        """Workflows that are failing, by id."""
+        return self._look.failing
+
+    async def take(self) -> None:
+        """Look at those that the server reports, and at those that were failing before.
+
+        Raises:
+            RPCError: Temporal did not answer; what was found before stays.
+        """
+        suspects = await reported(self._client, [JOB_WORKFLOW])
+        if suspects is None:
+            runs = self._client.list_workflows(RUNNING_JOBS, rpc_timeout=ANSWER_WITHIN)
+            running, suspects = [run.id async for run in runs], []
+        else:
+            running = [*suspects, *self.failing]
+        await self._look.take(running, suspects)

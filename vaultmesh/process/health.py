@@ -17,6 +17,7 @@ from vaultmesh.domain.freshness import Status, cadence_status, overall, waits_fo
 from vaultmesh.domain.instants import of_seconds, write_seconds
 from vaultmesh.domain.names import (
     AGGREGATOR_WORKFLOW,
+    JOB_WORKFLOW,
     NAMESPACE_WORKFLOW,
     aggregator_workflow_id,
     namespace_workflow_id,
@@ -115,29 +116,27 @@ def health(
     namespaces = {name: _entry(name, snapshot, now, counted.get(name)) for name in names}
     _add_stopped(namespaces, wanted, snapshot)
     is_as_desired = _add_desired(namespaces, wanted)
-    targets = _targets(snapshot, now, unreachable or {}, unreadable or {})
-    if is_silent(snapshot, now):
-        status = UNHEALTHY
-    elif targets or errors or not is_as_desired or not all(map(_is_well, namespaces.values())):
-        status = DEGRADED
-    else:
-        status = HEALTHY
+    targets, jobs = _targets(snapshot, now, unreachable or {}, unreadable or {}), _jobs(snapshot)
+    is_well = is_as_desired and all(map(_is_well, namespaces.values()))
+    status = HEALTHY if is_well and not (targets or jobs or errors) else DEGRADED
     return {
-        "status": status,
+        "status": UNHEALTHY if is_silent(snapshot, now) else status,
         "uptime": round(now - started, 3),
         "lastTick": int(snapshot.taken_at * 1000),
         "namespaces": dict(namespaces),
         **({"targets": dict(targets)} if targets else {}),
+        **({"jobs": dict(jobs)} if jobs else {}),
         **({"refused": dict(wanted.refused)} if wanted.refused else {}),
         **({"errors": dict(errors)} if errors else {}),
         **({"storage": wanted.storage} if wanted.storage else {}),
-        **_listed(namespaces, targets),
+        **_listed(namespaces, targets, jobs),
     }
 
 
 def _listed(
     namespaces: Mapping[str, Mapping[str, JsonValue]],
     targets: Mapping[str, Mapping[str, JsonValue]],
+    jobs: Mapping[str, Mapping[str, JsonValue]],
 ) -> dict[str, JsonValue]:
     """Return by state who is in it, in words; states that nobody is in are left out."""
     listed: dict[str, list[JsonValue]] = {state: [] for state in _LISTED}
@@ -150,6 +149,7 @@ def _listed(
             listed[Status.PAUSED].extend(f"{name} {label}" for label in paused)
     for target, entry in targets.items():
         listed[str(entry["status"])].append(f"target {target}")
+    listed[FAILING].extend(jobs)
     return {state: names for state, names in listed.items() if names}
 
 
@@ -256,6 +256,15 @@ def _targets(
             target = run.workflow_id.removeprefix(_TARGET_PREFIX)
             wrong[target] = {"status": FAILING, "cause": run.cause}
     return dict(sorted(wrong.items()))
+
+
+def _jobs(snapshot: Snapshot) -> dict[str, dict[str, JsonValue]]:
+    """Return which jobs and maintenance tasks can't go on, as `job:mail` and `maintenance:vacuum`."""
+    return {
+        run.workflow_id: {"status": FAILING, "cause": run.cause}
+        for run in sorted(snapshot.failing.values(), key=lambda run: run.workflow_id)
+        if run.workflow_type == JOB_WORKFLOW
+    }
 
 
 def _unreadable(rounds: int) -> str:

@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.names import JOB_WORKFLOW, job_workflow_id
-from vaultmesh.process.failing import Diagnosis, diagnose, reported
+from vaultmesh.process.failing import RUNNING_JOBS, Diagnosis, diagnose, reported
 
 WITHIN = timedelta(seconds=3)
 """Of one question: whoever looks at a page waits for it."""
@@ -26,7 +26,6 @@ WAITS_LONG = timedelta(seconds=10)
 MOST_ASKED = 20
 """Workflows that are asked about at once."""
 MISSING = "its workflow does not run; a worker with role jobs starts it within 15 s"
-_RUNNING = f"WorkflowType = '{JOB_WORKFLOW}' AND ExecutionStatus = 'Running'"
 
 
 class JobTroubles:
@@ -89,7 +88,7 @@ class JobTroubles:
         """Return the ids of all workflows of jobs that run."""
         async with self._listing:
             if time.monotonic() >= self._good_until:
-                executions = self._client.list_workflows(_RUNNING, rpc_timeout=WITHIN)
+                executions = self._client.list_workflows(RUNNING_JOBS, rpc_timeout=WITHIN)
                 self._listed = frozenset([execution.id async for execution in executions])
                 self._good_until = time.monotonic() + KEPT_SECONDS
             return self._listed

@@ -17,7 +17,7 @@ from prometheus_client import (
 
 from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.messages import AnchorOutcome, AnchorRequest, OutcomeStatus
-from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, NAMESPACE_WORKFLOW
+from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, JOB_WORKFLOW, NAMESPACE_WORKFLOW
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.status import NamespaceMemo, SlotOutcome, TargetMemo
 from vaultmesh.domain.target import Target
@@ -87,7 +87,7 @@ class Metrics:
         self, namespace: str, cadence: str, outcomes: Mapping[SlotOutcome, int]
     ) -> None:
         """Remember how a cadence's slots ended so far, as its workflow says."""
-        self.cadences.heard[namespace, cadence] = outcomes
+        self.cadences.hear(namespace, cadence, outcomes)
 
     def slots(self, namespace: str, cadence: str) -> Mapping[SlotOutcome, int]:
         """Return how a cadence's slots ended: what the memo or the workflow said, whichever counts more."""
@@ -116,7 +116,7 @@ class Metrics:
 
     def found_failing(self, types: Sequence[str]) -> None:
         """Take the type of each workflow that is failing now."""
-        for name in (NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW):
+        for name in (NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW, JOB_WORKFLOW):
             self._failing.labels(name).set(types.count(name))
 
     def compared(self, drifting: Mapping[str, bool], refused: Mapping[str, bool]) -> None:

@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -43,8 +44,8 @@ from vaultmesh.domain.names import (
 from vaultmesh.process.logs import for_keeps
 
 READ_WITHIN = timedelta(seconds=10)
-PAGE_EVENTS = 100
-"""Events of one answer: some minutes of a busy workflow."""
+PAGES = (8, 32, 100)
+"""Events of the first answer, the second, and each further one: between two readings most histories grow by some events."""
 LONGEST_TEXT = 500
 """Characters of one text of an order, or of its argument as a whole."""
 OF_ANCHORING = (NAMESPACE_WORKFLOW, AGGREGATOR_WORKFLOW)
@@ -125,11 +126,11 @@ async def _backwards(
     """Return events, newest first, until an instant, and beyond it to what updates began that ended later."""
     execution = WorkflowExecution(workflow_id=run.id, run_id=run.run_id)
     token = b""
-    while True:
+    for page_events in chain(PAGES, repeat(PAGES[-1])):
         request = GetWorkflowExecutionHistoryReverseRequest(
             namespace=client.namespace,
             execution=execution,
-            maximum_page_size=PAGE_EVENTS,
+            maximum_page_size=page_events,
             next_page_token=token,
         )
         try:

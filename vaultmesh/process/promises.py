@@ -8,14 +8,10 @@ import asyncio
 import logging
 import time
 from collections import Counter as Counts
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-
-from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-from typing_extensions import override
+from heapq import nsmallest
 
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import AnchorError
@@ -25,6 +21,8 @@ from vaultmesh.domain.names import aggregator_workflow_id, namespace_workflow_id
 from vaultmesh.domain.namespaces.config import NamespaceSpec
 from vaultmesh.domain.promises import Cause, Situation, Standing, Unfinished, cause, standing, told
 from vaultmesh.domain.target import Target
+from vaultmesh.process.cadence_metrics import MANY_CADENCES
+from vaultmesh.process.exposition import Page
 from vaultmesh.process.failing import one_line
 from vaultmesh.process.visibility import Snapshot
 
@@ -33,6 +31,8 @@ PERIOD_SECONDS = 15.0
 REST_FACTOR = 20
 WITH_ZEROS = 500
 """Up to so many cadences with a deadline, what is 0 has a series, too; counters of each cause up to a tenth."""
+MOST_OVERDUE = 500
+"""Of many cadences that owe, so many are shown by when they were due: the page has no room for all."""
 NO_CAUSE = "none"
 """Label of a series that stands at 0: nothing is at risk, and nothing missed."""
 _LABELS = ("namespace", "cadence", "target", "cause")
@@ -196,20 +196,14 @@ def _situation(key: Key, snapshot: Snapshot, unreachable: Mapping[str, str]) -> 
     )
 
 
-class PromiseMetrics(Collector):
-    """Shows what the last look found."""
+class PromiseMetrics:
+    """Writes what the last look found, as a part of the page."""
 
-    def __init__(self, registry: CollectorRegistry, prefix: str) -> None:
-        """Join the page of a process."""
+    def __init__(self, prefix: str) -> None:
+        """Begin every name with a prefix."""
         self.look = Look()
         self._prefix = prefix
-        self._missed = Counter(
-            f"{prefix}_deadline_missed",
-            "Batches whose deadline passed before they were final, as this worker saw it, by cause.",
-            _LABELS,
-            registry=registry,
-        )
-        registry.register(self)
+        self._missed: dict[tuple[str, ...], int] = {}
 
     def looked(self, look: Look) -> None:
         """Take a look; counters exist before the first miss."""
@@ -217,46 +211,67 @@ class PromiseMetrics(Collector):
         if len(look.promises) <= WITH_ZEROS // 10:
             for key in look.promises:
                 for why in Cause:
-                    self._missed.labels(*key, why.value)
+                    self._missed.setdefault((*key, why.value), 0)
 
     def missed(self, key: Key, why: Cause) -> None:
         """Count a missed deadline."""
-        self._missed.labels(*key, why.value).inc()
+        series = (*key, why.value)
+        self._missed[series] = self._missed.get(series, 0) + 1
 
-    @override
-    def collect(self) -> Iterator[Metric]:
-        """Yield the series; each cadence with a deadline has one at least, unless there are very many."""
-        families = {
-            Standing.MISSED: GaugeMetricFamily(
-                f"{self._prefix}_deadline_overdue_batches",
-                "Batches that are past their deadline now and not final, by cause.",
-                labels=_LABELS,
-            ),
-            Standing.AT_RISK: GaugeMetricFamily(
-                f"{self._prefix}_deadline_at_risk_batches",
-                "Batches that are not final after four fifths of their time, by cause.",
-                labels=_LABELS,
-            ),
-        }
-        nothing = [(NO_CAUSE, 0)] if len(self.look.promises) <= WITH_ZEROS else []
-        for key, promises in sorted(self.look.promises.items()):
-            for state, family in families.items():
-                causes = Counts(each.cause.value for each in promises if each.standing is state)
-                for why, count in sorted(causes.items()) or nothing:
-                    family.add_metric((*key, why), count)
-        yield from families.values()
-        lag = GaugeMetricFamily(
-            f"{self._prefix}_finality_lag_seconds",
+    def page(self) -> bytes:
+        """Return this part of the page; each cadence with a deadline has one series at least, unless there are very many."""
+        page, look = Page(self._prefix), self.look
+        page.family(
+            "deadline_missed_total",
+            "counter",
+            "Batches whose deadline passed before they were final, as this worker saw it, by cause.",
+            _LABELS,
+            dict(sorted(dict(self._missed).items())),
+        )
+        self._write_standing(
+            page,
+            Standing.MISSED,
+            "deadline_overdue_batches",
+            "Batches that are past their deadline now and not final, by cause.",
+        )
+        self._write_standing(
+            page,
+            Standing.AT_RISK,
+            "deadline_at_risk_batches",
+            "Batches that are not final after four fifths of their time, by cause.",
+        )
+        page.family(
+            "finality_lag_seconds",
+            "gauge",
             "How long ago the target's oldest batch was sealed that is anchored and not final; 0 if there is none.",
-            labels=("target",),
+            ("target",),
+            {(target,): seconds for target, seconds in sorted(look.lags.items())},
         )
-        for target, seconds in sorted(self.look.lags.items()):
-            lag.add_metric((target,), seconds)
-        due = GaugeMetricFamily(
-            f"{self._prefix}_owed_due_timestamp_seconds",
+        page.family(
+            "owed_due_timestamp_seconds",
+            "gauge",
             "Unix time by which the oldest owed batch should have an anchor: three periods after sealing, ten minutes at least.",
-            labels=_LABELS[:-1],
+            _LABELS[:-1],
+            dict(sorted(_longest_overdue(look))),
         )
-        for key, at in sorted(self.look.due.items()):
-            due.add_metric(key, at)
-        yield from (lag, due)
+        return page.content()
+
+    def _write_standing(self, page: Page, state: Standing, name: str, text: str) -> None:
+        """Write how many batches are at risk, or past their deadline, by cause."""
+        promises = self.look.promises
+        nothing = {NO_CAUSE: 0} if len(promises) <= WITH_ZEROS else {}
+        rows: dict[tuple[str, ...], float] = {}
+        for key, batches in sorted(promises.items()):
+            causes = Counts(each.cause.value for each in batches if each.standing is state)
+            rows |= {(*key, why): count for why, count in sorted(causes.items())} or {
+                (*key, why): count for why, count in nothing.items()
+            }
+        page.family(name, "gauge", text, _LABELS, rows)
+
+
+def _longest_overdue(look: Look) -> Iterable[tuple[Key, float]]:
+    """Return by when what is owed is due; where there are many, of what is overdue the part that is so the longest."""
+    if len(look.due) <= MANY_CADENCES:
+        return look.due.items()
+    overdue = ((at, key) for key, at in look.due.items() if at <= look.at)
+    return ((key, at) for at, key in nsmallest(MOST_OVERDUE, overdue))

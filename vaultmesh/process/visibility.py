@@ -23,7 +23,7 @@ from temporalio.service import RPCError
 from vaultmesh.domain.names import MEMO_STATUS, NAMESPACE_WORKFLOW, namespace_workflow_id
 from vaultmesh.domain.namespaces.state import Decided
 from vaultmesh.domain.status import NamespaceMemo, TargetMemo, View
-from vaultmesh.process.failing import TYPES, Failing, FailingLook
+from vaultmesh.process.failing import TYPES, Failing, FailingLook, JobLook
 from vaultmesh.process.last_run import decided_in
 from vaultmesh.process.metrics import Metrics
 
@@ -120,7 +120,7 @@ class Visibility:
         self._client = client
         self._metrics = metrics
         self._configured = configured
-        self._look = FailingLook(client)
+        self._look, self._job_look = FailingLook(client), JobLook(client)
         self._changed = asyncio.Event()
         self.snapshot = Snapshot()
 
@@ -179,14 +179,14 @@ class Visibility:
         """Bring up to date who is failing; a server that has no time for it is asked again after the next list."""
         try:
             await self._look.take(running)
+            await self._job_look.take()
         except* RPCError as errors:
             _LOG.warning(
                 "failing workflows not looked for", extra={"err": str(errors.exceptions[0])}
             )
-        self.snapshot = replace(
-            self.snapshot, failing=self._look.failing, waiting=self._look.waiting
-        )
-        self._metrics.found_failing([run.workflow_type for run in self._look.failing.values()])
+        failing = {**self._look.failing, **self._job_look.failing}
+        self.snapshot = replace(self.snapshot, failing=failing, waiting=self._look.waiting)
+        self._metrics.found_failing([run.workflow_type for run in failing.values()])
 
 
 async def _memo(execution: WorkflowExecution, form: type[Form]) -> Form | None:

@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 
-from temporalio import workflow
-
 from vaultmesh.domain.aggregator.pace import Pace
 from vaultmesh.domain.aggregator.rounds import OpenRounds
-from vaultmesh.domain.log_events import LogEvent, log_event
-from vaultmesh.domain.target import Target
+from vaultmesh.domain.log_events import LogEvent
+from workflows.lines import Lines
 
 
 class PaceLog:
     """Compares an aggregator's pace with what was logged of it; what an earlier run ended with was logged there."""
 
-    def __init__(self, target: Target, rounds: OpenRounds, pace: Pace) -> None:
+    def __init__(self, lines: Lines, rounds: OpenRounds, pace: Pace) -> None:
         """Take what is known at the start of a run as logged."""
-        self._target = str(target)
+        self._lines = lines
         self._rounds = rounds
         self._pace = pace
         self._blocked = pace.blocked
@@ -27,20 +25,17 @@ class PaceLog:
         blocked, before = self._pace.blocked, self._blocked
         self._blocked = blocked
         if blocked is None and before is not None:
-            self._log(LogEvent.FREED, round=self._held_round)
+            self._lines.log_event(LogEvent.FREED, round=self._held_round)
         elif blocked is not None and (before is None or before.kind is not blocked.kind):
             self._held_round = lowest(self._rounds)
             about = {"kind": blocked.kind.value, "err": blocked.message}
-            self._log(LogEvent.HELD, round=self._held_round, **about)
+            self._lines.log_event(LogEvent.HELD, round=self._held_round, **about)
         paused, before_pause = self._pace.paused, self._paused
         self._paused = paused
         if paused is None and before_pause is not None:
-            self._log(LogEvent.RESUMED)
+            self._lines.log_event(LogEvent.RESUMED)
         elif paused is not None and paused != before_pause:
-            self._log(LogEvent.PAUSED, reason=paused.reason)
-
-    def _log(self, event: LogEvent, **fields: object) -> None:
-        log_event(workflow.logger, event, target=self._target, **fields)
+            self._lines.log_event(LogEvent.PAUSED, reason=paused.reason)
 
 
 def lowest(rounds: OpenRounds) -> str:
@@ -48,7 +43,7 @@ def lowest(rounds: OpenRounds) -> str:
     return next((row.round_id for row in rounds.unincluded()), "")
 
 
-def log_reopened(target: Target, rounds: OpenRounds, round_ids: Sequence[str]) -> None:
+def log_reopened(lines: Lines, rounds: OpenRounds, round_ids: Sequence[str]) -> None:
     """Log which closed rounds are opened again, unless somebody asked for that before."""
     for round_id in rounds.not_opened(round_ids):
-        log_event(workflow.logger, LogEvent.REOPENED, target=str(target), round=round_id)
+        lines.log_event(LogEvent.REOPENED, round=round_id)

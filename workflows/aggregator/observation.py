@@ -19,12 +19,13 @@ from vaultmesh.domain.aggregator.pace import Pace
 from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.log_events import LogEvent, log_event
+from vaultmesh.domain.log_events import LogEvent
 from workflows import options, ports
 from workflows.aggregator.log import log_reopened
 from workflows.aggregator.receipts import Receipts
 from workflows.aggregator.replies import Replies
 from workflows.calls import StepFailed, failure_of, understood
+from workflows.lines import Lines
 
 
 class Observation:
@@ -37,15 +38,18 @@ class Observation:
         pace: Pace,
         replies: Replies,
         show: Callable[[], None],
+        *,
+        lines: Lines,
     ) -> None:
         """Observe for an aggregator; it calls `changed` when the list of rounds differs. `show` tells operators."""
         self._target = start.target
         self._rounds = rounds
         self._pace = pace
         self._replies = replies
+        self._lines = lines
         self._show = show
         self._generation = 0
-        self.receipts = Receipts(start, rounds, replies, self._observe_anew)
+        self.receipts = Receipts(start, rounds, replies, lines, self._observe_anew)
 
     def changed(self) -> None:
         """Have the rounds observed anew, and their receipts written where asked for."""
@@ -117,7 +121,7 @@ class Observation:
 
     def left_the_chain(self, round_ids: Sequence[str]) -> None:
         """Have closed rounds opened again whose blocks left the chain."""
-        log_reopened(self._target, self._rounds, round_ids)
+        log_reopened(self._lines, self._rounds, round_ids)
         self._rounds.left_the_chain(round_ids)
 
     async def _back_off(self, generation: int, leaving: Callable[[], bool]) -> None:
@@ -158,15 +162,15 @@ class Observation:
 
     def _log(self, row: OpenRound, view: RoundView) -> None:
         """Log what a look shows of a round that was not known before it."""
-        about: dict[str, object] = {"target": str(self._target), "round": row.round_id}
+        about = {"round": row.round_id}
         if left := row.block_left(view):
             where = {"tx": left.tx_ref, "block": left.number or None}
-            log_event(workflow.logger, LogEvent.REORGANISED, **about, **where)
+            self._lines.log_event(LogEvent.REORGANISED, **about, **where)
         if row.is_news(view):
             if row.note_seen(view.tx_ref):
-                log_event(workflow.logger, LogEvent.BROADCAST, **about, tx=view.tx_ref)
+                self._lines.log_event(LogEvent.BROADCAST, **about, tx=view.tx_ref)
             where = {"tx": view.tx_ref, "block": number_of(view)}
-            log_event(workflow.logger, LogEvent.INCLUDED, **about, **where)
+            self._lines.log_event(LogEvent.INCLUDED, **about, **where)
         if view.state is RoundState.LOST and row.state is not RoundState.LOST:
             kind = FailureKind.AUTH if view.foreign else FailureKind.VALIDATION
-            log_event(workflow.logger, LogEvent.LOST, **about, kind=kind.value, err=view.message)
+            self._lines.log_event(LogEvent.LOST, **about, kind=kind.value, err=view.message)

@@ -20,12 +20,13 @@ from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.aggregator.waiting import merged
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.log_events import LogEvent, log_event
+from vaultmesh.domain.log_events import LogEvent
 from vaultmesh.domain.messages import AnchorRequest
 from workflows import options, ports
 from workflows.aggregator.log import log_reopened
 from workflows.aggregator.replies import Replies
 from workflows.calls import StepFailed, call
+from workflows.lines import Lines
 
 ORDERS_BEFORE_A_LOOK = 3
 """Orders that fail of a round's files before the storage is read anew."""
@@ -42,6 +43,7 @@ class Receipts:
         start: AggregatorInput,
         rounds: OpenRounds,
         replies: Replies,
+        lines: Lines,
         observe_anew: Callable[[], None],
     ) -> None:
         """Write for an aggregator; `observe_anew` is called when a round is no longer open."""
@@ -49,6 +51,7 @@ class Receipts:
         self._backoff = start.backoff
         self._rounds = rounds
         self._replies = replies
+        self._lines = lines
         self._observe_anew = observe_anew
         self._recording: dict[str, asyncio.Task[None]] = {}
         self._broken: BaseException | None = None
@@ -172,10 +175,8 @@ class Receipts:
         """Let a round go that is final, or lost."""
         view = row.view
         if row.is_over and view is not None:
-            log_event(
-                workflow.logger,
+            self._lines.log_event(
                 LogEvent.FINAL,
-                target=str(self._target),
                 round=row.round_id,
                 tx=view.tx_ref,
                 block=number_of(view),
@@ -226,7 +227,7 @@ class Receipts:
                 tries = 0
                 self._replies.ended(request.id for request in waiting)
                 if done.reopened:
-                    log_reopened(self._target, self._rounds, done.reopened)
+                    log_reopened(self._lines, self._rounds, done.reopened)
                     self._rounds.reopen(done.reopened)
         finally:
             self._recording.pop(round_id, None)

@@ -13,11 +13,12 @@ from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.aggregator.waiting import WaitingRequests
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.log_events import LogEvent, log_event
+from vaultmesh.domain.log_events import LogEvent
 from vaultmesh.domain.messages import AnchorRequest, Answer, ReportFailure
 from workflows import options, ports
 from workflows.aggregator.log import PaceLog, lowest
 from workflows.calls import StepFailed, call
+from workflows.lines import Lines
 
 
 class Replies:
@@ -30,6 +31,8 @@ class Replies:
         rounds: OpenRounds,
         pace: Pace,
         pace_log: PaceLog,
+        *,
+        lines: Lines,
     ) -> None:
         """Reply on behalf of an aggregator."""
         self._target = start.target
@@ -38,6 +41,7 @@ class Replies:
         self._rounds = rounds
         self._pace = pace
         self._pace_log = pace_log
+        self._lines = lines
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -131,10 +135,8 @@ class Replies:
         now = workflow.now()
         self._pace.failed(failure.kind, failure.message, self._backoff, now)
         not_before = self._pace.not_before
-        log_event(
-            workflow.logger,
+        self._lines.log_event(
             LogEvent.STEP_FAILED,
-            target=str(self._target),
             round=lowest(self._rounds),
             kind=failure.kind.value,
             err=failure.message,

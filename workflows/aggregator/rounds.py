@@ -27,13 +27,14 @@ from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.log_events import LogEvent, log_event
+from vaultmesh.domain.log_events import LogEvent
 from vaultmesh.domain.messages import AnchorRequest
 from workflows import options, ports
 from workflows.aggregator.observation import Observation
 from workflows.aggregator.replies import Replies
 from workflows.aggregator.submission import Submission
 from workflows.calls import StepFailed, call
+from workflows.lines import Lines
 from workflows.updates import refused
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -51,6 +52,8 @@ class Rounds:
         pace: Pace,
         replies: Replies,
         observation: Observation,
+        *,
+        lines: Lines,
     ) -> None:
         """Go on with the rounds that were carried, or start anew."""
         self._target = start.target
@@ -58,7 +61,8 @@ class Rounds:
         self._pace = pace
         self._replies = replies
         self._observation = observation
-        self._submission = Submission(start, rounds, pace)
+        self._lines = lines
+        self._submission = Submission(start, rounds, pace, lines)
 
     # --- what comes next -------------------------------------------------------------------------------------------
 
@@ -301,15 +305,8 @@ class Rounds:
             return
         row.join(joining)
         for request in joining:
-            log_event(
-                workflow.logger,
-                LogEvent.JOINED,
-                ns=request.namespace,
-                label=request.cadence,
-                slot=request.slot,
-                target=str(self._target),
-                round=round_id,
-            )
+            about = {"ns": request.namespace, "label": request.cadence, "slot": request.slot}
+            self._lines.log_event(LogEvent.JOINED, **about, round=round_id)
         self._observation.changed()
 
     async def _reserve_and_sign(

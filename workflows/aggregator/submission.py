@@ -12,20 +12,24 @@ from vaultmesh.domain.aggregator.pace import Pace
 from vaultmesh.domain.aggregator.rounds import OpenRounds
 from vaultmesh.domain.aggregator.state import AggregatorInput
 from vaultmesh.domain.failures import FailureKind
-from vaultmesh.domain.log_events import LogEvent, log_event
+from vaultmesh.domain.log_events import LogEvent
 from workflows import options, ports
 from workflows.calls import StepFailed, call
+from workflows.lines import Lines
 
 
 class Submission:
     """Broadcasts and bumps the un-included rounds of one aggregator."""
 
-    def __init__(self, start: AggregatorInput, rounds: OpenRounds, pace: Pace) -> None:
+    def __init__(
+        self, start: AggregatorInput, rounds: OpenRounds, pace: Pace, lines: Lines
+    ) -> None:
         """Submit the open rounds of an aggregator."""
         self._target = start.target
         self._backoff = start.backoff
         self._rounds = rounds
         self._pace = pace
+        self._lines = lines
 
     async def broadcast_all(self) -> None:
         """Send the newest bytes of every round that wants it, in order of reservation.
@@ -51,13 +55,7 @@ class Submission:
         answer = await call(ports.BROADCAST, order, options.BROADCAST, f"{candidate.tx_ref[:18]}…")
         row.broadcasted(answer.verdict, self._backoff, workflow.now())
         if answer.verdict is Verdict.ACCEPTED and row.note_taken(candidate):
-            log_event(
-                workflow.logger,
-                LogEvent.BROADCAST,
-                target=str(self._target),
-                round=row.round_id,
-                tx=candidate.tx_ref,
-            )
+            self._lines.log_event(LogEvent.BROADCAST, round=row.round_id, tx=candidate.tx_ref)
         if answer.verdict is Verdict.GAP:
             self._rounds.send_below(row)
         if answer.verdict is Verdict.ACCEPTED and row.blocks_others and not row.bump_due:

@@ -13,7 +13,7 @@ from temporalio.common import RawValue
 from vaultmesh.domain.aggregator import decisions, orders
 from vaultmesh.domain.aggregator.state import AggregatorInput, AggregatorState
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.log_events import LogEvent, log_event
+from vaultmesh.domain.log_events import LogEvent
 from vaultmesh.domain.message_guide import OF_AGGREGATORS
 from vaultmesh.domain.names import AGGREGATOR_WORKFLOW, BUMP_FEE, MEMO_STATUS, RESOLVE, STATUS
 from vaultmesh.domain.namespaces.views import aggregator_details, target_memo
@@ -22,6 +22,7 @@ from workflows.aggregator.log import PaceLog
 from workflows.aggregator.observation import Observation
 from workflows.aggregator.replies import Replies
 from workflows.aggregator.rounds import Rounds
+from workflows.lines import Lines
 from workflows.metadata import describe
 from workflows.runs import has_grown
 from workflows.signals import count_rejected, decoded
@@ -41,10 +42,15 @@ class AggregatorWorkflow:
         self._observing: asyncio.Task[None] | None = None
         self._shown_memo = target_memo(self._state.view(start.target, ""))
         waiting, rounds, self._pace = self._state.waiting, self._state.rounds, self._state.pace
-        self._pace_log = PaceLog(start.target, rounds, self._pace)
-        self._replies = Replies(start, waiting, rounds, self._pace, self._pace_log)
-        self._observation = Observation(start, rounds, self._pace, self._replies, self._show)
-        self._rounds = Rounds(start, rounds, self._pace, self._replies, self._observation)
+        self._lines = lines = Lines(target=str(start.target))
+        self._pace_log = PaceLog(lines, rounds, self._pace)
+        self._replies = Replies(start, waiting, rounds, self._pace, self._pace_log, lines=lines)
+        self._observation = Observation(
+            start, rounds, self._pace, self._replies, self._show, lines=lines
+        )
+        self._rounds = Rounds(
+            start, rounds, self._pace, self._replies, self._observation, lines=lines
+        )
 
     @workflow.run
     async def run(self, start: AggregatorInput) -> None:
@@ -89,9 +95,7 @@ class AggregatorWorkflow:
         except InvalidValue as refusal:
             self._state.rejected(name, str(refusal), workflow.now())
             count_rejected()
-            target, why = str(self._start.target), str(refusal)
-            about = {"target": target, "signal": name[:100], "err": why}
-            log_event(workflow.logger, LogEvent.REJECTED, **about)
+            self._lines.log_event(LogEvent.REJECTED, signal=name[:100], err=str(refusal))
 
     def _carry_out(self, order: orders.AggregatorCommand) -> None:
         match order:

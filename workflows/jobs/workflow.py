@@ -36,11 +36,12 @@ from vaultmesh.domain.jobs.run import (
 from vaultmesh.domain.jobs.schedule import JobSchedule
 from vaultmesh.domain.jobs.slots import JobState
 from vaultmesh.domain.jobs.views import JobStatusView, job_details, job_status, job_view
-from vaultmesh.domain.log_events import LogEvent, log_event
+from vaultmesh.domain.log_events import LogEvent
 from vaultmesh.domain.message_guide import OF_JOBS
 from vaultmesh.domain.names import ATTRIBUTE_STATUS, JOB_WORKFLOW, MEMO_REVISION, STATUS
 from workflows import options, ports
 from workflows.calls import StepFailed, understood
+from workflows.lines import Lines
 from workflows.metadata import describe
 from workflows.runs import has_grown
 from workflows.signals import count_rejected, decoded
@@ -60,6 +61,7 @@ class JobWorkflow:
         """Begin before any message arrives."""
         self._schedule = JobSchedule(start, workflow.now())
         describe(OF_JOBS, lambda: job_details(job_view(self._schedule, "", "")))
+        self._lines = Lines(job=self._schedule.spec.name)
         self._news = 0
         """Rises with every message that may change what comes next."""
         self._writing: asyncio.Task[None] | None = None
@@ -220,13 +222,13 @@ class JobWorkflow:
         now = workflow.now()
         match command:
             case commands.Pause(reason=reason):
-                self._log(LogEvent.PAUSED, reason=reason)
+                self._lines.log_event(LogEvent.PAUSED, reason=reason)
                 pause = JobPause(by=BY_SIGNAL, at=now, reason=reason)
                 self._schedule.pause(pause)
                 self._schedule.decided(pause, now)
             case commands.Resume():
                 if self._schedule.resume(now):
-                    self._log(LogEvent.RESUMED)
+                    self._lines.log_event(LogEvent.RESUMED)
                     self._schedule.decided(None, now)
             case commands.Trigger():
                 self._schedule.trigger(command.order(str(workflow.uuid4())))
@@ -238,9 +240,6 @@ class JobWorkflow:
         self._show()
         self._write(also_counts=False)
 
-    def _log(self, event: LogEvent, **fields: object) -> None:
-        log_event(workflow.logger, event, job=self._schedule.spec.name, **fields)
-
     @workflow.signal(dynamic=True)
     def on_signal(self, name: str, arguments: Sequence[RawValue]) -> None:
         """Take any signal: what is malformed is remembered, never raised."""
@@ -250,7 +249,7 @@ class JobWorkflow:
             self._schedule.reject(name, str(refusal), workflow.now())
             self._show()
             count_rejected()
-            self._log(LogEvent.REJECTED, signal=name[:100], err=str(refusal))
+            self._lines.log_event(LogEvent.REJECTED, signal=name[:100], err=str(refusal))
 
     @workflow.update(dynamic=True)
     async def on_update(self, name: str, arguments: Sequence[RawValue]) -> JobStatusView:

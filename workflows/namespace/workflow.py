@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeKey
 
 from vaultmesh.domain.errors import InvalidValue
-from vaultmesh.domain.log_events import LogEvent, log_event
+from vaultmesh.domain.log_events import LogEvent
 from vaultmesh.domain.message_guide import OF_NAMESPACES
 from vaultmesh.domain.names import (
     ATTRIBUTE_STATUS,
@@ -33,6 +33,7 @@ from vaultmesh.domain.namespaces.views import (
     namespace_view,
 )
 from vaultmesh.domain.status import NamespaceMemo, NamespaceView
+from workflows.lines import Lines
 from workflows.metadata import describe
 from workflows.namespace.cadences import Cadences
 from workflows.runs import has_grown
@@ -54,6 +55,7 @@ class NamespaceWorkflow:
         self._schedule = NamespaceSchedule(start, self._shown_at)
         describe(OF_NAMESPACES, lambda: namespace_details(namespace_view(self._schedule, "", "")))
         self._cadences = Cadences(self._schedule, self._show)
+        self._lines = Lines(ns=self._schedule.configuration.namespace)
         self._leaving = False
         self._shown_status = ""
         self._shown_memo: NamespaceMemo | None = None
@@ -100,7 +102,7 @@ class NamespaceWorkflow:
             case SetCadence(cadences=changed, memo=memo, ignored=ignored):
                 labels = self._schedule.set_cadences(changed, workflow.now(), memo, ignored)
                 if labels:
-                    self._log(LogEvent.RECONFIGURED, cadences=labels)
+                    self._lines.log_event(LogEvent.RECONFIGURED, cadences=labels)
                 self._reconfigured()
             case commands.Stop():
                 self._stop()
@@ -114,20 +116,16 @@ class NamespaceWorkflow:
     ) -> None:
         match order:
             case commands.Pause(reason=reason):
-                self._log(LogEvent.PAUSED, label=label, reason=reason)
+                self._lines.log_event(LogEvent.PAUSED, label=label, reason=reason)
                 self._schedule.pause(label, reason, workflow.now())
                 self._cadences.withdraw(label)
             case commands.Resume():
                 if self._schedule.cadence(label).paused is not None:
-                    self._log(LogEvent.RESUMED, label=label)
+                    self._lines.log_event(LogEvent.RESUMED, label=label)
                 self._schedule.resume(label, workflow.now())
             case commands.Force(reason=reason):
-                self._log(LogEvent.FORCED, label=label, reason=reason)
+                self._lines.log_event(LogEvent.FORCED, label=label, reason=reason)
                 self._cadences.force(label)
-
-    def _log(self, event: LogEvent, **fields: object) -> None:
-        namespace = self._schedule.configuration.namespace
-        log_event(workflow.logger, event, ns=namespace, **fields)
 
     def _reconfigured(self) -> None:
         """Let the cadences follow; what waits for a former target is let go: that one may never answer."""
@@ -163,7 +161,7 @@ class NamespaceWorkflow:
             self._schedule.reject(name, str(refusal), workflow.now())
             self._show(workflow.now())
             count_rejected()
-            self._log(LogEvent.REJECTED, signal=name[:100], err=str(refusal))
+            self._lines.log_event(LogEvent.REJECTED, signal=name[:100], err=str(refusal))
 
     @workflow.update(dynamic=True)
     async def on_update(self, name: str, arguments: Sequence[RawValue]) -> NamespaceView:
@@ -200,7 +198,7 @@ class NamespaceWorkflow:
         changed, undone = self._schedule.configure(configuration, workflow.now())
         if changed:
             content = configuration.config_hash
-            self._log(LogEvent.RECONFIGURED, cfgHash=content, undone=undone or None)
+            self._lines.log_event(LogEvent.RECONFIGURED, cfgHash=content, undone=undone or None)
             self._reconfigured()
             self._show(workflow.now())
         answer = {"change": "updated" if changed else "unchanged", "undone": undone}
