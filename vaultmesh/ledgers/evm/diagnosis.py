@@ -44,22 +44,29 @@ class EvmDiagnosis:
             now: by this machine's clock.
             older_tx: a final transaction of ours that everybody should still show; empty if there is none.
         """
-        of_endpoints = await asyncio.gather(
-            *(self._endpoint(provider, now, older_tx) for provider in self._providers.all)
+        of_endpoints, contract, of_account = await asyncio.gather(
+            asyncio.gather(
+                *(self._endpoint(provider, now, older_tx) for provider in self._providers.all)
+            ),
+            self._guarded("contract", self._contract),
+            self._account(account),
         )
-        lines = [line for of_endpoint in of_endpoints for line in of_endpoint]
-        lines.append(await self._guarded("contract", self._contract))
+        return [*(line for lines in of_endpoints for line in lines), contract, *of_account]
+
+    async def _account(self, account: Callable[[], str]) -> list[Diagnosis]:
+        """Look at the key, and at what it can spend; its file is read in a thread, since a storage may hang."""
         try:
-            address = account()
+            address = await asyncio.to_thread(account)
         except AnchorError as error:
-            mend = "set key or keyFile in anchors.yaml; only processes that sign need it"
-            return [*lines, wrong(self._target, "key", str(error), mend)]
-        lines.append(ok(self._target, "key", f"signs as {address}"))
+            what, _, mend = str(error).partition(": ")
+            mend = mend or "set key or keyFile in anchors.yaml; only processes that sign need it"
+            return [wrong(self._target, "key", what, mend)]
 
         async def funds() -> Diagnosis:
             return await self._funds(address)
 
-        return [*lines, await self._guarded("balance", funds)]
+        key = ok(self._target, "key", f"signs as {address}")
+        return [key, await self._guarded("balance", funds)]
 
     # --- endpoints -------------------------------------------------------------------------------------------------
 
