@@ -348,3 +348,13 @@ def test_a_service_that_jobs_call_and_that_has_no_url_is_named(
         for line in doctor(dev, "--only", "jobs", REPORT_SERVICE_URL="http://127.0.0.1:1")[1]
         if line["detail"].startswith("jobs call it")
     }
+
+
+def test_a_store_that_takes_no_writes_is_not_called_well(dev: Running) -> None:
+    """The harm: a replica answers each question, and every registration and run is refused."""
+    url = dev.announced()["postgres"]["url"]
+    read_only = f"{url}?options=-c%20default_transaction_read_only%3Don"
+    assert doctor(dev, "--only", "jobs", JOBS_DATABASE_URL=url)[0] == 0
+    code, lines = doctor(dev, "--only", "jobs", JOBS_DATABASE_URL=read_only)
+    assert code == 1
+    assert "name the primary" in only_wrong(lines, "store")["mend"]

@@ -45,6 +45,7 @@ CONNECT_SECONDS = 5.0
 """Of a service's port: one that is up takes milliseconds."""
 TARGET_SECONDS = 20.0
 """Of one target: none of its questions takes longer than ten."""
+_READ_ONLY = text("SHOW transaction_read_only")
 _JOBS, _TARGETS = "jobs", "targets"
 
 
@@ -225,9 +226,14 @@ def _store(root: Path) -> tuple[Diagnosis, Sequence[str]]:
         return ok(_JOBS, "store", detail), ()
     database = Database(place)
     try:
-        with database.read() as connection:
-            connection.execute(text("SELECT 1"))
+        with database.write() as connection:
             names = _called(connection)
+            if not place.is_postgres:
+                _write_and_undo(connection)
+            elif connection.execute(_READ_ONLY).scalar() == "on":
+                detail = f"{place.label} takes no writes: a replica, or a role that may only read"
+                mend = "name the primary, with a role that may write"
+                return wrong(_JOBS, "store", detail, mend), ()
     except StoreError as error:
         what, _, mend = str(error).partition("; ")
         mend = mend or "see whether the database is up and lets us in"
@@ -235,6 +241,12 @@ def _store(root: Path) -> tuple[Diagnosis, Sequence[str]]:
     finally:
         database.close()
     return ok(_JOBS, "store", f"{place.label} answers"), names
+
+
+def _write_and_undo(connection: Connection) -> None:
+    """Write something and take it back: of a file on a volume that is read-only, SQLite says so no earlier."""
+    for statement in ("SAVEPOINT doctor", "CREATE TABLE doctor (look)", "ROLLBACK TO doctor"):
+        connection.exec_driver_sql(statement)
 
 
 def _called(connection: Connection) -> list[str]:

@@ -17,6 +17,8 @@ BUSY_SECONDS = 30.0
 """How long a writer waits for another one: appending takes milliseconds."""
 EXAMINED_SECONDS = 3.0
 """How long an examination waits for a writer, and reads at the most."""
+_WRITE_AND_UNDO = ("BEGIN IMMEDIATE", "CREATE TABLE doctor (look)", "ROLLBACK")
+"""SQLite says of a volume that is read-only no earlier than when something is written."""
 _STEPS = 10_000
 """Of SQLite's machine between two looks at the clock."""
 TURN_SECONDS = 0.5
@@ -107,8 +109,8 @@ class Remembrancer:
             return None
         try:
             with closing(sqlite3.connect(self._path, timeout=EXAMINED_SECONDS)) as database:
-                database.execute("BEGIN IMMEDIATE")
-                database.execute("ROLLBACK")
+                for statement in _WRITE_AND_UNDO:
+                    database.execute(statement)
                 self._check(database)
                 if not _has_table(database):
                     return 0

@@ -90,13 +90,14 @@ class EvmDiagnosis:
         tip = await read_tip(provider, self._rules)
         age = now - tip.head.ref.time
         block = f"block {tip.height}, {in_words(age)} old"
-        mend = "wait until it has caught up, or use another endpoint; compare the clocks"
-        is_old = abs(age) > OLD_HEAD
-        head = (
-            warning(part, "newest block", block, mend)
-            if is_old
-            else ok(part, "newest block", block)
-        )
+        head = ok(part, "newest block", block)
+        if age > OLD_HEAD:
+            mend = "wait until it has caught up, or use another endpoint; compare the clocks"
+            head = warning(part, "newest block", block, mend)
+        elif -age > OLD_HEAD:
+            block = f"block {tip.height} is dated {in_words(-age)} ahead of this machine's clock"
+            mend = "compare this machine's clock with another one (chronyc tracking), or use another endpoint"
+            head = warning(part, "newest block", block, mend)
         if self._rules.tag is None:
             return [head, ok(part, "finality", f"by depth {self._rules.confirmations} alone")]
         if tip.unsettled:

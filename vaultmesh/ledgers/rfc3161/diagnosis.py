@@ -25,6 +25,12 @@ SOON = timedelta(days=30)
 FAR_CLOCK = timedelta(seconds=10)
 """Clocks that differ by more are warned of."""
 _COMMITMENT_BYTES = 32
+_NOT_IN_FORCE = ("not valid at validation time", "was not in force")
+"""How a certificate is refused that has ended, or has not begun."""
+_ENDED = "tell its operator that a certificate of its chain has ended, or use another authority; with a wrong clock here, set that"
+_UNKNOWN = (
+    "put its root, and intermediates that it leaves out, into trustBundle, or use another authority"
+)
 
 
 class TsaDiagnosis:
@@ -72,7 +78,7 @@ class TsaDiagnosis:
             allows_sha1=self._settings.allow_sha1,
         )
         if not report.sound:
-            mend = "put its root, and intermediates that it leaves out, into trustBundle, or use another authority"
+            mend = _ENDED if any(text in report.problems for text in _NOT_IN_FORCE) else _UNKNOWN
             return [wrong(part, "time stamp", report.problems, mend)], None
         ends = ends_in_use(report.path, pinned)
         return [
