@@ -376,6 +376,17 @@ SCENARIOS = (
         minutes=1_600,
     ),
     Scenario(
+        "a round on its way can't be read, which holds its target",
+        {
+            f"unreadable_rounds{TARGET}": at((0, 0), (10, 1), (40, 0)),
+            f'target_held{{target="{EVM}", cause="validation"}}': at((0, 0), (10, 1), (40, 0)),
+        },
+        alert="SchedulerTargetHeld",
+        fires=(12, 40),
+        labels={"target": EVM, "cause": "validation"},
+        summary=f"{EVM} is held: validation",
+    ),
+    Scenario(
         "signed rounds can't be read",
         {f"unreadable_rounds{TARGET}": at((0, 0), (10, 3), (40, 0))},
         alert="SchedulerUnreadableRounds",

@@ -10,6 +10,7 @@ import re
 import signal
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
@@ -18,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from bench.local_system import write_whole
+from devnet.process import Part
 from devnet.prometheus import Alertmanager, Prometheus
 from devnet.sample_service import WORKS, SampleService
 from devnet.tsa import Tsa
@@ -169,10 +171,10 @@ def test_nothing_fires_while_batches_become_final(watched: Watched) -> None:
     assert watched.firing() == set()
 
 
-def test_a_pause_a_missed_deadline_a_refused_file_and_a_failing_workflow_fire(
+def test_a_pause_a_missed_deadline_a_refused_file_a_failing_workflow_and_a_silent_ledger_fire(
     watched: Watched,
 ) -> None:
-    """What somebody starts by hand with an input of a wrong form can't go on; the file and it are put right."""
+    """What somebody starts by hand with an input of a wrong form can't go on. The last three are put right, and end."""
     system, broken = watched.system, namespace_workflow_id(BROKEN)
     system.replays.plant("WORKFLOW_WORKER_UNHANDLED_FAILURE", broken)
     start = {"id": broken, "task_queue": SCHEDULER_QUEUE}
@@ -182,25 +184,26 @@ def test_a_pause_a_missed_deadline_a_refused_file_and_a_failing_workflow_fire(
     content = watched.file.read_text()
     write_whole(watched.file, content.replace("2s", "2 parsecs"))
     watched.lasting = {ONE_PAUSED, LATE}
-    watched.expect(
-        ("SchedulerConfigFileRefused", watched.file.name),
-        ("SchedulerWorkflowFailing", NAMESPACE_WORKFLOW),
-    )
+    batch = watched.seal(PLAIN)
+    with standing_still(system.anvil):
+        watched.expect(
+            ("SchedulerConfigFileRefused", watched.file.name),
+            ("SchedulerWorkflowFailing", NAMESPACE_WORKFLOW),
+            ("SchedulerTargetUnreachable", TARGET),
+        )
     write_whole(watched.file, content)
     system.terminate_namespace(BROKEN)
+    system.wait_final(PLAIN, batch)
     watched.expect()
 
 
-def test_a_ledger_that_does_not_answer_fires_and_ends(watched: Watched) -> None:
-    pid = watched.system.anvil.pid
-    os.kill(pid, signal.SIGSTOP)
+@contextmanager
+def standing_still(part: Part) -> Iterator[None]:
+    os.kill(part.pid, signal.SIGSTOP)
     try:
-        batch = watched.seal(PLAIN)
-        watched.expect(("SchedulerTargetUnreachable", TARGET))
+        yield
     finally:
-        os.kill(pid, signal.SIGCONT)
-    watched.system.wait_final(PLAIN, batch)
-    watched.expect()
+        os.kill(part.pid, signal.SIGCONT)
 
 
 def test_a_transaction_of_somebody_else_with_our_key_fires_and_lasts(watched: Watched) -> None:
