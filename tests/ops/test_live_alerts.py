@@ -192,6 +192,8 @@ def test_a_pause_a_missed_deadline_a_refused_file_a_failing_workflow_and_a_silen
             ("SchedulerTargetUnreachable", TARGET),
         )
     write_whole(watched.file, content)
+    mend = f"temporal workflow terminate --workflow-id {broken}"  # no reset would help
+    assert mend in system.command("status", BROKEN).stderr
     system.terminate_namespace(BROKEN)
     system.wait_final(PLAIN, batch)
     watched.expect()
