@@ -143,8 +143,8 @@ async def choose_nonce(
     if count > following:
         uses = await _require_explained(foreign, account, range(following, count), last, known)
         about = {"account": account, "expected_nonce": following, "nonce": count}
-        shown = ", ".join(use.tx_ref for use in uses[:_MOST_SHOWN])
-        _log.warning("foreign use of the key accepted once final", extra={**about, "txs": shown})
+        tx_refs = ", ".join(use.tx_ref for use in uses[:_MOST_SHOWN])
+        _log.warning("foreign use of the key accepted once final", extra={**about, "txs": tx_refs})
     return count
 
 
