@@ -358,3 +358,12 @@ def test_a_store_that_takes_no_writes_is_not_called_well(dev: Running) -> None:
     code, lines = doctor(dev, "--only", "jobs", JOBS_DATABASE_URL=read_only)
     assert code == 1
     assert "name the primary" in only_wrong(lines, "store")["mend"]
+
+
+def test_what_stands_where_databases_are_made_is_told(dev: Running, tmp_path: Path) -> None:
+    """The harm: both were called well, since neither is there yet, and the first row of each failed."""
+    (tmp_path / "ops").write_text("in the way")
+    code, lines = doctor(dev, "--only", "storage", "--only", "jobs", VMSH_ROOT=str(tmp_path))
+    assert code == 1
+    assert {line["check"] for line in wrong_lines(lines)} == {"Remembrancer", "store"}
+    assert all("is no folder" in line["detail"] for line in wrong_lines(lines))

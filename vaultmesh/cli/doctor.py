@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from vaultmesh.cli import output
 from vaultmesh.domain.diagnosis import Condition, Diagnosis, mended, wrong
 from vaultmesh.domain.errors import ConfigurationError
+from vaultmesh.process.places import in_words
 from vaultmesh.process.settings import Settings
 
 PARTS = ("temporal", "configuration", "targets", "storage", "jobs")
@@ -86,6 +87,8 @@ async def _within(part: str, look: Coroutine[Any, Any, list[Diagnosis]]) -> list
     except TimeoutError:
         mend = "look which of its endpoints hangs, or a volume"
         return [wrong(part, "answers", f"not examined within {PART_SECONDS:g} s", mend)]
+    except OSError as error:
+        return [mended(part, "files", in_words(error), "check the storage")]
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one part, the others have their lines
         mend = "look at that place; if it is as it should be, report this line"
         return [wrong(part, "examined", f"{type(error).__name__}: {error}", mend)]

@@ -30,6 +30,7 @@ from vaultmesh.process.config_files import (
     stand_in,
 )
 from vaultmesh.process.job_settings import JobSettings
+from vaultmesh.process.places import why_not_made
 from vaultmesh.process.services import Service, Services
 from vaultmesh.process.settings import Settings
 from vaultmesh.process.surroundings import STORAGE, storage_lines, temporal_lines
@@ -46,6 +47,7 @@ CONNECT_SECONDS = 5.0
 TARGET_SECONDS = 20.0
 """Of one target: none of its questions takes longer than ten."""
 _READ_ONLY = text("SHOW transaction_read_only")
+_MAKE_ROOM = "let this user write there, or move away what is in the way"
 _JOBS, _TARGETS = "jobs", "targets"
 
 
@@ -182,13 +184,16 @@ def _storage(root: Path) -> list[Diagnosis]:
     lines, place = storage_lines(root), root / REMEMBRANCER_DATABASE
     if any(line.check == "writable" for line in lines):
         return lines
+    part, check = f"{STORAGE} {place}", "Remembrancer"
     try:
         rows = Remembrancer(place).examine()
     except NetworkFailure as error:
         what, _, mend = str(error).partition("; ")
-        return [*lines, wrong(f"{STORAGE} {place}", "Remembrancer", what, mend)]
+        return [*lines, wrong(part, check, what, mend)]
+    if rows is None and (reason := why_not_made(place)):
+        return [*lines, wrong(part, check, reason, _MAKE_ROOM)]
     detail = "is made with the first final anchor" if rows is None else f"{rows} rows, writable"
-    return [*lines, ok(f"{STORAGE} {place}", "Remembrancer", detail)]
+    return [*lines, ok(part, check, detail)]
 
 
 async def jobs_part(settings: Settings) -> list[Diagnosis]:
@@ -221,7 +226,10 @@ def _store(root: Path) -> tuple[Diagnosis, Sequence[str]]:
         place = choose(stated.stated_url, root, supabase=stated.is_supabase)
     except DomainError as error:
         return mended(_JOBS, "store", str(error), "correct the variable"), ()
-    if not place.is_postgres and not Path(place.url.database or "").exists():
+    file = None if place.is_postgres else Path(place.url.database or "")
+    if file is not None and not os.path.lexists(file):
+        if reason := why_not_made(file):
+            return wrong(_JOBS, "store", f"{place.label} {reason}", _MAKE_ROOM), ()
         detail = f"{place.label} is made when a worker with role jobs starts"
         return ok(_JOBS, "store", detail), ()
     database = Database(place)

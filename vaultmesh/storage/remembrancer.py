@@ -1,6 +1,7 @@
 """Enters final anchors and deployments in the Remembrancer: a row each, appended, never changed."""
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -105,7 +106,7 @@ class Remembrancer:
         Raises:
             NetworkFailure: it is locked, damaged, or can't be written.
         """
-        if not self._path.exists():
+        if not os.path.lexists(self._path):
             return None
         try:
             with closing(sqlite3.connect(self._path, timeout=EXAMINED_SECONDS)) as database:
