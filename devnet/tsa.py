@@ -67,7 +67,13 @@ class Tsa(Part):
     """A time-stamp authority on the loopback address."""
 
     def __init__(
-        self, folder: Path, *, port: int = 0, name: str = "tsa", faults: bool = False
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        name: str = "tsa",
+        faults: bool = False,
+        root_days: int = DAYS,
     ) -> None:
         """Choose a port (0: a free one).
 
@@ -76,6 +82,7 @@ class Tsa(Part):
             port: where it answers.
             name: of the part, its subfolder, and in its certificates.
             faults: whether it can be told to answer wrongly (`fail`).
+            root_days: how long a root that is made now is valid.
         """
         self.port = port or free_port()
         self.url = f"http://{LOOPBACK}:{self.port}/"
@@ -85,6 +92,7 @@ class Tsa(Part):
         """Every root in use, PEM."""
         self._keys = folder / "keys"
         self._faults = faults
+        self._root_days = root_days
         options = ["--folder", str(self.place), "--port", str(self.port)]
         command = [sys.executable, _SERVER, *options, *(["--faults"] if faults else [])]
         super().__init__(name, command, folder / "logs" / f"{name}.log", self._answers)
@@ -120,7 +128,7 @@ class Tsa(Part):
             message = "openssl is not installed; install it (Debian: apt-get install openssl)"
             raise PartError(message)
         if not (self.place / "serial").exists():
-            _make(self.place, self.key_files, self.name)
+            _make(self.place, self.key_files, self.name, self._root_days)
         needed = (self.roots, self.place / "leaf.pem", *self.key_files)
         missing = [str(file) for file in needed if not file.exists()]
         if missing:
@@ -155,7 +163,7 @@ class Tsa(Part):
             return False
 
 
-def _make(place: Path, keys: tuple[Path, Path], name: str) -> None:
+def _make(place: Path, keys: tuple[Path, Path], name: str, root_days: int = DAYS) -> None:
     """Make an authority; its last file is `serial`, so that one that was broken off is made anew."""
     place.mkdir(parents=True, exist_ok=True)
     keys[0].parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +178,7 @@ def _make(place: Path, keys: tuple[Path, Path], name: str) -> None:
     organisation = f"/O=VaultMesh devnet/CN={name}"
     _openssl(
         *("req", "-x509", "-new", "-key", str(keys[0]), "-subj", f"{organisation} root"),
-        *(*days, *extended, "-out", str(root)),
+        *("-days", str(root_days), "-sha256", *extended, "-out", str(root)),
     )
     _openssl(
         *("req", "-new", "-key", str(keys[1]), "-subj", f"{organisation} authority"),

@@ -12,7 +12,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,6 +22,7 @@ from temporalio.client import Client
 from temporalio.client import WorkflowExecution as Listed
 from temporalio.service import RPCError
 
+from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.domain.jobs.records import AuditLine
 from vaultmesh.domain.jobs.refusals import StoreError
@@ -151,13 +152,18 @@ class OrderAudit:
         ]
 
     async def _keep_head(self) -> None:
-        kept = await asyncio.to_thread(kept_head, self._files)
+        try:
+            kept = await asyncio.to_thread(kept_head, self._files)
+        except InvalidValue as error:
+            self._tell_loss({"err": str(error)})
+            return
         if kept is not None and not await self._store.of_audit(lambda audit: audit.holds(kept)):
-            if not self._was_cut:
-                _LOG.error(
-                    "the audit lost entries, or they were changed", extra={"entry": kept.entry}
-                )
-            self._was_cut = True
+            self._tell_loss({"entry": kept.entry})
             return
         head = await self._store.of_audit(lambda audit: audit.head())
         await asyncio.to_thread(keep_head, self._files, head)
+
+    def _tell_loss(self, what: Mapping[str, object]) -> None:
+        if not self._was_cut:
+            _LOG.error("the audit lost entries, or they were changed", extra=what)
+        self._was_cut = True

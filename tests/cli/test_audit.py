@@ -76,6 +76,32 @@ def test_a_changed_line_and_an_end_that_was_cut_off_end_verify_with_1(
     assert "entry 2: its line was changed" in changed.json()["problem"]
 
 
+def test_a_kept_end_that_was_spoilt_and_a_record_that_is_gone_end_verify_with_1(
+    run: Command, root: Path
+) -> None:
+    """The harm: who cut the end off and spoilt the file that knew of it was told that all is whole."""
+    for number in range(3):
+        deploy(run, version=f"2.0.{number}")
+    assert run("audit", "--verify").code == 0
+    kept, record = root / "ops/data/audit-head.json", "ops/receipts/deploy/scheduler-2.0.1.receipt"
+    whole = kept.read_text()
+    kept.write_text("{")
+    sql(root, "DELETE FROM job_audit_chain WHERE seq = 4")
+    sql(root, "DELETE FROM job_audit WHERE id = 4")
+    outcome = run("audit", "--verify")
+    assert outcome.code == 1
+    assert "audit-head.json holds no end of a chain any more" in outcome.err
+    assert kept.read_text() == "{"
+    kept.write_text(whole)
+    assert "its end was cut off" in run("audit", "--verify").err
+    kept.unlink()
+    assert run("audit", "--verify").code == 0
+    (root / record).unlink()
+    gone = run("audit", "--verify", "--json")
+    assert gone.code == 1
+    assert gone.json()["problem"] == f"{record} was removed, and the Remembrancer has its row"
+
+
 def test_sealed_heads_show_that_the_whole_database_was_written_anew(
     run: Command, root: Path
 ) -> None:

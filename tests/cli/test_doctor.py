@@ -2,12 +2,18 @@
 
 import json
 import os
+import signal
+import socket
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from eth_account import Account
@@ -237,3 +243,128 @@ def test_the_table_for_people_names_what_is_wrong_first_in_its_line(dev: Running
     assert done.stdout.startswith("WRONG ")
     assert "VMSH_ROOT" in done.stdout
     assert "1 wrong" in done.stdout
+
+
+@contextmanager
+def standing_still(dev: Running) -> Iterator[None]:
+    """Stop every program of the system, as a machine does that swaps or a hypervisor that pauses it."""
+    parts = psutil.Process(dev.process.pid).children(recursive=True)
+    for part in parts:
+        part.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.send_signal(signal.SIGCONT)
+
+
+def test_half_a_minute_is_enough_where_nothing_answers_at_all(dev: Running, tmp_path: Path) -> None:
+    """The harm: an init container or a person at night waits for minutes, and one file that hangs takes every other line."""
+    fifo = tmp_path / "hangs.key"
+    os.mkfifo(fifo)
+    place = anchors(dev, tmp_path / "anchors.yaml", "eip155", 31337, keyFile=str(fifo))
+    with socket.create_server(("127.0.0.1", 0)) as silent, standing_still(dev):
+        url = f"postgresql://someone:word@127.0.0.1:{silent.getsockname()[1]}/jobs"
+        began = time.monotonic()
+        code, lines = doctor(dev, VMSH_ANCHORS=place, JOBS_DATABASE_URL=url)
+        took = time.monotonic() - began
+    assert code == 1
+    assert took < 30
+    parts = {line["part"].split(" ")[0] for line in wrong_lines(lines)}
+    assert parts == {"temporal", "eip155:31337", "btc:regtest", "rfc3161:tsa", "jobs"}
+    assert all(line["mend"] for line in lines if line["condition"] != "ok")
+
+
+def test_a_setting_that_is_refused_is_a_line_of_json_like_all_others(dev: Running) -> None:
+    """The harm: whoever reads the JSON got nothing at all for the commonest mistake."""
+    code, lines = doctor(dev, LOG_LEVEL="loud", METRICS_PORT="many")
+    assert code == 2
+    refused = {line["detail"].split(":")[0] for line in wrong_lines(lines)}
+    assert refused == {"LOG_LEVEL", "METRICS_PORT"}
+
+
+def test_a_key_that_others_may_read_is_warned_of(dev: Running, tmp_path: Path) -> None:
+    key = tmp_path / "open.key"
+    key.write_text((dev.root / "keys/evm.key").read_text())
+    key.chmod(0o644)
+    place = anchors(dev, tmp_path / "anchors.yaml", "eip155", 31337, keyFile=str(key))
+    code, lines = doctor(dev, "--only", "targets", VMSH_ANCHORS=place)
+    assert code == 0
+    (line,) = (line for line in lines if line["check"] == "key file")
+    assert (line["condition"], line["mend"]) == ("warning", "chmod 640, or 600")
+
+
+def test_what_listens_without_tls_has_one_mend_and_it_is_the_right_one(dev: Running) -> None:
+    """The harm: two mends in a line, of which the second sent people to an address that was right."""
+    code, lines = doctor(dev, "--only", "temporal", TEMPORAL_TLS="true")
+    assert code == 1
+    assert only_wrong(lines, "server")["mend"].startswith("unset TEMPORAL_TLS")
+
+
+def test_a_root_that_was_mistyped_leads_nobody_to_register_the_examples(
+    dev: Running, tmp_path: Path
+) -> None:
+    """The harm: the repository's own namespaces stood in, and `register` was named as the mend of what they differ by."""
+    code, lines = doctor(dev, "--only", "configuration", VMSH_ROOT=str(tmp_path / "none"))
+    assert code == 0
+    assert "register" not in json.dumps(lines)
+    assert [line["check"] for line in lines if line["condition"] == "warning"] == ["stands in"]
+
+
+@pytest.mark.parametrize("harm", ["locked", "damaged"])
+def test_a_remembrancer_that_takes_no_row_is_told(dev: Running, tmp_path: Path, harm: str) -> None:
+    """The harm: anchors become final and the row of each waits, while every line said ok."""
+    place = tmp_path / "ops/data/remembrancer.db"
+    place.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(place, isolation_level=None)) as database:
+        database.execute("CREATE TABLE memories (id TEXT PRIMARY KEY)")
+        if harm == "locked":
+            database.execute("BEGIN EXCLUSIVE")
+        else:
+            place.write_bytes(b"no database" * 1_000)
+        code, lines = doctor(dev, "--only", "storage", VMSH_ROOT=str(tmp_path))
+    assert code == 1
+    assert str(place) in only_wrong(lines, "Remembrancer")["part"]
+
+
+def test_a_service_that_jobs_call_and_that_has_no_url_is_named(
+    dev: Running, tmp_path: Path
+) -> None:
+    store = tmp_path / "ops/data/jobs.db"
+    store.parent.mkdir(parents=True)
+    with (
+        closing(sqlite3.connect(dev.root / "ops/data/jobs.db")) as source,
+        closing(sqlite3.connect(store)) as database,
+    ):
+        source.backup(database)
+        job = "INSERT INTO job_schedules (job_name, service, enabled) VALUES (?, ?, 1)"
+        database.execute(job, ("daily", "report-service"))
+        database.commit()
+    code, lines = doctor(dev, "--only", "jobs", VMSH_ROOT=str(tmp_path))
+    assert code == 0
+    (line,) = (line for line in lines if line["check"] == "service report-service")
+    assert (line["condition"], "REPORT_SERVICE_URL" in line["mend"]) == ("warning", True)
+    assert "service report-service" not in {
+        line["check"]
+        for line in doctor(dev, "--only", "jobs", REPORT_SERVICE_URL="http://127.0.0.1:1")[1]
+        if line["detail"].startswith("jobs call it")
+    }
+
+
+def test_a_store_that_takes_no_writes_is_not_called_well(dev: Running) -> None:
+    """The harm: a replica answers each question, and every registration and run is refused."""
+    url = dev.announced()["postgres"]["url"]
+    read_only = f"{url}?options=-c%20default_transaction_read_only%3Don"
+    assert doctor(dev, "--only", "jobs", JOBS_DATABASE_URL=url)[0] == 0
+    code, lines = doctor(dev, "--only", "jobs", JOBS_DATABASE_URL=read_only)
+    assert code == 1
+    assert "name the primary" in only_wrong(lines, "store")["mend"]
+
+
+def test_what_stands_where_databases_are_made_is_told(dev: Running, tmp_path: Path) -> None:
+    """The harm: both were called well, since neither is there yet, and the first row of each failed."""
+    (tmp_path / "ops").write_text("in the way")
+    code, lines = doctor(dev, "--only", "storage", "--only", "jobs", VMSH_ROOT=str(tmp_path))
+    assert code == 1
+    assert {line["check"] for line in wrong_lines(lines)} == {"Remembrancer", "store"}
+    assert all("is no folder" in line["detail"] for line in wrong_lines(lines))

@@ -208,6 +208,7 @@ SCENARIOS = (
             HELD: at((0, 0), (10, 1), (40, 0)),
             BACKOFF: at((0, 0), (14, 6), (46, 0)),
             RUNWAY: "0x9999",
+            f'balance{{target="{EVM}", unit="wei"}}': "1x9999",
         },
         alert="SchedulerTargetHeld",
         fires=(12, 40),
@@ -237,6 +238,20 @@ SCENARIOS = (
         fires=(20, 40),
         labels={"target": EVM},
         summary=f"The funds on {EVM} pay for 49 more anchors",
+    ),
+    Scenario(
+        "49 anchors are left, which are spent within two days",
+        {
+            RUNWAY: "49x9999",
+            f'balance{{target="{EVM}", unit="wei"}}': "400x9999",
+            f'fees_paid_total{{target="{EVM}", unit="wei"}}': "0+1x9999",
+        },
+        alert="SchedulerLowFunds",
+        fires=(10, 401),
+        labels={"target": EVM},
+        summary=f"The funds on {EVM} pay for 49 more anchors",
+        scrapes=(HOST,),
+        minutes=400,
     ),
     Scenario(
         "a day's anchors cost a third of what is left, and more",
@@ -367,6 +382,17 @@ SCENARIOS = (
         labels={"target": EVM},
         summary=f"The target {EVM} is paused for a day",
         minutes=1_600,
+    ),
+    Scenario(
+        "a round on its way can't be read, which holds its target",
+        {
+            f"unreadable_rounds{TARGET}": at((0, 0), (10, 1), (40, 0)),
+            f'target_held{{target="{EVM}", cause="validation"}}': at((0, 0), (10, 1), (40, 0)),
+        },
+        alert="SchedulerTargetHeld",
+        fires=(12, 40),
+        labels={"target": EVM, "cause": "validation"},
+        summary=f"{EVM} is held: validation",
     ),
     Scenario(
         "signed rounds can't be read",

@@ -60,6 +60,7 @@ async def receiver(answer: Answer | None = None) -> AsyncIterator[tuple[str, lis
 async def beat(scene: Scene, monkeypatch: pytest.MonkeyPatch, *, seconds: float = 0.5) -> None:
     """Let it run for a while, with a beat each 50 ms."""
     monkeypatch.setattr(module, "EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(module, "UNHEARD_SECONDS", 0.02)
     monkeypatch.setattr(module, "CALL_SECONDS", 0.1)
     running = asyncio.create_task(scene.beats.run(lambda: NOW))
     await asyncio.sleep(seconds)
@@ -131,3 +132,26 @@ async def test_a_receiver_that_hangs_lies_or_is_gone_disturbs_nothing(
     await scene.promises.look(NOW)
     await beat(scene, monkeypatch)
     assert "0a1b2c3d4e5f60718293" not in caplog.text
+
+
+async def test_a_call_that_was_not_heard_or_held_back_costs_no_whole_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The harm: a worker that starts knows nothing yet, or a receiver hiccups once, and its people are called for it."""
+    answers = iter([500, 503, 200])
+
+    async def hiccup(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=next(answers))
+
+    monkeypatch.setattr(module, "HELD_SECONDS", 0.05)
+    monkeypatch.setattr(module, "UNHEARD_SECONDS", 0.05)
+    async with receiver(hiccup) as (url, calls):
+        scene = Scene(url)
+        running = asyncio.create_task(scene.beats.run(lambda: NOW))
+        await asyncio.sleep(0.1)
+        assert calls == []  # nobody has looked at promises yet
+        await scene.promises.look(NOW)
+        await asyncio.sleep(0.5)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert len(calls) == 3

@@ -189,12 +189,15 @@ def test_a_refused_file_is_said_everywhere_and_the_last_good_one_stays(system: R
 def test_a_worker_that_only_reports_offers_nothing(system: Reconciled) -> None:
     system.write(dao_reported=NEVER)
     system.begin(VMSH_REGISTER="report")
-    drift = 'scheduler_config_drift{namespace="dao:reported"} 1.0'
-    system.wait(lambda: system.metric(drift), "the drift", WITHIN_SECONDS)
+    drift = 'scheduler_config_drift{{namespace="dao:reported"}} {}'
+    missing = "scheduler_namespaces_missing 1.0"
+    system.wait(lambda: system.metric(missing), "the missing namespace", WITHIN_SECONDS)
+    assert system.metric(drift.format("0.0"))  # what is missing has that metric alone
     assert system.health()["namespaces"]["dao:reported"]["status"] == "missing"
     assert system.command("register", "--namespace", "dao:reported").returncode == 0
     system.write(dao_reported="996d")
     system.wait_entry("dao:reported", "drift", desired.OTHER_CONTENT)
+    system.wait(lambda: system.metric(drift.format("1.0")), "the drift", WITHIN_SECONDS)
     assert system.every("dao:reported") == NEVER
     (view,) = json.loads(system.command("status", "dao:reported", "--json").stdout)["namespaces"]
     assert f"fast.every {NEVER} -> 996d" in view["drift"]

@@ -73,14 +73,19 @@ def _builder(subject: str, issuer: x509.Name, key: Key) -> x509.CertificateBuild
     )
 
 
-def new_root(name: str = "root", issuer: Holder | None = None) -> Holder:
+def new_root(
+    name: str = "root",
+    issuer: Holder | None = None,
+    *,
+    ends: datetime = STAMPED_AT + 20 * _YEAR,
+) -> Holder:
     """Return a certificate authority: a root, or one below another."""
     key = new_key()
     signer = issuer.key if issuer else key
     builder = (
         _builder(name, issuer.certificate.subject if issuer else _name(name), key)
         .not_valid_before(STAMPED_AT - 2 * _YEAR)
-        .not_valid_after(STAMPED_AT + 20 * _YEAR)
+        .not_valid_after(ends)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(_usage(signs=False, certifies=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

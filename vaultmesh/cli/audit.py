@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 from vaultmesh.cli import job_orders, output, temporal
 from vaultmesh.cli.output import settings_with_root, visible
 from vaultmesh.domain.audit_chain import GENESIS, Head, KeptHead
-from vaultmesh.domain.errors import ConfigurationError
+from vaultmesh.domain.errors import ConfigurationError, InvalidValue
 from vaultmesh.domain.instants import write_seconds
 from vaultmesh.domain.jobs.audit_words import detail_words
 from vaultmesh.domain.jobs.records import AuditEntry, AuditReport
@@ -167,12 +167,10 @@ def _table(entries: Sequence[AuditEntry]) -> Table:
 async def _verify(arguments: argparse.Namespace, settings: Settings) -> int:
     from vaultmesh.storage.audit_checks import keep_head, verify  # noqa: PLC0415 - loads SQLAlchemy
 
-    heads, changed = await asyncio.to_thread(_heads, arguments, settings)
+    heads, beside = await asyncio.to_thread(_heads, arguments, settings)
     async with job_orders.opened() as store:
         report = await verify(store, heads)
-    problem = report.problem or "; ".join(
-        f"{path} was changed since it was sealed" for path in changed
-    )
+    problem = report.problem or "; ".join(beside)
     if not problem:
         await asyncio.to_thread(keep_head, LocalStore(settings.root), report.head)
     _say(report, problem, len(heads), as_json=arguments.json)
@@ -182,17 +180,25 @@ async def _verify(arguments: argparse.Namespace, settings: Settings) -> int:
 def _heads(
     arguments: argparse.Namespace, settings: Settings
 ) -> tuple[list[KeptHead], Sequence[str]]:
-    """Return the heads that are kept elsewhere, and the records of deployments that were changed since they were sealed."""
+    """Return the heads that are kept elsewhere, and what is wrong where they are kept."""
     from vaultmesh.storage.audit_checks import kept_head  # noqa: PLC0415 - loads SQLAlchemy
 
-    sealed, changed = Deployments(settings.root).heads()
+    deployments = Deployments(settings.root)
+    sealed, changed = deployments.heads()
     heads = [*sealed]
-    lately = kept_head(LocalStore(settings.root))
-    if lately is not None:
-        heads.append(KeptHead(lately, AUDIT_HEAD))
+    problems = [f"{path} was changed since it was sealed" for path in changed]
+    problems += [
+        f"{path} was removed, and the Remembrancer has its row" for path in deployments.removed()
+    ]
+    try:
+        lately = kept_head(LocalStore(settings.root))
+    except InvalidValue as error:
+        problems.append(str(error))
+    else:
+        heads += [KeptHead(lately, AUDIT_HEAD)] if lately is not None else []
     if arguments.head is not None:
         heads.append(KeptHead(arguments.head, _STATED))
-    return heads, changed
+    return heads, problems
 
 
 def _say(report: AuditReport, problem: str, heads: int, *, as_json: bool) -> None:

@@ -9,13 +9,15 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from vaultmesh.cli import output, temporal
-from vaultmesh.domain.diagnosis import Condition, Diagnosis, wrong
+from vaultmesh.cli import output
+from vaultmesh.domain.diagnosis import Condition, Diagnosis, mended, wrong
+from vaultmesh.domain.errors import ConfigurationError
+from vaultmesh.process.places import in_words
 from vaultmesh.process.settings import Settings
 
 PARTS = ("temporal", "configuration", "targets", "storage", "jobs")
-PART_SECONDS = 60.0
-"""No part is waited for longer."""
+PART_SECONDS = 24.0
+"""No part is waited for longer: with the start of the program an answer is there within half a minute."""
 _MARKS = {Condition.OK: "ok     ", Condition.WARNING: "warning", Condition.WRONG: "WRONG  "}
 _STYLES = {Condition.OK: "green", Condition.WARNING: "yellow", Condition.WRONG: "bold red"}
 
@@ -44,14 +46,27 @@ def add_parser(subparsers: output.Subparsers) -> None:
 
 def run_doctor(arguments: argparse.Namespace) -> int:
     """Examine, and print; 1 if anything is wrong."""
-    settings = Settings.from_environment(os.environ)
-    lines = temporal.run(examine(settings, arguments.only or PARTS))
+    try:
+        settings = Settings.from_environment(os.environ)
+    except ConfigurationError as error:
+        if not arguments.json:
+            raise
+        _print_json(
+            [mended("environment", "settings", each, "correct it") for each in error.problems]
+        )
+        return output.BAD_USAGE
+    lines = _run(examine(settings, arguments.only or PARTS))
     if arguments.json:
-        output.print_json({"checks": [_document(line) for line in lines]})
+        _print_json(lines)
     else:
         _print(lines)
     grave = {Condition.WRONG} | ({Condition.WARNING} if arguments.strict else set())
     return output.FAILURE if any(line.condition in grave for line in lines) else output.SUCCESS
+
+
+def _run(work: Coroutine[Any, Any, list[Diagnosis]]) -> list[Diagnosis]:
+    """Run to the end; threads that a storage keeps are not waited for, since the process ends without them."""
+    return asyncio.new_event_loop().run_until_complete(work)
 
 
 async def examine(settings: Settings, parts: Sequence[str]) -> list[Diagnosis]:
@@ -72,6 +87,11 @@ async def _within(part: str, look: Coroutine[Any, Any, list[Diagnosis]]) -> list
     except TimeoutError:
         mend = "look which of its endpoints hangs, or a volume"
         return [wrong(part, "answers", f"not examined within {PART_SECONDS:g} s", mend)]
+    except OSError as error:
+        return [mended(part, "files", in_words(error), "check the storage")]
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one part, the others have their lines
+        mend = "look at that place; if it is as it should be, report this line"
+        return [wrong(part, "examined", f"{type(error).__name__}: {error}", mend)]
 
 
 def _document(line: Diagnosis) -> JsonValue:
@@ -82,6 +102,10 @@ def _document(line: Diagnosis) -> JsonValue:
         "detail": line.detail,
         "mend": line.mend,
     }
+
+
+def _print_json(lines: Sequence[Diagnosis]) -> None:
+    output.print_json({"checks": [_document(line) for line in lines]})
 
 
 def _print(lines: Sequence[Diagnosis]) -> None:

@@ -42,3 +42,9 @@ def warning(part: str, check: str, detail: str, mend: str) -> Diagnosis:
 def wrong(part: str, check: str, detail: str, mend: str) -> Diagnosis:
     """Return a line about what does not work."""
     return Diagnosis(part, check, Condition.WRONG, detail, mend)
+
+
+def mended(part: str, check: str, text: str, mend: str) -> Diagnosis:
+    """Return a line about what does not work, from a text that may name its mend after ` - `; `mend` stands where it does not."""
+    what, _, own = text.partition(" - ")
+    return wrong(part, check, what, own or mend)

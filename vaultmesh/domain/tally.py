@@ -51,8 +51,8 @@ class Tally:
     """Looks after which those that are asked did not agree."""
     clock_skew: timedelta | None = None
     """How far the clock of an authority was ahead of ours at its newest token."""
-    ends: dict[str, datetime] = field(default_factory=dict)
-    """When what the newest tokens rest on ends, by who sent it."""
+    ends: dict[str, Mapping[str, datetime]] = field(default_factory=dict)
+    """When what the newest tokens rest on ends, by who sent it and kind."""
 
     def endpoint(self, host: str) -> Endpoint:
         """Return what is counted of a host, from now on at least."""

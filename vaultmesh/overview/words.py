@@ -18,7 +18,7 @@ from vaultmesh.domain.status import (
     past_unknown,
 )
 from vaultmesh.overview.batch_reports import BatchReport
-from vaultmesh.process.failing import MEND
+from vaultmesh.process.failing import mend_of
 
 DASH = "–"
 NO_ANSWER = "no answer"
@@ -189,7 +189,7 @@ def mends(target: TargetView) -> list[str]:
     workflow_id = aggregator_workflow_id(target.target)
     lines: list[str] = []
     if target.state is TargetState.FAILING:
-        lines.append(MEND.format(shlex.quote(workflow_id)))
+        lines.append(mend_of(workflow_id, target.cause))
     if target.paused:
         lines.append(
             f"resume it: temporal workflow signal --workflow-id {shlex.quote(workflow_id)} --name {RESUME}"

@@ -64,6 +64,13 @@ MEND = (
     'or start its history anew: temporal workflow reset --workflow-id {} --type FirstWorkflowTask --reason "can not go on"'
 )
 """What an operator can do; to be formatted with the workflow id, quoted for a shell."""
+UNREADABLE_INPUT = "Failed decoding arguments"
+"""How the SDK fails the first task of a workflow whose input it can't read: no code and no reset mends that."""
+END_IT = (
+    "nobody can read what it was started with: end it (temporal workflow terminate --workflow-id {} --reason "
+    '"unreadable input"); what the file names is then started anew'
+)
+"""Likewise, for such a workflow."""
 REPORTED = (
     "TemporalReportedProblems IS NOT NULL AND ExecutionStatus = 'Running' AND WorkflowType IN ({})"
 )
@@ -83,6 +90,12 @@ TOLD_FOR_LOOKS = 4
 """A workflow that waited for a worker is told of no longer unless it is asked about again: some minute."""
 
 
+def mend_of(workflow_id: str, cause: str) -> str:
+    """Return what an operator can do about a workflow that fails by this cause, in words."""
+    mend = END_IT if UNREADABLE_INPUT in cause else MEND
+    return mend.format(shlex.quote(workflow_id))
+
+
 @dataclass(frozen=True, slots=True)
 class Failing:
     """A workflow whose workflow task fails."""
@@ -96,7 +109,7 @@ class Failing:
     @property
     def mend(self) -> str:
         """What an operator can do, in words."""
-        return MEND.format(shlex.quote(self.workflow_id))
+        return mend_of(self.workflow_id, self.cause)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,10 @@ from vaultmesh.process.visibility import Snapshot
 
 TASK = "heartbeat"
 EVERY_SECONDS = 60.0
+HELD_SECONDS = 5.0
+"""After a look that held it back: a worker that has just started knows nothing yet, and owes no minute for it."""
+UNHEARD_SECONDS = 20.0
+"""After a call that was not heard: a receiver that hiccups costs no minute either."""
 CALL_SECONDS = 10.0
 FRESH = timedelta(minutes=5)
 """What was looked at longer ago says nothing: a large storage is looked at less often."""
@@ -49,9 +53,9 @@ class HeartbeatUrl:
             why = self.why_not(now())
             if why:
                 self._say("heartbeat held back", why)
+                await asyncio.sleep(HELD_SECONDS)
             else:
-                await self._call()
-            await asyncio.sleep(EVERY_SECONDS)
+                await asyncio.sleep(EVERY_SECONDS if await self._call() else UNHEARD_SECONDS)
 
     def why_not(self, now: float) -> str:
         """Return why nothing is sent now; empty if all is as promised."""
@@ -73,7 +77,8 @@ class HeartbeatUrl:
         ]
         return f"{len(missed)} batches missed their deadline: {missed[0].words}" if missed else ""
 
-    async def _call(self) -> None:
+    async def _call(self) -> bool:
+        """Call once; tells whether the receiver took it."""
         try:
             with logged(self._url, "GET") as asked:
                 async with (
@@ -86,11 +91,10 @@ class HeartbeatUrl:
                     asked.answered(status)
         except (ClientError, TimeoutError, OSError, ValueError) as error:
             self._say("heartbeat not heard", type(error).__name__)
-            return
-        if status >= _LEAST_BAD_STATUS:
-            self._say("heartbeat not heard", f"HTTP {status}")
-        else:
-            self._say("", "")
+            return False
+        is_heard = status < _LEAST_BAD_STATUS
+        self._say(*(("", "") if is_heard else ("heartbeat not heard", f"HTTP {status}")))
+        return is_heard
 
     def _say(self, message: str, why: str) -> None:
         """Log what has changed."""

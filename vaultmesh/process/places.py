@@ -53,3 +53,10 @@ def why_not_written(folder: Path) -> str:
     if reason or os.access(folder, os.W_OK):
         return reason
     return "can't be written: its file system or its rights don't let us"
+
+
+def why_not_made(place: Path) -> str:
+    """Return why a file that is not there can't be made; nothing if it can, as far as can be seen without trying."""
+    folder = next(parent for parent in place.parents if os.path.lexists(parent))
+    reason = why_not_written(folder)
+    return f"can't be made: {folder} {reason}" if reason else ""

@@ -33,7 +33,7 @@ from vaultmesh.domain.paths import ANCHORS_FILE, NAMESPACES_FILE
 from vaultmesh.domain.status import NamespaceMemo
 from vaultmesh.process import search_attributes
 from vaultmesh.process.config_files import AnchorsSource, NamespacesSource
-from vaultmesh.process.desired import DesiredState, Listed, Offer, Offers
+from vaultmesh.process.desired import OTHER_CONTENT, DesiredState, Listed, Offer, Offers
 from vaultmesh.process.failing import one_line
 from vaultmesh.process.health import is_silent
 from vaultmesh.process.last_run import Past
@@ -404,7 +404,9 @@ class Reconciler:
             {name: spec for name, spec in wanted.items() if name not in decisions.stopped}
         )
         self._metrics.compared(
-            {name: bool(how) for name, how in drift.items()},
+            {
+                name: how == OTHER_CONTENT for name, how in drift.items()
+            },  # what is missing has a metric of its own
             {file: bool(reason) for file, reason in refused.items()},
         )
 

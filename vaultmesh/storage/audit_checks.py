@@ -11,6 +11,7 @@ from functools import partial
 from pydantic import ValidationError
 
 from vaultmesh.domain.audit_chain import Head, KeptHead
+from vaultmesh.domain.errors import InvalidValue
 from vaultmesh.domain.jobs.records import AuditReport
 from vaultmesh.domain.paths import AUDIT_HEAD
 from vaultmesh.storage.files import Store, change
@@ -42,6 +43,7 @@ def kept_head(files: Store) -> Head | None:
     """Return the head that is kept below VMSH_ROOT; None if there is none.
 
     Raises:
+        InvalidValue: the file holds something else.
         NetworkFailure: the storage failed.
     """
     return _read(files.read(AUDIT_HEAD))
@@ -51,6 +53,7 @@ def keep_head(files: Store, head: Head) -> None:
     """Keep a head, unless a later one is kept.
 
     Raises:
+        InvalidValue: the file holds something else: what it knew may be the only trace of an end that was cut off.
         NetworkFailure: the storage failed.
     """
 
@@ -65,5 +68,6 @@ def keep_head(files: Store, head: Head) -> None:
 def _read(content: bytes | None) -> Head | None:
     try:
         return None if content is None else Head.model_validate_json(content)
-    except ValidationError:
-        return None  # the next one takes its place
+    except ValidationError as error:
+        message = f"{AUDIT_HEAD} holds no end of a chain any more: put it back from a copy, or delete it if there is none"
+        raise InvalidValue(message) from error

@@ -117,6 +117,16 @@ class Deployments:
                 heads.append(KeptHead(record.audit, path))
         return heads, changed
 
+    def removed(self) -> Sequence[str]:
+        """Return the records that are gone, while the Remembrancer has rows of them.
+
+        Raises:
+            NetworkFailure: the storage failed, or the Remembrancer can't be read.
+        """
+        there = set(self._store.names(DEPLOYMENTS_FOLDER))
+        paths = sorted(set(self._remembrancer.records()))
+        return [path for path in paths if path.rpartition("/")[2] not in there]
+
 
 def _read(path: str, content: bytes | None) -> Deployment:
     try:

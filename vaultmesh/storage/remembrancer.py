@@ -1,8 +1,10 @@
 """Enters final anchors and deployments in the Remembrancer: a row each, appended, never changed."""
 
 import json
+import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import UTC
@@ -14,6 +16,12 @@ from vaultmesh.domain.receipts.receipt import AnchorReceipt
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one: appending takes milliseconds."""
+EXAMINED_SECONDS = 3.0
+"""How long an examination waits for a writer, and reads at the most."""
+_WRITE_AND_UNDO = ("BEGIN IMMEDIATE", "CREATE TABLE doctor (look)", "ROLLBACK")
+"""SQLite says of a volume that is read-only no earlier than when something is written."""
+_STEPS = 10_000
+"""Of SQLite's machine between two looks at the clock."""
 TURN_SECONDS = 0.5
 """How long a thread waits for its turn in this process: behind a locked file, all threads would else stand still."""
 ANCHOR_TYPE = "anchor"
@@ -34,6 +42,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING
 _DEPLOYMENTS = """
 SELECT timestamp, component, version, hash FROM memories WHERE type = ? AND component = ? AND id LIKE 'deployment:%' ORDER BY rowid
 """
+_RECORDS = "SELECT json_extract(data, '$.receipt') FROM memories WHERE type = ? AND id LIKE 'deployment:%' AND json_valid(data)"
 
 
 class Remembrancer:
@@ -68,18 +77,72 @@ class Remembrancer:
         Raises:
             NetworkFailure: the file can't be read.
         """
+        rows = self._read(_DEPLOYMENTS, DEPLOYMENT, component)
+        keys = ("at", "component", "version", "sha256")
+        return [Deployment.model_validate(dict(zip(keys, row, strict=True))) for row in rows]
+
+    def records(self) -> list[str]:
+        """Return which records of deployments rows name, by their paths.
+
+        Raises:
+            NetworkFailure: the file can't be read.
+        """
+        paths = self._read(_RECORDS, DEPLOYMENT)
+        return [path for (path,) in paths if isinstance(path, str)]
+
+    def _read(self, query: str, *values: str) -> list[tuple[object, ...]]:
         if not self._path.exists():
             return []
         try:
             with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as database:
-                if not _has_table(database):
-                    return []
-                rows = database.execute(_DEPLOYMENTS, (DEPLOYMENT, component)).fetchall()
+                return database.execute(query, values).fetchall() if _has_table(database) else []
         except sqlite3.Error as error:
             message = f"could not read {self._path}: {error}; check the file and its folder"
             raise NetworkFailure(message) from error
-        keys = ("at", "component", "version", "sha256")
-        return [Deployment.model_validate(dict(zip(keys, row, strict=True))) for row in rows]
+
+    def examine(self) -> int | None:
+        """Return how many rows there are, after a look whether one could be appended; None if there is no file yet.
+
+        Raises:
+            NetworkFailure: it is locked, damaged, or can't be written.
+        """
+        if not os.path.lexists(self._path):
+            return None
+        try:
+            with closing(sqlite3.connect(self._path, timeout=EXAMINED_SECONDS)) as database:
+                for statement in _WRITE_AND_UNDO:
+                    database.execute(statement)
+                self._check(database)
+                if not _has_table(database):
+                    return 0
+                return int(database.execute("SELECT count(*) FROM memories").fetchone()[0])
+        except sqlite3.Error as error:
+            mend = (
+                "see who locks it"
+                if "locked" in str(error)
+                else "check its rights, or restore it from a copy"
+            )
+            message = f"{self._path}: {error}; {mend}"
+            raise NetworkFailure(message) from error
+
+    @staticmethod
+    def _check(database: sqlite3.Connection) -> None:
+        """Have SQLite read the whole file; of a large one, what is read within some seconds.
+
+        Raises:
+            sqlite3.Error: it is damaged.
+        """
+        until = time.monotonic() + EXAMINED_SECONDS
+        database.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
+        try:
+            (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.OperationalError as error:
+            if "interrupted" not in str(error):
+                raise
+            said = "ok"
+        database.set_progress_handler(None, 0)
+        if said != "ok":
+            raise sqlite3.DatabaseError(" ".join(str(said).split()))
 
     def _append_in_turn(self, rows: Sequence[tuple[str, ...]]) -> int:
         if not rows:

@@ -21,12 +21,14 @@ from tests.ledgers.rfc3161.authority import (
     openssl_says,
     settings_of,
 )
+from tests.simulators.timestamps import new_root
 from vaultmesh.domain.aggregator.ledger_messages import (
     Reservation,
     RoundState,
     Verdict,
     WatchedRound,
 )
+from vaultmesh.domain.diagnosis import Condition
 from vaultmesh.domain.failures import AuthFailure, NetworkFailure, ValidationFailure
 from vaultmesh.domain.roots import MerkleRoot
 from vaultmesh.domain.targets_config import Reading, settings_for
@@ -381,3 +383,23 @@ async def test_after_a_restart_the_end_of_the_chain_is_known_before_anything_is_
     after = (await (await make_submitter()).target.figures()).ends
     assert after == before
     assert after["chain"] > datetime.now(UTC)
+
+
+async def test_a_root_that_was_replaced_and_stays_in_the_bundle_is_warned_of_no_more(
+    make_submitter: MakeSubmitter, tsa: Tsa, tmp_path: Path
+) -> None:
+    """The harm: the runbook keeps the former root in the bundle, and its end would call for ever."""
+    submitter = await make_submitter()
+    own = (await submitter.target.figures()).ends["root"]
+    soon = new_root("former", ends=datetime.now(UTC) + timedelta(days=3))
+    over = new_root("over", ends=datetime.now(UTC) - timedelta(days=3))
+    roots = tsa.roots.read_bytes() + soon.pem + over.pem
+    (tmp_path / ROOTS).write_bytes(roots)
+    assert (await submitter.target.figures()).ends["root"] < own  # nobody knows yet which is used
+    await submitter.anchor()
+    assert (await submitter.target.figures()).ends["root"] == own
+    lines = await submitter.target.diagnose("")
+    (line,) = [line for line in lines if line.check == "pinned root"]
+    assert line.condition is Condition.OK
+    (tmp_path / ROOTS).write_bytes(over.pem)
+    assert (await (await make_submitter()).target.figures()).ends["root"] < datetime.now(UTC)

@@ -44,22 +44,29 @@ class EvmDiagnosis:
             now: by this machine's clock.
             older_tx: a final transaction of ours that everybody should still show; empty if there is none.
         """
-        of_endpoints = await asyncio.gather(
-            *(self._endpoint(provider, now, older_tx) for provider in self._providers.all)
+        of_endpoints, contract, of_account = await asyncio.gather(
+            asyncio.gather(
+                *(self._endpoint(provider, now, older_tx) for provider in self._providers.all)
+            ),
+            self._guarded("contract", self._contract),
+            self._account(account),
         )
-        lines = [line for of_endpoint in of_endpoints for line in of_endpoint]
-        lines.append(await self._guarded("contract", self._contract))
+        return [*(line for lines in of_endpoints for line in lines), contract, *of_account]
+
+    async def _account(self, account: Callable[[], str]) -> list[Diagnosis]:
+        """Look at the key, and at what it can spend; its file is read in a thread, since a storage may hang."""
         try:
-            address = account()
+            address = await asyncio.to_thread(account)
         except AnchorError as error:
-            mend = "set key or keyFile in anchors.yaml; only processes that sign need it"
-            return [*lines, wrong(self._target, "key", str(error), mend)]
-        lines.append(ok(self._target, "key", f"signs as {address}"))
+            what, _, mend = str(error).partition(": ")
+            mend = mend or "set key or keyFile in anchors.yaml; only processes that sign need it"
+            return [wrong(self._target, "key", what, mend)]
 
         async def funds() -> Diagnosis:
             return await self._funds(address)
 
-        return [*lines, await self._guarded("balance", funds)]
+        key = ok(self._target, "key", f"signs as {address}")
+        return [key, await self._guarded("balance", funds)]
 
     # --- endpoints -------------------------------------------------------------------------------------------------
 
@@ -83,13 +90,14 @@ class EvmDiagnosis:
         tip = await read_tip(provider, self._rules)
         age = now - tip.head.ref.time
         block = f"block {tip.height}, {in_words(age)} old"
-        mend = "wait until it has caught up, or use another endpoint; compare the clocks"
-        is_old = abs(age) > OLD_HEAD
-        head = (
-            warning(part, "newest block", block, mend)
-            if is_old
-            else ok(part, "newest block", block)
-        )
+        head = ok(part, "newest block", block)
+        if age > OLD_HEAD:
+            mend = "wait until it has caught up, or use another endpoint; compare the clocks"
+            head = warning(part, "newest block", block, mend)
+        elif -age > OLD_HEAD:
+            block = f"block {tip.height} is dated {in_words(-age)} ahead of this machine's clock"
+            mend = "compare this machine's clock with another one (chronyc tracking), or use another endpoint"
+            head = warning(part, "newest block", block, mend)
         if self._rules.tag is None:
             return [head, ok(part, "finality", f"by depth {self._rules.confirmations} alone")]
         if tip.unsettled:

@@ -28,11 +28,11 @@ class ForeignUse:
         self._counted = 0
         """Up to which nonce foreign uses are counted."""
 
-    async def require(self, account: str, first: int, count: int, since: int) -> list[bytes]:
+    async def require(self, account: str, first: int, count: int, since: int) -> list[Use]:
         """Make sure that every nonce from `first` below `count` was used, in final blocks above block `since`.
 
-        Returns what anchor calls among these transactions commit to: they are no foreign use, but rounds of which nobody
-        here knows.
+        Returns who used them. Anchor calls among these transactions are no foreign use, but rounds of which nobody here
+        knows.
 
         Raises:
             AuthFailure: it was not shown yet, or can still be undone.
@@ -53,8 +53,7 @@ class ForeignUse:
         if not await self._is_final(first, count):
             message = f"{claimed}; waiting until that is final: {_ADVICE}"
             raise AuthFailure(message)
-        uses = (self._found[nonce] for nonce in range(first, count))
-        return [bytes.fromhex(use.anchored) for use in uses if use.anchored]
+        return [self._found[nonce] for nonce in range(first, count)]
 
     async def _look(self, first: int, count: int, since: int) -> int | None:
         """Go on with the search; returns the lowest nonce whose use was not found."""

@@ -36,6 +36,7 @@ from vaultmesh.ledgers.evm.reads import (
     require_chain,
     require_genesis,
 )
+from vaultmesh.ledgers.evm.search import Use
 
 MOST_GAS = 2**24
 """EIP-7825: no transaction may have a higher gas limit."""
@@ -43,6 +44,8 @@ _GAS_MARGIN_NUMERATOR, _GAS_MARGIN_DENOMINATOR = 6, 5
 """+20 %: on rollups the part for L1 data moves between estimate and inclusion; unused gas is not paid."""
 _TX_TYPE = 2
 _WEI_PER_ETHER = 10**18
+_MOST_SHOWN = 10
+"""Foreign transactions that a log line names."""
 _MARGIN = 8
 """Blocks below the last reservation's that are searched as well: nodes lag behind each other."""
 _NO_CODE = "0x"
@@ -138,11 +141,10 @@ async def choose_nonce(
         )
         raise NetworkFailure(message)
     if count > following:
-        await _require_explained(foreign, account, range(following, count), last, known)
-        _log.warning(
-            "foreign use of the key accepted once final",
-            extra={"account": account, "expected_nonce": following, "nonce": count},
-        )
+        uses = await _require_explained(foreign, account, range(following, count), last, known)
+        about = {"account": account, "expected_nonce": following, "nonce": count}
+        tx_refs = ", ".join(use.tx_ref for use in uses[:_MOST_SHOWN])
+        _log.warning("foreign use of the key accepted once final", extra={**about, "txs": tx_refs})
     return count
 
 
@@ -152,14 +154,16 @@ async def _require_explained(
     nonces: range,
     last: Reservation | None,
     known: Callable[[bytes], bool] | None,
-) -> None:
-    """Make sure that blocks show who used the nonces above our record; raises as `choose_nonce` does."""
+) -> list[Use]:
+    """Return who used the nonces above our record, as blocks show it; raises as `choose_nonce` does."""
     height = last.fields.get("blockNumber") if last is not None else None
     since = max(height - _MARGIN, 0) if isinstance(height, int) else 0
-    anchors = await foreign.require(account, nonces.start, nonces.stop, since)
+    uses = await foreign.require(account, nonces.start, nonces.stop, since)
+    anchors = [bytes.fromhex(use.anchored) for use in uses if use.anchored]
     unknown = await asyncio.to_thread(_unknown, anchors, known)
     if unknown:
         raise UnknownRounds(unknown)
+    return uses
 
 
 def _unknown(anchors: Iterable[bytes], known: Callable[[bytes], bool] | None) -> list[bytes]:

@@ -11,8 +11,13 @@ from vaultmesh.domain.freshness import in_words
 from vaultmesh.ledgers.rfc3161.authority import Authority
 from vaultmesh.ledgers.rfc3161.core.judge import TokenReport, judge
 from vaultmesh.ledgers.rfc3161.core.token import NONCE_BITS, build_request
-from vaultmesh.ledgers.rfc3161.core.trust import Pinned
-from vaultmesh.ledgers.rfc3161.replies import first_end
+from vaultmesh.ledgers.rfc3161.core.trust import (
+    CHAIN,
+    ROOT,
+    Pinned,
+    ends_in_use,
+    first_to_end,
+)
 from vaultmesh.ledgers.rfc3161.settings import TsaSettings
 
 SOON = timedelta(days=30)
@@ -20,6 +25,12 @@ SOON = timedelta(days=30)
 FAR_CLOCK = timedelta(seconds=10)
 """Clocks that differ by more are warned of."""
 _COMMITMENT_BYTES = 32
+_NOT_IN_FORCE = ("not valid at validation time", "was not in force")
+"""How a certificate is refused that has ended, or has not begun."""
+_ENDED = "tell its operator that a certificate of its chain has ended, or use another authority; with a wrong clock here, set that"
+_UNKNOWN = (
+    "put its root, and intermediates that it leaves out, into trustBundle, or use another authority"
+)
 
 
 class TsaDiagnosis:
@@ -36,24 +47,26 @@ class TsaDiagnosis:
     async def lines(self, pinned: Pinned) -> list[Diagnosis]:
         """Return a line for each thing that was looked at, by these pinned roots."""
         now = datetime.now(UTC)
-        roots = [
-            _until(self._target, "pinned root", root.content.not_valid_after_utc, now)
-            for root in pinned.roots
-        ]
-        earliest = min(roots, key=lambda line: line[0])[1]
         asked = await asyncio.gather(
             *(self._authority(authority, pinned) for authority in self._authorities)
         )
-        return [earliest, *(line for lines in asked for line in lines)]
+        in_use = [end for _, end in asked if end is not None]
+        end = min(in_use, default=None) or first_to_end(pinned.roots, now)
+        assert end is not None  # noqa: S101 - settings refuse a file without roots
+        root = _until(self._target, "pinned root", end, now)
+        return [root, *(line for lines, _ in asked for line in lines)]
 
-    async def _authority(self, authority: Authority, pinned: Pinned) -> list[Diagnosis]:
+    async def _authority(
+        self, authority: Authority, pinned: Pinned
+    ) -> tuple[list[Diagnosis], datetime | None]:
+        """Return what an authority shows, and when the root ends that its time stamp leads to, if it leads to one."""
         part = f"{self._target} {authority.label}"
         commitment = secrets.token_bytes(_COMMITMENT_BYTES)
         request = build_request(commitment, secrets.randbits(NONCE_BITS), self._settings.policy)
         try:
             reply, window = await authority.ask(request)
         except AnchorError as error:
-            return [wrong(part, "answers", str(error), "check url, and the network between")]
+            return [wrong(part, "answers", str(error), "check url, and the network between")], None
         report = await asyncio.to_thread(
             judge,
             reply,
@@ -65,14 +78,14 @@ class TsaDiagnosis:
             allows_sha1=self._settings.allow_sha1,
         )
         if not report.sound:
-            mend = "put its root, and intermediates that it leaves out, into trustBundle, or use another authority"
-            return [wrong(part, "time stamp", report.problems, mend)]
-        now = datetime.now(UTC)
+            mend = _ENDED if any(text in report.problems for text in _NOT_IN_FORCE) else _UNKNOWN
+            return [wrong(part, "time stamp", report.problems, mend)], None
+        ends = ends_in_use(report.path, pinned)
         return [
             ok(part, "time stamp", f"good, signed by {report.authority}"),
             _clock(part, report, window.received),
-            _until(part, "signer's certificate", first_end(report.path), now)[1],
-        ]
+            _until(part, "signer's certificate", ends[CHAIN], datetime.now(UTC)),
+        ], ends[ROOT]
 
 
 def _clock(part: str, report: TokenReport, received: datetime) -> Diagnosis:
@@ -87,17 +100,16 @@ def _clock(part: str, report: TokenReport, received: datetime) -> Diagnosis:
     )
 
 
-def _until(part: str, check: str, ends: datetime, now: datetime) -> tuple[datetime, Diagnosis]:
-    """Return when a certificate ends, and what that means."""
+def _until(part: str, check: str, ends: datetime, now: datetime) -> Diagnosis:
+    """Say what the end of a certificate means."""
     left = ends - now
     detail = f"valid until {ends:%Y-%m-%d}, {in_words(left)} from now"
     if left <= timedelta(0):
         mend = (
             "tokens from now on prove nothing: add the authority's newer certificate to trustBundle"
         )
-        return ends, wrong(part, check, f"ended on {ends:%Y-%m-%d}", mend)
+        return wrong(part, check, f"ended on {ends:%Y-%m-%d}", mend)
     if left < SOON:
-        return ends, warning(
-            part, check, detail, "ask the authority for its next one, and add it to trustBundle"
-        )
-    return ends, ok(part, check, detail)
+        mend = "ask the authority for its next one, and add it to trustBundle"
+        return warning(part, check, detail, mend)
+    return ok(part, check, detail)

@@ -10,7 +10,7 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -46,11 +46,11 @@ from vaultmesh.ledgers.failures import public_url
 from vaultmesh.ledgers.rfc3161.authority import CALL_SECONDS
 from vaultmesh.ledgers.rfc3161.core.evidence import ALLOWS_SHA1, allows_sha1, bytes_of, text_of
 from vaultmesh.ledgers.rfc3161.core.token import NONCE_BITS, build_request, read_request
-from vaultmesh.ledgers.rfc3161.core.trust import Pinned, ends_of
+from vaultmesh.ledgers.rfc3161.core.trust import CHAIN, ROOT, Pinned, ends_in_use, ends_of
 from vaultmesh.ledgers.rfc3161.diagnosis import TsaDiagnosis
 from vaultmesh.ledgers.rfc3161.evidence import checks_of, clocks_disagree, evidence_of
 from vaultmesh.ledgers.rfc3161.quorum import Authorities
-from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies, first_end
+from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies
 from vaultmesh.ledgers.rfc3161.settings import TsaSettings
 from vaultmesh.storage.files import LocalStore
 from vaultmesh.storage.round_files import RoundFiles
@@ -88,7 +88,7 @@ class TsaAnchoring(Anchoring):
         self._store = LocalStore(root)
         self._urls = [url.get_secret_value() for url in settings.endpoints]
         spacing = settings.spacing.total_seconds()
-        self._chain_ends: list[datetime] = []
+        self._stored_ends: list[Mapping[str, datetime]] = []
         """When what the newest stored tokens rest on ends; read while there is none since the start."""
         self._authorities = Authorities(self._urls, settings.quorum, spacing, call_seconds)
 
@@ -241,15 +241,15 @@ class TsaAnchoring(Anchoring):
     async def figures(self) -> TargetFigures:
         """Read what ends when from the pinned file, and from the newest tokens: those since the start, else stored ones."""
         pinned = await self._pinned()
-        ends = ends_of(pinned)
-        if not self.tally.ends and not self._chain_ends:
-            self._chain_ends = await asyncio.to_thread(self._ends_of_stored, pinned)
-        newest = [*self.tally.ends.values()] or self._chain_ends
+        ends = ends_of(pinned, datetime.now(UTC))
+        if not self.tally.ends and not self._stored_ends:
+            self._stored_ends = await asyncio.to_thread(self._ends_of_stored, pinned)
+        newest = [*self.tally.ends.values()] or self._stored_ends
         if newest:
-            ends["chain"] = min(newest)
+            ends |= {kind: min(end[kind] for end in newest) for kind in (ROOT, CHAIN)}
         return TargetFigures(ends=ends)
 
-    def _ends_of_stored(self, pinned: Pinned) -> list[datetime]:
+    def _ends_of_stored(self, pinned: Pinned) -> list[Mapping[str, datetime]]:
         """Return when what the tokens of the newest stored round rest on ends; nothing if there is none, or it can't be read."""
         files = RoundFiles(self._store, self._target)
         stamps = {
@@ -260,7 +260,7 @@ class TsaAnchoring(Anchoring):
         try:
             stored = files.candidates(max(stamps, key=lambda round_id: stamps[round_id]))
             question = self._question(Reservation.model_validate(stored[-1].reservation))
-            return [first_end(kept.path) for kept in self._sound(question, pinned)]
+            return [ends_in_use(kept.path, pinned) for kept in self._sound(question, pinned)]
         except (AnchorError, InvalidValue, ValueError):
             return []
 

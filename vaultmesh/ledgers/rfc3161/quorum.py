@@ -16,8 +16,8 @@ from vaultmesh.ledgers.http import Client, counted_at
 from vaultmesh.ledgers.rfc3161.authority import CALL_SECONDS, Authority
 from vaultmesh.ledgers.rfc3161.core.judge import judge
 from vaultmesh.ledgers.rfc3161.core.token import LARGEST_REPLY
-from vaultmesh.ledgers.rfc3161.core.trust import Pinned
-from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies, first_end, kept, one_per_root
+from vaultmesh.ledgers.rfc3161.core.trust import Pinned, ends_in_use
+from vaultmesh.ledgers.rfc3161.replies import Kept, Question, Replies, kept, one_per_root
 
 
 class Authorities:
@@ -110,7 +110,7 @@ class Authorities:
         await asyncio.to_thread(keep, stamped)
         authority.served(stamped.root)
         self.tally.clock_skew = stamped.token.gen_time - window.received
-        self.tally.ends[authority.label] = first_end(stamped.path)
+        self.tally.ends[authority.label] = ends_in_use(stamped.path, pinned)
         return stamped
 
     def _too_few(self, tokens: Sequence[Kept], failures: Sequence[AnchorError]) -> AnchorError:

@@ -73,11 +73,6 @@ class Question:
     """Whether SHA-1 may bind the signer's certificate."""
 
 
-def first_end(path: Path) -> datetime:
-    """Return when the first certificate between signer and root ends; the root is judged by itself."""
-    return min(certificate.content.not_valid_after_utc for certificate in path[:-1] or path)
-
-
 class Replies:
     """The replies to one round's candidates; blocks, and belongs into a thread."""
 

@@ -19,6 +19,8 @@ from vaultmesh.domain.instants import write_time
 from vaultmesh.ledgers.rfc3161.core.certificates import MALFORMED, Certificate, read_pem
 from vaultmesh.ledgers.rfc3161.core.path import Path
 
+ROOT, CHAIN = "root", "chain"
+"""Kinds of what may end, as metrics name them; the third is `revocation_list`."""
 _MOST_BUNDLES = 8
 """Kept as they were read: each look reads its target's file again, and one with many roots takes long."""
 _LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
@@ -44,21 +46,54 @@ class Pinned:
         return replace(self, lists=[*self.lists, *lists])
 
 
-def ends_of(pinned: Pinned) -> dict[str, datetime]:
-    """Return when the first root, intermediate and newest revocation list of an issuer ends, by kind; absent if there is none."""
+def ends_of(pinned: Pinned, now: datetime) -> dict[str, datetime]:
+    """Return when the first root, intermediate and newest revocation list of an issuer ends, by kind; absent if there is none.
+
+    A certificate that has ended stays beside its successor, for the tokens of its time: it counts only where all have ended.
+    """
     newest: dict[bytes, x509.CertificateRevocationList] = {}
     for revocations in sorted(pinned.lists, key=_issued):
         newest[revocations.issuer.public_bytes()] = revocations
-    times = {
-        "root": [root.content.not_valid_after_utc for root in pinned.roots],
-        "chain": [link.content.not_valid_after_utc for link in pinned.intermediates],
-        "revocation_list": [
-            revocations.next_update_utc
-            for revocations in newest.values()
-            if revocations.next_update_utc is not None
-        ],
+    ends = {
+        ROOT: first_to_end(pinned.roots, now),
+        CHAIN: first_to_end(pinned.intermediates, now),
+        "revocation_list": min(
+            (
+                revocations.next_update_utc
+                for revocations in newest.values()
+                if revocations.next_update_utc is not None
+            ),
+            default=None,
+        ),
     }
-    return {kind: min(ends) for kind, ends in times.items() if ends}
+    return {kind: end for kind, end in ends.items() if end is not None}
+
+
+def first_to_end(certificates: Sequence[Certificate], now: datetime) -> datetime | None:
+    """Return when the first of those that are valid still ends; where none is, when the last one did."""
+    ends = [certificate.content.not_valid_after_utc for certificate in certificates]
+    return min((end for end in ends if end > now), default=max(ends, default=None))
+
+
+def ends_in_use(path: Path, pinned: Pinned) -> dict[str, datetime]:
+    """Return when what a token rests on ends, by kind: its root, and the first certificate between signer and root.
+
+    A root that was issued anew under the same name and key ends with the newest one.
+    """
+    used = path[-1]
+    roots = [used, *(root for root in pinned.roots if _is_renewed(used, root))]
+    return {
+        ROOT: max(root.content.not_valid_after_utc for root in roots),
+        CHAIN: min(link.content.not_valid_after_utc for link in path[:-1] or path),
+    }
+
+
+def _is_renewed(used: Certificate, root: Certificate) -> bool:
+    """Whether a root has the name and the key of another one."""
+    try:
+        return root.subject == used.subject and used.is_issued_by(root)
+    except MALFORMED:
+        return False
 
 
 @lru_cache(maxsize=_MOST_BUNDLES)
