@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eth_keys.datatypes import PrivateKey
-from eth_keys.exceptions import ValidationError
+from eth_utils.exceptions import ValidationError
 
 from devnet.errors import PartError
 
