@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WaitingBeside | None:
-    """Give modules out as `loadfile` does, and those that only wait to a process of their own."""
+    """Give modules out as `loadfile` does, and those that only wait to processes of their own."""
     return WaitingBeside(config, log) if config.getvalue("dist") == "loadfile" else None
 
 

@@ -1,10 +1,10 @@
-"""Puts modules that wait longest first, so that no process is left with one of them at the end; what only waits gets a process of its own.
+"""Puts modules that wait longest first, so that no process is left with one of them at the end; what only waits has processes of its own.
 
 A module that only waits sleeps until a minute of the clock is over, a period has passed or a time-out has come, and leaves the
-processors to others. Four processes that compute keep two cores busy; a fifth that has nothing but such modules makes none slower.
+processors to others. Four processes that compute keep two cores busy; two more that have nothing but such modules make none slower.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,20 +21,20 @@ ONLY_WAITING = (
     "tests/jobs/test_moving_over.py",
 )
 """Modules that take less than an eighth of a processor, those that wait longest first."""
-FEWEST_WITH_ONE_BESIDE = 3
-"""Of fewer processes none is set apart."""
+BESIDE = 3
+"""One of so many processes is set apart for them."""
 
 
 class WaitingBeside(LoadFileScheduling):
-    """Gives the modules that only wait to one process, which has no others; the rest take what is left of them at the end."""
+    """Gives the modules that only wait to some processes, which have no others; the rest take what is left of them at the end."""
 
-    _beside: "WorkerController | None" = None
+    _beside: "Sequence[WorkerController]" = ()
 
     @override
     def schedule(self) -> None:
-        """Set one process apart before the first module is given out: the last one, which is let go first where modules are few."""
-        if self.collection is None and len(self.nodes) >= FEWEST_WITH_ONE_BESIDE:
-            self._beside = self.nodes[-1]
+        """Set processes apart before the first module is given out: the last ones, which are let go first where modules are few."""
+        if self.collection is None:
+            self._beside = self.nodes[len(self.nodes) - len(self.nodes) // BESIDE :]
         super().schedule()
 
     @override
@@ -55,7 +55,7 @@ class WaitingBeside(LoadFileScheduling):
 
     def _next(self, node: "WorkerController") -> str | None:
         """Return the module that a process gets next."""
-        if node is self._beside:
+        if node in self._beside:
             return next((module for module in ONLY_WAITING if module in self.workqueue), None)
         computing = (module for module in self.workqueue if module not in ONLY_WAITING)
         return next(computing, next(iter(self.workqueue), None))

@@ -1,4 +1,4 @@
-"""Modules that only wait go to a process of their own, and no process is idle while there is work for it."""
+"""Modules that only wait go to processes of their own, and no process is idle while there is work for it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -71,11 +71,15 @@ def given_out(
     return [process.modules for process in made]
 
 
-def test_what_only_waits_has_a_process_of_its_own(give_out: GivesOut) -> None:
-    *others, beside = give_out([*COMPUTING, *ONLY_WAITING], 3)
-    assert beside == list(ONLY_WAITING)[: len(beside)]
-    assert beside
-    assert all(modules[0] in COMPUTING for modules in others)
+@pytest.mark.parametrize(("processes", "count"), [(3, 1), (5, 1), (6, 2)])
+def test_what_only_waits_has_processes_of_its_own(
+    give_out: GivesOut, processes: int, count: int
+) -> None:
+    modules = give_out([*COMPUTING, *ONLY_WAITING], processes)
+    others, beside = modules[:-count], modules[-count:]
+    assert [each[0] for each in beside] == list(ONLY_WAITING[:count])
+    assert all(set(each) <= set(ONLY_WAITING) for each in beside)
+    assert all(each[0] in COMPUTING for each in others)
 
 
 def test_others_take_what_is_left_of_it_at_the_end(give_out: GivesOut) -> None:
