@@ -17,10 +17,18 @@ if TYPE_CHECKING:
 LONGEST_FIRST = ("fault", "slow", "server", "btc", "evm")
 """Marks, from what takes minutes to what takes seconds; what is not quick comes next, and what is, last."""
 ONLY_WAITING = (
+    "tests/faults/test_restores.py",
     "tests/jobs/test_cut_over.py",
+    "tests/faults/test_deadlines.py",
+    "tests/faults/test_endpoints.py",
     "tests/jobs/test_moving_over.py",
+    "tests/chain/test_bitcoin_anchors.py",
+    "tests/jobs/test_kills.py",
+    "tests/faults/test_changed_settings.py",
+    "tests/jobs/test_losses.py",
+    "tests/faults/test_ghosts.py",
 )
-"""Modules that take less than an eighth of a processor, those that wait longest first."""
+"""Modules that take minutes and a tenth to a quarter of a processor, those that take longest first."""
 BESIDE = 3
 """One of so many processes is set apart for them."""
 
