@@ -10,7 +10,7 @@ from vaultmesh.process import desired, reconcile, visibility
 from vaultmesh.process.exiting import run_and_exit
 
 if __name__ == "__main__":
-    visibility.PERIOD_SECONDS = 1.5
-    reconcile.PERIOD_SECONDS = 1.0
+    visibility.PERIOD_SECONDS = 3.0
+    reconcile.PERIOD_SECONDS = 2.0
     desired.SETTLED_SECONDS = 4.0
     run_and_exit(lambda: worker.main(sys.argv[1:]))
