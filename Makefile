@@ -41,11 +41,12 @@ parts: setup ## fetch the programs of all local parts beforehand
 
 # More than half of the time tests wait for blocks, time-outs and servers: four processes take files side by side, each with servers
 # of its own, those that wait longest first. More processes are faster, and make tests that measure time fail now and then on two cores.
-JOBS ?= 4
+# So two more get nothing but files that only wait (tests/support/order.py), and end with the last of them.
+JOBS ?= 6
 # A machine that other programs keep busy makes one of thousands of timed tests fail: it is asked once more, ten at most in a run.
 # The closing line counts reruns and the summary names them with their traces; findings about money or replays are never asked again.
 ASK_AGAIN := --reruns 1 --max-suite-reruns 10 --rerun-show-tracebacks
-test: parts ## run every test, against real programs; JOBS=4 processes
+test: parts ## run every test, against real programs; JOBS=6 processes, a third of them for tests that only wait
 	@$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ASK_AGAIN) $(ARGS)
 
 # The tests of the domain, of files and of documents, without Temporal's server and without nodes.

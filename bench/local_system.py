@@ -170,13 +170,20 @@ class LocalSystem:
         self, *arguments: str, script: str = "worker.py", **environment: str
     ) -> WorkerProcess:
         """Start a worker, or what stands in for it, and wait until it is ready; it anchors unless its roles are named."""
+        worker = self.prepare_worker(*arguments, script=script, **environment)
+        worker.start()
+        return worker
+
+    def prepare_worker(
+        self, *arguments: str, script: str = "worker.py", **environment: str
+    ) -> WorkerProcess:
+        """Return a worker that is yet to be started; it ends with the system."""
         if "--roles" not in arguments:
             arguments += ("--roles", ANCHORING_ROLES)
         name = f"worker-{len(self.workers)}"
         settings = {**self.environment(), **environment}
         worker = WorkerProcess(name, self.log(name), settings, *arguments, script=script)
         self.workers.append(worker)
-        worker.start()
         return worker
 
     def start_part(self, command: Sequence[str], is_ready: Callable[[], bool]) -> Part:

@@ -5,7 +5,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from eth_account import Account
+from eth_keys.datatypes import PrivateKey
+from eth_utils.exceptions import ValidationError
 
 from devnet.errors import PartError
 
@@ -50,11 +51,13 @@ def load_chain_key(file: Path) -> ChainKey:
         PartError: the key is missing, or is none; the message does not show it.
     """
     try:
-        address = Account.from_key(file.read_text(encoding="ascii").strip()).address
+        text = file.read_text(encoding="ascii").strip()
+        key = PrivateKey(bytes.fromhex(text.removeprefix("0x")))
+        address = key.public_key.to_checksum_address()
     except FileNotFoundError as error:
         message = f"the key {file} is missing; put it back, or begin with a new folder"
         raise PartError(message) from error
-    except (ValueError, TypeError):
+    except (ValueError, ValidationError):
         message = f"{file} holds no private key of a chain"
         raise PartError(message) from None  # what it says may show the key
     return ChainKey(file, str(address))

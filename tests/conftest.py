@@ -2,7 +2,7 @@
 
 1. Generated tests take the same examples in every run, and none fails for being slow.
 2. Tests that need no server, no node and no toolchain are marked `quick`.
-3. Modules that wait longest come first.
+3. Modules that wait longest come first, and those that only wait beside the others.
 4. Python keeps the bytecode of what it imports, also where an image told it not to: hundreds of programs are started, and each
    of them, and each sandbox of a workflow, would compile everything again.
 5. Ctrl-C reaches the programs that tests start, also where a shell started the tests in the background and ignores it.
@@ -14,11 +14,12 @@ import gc
 import os
 import signal
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from tests.support.order import put_long_modules_first
+from tests.support.order import WaitingBeside, put_long_modules_first
 from tests.support.patience import be_patient
 from tests.support.quick import mark_quick
 
@@ -42,6 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark and sort before `-m` selects."""
     mark_quick(items)
     put_long_modules_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WaitingBeside | None:
+    """Give modules out as `loadfile` does, and those that only wait to processes of their own."""
+    return WaitingBeside(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_finish() -> None:

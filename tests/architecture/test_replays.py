@@ -16,6 +16,7 @@ JUDGED = {
     "tests/cli/test_dev.py": "ends each dev and demo by tests.support.running_dev",
     "tests/faults/test_deadlines.py": "ends its dev by tests.support.running_dev",
     "tests/cli/test_doctor.py": "ends its dev by tests.support.running_dev",
+    "tests/cli/test_demo_once.py": "its demo is ended by tests.support.running_dev",
     "tests/cli/test_dev_jobs.py": "ends each dev and demo by tests.support.running_dev",
     "tests/cli/test_dev_postgres.py": "ends each dev by tests.support.running_dev",
     "tests/docs/test_commands_run.py": "ends its dev by tests.support.running_dev",

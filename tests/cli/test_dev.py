@@ -238,35 +238,6 @@ def test_a_part_that_cannot_be_brought_back_ends_it_with_a_clear_line(tmp_path: 
 # --- demo --------------------------------------------------------------------------------------
 
 
-def test_demo_once_ends_when_every_cadence_has_a_final_verified_anchor(tmp_path: Path) -> None:
-    started = time.monotonic()
-    running = Running(tmp_path / "root", ("demo", "--once"))
-    assert running.wait(110) == 0, running.said()
-    assert time.monotonic() - started < 110
-    assert "\nevery cadence has a final, verified anchor" in running.said()
-    lines = {line for line in running.said().splitlines() if line.endswith(" finalized")}
-    assert len(lines) == 6
-    tokens = {line.partition(" cold: ")[2] for line in lines if " cold: serial:" in line}
-    rounds = [one for one in (running.root / "out/rounds/rfc3161_tsa").iterdir() if one.is_dir()]
-    assert 1 <= len(tokens) == len(rounds)  # one, where both namespaces ask within the window
-    assert "\x1b" not in running.said()
-    assert running.processes() == []
-
-
-def test_nobody_waits_in_silence_while_the_parts_start(tmp_path: Path) -> None:
-    """It took eleven seconds to the first word; a start that hangs must say at what."""
-    running = Running(tmp_path / "root", ("demo", "--once"))
-    System.wait(lambda: "local system in" in running.said(), "the first word", 60)
-    assert "starting worker:" not in running.said()
-    assert running.wait(200) == 0, running.said()
-    steps = [
-        "starting temporal", "starting anvil", "starting bitcoind", "starting tsa", "deploying the contract",
-        "starting postgres", "starting worker", "sealing sample batches", "registering namespaces", "stopping everything",
-    ]  # fmt: skip
-    told = re.findall(r"^(\w[\w ]+)(?: …|: \d+\.\d s)$", running.said(), re.MULTILINE)
-    assert [step for step in told if step in steps] == [step for step in steps for _ in range(2)]
-
-
 def test_a_folder_that_nobody_asked_to_keep_is_said_to_be_gone(tmp_path: Path) -> None:
     running = subprocess.Popen(
         [sys.executable, "starter.py", "dev"],

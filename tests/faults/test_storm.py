@@ -5,6 +5,7 @@ The harm: after a dozen kills a namespace failed each workflow task, and never a
 
 import asyncio
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 
 import pytest
 from temporalio.client import (
@@ -25,6 +27,7 @@ from tests.support.evm_system import EvmSystem
 from tests.support.marks import FAULTS
 from tests.support.replays import BUSY
 from tests.support.system import kill
+from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.names import namespace_workflow_id
 
 pytestmark = [pytest.mark.timeout(900), *FAULTS]  # the first one counts
@@ -46,18 +49,52 @@ UPDATE_WITHIN = timedelta(seconds=2)
 TASKS_AGAIN_SECONDS = 90.0
 """A task that was handed to dead workers again and again is handed out on a backoff."""
 COMPUTING = "while True: sum(range(10_000))"
+FIRST_WORD_WITHIN_SECONDS, LOOK_SECONDS = 60.0, 0.01
+"""A worker's first word comes when all its modules are loaded, some 40 ms before it asks for tasks."""
 
 
-@contextmanager
-def busy_machine(processes: int = 2) -> Iterator[None]:
-    """Let other programs compute meanwhile."""
-    running = [subprocess.Popen([sys.executable, "-c", COMPUTING]) for _ in range(processes)]
-    try:
-        yield
-    finally:
-        for process in running:
+class BusyMachine:
+    """Other programs that compute meanwhile; they rest while a worker is being loaded, which is no part of a storm."""
+
+    def __init__(self, processes: int = 2) -> None:
+        self._running = [
+            subprocess.Popen([sys.executable, "-c", COMPUTING]) for _ in range(processes)
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._running:
             process.kill()
             process.wait()
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Let nothing compute meanwhile."""
+        self._send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._send(signal.SIGCONT)
+
+    def _send(self, what: signal.Signals) -> None:
+        for process in self._running:
+            process.send_signal(what)
+
+
+def started(system: EvmSystem, machine: BusyMachine) -> WorkerProcess:
+    """Start a worker; the machine is busy again with its first word, which comes before it asks for any task."""
+    worker = system.prepare_worker()
+    with machine.resting():
+        worker.launch()
+        deadline = time.monotonic() + FIRST_WORD_WITHIN_SECONDS
+        while not worker.last_lines():
+            assert worker.alive, "a worker ended without a word"
+            assert time.monotonic() < deadline, "a worker was silent"
+            time.sleep(LOOK_SECONDS)
+    worker.wait_ready()
+    return worker
 
 
 def test_forty_kills_in_a_storm_wedge_nothing_lose_nothing_and_pay_once(tmp_path: Path) -> None:
@@ -69,9 +106,9 @@ def test_forty_kills_in_a_storm_wedge_nothing_lose_nothing_and_pay_once(tmp_path
             system.register(namespace, **CADENCES)
         system.replays.plant(BUSY)  # the machine is kept busy on purpose
         sent = 0
-        with busy_machine():
+        with BusyMachine() as machine:
             for _ in range(KILLS):
-                worker = system.start_worker()
+                worker = started(system, machine)
                 end = time.monotonic() + chance.uniform(0.2, 5.0)
                 while time.monotonic() < end:
                     disturb(system, chance, owed)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 
 from asn1crypto import algos, core, parser
@@ -67,6 +68,13 @@ class Tree:
             return identifier + b"\x80" + content + b"\0\0"
         return identifier + b"\x84" + len(content).to_bytes(4, "big") + content
 
+    def copied(self) -> "Tree":
+        """Return a copy of the value and of all below it."""
+        children = [child.copied() for child in self.children]
+        return Tree(
+            self.class_, self.method, self.tag, self.content, children, self.before, self.length
+        )
+
     def nodes(self) -> "Iterator[Tree]":
         """Yield this value and all below it."""
         yield self
@@ -75,7 +83,16 @@ class Tree:
 
 
 def tree_of(der: bytes) -> Tree:
-    """Read a value."""
+    """Read a value; most are changed many times, and are read once."""
+    return _read(der).copied()
+
+
+@lru_cache(maxsize=1_000)
+def _read(der: bytes) -> Tree:
+    return _tree_of(der)
+
+
+def _tree_of(der: bytes) -> Tree:
     class_, method, tag, _, content, _ = parser.parse(der, strict=True)
     made = Tree(class_, method, tag)
     skipped = 1 if (class_, tag) == (0, _BITS) and content[:1] == b"\0" else 0
@@ -95,7 +112,7 @@ def _parts(content: bytes) -> list[Tree] | None:
     try:
         while content:
             size = sum(map(len, parser.parse(content)[3:6]))
-            part = tree_of(content[:size])
+            part = _tree_of(content[:size])
             parts.append(part)
             content = content[size:]
     except (ValueError, IndexError):

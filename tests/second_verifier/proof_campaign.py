@@ -4,7 +4,6 @@ A case is made from its number alone, so that any of them can be made again, in 
 """
 
 import argparse
-import copy
 import json
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
@@ -90,10 +89,16 @@ def case(number: int) -> tuple[str, bytes]:
     rng = Random(f"{SEED}:{number}")
     change = CHANGES[number % len(CHANGES)]
     all_of_them = TIME_STAMPS_ARE_COMPARED or rng.random() < STAMPED_ALL_THE_SAME
-    name, document = rng.choice(real_proofs() if all_of_them else proofs_on_chains())
-    changed = change(rng, copy.deepcopy(document))
+    name, original = rng.choice(_texts(real_proofs if all_of_them else proofs_on_chains))
+    changed = change(rng, json.loads(original))
     text = changed if isinstance(changed, bytes) else _encoded(written(changed))
     return f"{change.__name__} of {name}", text
+
+
+@cache
+def _texts(proofs: Callable[[], Sequence[tuple[str, Document]]]) -> Sequence[tuple[str, str]]:
+    """Return documents as text: to read one again is the fastest way to have a copy of it."""
+    return [(name, json.dumps(document)) for name, document in proofs()]
 
 
 def _encoded(text: str) -> bytes:

@@ -1,7 +1,6 @@
 """Changes that are signed again, so that nothing but the rules themselves can refuse them."""
 
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -211,7 +210,7 @@ def _stamped_again(
                 node.content = new
     if change is not None and what == "attributes":
         change(attributes)
-    plain = deepcopy(attributes)
+    plain = attributes.copied()
     plain.class_, plain.tag, plain.length = 0, 17, ""
     signer.children[5] = Tree(0, 0, 4, _sign(authority.signer.key, plain.der()))
     return tree.der()

@@ -63,10 +63,13 @@ def modules_of(item: pytest.Function) -> Iterator[str]:
 def needs_a_part(module: str) -> bool:
     """Whether a module leads to a program that is a server or a node."""
     reached = _reached(module)
-    return bool(reached & PROGRAMS) or any(
-        BUILDS in _source(name) or (name not in ONLY_NAMES and starts_a_server(_source(name)))
-        for name in reached
-    )
+    return bool(reached & PROGRAMS) or any(map(_runs_something, reached))
+
+
+@cache
+def _runs_something(module: str) -> bool:
+    source = _source(module)
+    return BUILDS in source or (module not in ONLY_NAMES and starts_a_server(source))
 
 
 @cache
@@ -84,12 +87,20 @@ def _reached(module: str) -> frozenset[str]:
 def _imported(module: str) -> tuple[str, ...]:
     """Return what a module imports: names of modules, and of what may be modules."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(_source(module))):
+    for node in _statements(ast.parse(_source(module))):
         if isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
     return tuple(names)
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield all statements below a node, and nothing of the expressions, which are most of it and import nothing."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            yield child
+            yield from _statements(child)
 
 
 @cache
