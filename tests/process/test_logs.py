@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from io import StringIO
 
 import pytest
+from temporalio.exceptions import ApplicationError
 
 from vaultmesh.domain.log_events import MARK, LogEvent, log_event
 from vaultmesh.process import logs
@@ -158,6 +159,23 @@ def test_a_line_of_a_step_names_its_workflow_and_run_in_fields(log: CapturedLog)
     expected = ("aggregator:x", "r1", "sign")
     assert (line["workflow_id"], line["run_id"], line["activity"]) == expected
     assert "temporal_activity" not in line
+
+
+def test_a_step_that_fails_on_purpose_says_why_in_one_line_and_what_nobody_foresaw_with_its_traceback(
+    log: CapturedLog,
+) -> None:
+    refused = ApplicationError("attempt 1 of 3: can't be reached", type="network")
+    for error in (refused, KeyError("weird")):
+        try:
+            raise error
+        except Exception:
+            extra = {"__temporal_error_identifier": "ActivityFailure"}
+            log.logger.warning("Completing activity as failed", extra=extra, exc_info=True)
+    expected, unforeseen = map(json.loads, log.text.splitlines())
+    assert (expected["kind"], expected["err"]) == ("network", "attempt 1 of 3: can't be reached")
+    assert "__temporal_error_identifier" not in expected
+    assert "Traceback" in str(unforeseen["err"])
+    assert "KeyError: 'weird'" in str(unforeseen["err"])
 
 
 def test_an_event_leaves_out_what_says_nothing(log: CapturedLog) -> None:

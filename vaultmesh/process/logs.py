@@ -4,8 +4,9 @@
 2. What was registered as secret appears in no line, be it in a sentence, a field or a traceback.
 3. Lines of libraries, warnings, and the error that ends the process take the same form.
 4. What an activity or a workflow logs names its workflow and run.
-5. A line of a workflow that this process wrote already passes no second time, though its task be asked for again.
-6. `debug` is for what we say ourselves: libraries would write requests as they are sent. `trace` lets them.
+5. An activity that fails as it was written to says why in one line; what nobody foresaw comes with its traceback.
+6. A line of a workflow that this process wrote already passes no second time, though its task be asked for again.
+7. `debug` is for what we say ourselves: libraries would write requests as they are sent. `trace` lets them.
 """
 
 import json
@@ -33,7 +34,7 @@ _LEFT_OUT = frozenset(
     (
         *vars(logging.makeLogRecord({})),
         *("message", "asctime", "taskName", MARK),
-        *("temporal_log", "temporal_activity", "temporal_workflow"),
+        *("temporal_log", "temporal_activity", "temporal_workflow", "__temporal_error_identifier"),
     )
 )
 """What Python and the SDK put into every record."""
@@ -136,7 +137,9 @@ class JsonLines(logging.Formatter):
         line.update(_of_temporal(record))
         line["msg"] = record.getMessage()
         if record.exc_info:
-            line["err"] = self.formatException(record.exc_info)
+            line.update(
+                _of_step(record.exc_info[1]) or {"err": self.formatException(record.exc_info)}
+            )
         return without_secrets(printable(json.dumps(line, default=str, ensure_ascii=False)))
 
 
@@ -146,6 +149,14 @@ def _of_temporal(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
         details = vars(record).get(field)
         if isinstance(details, Mapping):
             yield from ((kept[name], details[name]) for name in kept if name in details)
+
+
+def _of_step(error: BaseException | None) -> Mapping[str, object]:
+    """Return kind and cause of a failure that an activity reported on purpose; nothing for any other error."""
+    exceptions = sys.modules.get("temporalio.exceptions")  # without Temporal nobody loaded it
+    if exceptions is None or not isinstance(error, exceptions.ApplicationError):
+        return {}
+    return {"kind": error.type, "err": error.message}
 
 
 class OncePerMark(logging.Filter):
