@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import yaml
 
 from devnet.bitcoind import BitcoinRpc
 from devnet.jsonrpc import JsonRpc
@@ -162,9 +163,16 @@ def test_killed_it_leaves_no_process_behind_and_another_goes_on_with_what_it_had
     first.end(signal.SIGKILL)
     System.wait(lambda: not first.processes(), "the end of every part", ENDS_WITHIN_SECONDS)
     first.place.unlink()
+    anchors = root / "vmsh" / "config" / "anchors.yaml"
+    anchors.write_text(anchors.read_text().replace("keyFile:", "bumpAfterBlocks: 7\n    keyFile:"))
+    taken = socket.create_server((LOOPBACK, int(made["evm"]["rpc"].rpartition(":")[2])))
     second = Running(root)
     try:
         again = second.announced()
+        taken.close()
+        edited = yaml.safe_load(anchors.read_text())["eip155"][31337]
+        assert (edited["bumpAfterBlocks"], edited["rpcUrl"]) == (7, again["evm"]["rpc"])
+        assert again["evm"]["rpc"] != made["evm"]["rpc"]
         assert again["evm"]["contract"] == made["evm"]["contract"]
         assert _rpc(second)("eth_getBlockByNumber", "0x1", False)["hash"] == block
         assert (root / "keys" / "evm.key").read_text() == key

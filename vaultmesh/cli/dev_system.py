@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -175,7 +176,7 @@ class DevSystem:
                 await self._make_chain()
         with self._steps.step("starting postgres"):
             await self.postgres.finish()
-        self._write_configuration()
+        self._write_configuration(self._moved(remembered))
         self._remember()
 
     async def _start_parts(self) -> None:
@@ -210,15 +211,27 @@ class DevSystem:
         self.contract = await asyncio.to_thread(self.anvil.deploy, str(load_artifact()["bytecode"]))
         await asyncio.to_thread(self.anvil.save)
 
-    def _write_configuration(self) -> None:
+    def _moved(self, remembered: dict[str, object]) -> dict[int, int]:
+        """Return the ports of ledgers by what they were at the last start."""
+        before = remembered.get("ports")
+        ports, now = before if isinstance(before, dict) else {}, asdict(self.ports)
+        return {ports[name]: now[name] for name in ("evm", "btc", "tsa") if name in ports}
+
+    def _write_configuration(self, moved: Mapping[int, int]) -> None:
+        """Write what is missing; what somebody changed stays, apart from ports of ours that had to change."""
         config = self.root / "vmsh" / "config"
         namespaces = config / NAMESPACES_FILE
         if not namespaces.exists():
             namespaces.write_text(example_config.namespaces(CHAIN_ID))
-        chain = example_config.Chain(CHAIN_ID, self.anvil.url, self.contract)
-        (config / ANCHORS_FILE).write_text(
-            example_config.anchors(chain, self.bitcoind.url, self.tsa.url)
-        )
+        anchors = config / ANCHORS_FILE
+        if moved and anchors.exists():
+            text = example_config.with_ports(anchors.read_text(), moved)
+        else:
+            chain = example_config.Chain(CHAIN_ID, self.anvil.url, self.contract)
+            text = example_config.anchors(chain, self.bitcoind.url, self.tsa.url)
+        fresh = anchors.with_name(f".{anchors.name}.new")
+        fresh.write_text(text)
+        fresh.replace(anchors)
         self.postgres.write_configuration(config / MAINTENANCE_FILE)
 
     def _remember(self) -> None:

@@ -1,6 +1,7 @@
 """Writes the example configuration of `dev`: every ledger, cadences of seconds, and tasks on a sample table."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from devnet.sample_table import AGE_COLUMN, OLD_MINUTES, TABLE
@@ -20,7 +21,7 @@ namespaces:
       strong: {{ target: "btc:regtest", every: "3*fast", confirmations: 6 }}
       cold:   {{ target: "rfc3161:tsa", every: "6*fast" }}
 """
-_ANCHORS = """# Written by `starter.py dev` at each start.
+_ANCHORS = """# The ledgers of this system; edit and save, and the worker follows. `starter.py dev` changes a port here if it has to.
 eip155:
   {chain.number}:
     rpcUrl: "{chain.rpc}"
@@ -68,6 +69,7 @@ tasks:
     batch: 500
     archive: {{ folder: out/archive/sample-events, keep: 1h }}
 """
+_LOCAL_PORT = re.compile(r"(?<=127\.0\.0\.1:)[0-9]+")
 _DATABASE = re.compile(r"^database:.*$", re.MULTILINE)
 
 
@@ -88,6 +90,11 @@ def namespaces(chain: int) -> str:
 def anchors(chain: Chain, btc: str, tsa: str) -> str:
     """Return anchors.yaml; `btc` and `tsa` are URLs."""
     return _ANCHORS.format(chain=chain, btc=btc, tsa=tsa)
+
+
+def with_ports(text: str, moved: Mapping[int, int]) -> str:
+    """Return a configuration with other ports of this machine, by what they were; nothing else of it changes."""
+    return _LOCAL_PORT.sub(lambda port: str(moved.get(int(port[0]), port[0])), text)
 
 
 def with_database(text: str, url: str) -> str:
