@@ -33,9 +33,18 @@ async def end_them(client: Client, cancelled: str, terminated: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reconciled]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reconciled]:
     with Reconciled(tmp_path_factory.mktemp("reconcile")) as running:
         yield running
+
+
+@pytest.fixture
+def system(running: Reconciled) -> Iterator[Reconciled]:
+    """The system; a worker that a failed test left would register what the next one writes."""
+    yield running
+    for worker in running.workers:
+        if worker.alive:
+            worker.kill()
 
 
 def test_a_worker_alone_leads_an_empty_temporal_namespace_to_anchors(system: Reconciled) -> None:
