@@ -51,7 +51,7 @@ test: parts ## run every test, against real programs; JOBS=6 processes, a third 
 
 # The tests of the domain, of files and of documents, without Temporal's server and without nodes.
 quick: lint ## lint, types, and the tests that need no server and no node
-	@$(PY) -m pytest --numprocesses 2 --dist loadfile -m quick $(ARGS)
+	@$(PY) -m pytest --numprocesses 4 --dist loadfile -m quick $(ARGS)
 
 scheduler-test: test ## test, by its earlier name
 
