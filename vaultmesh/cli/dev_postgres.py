@@ -88,7 +88,7 @@ class DevPostgres:
         """Return what people are told at the start."""
         if self._server is None:
             return [f"postgres does not run: {self.trouble}"]
-        return [f"postgres {self._server.address}, table {TABLE}; devnet.json has the password"]
+        return [f"postgres {self._server.address}; devnet.json has the password"]
 
     def blocks(self, now: datetime) -> list[RenderableType]:
         """Return what the demo shows in 80 columns: how much there is to maintain."""
