@@ -8,7 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.postgres.shop import Shop
+from vaultmesh.domain.maintenance.config import Kind
 from vaultmesh.domain.maintenance.outcomes import Outcome
+from vaultmesh.postgres import call, runs
 
 DEPTH = {
     "kind": "check",
@@ -152,6 +154,21 @@ def test_nobody_there_is_told_without_a_database(shop: Shop, service: Service) -
     result = shop.run(kind="call", url=f"http://127.0.0.1:{free_port()}/")
     assert "not called" in result.steps[0].detail
     assert shop.run(kind="call", url=service.url).outcome is Outcome.DONE
+
+
+def test_what_nobody_foresaw_fails_its_run_in_words_and_its_traceback_is_logged(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def weird(*_: object) -> None:
+        raise KeyError("weird")
+
+    monkeypatch.setitem(runs._KINDS, Kind.CALL, runs._Doing(call.plan, weird))
+    result = shop.run(kind="call", url="http://127.0.0.1:1/")
+    assert (result.outcome, result.detail) == (Outcome.FAILED, "KeyError: 'weird'")
+    (record,) = (record for record in caplog.records if record.exc_info)
+    assert record.exc_info
+    assert record.exc_info[0] is KeyError
+    assert record.__dict__["task"] == "it"
 
 
 def test_a_url_is_checked_for_its_status(shop: Shop, service: Service) -> None:

@@ -5,6 +5,7 @@ after any end.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from vaultmesh.postgres.connection import Database, NoConnection, Order, Refused
 from vaultmesh.postgres.work import Stopped, Work, result_of
 
 _LONGEST_DETAIL = 300
+_LOG = logging.getLogger(__name__)
 _SUCCESSES = frozenset({Outcome.DONE, Outcome.NOT_NEEDED})
 """Outcomes after which the task's work is done: what was skipped is still to do."""
 
@@ -156,6 +158,7 @@ async def _run(
     except DomainError as error:
         ending.outcome, ending.detail = Outcome.FAILED, in_one_line(str(error), _LONGEST_DETAIL)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one task stops no other
+        _LOG.exception("maintenance task failed unforeseen", extra={"task": named.name})
         ending.outcome, ending.detail = Outcome.FAILED, _words(error)
     finally:
         ending.figures = work.figures

@@ -25,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 from typing_extensions import override
 
 from vaultmesh.domain.errors import printable
+from vaultmesh.domain.failures import FailureKind
 from vaultmesh.domain.log_events import MARK
 from vaultmesh.process.version import VERSION
 
@@ -152,9 +153,14 @@ def _of_temporal(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
 
 
 def _of_step(error: BaseException | None) -> Mapping[str, object]:
-    """Return kind and cause of a failure that an activity reported on purpose; nothing for any other error."""
+    """Return kind and cause of a failure that an activity reported on purpose; nothing for any other error.
+
+    One of an unknown kind stands for an error that nobody foresaw: its traceback is wanted.
+    """
     exceptions = sys.modules.get("temporalio.exceptions")  # without Temporal nobody loaded it
     if exceptions is None or not isinstance(error, exceptions.ApplicationError):
+        return {}
+    if error.type in (None, FailureKind.UNKNOWN.value):
         return {}
     return {"kind": error.type, "err": error.message}
 
