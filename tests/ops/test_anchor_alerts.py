@@ -45,6 +45,11 @@ OLDEST, DUE = f"oldest_owed_timestamp_seconds{CADENCE}", f"owed_due_timestamp_se
 PAUSED, TARGET_PAUSED = f'paused_cadences{{namespace="{NAMESPACE}"}}', f"target_paused{TARGET}"
 HOST_ERRORS = f'endpoint_errors_total{{target="{EVM}", host="node:8545"}}'
 RUNWAY, TICK = f"runway_anchors{TARGET}", "last_tick_timestamp_seconds"
+SPENT = {
+    f'balance{{target="{EVM}", unit="wei"}}': "400x9999",
+    f'fees_paid_total{{target="{EVM}", unit="wei"}}': "0+1x9999",
+}
+"""The balance stays at 400 wei, while fees paid rise by one each minute."""
 EXPIRY = "certificate_expiry_timestamp_seconds"
 FAILS_FROM_10 = {
     FAILED: "0x10 1+1x28 29x99",
@@ -241,11 +246,7 @@ SCENARIOS = (
     ),
     Scenario(
         "49 anchors are left, which are spent within two days",
-        {
-            RUNWAY: "49x9999",
-            f'balance{{target="{EVM}", unit="wei"}}': "400x9999",
-            f'fees_paid_total{{target="{EVM}", unit="wei"}}': "0+1x9999",
-        },
+        {RUNWAY: "49x9999", **SPENT},
         alert="SchedulerLowFunds",
         fires=(10, 401),
         labels={"target": EVM},
@@ -255,10 +256,7 @@ SCENARIOS = (
     ),
     Scenario(
         "a day's anchors cost a third of what is left, and more",
-        {
-            f'balance{{target="{EVM}", unit="wei"}}': "400x9999",
-            f'fees_paid_total{{target="{EVM}", unit="wei"}}': "0+1x9999",
-        },
+        SPENT,
         alert="SchedulerFundsLastDays",
         fires=(194, 401),
         labels={"target": EVM},
