@@ -1,7 +1,5 @@
 """Fees that rise, pools that forget, keys that others use, calls that revert, nodes that are away (E2, E3, E6, X6)."""
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 
@@ -9,6 +7,7 @@ import pytest
 
 from devnet.anvil import Anvil
 from tests.support.evm_system import EvmSystem
+from tests.support.freezing import freeze, thaw
 from tests.support.marks import EVM_SYSTEM
 
 pytestmark = EVM_SYSTEM
@@ -101,7 +100,7 @@ def test_a_foreign_transaction_before_the_first_is_waited_out(system: EvmSystem)
 
 
 def test_a_node_that_is_away_shows_as_failures_and_goes_on_by_itself(system: EvmSystem) -> None:
-    os.kill(system.anvil.part.pid, signal.SIGSTOP)
+    freeze(system.anvil.part.pid)
     try:
         batch = system.seal(NAMESPACE)
 
@@ -115,7 +114,7 @@ def test_a_node_that_is_away_shows_as_failures_and_goes_on_by_itself(system: Evm
         assert view["cadences"]["fast"]["in_flight"]["last_failure"]["kind"] == "network"
         assert view["cadences"]["fast"]["in_flight"]["next_retry"]
     finally:
-        os.kill(system.anvil.part.pid, signal.SIGCONT)
+        thaw(system.anvil.part.pid)
     system.mine_until_final(NAMESPACE, batch)
     system.wait_idle(NAMESPACE)
     assert system.status(NAMESPACE)["state"] == "running"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -19,6 +18,7 @@ import yaml
 from eth_account import Account
 
 from devnet.ports import free_port
+from tests.support.freezing import freeze, thaw
 from tests.support.running_dev import Running
 from vaultmesh.process.settings import REPOSITORY
 
@@ -250,12 +250,12 @@ def standing_still(dev: Running) -> Iterator[None]:
     """Stop every program of the system, as a machine does that swaps or a hypervisor that pauses it."""
     parts = psutil.Process(dev.process.pid).children(recursive=True)
     for part in parts:
-        part.send_signal(signal.SIGSTOP)
+        freeze(part.pid)
     try:
         yield
     finally:
         for part in parts:
-            part.send_signal(signal.SIGCONT)
+            thaw(part.pid)
 
 
 def test_half_a_minute_is_enough_where_nothing_answers_at_all(dev: Running, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """`pause`, `resume`, `force` and `unregister`, against a real Temporal server and a worker process."""
 
 import asyncio
-import os
-import signal
 import time
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from tests.cli.conftest import Command, cadences, write_namespaces
 from tests.support.evm_system import EvmSystem
+from tests.support.freezing import freeze, thaw
 from tests.support.replays import replayed_server
 
 pytestmark = [pytest.mark.server, pytest.mark.evm]
@@ -120,7 +119,7 @@ def test_a_worker_that_is_busy_is_not_called_missing(
 ) -> None:
     """An operator who is told that none answers starts another one, or looks for a fault that is none."""
     worker = system.workers[0].pid
-    os.kill(worker, signal.SIGSTOP)
+    freeze(worker)
     try:
         for command in ("pause", "force", "status"):
             started = time.monotonic()
@@ -136,7 +135,7 @@ def test_a_worker_that_is_busy_is_not_called_missing(
         assert "the worker is busy" in outcome.err
         assert "the decision is kept" in outcome.err
     finally:
-        os.kill(worker, signal.SIGCONT)
+        thaw(worker)
     system.wait(lambda: operate("status", namespace).code == 1, "the end of the workflow", 90)
 
 

@@ -15,6 +15,7 @@ from temporalio.client import Client
 
 from tests.cli.conftest import Command, cadences, write_namespaces
 from tests.support.evm_system import EvmSystem
+from tests.support.freezing import freeze, thaw
 from tests.support.replays import replayed_server
 from vaultmesh.cli import register_progress
 from vaultmesh.domain.names import SCHEDULER_QUEUE
@@ -38,13 +39,13 @@ def test_a_worker_that_is_busy_for_long_is_waited_for_and_never_called_missing(
     assert operate("register", "--config", place).code == 0
     write_namespaces(place, {name: cadences(fast="900d") for name in NAMES})
     worker = system.workers[0].pid
-    os.kill(worker, signal.SIGSTOP)
+    freeze(worker)
     timer = _resume_later(worker, 14)
     try:
         outcome = operate("register", "--config", place)
     finally:
         timer.cancel()
-        os.kill(worker, signal.SIGCONT)
+        thaw(worker)
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines() == [f"{name}: updated" for name in NAMES]
     assert " of 20 namespaces registered, " in outcome.err

@@ -15,6 +15,7 @@ from typing import Any
 from bench.local_system import ANCHORING_ROLES, write_whole
 from devnet.ports import free_port
 from tests.judge.judge import Judge
+from tests.support.freezing import freeze, thaw
 from tests.support.running_dev import Running
 from tests.support.system import System, batch_document
 from vaultmesh.cli.worker_process import WorkerProcess
@@ -130,12 +131,12 @@ class Drill:
     def down(self, name: str) -> Iterator[None]:
         """Kill a part and keep it down meanwhile: `dev`, which would start it again at once, stands still."""
         killed, dev = self.pid(name), self.running.process.pid
-        os.kill(dev, signal.SIGSTOP)
+        freeze(dev)
         try:
             os.kill(killed, signal.SIGKILL)
             yield
         finally:
-            os.kill(dev, signal.SIGCONT)
+            thaw(dev)
         System.wait(lambda: self.pid(name) != killed, f"another {name}")
 
     def health(self) -> dict[str, Any]:
@@ -151,12 +152,12 @@ class Drill:
         pids = [self.pid(name) for name in names]
         try:
             for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
+                freeze(pid)
             yield
         finally:
             for pid in pids:
                 with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+                    thaw(pid)
 
     def second_worker(self) -> WorkerProcess:
         """Return a worker beside that of `dev`; not yet started."""

@@ -16,6 +16,7 @@ from temporalio.client import Client
 from bench.local_system import write_whole
 from devnet.jsonrpc import JsonRpc
 from devnet.promtool import promtool
+from tests.support.freezing import freeze, thaw
 from tests.support.running_dev import Running
 from tests.support.system import System
 from vaultmesh.domain.names import namespace_workflow_id
@@ -121,12 +122,12 @@ def test_an_account_without_funds_is_told_as_what_holds_the_target(dev: Running)
 
 def test_a_ledger_that_does_not_answer_is_told(dev: Running) -> None:
     anvil = dev.announced()["pids"]["anvil"]
-    os.kill(anvil, signal.SIGSTOP)
+    freeze(anvil)
     try:
         seal(dev, PLAIN)
         wait_for(dev, PLAIN, "endpoint")
     finally:
-        os.kill(anvil, signal.SIGCONT)
+        thaw(anvil)
     wait_for(dev, PLAIN, "none")
 
 
@@ -189,7 +190,7 @@ def test_failures_never_exceed_attempts_also_where_the_worker_is_killed_in_an_ou
     """The harm: the alert on the share of failures saw 400 %, then nothing. What is owed is what files say, meanwhile."""
     announced, target = dev.announced(), f'target="{TARGET}"'
     host = announced["evm"]["rpc"].partition("://")[2]
-    os.kill(announced["pids"]["anvil"], signal.SIGSTOP)
+    freeze(announced["pids"]["anvil"])
     try:
         seal(dev, PLAIN)
         seal(dev, PLAIN)
@@ -222,7 +223,7 @@ def test_failures_never_exceed_attempts_also_where_the_worker_is_killed_in_an_ou
         assert oldest is not None
         assert time.time() - 300 < oldest < time.time()
     finally:
-        os.kill(announced["pids"]["anvil"], signal.SIGCONT)
+        thaw(announced["pids"]["anvil"])
     wait_for(dev, PLAIN, "none")
 
 

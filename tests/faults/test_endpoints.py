@@ -1,7 +1,6 @@
 """An endpoint goes away and comes back, or an operator mends what held a target: the anchor follows at once."""
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 
@@ -9,6 +8,7 @@ import pytest
 
 from devnet.tsa import Tsa
 from tests.support.evm_system import EvmSystem
+from tests.support.freezing import freeze, thaw
 from tests.support.gate import Gate
 from tests.support.marks import FAULTS
 from tests.support.system import System, authority
@@ -82,13 +82,13 @@ def test_an_endpoint_that_refused_is_used_again_at_once(
 def test_an_endpoint_that_was_mute_is_used_again_at_once(system: EvmSystem) -> None:
     system.start_worker()
     batch = system.seal("dao:mute")
-    os.kill(system.anvil.pid, signal.SIGSTOP)
+    freeze(system.anvil.pid)
     try:
         system.register("dao:mute")
         wait_backing_off(system)
         time.sleep(OUTAGE_SECONDS)
     finally:
-        os.kill(system.anvil.pid, signal.SIGCONT)
+        thaw(system.anvil.pid)
     assert_used_at_once(system, {"dao:mute": [batch]})
 
 

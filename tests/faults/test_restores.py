@@ -4,10 +4,8 @@
 """
 
 import json
-import os
 import re
 import shutil
-import signal
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from bench.local_system import write_whole
 from devnet.ports import free_port
 from devnet.tsa import Tsa
 from tests.support.evm_system import EvmSystem
+from tests.support.freezing import freeze, thaw
 from tests.support.marks import FAULTS
 from tests.support.system import System, authority, kill
 from vaultmesh.domain.aggregator.rounds import MOST_ENDED
@@ -411,14 +410,14 @@ def test_an_older_copy_put_back_while_a_target_backs_off_pays_nothing_twice(
     batches = running(system)
     copy = copy_volume(system)
     anchors_for(system, 3, batches)
-    os.kill(system.anvil.pid, signal.SIGSTOP)
+    freeze(system.anvil.pid)
     try:
         anchors_for(system, 3, batches)
         system.wait(lambda: system.aggregator()["failures"] > 0, "a target that backs off", 120)
         put_volume_back(system, copy)
         anchors_for(system, 3, batches)
     finally:
-        os.kill(system.anvil.pid, signal.SIGCONT)
+        thaw(system.anvil.pid)
     for namespace, batch_ids in batches.items():
         system.wait_final(namespace, *batch_ids, seconds=240)
     system.assert_paid_once(batches)

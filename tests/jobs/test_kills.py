@@ -6,7 +6,6 @@ Whatever happens: each run is called once, none is left running, counters equal 
 import http.client
 import json
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -26,6 +25,7 @@ from devnet.postgres import PostgresServer
 from devnet.tctl import tctl
 from devnet.temporal import temporal_cli
 from tests.jobs.job_system import ADMIN, NEVER, JobSystem, kill
+from tests.support.freezing import freeze, thaw
 from vaultmesh.cli.worker_process import WorkerProcess
 from vaultmesh.domain.jobs.run import WORKER_DIED, is_fate_unknown
 from vaultmesh.domain.names import job_workflow_id
@@ -127,13 +127,13 @@ def test_a_worker_that_stood_still_writes_the_true_end_of_its_call(system: JobSy
     system.register("frozen", "*/2 * * * * *")
     run = rows_called(system, "frozen")
     second = system.start_worker("jobs")
-    os.kill(frozen.pid, signal.SIGSTOP)
+    freeze(frozen.pid)
     try:  # 10 s without a beat
         system.wait(
             lambda: (system.status("frozen")["running"] or {}).get("run_id") != run, "its end"
         )
     finally:
-        os.kill(frozen.pid, signal.SIGCONT)
+        thaw(frozen.pid)
     row = ends_as(system, "frozen", run, "failed")
     assert is_fate_unknown(row["error_message"])
     system.wait(lambda: len(set(system.handler.of("frozen"))) > 1, "the next slot")

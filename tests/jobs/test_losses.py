@@ -3,8 +3,6 @@
 Whatever happens: each run is called once, none is left running, counters equal rows, and slots add up.
 """
 
-import os
-import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from tests.jobs.job_system import NEVER, JobSystem, kill
+from tests.support.freezing import freeze, thaw
 from vaultmesh.domain.jobs.run import is_fate_unknown
 from vaultmesh.domain.names import job_workflow_id, namespace_workflow_id
 
@@ -153,12 +152,12 @@ def test_a_temporal_that_is_away_in_the_middle_of_a_call_changes_neither_its_end
     time.sleep(AWAY_SECONDS)
     assert len(system.handler.of("away")) == len(set(system.handler.of("away")))
     worker = system.workers[-1].pid
-    os.kill(worker, signal.SIGSTOP)  # else its next heartbeat may come before Temporal looks
+    freeze(worker)  # else its next heartbeat may come before Temporal looks
     try:
         system.temporal.start()
         system.wait(lambda: system.temporal_says(has_given_up), "Temporal to miss the heartbeats")
     finally:
-        os.kill(worker, signal.SIGCONT)
+        thaw(worker)
     row = system.wait(
         lambda: (row := system.books.run("away", run))["status"] == "failed" and row,
         "Temporal to give the run up",

@@ -209,9 +209,12 @@ class TaskSystem(JobSystem):
         )
 
     def slot_findings(self, task: str, period: int) -> list[str]:
-        """Return what is wrong with the slots of a task that is due each `period` seconds: each is run, missed or skipped, once."""
+        """Return what is wrong with the slots of a task that is due each `period` seconds.
+
+        Each slot since the file named it last is run, missed or skipped, once.
+        """
         job = task_job_name(task)
-        line, *_ = self.books.sql(
+        *_, line = self.books.sql(
             "SELECT at FROM job_audit WHERE job_name = ? AND action = 'offer' ORDER BY id", job
         )
         decided = self.books.decisions(job)

@@ -5,9 +5,7 @@ other on one system, and what lasts stays in what the next one expects. Causes t
 """
 
 import json
-import os
 import re
-import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,6 +29,7 @@ from tests.ledgers.rfc3161.test_revocation import holders
 from tests.ops.anchor_scenarios import rules
 from tests.simulators.timestamps import new_list
 from tests.support.evm_system import TARGET, EvmSystem
+from tests.support.freezing import freeze, thaw
 from tests.support.marks import FAULTS
 from tests.support.system import authority, batch_document
 from vaultmesh.cli.worker_process import WorkerProcess
@@ -201,11 +200,11 @@ def test_a_pause_a_missed_deadline_a_refused_file_a_failing_workflow_and_a_silen
 
 @contextmanager
 def standing_still(part: Part) -> Iterator[None]:
-    os.kill(part.pid, signal.SIGSTOP)
+    freeze(part.pid)
     try:
         yield
     finally:
-        os.kill(part.pid, signal.SIGCONT)
+        thaw(part.pid)
 
 
 def test_a_transaction_of_somebody_else_with_our_key_fires_and_lasts(watched: Watched) -> None:

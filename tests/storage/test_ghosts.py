@@ -1,8 +1,6 @@
 """A writer that stood still while others went on: its folder waits for it, and what it read is not written any more."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.freezing import freeze, thaw
 from vaultmesh.domain.failures import NetworkFailure
 from vaultmesh.storage import folder_lock
 from vaultmesh.storage.files import ABSENT, LocalStore, change, version_of
@@ -112,7 +111,7 @@ def test_a_stopped_holder_is_named_and_only_its_folder_waits(store: LocalStore) 
     folder = store.root / Path(PATH).parent
     with process(HOLDS, folder) as holder:
         assert said(holder) == "holds"
-        os.kill(holder.pid, signal.SIGSTOP)
+        freeze(holder.pid)
         began = time.monotonic()
         with (
             pytest.raises(NetworkFailure, match=f"locked by process {holder.pid} on .* since 2"),
@@ -121,7 +120,7 @@ def test_a_stopped_holder_is_named_and_only_its_folder_waits(store: LocalStore) 
             pytest.fail("two hold one lock")
         assert 0.3 <= time.monotonic() - began < 5
         assert store.replace(BESIDE, b"1", ABSENT)
-        os.kill(holder.pid, signal.SIGCONT)
+        thaw(holder.pid)
         answer(holder)
         holder.wait(10)
     assert store.replace(PATH, b"2", version_of(b"1"))
@@ -171,10 +170,10 @@ def test_a_writer_that_slept_after_reading_writes_nothing_older(
     store.write(PATH, b"4")
     with process(CHANGES, store.root, PATH) as ghost:
         assert said(ghost) == "read 4"
-        os.kill(ghost.pid, signal.SIGSTOP)
+        freeze(ghost.pid)
         assert store.replace(PATH, b"6", version_of(b"4"))
         if goes_on:
-            os.kill(ghost.pid, signal.SIGCONT)
+            thaw(ghost.pid)
             answer(ghost)
             assert said(ghost) == "read 6"
             answer(ghost)

@@ -4,9 +4,7 @@ Nothing here asks the product what is on a ledger; a scheme without a bench fail
 """
 
 import json
-import os
 import secrets
-import signal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from devnet.bitcoind import REWARDS, WALLET, Bitcoind
 from devnet.process import Part
 from devnet.tsa import Tsa
 from tests.ledgers.evm.chain import contract_code
+from tests.support.freezing import freeze, thaw
 from vaultmesh.domain.checks import Trust
 from vaultmesh.domain.receipts.receipt import AnchorReceipt
 from vaultmesh.domain.rounds.manifest import round_id
@@ -122,11 +121,11 @@ class Bench(ABC):
 
     def freeze(self) -> None:
         """Let it take connections and answer nothing."""
-        os.kill(self.part.pid, signal.SIGSTOP)
+        freeze(self.part.pid)
 
     def thaw(self) -> None:
         """Let it go on."""
-        os.kill(self.part.pid, signal.SIGCONT)
+        thaw(self.part.pid)
 
 
 class EvmBench(Bench):

@@ -17,6 +17,7 @@ from eth_utils.address import to_checksum_address
 from pydantic import JsonValue
 
 from devnet import anvil
+from tests.support.freezing import freeze
 from vaultmesh.domain.aggregator.ledger_messages import (
     Reservation,
     RoundState,
@@ -112,9 +113,12 @@ class Chain:
             await self._anvil.wait()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to anvil, unless it has ended."""
+        """Send a signal to anvil, unless it has ended; one that is stopped stands still on return."""
         if self._anvil is not None and self._anvil.returncode is None:
-            self._anvil.send_signal(number)
+            if number is signal.SIGSTOP:
+                freeze(self._anvil.pid)
+            else:
+                self._anvil.send_signal(number)
 
     async def rpc(self, method: str, *params: JsonValue) -> Any:
         """Call anvil and return its result."""

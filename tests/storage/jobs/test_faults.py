@@ -1,7 +1,6 @@
 """Whatever dies or hangs: each run counts once, and nobody waits long for a store that does not answer."""
 
 import asyncio
-import os
 import signal
 import sqlite3
 import subprocess
@@ -26,6 +25,7 @@ from tests.storage.jobs.places import (
     end,
     start,
 )
+from tests.support.freezing import freeze, thaw
 from vaultmesh.domain.jobs.records import Closing, Opening
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
 from vaultmesh.domain.jobs.run import WORKER_DIED
@@ -196,8 +196,8 @@ async def test_a_database_that_hangs_holds_nobody_for_longer_than_a_call(tmp_pat
                     "jobs", "SELECT pid FROM pg_stat_activity WHERE application_name = 'vmsh:jobs'"
                 ).splitlines()
             }
-            os.kill(backend, signal.SIGSTOP)
-            os.kill(server.pid, signal.SIGSTOP)
+            freeze(backend)
+            freeze(server.pid)
             try:
                 began = time.monotonic()
                 with pytest.raises(StoreError) as hung:
@@ -205,8 +205,8 @@ async def test_a_database_that_hangs_holds_nobody_for_longer_than_a_call(tmp_pat
                 assert hung.value.may_pass
                 assert time.monotonic() - began < CALL_SECONDS + 5
             finally:
-                os.kill(server.pid, signal.SIGCONT)
-                os.kill(backend, signal.SIGCONT)
+                thaw(server.pid)
+                thaw(backend)
             deadline = time.monotonic() + PATIENCE_SECONDS
             while not await answers(store):
                 assert time.monotonic() < deadline

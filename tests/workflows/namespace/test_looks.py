@@ -324,8 +324,11 @@ async def test_a_withdrawal_that_overtakes_its_request_holds(stage: Stage, tmp_p
         aggregator = stage.env.client.get_workflow_handle(aggregator_workflow_id(str(place.target)))
         await aggregator.signal("withdraw", [request])
         await aggregator.signal("enqueue", [request])
-        await until(lambda: withdrawn(place) == ["77", "77"])
+        await until(
+            lambda: len(withdrawn(place)) >= 2, "an answer to both"
+        )  # one may be sent twice
         including.cancel()
+    assert set(withdrawn(place)) == {"77"}
     assert len(place.scripted.asked("seal")) == seals
 
 
