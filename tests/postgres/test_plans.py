@@ -20,7 +20,7 @@ CREATE TABLE sales_1 PARTITION OF sales FOR VALUES FROM ('2025-01-01') TO ('2025
 INSERT INTO sales VALUES ('2025-01-05'); CREATE TABLE archive.sales (LIKE sales);
 CREATE MATERIALIZED VIEW ranking AS SELECT 1 AS n
 """
-RETAIN = {"kind": "retain", "table": "orders", "ageColumn": "at", "keep": "90d"}
+RETAIN = {"kind": "retain", "table": "orders", "ageColumn": "at", "keep": "90d", "batch": 1_000}
 SALES = {**RETAIN, "table": "sales"}
 TASKS: dict[str, dict[str, object]] = {
     "vacuum": {"kind": "vacuum", "tables": "all"},

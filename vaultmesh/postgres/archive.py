@@ -2,7 +2,7 @@
 
 1. Into a table: one statement deletes and inserts; counts are compared before the commit.
 2. Into a file: rows stream out of `COPY (DELETE … RETURNING …)`; file and manifest are on the disk before the commit, and get
-   their name after it.
+   their name after it, which lasts at the latest from the end of the run on.
 3. What a crash left is settled before anything else: the server says whether its transaction was committed.
 4. Where the server can't know, as after a restore from an older copy, the file is kept, and the operator asked.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 
 from vaultmesh.domain.errors import DomainError, in_one_line
-from vaultmesh.domain.maintenance.archived import Manifest
+from vaultmesh.domain.maintenance.archived import DATA, PENDING, Manifest
 from vaultmesh.domain.maintenance.sql_names import SqlName, literal, quoted, read_sql_name
 from vaultmesh.postgres.archive_files import Folder, RowFile, keys_of
 from vaultmesh.postgres.connection import LOCK_SECONDS, NoConnection, Session
@@ -27,7 +27,7 @@ _SERVER = (
     "SELECT (pg_control_system()).system_identifier::text, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), "
     "current_database(), pg_current_wal_lsn()::text"
 )
-_COMMITTED, _ABORTED, _IN_PROGRESS = "committed", "aborted", "in progress"
+_COMMITTED, _IN_PROGRESS = "committed", "in progress"
 _MOST_KEYS, _KEYS_AT_ONCE = 5_000, 500
 _AGAIN_SECONDS = 0.2
 
@@ -125,6 +125,7 @@ class FileArchive:
         if self._is_settled:
             return 0
         self.folder.check(self._session.order.root)
+        await self._forget_lost_claims()
         rows = 0
         for manifest in self.folder.pending(self._session.task):
             match await self._fate(manifest):
@@ -187,8 +188,8 @@ class FileArchive:
 
     async def _begin(self, rows: Rows) -> Manifest:
         """Note what is about to be deleted, by which transaction."""
-        [(xid,)] = await self._session.rows("SELECT pg_current_xact_id()::text")
-        [(identifier, timeline, database, position)] = await self._session.rows(_SERVER)
+        query = f"{_SERVER}, pg_current_xact_id()::text"
+        [(identifier, timeline, database, position, xid)] = await self._session.rows(query)
         manifest = Manifest(
             task=self._session.task,
             table=str(rows.table),
@@ -241,26 +242,52 @@ class FileArchive:
         [(older,)] = await self._session.rows(f"SELECT pg_current_wal_lsn() < {position}::pg_lsn")
         if older:
             raise self._unsettled(manifest, "the database was put back from an older copy since")
-        status = await self._status(manifest)
+        status = await self._status_of(manifest)
         if status == _COMMITTED and await self._are_there(manifest):
             raise self._unsettled(manifest, "rows of it are in the table still")
         return status
 
-    async def _status(self, manifest: Manifest) -> str:
+    async def _forget_lost_claims(self) -> None:
+        """Remove files whose manifest a power cut took: their rows stay, since the manifest is on the disk before the commit.
+
+        Raises:
+            Unsettled: the server says that it was committed; the disk does not keep what it promises.
+        """
+        for xid in self.folder.lost_claims():
+            status = None
+            with suppress(psycopg.errors.DataError):  # the server lost even the number
+                status = await self._status(xid)
+            if status == _COMMITTED:
+                place = self.folder.path / f"{PENDING}{xid}{DATA}"
+                message = (
+                    f"{place}: its manifest is gone, and a transaction of this number was committed, so whether its rows are deleted can't be told. "
+                    "If they are in their table still, or it holds none, delete it; else move it to a safe place. Nothing is deleted until then"
+                )
+                raise Unsettled(message)
+            self.folder.drop_lost(xid)
+
+    async def _status_of(self, manifest: Manifest) -> str:
+        try:
+            status = await self._status(manifest.xid)
+        except psycopg.errors.DataError as error:
+            raise self._unsettled(manifest, in_one_line(str(error), 100)) from error
+        if status is None:
+            why = "its transaction is so old that the server forgot how it ended"
+            raise self._unsettled(manifest, why)
+        return status
+
+    async def _status(self, xid: str) -> str | None:
+        """Return how a transaction ended; None if the server forgot.
+
+        Raises:
+            NotArchived: it goes on.
+            psycopg.errors.DataError: there was none yet.
+        """
         end = time.monotonic() + LOCK_SECONDS
         while True:
-            try:
-                [(status,)] = await self._session.rows(
-                    f"SELECT pg_xact_status({literal(manifest.xid)}::xid8)"
-                )
-            except psycopg.errors.DataError as error:
-                raise self._unsettled(manifest, in_one_line(str(error), 100)) from error
-            if status in (_COMMITTED, _ABORTED):
-                return str(status)
-            if status is None:
-                raise self._unsettled(
-                    manifest, "its transaction is so old that the server forgot how it ended"
-                )
+            [(status,)] = await self._session.rows(f"SELECT pg_xact_status({literal(xid)}::xid8)")
+            if status != _IN_PROGRESS:
+                return None if status is None else str(status)
             if time.monotonic() >= end:
                 message = "the transaction of a killed run goes on - run the task again"
                 raise NotArchived(message)

@@ -3,6 +3,10 @@
 A batch of rows is a file of CSV, compressed. While its transaction is open it is `.pending-<xid>.csv.gz`, beside
 `.pending-<xid>.json`, which says which transaction of which server deletes the rows. After the commit both get the name
 `<cut-off>-<xid>`. So a file without the dot holds rows that are deleted, and every deleted row is in one file.
+
+Each flush of the disk holds up whoever writes to it, so there are three: of the rows, of the manifest that says what they came
+to, and of both names, all before the commit. What a power cut may take needs none: a claim whose rows can't be deleted yet, and
+a name that `settle` would give again.
 """
 
 import csv
@@ -87,22 +91,21 @@ class Folder:
         if taken := next(filter(Path.exists, places), None):
             message = f"{taken} is of another transaction of the same number - name a folder for this database alone, or settle that file"
             raise ArchiveDamaged(message)
-        self._write_note(
-            manifest
-        )  # its name is on the disk with those of the rows, before the commit
+        self._write_note(manifest, lasts=False)
 
     def note_written(self, manifest: Manifest) -> None:
         """Write what came of a pending file into its manifest, so that it survives a power cut."""
-        self._write_note(manifest)
+        self._write_note(manifest, lasts=True)
         self.sync()
 
-    def _write_note(self, manifest: Manifest) -> None:
+    def _write_note(self, manifest: Manifest, *, lasts: bool) -> None:
         place = self.note(manifest, pending=True)
         scratch = self._scratch(manifest.task)
         with scratch.open("wb") as file:
             file.write(manifest.model_dump_json(indent=1).encode())
             file.flush()
-            os.fsync(file.fileno())
+            if lasts:
+                os.fsync(file.fileno())
         scratch.replace(place)
 
     def sync(self) -> None:
@@ -122,12 +125,39 @@ class Folder:
         if not self.path.is_dir():
             return []
         self._scratch(task).unlink(missing_ok=True)
-        notes = sorted(self.path.glob(f"{PENDING}*{NOTE}"))
+        lost = {f"{PENDING}{xid}{NOTE}" for xid in self.lost_claims()}
+        notes = sorted(
+            path for path in self.path.glob(f"{PENDING}*{NOTE}") if path.name not in lost
+        )
         manifests = [read_manifest(note) for note in notes]
         return [manifest for manifest in manifests if manifest.task == task]
 
+    def lost_claims(self) -> list[str]:
+        """Return the transactions of pending files of which nothing is noted: a power cut took that, and it comes before any commit."""
+        if not self.path.is_dir():
+            return []
+        pending = [*self.path.glob(f"{PENDING}*{DATA}"), *self.path.glob(f"{PENDING}*{NOTE}")]
+        xids = {path.name.removeprefix(PENDING).partition(".")[0] for path in pending}
+        return sorted(xid for xid in xids if xid.isdecimal() and self._is_lost(xid))
+
+    def drop_lost(self, xid: str) -> None:
+        """Remove the files of a lost claim."""
+        for ending in (DATA, NOTE):
+            (self.path / f"{PENDING}{xid}{ending}").unlink(missing_ok=True)
+
+    def _is_lost(self, xid: str) -> bool:
+        """Whether a manifest is not there, or has the size of its text and nothing in it, as a power cut leaves it."""
+        try:
+            return not (self.path / f"{PENDING}{xid}{NOTE}").read_bytes().strip(b"\0")
+        except FileNotFoundError:
+            # Another task may have ended meanwhile; it takes the rows' name away before the manifest's.
+            is_there = (self.path / f"{PENDING}{xid}{DATA}").exists()
+            return is_there and not any(self.path.glob(f"*-{xid}{NOTE}"))
+        except OSError:
+            return False
+
     def keep(self, manifest: Manifest) -> None:
-        """Give the files of deleted rows their name.
+        """Give the files of deleted rows their name, which `sync` makes lasting.
 
         Raises:
             ArchiveDamaged: the rows are not there as they were noted.
@@ -140,7 +170,6 @@ class Folder:
             message = f"{pending} is gone, whose {manifest.rows} rows are deleted from {manifest.table} - put it back from a copy"
             raise ArchiveDamaged(message)
         self.note(manifest, pending=True).replace(self.note(manifest, pending=False))
-        self.sync()
 
     def drop(self, manifest: Manifest) -> None:
         """Remove the files of rows that were not deleted."""

@@ -12,6 +12,7 @@ from vaultmesh.domain.maintenance.plan import Step
 from vaultmesh.domain.maintenance.sql_names import SqlName, literal
 from vaultmesh.postgres import partitions
 from vaultmesh.postgres.archive import FileArchive
+from vaultmesh.postgres.archive_files import Folder
 from vaultmesh.postgres.batches import Batches, Leaf, statements
 from vaultmesh.postgres.catalog import Relation
 from vaultmesh.postgres.connection import Sent, Session
@@ -68,6 +69,7 @@ async def run(work: Work, task: RetainTask) -> None:
                 left -= await Batches(work, task, target, leaf, files).run(step, left)
     await carry_out_all(work, await _left_alone(work.session, target.relation))
     if files is not None:
+        files.folder.sync()
         _forget_files(work, task, files)
 
 
@@ -115,14 +117,15 @@ async def _left_over(session: Session, target: Target) -> list[Step]:
     """Return a step for each file that a killed run left."""
     if target.folder is None:
         return []
-    pending = FileArchive(session, target.folder).folder.pending(session.task)
+    folder = Folder(target.folder)
+    pending = [manifest.xid for manifest in folder.pending(session.task)]
     return [
         Step(
             str(target.folder),
-            reason=f"transaction {manifest.xid} of an interrupted run is settled first",
+            reason=f"transaction {xid} of an interrupted run is settled first",
             outcome=Outcome.NOT_NEEDED,
         )
-        for manifest in pending
+        for xid in (*folder.lost_claims(), *pending)
     ]
 
 

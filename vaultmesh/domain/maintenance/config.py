@@ -138,9 +138,6 @@ class ArchiveTarget(_Section):
         return self
 
 
-_ROWS_OF_A_FILE = 2_000
-
-
 class RetainTask(Defaults):
     """Deletes rows older than `keep` in small transactions, archiving them before if asked to."""
 
@@ -150,23 +147,14 @@ class RetainTask(Defaults):
     keep: Duration
     min_keep: Duration = timedelta(days=30)
     """A slip in `keep` must not delete what is younger."""
-    batch: Annotated[Count, Field(ge=1, le=MOST_BATCH_ROWS)] = 1_000
-    """Rows of a transaction; into files 2,000 unless the file says otherwise, since each batch is a file."""
+    batch: Annotated[Count, Field(ge=1, le=MOST_BATCH_ROWS)] = 500
+    """Rows of a transaction; of an archive in files each is a file."""
     pause: Annotated[Duration, between(timedelta(0), timedelta(minutes=5))] = timedelta(
         milliseconds=10
     )
     """The least time between two batches."""
     max_rows: Annotated[Count, Field(ge=1)] = 1_000_000
     archive: ArchiveTarget | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _batches_of_files(cls, keys: object) -> object:
-        """A file costs several flushes of the disk, however few rows it has: batches are larger."""
-        archive = keys.get("archive") if isinstance(keys, Mapping) else None
-        if isinstance(keys, Mapping) and isinstance(archive, Mapping) and "folder" in archive:
-            return {"batch": _ROWS_OF_A_FILE, **keys}
-        return keys
 
     @model_validator(mode="after")
     def _old_enough(self) -> Self:
