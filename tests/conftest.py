@@ -7,7 +7,8 @@
    of them, and each sandbox of a workflow, would compile everything again.
 5. Ctrl-C reaches the programs that tests start, also where a shell started the tests in the background and ignores it.
 6. A workflow task is blocked after 30 s, not after 2: the machine may be busy.
-7. What was imported and collected stays to the end, so the collector of garbage does not go through it again and again.
+7. A test that is asked once more gets what its module shares anew.
+8. What was imported and collected stays to the end, so the collector of garbage does not go through it again and again.
 """
 
 import gc
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.support import fresh_reruns
 from tests.support.order import WaitingBeside, put_long_modules_first
 from tests.support.patience import be_patient
 from tests.support.quick import mark_quick
@@ -83,7 +85,8 @@ class SaysFailures:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Have failures said where results are gathered."""
+    """Have failures said where results are gathered, and second attempts begin anew."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None:
         config.pluginmanager.register(SaysFailures(terminal))
+    config.pluginmanager.register(fresh_reruns)

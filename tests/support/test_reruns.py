@@ -1,5 +1,6 @@
 """A failed test is asked once more where many run beside each other, and a finding about money or replays never is."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,29 @@ def test_is_slow_once(request):
 
 def test_fails_always():
     raise ValueError("wrong each time")
+
+
+@pytest.fixture(scope="module")
+def disk():
+    files = []
+    yield files
+
+
+@pytest.fixture(scope="module")
+def system(disk):
+    disk.append("of its start")
+    yield disk
+    assert disk.pop() == "of its start", "somebody ended it before"
+
+
+def test_counts_from_nothing(system, request):
+    assert system == ["of its start"], "marks of another attempt"
+    system.insert(0, "a mark")
+    fails_first(Path(request.config.invocation_params.dir) / "marks", "no answer within 5 s")
+
+
+def test_shares_what_the_second_attempt_made(system):
+    assert system == ["a mark", "of its start"]
 """
 FINDINGS = [
     "round 7f was paid for",
@@ -76,9 +100,11 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> str:
         "-p",
         "no:cacheprovider",
     ]
+    plugin = ["-p", "tests.support.fresh_reruns", "-rfEp"]
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", *config, *order, "test_some.py"],
+        [sys.executable, "-m", "pytest", *config, *plugin, *order, "test_some.py"],
         cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=240,
@@ -90,7 +116,7 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_test_that_a_busy_machine_failed_is_asked_again_and_named(summary: str) -> None:
     assert "RERUN test_some.py::test_waits_for_a_busy_machine" in summary
     assert "no answer within 5 s" in summary
-    assert "2 passed" in summary.splitlines()[-1]
+    assert "4 passed" in summary.splitlines()[-1]
     assert "RERUN test_some.py::test_is_slow_once" in summary
 
 
@@ -99,8 +125,16 @@ def test_a_finding_about_money_is_never_asked_again(summary: str) -> None:
     assert "FAILED test_some.py::test_counts_payments" in summary
     assert "RERUN test_some.py::test_counts_payments" not in summary
     assert "RERUN test_some.py::test_replays" not in summary
-    assert "6 failed, 2 passed, 3 rerun" in summary.splitlines()[-1]
+    assert "6 failed, 4 passed, 4 rerun" in summary.splitlines()[-1]
 
 
 def test_what_is_wrong_each_time_fails(summary: str) -> None:
     assert "FAILED test_some.py::test_fails_always" in summary
+
+
+def test_a_second_attempt_gets_what_its_module_shares_anew(summary: str) -> None:
+    """The harm: a hiccup of the machine became a failure, since the first attempt's marks were still there."""
+    assert "RERUN test_some.py::test_counts_from_nothing" in summary
+    assert "Error: marks of another attempt" not in summary
+    assert "Error: somebody ended it before" not in summary
+    assert "PASSED test_some.py::test_shares_what_the_second_attempt_made" in summary
