@@ -40,6 +40,7 @@ _SERVER = {
     "max_wal_size": "4GB",
     "shared_buffers": "256MB",
     "logging_collector": "on",
+    "log_rotation_size": "0",  # each batch is a line of one file
     "log_line_prefix": "%u ",
 }
 _FILL = """
