@@ -62,8 +62,8 @@ async def test_a_ledger_that_is_down_is_a_network_failure_in_time(mortal: Bench,
     finally:
         if not stopped:
             mortal.thaw()
+        await trial.target.close()
     told = {name for name, yes in zip(chosen, failed, strict=True) if yes}
     assert told == mortal.REMOTE & set(chosen)
-    await trial.target.close()
     hidden = mortal.secrets_of(trial.section)
     assert not [text for text in trial.texts if any(one in text for one in hidden)]
