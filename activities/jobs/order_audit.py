@@ -6,7 +6,8 @@
 2. Nothing is lost while nobody reads, as long as Temporal keeps the histories.
 3. Jobs are looked at more seldom: each of their runs adds to their histories, and most orders about them are decisions in
    their store, which has its own lines.
-4. The end of the chain is noted below VMSH_ROOT, unless the chain no longer holds what is noted there: that is said.
+4. Workers with role jobs delete old lines; where none of them uses the store, whoever enters orders does.
+5. The end of the chain is noted below VMSH_ROOT, unless the chain no longer holds what is noted there: that is said.
 """
 
 import asyncio
@@ -47,6 +48,7 @@ FIRST_LOOK = timedelta(hours=1)
 LINES_A_GO = 200
 """Lines of one transaction: others wait for the end of the chain meanwhile."""
 JOBS_PERIOD_SECONDS = 600.0
+PRUNE_SECONDS = 3_600.0
 LATE = timedelta(hours=1)
 """Orders that nobody read for so long are nobody's business: no worker runs that reads them."""
 
@@ -68,11 +70,22 @@ _LOG = logging.getLogger(__name__)
 class OrderAudit:
     """Reads for one store; used by one event loop."""
 
-    def __init__(self, client: Client, store: JobStore, root: Path) -> None:
-        """Read through a client; decisions to stop namespaces lie below a root."""
+    def __init__(
+        self, client: Client, store: JobStore, root: Path, *, keep: timedelta | None = None
+    ) -> None:
+        """Read through a client; decisions to stop namespaces lie below a root.
+
+        Args:
+            client: of the namespace in which the workflows run.
+            store: gets the lines.
+            root: `VMSH_ROOT`.
+            keep: how old lines may get; None where others see to that, or all are kept.
+        """
         self._client = client
         self._store = store
         self._files = LocalStore(root)
+        self._keep = keep
+        self._pruned = -PRUNE_SECONDS
         self._was_cut = False
 
     async def run(self) -> None:
@@ -85,6 +98,7 @@ class OrderAudit:
                 if time.monotonic() - of_jobs >= JOBS_PERIOD_SECONDS:
                     count += await self.look((JOBS,))
                     of_jobs = time.monotonic()
+                await self._prune()
             except (RPCError, StoreError, NetworkFailure, TimeoutError) as error:
                 problem = str(error)
             if problem and problem != said:
@@ -150,6 +164,13 @@ class OrderAudit:
             )
             for decision in decisions
         ]
+
+    async def _prune(self) -> None:
+        if self._keep is None or time.monotonic() - self._pruned < PRUNE_SECONDS:
+            return
+        self._pruned = time.monotonic()
+        while await self._store.prune_audit(datetime.now(UTC) - self._keep):  # noqa: ASYNC110 - each deletes a portion
+            await asyncio.sleep(0)
 
     async def _keep_head(self) -> None:
         try:

@@ -45,8 +45,9 @@ SCRAPED: Sequence[Sequence[Mapping[str, str]]] = (
         {"namespace": "aurora", "job": "scheduler", "instance": f"{host}:9091", "pod": host}
         for host in ("a", "b")
     ],
+    [{"instance": "a:9091"}, {"instance": "a:9091", "service": "scheduler"}],
 )
-"""The labels of the workers that show a scenario: one, one that is scraped with honor_labels, two replicas in a cluster."""
+"""The labels of the workers that show a scenario: one, one that is scraped with honor_labels, two replicas in a cluster, one that is scraped twice."""
 WORKERS = "so many workers"
 """Stands for their number in what an alert says."""
 

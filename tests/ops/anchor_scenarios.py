@@ -108,6 +108,14 @@ CLUSTER = Scrape(
     "exported_namespace",
 )
 BOTH = (HOST, CLUSTER)
+TWICE = Scrape(
+    [
+        {"job": job, "namespace": "aurora", "instance": "10.0.0.7:9091"}
+        for job in ("kubernetes-pods", "kubernetes-service-endpoints")
+    ],
+    "exported_namespace",
+)
+"""One pod, by the annotations of its own and by those of its Service, as the usual configuration of a cluster does."""
 
 
 @dataclass(frozen=True)

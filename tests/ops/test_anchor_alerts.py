@@ -21,6 +21,7 @@ from tests.ops.anchor_scenarios import (
     NAMESPACE,
     TARGET,
     TSA,
+    TWICE,
     Scenario,
     at,
     cause,
@@ -61,7 +62,7 @@ OLD_BATCH = {OWED: "1x9999", OLDEST: "0x9999", DUE: "600x9999"}
 """A batch that was sealed at the beginning, and due after ten minutes."""
 
 SCENARIOS = (
-    Scenario("all is well", scrapes=BOTH),
+    Scenario("all is well", scrapes=(*BOTH, TWICE)),
     Scenario(
         "a worker that just started",
         {
@@ -130,7 +131,7 @@ SCENARIOS = (
         alert="SchedulerHighBackoff",
         fires=(24, 40),
         labels={"namespace": NAMESPACE, "target": EVM},
-        scrapes=BOTH,
+        scrapes=(*BOTH, TWICE),
         summary=f"{NAMESPACE} backs off on {EVM}, at level 6",
     ),
     Scenario(
@@ -143,7 +144,7 @@ SCENARIOS = (
         alert="SchedulerHighFailureRate",
         fires=(34, 42),
         labels=OF_CADENCE,
-        scrapes=BOTH,
+        scrapes=(*BOTH, TWICE),
         summary=f"60% of the anchors of {NAMESPACE} on {EVM} fail",
     ),
     Scenario("four of ten anchors fail", {FAILED: "0+0.4x9999"}),
@@ -261,7 +262,7 @@ SCENARIOS = (
         fires=(194, 401),
         labels={"target": EVM},
         summary=f"The funds on {EVM} last for 2.062 more days",
-        scrapes=(HOST,),
+        scrapes=(HOST, TWICE),
         minutes=400,
     ),
     Scenario(

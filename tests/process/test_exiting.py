@@ -218,6 +218,18 @@ def test_a_reader_that_is_gone_keeps_nobody(root: Path) -> None:
     process.communicate()
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_whose_outputs_are_closed_does_its_work_and_says_so_by_its_code(
+    root: Path, closed: str
+) -> None:
+    """As cron and `nohup` lines of some have it: the batch lay there, and the code said that it failed."""
+    file = root / f"sealed {len(closed)}"
+    file.write_text(closed)
+    seal = f"{sys.executable} starter.py seal dao:away '{file}' {closed}"
+    done = ended(begin(root, "", "-c", f"import os; os.execlp('sh', 'sh', '-c', {seal!r})"), 60)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
 def test_garbage_is_collected_once_all_is_loaded_and_what_was_loaded_is_not_looked_at(
     root: Path,
 ) -> None:

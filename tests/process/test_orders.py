@@ -4,7 +4,9 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from temporalio.client import Client
@@ -24,6 +26,7 @@ from vaultmesh.process import search_attributes
 from vaultmesh.process.anchor_workflows import OrderRefused, order
 from vaultmesh.process.client import connect
 from vaultmesh.process.config_files import load_namespaces
+from vaultmesh.process.job_settings import JobSettings
 from vaultmesh.process.orders import OF_ANCHORING, executions, order_line, orders_of, update_key
 from vaultmesh.process.registration import register
 from vaultmesh.process.settings import Settings
@@ -200,6 +203,45 @@ async def test_an_installation_whose_workers_only_anchor_has_its_orders_in_the_a
     finally:
         task.cancel()
         await order(client, name, "stop", {})
+
+
+@pytest.mark.parametrize(
+    ("days", "left"), [(None, ["pause"]), ("0", ["pause", "resume"]), ("9", [])]
+)
+async def test_old_lines_go_where_workers_only_anchor(
+    client: Client,
+    tmp_path: Path,
+    days: str | None,
+    left: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The harm: only workers with role jobs deleted lines, so that these installations kept all, whatever JOBS_KEEP_DAYS said."""
+    if days is not None:
+        monkeypatch.setenv("JOBS_KEEP_DAYS", days)
+    name = f"dao:{secrets.token_hex(4)}"
+    store = await JobStore.open(None, tmp_path)
+    for action, age in (("resume", 401), ("pause", 399)):
+        at = datetime.now(UTC) - timedelta(days=age)
+        await store.note(order_line(at, ADA, action, name, {}))
+    await store.close()
+    task = asyncio.create_task(LoneAudit(client, tmp_path).run())
+    try:
+        async with asyncio.timeout(60):
+            while await _actions(tmp_path, name) != left or days == "0":
+                await asyncio.sleep(0.2)
+                if days == "0" and kept_head(LocalStore(tmp_path)) is not None:
+                    break
+    finally:
+        task.cancel()
+    assert await _actions(tmp_path, name) == left
+
+
+def test_lines_of_a_database_stay_unless_this_process_is_told_otherwise() -> None:
+    """Its workers with role jobs may keep all, which a worker without that role is not told."""
+    store = SimpleNamespace(is_a_file=False, made_by_us=True)
+    assert lone_audit.keep_of(JobSettings.from_environment({}), store) is None
+    told = JobSettings.from_environment({"JOBS_KEEP_DAYS": "30"})
+    assert lone_audit.keep_of(told, store) == timedelta(days=30)
 
 
 async def _actions(root: Path, name: str) -> list[str]:

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 FAILURE = 1
@@ -27,6 +28,7 @@ def run_and_exit(program: Callable[[], int]) -> NoReturn:
     An error that the program lets through is reported as Python reports it, and the code is 1.
     """
     code = FAILURE
+    _reopen_what_is_closed()
     try:
         gc.freeze()
         gc.enable()
@@ -43,6 +45,13 @@ def run_and_exit(program: Callable[[], int]) -> NoReturn:
             sys.excepthook(type(error), error, error.__traceback__)
         _write_out()
         os._exit(code)
+
+
+def _reopen_what_is_closed() -> None:
+    """Lead inputs and outputs that were closed before the start (`>&-`) nowhere: else the next opened file takes their place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - stays open
 
 
 def _code_of(ended: SystemExit) -> int:

@@ -109,6 +109,11 @@ class JobStore:
         return self._core.place.label
 
     @property
+    def is_a_file(self) -> bool:
+        """Whether it is a file below VMSH_ROOT, which no worker with another root uses."""
+        return not self._core.place.is_postgres
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """What people should know of it at the start: a line each."""
         traits = self._core.traits
