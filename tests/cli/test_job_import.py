@@ -292,6 +292,9 @@ def test_a_password_is_never_printed(jobs: Command, server: PostgresServer) -> N
         f"postgresql://vmsh:{password}@127.0.0.1:1/{OLD}",
         f"mysql://vmsh:{password}@host/{OLD}",
         f"postgresql://vmsh:{password}@host",
+        f"postgresql:/vmsh:{password}@127.0.0.1:1/{OLD}",
+        f"vmsh:{password}@127.0.0.1:1/{OLD}",
+        f"host=127.0.0.1 user=vmsh password={password} dbname={OLD}",
     ):
         for check in ((), ("--check",)):
             outcome = jobs("import", url, *check)
