@@ -434,6 +434,18 @@ def test_a_bad_registration_in_a_file_leaves_the_others(jobs: Command, tmp_path:
     assert set(by_name(jobs("list", "--json").json())) == {"nightly-report"}
 
 
+@pytest.mark.parametrize("text", [f"[{json.dumps(REGISTRATION)},]", json.dumps(REGISTRATION)[:-1]])
+def test_broken_json_is_refused_and_not_read_as_yaml_where_fractions_are_texts(
+    text: str, jobs: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "jobs.json"
+    file.write_text(text)
+    for check in ((), ("--check",)):
+        outcome = jobs("import", file, *check)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "jobs.json: is not JSON (" in outcome.err
+
+
 @pytest.mark.parametrize("text", ["", "- [", "7", "\x00"])
 def test_a_file_that_lists_nothing_is_bad_usage(text: str, jobs: Command, tmp_path: Path) -> None:
     file = tmp_path / "jobs.yaml"

@@ -8,6 +8,7 @@
 import argparse
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -366,13 +367,19 @@ async def _from_file(arguments: argparse.Namespace, services: Services) -> int:
 
 
 def _entries(path: Path) -> list[JsonValue]:
-    """Return the registrations that a file lists; one alone is a list of one."""
+    """Return the registrations that a file lists; one alone is a list of one.
+
+    A file of JSON that is broken is not read as YAML: there fractions are texts, and handlers would get those.
+    """
     data = job_orders.read_bounded(
         path, LARGEST_FILE, "name a file of registrations, or split it into several"
     )
     try:
-        document: JsonValue = from_json(data, allow_inf_nan=False)
-    except (ValueError, RecursionError):
+        document: JsonValue = from_json(data.removeprefix(BOM_UTF8), allow_inf_nan=False)
+    except (ValueError, RecursionError) as error:
+        if path.suffix.lower() == ".json":
+            message = f"{path}: is not JSON ({error}) - write a list of registrations, or one registration"
+            raise ConfigurationError([message]) from error
         document = parse_yaml(path, data).document  # type: ignore[assignment]
     if isinstance(document, list):
         return document
