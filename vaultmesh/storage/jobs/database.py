@@ -50,6 +50,11 @@ _BEGIN = sql(
     f"SELECT set_config('lock_timeout', '{BUSY_SECONDS}s', true), "
     f"set_config('statement_timeout', '{STATEMENT_SECONDS}s', true), set_config('timezone', 'UTC', true)"
 )
+_READ_ONLY = sql("SHOW transaction_read_only")
+_READ_ONLY_STATE = "25006"
+_MAKE_WRITABLE = (
+    "it is tried again; name the primary, or end what makes it read-only, such as a full disk"
+)
 _PASSING_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
 """Of SQLSTATE: connections, read-only servers, deadlocks, resources, locks, operators and time-outs, the disk."""
 _KINDS_BY_STATE: Mapping[str, StoreErrorKind] = {
@@ -206,6 +211,15 @@ class Database:
         with self._translated(), engine.connect() as connection:
             yield connection
 
+    def check_writable(self) -> None:
+        """Refuse a PostgreSQL that answers and takes no writes: a replica, or a server whose disk is full; raises `StoreError`."""
+        if not self.place.is_postgres:
+            return
+        with self.read() as connection:
+            if connection.execute(_READ_ONLY).scalar() == "on":
+                why = "it takes no writes"
+                raise self._failure(why, StoreErrorKind.DOWN, _MAKE_WRITABLE)
+
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
@@ -271,6 +285,8 @@ class Database:
             if refused is not None:
                 why = self._without_secrets(refused.why)
                 return self._failure(why, StoreErrorKind.SETTING, refused.mend)
+        if isinstance(error, psycopg.Error) and error.sqlstate == _READ_ONLY_STATE:
+            return self._failure(self._said(error), StoreErrorKind.DOWN, _MAKE_WRITABLE)
         return self.failure(self._said(error), _kind(error))
 
     def _said(self, error: BaseException | None) -> str:
