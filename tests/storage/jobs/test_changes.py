@@ -14,6 +14,7 @@ from tests.storage.jobs.places import (
     SERVICE,
     Place,
     definition,
+    either_postgres,
     end,
     start,
 )
@@ -401,3 +402,24 @@ async def test_a_row_with_values_that_no_column_should_hold_hides_no_other_job(
         assert {figures.name for figures in await store.figures()} == {NAME, "other"}
         await store.stats(NAME, 30, LATER)
         await store.check()
+
+
+@either_postgres
+async def test_an_instant_that_python_does_not_know_hides_no_other_job(postgres: Place) -> None:
+    async with postgres.store() as store:
+        await store.register(definition(), SERVICE, NOON)
+        other = definition(name="other")
+        await store.register(other, SERVICE, NOON)
+        await store.open_run(start())
+        await store.close_run(end(start()))
+        for instant in ("infinity", "-infinity", "0044-03-15 BC"):
+            postgres.sql(
+                f"UPDATE job_schedules SET last_run_at = '{instant}' WHERE job_name = '{NAME}'; "  # noqa: S608
+                f"UPDATE scheduled_jobs SET completed_at = '{instant}'"
+            )
+            assert await store.take_sql_edits(LATER) == ()
+            first, second = await store.list()
+            assert (first.row.last_run_at, second.definition) == (None, other)
+            (run,) = (await store.history(NAME, 20, 0)).executions
+            assert run.completed_at is None
+            assert len(await store.figures()) == 2

@@ -15,6 +15,9 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import psycopg
+from psycopg.abc import AdaptContext, Buffer
+from psycopg.adapt import Loader
+from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import set_json_loads
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy import text as sql
@@ -24,6 +27,7 @@ from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from typing_extensions import override
 
 from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
@@ -318,6 +322,26 @@ def _kind(error: BaseException | None) -> StoreErrorKind:
     return _KINDS_BY_CODE.get(code & _PRIMARY_CODE, StoreErrorKind.DOWN)
 
 
+class _InstantLoader(Loader):
+    """Reads what Python has no instant for, `infinity` or years BC, as null: one row would keep all others from being read.
+
+    It asks the library's own loader, which is quick.
+    """
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        """Read a type of column by the loader that it has otherwise."""
+        super().__init__(oid, context)
+        usual = psycopg.adapters.get_loader(oid, self.format) or TimestamptzLoader
+        self._usual = usual(oid, context)
+
+    @override
+    def load(self, data: Buffer) -> object:
+        try:
+            return self._usual.load(data)
+        except psycopg.DataError:
+            return None
+
+
 def _postgres_engine(place: Place) -> Engine:
     arguments = {
         "prepare_threshold": None,
@@ -340,8 +364,10 @@ def _postgres_engine(place: Place) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _read_json_leniently(connection: psycopg.Connection, _record: object) -> None:
+    def _read_leniently(connection: psycopg.Connection, _record: object) -> None:
         set_json_loads(read_json, connection)
+        for instants in ("timestamptz", "timestamp"):
+            connection.adapters.register_loader(instants, _InstantLoader)
 
     return engine
 
