@@ -226,6 +226,8 @@ class JobReconciler:
 
     def _is_settled(self, row: RunRecord) -> bool:
         """Whether only our own workers could still be at it: another scheduler may be, until the job is moved over."""
+        if not _is_uuid(row.id):
+            return False  # somebody wrote it into a file by hand: no run of ours has such an id
         asked_for = row.triggered_by != TriggeredBy.SCHEDULER and not self._others_work
         ours = is_of_our_slot(row.id) or asked_for
         return ours or row.started_at is None or self._now() - row.started_at > FOREIGN_AFTER
@@ -263,6 +265,14 @@ def _has_news(revision: JobRevision, running: Mapping[str, int]) -> bool:
     if revision.is_gone:
         return heard is not None
     return heard is None or heard < revision.revision
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _orphan(row: RunRecord, now: datetime) -> RunEnd:

@@ -9,9 +9,13 @@ import pytest
 
 from devnet.ports import LOOPBACK
 from tests.api.running import RunningApi, running, settings
+from tests.storage.jobs import conftest
+from tests.storage.jobs.places import Place
 from vaultmesh.domain.instants import read_time
 from vaultmesh.domain.paths import JOBS_DATABASE
 from vaultmesh.process.http import PortTaken
+
+server, postgres = conftest.server, conftest.postgres
 
 
 @pytest.fixture
@@ -56,6 +60,26 @@ async def test_without_the_store_it_is_unhealthy_not_ready_and_alive(storeless: 
     assert "job store" in health.json["problems"][0]
     assert (await storeless.ask("GET", "/readyz", headers={})).status == 503
     assert (await storeless.ask("GET", "/livez", headers={})).status == 200
+
+
+async def test_a_store_that_answers_and_takes_no_writes_is_not_called_healthy(
+    postgres: Place,
+) -> None:
+    assert postgres.server is not None
+    setting = f"ALTER DATABASE {postgres.database} SET default_transaction_read_only"
+    async with running(postgres.root, database=postgres.url) as api:
+        assert (await api.ask("GET", "/health", headers={})).status == 200
+        postgres.server.sql("postgres", f"{setting} = on")
+        try:
+            cut_off = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+            postgres.server.sql("postgres", f"{cut_off}'{postgres.database}'")
+            health = await api.ask("GET", "/health", headers={})
+            registered = await api.register()
+        finally:
+            postgres.server.sql("postgres", f"{setting} TO DEFAULT")
+    assert (health.status, health.json["status"]) == (503, "unhealthy")
+    mend = "name the primary, or end what makes it read-only"
+    assert all(mend in text for text in (health.json["problems"][0], registered.json["message"]))
 
 
 @pytest.mark.parametrize(

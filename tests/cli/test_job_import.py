@@ -292,6 +292,9 @@ def test_a_password_is_never_printed(jobs: Command, server: PostgresServer) -> N
         f"postgresql://vmsh:{password}@127.0.0.1:1/{OLD}",
         f"mysql://vmsh:{password}@host/{OLD}",
         f"postgresql://vmsh:{password}@host",
+        f"postgresql:/vmsh:{password}@127.0.0.1:1/{OLD}",
+        f"vmsh:{password}@127.0.0.1:1/{OLD}",
+        f"host=127.0.0.1 user=vmsh password={password} dbname={OLD}",
     ):
         for check in ((), ("--check",)):
             outcome = jobs("import", url, *check)
@@ -429,6 +432,18 @@ def test_a_bad_registration_in_a_file_leaves_the_others(jobs: Command, tmp_path:
     assert "bad: not taken: displayName: is missing" in outcome.err
     assert "entry 2: not taken: the body is a number" in outcome.err
     assert set(by_name(jobs("list", "--json").json())) == {"nightly-report"}
+
+
+@pytest.mark.parametrize("text", [f"[{json.dumps(REGISTRATION)},]", json.dumps(REGISTRATION)[:-1]])
+def test_broken_json_is_refused_and_not_read_as_yaml_where_fractions_are_texts(
+    text: str, jobs: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "jobs.json"
+    file.write_text(text)
+    for check in ((), ("--check",)):
+        outcome = jobs("import", file, *check)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "jobs.json: is not JSON (" in outcome.err
 
 
 @pytest.mark.parametrize("text", ["", "- [", "7", "\x00"])

@@ -339,6 +339,15 @@ def test_a_pause_that_names_no_job_is_bad_usage_and_stops_no_maintenance(
     assert registered("list", "--json").json()["jobs"][0]["paused"] is None
 
 
+def test_numbers_of_a_file_that_an_editor_of_windows_saved_stay_numbers(
+    jobs: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps(registration()), encoding="utf-8-sig")
+    assert jobs("register", file).code == 0
+    assert "here already: 1 jobs" in jobs("import", file).out
+
+
 # --- what can't be used --------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 """Answers whether the API can do its work.
 
-1. `/health` is 503 if the store or Temporal does not answer.
+1. `/health` is 503 if the store or Temporal does not answer, or the store takes no writes.
 2. `/readyz` looks at the store alone: without Temporal services can still register, and the reconciler tells it later.
 3. `/livez` says that the process answers: nothing outside may restart it while calls are under way.
 """
@@ -25,6 +25,7 @@ async def health(call: Call) -> HealthAnswer | web.Response:
     try:
         async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
             jobs = await call.parts.store.count()
+            await call.parts.store.check_writable()
     except StoreError as error:
         problems.append(f"the job store fails: {error}")
     except TimeoutError:

@@ -150,7 +150,7 @@ class JobsAnswer(_Form):
 
 
 class RunResult(_Form):
-    """How a run ended. Counts that its handler left out are left out."""
+    """How a run ended. Counts that its handler left out are 0, as in the history."""
 
     success: bool
     """Whether it completed. Of a run that is still under way: whether it was triggered; then `metadata.status` is `running`."""

@@ -38,10 +38,11 @@ from vaultmesh.process.services import Service, Services
 from vaultmesh.process.settings import Settings
 from vaultmesh.process.surroundings import STORAGE, storage_lines, temporal_lines
 from vaultmesh.storage.files import LocalStore
-from vaultmesh.storage.job_tables import MARKS, SCHEDULES
+from vaultmesh.storage.job_tables import MARKS, METADATA, SCHEDULES
 from vaultmesh.storage.jobs.audit import Audit
 from vaultmesh.storage.jobs.core import choose
 from vaultmesh.storage.jobs.database import Database
+from vaultmesh.storage.jobs.visibility import check_visible
 from vaultmesh.storage.remembrancer import Remembrancer
 from vaultmesh.storage.rounds import RoundStore
 from vaultmesh.storage.stopped import StoppedNamespaces
@@ -239,6 +240,7 @@ def _store(root: Path) -> tuple[list[Diagnosis], Sequence[str]]:
     database = Database(place)
     try:
         with database.write() as connection:
+            check_visible(database, connection, METADATA.tables)
             names = _called(connection)
             if not place.is_postgres:
                 _write_and_undo(connection)

@@ -7,6 +7,8 @@
 
 import argparse
 import os
+import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -52,6 +54,8 @@ MOST_TOLD = 1_000
 SETTING = "the URL of the import"
 _SQLITE_URL = "sqlite:///"
 _SQLITE_FILE = b"SQLite format 3\x00"
+_SLIP_OF_URL = re.compile(r"\s*postgres|.*password\s*=|.*:.*@", re.IGNORECASE | re.DOTALL)
+"""What is no URL, but meant as an address of a database: it may hold a password, so it is repeated nowhere."""
 
 
 @dataclass(slots=True)
@@ -145,7 +149,7 @@ def _opened(text: str) -> Iterator["Source | None"]:
     """Open the store that is imported from; None if it is a file of registrations."""
     from vaultmesh.storage.jobs.source import Source  # noqa: PLC0415 - loads SQLAlchemy
 
-    if "://" in text and not text.startswith(_SQLITE_URL):
+    if _is_url(text):
         register_url(text)
         source = Source.at_url(text, SETTING)
     else:
@@ -160,6 +164,13 @@ def _opened(text: str) -> Iterator["Source | None"]:
         source = Source.at_file(path, SETTING)
     with closing(source):
         yield source
+
+
+def _is_url(text: str) -> bool:
+    """Whether a source is meant as an address of a database, well written or not."""
+    if text.startswith(_SQLITE_URL):
+        return False
+    return "://" in text or bool(_SLIP_OF_URL.match(text) and not os.path.lexists(text))
 
 
 def _beginning(path: Path) -> bytes:
@@ -356,13 +367,19 @@ async def _from_file(arguments: argparse.Namespace, services: Services) -> int:
 
 
 def _entries(path: Path) -> list[JsonValue]:
-    """Return the registrations that a file lists; one alone is a list of one."""
+    """Return the registrations that a file lists; one alone is a list of one.
+
+    A file of JSON that is broken is not read as YAML: there fractions are texts, and handlers would get those.
+    """
     data = job_orders.read_bounded(
         path, LARGEST_FILE, "name a file of registrations, or split it into several"
     )
     try:
-        document: JsonValue = from_json(data, allow_inf_nan=False)
-    except (ValueError, RecursionError):
+        document: JsonValue = from_json(data.removeprefix(BOM_UTF8), allow_inf_nan=False)
+    except (ValueError, RecursionError) as error:
+        if path.suffix.lower() == ".json":
+            message = f"{path}: is not JSON ({error}) - write a list of registrations, or one registration"
+            raise ConfigurationError([message]) from error
         document = parse_yaml(path, data).document  # type: ignore[assignment]
     if isinstance(document, list):
         return document

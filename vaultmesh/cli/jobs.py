@@ -4,6 +4,7 @@ Everything is read from the store, and decided there: that works while Temporal 
 """
 
 import argparse
+from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -219,7 +220,7 @@ def _read_file(path: Path) -> JobDefinition:
     """
     body = job_orders.read_bounded(path, LARGEST_FILE, "name a file with one registration")
     try:
-        return read_registration(from_json(body, allow_inf_nan=False))
+        return read_registration(from_json(body.removeprefix(BOM_UTF8), allow_inf_nan=False))
     except InvalidDocument as error:
         raise ConfigurationError(f"{path}: {problem}" for problem in error.problems) from error
     except (ValueError, RecursionError) as error:

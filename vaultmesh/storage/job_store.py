@@ -138,6 +138,10 @@ class JobStore:
         """Ask the database for nothing; raises `StoreError` if it does not answer."""
         await self._call(_ping)
 
+    async def check_writable(self) -> None:
+        """Raise `StoreError` if the database answers and takes no writes."""
+        await self._call(lambda ready: ready.database.check_writable())
+
     async def make_indexes(self) -> tuple[str, ...]:
         """Make the indexes that a database of others lacks; returns a line for each that was made, or why it was not.
 

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.storage.jobs.places import (
     SERVICE,
     Place,
     definition,
+    either_postgres,
     end,
     start,
 )
@@ -372,3 +374,52 @@ async def test_people_who_read_the_table_see_the_next_slot(store: JobStore, plac
     assert str(place.sql(query)[0][0]).startswith("2026-03-04")
     await store.disable(NAME, ADMIN, NOON)
     assert place.sql(query) in ([], [(None,)])  # psql prints nothing for null
+
+
+async def test_a_row_with_values_that_no_column_should_hold_hides_no_other_job(
+    tmp_path: Path,
+) -> None:
+    place = Place(tmp_path)
+    async with place.store() as store:
+        await store.register(definition(), SERVICE, NOON)
+        other = definition(name="other")
+        await store.register(other, SERVICE, NOON)
+        await store.open_run(start())
+        await store.close_run(end(start()))
+        place.sql(
+            "UPDATE job_schedules SET total_runs = 'many', failed_runs = 1.0, last_run_duration_ms = 'long', "  # noqa: S608
+            f"last_run_at = 'then', config = '{{bad' WHERE job_name = '{NAME}'; "
+            "UPDATE scheduled_jobs SET duration_ms = 'long', items_processed = '', completed_at = 'then', metadata = '{bad'"
+        )
+        (change,) = await store.take_sql_edits(LATER)
+        assert (change.now.name, change.now.definition) == (NAME, None)
+        first, second = await store.list()
+        assert (first.row.total_runs, first.row.failed_runs) == (0, 1)
+        assert first.row.last_run_duration_ms is None
+        assert second.definition == other
+        (run,) = (await store.history(NAME, 20, 0)).executions
+        assert (run.duration_ms, run.items_processed, run.completed_at) == (None, None, None)
+        assert {figures.name for figures in await store.figures()} == {NAME, "other"}
+        await store.stats(NAME, 30, LATER)
+        await store.check()
+
+
+@either_postgres
+async def test_an_instant_that_python_does_not_know_hides_no_other_job(postgres: Place) -> None:
+    async with postgres.store() as store:
+        await store.register(definition(), SERVICE, NOON)
+        other = definition(name="other")
+        await store.register(other, SERVICE, NOON)
+        await store.open_run(start())
+        await store.close_run(end(start()))
+        for instant in ("infinity", "-infinity", "0044-03-15 BC"):
+            postgres.sql(
+                f"UPDATE job_schedules SET last_run_at = '{instant}' WHERE job_name = '{NAME}'; "  # noqa: S608
+                f"UPDATE scheduled_jobs SET completed_at = '{instant}'"
+            )
+            assert await store.take_sql_edits(LATER) == ()
+            first, second = await store.list()
+            assert (first.row.last_run_at, second.definition) == (None, other)
+            (run,) = (await store.history(NAME, 20, 0)).executions
+            assert run.completed_at is None
+            assert len(await store.figures()) == 2

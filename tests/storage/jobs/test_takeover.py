@@ -1,6 +1,7 @@
 """Databases that others made are taken over as they are; what can't be is refused with the mend."""
 
 import asyncio
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -24,6 +25,7 @@ from vaultmesh.domain.jobs.records import Closing
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
 from vaultmesh.domain.jobs.run import WORKER_DIED, TriggeredBy
 from vaultmesh.storage.job_store import JobStore
+from vaultmesh.storage.jobs.source import Source
 
 MINUTE = timedelta(minutes=1)
 
@@ -253,6 +255,58 @@ async def test_no_right_to_make_tables_is_told_with_the_sql_to_run(postgres: Pla
         made = await store.make_indexes()
     assert len(made) == 3
     assert all("may not make the index" in line for line in made)
+
+
+GUEST_RIGHTS = (
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO guest",
+    "GRANT CREATE ON SCHEMA public TO guest",
+)
+HIDE = (
+    "ALTER TABLE job_schedules ENABLE ROW LEVEL SECURITY;"
+    "ALTER TABLE scheduled_jobs ENABLE ROW LEVEL SECURITY"
+)
+
+
+@either_postgres
+async def test_a_database_that_hides_its_jobs_from_us_does_not_pass_for_an_empty_one(
+    postgres: Place,
+) -> None:
+    postgres.sql(SEED)
+    postgres.sql(LIVE_ROWS + HIDE)
+    guest = as_guest(postgres, *GUEST_RIGHTS)
+    with pytest.raises(StoreError, match="hides all rows of job_schedules, scheduled_jobs") as no:
+        await JobStore.open(guest.url, guest.root)
+    assert no.value.kind is StoreErrorKind.DENIED
+    assert guest.url is not None
+    with (
+        closing(Source.at_url(guest.url, "the URL")) as source,
+        pytest.raises(StoreError, match="hides all rows"),
+    ):
+        source.require_jobs()
+    # Whoever a policy names sees something: what that is, is not ours to judge.
+    for table in ("job_schedules", "scheduled_jobs"):
+        postgres.sql(f"CREATE POLICY all_of_it ON {table} TO guest USING (true)")
+    async with guest.store() as store:
+        (change,) = await store.take_sql_edits(NOON)
+        assert change.now.name == NAME
+
+
+@either_postgres
+async def test_jobs_that_are_hidden_later_are_not_taken_for_deleted_ones(postgres: Place) -> None:
+    postgres.sql(SEED)
+    guest = as_guest(postgres, *GUEST_RIGHTS)
+    async with guest.store() as store:
+        await store.register(definition(), SERVICE, NOON)
+        await store.set_cron(NAME, "0 5 * * *", ADMIN, NOON)
+        assert await store.take_sql_edits(NOON) == ()
+        postgres.sql(HIDE)
+        with pytest.raises(StoreError, match="hides all rows of job_schedules"):
+            await store.take_sql_edits(NOON + MINUTE)
+        postgres.sql(HIDE.replace("ENABLE", "DISABLE"))
+        assert await store.take_sql_edits(NOON + 2 * MINUTE) == ()
+        job = await store.get(NAME)
+        assert job is not None
+        assert job.definition == definition(cronExpression="0 5 * * *")
 
 
 @either_postgres

@@ -15,6 +15,9 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import psycopg
+from psycopg.abc import AdaptContext, Buffer
+from psycopg.adapt import Loader
+from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import set_json_loads
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy import text as sql
@@ -24,6 +27,7 @@ from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from typing_extensions import override
 
 from vaultmesh.domain.complaints import did_you_mean
 from vaultmesh.domain.jobs.refusals import StoreError, StoreErrorKind
@@ -49,6 +53,11 @@ _POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 _BEGIN = sql(
     f"SELECT set_config('lock_timeout', '{BUSY_SECONDS}s', true), "
     f"set_config('statement_timeout', '{STATEMENT_SECONDS}s', true), set_config('timezone', 'UTC', true)"
+)
+_READ_ONLY = sql("SHOW transaction_read_only")
+_READ_ONLY_STATE = "25006"
+_MAKE_WRITABLE = (
+    "it is tried again; name the primary, or end what makes it read-only, such as a full disk"
 )
 _PASSING_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
 """Of SQLSTATE: connections, read-only servers, deadlocks, resources, locks, operators and time-outs, the disk."""
@@ -206,6 +215,15 @@ class Database:
         with self._translated(), engine.connect() as connection:
             yield connection
 
+    def check_writable(self) -> None:
+        """Refuse a PostgreSQL that answers and takes no writes: a replica, or a server whose disk is full; raises `StoreError`."""
+        if not self.place.is_postgres:
+            return
+        with self.read() as connection:
+            if connection.execute(_READ_ONLY).scalar() == "on":
+                why = "it takes no writes"
+                raise self._failure(why, StoreErrorKind.DOWN, _MAKE_WRITABLE)
+
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
@@ -271,6 +289,8 @@ class Database:
             if refused is not None:
                 why = self._without_secrets(refused.why)
                 return self._failure(why, StoreErrorKind.SETTING, refused.mend)
+        if isinstance(error, psycopg.Error) and error.sqlstate == _READ_ONLY_STATE:
+            return self._failure(self._said(error), StoreErrorKind.DOWN, _MAKE_WRITABLE)
         return self.failure(self._said(error), _kind(error))
 
     def _said(self, error: BaseException | None) -> str:
@@ -302,6 +322,26 @@ def _kind(error: BaseException | None) -> StoreErrorKind:
     return _KINDS_BY_CODE.get(code & _PRIMARY_CODE, StoreErrorKind.DOWN)
 
 
+class _InstantLoader(Loader):
+    """Reads what Python has no instant for, `infinity` or years BC, as null: one row would keep all others from being read.
+
+    It asks the library's own loader, which is quick.
+    """
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        """Read a type of column by the loader that it has otherwise."""
+        super().__init__(oid, context)
+        usual = psycopg.adapters.get_loader(oid, self.format) or TimestamptzLoader
+        self._usual = usual(oid, context)
+
+    @override
+    def load(self, data: Buffer) -> object:
+        try:
+            return self._usual.load(data)
+        except psycopg.DataError:
+            return None
+
+
 def _postgres_engine(place: Place) -> Engine:
     arguments = {
         "prepare_threshold": None,
@@ -324,8 +364,10 @@ def _postgres_engine(place: Place) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _read_json_leniently(connection: psycopg.Connection, _record: object) -> None:
+    def _read_leniently(connection: psycopg.Connection, _record: object) -> None:
         set_json_loads(read_json, connection)
+        for instants in ("timestamptz", "timestamp"):
+            connection.adapters.register_loader(instants, _InstantLoader)
 
     return engine
 

@@ -29,7 +29,7 @@ from vaultmesh.domain.jobs.records import Closing, JobRow, RunEnd, StoredJob
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy, is_fate_unknown, is_of_our_slot
 from vaultmesh.storage.job_tables import FIGURES, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import Database
-from vaultmesh.storage.jobs.rows import READ_JOBS, KnownJobs
+from vaultmesh.storage.jobs.rows import READ_JOBS, KnownJobs, whole
 
 READ_AGAIN = 20
 """Jobs whose runs are read although none is known to have ended."""
@@ -165,7 +165,7 @@ def _recent_runs(connection: Connection, names: Sequence[str]) -> Mapping[str, S
         values = dict(zip_longest(_PARAMETERS, some))
         for name, status, started_at, duration_ms in connection.execute(_RECENT, values):
             if started_at is not None:
-                runs_of[name].append(RecentRun(status, started_at, duration_ms))
+                runs_of[name].append(RecentRun(status, started_at, whole(duration_ms)))
     for runs in runs_of.values():
         runs.sort(key=lambda run: run.started_at, reverse=True)
     return runs_of

@@ -31,7 +31,7 @@ from vaultmesh.domain.jobs.records import (
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy, is_of_our_slot
 from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import Database
-from vaultmesh.storage.jobs.rows import READ_RUNS, counters_of, run_of
+from vaultmesh.storage.jobs.rows import READ_RUNS, counters_of, run_of, whole
 
 PRUNED_A_GO = 5_000
 """Rows of one transaction."""
@@ -298,7 +298,7 @@ def _noted_beside(name: str, counters: Mapping[str, int]) -> Update:
 
 def _miscounts(row: tuple[Any, ...]) -> list[Miscount]:
     """Compare a job's three counters with its rows."""
-    name, total, successful, failed = row[0], *(value or 0 for value in row[1:4])
+    name, total, successful, failed = row[0], *(whole(value) or 0 for value in row[1:4])
     beside_total, beside_successful, beside_failed = row[4:7]
     completed_rows, failed_rows = (int(value or 0) for value in row[7:9])
     expected = {

@@ -41,6 +41,7 @@ from vaultmesh.storage.jobs.rows import (
     row_of,
     write_line,
 )
+from vaultmesh.storage.jobs.visibility import check_visible
 
 Rule = Callable[[Job], Job]
 """What a change comes to; may refuse it."""
@@ -163,10 +164,12 @@ class Jobs:
             return connection.execute(statement).rowcount > 0
 
     def take_sql_edits(self, at: datetime) -> tuple[Change, ...]:
-        """Take over what somebody did by SQL."""
+        """Take over what somebody did by SQL. Jobs that are hidden from us, and not gone, are left as they are."""
         gone = READ_KNOWN.where(DECISIONS.c.row_hash.is_not(None), SCHEDULES.c.job_name.is_(None))
         with self._database.read() as connection:
-            rows = [*connection.execute(READ_JOBS), *connection.execute(gone)]
+            rows = [*connection.execute(READ_JOBS), *(lost := connection.execute(gone).all())]
+            if lost:
+                check_visible(self._database, connection, [SCHEDULES.name])
         known = map(self._known.read, rows)
         edited = {job.job.name for job in known if job.is_edited}
         taken = (self._take_edit(name, at) for name in sorted(edited))

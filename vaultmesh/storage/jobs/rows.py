@@ -7,7 +7,9 @@ with what was read before, and turned into values only where they differ.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 from pydantic import JsonValue
@@ -38,6 +40,8 @@ _KEPT = ("revision", "told", "served", "client_cron", "client_enabled", "missed"
 _DECIDED = ("cron", "enabled", "deleted", "allowed")
 """Decisions of which who and when are kept, in two columns each."""
 _COUNTERS = ("total_runs", "successful_runs", "failed_runs")
+_COUNTS = (*_COUNTERS, "last_run_duration_ms")
+_RUN_COUNTS = ("duration_ms", "items_processed", "items_succeeded", "items_failed")
 _SCHEDULE_NAMES = tuple(SCHEDULES.columns.keys())
 _DECISION_NAMES = tuple(DECISIONS.columns.keys())
 RUN_COLUMNS = tuple(RUNS.c[name] for name in RunRecord.model_fields)
@@ -133,8 +137,9 @@ def _job_of(columns: tuple[Any, ...]) -> KnownJob:
 
 
 def row_of(values: Values) -> JobRow:
-    """Return a row of `job_schedules`; counters that are null are 0."""
+    """Return a row of `job_schedules`; counters that are null, or no number, are 0."""
     read = {name: values[name] for name in JobRow.model_fields}
+    read |= {name: whole(read[name]) for name in _COUNTS}
     return JobRow.model_validate(read | {name: read[name] or 0 for name in _COUNTERS})
 
 
@@ -177,7 +182,15 @@ def own_columns(row: JobRow) -> dict[str, Any]:
 
 def run_of(row: Row[Any]) -> RunRecord:
     """Return a run of the columns `RUN_COLUMNS`."""
-    return RunRecord.model_validate(dict(row._mapping))  # noqa: SLF001 - its documented name
+    read = dict(row._mapping)  # noqa: SLF001 - its documented name
+    return RunRecord.model_validate(read | {name: whole(read[name]) for name in _RUN_COUNTS})
+
+
+def whole(value: object) -> int | None:
+    """Return a number as a whole one: SQLite takes anything into any column, and others may have made it for fractions."""
+    if isinstance(value, int | float | Decimal) and isfinite(value):
+        return round(value)
+    return None
 
 
 def line_of(by: Actor, action: Action, name: str, at: datetime, detail: JsonValue) -> AuditLine:

@@ -39,6 +39,7 @@ from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import Database, file_place, postgres_place
 from vaultmesh.storage.jobs.rows import decisions_of, row_of
 from vaultmesh.storage.jobs.takeover import trigger_texts
+from vaultmesh.storage.jobs.visibility import check_visible
 
 PAGE = 1_000
 """Runs that are held at a time."""
@@ -86,10 +87,12 @@ class Source:
     # --- what is there ---------------------------------------------------------------------------------------------
 
     def require_jobs(self) -> None:
-        """Refuse a database that holds no jobs; raises `StoreError`."""
+        """Refuse a database that holds no jobs, or hides them from us; raises `StoreError`."""
         if not (self._has(SCHEDULES) or self._has(RUNS)):
             why = f"it has neither {SCHEDULES.name} nor {RUNS.name}"
             raise self.database.failure(why, StoreErrorKind.SCHEMA)
+        with self.reading() as connection:
+            check_visible(self.database, connection, self._known())
 
     def counting_trigger(self) -> bool:
         """Whether a trigger on the runs names the counters; it is read and not tried."""

@@ -35,6 +35,7 @@ from vaultmesh.storage.job_tables import (
 )
 from vaultmesh.storage.jobs import chain
 from vaultmesh.storage.jobs.database import APPLICATION, Database
+from vaultmesh.storage.jobs.visibility import check_visible
 
 USERS = "users"
 """Table of whoever has accounts, where it lies in the same database."""
@@ -59,7 +60,7 @@ def take_over(database: Database) -> Traits:
     """Make the tables that are missing and look at those that are there.
 
     Raises:
-        StoreError: no right to make tables, or they have another form.
+        StoreError: no right to make tables or to see their rows, or they have another form.
     """
     notices: list[str] = []
     if database.place.is_postgres:
@@ -67,6 +68,8 @@ def take_over(database: Database) -> Traits:
         if missing:
             _make(database, missing)
             notices.append(f"made the tables {', '.join(table.name for table in missing)}")
+        with database.read() as connection:
+            check_visible(database, connection, METADATA.tables)
     else:
         _prepare_file(database)
     _begin_chain(database)
