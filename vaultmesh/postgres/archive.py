@@ -125,6 +125,7 @@ class FileArchive:
         if self._is_settled:
             return 0
         self.folder.check(self._session.order.root)
+        self.folder.drop_scratch(self._session.task)
         await self._forget_lost_claims()
         rows = 0
         for manifest in self.folder.pending(self._session.task):

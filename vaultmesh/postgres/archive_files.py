@@ -117,20 +117,23 @@ class Folder:
             os.close(descriptor)
 
     def pending(self, task: str) -> list[Manifest]:
-        """Return what a task left pending, which is nothing unless it was killed.
+        """Return what a task left pending, which is nothing unless it was killed, or runs.
 
         Raises:
             ArchiveDamaged: a manifest can't be read.
         """
         if not self.path.is_dir():
             return []
-        self._scratch(task).unlink(missing_ok=True)
         lost = {f"{PENDING}{xid}{NOTE}" for xid in self.lost_claims()}
         notes = sorted(
             path for path in self.path.glob(f"{PENDING}*{NOTE}") if path.name not in lost
         )
-        manifests = [read_manifest(note) for note in notes]
+        manifests = [manifest for note in notes if (manifest := _still_noted(note, note))]
         return [manifest for manifest in manifests if manifest.task == task]
+
+    def drop_scratch(self, task: str) -> None:
+        """Remove the half-written manifest of a run that was killed; the task's lock MUST be held."""
+        self._scratch(task).unlink(missing_ok=True)
 
     def lost_claims(self) -> list[str]:
         """Return the transactions of pending files of which nothing is noted: a power cut took that, and it comes before any commit."""
@@ -191,7 +194,18 @@ class Folder:
             if (match := ARCHIVED.fullmatch(path.name.removesuffix(DATA)))
             and _instant(match["cutoff"]) < instant
         ]
-        return [path for path in old if read_manifest(_note_of(path)).task == task]
+        return [
+            path
+            for path in old
+            if not self._is_being_named(path)
+            and (manifest := _still_noted(_note_of(path), path))
+            and manifest.task == task
+        ]
+
+    def _is_being_named(self, path: Path) -> bool:
+        """Whether another task, which may run or be killed, has given rows their name, and not yet their manifest."""
+        xid = path.name.removesuffix(DATA).rpartition("-")[2]
+        return (self.path / f"{PENDING}{xid}{NOTE}").exists()
 
     def _scratch(self, task: str) -> Path:
         """Return where a task's next manifest is written; its runs never overlap."""
@@ -256,6 +270,20 @@ def read_manifest(path: Path) -> Manifest:
     with suppress(OSError):
         content = path.read_bytes()
     return Manifest.parse(content, path)
+
+
+def _still_noted(note: Path, listed: Path) -> Manifest | None:
+    """Read the manifest of a file that was listed; None if it is gone since, as another task of the folder named or deleted it.
+
+    Raises:
+        ArchiveDamaged: it is there, and its manifest can't be read.
+    """
+    try:
+        return read_manifest(note)
+    except ArchiveDamaged:
+        if listed.exists():
+            raise
+        return None
 
 
 def read_rows(path: Path) -> Iterator[list[str]]:
