@@ -27,6 +27,11 @@ _SERVER = (
     "SELECT (pg_control_system()).system_identifier::text, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), "
     "current_database(), pg_current_wal_lsn()::text"
 )
+_COMMIT_LASTS = (
+    "set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'local' "
+    "ELSE current_setting('synchronous_commit') END, true)"
+)
+"""For one transaction: a crash of the server must not undo a commit after which a file got its name."""
 _COMMITTED, _IN_PROGRESS = "committed", "in progress"
 _MOST_KEYS, _KEYS_AT_ONCE = 5_000, 500
 _AGAIN_SECONDS = 0.2
@@ -189,8 +194,8 @@ class FileArchive:
 
     async def _begin(self, rows: Rows) -> Manifest:
         """Note what is about to be deleted, by which transaction."""
-        query = f"{_SERVER}, pg_current_xact_id()::text"
-        [(identifier, timeline, database, position, xid)] = await self._session.rows(query)
+        query = f"{_SERVER}, pg_current_xact_id()::text, {_COMMIT_LASTS}"
+        [(identifier, timeline, database, position, xid, _)] = await self._session.rows(query)
         manifest = Manifest(
             task=self._session.task,
             table=str(rows.table),
