@@ -1,11 +1,11 @@
-"""What somebody set for his server, database or role changes nothing of what is archived in files."""
+"""What somebody set for his server, database or role changes nothing of what maintenance does and says."""
 
 import csv
 import gzip
 from pathlib import Path
 
 from devnet.postgres import PostgresServer
-from tests.postgres.shop import DATABASE, Shop
+from tests.postgres.shop import DATABASE, Shop, step_of
 from vaultmesh.domain.maintenance.archived import DATA
 from vaultmesh.domain.maintenance.outcomes import Outcome
 
@@ -65,3 +65,15 @@ def test_a_crash_of_a_server_that_commits_without_waiting_gives_no_archived_row_
         server.start()
         assert shop.sql("SELECT count(*) FROM orders") == "0"
         assert sorted(int(row["id"]) for row in archived(shop)) == list(range(1, OLD + 1))
+
+
+def test_what_was_skipped_is_told_to_a_role_that_wants_to_hear_of_errors_alone(shop: Shop) -> None:
+    """The harm: the server warns that it vacuumed nothing, nobody hears it, and the task says done."""
+    shop.sql(
+        "CREATE TABLE worn AS SELECT n FROM generate_series(1, 1000) n; DELETE FROM worn; "
+        "DO $$ BEGIN IF to_regrole('deaf') IS NULL THEN CREATE ROLE deaf LOGIN; END IF; END $$; "
+        "ALTER ROLE deaf SET client_min_messages = error; GRANT USAGE ON SCHEMA public TO deaf"
+    )
+    deaf = Shop(shop.server, shop.root, user="deaf")
+    result = deaf.run(kind="vacuum", tables=["public.worn"], minDead=10)
+    assert step_of(result, "public.worn").outcome is Outcome.DENIED
