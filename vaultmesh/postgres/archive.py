@@ -9,8 +9,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -102,6 +102,20 @@ async def move_into_table(session: Session, statement: str) -> int:
     return int(gone)
 
 
+@contextmanager
+def writing(folder: Path, so_far: str) -> Iterator[None]:
+    """Have a folder that can't be written fail the task with what that means, and how to mend it.
+
+    Raises:
+        NotArchived: as said.
+    """
+    try:
+        yield
+    except OSError as error:
+        message = f"{folder}: {error.strerror or error}; {so_far} - make it writable, or name another folder"
+        raise NotArchived(message) from error
+
+
 async def roll_back(session: Session) -> None:
     """End a transaction without its changes, if there is one still."""
     with suppress(psycopg.Error, NoConnection):
@@ -126,21 +140,26 @@ class FileArchive:
         Raises:
             Unsettled: an operator has to say.
             ArchiveDamaged: a file is not what was noted.
+            NotArchived: the folder can't be written.
         """
         if self._is_settled:
             return 0
         self.folder.check(self._session.order.root)
+        with writing(self.folder.path, "nothing was deleted"):
+            rows = await self._settle_each()
+        self._is_settled = True
+        return rows
+
+    async def _settle_each(self) -> int:
         self.folder.drop_scratch(self._session.task)
         await self._forget_lost_claims()
         rows = 0
         for manifest in self.folder.pending(self._session.task):
-            match await self._fate(manifest):
-                case "committed":
-                    self.folder.keep(manifest)
-                    rows += manifest.rows or 0
-                case _:
-                    self.folder.drop(manifest)
-        self._is_settled = True
+            if await self._fate(manifest) == _COMMITTED:
+                self.folder.keep(manifest)
+                rows += manifest.rows or 0
+            else:
+                self.folder.drop(manifest)
         return rows
 
     async def move(
@@ -155,7 +174,7 @@ class FileArchive:
             deletes: whether `rows.source` deletes; else `after` does.
 
         Raises:
-            NotArchived: the file could not be written; nothing is changed.
+            NotArchived: the file could not be written, and nothing is changed; or it could not be named.
         """
         self._is_settled = False  # until the end: whatever comes between has to be settled
         manifest: Manifest | None = None
@@ -175,10 +194,11 @@ class FileArchive:
             if not self._session.is_broken:
                 self._forget(manifest)
             raise
-        if noted.rows or not deletes:
-            self.folder.keep(noted)
-        else:
-            self.folder.drop(noted)
+        with writing(self.folder.path, "the next run names what this batch archived"):
+            if noted.rows or not deletes:
+                self.folder.keep(noted)
+            else:
+                self.folder.drop(noted)
         self._is_settled = True
         return noted.rows or 0
 

@@ -11,7 +11,7 @@ from vaultmesh.domain.maintenance.outcomes import Outcome, StepResult
 from vaultmesh.domain.maintenance.plan import Step
 from vaultmesh.domain.maintenance.sql_names import SqlName, literal
 from vaultmesh.postgres import partitions
-from vaultmesh.postgres.archive import FileArchive
+from vaultmesh.postgres.archive import FileArchive, writing
 from vaultmesh.postgres.archive_files import Folder
 from vaultmesh.postgres.batches import Batches, Leaf, statements
 from vaultmesh.postgres.catalog import Relation
@@ -69,8 +69,9 @@ async def run(work: Work, task: RetainTask) -> None:
                 left -= await Batches(work, task, target, leaf, files).run(step, left)
     await carry_out_all(work, await _left_alone(work.session, target.relation))
     if files is not None:
-        files.folder.sync()
-        _forget_files(work, task, files)
+        with writing(files.folder.path, "what was deleted is archived there"):
+            files.folder.sync()
+            _forget_files(work, task, files)
 
 
 async def _looked_at(work: Work, task: RetainTask, target: Target, leaf: Leaf) -> Step | None:
