@@ -287,7 +287,7 @@ class FileArchive:
                 place = self.folder.path / f"{PENDING}{xid}{DATA}"
                 message = (
                     f"{place}: its manifest is gone, and a transaction of this number was committed, so whether its rows are deleted can't be told. "
-                    "If they are in their table still, or it holds none, delete it; else move it to a safe place. Nothing is deleted until then"
+                    "If they are in their table still, or it holds none, delete it and its .json; else move both to a safe place. Nothing is deleted until then"
                 )
                 raise Unsettled(message)
             self.folder.drop_lost(xid)

@@ -23,7 +23,9 @@ from vaultmesh.postgres.work import Work, carry_out_all, tried
 _LEAVES = """
 SELECT c.oid::int8, n.nspname, c.relname, EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
   JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
-  WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree' AND a.attname = {column})
+  WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree' AND a.attname = {column}),
+  ARRAY(SELECT DISTINCT rn.nspname || '.' || r.relname FROM pg_constraint k JOIN pg_class r ON r.oid = k.conrelid
+  JOIN pg_namespace rn ON rn.oid = r.relnamespace WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.confdeltype = 'c' ORDER BY 1)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND (c.oid = {oid} OR c.oid IN (SELECT relid FROM pg_partition_tree({oid}) WHERE isleaf)) ORDER BY c.oid
 """
@@ -98,7 +100,10 @@ async def _leaves(session: Session, task: RetainTask, target: Target) -> list[Le
     """Return the tables that hold rows: the partitions, or the table itself."""
     query = _LEAVES.format(oid=target.relation.oid, column=literal(task.age_column))
     rows = await session.rows(query)
-    return [Leaf(oid, SqlName(schema, name), indexed) for oid, schema, name, indexed in rows]
+    return [
+        Leaf(oid, SqlName(schema, name), indexed, tuple(referring))
+        for oid, schema, name, indexed, referring in rows
+    ]
 
 
 async def _left_alone(session: Session, relation: Relation) -> list[Step]:
@@ -142,6 +147,7 @@ async def _leaf_step(session: Session, task: RetainTask, target: Target, leaf: L
     reason = f"{rows} rows older than {cutoff}, in batches of {task.batch:,}"
     if not leaf.is_indexed:
         reason += f"; no index begins with {task.age_column}, so each batch reads the whole table"
+    reason += leaf.goes_too
     limit = min(task.batch, task.max_rows)
     return Step(str(name), statements(target, leaf, limit), reason, name=name)
 
