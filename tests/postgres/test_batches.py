@@ -178,6 +178,22 @@ def test_rows_that_go_with_others_and_into_no_archive_are_told(shop: Shop, parti
     assert shop.sql("SELECT count(*) FROM parcels") == "0"
 
 
+def test_a_file_with_long_texts_is_verified_and_settled(shop: Shop) -> None:
+    """The harm: a whole archive is told to be unreadable, and after a kill its task never runs again."""
+    shop.sql("CREATE TABLE orders (id int PRIMARY KEY, at timestamptz, text text)")
+    shop.sql("INSERT INTO orders VALUES (1, '2025-01-01', repeat('x', 200000))")
+    task = {**RETAIN, "archive": {"folder": "archive"}}
+    assert shop.run(**task).outcome is Outcome.DONE
+    [data] = (shop.root / "archive").glob("*.csv.gz")
+    assert shop.command("verify", str(data)).code == 0
+    xid = data.name.removesuffix(".csv.gz").rpartition("-")[2]
+    for ending in (".csv.gz", ".json"):
+        place = data.with_name(data.name.removesuffix(".csv.gz") + ending)
+        place.rename(place.with_name(f".pending-{xid}{ending}"))
+    assert shop.run(**task).outcome is Outcome.DONE
+    assert data.exists()
+
+
 def test_an_age_column_of_any_name_is_deleted_by(shop: Shop) -> None:
     shop.sql(
         'CREATE TABLE orders (id int, "a < ""b""" timestamptz); CREATE INDEX ON orders ("a < ""b"""); '

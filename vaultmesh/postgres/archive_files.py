@@ -36,6 +36,8 @@ _LONGEST_PATH = 200
 """Characters of a path in a message, so that room is left for its mend."""
 _CHUNK = 1 << 20
 _COMPRESSED_AT_ONCE = 1 << 16
+_LARGEST_FIELD = 1 << 30
+"""PostgreSQL's own limit; the reader's usual one, 128 KB, is less than many a text has."""
 _LEVEL = 3
 """Of compression: half of the time of the usual 6, which the server and whoever writes beside us have then, for 7 % more room."""
 
@@ -292,6 +294,7 @@ def read_rows(path: Path) -> Iterator[list[str]]:
     Raises:
         ArchiveDamaged: it is cut off or changed.
     """
+    csv.field_size_limit(_LARGEST_FIELD)
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
             yield from csv.reader(file)
