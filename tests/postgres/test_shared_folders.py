@@ -82,7 +82,7 @@ def test_a_plan_beside_a_run_takes_nothing_away_from_it(
     write, planned = Folder.note_written, list[bool]()
 
     def written(folder: Folder, manifest: Manifest) -> None:
-        scratch = folder.path / ".it.new"
+        scratch = folder.path / f".it~{manifest.xid}.new"
         scratch.write_text("half of a manifest")
         if not planned:
             planner = threading.Thread(target=lambda: filled.plan(**TASK))
@@ -97,8 +97,29 @@ def test_a_plan_beside_a_run_takes_nothing_away_from_it(
     assert all(planned)
 
 
-def test_a_run_removes_the_manifest_that_a_killed_run_wrote_half(filled: Shop) -> None:
-    scratch = filled.root / "archive" / ".it.new"
+def test_a_run_that_stood_still_until_its_lock_was_gone_writes_into_no_manifest_of_the_next(
+    filled: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The harm: files whose manifest says that another transaction deletes their rows."""
+    manifest, folder = of_another_task(filled)
+    first, second = (manifest.model_copy(update={"xid": xid}) for xid in ("1", "2"))
+    replace, halted = Path.replace, list[Path]()
+
+    def halt(path: Path, target: Path) -> Path:
+        if not halted:
+            halted.append(path)
+            folder.claim(second)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", halt)
+    folder.claim(first)
+    noted = {manifest.xid: manifest for manifest in folder.pending("other")}
+    assert noted == {each.xid: each for each in (first, manifest, second)}
+
+
+@pytest.mark.parametrize("name", [".it.new", ".it~77.new"])
+def test_a_run_removes_the_manifest_that_a_killed_run_wrote_half(filled: Shop, name: str) -> None:
+    scratch = filled.root / "archive" / name
     scratch.parent.mkdir()
     scratch.write_text("half of a manifest")
     assert filled.run(**{**TASK, "keep": "3650d"}).outcome is Outcome.NOT_NEEDED

@@ -102,7 +102,8 @@ class Folder:
 
     def _write_note(self, manifest: Manifest, *, lasts: bool) -> None:
         place = self.note(manifest, pending=True)
-        scratch = self._scratch(manifest.task)
+        # Whoever else writes as this task, as one that stood still until its lock was gone, writes into another file.
+        scratch = self.path / f".{manifest.task}~{manifest.xid}.new"
         with scratch.open("wb") as file:
             file.write(manifest.model_dump_json(indent=1).encode())
             file.flush()
@@ -135,7 +136,9 @@ class Folder:
 
     def drop_scratch(self, task: str) -> None:
         """Remove the half-written manifest of a run that was killed; the task's lock MUST be held."""
-        self._scratch(task).unlink(missing_ok=True)
+        earlier_name = self.path / f".{task}.new"
+        for scratch in (earlier_name, *self.path.glob(f".{task}~*.new")):
+            scratch.unlink(missing_ok=True)
 
     def lost_claims(self) -> list[str]:
         """Return the transactions of pending files of which nothing is noted: a power cut took that, and it comes before any commit."""
@@ -208,10 +211,6 @@ class Folder:
         """Whether another task, which may run or be killed, has given rows their name, and not yet their manifest."""
         xid = path.name.removesuffix(DATA).rpartition("-")[2]
         return (self.path / f"{PENDING}{xid}{NOTE}").exists()
-
-    def _scratch(self, task: str) -> Path:
-        """Return where a task's next manifest is written; its runs never overlap."""
-        return self.path / f".{task}.new"
 
     @staticmethod
     def _stem(manifest: Manifest, pending: bool) -> str:
