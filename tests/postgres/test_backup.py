@@ -59,6 +59,23 @@ def test_a_backup_can_be_verified_and_its_change_is_noticed(goods: Shop) -> None
     assert goods.command("verify", str(dump)).code == 1
 
 
+def test_a_power_cut_takes_neither_a_backup_nor_its_hash(
+    goods: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The harm: the hash is empty, and the only backup passes for one that somebody changed."""
+    flushed: dict[int, int] = {}
+
+    def flush(descriptor: int) -> None:
+        stat = os.fstat(descriptor)
+        flushed[stat.st_ino] = stat.st_size
+
+    monkeypatch.setattr(os, "fsync", flush)
+    assert goods.run(**task(goods)).outcome is Outcome.DONE
+    places = [path.stat() for path in (goods.root / "backups").iterdir()]
+    assert [flushed.get(place.st_ino) for place in places] == [place.st_size for place in places]
+    assert len(places) == 2
+
+
 def test_the_newest_are_kept_and_other_tasks_are_left_alone(goods: Shop) -> None:
     (goods.root / "backups").mkdir()
     other = goods.root / "backups" / "it-too-20200101T000000Z.dump"

@@ -159,6 +159,41 @@ def test_a_rule_of_the_table_that_does_something_beside_a_deletion_is_no_hindran
     assert left(shop) == 0
 
 
+@pytest.mark.parametrize(
+    "partitions", ["", "PARTITION BY RANGE (id)"], ids=["one table", "partitions"]
+)
+def test_rows_that_go_with_others_and_into_no_archive_are_told(shop: Shop, partitions: str) -> None:
+    """The harm: an operator believes that whatever his task deletes is in its archive."""
+    shop.sql(f"CREATE TABLE orders (id int PRIMARY KEY, at timestamptz) {partitions}")
+    if partitions:
+        shop.sql("CREATE TABLE first PARTITION OF orders FOR VALUES FROM (0) TO (1000)")
+    shop.sql("INSERT INTO orders VALUES (1, '2025-01-01'); CREATE INDEX ON orders (at)")
+    for name, action in (("parcels", "CASCADE"), ("notes", "SET NULL")):
+        shop.sql(f"CREATE TABLE {name} (order_id int REFERENCES orders ON DELETE {action})")
+        shop.sql(f"INSERT INTO {name} VALUES (1)")
+    task = {**RETAIN, "archive": {"folder": "archive"}}
+    words = "rows of public.parcels that refer to them go too (ON DELETE CASCADE), into no archive"
+    assert words in shop.plan(**task)[0].reason
+    assert words in shop.run(**task).steps[0].detail
+    assert shop.sql("SELECT count(*) FROM parcels") == "0"
+
+
+def test_a_file_with_long_texts_is_verified_and_settled(shop: Shop) -> None:
+    """The harm: a whole archive is told to be unreadable, and after a kill its task never runs again."""
+    shop.sql("CREATE TABLE orders (id int PRIMARY KEY, at timestamptz, text text)")
+    shop.sql("INSERT INTO orders VALUES (1, '2025-01-01', repeat('x', 200000))")
+    task = {**RETAIN, "archive": {"folder": "archive"}}
+    assert shop.run(**task).outcome is Outcome.DONE
+    [data] = (shop.root / "archive").glob("*.csv.gz")
+    assert shop.command("verify", str(data)).code == 0
+    xid = data.name.removesuffix(".csv.gz").rpartition("-")[2]
+    for ending in (".csv.gz", ".json"):
+        place = data.with_name(data.name.removesuffix(".csv.gz") + ending)
+        place.rename(place.with_name(f".pending-{xid}{ending}"))
+    assert shop.run(**task).outcome is Outcome.DONE
+    assert data.exists()
+
+
 def test_an_age_column_of_any_name_is_deleted_by(shop: Shop) -> None:
     shop.sql(
         'CREATE TABLE orders (id int, "a < ""b""" timestamptz); CREATE INDEX ON orders ("a < ""b"""); '

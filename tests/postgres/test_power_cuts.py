@@ -1,6 +1,7 @@
 """What a power cut may take from an archive in files: never a row, and never more of the next run's time than a look."""
 
 import csv
+import errno
 import gzip
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tests.postgres.shop import Shop
 from vaultmesh.domain.maintenance.archived import DATA, NOTE, PENDING
 from vaultmesh.domain.maintenance.outcomes import Outcome
+from vaultmesh.postgres.archive_files import Folder
 from vaultmesh.postgres.connection import Sent, Session
 
 TABLE = "CREATE TABLE orders (id serial PRIMARY KEY, at timestamptz); CREATE INDEX ON orders (at)"
@@ -124,3 +126,36 @@ def test_rows_manifest_and_names_are_on_the_disk_before_each_commit(
     assert filled.run(**TASK).outcome is Outcome.DONE
     assert commits == [3, 3, 3]
     assert flushed[folder.stat().st_ino] == []  # the last names last as well
+
+
+@pytest.mark.parametrize("place", ["the manifest's", "the last names", "the end"])
+def test_a_folder_that_can_no_longer_be_written_is_told_in_a_line_with_its_mend(
+    filled: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    """The harm: an operator is told a number of the system and a traceback, not what became of his rows."""
+    replace, task = Path.replace, TASK
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    def named(path: Path, target: Path) -> Path:
+        if path.name.startswith(PENDING):
+            refuse()
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        if place == "the manifest's":
+            patch.setattr(Folder, "drop_scratch", refuse)
+        elif place == "the last names":
+            patch.setattr(Path, "replace", named)
+        else:
+            patch.setattr(Folder, "sync", refuse)
+            task = {**TASK, "keep": "3650d"}
+        result = filled.run(**task)
+    assert result.outcome is Outcome.FAILED
+    said = result.detail or result.steps[0].detail
+    assert said.startswith(f"{filled.root / 'archive'}: Read-only file system; ")
+    assert said.endswith(" - make it writable, or name another folder")
+    assert not caplog.records
+    assert filled.run(**TASK).outcome is Outcome.DONE
+    assert archived(filled) == list(range(1, OLD + 1))

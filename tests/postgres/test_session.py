@@ -24,6 +24,9 @@ SETTINGS = {
     "jit": "off",
     "idle_session_timeout": "0",
     "row_security": "off",
+    "extra_float_digits": "3",
+    "IntervalStyle": "postgres",
+    "client_min_messages": "notice",
 }
 
 

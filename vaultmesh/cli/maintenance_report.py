@@ -111,9 +111,9 @@ def result_lines(results: Iterable[TaskResult]) -> Iterator[str]:
         for step in result.steps:
             if step.outcome not in _QUIET:
                 rows = f", {step.rows:,} rows" if step.rows is not None else ""
-                yield visible(f"  {step.subject}: {step.outcome}{rows} - {step.detail}").replace(
-                    "\n", " "
-                )
+                why = f" - {step.detail}" if step.detail else ""
+                line = visible(f"  {step.subject}: {step.outcome}{rows}{why}")
+                yield line.replace("\n", " ")
         quiet = sum(step.outcome in _QUIET for step in result.steps)
         if quiet and result.outcome not in _QUIET:
             yield f"  not needed: {quiet}"

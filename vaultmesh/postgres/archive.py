@@ -9,8 +9,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,11 @@ _SERVER = (
     "SELECT (pg_control_system()).system_identifier::text, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), "
     "current_database(), pg_current_wal_lsn()::text"
 )
+_COMMIT_LASTS = (
+    "set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'local' "
+    "ELSE current_setting('synchronous_commit') END, true)"
+)
+"""For one transaction: a crash of the server must not undo a commit after which a file got its name."""
 _COMMITTED, _IN_PROGRESS = "committed", "in progress"
 _MOST_KEYS, _KEYS_AT_ONCE = 5_000, 500
 _AGAIN_SECONDS = 0.2
@@ -97,6 +102,20 @@ async def move_into_table(session: Session, statement: str) -> int:
     return int(gone)
 
 
+@contextmanager
+def writing(folder: Path, so_far: str) -> Iterator[None]:
+    """Have a folder that can't be written fail the task with what that means, and how to mend it.
+
+    Raises:
+        NotArchived: as said.
+    """
+    try:
+        yield
+    except OSError as error:
+        message = f"{folder}: {error.strerror or error}; {so_far} - make it writable, or name another folder"
+        raise NotArchived(message) from error
+
+
 async def roll_back(session: Session) -> None:
     """End a transaction without its changes, if there is one still."""
     with suppress(psycopg.Error, NoConnection):
@@ -121,20 +140,26 @@ class FileArchive:
         Raises:
             Unsettled: an operator has to say.
             ArchiveDamaged: a file is not what was noted.
+            NotArchived: the folder can't be written.
         """
         if self._is_settled:
             return 0
         self.folder.check(self._session.order.root)
+        with writing(self.folder.path, "nothing was deleted"):
+            rows = await self._settle_each()
+        self._is_settled = True
+        return rows
+
+    async def _settle_each(self) -> int:
+        self.folder.drop_scratch(self._session.task)
         await self._forget_lost_claims()
         rows = 0
         for manifest in self.folder.pending(self._session.task):
-            match await self._fate(manifest):
-                case "committed":
-                    self.folder.keep(manifest)
-                    rows += manifest.rows or 0
-                case _:
-                    self.folder.drop(manifest)
-        self._is_settled = True
+            if await self._fate(manifest) == _COMMITTED:
+                self.folder.keep(manifest)
+                rows += manifest.rows or 0
+            else:
+                self.folder.drop(manifest)
         return rows
 
     async def move(
@@ -149,7 +174,7 @@ class FileArchive:
             deletes: whether `rows.source` deletes; else `after` does.
 
         Raises:
-            NotArchived: the file could not be written; nothing is changed.
+            NotArchived: the file could not be written, and nothing is changed; or it could not be named.
         """
         self._is_settled = False  # until the end: whatever comes between has to be settled
         manifest: Manifest | None = None
@@ -169,10 +194,11 @@ class FileArchive:
             if not self._session.is_broken:
                 self._forget(manifest)
             raise
-        if noted.rows or not deletes:
-            self.folder.keep(noted)
-        else:
-            self.folder.drop(noted)
+        with writing(self.folder.path, "the next run names what this batch archived"):
+            if noted.rows or not deletes:
+                self.folder.keep(noted)
+            else:
+                self.folder.drop(noted)
         self._is_settled = True
         return noted.rows or 0
 
@@ -188,8 +214,8 @@ class FileArchive:
 
     async def _begin(self, rows: Rows) -> Manifest:
         """Note what is about to be deleted, by which transaction."""
-        query = f"{_SERVER}, pg_current_xact_id()::text"
-        [(identifier, timeline, database, position, xid)] = await self._session.rows(query)
+        query = f"{_SERVER}, pg_current_xact_id()::text, {_COMMIT_LASTS}"
+        [(identifier, timeline, database, position, xid, _)] = await self._session.rows(query)
         manifest = Manifest(
             task=self._session.task,
             table=str(rows.table),
@@ -261,7 +287,7 @@ class FileArchive:
                 place = self.folder.path / f"{PENDING}{xid}{DATA}"
                 message = (
                     f"{place}: its manifest is gone, and a transaction of this number was committed, so whether its rows are deleted can't be told. "
-                    "If they are in their table still, or it holds none, delete it; else move it to a safe place. Nothing is deleted until then"
+                    "If they are in their table still, or it holds none, delete it and its .json; else move both to a safe place. Nothing is deleted until then"
                 )
                 raise Unsettled(message)
             self.folder.drop_lost(xid)

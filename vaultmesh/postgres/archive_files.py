@@ -36,6 +36,8 @@ _LONGEST_PATH = 200
 """Characters of a path in a message, so that room is left for its mend."""
 _CHUNK = 1 << 20
 _COMPRESSED_AT_ONCE = 1 << 16
+_LARGEST_FIELD = 1 << 30
+"""PostgreSQL's own limit; the reader's usual one, 128 KB, is less than many a text has."""
 _LEVEL = 3
 """Of compression: half of the time of the usual 6, which the server and whoever writes beside us have then, for 7 % more room."""
 
@@ -100,7 +102,8 @@ class Folder:
 
     def _write_note(self, manifest: Manifest, *, lasts: bool) -> None:
         place = self.note(manifest, pending=True)
-        scratch = self._scratch(manifest.task)
+        # Whoever else writes as this task, as one that stood still until its lock was gone, writes into another file.
+        scratch = self.path / f".{manifest.task}~{manifest.xid}.new"
         with scratch.open("wb") as file:
             file.write(manifest.model_dump_json(indent=1).encode())
             file.flush()
@@ -117,20 +120,25 @@ class Folder:
             os.close(descriptor)
 
     def pending(self, task: str) -> list[Manifest]:
-        """Return what a task left pending, which is nothing unless it was killed.
+        """Return what a task left pending, which is nothing unless it was killed, or runs.
 
         Raises:
             ArchiveDamaged: a manifest can't be read.
         """
         if not self.path.is_dir():
             return []
-        self._scratch(task).unlink(missing_ok=True)
         lost = {f"{PENDING}{xid}{NOTE}" for xid in self.lost_claims()}
         notes = sorted(
             path for path in self.path.glob(f"{PENDING}*{NOTE}") if path.name not in lost
         )
-        manifests = [read_manifest(note) for note in notes]
+        manifests = [manifest for note in notes if (manifest := _still_noted(note, note))]
         return [manifest for manifest in manifests if manifest.task == task]
+
+    def drop_scratch(self, task: str) -> None:
+        """Remove the half-written manifest of a run that was killed; the task's lock MUST be held."""
+        earlier_name = self.path / f".{task}.new"
+        for scratch in (earlier_name, *self.path.glob(f".{task}~*.new")):
+            scratch.unlink(missing_ok=True)
 
     def lost_claims(self) -> list[str]:
         """Return the transactions of pending files of which nothing is noted: a power cut took that, and it comes before any commit."""
@@ -191,11 +199,18 @@ class Folder:
             if (match := ARCHIVED.fullmatch(path.name.removesuffix(DATA)))
             and _instant(match["cutoff"]) < instant
         ]
-        return [path for path in old if read_manifest(_note_of(path)).task == task]
+        return [
+            path
+            for path in old
+            if not self._is_being_named(path)
+            and (manifest := _still_noted(_note_of(path), path))
+            and manifest.task == task
+        ]
 
-    def _scratch(self, task: str) -> Path:
-        """Return where a task's next manifest is written; its runs never overlap."""
-        return self.path / f".{task}.new"
+    def _is_being_named(self, path: Path) -> bool:
+        """Whether another task, which may run or be killed, has given rows their name, and not yet their manifest."""
+        xid = path.name.removesuffix(DATA).rpartition("-")[2]
+        return (self.path / f"{PENDING}{xid}{NOTE}").exists()
 
     @staticmethod
     def _stem(manifest: Manifest, pending: bool) -> str:
@@ -258,12 +273,27 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest.parse(content, path)
 
 
+def _still_noted(note: Path, listed: Path) -> Manifest | None:
+    """Read the manifest of a file that was listed; None if it is gone since, as another task of the folder named or deleted it.
+
+    Raises:
+        ArchiveDamaged: it is there, and its manifest can't be read.
+    """
+    try:
+        return read_manifest(note)
+    except ArchiveDamaged:
+        if listed.exists():
+            raise
+        return None
+
+
 def read_rows(path: Path) -> Iterator[list[str]]:
     """Return the lines of an archived file, its header first.
 
     Raises:
         ArchiveDamaged: it is cut off or changed.
     """
+    csv.field_size_limit(_LARGEST_FIELD)
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
             yield from csv.reader(file)

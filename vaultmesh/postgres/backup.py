@@ -125,9 +125,11 @@ async def _write(work: Work, task: BackupTask, place: Path) -> int:
     try:
         part.touch(mode=0o600)  # pg_dump keeps it: nobody else may read the rows
         rows = await _dump_and_verify(work.session, task, programs, part)
-        digest = await asyncio.to_thread(_settle, part)
+        await asyncio.to_thread(_flush, part)
+        digest = await asyncio.to_thread(hash_of, part)
         hash_file = place.with_name(place.name + HASH)
         hash_file.write_text(f"{digest}  {place.name}\n", encoding="utf-8")
+        await asyncio.to_thread(_flush, hash_file)
         part.replace(place)
         await asyncio.to_thread(Folder(place.parent).sync)
     except OSError as error:
@@ -300,14 +302,13 @@ def _dumps(folder: Path, session: Session) -> list[Path]:
     )
 
 
-def _settle(part: Path) -> str:
-    """Have a file survive a power cut; return its SHA-256."""
-    descriptor = os.open(part, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    """Have a file survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    return hash_of(part)
 
 
 def _sweep(folder: Path, session: Session) -> None:

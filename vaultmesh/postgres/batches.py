@@ -46,6 +46,15 @@ class Leaf:
     name: SqlName
     is_indexed: bool
     """Whether an index leads to the oldest rows; else each batch reads the whole table, wherever it begins."""
+    referring: tuple[str, ...] = ()
+    """Tables whose rows the server deletes with those that they refer to."""
+
+    @property
+    def goes_too(self) -> str:
+        """Words about rows of other tables that no archive gets; nothing if there are none."""
+        if not self.referring:
+            return ""
+        return f"; rows of {', '.join(self.referring)} that refer to them go too (ON DELETE CASCADE), into no archive"
 
 
 def statements(target: Target, leaf: Leaf, limit: int) -> tuple[str, ...]:
@@ -184,7 +193,7 @@ class Batches:
 
     def _why_enough(self, last: StepResult, most: int) -> str:
         """Return why no other batch is begun; nothing if one is."""
-        cutoff = f"{self._target.cutoff:%Y-%m-%d %H:%M:%S} UTC"
+        cutoff = f"{self._target.cutoff:%Y-%m-%d %H:%M:%S} UTC{self._leaf.goes_too}"
         if self._behind:
             return f"older than {cutoff}; replicas are behind; more is left for the next run"
         if self._is_done:

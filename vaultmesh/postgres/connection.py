@@ -276,6 +276,11 @@ class Session:
             "row_security": "off",
             "timezone": "UTC",
             "datestyle": "ISO",
+            # As pg_dump has it: other settings of a role or a database write numbers and intervals that are read back as others.
+            "extra_float_digits": "3",
+            "intervalstyle": "postgres",
+            # What was skipped succeeds, and a warning alone says so.
+            "client_min_messages": "notice",
             # Compiling a question to the catalogue takes longer than answering it: a second over 5,000 tables.
             **({} if self.read_only else {"jit": "off"}),
         }

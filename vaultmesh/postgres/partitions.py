@@ -8,6 +8,7 @@ import re
 import time
 from dataclasses import dataclass
 
+from vaultmesh.domain.errors import DomainError
 from vaultmesh.domain.maintenance.config import RetainTask
 from vaultmesh.domain.maintenance.outcomes import Outcome
 from vaultmesh.domain.maintenance.plan import Step
@@ -41,6 +42,18 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE d.classoid = 'pg_class'::regclass AND d.objsubid = 0 AND d.description = {mark}
   AND c.relkind = 'r' AND NOT c.relispartition ORDER BY c.relname
 """
+
+
+_DETACHING = """
+SELECT n.nspname, c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.inhparent = {oid} AND i.inhdetachpending
+"""
+
+
+class Detaching(DomainError):
+    """Another partition is being detached, which is a lock in all but name."""
+
+    sqlstate = "55P03"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +151,7 @@ async def drop(work: Work, target: Target, partition: Partition, files: FileArch
         present = await _present(work.session, partition)
         if present is None:
             return Sent((), 0, (), 0.0)
+        await _wait_its_turn(work.session, target, present)
         for statement in _detach_statements(target, present):
             await work.session.send(statement)
         count = await _archive_and_drop(work.session, target, present, files)
@@ -157,6 +171,23 @@ async def _present(session: Session, partition: Partition) -> Partition | None:
         return None
     (attached, detaching), *_ = rows
     return Partition(partition.oid, partition.name, is_attached=attached, is_detaching=detaching)
+
+
+async def _wait_its_turn(session: Session, target: Target, partition: Partition) -> None:
+    """Leave a partition attached while another one is being detached: PostgreSQL detaches one of a table at a time.
+
+    Raises:
+        Detaching: another one is.
+    """
+    if not partition.is_attached or partition.is_detaching:
+        return
+    for schema, name in await session.rows(_DETACHING.format(oid=target.relation.oid)):
+        other, parent = SqlName(schema, name), target.relation.name
+        message = (
+            f"{other} is being detached, and the others wait for it - end what reads {parent} for so long; "
+            f"if nobody detaches it any more: ALTER TABLE {parent.sql} DETACH PARTITION {other.sql} FINALIZE"
+        )
+        raise Detaching(message)
 
 
 async def _archive_and_drop(

@@ -11,7 +11,7 @@ from vaultmesh.domain.maintenance.outcomes import Outcome, StepResult
 from vaultmesh.domain.maintenance.plan import Step
 from vaultmesh.domain.maintenance.sql_names import SqlName, literal
 from vaultmesh.postgres import partitions
-from vaultmesh.postgres.archive import FileArchive
+from vaultmesh.postgres.archive import FileArchive, writing
 from vaultmesh.postgres.archive_files import Folder
 from vaultmesh.postgres.batches import Batches, Leaf, statements
 from vaultmesh.postgres.catalog import Relation
@@ -23,7 +23,9 @@ from vaultmesh.postgres.work import Work, carry_out_all, tried
 _LEAVES = """
 SELECT c.oid::int8, n.nspname, c.relname, EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
   JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
-  WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree' AND a.attname = {column})
+  WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree' AND a.attname = {column}),
+  ARRAY(SELECT DISTINCT rn.nspname || '.' || r.relname FROM pg_constraint k JOIN pg_class r ON r.oid = k.conrelid
+  JOIN pg_namespace rn ON rn.oid = r.relnamespace WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.confdeltype = 'c' ORDER BY 1)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND (c.oid = {oid} OR c.oid IN (SELECT relid FROM pg_partition_tree({oid}) WHERE isleaf)) ORDER BY c.oid
 """
@@ -69,8 +71,9 @@ async def run(work: Work, task: RetainTask) -> None:
                 left -= await Batches(work, task, target, leaf, files).run(step, left)
     await carry_out_all(work, await _left_alone(work.session, target.relation))
     if files is not None:
-        files.folder.sync()
-        _forget_files(work, task, files)
+        with writing(files.folder.path, "what was deleted is archived there"):
+            files.folder.sync()
+            _forget_files(work, task, files)
 
 
 async def _looked_at(work: Work, task: RetainTask, target: Target, leaf: Leaf) -> Step | None:
@@ -97,7 +100,10 @@ async def _leaves(session: Session, task: RetainTask, target: Target) -> list[Le
     """Return the tables that hold rows: the partitions, or the table itself."""
     query = _LEAVES.format(oid=target.relation.oid, column=literal(task.age_column))
     rows = await session.rows(query)
-    return [Leaf(oid, SqlName(schema, name), indexed) for oid, schema, name, indexed in rows]
+    return [
+        Leaf(oid, SqlName(schema, name), indexed, tuple(referring))
+        for oid, schema, name, indexed, referring in rows
+    ]
 
 
 async def _left_alone(session: Session, relation: Relation) -> list[Step]:
@@ -141,6 +147,7 @@ async def _leaf_step(session: Session, task: RetainTask, target: Target, leaf: L
     reason = f"{rows} rows older than {cutoff}, in batches of {task.batch:,}"
     if not leaf.is_indexed:
         reason += f"; no index begins with {task.age_column}, so each batch reads the whole table"
+    reason += leaf.goes_too
     limit = min(task.batch, task.max_rows)
     return Step(str(name), statements(target, leaf, limit), reason, name=name)
 

@@ -111,7 +111,11 @@ def _is_of(named: NamedTask, note: Path) -> bool:
     """Whether a note is of this task: several may share a folder."""
     if named.task.kind is Kind.BACKUP:
         return True
-    return Manifest.parse(note.read_bytes(), note).task == named.name
+    try:
+        content = note.read_bytes()
+    except FileNotFoundError:  # listed, and deleted since by another task's `archive.keep`
+        return False
+    return Manifest.parse(content, note).task == named.name
 
 
 def _done(folder: Path, sealed: SealedBatch) -> StepResult:
