@@ -26,6 +26,7 @@ from vaultmesh.domain.jobs.run import (
     TriggeredBy,
     is_of_our_slot,
 )
+from vaultmesh.domain.jobs.storable import storable_uuid
 from vaultmesh.domain.jobs.tasks import is_task
 from vaultmesh.domain.names import JOB_WORKFLOW, MEMO_REVISION, job_workflow_id
 from vaultmesh.process.client import Unreachable
@@ -226,7 +227,7 @@ class JobReconciler:
 
     def _is_settled(self, row: RunRecord) -> bool:
         """Whether only our own workers could still be at it: another scheduler may be, until the job is moved over."""
-        if not _is_uuid(row.id):
+        if storable_uuid(row.id) is None:
             return False  # somebody wrote it into a file by hand: no run of ours has such an id
         asked_for = row.triggered_by != TriggeredBy.SCHEDULER and not self._others_work
         ours = is_of_our_slot(row.id) or asked_for
@@ -265,14 +266,6 @@ def _has_news(revision: JobRevision, running: Mapping[str, int]) -> bool:
     if revision.is_gone:
         return heard is not None
     return heard is None or heard < revision.revision
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _orphan(row: RunRecord, now: datetime) -> RunEnd:

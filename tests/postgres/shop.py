@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -32,6 +33,17 @@ SECONDS = 180.0
 """Whatever takes longer does not happen."""
 HOSTS_OWN, NEWEST = "host", "newest"
 """Versions of PostgreSQL that tests run on."""
+BY_TENS: dict[str, Any] = {
+    "kind": "retain",
+    "table": "public.orders",
+    "ageColumn": "at",
+    "keep": "90d",
+    "batch": 10,
+    "pause": "0s",
+}
+"""A task that deletes old orders in many batches."""
+INTO_FILES: dict[str, Any] = {**BY_TENS, "archive": {"folder": "archive"}}
+"""The same, and each batch is a file."""
 on_both = pytest.mark.parametrize("version", [HOSTS_OWN, NEWEST], indirect=True)
 """Has a test run on either: what the server does or says may differ."""
 on_the_newest = pytest.mark.parametrize("version", [NEWEST], indirect=True)

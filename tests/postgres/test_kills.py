@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from devnet.postgres import PostgresServer
-from tests.postgres.shop import DATABASE, REPOSITORY, Shop, run_as_a_process, wait_until
+from tests.postgres.shop import BY_TENS, DATABASE, REPOSITORY, Shop, run_as_a_process, wait_until
 from vaultmesh.domain.maintenance.outcomes import Outcome
 from vaultmesh.postgres.archive_files import PENDING
 
@@ -31,14 +31,6 @@ NEW = 120
 """Old rows that come before each attempt."""
 TABLE = "CREATE TABLE orders (id serial PRIMARY KEY, at timestamptz, note text); CREATE INDEX ON orders (at); CREATE SCHEMA archive; CREATE TABLE archive.orders (LIKE orders)"
 MORE = f"INSERT INTO orders (at, note) SELECT '2025-10-01', repeat('x', 100) FROM generate_series(1, {NEW})"
-RETAIN = {
-    "kind": "retain",
-    "table": "public.orders",
-    "ageColumn": "at",
-    "keep": "90d",
-    "batch": 10,
-    "pause": "0s",
-}
 PLACES = {"table": {"table": "archive.orders"}, "folder": {"folder": "archive"}}
 
 
@@ -85,7 +77,7 @@ def test_kills_at_random_points_lose_no_row_and_archive_none_twice(
 ) -> None:
     dice = random.Random(SEED)
     shop.sql(TABLE)
-    task = {**RETAIN, "archive": PLACES[place]}
+    task = {**BY_TENS, "archive": PLACES[place]}
     shop.sql(MORE)
     lasts = 0.0
     for _ in range(2):  # the first one loads what it needs
@@ -144,7 +136,7 @@ def test_kills_while_partitions_are_dropped_lose_no_row_and_leave_no_table(
 ) -> None:
     dice = random.Random(SEED)
     shop.sql(PARTITIONED)
-    task = {**RETAIN, "archive": PLACES[place]}
+    task = {**BY_TENS, "archive": PLACES[place]}
     for number in range(2):
         more_partitions(shop, number)
         begin = time.monotonic()
@@ -183,7 +175,7 @@ def test_a_file_whose_transaction_was_undone_goes_and_its_rows_are_archived_anew
     assert sorted(archived(shop)) == list(range(1, NEW + 1))
 
 
-FOLDER = {**RETAIN, "batch": NEW, "archive": {"folder": "archive"}}
+FOLDER = {**BY_TENS, "batch": NEW, "archive": {"folder": "archive"}}
 
 
 def left_by_a_kill(shop: Shop, how: str) -> Path:

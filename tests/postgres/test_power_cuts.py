@@ -5,11 +5,10 @@ import errno
 import gzip
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.postgres.shop import Shop
+from tests.postgres.shop import INTO_FILES, Shop
 from vaultmesh.domain.maintenance.archived import DATA, NOTE, PENDING
 from vaultmesh.domain.maintenance.outcomes import Outcome
 from vaultmesh.postgres.archive_files import Folder
@@ -18,15 +17,6 @@ from vaultmesh.postgres.connection import Sent, Session
 TABLE = "CREATE TABLE orders (id serial PRIMARY KEY, at timestamptz); CREATE INDEX ON orders (at)"
 OLD = 25
 FILL = f"INSERT INTO orders (at) SELECT '2025-10-01' FROM generate_series(1, {OLD})"
-TASK: dict[str, Any] = {
-    "kind": "retain",
-    "table": "public.orders",
-    "ageColumn": "at",
-    "keep": "90d",
-    "batch": 10,
-    "pause": "0s",
-    "archive": {"folder": "archive"},
-}
 BLANK = {"no manifest": None, "an empty manifest": b"", "a manifest of NULs": b"\0" * 400}
 
 
@@ -67,9 +57,9 @@ def test_a_manifest_that_a_power_cut_took_stops_no_run(
     if fate == "undone":
         [xid] = filled.sql("BEGIN; SELECT pg_current_xact_id(); ROLLBACK").split()
     places = left(filled, xid, note)
-    (step, *_) = filled.plan(**TASK)
+    (step, *_) = filled.plan(**INTO_FILES)
     assert step.reason == f"transaction {xid} of an interrupted run is settled first"
-    assert filled.run(**TASK).outcome is Outcome.DONE
+    assert filled.run(**INTO_FILES).outcome is Outcome.DONE
     assert not [place for place in places if place.exists()]
     assert archived(filled) == list(range(1, OLD + 1))
 
@@ -81,7 +71,7 @@ def test_a_manifest_that_is_gone_from_beside_a_committed_transaction_is_not_gues
     [xid] = filled.sql("SELECT pg_current_xact_id()").split()
     data, _ = left(filled, xid, note)
     for _ in range(2):
-        result = filled.run(**TASK)
+        result = filled.run(**INTO_FILES)
         assert result.outcome is Outcome.FAILED
         assert f"{data}: its manifest is gone" in result.detail
     assert data.read_bytes() == b"half of a fi"
@@ -89,12 +79,12 @@ def test_a_manifest_that_is_gone_from_beside_a_committed_transaction_is_not_gues
 
 
 def test_rows_whose_manifest_has_its_last_name_are_not_removed(filled: Shop) -> None:
-    assert filled.run(**TASK).outcome is Outcome.DONE
+    assert filled.run(**INTO_FILES).outcome is Outcome.DONE
     first = min((filled.root / "archive").glob(f"*{DATA}"))
     pending = first.with_name(f"{PENDING}{first.name.removesuffix(DATA).split('-')[1]}{DATA}")
     content = first.read_bytes()
     first.rename(pending)
-    filled.run(**TASK)
+    filled.run(**INTO_FILES)
     assert pending.read_bytes() == content
 
 
@@ -123,7 +113,7 @@ def test_rows_manifest_and_names_are_on_the_disk_before_each_commit(
 
     monkeypatch.setattr(os, "fsync", flush)
     monkeypatch.setattr(Session, "send", sent)
-    assert filled.run(**TASK).outcome is Outcome.DONE
+    assert filled.run(**INTO_FILES).outcome is Outcome.DONE
     assert commits == [3, 3, 3]
     assert flushed[folder.stat().st_ino] == []  # the last names last as well
 
@@ -133,7 +123,7 @@ def test_a_folder_that_can_no_longer_be_written_is_told_in_a_line_with_its_mend(
     filled: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
     """The harm: an operator is told a number of the system and a traceback, not what became of his rows."""
-    replace, task = Path.replace, TASK
+    replace, task = Path.replace, INTO_FILES
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
@@ -150,12 +140,12 @@ def test_a_folder_that_can_no_longer_be_written_is_told_in_a_line_with_its_mend(
             patch.setattr(Path, "replace", named)
         else:
             patch.setattr(Folder, "sync", refuse)
-            task = {**TASK, "keep": "3650d"}
+            task = {**INTO_FILES, "keep": "3650d"}
         result = filled.run(**task)
     assert result.outcome is Outcome.FAILED
     said = result.detail or result.steps[0].detail
     assert said.startswith(f"{filled.root / 'archive'}: Read-only file system; ")
     assert said.endswith(" - make it writable, or name another folder")
     assert not caplog.records
-    assert filled.run(**TASK).outcome is Outcome.DONE
+    assert filled.run(**INTO_FILES).outcome is Outcome.DONE
     assert archived(filled) == list(range(1, OLD + 1))

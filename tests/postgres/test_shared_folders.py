@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.postgres.shop import NOON, Shop
+from tests.postgres.shop import INTO_FILES, NOON, Shop
 from vaultmesh.domain.maintenance.archived import DATA, NOTE, PENDING, Manifest
 from vaultmesh.domain.maintenance.outcomes import Outcome
 from vaultmesh.postgres import archive_files
@@ -18,15 +18,6 @@ from vaultmesh.storage.seal_archives import ArchiveSeals
 
 TABLE = "CREATE TABLE orders (id serial PRIMARY KEY, at timestamptz); CREATE INDEX ON orders (at)"
 FILL = "INSERT INTO orders (at) SELECT '2025-10-01' FROM generate_series(1, 400)"
-TASK: dict[str, Any] = {
-    "kind": "retain",
-    "table": "public.orders",
-    "ageColumn": "at",
-    "keep": "90d",
-    "batch": 10,
-    "pause": "0s",
-    "archive": {"folder": "archive"},
-}
 
 
 @pytest.fixture
@@ -38,7 +29,7 @@ def filled(shop: Shop) -> Shop:
 
 def of_another_task(shop: Shop) -> tuple[Manifest, Folder]:
     """Archive one file, and have it be another task's, whose transaction is open."""
-    shop.run(**{**TASK, "batch": 1, "maxRows": 1})
+    shop.run(**{**INTO_FILES, "batch": 1, "maxRows": 1})
     folder = Folder(shop.root / "archive")
     [note] = folder.path.glob(f"*{NOTE}")
     manifest = archive_files.read_manifest(note).model_copy(update={"task": "other"})
@@ -62,7 +53,7 @@ def test_a_file_that_another_task_ends_while_it_is_looked_at_stops_no_run(
         return read(path)
 
     monkeypatch.setattr(archive_files, "read_manifest", read_late)
-    assert filled.run(**TASK).outcome is Outcome.DONE
+    assert filled.run(**INTO_FILES).outcome is Outcome.DONE
     assert not list(folder.path.glob(f"{PENDING}*"))
 
 
@@ -70,7 +61,7 @@ def test_old_files_that_another_task_is_about_to_name_stop_no_run(filled: Shop) 
     manifest, folder = of_another_task(filled)
     data = folder.data(manifest, pending=False)
     folder.data(manifest, pending=True).rename(data)
-    old = {**TASK, "archive": {"folder": "archive", "keep": "91d"}}
+    old = {**INTO_FILES, "archive": {"folder": "archive", "keep": "91d"}}
     assert filled.run(now=NOON + timedelta(days=30), **old).outcome is Outcome.DONE
     assert [data.exists(), folder.note(manifest, pending=True).exists()] == [True, True]
 
@@ -85,14 +76,14 @@ def test_a_plan_beside_a_run_takes_nothing_away_from_it(
         scratch = folder.path / f".it~{manifest.xid}.new"
         scratch.write_text("half of a manifest")
         if not planned:
-            planner = threading.Thread(target=lambda: filled.plan(**TASK))
+            planner = threading.Thread(target=lambda: filled.plan(**INTO_FILES))
             planner.start()
             planner.join()
         planned.append(scratch.exists())
         write(folder, manifest)
 
     monkeypatch.setattr(Folder, "note_written", written)
-    assert filled.run(**TASK).outcome is Outcome.DONE
+    assert filled.run(**INTO_FILES).outcome is Outcome.DONE
     assert planned
     assert all(planned)
 
@@ -122,7 +113,7 @@ def test_a_run_removes_the_manifest_that_a_killed_run_wrote_half(filled: Shop, n
     scratch = filled.root / "archive" / name
     scratch.parent.mkdir()
     scratch.write_text("half of a manifest")
-    assert filled.run(**{**TASK, "keep": "3650d"}).outcome is Outcome.NOT_NEEDED
+    assert filled.run(**{**INTO_FILES, "keep": "3650d"}).outcome is Outcome.NOT_NEEDED
     assert not scratch.exists()
     assert not list(scratch.parent.glob(f"*{DATA}"))
 
@@ -132,7 +123,11 @@ def test_a_manifest_that_another_task_deletes_while_it_is_looked_at_keeps_none_f
 ) -> None:
     manifest, folder = of_another_task(filled)
     folder.keep(manifest)
-    sealing = {**TASK, "keep": "3650d", "archive": {"folder": "archive", "sealTo": "dao:vaultmesh"}}
+    sealing = {
+        **INTO_FILES,
+        "keep": "3650d",
+        "archive": {"folder": "archive", "sealTo": "dao:vaultmesh"},
+    }
     result = filled.run(**sealing)
 
     def sealed_late(_: object, notes: Sequence[Path]) -> set[Path]:

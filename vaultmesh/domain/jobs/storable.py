@@ -1,6 +1,7 @@
 """Brings what a handler answered into a form that every database takes: an end that can't be written would be lost."""
 
 from math import isfinite
+from uuid import UUID
 
 from pydantic import JsonValue
 
@@ -37,3 +38,11 @@ def storable(value: JsonValue) -> JsonValue:
 def storable_count(count: int | None) -> int:
     """Return a count that a column holds; none is 0, as the table's default is."""
     return max(-LARGEST_INTEGER, min(count or 0, LARGEST_INTEGER))
+
+
+def storable_uuid(text: str) -> str | None:
+    """Return an id in the form that PostgreSQL gives back; None for a text that is none."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return None

@@ -34,7 +34,7 @@ from vaultmesh.domain.jobs.records import (
 from vaultmesh.domain.jobs.refusals import StoreError
 from vaultmesh.domain.jobs.run import RunStatus, TriggeredBy, is_fate_unknown
 from vaultmesh.domain.jobs.slots import agreed
-from vaultmesh.domain.jobs.storable import storable, storable_count, storable_text
+from vaultmesh.domain.jobs.storable import storable, storable_count, storable_text, storable_uuid
 from vaultmesh.domain.jobs.tasks import is_task
 from vaultmesh.storage.job_tables import DECISIONS, RUNS, SCHEDULES
 from vaultmesh.storage.jobs.database import Database
@@ -121,7 +121,7 @@ class Runs:
         """Return what the column for a user takes: a UUID; where there are accounts, of one that exists."""
         if start.user is None:
             return None
-        own = _uuid(start.user)
+        own = storable_uuid(start.user)
         if not self._user_columns:
             return own
         column = "id" if own else _CLERK_ID
@@ -130,7 +130,7 @@ class Runs:
         query = sql(f"SELECT id FROM {USERS} WHERE {column} = :user")  # noqa: S608 - constants
         with suppress(StoreError), self._database.read() as connection:
             account = connection.execute(query, {"user": own or start.user}).scalar()
-            return None if account is None else _uuid(str(account))
+            return None if account is None else storable_uuid(str(account))
         return None  # its table can't be read: who asked stands in the audit
 
     # --- closing ---------------------------------------------------------------------------------------------------
@@ -316,13 +316,6 @@ def _line_of(end: RunEnd) -> AuditLine:
 def _duration_ms(end: RunEnd) -> int:
     seconds = (end.completed_at - end.start.started_at).total_seconds()
     return storable_count(max(0, round(seconds * _MILLISECOND)))
-
-
-def _uuid(text: str) -> str | None:
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        return None
 
 
 def _locked_slots(connection: Connection, name: str) -> SlotCounts | None:
